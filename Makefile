@@ -1,0 +1,36 @@
+# `make demo` and `make test` work on a fresh machine with Python 3.10 or later; see README.md for the same without make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test bench lint docs clean
+
+demo: $(READY)  ## generate from model 8 and show a contact sheet
+	$(BIN)/python examples/demo.py
+
+test: $(READY)  ## run every test
+	$(BIN)/python -m pytest
+
+bench: $(READY)  ## print the benchmark table
+	$(BIN)/python -m benchmarks.speed
+
+lint: $(READY)  ## style, types, digests, and docs that drift
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python starter_models/register.py --check
+	$(BIN)/python docs/generate.py --check
+
+docs: $(READY)  ## write the generated pages again
+	$(BIN)/python docs/generate.py
+
+clean:  ## remove what was built
+	rm -rf $(VENV) build dist demo *.egg-info
+
+# torch goes in first and alone, so that nothing pulls another build of it.
+$(READY): pyproject.toml setup.cfg constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $(READY)

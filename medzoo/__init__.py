@@ -1,0 +1,65 @@
+"""medzoo: a zoo of pretrained generative models for medical imaging.
+
+>>> import medzoo
+>>> samples = medzoo.generate(model_id=8, n=500)
+>>> loader = medzoo.dataloader(8, n=10_000, batch_size=64)
+>>> medzoo.visualize(8)
+>>> medzoo.search("mammography mass")
+
+Importing it is cheap: names are looked up, and their modules imported, when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .datasets import read as read
+    from .errors import MedzooError as MedzooError
+    from .finder import search as search
+    from .generator import Model as Model
+    from .generator import generate as generate
+    from .generator import load as load
+    from .generator import stream as stream
+    from .loader import dataloader as dataloader
+    from .loader import dataset as dataset
+    from .registry import cite as cite
+    from .registry import info as info
+    from .registry import list_models as list_models
+    from .samples import Samples as Samples
+    from .store import copy as copy
+    from .version import __version__ as __version__
+    from .view import visualize as visualize
+
+_HOMES = {  # public name -> module that has it; no module is called as a public name is, or importing one would hide it
+    "MedzooError": "errors",
+    "Model": "generator",
+    "Samples": "samples",
+    "__version__": "version",
+    "cite": "registry",
+    "copy": "store",
+    "dataloader": "loader",
+    "dataset": "loader",
+    "generate": "generator",
+    "info": "registry",
+    "list_models": "registry",
+    "load": "generator",
+    "read": "datasets",
+    "search": "finder",
+    "stream": "generator",
+    "visualize": "view",
+}
+__all__ = sorted(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"medzoo has no {name!r}. It has {', '.join(__all__)}.")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

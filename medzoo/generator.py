@@ -1,0 +1,380 @@
+"""From a model id to samples: ``generate``, ``stream``, ``load``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from types import TracebackType
+from typing import Any
+
+
+from . import datasets, seeds, settings
+from .config import ModelConfig, Version
+from .datasets.reader import describe
+from .errors import InputError, NotAvailableError, OutOfMemoryError
+from .registry import is_local, resolve
+from .request import Request, check_count
+from .runtime import Session, open_session
+from .samples import Samples, concatenate
+from .version import __version__
+
+RESERVED = {  # argument -> the value that asks for nothing
+    "inputs": (None, "user images as a model's input"),
+    "env": ("auto", "environments of a model's own"),
+    "trust": (False, "running code that no registry names"),
+    "engine": (None, "generating on many machines"),
+}
+
+
+class Model:
+    """A loaded model; made by `load`.
+
+    ``config`` and ``version`` say what it is, ``device`` where it runs. Calling it is ``generate``.
+    """
+
+    def __init__(self, config: ModelConfig, version: Version, session: Session) -> None:
+        self.config, self.version = config, version
+        self._session: Session | None = session
+        self.device = session.device
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{self.config.id}, version {self.version.name}, on {self.device if self._session else 'nothing: closed'}>"
+
+    def close(self) -> None:
+        """Let go of the model's memory."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def generate(
+        self,
+        n: int = 1,
+        *,
+        out: str | os.PathLike[str] | None = None,
+        format: str | None = None,  # noqa: A002
+        seed: int | None = None,
+        batch_size: int | None = None,
+        progress: bool | None = None,
+        **options: Any,
+    ) -> Samples:
+        """Make ``n`` samples; see `medzoo.generate`."""
+        request = Request.of(self.config, self.version, n, seed=seed, options=options)
+        run = _Run(self, request, batch_size)
+        if out is None:
+            if format is not None:
+                raise InputError(f"format={format!r} without `out` has no effect.", "Give a folder: out='masses/'.")
+            return concatenate(list(_bar(run, n, progress)))
+        return datasets.write(
+            _bar(run, n, progress), out, outputs=self.version.outputs, format=format, provenance=run.provenance
+        )
+
+    __call__ = generate
+
+    def stream(
+        self,
+        n: int,
+        *,
+        batch_size: int | None = None,
+        seed: int | None = None,
+        first: int = 0,
+        progress: bool | None = None,
+        **options: Any,
+    ) -> Iterator[Samples]:
+        """Make samples ``first`` to ``first + n - 1`` of a run, batch by batch; see `medzoo.stream`."""
+        if isinstance(first, bool) or not isinstance(first, int) or first < 0:
+            raise InputError(f"first={first!r} is not a sample number.", "Give a whole number from 0.")
+        request = Request.of(self.config, self.version, check_count(n), seed=seed, options=options, first=first)
+        return _bar(_Run(self, request, batch_size), n, progress)
+
+    def at(self, indices: Sequence[int], request: Request) -> Samples:
+        """The samples with the numbers ``indices`` of a request, in one piece or, when memory runs out, in several."""
+        session = self._open_session()
+        batch = request.batch(indices)
+        try:
+            columns = session.sample(batch)
+        except MemoryError as error:
+            if batch.n == 1:
+                raise self.too_big() from error
+            return concatenate([self.at(indices[: batch.n // 2], request), self.at(indices[batch.n // 2 :], request)])
+        return Samples(columns, self.version.outputs, batch.indices, _provenance(self, session, request, batch.n))
+
+    def too_big(self) -> OutOfMemoryError:
+        """The error for a model of which not one sample fits."""
+        need = self.version.memory_per_sample
+        return OutOfMemoryError(
+            f"{self.config.id} does not fit into the memory of {self.device}, not even one sample at a time.",
+            f"It needs about {need:.0f} MiB a sample. " * bool(need) + "Try device='cpu', or free some memory.",
+        )
+
+    def _open_session(self) -> Session:
+        if self._session is None:
+            raise InputError(f"{self.config.id} is closed.", "Generate inside the `with medzoo.load(...)` block.")
+        return self._session
+
+
+class _Run:
+    """The batches of one request, once; ``provenance`` grows by what the run finds out."""
+
+    def __init__(self, model: Model, request: Request, batch_size: int | None) -> None:
+        if batch_size is not None:
+            check_count(batch_size, "batch_size")
+        self._model, self._request = model, request
+        self._size = min(batch_size or model.version.batch_size, request.n)
+        self._session = model._open_session()
+        self.provenance: dict[str, Any] = _provenance(model, self._session, request, self._size)
+
+    def __iter__(self) -> Iterator[Samples]:
+        start, stop = self._request.first, self._request.first + self._request.n
+        while start < stop:
+            batch = self._request.batch(range(start, min(start + self._size, stop)))
+            try:
+                columns = self._session.sample(batch)
+            except MemoryError as error:
+                self._halve(start, error)
+                continue
+            yield Samples(columns, self._model.version.outputs, batch.indices, self.provenance)
+            start += batch.n
+
+    def _halve(self, start: int, error: MemoryError) -> None:
+        if self._size == 1:
+            raise self._model.too_big() from error
+        self._size //= 2
+        # Boundaries decide the last bits, so a set can be made again only with them.
+        self.provenance["batches"] = [*self.provenance["batches"], [start, self._size]]
+
+
+def _bar(run: _Run, n: int, progress: bool | None) -> Iterator[Samples]:
+    if not settings.show_progress(progress):
+        yield from run
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=n, unit="sample", desc=run.provenance["model"], file=sys.stderr) as bar:
+        for batch in run:
+            yield batch
+            bar.update(len(batch))
+
+
+def _provenance(model: Model, session: Session, request: Request, batch_size: int) -> dict[str, Any]:
+    version = model.version
+    libraries = [name.partition("[")[0] for name in ("numpy", "pillow", *(_name(r) for r in version.requires))]
+    about: dict[str, Any] = {
+        "synthetic": True,
+        "model": model.config.id,
+        "version": version.name,
+        "license": version.license,
+        "source": version.source,
+        "registered": not is_local(model.config),
+        "sha256": session.digests,
+        "seed": request.seed,
+        "n": request.n,
+        "options": request.record,
+        "batches": [[request.first, batch_size]],  # from sample -> batch size
+        "device": model.device,
+        "outputs": describe(version.outputs),
+        "label_names": {
+            name: {str(v): k for k, v in version.conditions[o.condition].values.items()}
+            for name, o in version.outputs.items()
+            if o.condition
+        },
+        "libraries": {"medzoo": __version__, **{name: _installed(name) for name in sorted(set(libraries))}},
+        "python": platform.python_version(),
+    }
+    if request.first:
+        about["first"] = request.first
+    if version.needs_torch and "torch" in sys.modules:
+        about["threads"] = sys.modules["torch"].get_num_threads()
+    return about
+
+
+def _name(requirement: str) -> str:
+    from packaging.requirements import Requirement
+
+    return Requirement(requirement).name
+
+
+def _installed(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def load(
+    model_id: int | str | os.PathLike[str],
+    *,
+    version: str | None = None,
+    device: str = "auto",
+    weights: str | os.PathLike[str] | None = None,
+) -> Model:
+    """Load a model once, to generate many times; a context manager.
+
+    Parameters
+    ----------
+    model_id
+        A number, an id, the unique beginning of one, or the path of a package folder.
+    version
+        A version of the model; the default one if None.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    weights
+        A .safetensors file to run the model's code with, of the same tensor names and shapes.
+
+    Raises
+    ------
+    ModelNotFoundError, ConfigError, SourceError, IntegrityError, PackageError, NotAvailableError
+        The model cannot be found, fetched, verified or loaded.
+    InputError
+        The device does not exist here, or the weights do not fit.
+
+    Examples
+    --------
+    >>> with medzoo.load(8) as model:
+    ...     one = model.generate(seed=1)
+    ...     more = model(16, condition="benign")
+    """
+    config = resolve(model_id)
+    chosen = config.version(version)
+    session = open_session(config, chosen, device=device, weights=weights)
+    _first_use(config, chosen)
+    return Model(config, chosen, session)
+
+
+def generate(
+    model_id: int | str | os.PathLike[str],
+    n: int = 1,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    format: str | None = None,  # noqa: A002
+    seed: int | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    version: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    inputs: Any = None,
+    env: str = "auto",
+    trust: bool = False,
+    engine: str | None = None,
+    progress: bool | None = None,
+    **options: Any,
+) -> Samples:
+    """Make ``n`` samples of a model.
+
+    Sample i depends on the model version, the seed, i and its condition alone: ``n=10`` is the head of ``n=20``,
+    whatever the batch size.
+
+    Parameters
+    ----------
+    model_id
+        A number, an id, the unique beginning of one, or the path of a package folder: 8, "00008", "mine/".
+    n
+        How many; at least 1.
+    out
+        A new folder to write to as well. Memory then does not grow with ``n``, and the samples returned are read
+        back from the files when asked for.
+    format
+        ``png`` (flat pictures) or ``npz`` (anything); by what fits if None. Needs ``out``.
+    seed
+        Root seed, 0 to 2**64 - 1; a fresh one if None. Either way it is in the provenance.
+    batch_size
+        Samples a batch; the model's own if None. Halved when memory runs out.
+    device, version, weights
+        See `load`.
+    inputs, env, trust, engine
+        Reserved: asking for them is an error today.
+    progress
+        Draw a progress bar; only at a terminal if None.
+    **options
+        The model's own inputs: its conditions, by name, by number or as a list of ``n`` of these
+        (``condition="malignant"``), ``latents`` of shape (n, latent size), and what its config lists under
+        ``options``.
+
+    Returns
+    -------
+    Samples
+        Columns such as ``images`` (n, C, H, W) and ``labels`` (n,), with provenance.
+
+    Raises
+    ------
+    InputError
+        An argument is unknown, of the wrong type or out of range.
+    DatasetError
+        ``out`` holds something else, or cannot be written.
+    OutOfMemoryError
+        Not even one sample fits.
+    MedzooError
+        Whatever `load` raises.
+
+    Examples
+    --------
+    >>> samples = medzoo.generate(model_id=8, n=500)
+    >>> samples.images.shape, samples.labels.sum()
+    ((500, 1, 128, 128), 250)
+    """
+    given = {"inputs": inputs, "env": env, "trust": trust, "engine": engine}
+    for name, value in given.items():
+        default, what = RESERVED[name]
+        if value is not default and value != default:
+            raise NotAvailableError(f"{name}={value!r}: this medzoo reserves `{name}` for {what}, but does not have it yet.",
+                                    f"Leave `{name}` out.")  # fmt: skip
+    check_count(n)
+    seed = seeds.check_seed(seed)
+    with load(model_id, version=version, device=device, weights=weights) as model:
+        return model.generate(
+            n, out=out, format=format, seed=seed, batch_size=batch_size, progress=progress, **options
+        )
+
+
+def stream(
+    model_id: int | str | os.PathLike[str],
+    n: int,
+    *,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    version: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+    **options: Any,
+) -> Iterator[Samples]:
+    """Make ``n`` samples batch by batch, so that memory is bounded by the batch; arguments as in `generate`.
+
+    Yields
+    ------
+    Samples
+        ``batch_size`` samples, the last batch perhaps fewer.
+    """
+    check_count(n)
+    model = load(model_id, version=version, device=device, weights=weights)
+    batches = model.stream(n, batch_size=batch_size, seed=seed, progress=progress, **options)
+
+    def closing() -> Iterator[Samples]:
+        with model:
+            yield from batches
+
+    return closing()
+
+
+def _first_use(config: ModelConfig, version: Version) -> None:
+    """Say once for each model version, on stderr, what its license is and what it is not for."""
+    mark = settings.cache_folder() / "seen" / f"{config.id}-{version.name}"
+    if settings.quiet() or is_local(config) or mark.exists():
+        return
+    print(f"{config.id} {version.name}: {version.license}. Synthetic samples, not for diagnosis. "
+          f"`medzoo cite {config.number}` says whom to credit.", file=sys.stderr)  # fmt: skip
+    try:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    except OSError:
+        pass  # a read-only home: the next process says it again
+
+

@@ -1,0 +1,179 @@
+"""What is asked of a model: a user's request, checked against the config once, and the batches it is cut into."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import seeds
+from .config import OPTION_TYPES, Condition, ModelConfig, Option, Version
+from .errors import InputError
+
+
+def check_count(n: object, name: str = "n") -> int:
+    """``n`` itself if it is a whole number of at least 1.
+
+    Raises
+    ------
+    InputError
+        It is something else; True and 1.0 are.
+    """
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise InputError(f"{name}={n!r} is not a number of samples.", "Give a whole number of at least 1.")
+    return int(n)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some samples of a run, all that a package may depend on.
+
+    Parameters
+    ----------
+    seed
+        Root seed of the run.
+    indices
+        Number of each sample in the run, shape (n,), int64.
+    latents
+        Standard normal unless the user gave others, shape (n, latent size), float32.
+    conditions
+        Condition -> the value of each sample, shape (n,), int64.
+    inputs
+        Arrays of the user's that the model works on; empty for models that start from nothing.
+    options
+        The model's other inputs, checked against the config.
+    """
+
+    seed: int
+    indices: NDArray[np.int64]
+    latents: NDArray[np.float32]
+    conditions: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        """How many samples."""
+        return len(self.indices)
+
+    def rng(self, i: int) -> Stream:
+        """The random stream of the batch's sample number ``i``; the same wherever that sample is made."""
+        return seeds.Stream(self.seed, int(self.indices[i]), seeds.NOISE)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Samples ``first`` to ``first + n - 1`` of a run, and all that decides what they are."""
+
+    n: int
+    first: int
+    seed: int
+    latent: int
+    conditions: Mapping[str, NDArray[np.int64]]  # each a cycle of values, or one for each of the n samples
+    options: Mapping[str, Any]
+    latents: NDArray[np.float32] | None
+    record: Mapping[str, Any]  # of what the user gave, for the provenance
+
+    @classmethod
+    def of(
+        cls, config: ModelConfig, version: Version, n: int, *, seed: int | None, options: Mapping[str, Any], first: int = 0
+    ) -> Request:
+        """Check ``options`` against what the version takes.
+
+        Raises
+        ------
+        InputError
+            One is unknown, of the wrong type or out of range; says what is allowed.
+        """
+        n = check_count(n)
+        allowed = [*version.conditions, *version.options, *(["latents"] if version.latent else [])]
+        for name in options:
+            if name not in allowed:
+                takes = ", ".join(allowed) if allowed else "nothing of its own"
+                raise InputError(f"{config.id} takes no {name!r}.", f"It takes {takes}; `medzoo info {config.number}` explains.")
+        latents = _latents(options["latents"], n, version.latent) if options.get("latents") is not None else None
+        record: dict[str, Any] = {k: options[k] for k in version.options if k in options}
+        if latents is not None:
+            record["latents"] = "sha256:" + hashlib.sha256(latents.tobytes()).hexdigest()
+        conditions = {}
+        for name, condition in version.conditions.items():
+            conditions[name], record[name] = _condition(condition, options.get(name), n)
+        return cls(
+            n=n,
+            first=first,
+            seed=seeds.check_seed(seed),
+            latent=version.latent,
+            conditions=conditions,
+            options={k: _option(o, options.get(k, o.default)) for k, o in version.options.items()},
+            latents=latents,
+            record=record,
+        )
+
+    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
+        """The samples with the numbers ``indices``, each in [first, first + n)."""
+        numbers = np.asarray(indices, dtype=np.int64)
+        own = numbers - self.first  # counted from the request's beginning, as lists of values and latents are
+        latents = seeds.latents(self.seed, numbers, self.latent) if self.latents is None else self.latents[own]
+        conditions = {
+            name: values[own] if isinstance(self.record[name], list) else values[numbers % len(values)]
+            for name, values in self.conditions.items()
+        }
+        return Batch(self.seed, numbers, latents, conditions, {}, self.options)
+
+
+def _condition(condition: Condition, given: Any, n: int) -> tuple[NDArray[np.int64], Any]:
+    """The cycle or list of values, and its record: None, a name, or a list of names."""
+    names = {v: k for k, v in condition.values.items()}
+
+    def one(value: Any) -> int:
+        if isinstance(value, str) and value.lower() in {k.lower() for k in condition.values}:
+            return next(v for k, v in condition.values.items() if k.lower() == value.lower())
+        if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) in names:
+            return int(value)
+        allowed = ", ".join(f"{k!r} ({v})" for k, v in condition.values.items())
+        raise InputError(f"{condition.name}={value!r} is unknown.", f"It is one of {allowed}, a list of {n} of them, or left out for each in turn.")
+
+    if given is None:
+        return np.array(list(condition.values.values()), dtype=np.int64), None
+    if isinstance(given, (str, int, np.integer)):
+        value = one(given)
+        return np.array([value], dtype=np.int64), names[value]
+    if not isinstance(given, (list, tuple, np.ndarray)):
+        one(given)
+    if len(given) != n:
+        raise InputError(f"{condition.name} has {len(given)} values for n={n} samples.", "Give one value, or one a sample.")
+    values = [one(v) for v in given]
+    return np.array(values, dtype=np.int64), [names[v] for v in values]
+
+
+def _option(option: Option, value: Any) -> Any:
+    kind = OPTION_TYPES[option.type]
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    bounds = [f"at least {option.minimum:g}"] if option.minimum is not None else []
+    bounds += [f"at most {option.maximum:g}"] if option.maximum is not None else []
+    allowed = f"one of {', '.join(map(repr, option.choices))}" if option.choices else " ".join([option.type, *bounds])
+    bad = not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
+    bad = bad or (option.choices and value not in option.choices)
+    if not bad and kind in (int, float):
+        low = -np.inf if option.minimum is None else option.minimum
+        high = np.inf if option.maximum is None else option.maximum
+        bad = not low <= value <= high
+    if bad:
+        raise InputError(f"{option.name}={value!r} is not allowed.", f"{option.name} is {allowed}: {option.help}")
+    return value
+
+
+def _latents(given: Any, n: int, size: int) -> NDArray[np.float32]:
+    try:
+        latents = np.ascontiguousarray(given, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"latents are not an array of numbers: {error}.", f"Give an array of shape ({n}, {size}).") from error
+    if latents.shape != (n, size) or not np.isfinite(latents).all():
+        wrong = f"has the shape {latents.shape}" if latents.shape != (n, size) else "holds values that are not finite"
+        raise InputError(f"latents {wrong}.", f"Give finite numbers of shape ({n}, {size}); the model was trained on standard normal ones.")
+    return latents

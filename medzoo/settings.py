@@ -1,0 +1,46 @@
+"""Settings, read from the environment when they are asked for, never at import.
+
+===================  =====================================================================
+``MEDZOO_CACHE``     folder for unpacked packages (default: the platform's cache folder)
+``MEDZOO_CONFIGS``   further folders of model configs, separated as in ``PATH``
+``MEDZOO_QUIET``     1: no progress bars, no notices
+===================  =====================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import platformdirs
+
+
+def cache_folder() -> Path:
+    """Where medzoo keeps what it unpacked; not created by asking."""
+    given = os.environ.get("MEDZOO_CACHE")
+    return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("medzoo", appauthor=False))
+
+
+def config_folders() -> list[Path]:
+    """Folders that hold model configs: the shipped one first, then the user's."""
+    more = os.environ.get("MEDZOO_CONFIGS", "")
+    return [shipped("model_configs"), *(Path(p).expanduser() for p in more.split(os.pathsep) if p)]
+
+
+def shipped(name: str) -> Path:
+    """A folder that comes with medzoo: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    return package / name if (package / name).is_dir() else package.parent / name
+
+
+def quiet() -> bool:
+    """Whether ``MEDZOO_QUIET`` asks for silence."""
+    return os.environ.get("MEDZOO_QUIET", "").strip().lower() not in {"", "0", "false", "no"}
+
+
+def show_progress(asked: bool | None) -> bool:
+    """Whether to draw progress bars: as asked, else only for a person at a terminal."""
+    if asked is not None:
+        return asked
+    return not quiet() and sys.stderr is not None and sys.stderr.isatty()

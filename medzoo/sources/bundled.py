@@ -1,0 +1,12 @@
+"""``bundled:NAME``: a package that comes with medzoo, under ``starter_models/``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..settings import shipped
+
+
+def fetch(location: str, base: Path) -> Path:
+    """The package's folder; ``base`` is not looked at."""
+    return shipped("starter_models") / location

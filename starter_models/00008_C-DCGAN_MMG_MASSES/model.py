@@ -1,0 +1,277 @@
+"""Mammography mass patches by malignancy: a flow that starts from principal components, and a painter.
+
+One latent vector of 512 numbers makes one 128x128 patch, in two steps:
+
+1. The first 510 numbers are scores on the principal components of real patches at 32x32 pixels, the last two
+   set how strong the texture is. Read as they stand they give a Gaussian "cloud" with the mean and covariance
+   of real patches. ``Flow``, a small U-Net, moves that cloud along the trigonometric interpolant
+   x(t) = cos(t) cloud + sin(t) real (Albergo & Vanden-Eijnden, arXiv:2209.15571). Were real patches Gaussian
+   its velocity would be zero: the network is spent on what second-order statistics miss.
+2. ``Painter``, a residual upsampling network trained as a conditional GAN, paints the 128x128 patch over the
+   32x32 one: margins, spicules, film grain.
+
+Shapes in comments: N samples, C channels, height and width in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SIZE, LOW = 128, 32  # pixels of a patch, pixels of the flow's picture
+SCORES, TEXTURES = 510, 2
+LATENT = SCORES + TEXTURES
+SIDES = (LOW, 2 * LOW, SIZE)  # of the painter's three scales
+NOISE = tuple(side * side for side in SIDES)  # noise bytes a sample: a plane for each scale
+CLASSES = {"benign": 0, "malignant": 1}
+STEPS = 4  # midpoint steps of the flow: eight network calls
+
+
+# ---------------------------------------------------------------------------------------------- the two networks
+class FlowBlock(nn.Module):
+    """Residual block whose normalisation is scaled and shifted by the embedding of time and class."""
+
+    def __init__(self, channels_in: int, channels: int, embedding: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(8, channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1)
+        self.norm2 = nn.GroupNorm(8, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.film = nn.Linear(embedding, 2 * channels)
+        self.skip = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
+        self.dropout = dropout
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.film.weight)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        y = self.conv1(F.silu(self.norm1(x)))
+        scale, shift = self.film(embedding)[:, :, None, None].chunk(2, dim=1)
+        y = F.silu(self.norm2(y) * (1 + scale) + shift)
+        y = self.conv2(F.dropout2d(y, self.dropout, self.training))
+        return self.skip(x) + y
+
+
+class Flow(nn.Module):
+    """Velocity of pictures (N, 2, 32, 32) and texture strengths (N, 2) at time t in [0, pi/2]."""
+
+    def __init__(self, width: int = 32, dropout: float = 0.1) -> None:
+        super().__init__()
+        a, b, c, e = width, 2 * width, 3 * width, 4 * width
+        self.embed = nn.Sequential(nn.Linear(16 + TEXTURES + 3, e), nn.SiLU(), nn.Linear(e, e), nn.SiLU())
+        self.first = nn.Conv2d(2 + 2, a, 3, padding=1)
+        self.down1 = FlowBlock(a, a, e, dropout)
+        self.pool1 = nn.Conv2d(a, b, 3, stride=2, padding=1)
+        self.down2 = FlowBlock(b, b, e, dropout)
+        self.pool2 = nn.Conv2d(b, c, 3, stride=2, padding=1)
+        self.mid1 = FlowBlock(c, c, e, dropout)
+        self.mid2 = FlowBlock(c, c, e, dropout)
+        self.up2 = FlowBlock(c + b, b, e, dropout)
+        self.up1 = FlowBlock(b + a, a, e, dropout)
+        self.norm = nn.GroupNorm(8, a)
+        self.last = nn.Conv2d(a, 1, 3, padding=1)
+        self.texture = nn.Linear(c + e, TEXTURES)
+        for layer in (self.last, self.texture):  # starts as the Gaussian: zero velocity
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        line = torch.linspace(-1, 1, LOW)
+        self.register_buffer("grid", torch.stack(torch.meshgrid(line, line, indexing="ij"))[None], persistent=False)
+
+    def forward(self, x: Tensor, texture: Tensor, t: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """``labels`` (N, 3): class as -1 or 1, then whether the picture was flipped left-right, top-bottom."""
+        phase = t[:, None] * torch.tensor([1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0], device=t.device)
+        e = self.embed(torch.cat([phase.sin(), phase.cos(), texture, labels], dim=1))
+        h1 = self.down1(self.first(torch.cat([x, self.grid.expand(len(x), -1, -1, -1)], dim=1)), e)  # (N, a, 32, 32)
+        h2 = self.down2(self.pool1(h1), e)  # (N, b, 16, 16)
+        h3 = self.mid2(self.mid1(self.pool2(h2), e), e)  # (N, c, 8, 8)
+        y = self.up2(torch.cat([F.interpolate(h3, scale_factor=2.0), h2], dim=1), e)  # (N, b, 16, 16)
+        y = self.up1(torch.cat([F.interpolate(y, scale_factor=2.0), h1], dim=1), e)  # (N, a, 32, 32)
+        return self.last(F.silu(self.norm(y))), self.texture(torch.cat([h3.mean((2, 3)), e], dim=1))
+
+
+def conv(channels_in: int, channels: int) -> nn.Sequential:
+    """3x3 convolution and batch norm, which ``fuse`` later makes one convolution."""
+    return nn.Sequential(nn.Conv2d(channels_in, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+
+
+class PainterBlock(nn.Module):
+    """Residual block of two convolutions with batch norm."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = conv(channels, channels), conv(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.leaky_relu(self.conv1(x), 0.2))
+
+
+class Painter(nn.Module):
+    """Paints (N, 1, 128, 128) patches over (N, 1, 32, 32) ones; noise decides what the small picture leaves open."""
+
+    def __init__(self, width: int = 48) -> None:
+        super().__init__()
+        a, b, c = width, 2 * width // 3, width // 3
+        self.first = conv(2 + 1 + TEXTURES + 1, a)
+        self.low = nn.Sequential(*[PainterBlock(a) for _ in range(4)])
+        self.up1 = conv(a + 1, b)
+        self.middle = PainterBlock(b)
+        self.up2 = conv(b + 1, c)
+        self.high = conv(c, c)
+        self.last = nn.Conv2d(c, 1, 3, padding=1)
+
+    def forward(self, low: Tensor, texture: Tensor, labels: Tensor, noise: list[Tensor]) -> Tensor:
+        """``low`` in [-1, 1]; ``texture`` (N, 2); ``labels`` (N, 1) -1 or 1; ``noise`` planes of 32, 64, 128 pixels."""
+        facts = torch.cat([texture, labels], dim=1)[:, :, None, None].expand(-1, -1, *low.shape[2:])
+        x = torch.cat([low, 8 * detail(low), noise[0], facts], dim=1)
+        x = self.low(F.leaky_relu(self.first(x), 0.2))  # (N, a, 32, 32)
+        x = torch.cat([F.interpolate(x, scale_factor=2.0), noise[1]], dim=1)
+        x = self.middle(F.leaky_relu(self.up1(x), 0.2))  # (N, b, 64, 64)
+        x = torch.cat([F.interpolate(x, scale_factor=2.0), noise[2]], dim=1)
+        x = F.leaky_relu(self.high(F.leaky_relu(self.up2(x), 0.2)), 0.2)  # (N, c, 128, 128)
+        strength = (0.5 * texture.mean(dim=1)).exp()[:, None, None, None]
+        return enlarge(enlarge(low)) + 0.02 * strength * self.last(x)
+
+
+def enlarge(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def detail(x: Tensor) -> Tensor:
+    """What halving and doubling the size of ``x`` loses: the finest band of its Laplacian pyramid."""
+    return x - enlarge(F.avg_pool2d(x, 2))
+
+
+def texture_of(x: Tensor) -> Tensor:
+    """Log standard deviation of the two finest bands of patches (N, 1, H, W), shape (N, 2)."""
+    half = F.avg_pool2d(x, 2)
+    return torch.stack([(detail(y).flatten(1).std(dim=1) + 1e-4).log() for y in (x, half)], dim=1)
+
+
+# ------------------------------------------------------------------------------------- from latents to small pictures
+class Space:
+    """The flow's coordinates: scores of unit variance, and the pictures that the network sees of them.
+
+    Parameters
+    ----------
+    basis
+        ``mean`` (1024,), ``components`` (1024, 510), ``scales`` (510,), ``texture_mean`` and ``texture_std`` (2,).
+    """
+
+    def __init__(self, basis: dict[str, Tensor]) -> None:
+        self.mean, self.components, self.scales = basis["mean"], basis["components"], basis["scales"]
+        # Half-whitened: fine components are as visible to a convolution as coarse ones need them to be.
+        self.weight = self.scales.sqrt() / self.scales.mean().sqrt()  # (510,)
+        self.gain = math.sqrt(LOW * LOW / float(self.weight.square().sum()))  # unit variance a pixel
+
+    def pictures(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """The half-whitened and the true picture of ``scores`` (N, 510), each (N, 1, 32, 32)."""
+        white = (scores * self.weight) @ self.components.T * self.gain
+        true = (scores * self.scales) @ self.components.T + self.mean
+        return white.view(-1, 1, LOW, LOW), true.view(-1, 1, LOW, LOW)
+
+    def project(self, low: Tensor) -> Tensor:
+        """``low`` (N, 1, 32, 32) without what the components leave out."""
+        x = low.flatten(1) - self.mean
+        return (x @ self.components @ self.components.T + self.mean).view(-1, 1, LOW, LOW)
+
+
+def velocity(
+    net: Flow, space: Space, point: Tensor, t: Tensor, labels: Tensor, flips: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Weighted velocity of the scores (N, 510) and velocity of the texture strengths (N, 2) at ``point`` (N, 512).
+
+    ``flips`` (N, 2) says which pictures the network is shown flipped left-right and top-bottom: augmentation that
+    does not leak, since the network is told (Karras et al., arXiv:2206.00364).
+    """
+    scores, texture = point[:, :SCORES], point[:, SCORES:]
+    x = turn(torch.cat(space.pictures(scores), dim=1), flips)
+    picture, strength = net(x, texture, t, torch.cat([labels[:, None], flips], dim=1))
+    return turn(picture, flips).flatten(1).float() @ space.components / space.gain, strength
+
+
+def turn(x: Tensor, flips: Tensor) -> Tensor:
+    x = torch.where(flips[:, 0, None, None, None] > 0, x.flip(3), x)
+    return torch.where(flips[:, 1, None, None, None] > 0, x.flip(2), x)
+
+
+def flow(net: Flow, space: Space, latents: Tensor, labels: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor]:
+    """Small pictures (N, 1, 32, 32) in [-1, 1] and texture strengths (N, 2) of ``latents`` (N, 512), by the midpoint rule."""
+    point, width = latents, math.pi / 2 / steps
+    flips = latents.new_zeros(len(latents), 2)
+
+    def speed(p: Tensor, t: float) -> Tensor:
+        scores, strength = velocity(net, space, p, latents.new_full((len(p),), t), labels, flips)
+        return torch.cat([scores / space.weight, strength], dim=1)
+
+    for k in range(steps):
+        half = point + width / 2 * speed(point, k * width)
+        point = point + width * speed(half, (k + 0.5) * width)
+    return space.pictures(point[:, :SCORES])[1], point[:, SCORES:]
+
+
+# --------------------------------------------------------------------------------------------------------- the package
+class MassGenerator:
+    """Both networks and the components, on one device.
+
+    Parameters
+    ----------
+    tensors
+        The content of ``weights.safetensors``: the basis, ``flow.*`` and ``painter.*``.
+    device
+        Where to run.
+    fast
+        Fold batch norm into the convolutions and lay tensors out channels-last, equal to 1e-5; the benchmark's plain
+        loop runs the networks as trained.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], device: torch.device, *, fast: bool = True) -> None:
+        tensors = {k: v.float() for k, v in tensors.items()}
+        self.device = device
+        self.space = Space({k: v.to(device) for k, v in tensors.items() if "." not in k})
+        self.flow, self.painter = Flow(), Painter()
+        for name, net in (("flow", self.flow), ("painter", self.painter)):
+            state = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+            counters = {k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")}
+            net.load_state_dict(state | counters)
+            net.requires_grad_(False).eval().to(device)
+        if fast:
+            fold_batch_norm(self.painter)
+            self.painter.to(memory_format=torch.channels_last)
+            self.flow.to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def paint(self, latents: Tensor, classes: Tensor, noise: list[Tensor]) -> Tensor:
+        """Patches (N, 1, 128, 128), uint8, of ``latents`` (N, 512) and ``classes`` (N,) 0 or 1."""
+        labels = classes.float() * 2 - 1
+        low, texture = flow(self.flow, self.space, latents, labels)
+        patches = self.painter(low, texture, labels[:, None], noise)
+        return ((patches.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+    def sample(self, batch: Any) -> dict[str, np.ndarray]:
+        """The native contract: ``images`` (n, 1, 128, 128), uint8."""
+        drawn = np.stack([batch.rng(i).bytes(sum(NOISE)) for i in range(batch.n)])  # (n, 21504)
+        # Bytes as uniform noise of unit variance: a hundredth of the time that normals take, and as good to a painter.
+        uniform = (torch.from_numpy(drawn).to(self.device).float() - 127.5) * (math.sqrt(3) / 127.5)
+        noise = [plane.view(batch.n, 1, side, side) for plane, side in zip(uniform.split(NOISE, dim=1), SIDES, strict=True)]
+        latents = torch.from_numpy(batch.latents).to(self.device)
+        classes = torch.from_numpy(batch.conditions["condition"]).to(self.device)
+        return {"images": self.paint(latents, classes, noise).cpu().numpy()}
+
+
+def fold_batch_norm(net: nn.Module) -> None:
+    """Make every convolution that a batch norm follows one convolution."""
+    for module in list(net.modules()):
+        if isinstance(module, nn.Sequential) and len(module) == 2 and isinstance(module[1], nn.BatchNorm2d):
+            module[0] = torch.nn.utils.fuse_conv_bn_eval(module[0], module[1])
+            module[1] = nn.Identity()
+
+
+def load(weights_dir: Path, device: str, *, fast: bool = True) -> MassGenerator:
+    """The native contract: the generator with the weights in ``weights_dir``."""
+    return MassGenerator(load_file(Path(weights_dir) / "weights.safetensors"), torch.device(device), fast=fast)

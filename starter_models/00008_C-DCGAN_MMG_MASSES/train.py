@@ -1,0 +1,301 @@
+"""Train model 8, version 2.0.0, on mammography mass patches.
+
+    python train.py --data cbis_ddsm_masses_128.zip --out runs/masses            # everything, then weights.safetensors
+    python train.py --data ... --out ... --stage flow                            # one stage, e.g. two side by side
+
+The data set is a zip or a folder of 128x128 gray PNG files, ``train/is_benign_true/*.png`` and
+``train/is_benign_false/*.png``; nothing else of it is read. Both stages are seeded, write a checkpoint and a
+sheet of samples every few minutes, and continue from the last checkpoint when started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import io
+import json
+import math
+import os
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+import model as m
+
+BATCH = 64  # pictures a step of the flow
+EVERY = int(os.environ.get("EVERY", "500"))  # steps between checkpoints
+
+
+# ------------------------------------------------------------------------------------------------------- the data
+def read_patches(data: Path) -> tuple[Tensor, Tensor]:
+    """Patches (N, 1, 128, 128) in [-1, 1] and labels (N,), benign 0, malignant 1. Patches that show the film's
+    white edge are left out: it is no anatomy, and a generator would paint it."""
+    if data.is_dir():
+        files = {p.relative_to(data).as_posix(): p.read_bytes() for p in data.rglob("*.png")}
+    else:
+        with zipfile.ZipFile(data) as archive:
+            files = {n: archive.read(n) for n in archive.namelist() if n.endswith(".png")}
+    images, labels = [], []
+    for name in sorted(n for n in files if n.startswith("train/")):
+        pixels = np.asarray(Image.open(io.BytesIO(files[name])).convert("L").resize((m.SIZE, m.SIZE)))
+        columns = (pixels >= 250).all(axis=0)
+        if columns[:3].any() or columns[-3:].any():
+            continue
+        images.append(pixels)
+        labels.append("is_benign_false" in name)
+    x = torch.from_numpy(np.stack(images)).float()[:, None] / 127.5 - 1
+    return x, torch.tensor(labels).long()
+
+
+def fit_basis(x: Tensor) -> dict[str, Tensor]:
+    """Principal components of the small pictures, and the mean and spread of the texture strengths."""
+    low = F.avg_pool2d(x, 4).flatten(1)  # (N, 1024)
+    mean = low.mean(dim=0)
+    _, s, vt = torch.linalg.svd(low - mean, full_matrices=False)
+    texture = m.texture_of(x)
+    return {
+        "mean": mean,
+        "components": vt[: m.SCORES].T.contiguous(),  # (1024, 510)
+        "scales": s[: m.SCORES] / math.sqrt(len(x) - 1),
+        "texture_mean": texture.mean(dim=0),
+        "texture_std": texture.std(dim=0),
+    }
+
+
+# ---------------------------------------------------------------------------------------------------- bookkeeping
+class Average:
+    """Exponential moving average of a network's weights and buffers."""
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        self.net, self.decay = copy.deepcopy(net).eval(), decay
+
+    @torch.no_grad()
+    def update(self, net: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for mine, theirs in zip(self.net.state_dict().values(), net.state_dict().values(), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(theirs, 1 - decay)
+            else:
+                mine.copy_(theirs)
+
+
+def save(path: Path, **state: Any) -> None:
+    torch.save(state, path.with_suffix(".part"))
+    os.replace(path.with_suffix(".part"), path)
+
+
+def sheet(images: Tensor, path: Path, columns: int = 8) -> None:
+    """Write (N, 1, H, W) in [-1, 1] as one PNG."""
+    grid = torch.cat([torch.cat(list(row), dim=2) for row in images.split(columns) if len(row) == columns], dim=1)
+    Image.fromarray(((grid[0].clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()).save(path)
+
+
+def warm_up_and_decay(step: int, steps: int) -> float:
+    return min(1.0, step / 500) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+
+
+# ------------------------------------------------------------------------------------------------- stage 1: the flow
+def train_flow(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
+    torch.manual_seed(a.seed)
+    device = torch.device(a.device)
+    basis = {k: v.to(device) for k, v in fit_basis(x).items()}
+    low = F.avg_pool2d(x, 4).flatten(1).to(device)
+    scores = (low - basis["mean"]) @ basis["components"] / basis["scales"]  # (N, 510)
+    texture = ((m.texture_of(x).to(device)) - basis["texture_mean"]) / basis["texture_std"]
+    real = torch.cat([scores, texture], dim=1)
+    labels = (y.float() * 2 - 1).to(device)
+    space = m.Space(basis)
+    net = m.Flow().to(device)
+    average = Average(net, 0.9995)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: warm_up_and_decay(s, a.flow_steps))
+    checkpoint, step, began, losses = a.out / "flow.pt", 0, time.time(), []
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        net.load_state_dict(state["net"])
+        average.net.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        step = state["step"]
+        torch.manual_seed(a.seed + step)
+    while step < a.flow_steps:
+        i = torch.randint(len(real), (BATCH,), device=device)
+        t = torch.rand(BATCH, device=device) * (math.pi / 2)
+        cloud, target = torch.randn_like(real[i]), real[i]
+        point = t.cos()[:, None] * cloud + t.sin()[:, None] * target
+        speed = t.cos()[:, None] * target - t.sin()[:, None] * cloud
+        flips = torch.randint(2, (BATCH, 2), device=device).float()  # told to the network, so they do not leak
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            picture, strength = m.velocity(net, space, point, t, labels[i], flips)
+        wanted = space.weight * speed[:, : m.SCORES]
+        loss = (picture.float() - wanted).square().mean() / space.weight.square().mean()
+        loss = loss + 0.02 * (strength.float() - speed[:, m.SCORES :]).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        step += 1
+        average.update(net, step)
+        losses.append(loss.item())
+        if step % EVERY == 0 or step == a.flow_steps:
+            print(f"flow {step} loss {np.mean(losses):.4f} {(time.time() - began) / 60:.1f} min", flush=True)
+            losses.clear()
+            save(checkpoint, net=net.state_dict(), average=average.net.state_dict(), step=step,
+                 optimiser=optimiser.state_dict(), schedule=schedule.state_dict())
+            latents = torch.randn(64, m.LATENT, generator=torch.Generator().manual_seed(0)).to(device)
+            classes = (torch.arange(64, device=device) % 2).float() * 2 - 1
+            with torch.inference_mode():
+                small, _ = m.flow(average.net, space, latents, classes)
+            sheet(F.interpolate(small, scale_factor=2.0), a.out / "flow.png")
+
+
+# ---------------------------------------------------------------------------------------------- stage 2: the painter
+class Critic(nn.Module):
+    """Scores patches of a picture as real or painted: hinge loss, spectral norm, told the class by projection."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        layers, channels = [], 3
+        for out in (width, 2 * width, 4 * width, 4 * width):
+            layers += [spectral_norm(nn.Conv2d(channels, out, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
+            channels = out
+        self.body = nn.Sequential(*layers)
+        self.last = spectral_norm(nn.Conv2d(channels, 1, 3, padding=1))
+        self.project = spectral_norm(nn.Embedding(2, channels))
+
+    def forward(self, x: Tensor, classes: Tensor) -> Tensor:
+        fine = m.detail(x)
+        middle = m.enlarge(m.detail(F.avg_pool2d(x, 2)))
+        h = self.body(torch.cat([x, 16 * fine, 8 * middle], dim=1))
+        return self.last(h) + (h * self.project(classes)[:, :, None, None]).sum(1, keepdim=True)
+
+
+def augment(x: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """The same differentiable brightness, contrast and shift for two sets (Zhao et al., arXiv:2006.10738)."""
+    n = len(x)
+    gain = 1 + 0.3 * (torch.rand(n, 1, 1, 1, device=x.device) - 0.5)
+    offset = 0.4 * (torch.rand(n, 1, 1, 1, device=x.device) - 0.5)
+    dy, dx = (4 * int(v) for v in torch.randint(-2, 3, (2,)))
+    def one(z: Tensor) -> Tensor:
+        return torch.roll(z * gain + offset, (dy, dx), dims=(2, 3))[
+            :, :, max(dy, 0) : z.shape[2] + min(dy, 0), max(dx, 0) : z.shape[3] + min(dx, 0)]
+    return one(x), one(like)
+
+
+def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
+    torch.manual_seed(a.seed + 1)
+    device = torch.device(a.device)
+    basis = {k: v.to(device) for k, v in fit_basis(x).items()}
+    space = m.Space(basis)
+    x, y = x.to(device), y.to(device)
+    texture = (m.texture_of(x) - basis["texture_mean"]) / basis["texture_std"]
+    net = m.Painter().to(device, memory_format=torch.channels_last)
+    critic = Critic().to(device, memory_format=torch.channels_last)
+    average = Average(net, 0.999)
+    make = torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.0, 0.99))
+    judge = torch.optim.Adam(critic.parameters(), lr=4e-4, betas=(0.0, 0.99))
+    checkpoint, step, began, log = a.out / "painter.pt", 0, time.time(), []
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        for part, key in ((net, "net"), (critic, "critic"), (average.net, "average"), (make, "make"), (judge, "judge")):
+            part.load_state_dict(state[key])
+        step = state["step"]
+        torch.manual_seed(a.seed + 1 + step)
+    while step < a.painter_steps:
+        whole = step >= a.painter_steps // 2  # the first half learns from quarter pictures, four times as many
+        n, crop = (16, m.SIZE) if whole else (48, m.SIZE // 2)
+        for group in (make, judge):
+            group.param_groups[0]["lr"] = (2e-4 if group is make else 4e-4) * min(1.0, 4 * (1 - step / a.painter_steps) + 0.02)
+        i = torch.randint(len(x), (n,), device=device)
+        real, classes = x[i], y[i]
+        low = space.project(F.avg_pool2d(real, 4))  # what the flow will hand over
+        top, left = (4 * int(v) for v in torch.randint((m.SIZE - crop) // 4 + 1, (2,)))
+        real = real[:, :, top : top + crop, left : left + crop]
+        low = low[:, :, top // 4 : (top + crop) // 4, left // 4 : (left + crop) // 4]
+        for dim in (2, 3):
+            if torch.rand(()) < 0.5:
+                real, low = real.flip(dim), low.flip(dim)
+        if torch.rand(()) < 0.5:
+            real, low = real.transpose(2, 3), low.transpose(2, 3)
+        noise = [(torch.rand(n, 1, s, s, device=device) * 2 - 1) * math.sqrt(3) for s in (crop // 4, crop // 2, crop)]
+        labels = classes.float()[:, None] * 2 - 1
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            fake = net(low, texture[i], labels, noise).float()
+            one, two = augment(real, fake.detach())
+            votes = critic(torch.cat([one, two]), classes.repeat(2)).float()
+        loss_critic = F.relu(1 - votes[:n]).mean() + F.relu(1 + votes[n:]).mean()
+        judge.zero_grad()
+        loss_critic.backward()
+        judge.step()
+        critic.requires_grad_(False)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            _, two = augment(real, fake)
+            vote = critic(two, classes).float().mean()
+        critic.requires_grad_(True)
+        keeps_low = F.l1_loss(F.avg_pool2d(fake, 4), F.avg_pool2d(real, 4))
+        keeps_texture = ((m.texture_of(fake) - m.texture_of(real)) / basis["texture_std"]).abs().mean()
+        loss = -vote + 10 * keeps_low + 0.3 * keeps_texture
+        make.zero_grad()
+        loss.backward()
+        make.step()
+        step += 1
+        average.update(net, step)
+        log.append([loss_critic.item(), vote.item(), keeps_low.item(), keeps_texture.item()])
+        if step % EVERY == 0 or step == a.painter_steps:
+            print(f"painter {step} critic, vote, low, texture", np.mean(log, axis=0).round(4),
+                  f"{(time.time() - began) / 60:.1f} min", flush=True)
+            log.clear()
+            save(checkpoint, net=net.state_dict(), critic=critic.state_dict(), average=average.net.state_dict(),
+                 make=make.state_dict(), judge=judge.state_dict(), step=step)
+            with torch.inference_mode():
+                pick = torch.arange(0, 320, 20)
+                noise = [torch.rand(16, 1, s, s, generator=torch.Generator().manual_seed(s)).mul(2).sub(1).mul(math.sqrt(3)).to(device) for s in (32, 64, 128)]
+                painted = average.net(space.project(F.avg_pool2d(x[pick], 4)), texture[pick], y[pick].float()[:, None] * 2 - 1, noise)
+            sheet(torch.cat([x[pick][:8], painted[:8], x[pick][8:], painted[8:]]), a.out / "painter.png")
+
+
+# ------------------------------------------------------------------------------------------------------ the package
+def write_weights(a: argparse.Namespace, x: Tensor) -> None:
+    """One file for ``model.load``: the basis, both averaged networks, half precision."""
+    tensors = dict(fit_basis(x))
+    for part in ("flow", "painter"):
+        state = torch.load(a.out / f"{part}.pt", weights_only=True, map_location="cpu")["average"]
+        tensors |= {f"{part}.{k}": v for k, v in state.items() if v.is_floating_point()}
+    save_file({k: v.half().contiguous() for k, v in tensors.items()}, a.out / "weights.safetensors")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="zip or folder with train/is_benign_{true,false}/*.png")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, sheets and weights.safetensors")
+    parser.add_argument("--stage", choices=["flow", "painter", "weights", "all"], default="all")
+    parser.add_argument("--flow-steps", type=int, default=16_000, help="optimiser steps of 64 pictures of 32x32")
+    parser.add_argument("--painter-steps", type=int, default=20_000, help="steps of 48 quarter, then 16 whole pictures")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--seed", type=int, default=8)
+    a = parser.parse_args()
+    torch.set_num_threads(a.threads)
+    a.out.mkdir(parents=True, exist_ok=True)
+    x, y = read_patches(a.data)
+    print(json.dumps({"patches": len(x), "malignant": int(y.sum())} | {k: str(v) for k, v in vars(a).items()}), flush=True)
+    if a.stage in ("flow", "all"):
+        train_flow(a, x, y)
+    if a.stage in ("painter", "all"):
+        train_painter(a, x, y)
+    if a.stage in ("weights", "all"):
+        write_weights(a, x)
+
+
+if __name__ == "__main__":
+    main()
