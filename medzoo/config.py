@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -15,10 +17,21 @@ from .errors import ConfigError, ModelNotFoundError
 T = TypeVar("T")
 ID = re.compile(r"\d{5}_[A-Za-z0-9.-]+(_[A-Za-z0-9.-]+)+")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # of an argument or a column
+REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+ANY = re.compile(r".", re.DOTALL)
 KINDS = ("image", "mask", "volume", "table", "label")
 CONTRACTS = ("native", "medigan")
 DTYPES = ("uint8", "uint16", "int16", "int64", "float32")
-OPTION_TYPES = {"int": int, "float": float, "str": str, "bool": bool}
+OPTION_TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
+ARGUMENTS = {  # of the functions that generate; a condition or option of such a name could not be given
+    "model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights", "inputs", "env", "trust", "engine",
+    "progress", "first", "latents", "transform", "shuffle", "num_workers", "pin_memory", "drop_last", "self",
+}  # fmt: skip
+TAKEN = {  # of Samples and of a manifest's lines; a column of such a name would hide behind it
+    "columns", "outputs", "indices", "provenance", "folder", "to_torch", "plot", "save",
+    "column", "file", "files", "index", "indexs", "sha256",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -170,10 +183,11 @@ def read_config(path: Path) -> ModelConfig:
         The file is missing, is not YAML, or breaks the schema.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where there is one, safe either way
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
     except FileNotFoundError as error:
         raise ConfigError(f"There is no model config {path}.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
     return _config(_Node(content, path), path)
 
@@ -196,10 +210,15 @@ class _Node:
         if value is ...:
             raise self.error(key, f"{what or _name(kind)} is missing")
         if value is default:
-            return cast(T, value)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return cast("T", value)
+        if kind is float and type(value) is int and abs(value) < 2**1000:
             value = float(value)
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool) or (ok and not ok(value)):
+        if (
+            not isinstance(value, kind)
+            or (isinstance(value, float) and not math.isfinite(value))
+            or (isinstance(value, bool) and kind is not bool)
+            or (ok and not ok(value))
+        ):
             quote = " (put it in quotes)" if kind is str and isinstance(value, (int, float)) else ""
             raise self.error(key, f"{what or _name(kind)} was expected, not {value!r:.80}{quote}")
         return value
@@ -207,20 +226,24 @@ class _Node:
     def choice(self, key: str, choices: tuple[str, ...], default: Any = ...) -> str:
         return self.take(key, str, default, lambda v: v in choices, "one of " + ", ".join(choices))
 
-    def texts(self, key: str, default: Any = ...) -> tuple[str, ...]:
-        what = "a list of texts"
-        return tuple(self.take(key, list, default, lambda v: all(isinstance(t, str) and t for t in v), what))
+    def texts(
+        self, key: str, default: Any = ..., like: re.Pattern[str] = ANY, what: str = "a list of texts"
+    ) -> tuple[str, ...]:
+        return tuple(self.take(key, list, default, lambda v: all(isinstance(t, str) and like.match(t) for t in v), what))
 
-    def numbers(self, key: str, default: Any = ..., length: int | None = None) -> tuple[float, ...] | None:
-        def ok(v: list[Any]) -> bool:
-            fits = length is None or len(v) == length
-            return fits and all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in v)
+    def numbers(self, key: str, ok: Callable[[list[float]], bool], what: str) -> tuple[float, ...] | None:
+        def numeric(v: list[Any]) -> bool:
+            return all(type(n) in (int, float) and abs(n) < 1e300 for n in v) and ok(v)
 
-        found = self.take(key, list, default, ok, f"a list of {length or 'some'} numbers")
-        return None if found is default else tuple(found)
+        found = self.take(key, list, None, numeric, what)
+        return None if found is None else tuple(found)
 
-    def nodes(self, key: str, default: Any = ...) -> dict[str, _Node]:
+    def nodes(self, key: str, default: Any = ..., taken: AbstractSet[str] = frozenset()) -> dict[str, _Node]:
         found = self.take(key, dict, default, lambda v: all(isinstance(k, str) for k in v), "a mapping with text keys")
+        if wrong := [k for k in found if taken and (k in taken or not NAME.fullmatch(k))]:
+            raise self.error(
+                key, f"another name than {wrong[0]!r} was expected: letters, digits and _, and not a word of medzoo's"
+            )
         return {k: _Node(v, self.path, f"{self.where}{key}.{k}.") for k, v in found.items()}
 
     def listed(self, key: str, default: Any = ...) -> list[_Node]:
@@ -258,10 +281,13 @@ def _config(node: _Node, path: Path) -> ModelConfig:
 
 
 def _version(name: str, node: _Node) -> Version:
-    conditions = {k: _condition(k, child) for k, child in node.nodes("conditions", {}).items()}
-    options = {k: _option(k, child) for k, child in node.nodes("options", {}).items()}
+    conditions = {k: _condition(k, child) for k, child in node.nodes("conditions", {}, ARGUMENTS).items()}
+    options = {k: _option(k, child) for k, child in node.nodes("options", {}, ARGUMENTS).items()}
     if clash := set(conditions) & set(options):
         raise node.error("options", f"{', '.join(sorted(clash))} is a condition already")
+    outputs = {k: _output(k, child, conditions) for k, child in node.nodes("outputs", taken=TAKEN).items()}
+    if not outputs:
+        raise node.error("outputs", "at least one output was expected")
     files = node.take("files", dict, {}, lambda v: all(isinstance(k, str) and _is_sha256(d) for k, d in v.items()),
                       "a mapping of file to sha256")  # fmt: skip
     version = Version(
@@ -276,11 +302,11 @@ def _version(name: str, node: _Node) -> Version:
         citation=node.take("citation", str, ""),
         publication=node.take("publication", str, ""),
         datasets=tuple(_dataset(child) for child in node.listed("datasets", [])),
-        requires=node.texts("requires", []),
+        requires=node.texts("requires", [], REQUIREMENT, "a list of requirements such as numpy>=1.26"),
         python=node.take("python", str, ">=3.10"),
         conditions=conditions,
         options=options,
-        outputs={k: _output(k, child, conditions) for k, child in node.nodes("outputs").items()},
+        outputs=outputs,
         metrics=tuple(_metric(child) for child in node.listed("metrics", [])),
         latent=node.take("latent", int, 0, lambda v: v >= 0, "a number of latents"),
         files=files,
@@ -299,10 +325,12 @@ def _is_sha256(value: Any) -> bool:
 
 
 def _condition(name: str, node: _Node) -> Condition:
-    what = "a mapping of name to whole number"
-    values = node.take(
-        "values", dict, ok=lambda v: len(v) > 0 and all(isinstance(k, str) and type(n) is int for k, n in v.items()), what=what
-    )
+
+    def ok(v: dict[Any, Any]) -> bool:
+        named = all(isinstance(k, str) and k and type(n) is int and abs(n) < 2**31 for k, n in v.items())
+        return named and 0 < len(v) == len(set(v.values())) == len({k.lower() for k in v})
+
+    values = node.take("values", dict, ok=ok, what="a mapping of name to whole number, no two the same")
     condition = Condition(name=name, values=values, help=node.take("help", str))
     node.done()
     return condition
@@ -313,33 +341,52 @@ def _option(name: str, node: _Node) -> Option:
     option = Option(
         name=name,
         type=kind,
-        default=node.take("default", cast("type[Any]", OPTION_TYPES[kind])),
+        default=node.take("default", OPTION_TYPES[kind]),
         help=node.take("help", str),
         minimum=node.take("minimum", float, None),
         maximum=node.take("maximum", float, None),
-        choices=tuple(node.take("choices", list, [])),
+        choices=tuple(
+            node.take("choices", list, [], lambda v: all(type(c) is OPTION_TYPES[kind] for c in v), f"a list of {kind}")
+        ),
     )
+    low, high = (
+        (-math.inf if option.minimum is None else option.minimum),
+        (math.inf if option.maximum is None else option.maximum),
+    )
+    if (option.choices and option.default not in option.choices) or (
+        kind in {"int", "float"} and not low <= option.default <= high
+    ):
+        raise node.error("default", f"a value that the option allows was expected, not {option.default!r}")
     node.done()
     return option
 
 
 def _output(name: str, node: _Node, conditions: Mapping[str, Condition]) -> Output:
     kind = node.choice("kind", KINDS)
-    bounds = node.numbers("range", None, 2)
+    bounds = node.numbers("range", lambda v: len(v) == 2 and v[0] < v[1], "a list of two numbers, the lower one first")
+    shape = node.numbers("shape", lambda v: all(type(s) is int and 0 < s < 2**31 for s in v), "a list of whole numbers from 1")
+    condition = None
+    if kind == "label":  # without any conditions, the package gives the labels
+        what = "one of " + ", ".join(conditions) if conditions else "a name from `conditions`"
+        condition = node.take("condition", str, ... if conditions else None, lambda v: v in conditions, what)
+    if shape is None and kind != "label":
+        raise node.error("shape", "a list of whole numbers is missing")
     output = Output(
         name=name,
         kind=kind,
         dtype=node.choice("dtype", DTYPES, "int64" if kind == "label" else ...),
-        shape=tuple(int(v) for v in node.numbers("shape", [] if kind == "label" else ...) or ()),
+        shape=tuple(int(v) for v in shape or ()),
         range=(bounds[0], bounds[1]) if bounds else None,
         unit=node.take("unit", str, ""),
-        spacing=node.numbers("spacing", None),
-        condition=node.choice("condition", tuple(conditions)) if kind == "label" and conditions else None,
+        spacing=node.numbers("spacing", lambda v: all(s > 0 for s in v), "a list of millimetres"),
+        condition=condition,
         columns=node.texts("columns", []),
         tolerance=node.take("tolerance", float, 0.0),
     )
     if kind in {"image", "mask"} and len(output.shape) != 3:
         raise node.error("shape", "[channels, height, width] was expected")
+    if kind == "label" and (output.shape or output.dtype == "float32"):
+        raise node.error("shape" if output.shape else "dtype", "a label is one whole number: leave this out")
     node.done()
     return output
 

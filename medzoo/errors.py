@@ -13,6 +13,7 @@
     x ContributionError          11  a contribution that is not ready
 
 Each carries a ``problem`` (what was asked and what was found) and a ``hint`` (what to try).
+``MedzooWarning`` is what a user should know of a result that stands.
 """
 
 from __future__ import annotations
@@ -98,3 +99,7 @@ class ContributionError(MedzooError):
     """A contribution that is not ready to be packed or submitted."""
 
     exit_code = 11
+
+
+class MedzooWarning(UserWarning):
+    """What a user should know of a result that stands; the command line prints it to stderr."""

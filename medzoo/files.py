@@ -7,8 +7,10 @@ import json
 import os
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -19,6 +21,10 @@ from .errors import IntegrityError
 MAX_FILES = 10_000
 MAX_BYTES = 50 * 2**30
 MAX_RATIO = 200  # unpacked bytes for each packed one
+BROKEN = (  # what zipfile raises for an archive that is damaged, encrypted or at odds with itself
+    zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError, struct.error,
+    FileExistsError, NotADirectoryError,
+)  # fmt: skip
 IGNORED = {"__MACOSX", ".DS_Store", "__pycache__"}
 
 
@@ -44,17 +50,17 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     try:
         with part.open("xb") as file:
             yield file
-        os.replace(part, path)
+        part.replace(path)
     except BaseException:
         with suppress(OSError):
             part.unlink()
         raise
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as sorted, indented JSON, atomically."""
+def write_json(path: Path, content: Any, *, sort: bool = True) -> None:
+    """Write ``content`` as indented JSON, its keys sorted or in their order, atomically."""
     with atomic(path) as file:
-        file.write((json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
+        file.write((json.dumps(content, indent=2, sort_keys=sort, ensure_ascii=False) + "\n").encode())
 
 
 @contextmanager
@@ -69,7 +75,7 @@ def folder_aside(target: Path) -> Iterator[Path]:
         yield aside
         aside.chmod(0o755)
         try:
-            os.replace(aside, target)
+            aside.replace(target)
         except OSError:
             if not target.is_dir():
                 raise
@@ -92,7 +98,7 @@ def unpack(archive: Path, target: Path) -> None:
 
     try:
         with zipfile.ZipFile(archive) as content:
-            entries = [e for e in content.infolist() if not IGNORED & set(PurePosixPath(e.filename).parts)]
+            entries = _entries(content)
             if len(entries) > MAX_FILES:
                 raise refuse(f"it holds {len(entries):,} files, more than {MAX_FILES:,}")
             total = sum(e.file_size for e in entries)
@@ -105,6 +111,8 @@ def unpack(archive: Path, target: Path) -> None:
                     raise refuse(f"its entry {name!r} points outside the folder")
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                     raise refuse(f"its entry {name!r} is not a plain file")
+                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise refuse(f"its entry {name!r} is compressed in a way that is not common to all zip programs")
                 path = target.joinpath(*parts)
                 if entry.is_dir():
                     path.mkdir(parents=True, exist_ok=True)
@@ -112,5 +120,37 @@ def unpack(archive: Path, target: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with content.open(entry) as source, path.open("xb") as file:
                     shutil.copyfileobj(source, file, 2**20)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, FileExistsError) as error:
+    except BROKEN as error:
         raise refuse(f"it is broken ({error})") from error
+
+
+def difference(archive: Path, folder: Path) -> tuple[str, str, str] | None:
+    """The first file of an unpacked ``archive`` that is no longer what was packed: its name, and both sha256.
+
+    Raises
+    ------
+    IntegrityError
+        The archive is broken.
+    """
+    try:
+        with zipfile.ZipFile(archive) as content:
+            packed = {e.filename: e for e in _entries(content) if not e.is_dir()}
+            for name, entry in packed.items():
+                with content.open(entry) as file:
+                    expected = _digest(file)
+                path = folder / name
+                found = sha256_of(path) if path.is_file() else "no such file"
+                if found != expected:
+                    return name, expected, found
+    except BROKEN as error:
+        raise IntegrityError(f"{archive.name} cannot be read: it is broken ({error}).", "Fetch it again.") from error
+    known = {PurePosixPath(name) for name in packed}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and PurePosixPath(name) not in known and not IGNORED & set(PurePosixPath(name).parts):
+            return name, "no such file", sha256_of(path)
+    return None
+
+
+def _entries(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [e for e in archive.infolist() if not IGNORED & set(PurePosixPath(e.filename).parts)]

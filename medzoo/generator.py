@@ -6,27 +6,20 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib import metadata
 from types import TracebackType
 from typing import Any
 
-
 from . import datasets, seeds, settings
-from .config import ModelConfig, Version
+from .config import REQUIREMENT, ModelConfig, Version
 from .datasets.reader import describe
-from .errors import InputError, NotAvailableError, OutOfMemoryError
+from .errors import InputError, OutOfMemoryError
 from .registry import is_local, resolve
-from .request import Request, check_count
+from .request import Request, check_count, check_reserved
 from .runtime import Session, open_session
 from .samples import Samples, concatenate
 from .version import __version__
-
-RESERVED = {  # argument -> the value that asks for nothing
-    "inputs": (None, "user images as a model's input"),
-    "env": ("auto", "environments of a model's own"),
-    "trust": (False, "running code that no registry names"),
-    "engine": (None, "generating on many machines"),
-}
 
 
 class Model:
@@ -104,15 +97,19 @@ class Model:
         except MemoryError as error:
             if batch.n == 1:
                 raise self.too_big() from error
-            return concatenate([self.at(indices[: batch.n // 2], request), self.at(indices[batch.n // 2 :], request)])
+            columns = {}
+        if not columns:  # out of the handler, which keeps what did not fit alive
+            half = batch.n // 2
+            return concatenate([self.at(indices[:half], request), self.at(indices[half:], request)])
         return Samples(columns, self.version.outputs, batch.indices, _provenance(self, session, request, batch.n))
 
     def too_big(self) -> OutOfMemoryError:
         """The error for a model of which not one sample fits."""
         need = self.version.memory_per_sample
+        advice = "Free some memory." if self.device == "cpu" else "Try device='cpu', or free some memory."
         return OutOfMemoryError(
             f"{self.config.id} does not fit into the memory of {self.device}, not even one sample at a time.",
-            f"It needs about {need:.0f} MiB a sample. " * bool(need) + "Try device='cpu', or free some memory.",
+            f"It needs about {need:.0f} MiB a sample. " * bool(need) + advice,
         )
 
     def _open_session(self) -> Session:
@@ -125,19 +122,17 @@ class _Run:
     """The batches of one request, once; ``provenance`` grows by what the run finds out."""
 
     def __init__(self, model: Model, request: Request, batch_size: int | None) -> None:
-        if batch_size is not None:
-            check_count(batch_size, "batch_size")
+        size = model.version.batch_size if batch_size is None else check_count(batch_size, "batch_size")
         self._model, self._request = model, request
-        self._size = min(batch_size or model.version.batch_size, request.n)
-        self._session = model._open_session()
-        self.provenance: dict[str, Any] = _provenance(model, self._session, request, self._size)
+        self._size = min(size, request.n)
+        self.provenance: dict[str, Any] = _provenance(model, model._open_session(), request, self._size)
 
     def __iter__(self) -> Iterator[Samples]:
         start, stop = self._request.first, self._request.first + self._request.n
         while start < stop:
             batch = self._request.batch(range(start, min(start + self._size, stop)))
             try:
-                columns = self._session.sample(batch)
+                columns = self._model._open_session().sample(batch)  # closed meanwhile, it says so
             except MemoryError as error:
                 self._halve(start, error)
                 continue
@@ -149,7 +144,8 @@ class _Run:
             raise self._model.too_big() from error
         self._size //= 2
         # Boundaries decide the last bits, so a set can be made again only with them.
-        self.provenance["batches"] = [*self.provenance["batches"], [start, self._size]]
+        before = [b for b in self.provenance["batches"] if b[0] != start]
+        self.provenance["batches"] = [*before, [start, self._size]]
 
 
 def _bar(run: _Run, n: int, progress: bool | None) -> Iterator[Samples]:
@@ -166,14 +162,14 @@ def _bar(run: _Run, n: int, progress: bool | None) -> Iterator[Samples]:
 
 def _provenance(model: Model, session: Session, request: Request, batch_size: int) -> dict[str, Any]:
     version = model.version
-    libraries = [name.partition("[")[0] for name in ("numpy", "pillow", *(_name(r) for r in version.requires))]
+    libraries = ["numpy", "pillow", *(_name(r) for r in version.requires)]
     about: dict[str, Any] = {
         "synthetic": True,
         "model": model.config.id,
         "version": version.name,
         "license": version.license,
         "source": version.source,
-        "registered": not is_local(model.config),
+        "registered": not is_local(model.config) and "weights" not in session.digests,
         "sha256": session.digests,
         "seed": request.seed,
         "n": request.n,
@@ -197,9 +193,8 @@ def _provenance(model: Model, session: Session, request: Request, batch_size: in
 
 
 def _name(requirement: str) -> str:
-    from packaging.requirements import Requirement
-
-    return Requirement(requirement).name
+    found = REQUIREMENT.match(requirement)
+    return found[0] if found else requirement
 
 
 def _installed(name: str) -> str:
@@ -235,6 +230,8 @@ def load(
         The model cannot be found, fetched, verified or loaded.
     InputError
         The device does not exist here, or the weights do not fit.
+    OutOfMemoryError
+        The model itself does not fit into memory.
 
     Examples
     --------
@@ -244,7 +241,10 @@ def load(
     """
     config = resolve(model_id)
     chosen = config.version(version)
-    session = open_session(config, chosen, device=device, weights=weights)
+    try:
+        session = open_session(config, chosen, device=device, weights=weights)
+    except MemoryError as error:
+        raise OutOfMemoryError(f"{config.id} cannot be loaded: {error}", "Free some memory, or try another device.") from error
     _first_use(config, chosen)
     return Model(config, chosen, session)
 
@@ -320,18 +320,11 @@ def generate(
     >>> samples.images.shape, samples.labels.sum()
     ((500, 1, 128, 128), 250)
     """
-    given = {"inputs": inputs, "env": env, "trust": trust, "engine": engine}
-    for name, value in given.items():
-        default, what = RESERVED[name]
-        if value is not default and value != default:
-            raise NotAvailableError(f"{name}={value!r}: this medzoo reserves `{name}` for {what}, but does not have it yet.",
-                                    f"Leave `{name}` out.")  # fmt: skip
+    check_reserved({"inputs": inputs, "env": env, "trust": trust, "engine": engine})
     check_count(n)
     seed = seeds.check_seed(seed)
     with load(model_id, version=version, device=device, weights=weights) as model:
-        return model.generate(
-            n, out=out, format=format, seed=seed, batch_size=batch_size, progress=progress, **options
-        )
+        return model.generate(n, out=out, format=format, seed=seed, batch_size=batch_size, progress=progress, **options)
 
 
 def stream(
@@ -371,10 +364,6 @@ def _first_use(config: ModelConfig, version: Version) -> None:
         return
     print(f"{config.id} {version.name}: {version.license}. Synthetic samples, not for diagnosis. "
           f"`medzoo cite {config.number}` says whom to credit.", file=sys.stderr)  # fmt: skip
-    try:
+    with suppress(OSError):  # a read-only home: the next process says it again
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
-    except OSError:
-        pass  # a read-only home: the next process says it again
-
-

@@ -6,17 +6,19 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from . import seeds
+from . import seeds, sources
 from .errors import InputError
 from .generator import Model, load
 from .registry import resolve
 from .request import Request, check_count
+from .runtime.native import pick_device
 from .samples import Samples
 
 Item = dict[str, torch.Tensor]
@@ -45,6 +47,8 @@ class SyntheticDataset(Dataset[Any]):
     ) -> None:
         config = resolve(model_id)
         chosen = config.version(version)
+        sources.fetch(config, chosen)
+        pick_device(device, chosen)
         self.seed = seeds.check_seed(seed)
         # Bad input fails here, not in a worker.
         self._request = Request.of(config, chosen, n, seed=self.seed, options=options)
@@ -55,6 +59,7 @@ class SyntheticDataset(Dataset[Any]):
 
     def _reset(self) -> None:
         self._process = os.getpid()
+        self._one_at_a_time = Lock()  # packages need not stand two threads
         self._model: Model | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._kept: OrderedDict[int, Item] = OrderedDict()
@@ -62,7 +67,7 @@ class SyntheticDataset(Dataset[Any]):
         self._next = 0  # what a reader in order asks for next
 
     def __getstate__(self) -> dict[str, Any]:
-        runtime = {"_model", "_thread", "_kept", "_ahead"}
+        runtime = {"_model", "_thread", "_kept", "_ahead", "_one_at_a_time"}
         return {k: v for k, v in self.__dict__.items() if k not in runtime}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -96,16 +101,16 @@ class SyntheticDataset(Dataset[Any]):
         elif missing:
             found |= self._keep(self._make(missing))
         self._next = indices[-1] + 1
-        return [dict(found[i]) for i in indices]  # a transform may change its dict
+        return [{k: v.clone() for k, v in found[i].items()} for i in indices]  # a transform may write into them
 
     def _in_order(self, first: int) -> dict[int, Item]:
         """The block from ``first``, made ahead if it was; the next one is begun."""
         if self._ahead is not None and first in self._ahead[0]:
-            block, samples = self._ahead[0], self._ahead[1].result()
+            (block, made), self._ahead = self._ahead, None
+            samples = made.result()
         else:
             block = range(first, min(first + self._block, len(self)))
             samples = self._make(block)
-        self._ahead = None
         following = range(block.stop, min(block.stop + self._block, len(self)))
         # A worker of a DataLoader is ahead by itself, and a thread in a forked process may meet locks that never open.
         if following and get_worker_info() is None:
@@ -114,9 +119,10 @@ class SyntheticDataset(Dataset[Any]):
         return self._keep(samples)
 
     def _make(self, indices: Sequence[int]) -> Samples:
-        if self._model is None:
-            self._model = load(**self._load)  # type: ignore[arg-type]
-        return self._model.at(indices, self._request)
+        with self._one_at_a_time:
+            if self._model is None:
+                self._model = load(**self._load)  # type: ignore[arg-type]
+            return self._model.at(indices, self._request)
 
     def _keep(self, samples: Samples) -> dict[int, Item]:
         tensors = samples.to_torch()

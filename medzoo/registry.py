@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from functools import lru_cache
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,8 @@ class Registry:
         """
         asked = str(model_id).strip()
         if asked.isdecimal():
-            found = [c for c in self.configs.values() if c.number == int(asked)]
+            digits = asked.lstrip("0")[:9] or "0"  # no id has more than five
+            found = [c for c in self.configs.values() if c.number == int(digits)]
         else:
             low = asked.lower()
             found = [c for c in self.configs.values() if low and c.id.lower().startswith(low)]
@@ -101,22 +103,29 @@ def resolve(model_id: int | str | os.PathLike[str]) -> ModelConfig:
     ConfigError
         The config breaks the schema.
     """
-    if isinstance(model_id, bool) or not isinstance(model_id, (int, str, os.PathLike)):
+    if isinstance(model_id, Integral) and not isinstance(model_id, bool):  # numpy's integers too
+        return registry().find(int(model_id))
+    if not isinstance(model_id, (str, os.PathLike)):
         raise InputError(f"model_id={model_id!r} is no model id.", 'Give a number, an id or a path: 8, "00008", "mine/".')
-    if isinstance(model_id, int):
-        return registry().find(model_id)
-    path = Path(model_id).expanduser()
-    looks_like_path = isinstance(model_id, os.PathLike) or path.name != str(model_id)
+    path = settings.user_path(model_id, "model_id")
+    looks_like_path = isinstance(model_id, os.PathLike) or path.name not in {str(model_id), ""} or str(model_id) in {".", "/"}
     if not looks_like_path:
         try:
             return registry().find(str(model_id))
         except ModelNotFoundError:
-            if not (path / PACKAGE_CONFIG).is_file():
+            if not str(model_id).strip() or not _is_package(path):
                 raise
-    if not (path / PACKAGE_CONFIG).is_file():
+    if not _is_package(path):
         raise ModelNotFoundError(f"The folder {path} holds no {PACKAGE_CONFIG}, so it is no model package.",
                                  "`medzoo copy 8 DIR` or `medzoo contribute new DIR` makes one.")  # fmt: skip
     return read_config(path / PACKAGE_CONFIG)
+
+
+def _is_package(folder: Path) -> bool:
+    try:
+        return (folder / PACKAGE_CONFIG).is_file()
+    except OSError:  # a name too long for this file system, a folder that may not be looked into
+        return False
 
 
 def is_local(config: ModelConfig) -> bool:

@@ -12,7 +12,33 @@ from numpy.typing import NDArray
 
 from . import seeds
 from .config import OPTION_TYPES, Condition, ModelConfig, Option, Version
-from .errors import InputError
+from .errors import InputError, NotAvailableError
+
+RESERVED = {  # argument -> the value that asks for nothing, and what it is kept for
+    "inputs": (None, "user images as a model's input"),
+    "env": ("auto", "environments of a model's own"),
+    "trust": (False, "running code that no registry names"),
+    "engine": (None, "generating on many machines"),
+}
+
+
+def check_reserved(options: Mapping[str, Any]) -> dict[str, Any]:
+    """``options`` without the reserved ones.
+
+    Raises
+    ------
+    NotAvailableError
+        One of the reserved ones asks for something.
+    """
+    for name in RESERVED.keys() & options.keys():
+        nothing, what = RESERVED[name]
+        value = options[name]
+        if type(value) is not type(nothing) or value != nothing:
+            raise NotAvailableError(
+                f"{name}={value!r:.60}: this medzoo reserves `{name}` for {what}, but does not have it yet.",
+                f"Leave `{name}` out.",
+            )
+    return {k: v for k, v in options.items() if k not in RESERVED}
 
 
 def check_count(n: object, name: str = "n") -> int:
@@ -60,7 +86,7 @@ class Batch:
         """How many samples."""
         return len(self.indices)
 
-    def rng(self, i: int) -> Stream:
+    def rng(self, i: int) -> seeds.Stream:
         """The random stream of the batch's sample number ``i``; the same wherever that sample is made."""
         return seeds.Stream(self.seed, int(self.indices[i]), seeds.NOISE)
 
@@ -88,15 +114,22 @@ class Request:
         ------
         InputError
             One is unknown, of the wrong type or out of range; says what is allowed.
+        NotAvailableError
+            One is reserved.
         """
         n = check_count(n)
+        if first + n > 2**62:
+            raise InputError(f"n={n!r:.60} is more samples than can be numbered.", "Give fewer.")
+        options = check_reserved(options)
         allowed = [*version.conditions, *version.options, *(["latents"] if version.latent else [])]
         for name in options:
             if name not in allowed:
-                takes = ", ".join(allowed) if allowed else "nothing of its own"
-                raise InputError(f"{config.id} takes no {name!r}.", f"It takes {takes}; `medzoo info {config.number}` explains.")
+                takes = ", ".join(allowed) or "nothing of its own"
+                hint = f"It takes {takes}; `medzoo info {config.number}` explains."
+                raise InputError(f"{config.id} takes no {name!r}.", hint)
         latents = _latents(options["latents"], n, version.latent) if options.get("latents") is not None else None
-        record: dict[str, Any] = {k: options[k] for k in version.options if k in options}
+        chosen = {k: _option(o, options.get(k, o.default)) for k, o in version.options.items()}
+        record: dict[str, Any] = dict(chosen)
         if latents is not None:
             record["latents"] = "sha256:" + hashlib.sha256(latents.tobytes()).hexdigest()
         conditions = {}
@@ -108,7 +141,7 @@ class Request:
             seed=seeds.check_seed(seed),
             latent=version.latent,
             conditions=conditions,
-            options={k: _option(o, options.get(k, o.default)) for k, o in version.options.items()},
+            options=chosen,
             latents=latents,
             record=record,
         )
@@ -135,15 +168,18 @@ def _condition(condition: Condition, given: Any, n: int) -> tuple[NDArray[np.int
         if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) in names:
             return int(value)
         allowed = ", ".join(f"{k!r} ({v})" for k, v in condition.values.items())
-        raise InputError(f"{condition.name}={value!r} is unknown.", f"It is one of {allowed}, a list of {n} of them, or left out for each in turn.")
+        hint = f"It is one of {allowed}, a list of {n} of them, or left out for each in turn."
+        raise InputError(f"{condition.name}={value!r:.60} is unknown.", hint)
 
+    if isinstance(given, np.ndarray) and given.ndim == 0:
+        given = given.item()
     if given is None:
         return np.array(list(condition.values.values()), dtype=np.int64), None
     if isinstance(given, (str, int, np.integer)):
         value = one(given)
         return np.array([value], dtype=np.int64), names[value]
     if not isinstance(given, (list, tuple, np.ndarray)):
-        one(given)
+        one(given)  # raises: no condition is of another type
     if len(given) != n:
         raise InputError(f"{condition.name} has {len(given)} values for n={n} samples.", "Give one value, or one a sample.")
     values = [one(v) for v in given]
@@ -152,28 +188,32 @@ def _condition(condition: Condition, given: Any, n: int) -> tuple[NDArray[np.int
 
 def _option(option: Option, value: Any) -> Any:
     kind = OPTION_TYPES[option.type]
+    if isinstance(value, np.generic):
+        value = value.item()
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     bounds = [f"at least {option.minimum:g}"] if option.minimum is not None else []
     bounds += [f"at most {option.maximum:g}"] if option.maximum is not None else []
     allowed = f"one of {', '.join(map(repr, option.choices))}" if option.choices else " ".join([option.type, *bounds])
     bad = not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
-    bad = bad or (option.choices and value not in option.choices)
+    bad = bad or bool(option.choices and value not in option.choices)
     if not bad and kind in (int, float):
         low = -np.inf if option.minimum is None else option.minimum
         high = np.inf if option.maximum is None else option.maximum
-        bad = not low <= value <= high
+        bad = not low <= value <= high or abs(value) == np.inf
     if bad:
-        raise InputError(f"{option.name}={value!r} is not allowed.", f"{option.name} is {allowed}: {option.help}")
+        raise InputError(f"{option.name}={value!r:.60} is not allowed.", f"{option.name} is {allowed}: {option.help}")
     return value
 
 
 def _latents(given: Any, n: int, size: int) -> NDArray[np.float32]:
     try:
-        latents = np.ascontiguousarray(given, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+        with np.errstate(over="ignore"):
+            latents = np.asarray(given).astype(np.float32, order="C")  # a copy: the caller may write into theirs meanwhile
+    except (TypeError, ValueError, RuntimeError) as error:  # the last from torch, for a tensor that wants a gradient
         raise InputError(f"latents are not an array of numbers: {error}.", f"Give an array of shape ({n}, {size}).") from error
     if latents.shape != (n, size) or not np.isfinite(latents).all():
         wrong = f"has the shape {latents.shape}" if latents.shape != (n, size) else "holds values that are not finite"
-        raise InputError(f"latents {wrong}.", f"Give finite numbers of shape ({n}, {size}); the model was trained on standard normal ones.")
+        hint = f"Give finite numbers of shape ({n}, {size}); the model was trained on standard normal ones."
+        raise InputError(f"latents {wrong}.", hint)
     return latents

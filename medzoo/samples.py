@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[Any]
+SAVED_AT_ONCE = 64  # samples in memory when a set on disk is saved elsewhere
 
 
 class Column(Protocol):
@@ -29,7 +31,7 @@ class Column(Protocol):
     def __getitem__(self, key: Any, /) -> Any: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one answer to ==
 class Samples:
     """What a model generated.
 
@@ -66,10 +68,11 @@ class Samples:
         return len(self.indices)
 
     def __getattr__(self, name: str) -> Array:
-        # Reached only for what is no field: the columns. Dunder names come from copy and pickle.
-        if not name.startswith("__") and name in self.columns:
-            return np.asarray(self.columns[name][:])
-        raise AttributeError(f"These samples have no {name!r}. Their columns are {', '.join(self.columns)}.")
+        # Reached only for what is no field: the columns. copy and pickle ask before there are any.
+        columns: Mapping[str, Column] = self.__dict__.get("columns", {})
+        if name in columns:
+            return np.asarray(columns[name][:])
+        raise AttributeError(f"These samples have no {name!r}. Their columns are {', '.join(columns)}.")
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self.columns]
@@ -80,7 +83,7 @@ class Samples:
             if not -len(self) <= key < len(self):
                 raise IndexError(f"There is no sample {key} among {len(self)}.")
             return {name: column[int(key)] for name, column in self.columns.items()}
-        rows = key if isinstance(key, slice) else np.asarray(key)
+        rows = key if isinstance(key, slice) else np.asarray(key, dtype=None if len(key) else np.int64)
         columns = {name: column[rows] for name, column in self.columns.items()}
         return Samples(columns, self.outputs, self.indices[rows], self.provenance, self.folder)
 
@@ -123,7 +126,8 @@ class Samples:
         """
         from .view import grid
 
-        return grid(self, n, columns=columns)
+        figure: Figure = grid(self, n, columns=columns)
+        return figure
 
     def save(self, folder: str | os.PathLike[str], *, format: str | None = None) -> Samples:  # noqa: A002
         """Write the samples, with manifest and provenance, into a new folder; return them as read back from there.
@@ -137,7 +141,12 @@ class Samples:
         """
         from .datasets import write
 
-        return write([self], folder, outputs=self.outputs, format=format, provenance=self.provenance)
+        parts = (self[k : k + SAVED_AT_ONCE] for k in range(0, len(self) or 1, SAVED_AT_ONCE))
+        provenance = dict(self.provenance)
+        first, n = provenance.get("first", 0), provenance.get("n")
+        if n is not None and not np.array_equal(self.indices, np.arange(first, first + n)):
+            provenance["subset"] = {"n": len(self), "indices": "sha256:" + hashlib.sha256(self.indices.tobytes()).hexdigest()}
+        return write(parts, folder, outputs=self.outputs, format=format, provenance=provenance, again=False)
 
 
 def unit_range(values: Array, output: Output) -> NDArray[np.float32]:
@@ -148,8 +157,9 @@ def unit_range(values: Array, output: Output) -> NDArray[np.float32]:
         low, high = 0.0, 1.0
     else:
         low, high = 0.0, float(np.iinfo(output.dtype).max)
-    scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(1.0 / (high - low))
-    return np.clip(scaled, 0.0, 1.0, out=scaled)
+    scaled: NDArray[np.float32] = (values.astype(np.float32) - np.float32(low)) * np.float32(1.0 / (high - low))
+    np.clip(scaled, 0.0, 1.0, out=scaled)
+    return scaled
 
 
 def concatenate(parts: Sequence[Samples]) -> Samples:

@@ -49,7 +49,9 @@ class Stream:
     """
 
     def __init__(self, seed: int, index: int, use: int = NOISE) -> None:
-        self._words = np.random.Philox(counter=[0, 0, 0, use], key=[seed, index])
+        # As uint64 from the start: numpy makes floats, which lose digits, of a list with a number past 2**63.
+        key, counter = np.array([seed, index], dtype=np.uint64), np.array([0, 0, 0, use], dtype=np.uint64)
+        self._words = np.random.Philox(counter=counter, key=key)
 
     def bytes(self, n: int) -> NDArray[np.uint8]:
         """``n`` uniform bytes, shape (n,)."""
@@ -60,7 +62,8 @@ class Stream:
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         n = math.prod(shape)
         halves = self._raw(-(-n // 2)).view("<u4")[:n]
-        return ((halves >> 9).astype(np.float32) + np.float32(0.5)).reshape(shape) * np.float32(2.0**-23)
+        numbers: NDArray[np.float32] = ((halves >> 9).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)
+        return numbers.reshape(shape)
 
     def normals(self, shape: int | Sequence[int]) -> NDArray[np.float32]:
         """Standard normal numbers of the given shape."""

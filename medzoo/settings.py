@@ -15,17 +15,35 @@ from pathlib import Path
 
 import platformdirs
 
+from .errors import InputError
+
 
 def cache_folder() -> Path:
     """Where medzoo keeps what it unpacked; not created by asking."""
     given = os.environ.get("MEDZOO_CACHE")
-    return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("medzoo", appauthor=False))
+    return user_path(given) if given else Path(platformdirs.user_cache_dir("medzoo", appauthor=False))
 
 
 def config_folders() -> list[Path]:
     """Folders that hold model configs: the shipped one first, then the user's."""
     more = os.environ.get("MEDZOO_CONFIGS", "")
-    return [shipped("model_configs"), *(Path(p).expanduser() for p in more.split(os.pathsep) if p)]
+    return [shipped("model_configs"), *(user_path(p) for p in more.split(os.pathsep) if p)]
+
+
+def user_path(given: str | os.PathLike[str], name: str = "the path") -> Path:
+    """A path as a user types it, with ``~`` understood.
+
+    Raises
+    ------
+    InputError
+        It is no path, or holds what no path can.
+    """
+    if not isinstance(given, (str, os.PathLike)) or "\0" in os.fspath(given):
+        raise InputError(f"{name}={given!r} is no path.", "Give a text or a pathlib.Path.")
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:  # "~" of a user that this machine does not know: a file may be called so
+        return Path(given)
 
 
 def shipped(name: str) -> Path:

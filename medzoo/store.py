@@ -11,7 +11,7 @@ import yaml
 
 from . import files, settings, sources
 from .config import ModelConfig, Version
-from .errors import DatasetError, IntegrityError
+from .errors import DatasetError, IntegrityError, SourceError
 from .registry import PACKAGE_CONFIG, is_local, resolve
 
 
@@ -34,9 +34,13 @@ def package(config: ModelConfig, version: Version) -> Package:
         A file differs from its digest, or a registered version has none.
     """
     found = sources.fetch(config, version)
-    if found.is_dir():
-        return Package(found, _verify_folder(config, version, found))
-    return _unpacked(config, version, found)
+    try:
+        if found.is_dir():
+            return Package(found, _verify_folder(config, version, found))
+        return _unpacked(config, version, found)
+    except OSError as error:
+        raise SourceError(f"{config.id}, version {version.name}, could not be made ready from {found}: {error}.",
+                          "MEDZOO_CACHE names another folder to unpack to.") from error  # fmt: skip
 
 
 def _verify_folder(config: ModelConfig, version: Version, folder: Path) -> dict[str, str]:
@@ -51,6 +55,10 @@ def _verify_folder(config: ModelConfig, version: Version, folder: Path) -> dict[
         digests[name] = found = files.sha256_of(path) if path.is_file() else "no such file"
         if found != expected:
             raise mismatch(config, version, path, expected, found, "It was left as it is, and nothing of it was run.")
+    for name in package_files(folder):
+        if name not in digests:  # code that no digest covers may be imported by code that one does
+            found = files.sha256_of(folder / name)
+            raise mismatch(config, version, folder / name, "no such file", found, "Nothing of the package was run.")
     return digests
 
 
@@ -65,6 +73,10 @@ def _unpacked(config: ModelConfig, version: Version, archive: Path) -> Package:
     if not target.is_dir():
         with files.folder_aside(target) as aside:
             files.unpack(archive, aside)
+    elif changed := files.difference(archive, target):
+        name, expected, found_now = changed
+        done = f"Nothing of it was run. Remove {target}, and it is unpacked anew."
+        raise mismatch(config, version, target / name, expected, found_now, done)
     return Package(_inner(target), {archive.name: found})
 
 
@@ -74,10 +86,13 @@ def _inner(folder: Path) -> Path:
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
 
 
-def mismatch(config: ModelConfig, version: Version, path: Path, expected: str, found: str, done: str) -> IntegrityError:
+def mismatch(  # noqa: PLR0917
+    config: ModelConfig, version: Version, path: Path, expected: str, found: str, done: str
+) -> IntegrityError:
     """The error for a file that differs from its digest."""
     return IntegrityError(
-        f"{path} is not the file that {config.id}, version {version.name}, registers.\n  expected {expected}\n  found    {found}",
+        f"{path} is not the file that {config.id}, version {version.name}, registers.\n"
+        f"  expected {expected}\n  found    {found}",
         f"{done} Fetch it again; if it was changed on purpose, `medzoo copy {config.number} DIR` gives a copy to edit.",
     )
 
@@ -117,7 +132,7 @@ def copy(model_id: int | str | os.PathLike[str], folder: str | os.PathLike[str],
     config = resolve(model_id)
     chosen = config.version(version)
     found = package(config, chosen)
-    target = Path(folder).expanduser()
+    target = settings.user_path(folder, "folder")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DatasetError(f"{target} holds something already.", "Nothing was changed. Choose another folder.")
     content = yaml.safe_load(config.path.read_text(encoding="utf-8"))
@@ -127,10 +142,13 @@ def copy(model_id: int | str | os.PathLike[str], folder: str | os.PathLike[str],
     kept["source"] = "file:."
     content |= {"default_version": chosen.name, "versions": {chosen.name: kept}}
     try:
+        inside = [p.relative_to(found.path) for p in sorted(found.path.rglob("*")) if p.is_file()]
         if target.exists():
             target.rmdir()
         with files.folder_aside(target) as aside:
-            shutil.copytree(found.path, aside, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*files.IGNORED))
+            for name in (p for p in inside if not files.IGNORED & set(p.parts)):
+                (aside / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(found.path / name, aside / name)  # content alone: an installed file may be read-only
             text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
             (aside / PACKAGE_CONFIG).write_text(text, encoding="utf-8")
     except OSError as error:

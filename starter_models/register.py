@@ -23,7 +23,9 @@ def registered(path: Path) -> str:
             digests = "".join(f'      {name}: "{sha256_of(folder / name)}"\n' for name in names)
             size = sum((folder / name).stat().st_size for name in names)
             head, start, rest = text.partition(f"    source: {version.source}\n")
-            rest = re.sub(r"    files:\n(      .*\n)+    size: \d+\n", f"    files:\n{digests}    size: {size}\n", rest, count=1)
+            rest = re.sub(
+                r"    files:\n(      .*\n)+    size: \d+\n", f"    files:\n{digests}    size: {size}\n", rest, count=1
+            )
             text = head + start + rest
     return text
 

@@ -15,7 +15,7 @@ from medzoo.files import sha256_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
-NUMPY_MODEL = '''
+NUMPY_MODEL = """
 import numpy as np
 
 class Model:
@@ -30,7 +30,7 @@ class Model:
 
 def load(weights_dir, device):
     return Model()
-'''
+"""
 
 
 @pytest.fixture(autouse=True)

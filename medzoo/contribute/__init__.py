@@ -1,1 +1,24 @@
-"""To come."""
+"""From a folder to a pull request: ``new``, ``check``, ``pack``, ``submit``; CONTRIBUTING.md walks through them.
+
+==================  =================================================================
+``template.py``     a new package folder from ``contrib_template/``
+``report.py``       findings, and how they are printed
+``metadata.py``     what a config and a model card must say
+``contents.py``     which files make a package
+``trial.py``        the model is run, and its samples are looked at
+``check.py``        all of these
+``pack.py``         a reproducible zip, and the config that registers it
+``submit.py``       a git branch with that config (``git.py`` talks to git)
+``review.py``       ``python -m medzoo.contribute FILE...``: the configs of a pull request
+==================  =================================================================
+"""
+
+from __future__ import annotations
+
+from .check import check
+from .pack import PackResult, pack
+from .report import Finding, Report
+from .submit import SubmitResult, submit
+from .template import new
+
+__all__ = ["Finding", "PackResult", "Report", "SubmitResult", "check", "new", "pack", "submit"]

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import files
+from .. import files, settings
 from ..config import Output
 from ..errors import DatasetError
 from ..samples import Samples
@@ -22,7 +22,17 @@ from .reader import MANIFEST, PROVENANCE, read
 from .writers import open_writer, pick_format
 
 LOG = "run.log"
-ASKED = ("model", "version", "sha256", "seed", "n", "first", "options", "format")  # of a provenance: what decides a set
+ASKED = (
+    "model",
+    "version",
+    "sha256",
+    "seed",
+    "n",
+    "first",
+    "options",
+    "subset",
+    "format",
+)  # of a provenance: what decides a set
 
 
 def write(
@@ -32,10 +42,12 @@ def write(
     outputs: Mapping[str, Output],
     format: str | None,  # noqa: A002
     provenance: Mapping[str, Any],
+    again: bool = True,
 ) -> Samples:
     """Write batches as they come; memory is bounded by the batch.
 
-    ``provenance`` is read again when the last batch is written, so that a generator may complete it.
+    ``provenance`` is read again when the last batch is written, so that a generator may complete it. A folder that
+    holds the very set already is left as it is and read, unless ``again`` is False: then any content is an error.
 
     Returns
     -------
@@ -49,11 +61,16 @@ def write(
     InputError
         The format is unknown or does not fit the columns.
     """
-    target = Path(folder).expanduser()
+    target = settings.user_path(folder, "out")
     format = pick_format(format, outputs)  # noqa: A001
     asked = {**provenance, "format": format}
-    if is_same_set(target, asked):
-        return read(target)
+    try:
+        if is_same_set(target, asked):
+            if not again:
+                raise DatasetError(f"{target} holds a set of samples already.", "Nothing was changed. Choose another folder.")
+            return read(target)
+    except OSError as error:
+        raise DatasetError(f"{target} cannot be looked into: {error}.", "Choose another folder.") from error
     began = time.monotonic()
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -69,11 +86,12 @@ def write(
                 manifest.write(_line(line))
         digest = files.sha256_of(target / MANIFEST)
         _log(target, f"ended after {time.monotonic() - began:.1f} s, {n} samples")
-        files.write_json(target / PROVENANCE, {**provenance, "format": format, "manifest_sha256": digest})
+        finished = {**provenance, "format": format, "manifest_sha256": digest}
+        files.write_json(target / PROVENANCE, finished, sort=False)  # the columns keep their order
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
-        raise DatasetError(f"{target} could not be written: {why}.",
-                           "What was written stays, without a provenance.json: remove it or choose another folder.") from error  # fmt: skip
+        hint = "What was written stays, without a provenance.json: remove it or choose another folder."
+        raise DatasetError(f"{target} could not be written: {why}.", hint) from error
     return read(target)
 
 
@@ -101,9 +119,14 @@ def is_same_set(folder: Path, asked: Mapping[str, Any]) -> bool:
         return False
     if PROVENANCE not in inside:
         unfinished = LOG in inside
-        what = "an unfinished set of samples (a run that was stopped)" if unfinished else f"something else ({inside[0]} ...)"
+        what = "an unfinished set of samples (a run that was stopped)" if unfinished else f"other things ({inside[0]} ...)"
         raise DatasetError(f"{folder} holds {what}.", "Nothing was changed. Remove it, or choose another folder.")
-    recorded = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    try:
+        recorded = dict(json.loads((folder / PROVENANCE).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DatasetError(
+            f"{folder / PROVENANCE} cannot be read: {error}.", "Nothing was changed. Choose another folder."
+        ) from error
     now = json.loads(json.dumps(asked))
     differ = [f"{k} {recorded.get(k)!r:.60}, now {now.get(k)!r:.60}" for k in ASKED if recorded.get(k) != now.get(k)]
     if not differ:

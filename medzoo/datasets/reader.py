@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,27 +12,46 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import settings
 from ..config import Output
-from ..errors import DatasetError
+from ..errors import DatasetError, InputError
 from ..samples import Samples
 
 MANIFEST, PROVENANCE = "manifest.jsonl", "provenance.json"
 
 
-def read(folder: Path) -> Samples:
+def read(folder: str | os.PathLike[str]) -> Samples:
     """The samples of a finished folder; a column is read when it is asked for.
+
+    Parameters
+    ----------
+    folder
+        What `medzoo.generate` got as ``out``, or `Samples.save` as ``folder``.
+
+    Returns
+    -------
+    Samples
+        As they were generated; float columns kept as PNG come back from 8 bits.
 
     Raises
     ------
     DatasetError
         The folder holds no finished set of samples.
     """
+    folder = settings.user_path(folder, "folder")
     try:
         provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
         with (folder / MANIFEST).open(encoding="utf-8") as lines:
             entries = [json.loads(line) for line in lines]
+        return _samples(folder, provenance, entries)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{folder} holds no finished set of samples: {error}.") from error
+    except (KeyError, IndexError, TypeError, AttributeError, InputError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise DatasetError(f"The manifest or the provenance of {folder} is not as it was written ({why}).") from error
+
+
+def _samples(folder: Path, provenance: dict[str, Any], entries: list[dict[str, Any]]) -> Samples:
     outputs = {name: _output(fields) for name, fields in provenance["outputs"].items()}
     if provenance["format"] == "npz":
         columns: dict[str, Any] = {name: _npz_column(folder / entries[0]["file"], name) for name in (*outputs, "indices")}
@@ -57,7 +77,8 @@ def describe(outputs: Mapping[str, Output]) -> dict[str, dict[str, Any]]:
 
 
 def _output(fields: Mapping[str, Any]) -> Output:
-    return Output(**{"shape": (), **{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return Output(**{"shape": (), **values})
 
 
 class PngColumn(Sequence[Any]):
@@ -76,7 +97,7 @@ class PngColumn(Sequence[Any]):
         if isinstance(key, slice):
             return PngColumn(self._paths[key], self._output)
         if isinstance(key, np.ndarray):
-            rows = np.flatnonzero(key) if key.dtype == bool else key
+            rows = np.arange(len(self))[key]
             return PngColumn([self._paths[int(k)] for k in rows], self._output)
         return self._read(self._paths[key])
 
@@ -98,6 +119,8 @@ class PngColumn(Sequence[Any]):
         if self._output.dtype == "float32":
             low, high = self._output.range or (0.0, 1.0)
             values = values / np.float32(255) * np.float32(high - low) + np.float32(low)
+        if values.shape != self._output.shape:
+            raise DatasetError(f"The sample {path} has the shape {values.shape}, not {self._output.shape}.", "Was it changed?")
         return values.astype(self._output.dtype)
 
 
@@ -110,9 +133,10 @@ def _npz_column(path: Path, name: str) -> NDArray[Any]:
                 file.seek(entry.header_offset + 26)  # where a local header holds the lengths of name and extra field
                 lengths = np.frombuffer(file.read(4), dtype="<u2")
                 file.seek(entry.header_offset + 30 + int(lengths.sum()))
-                np.lib.format.read_magic(file)
+                if np.lib.format.read_magic(file) != (1, 0):
+                    raise ValueError("not a column that medzoo wrote")  # noqa: TRY301
                 shape, _, dtype = np.lib.format.read_array_header_1_0(file)
                 offset = file.tell()
         return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape) if shape[0] else np.empty(shape, dtype)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise DatasetError(f"The samples in {path} cannot be read: {error}.") from error

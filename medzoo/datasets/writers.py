@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -61,7 +62,12 @@ def pick_format(asked: str | None, outputs: Mapping[str, Output]) -> str:
 def _fits_png(output: Output) -> bool:
     flat = output.kind in {"image", "mask"} and len(output.shape) == 3
     gray16 = output.dtype == "uint16" and output.shape[:1] == (1,)
-    return flat and output.shape[0] in (1, 3) and (output.dtype in ("uint8", "float32") or gray16)
+    # Eight bits of a float picture are a picture still; of a float mask they need not be the mask.
+    return (
+        flat
+        and output.shape[0] in (1, 3)
+        and (output.dtype == "uint8" or gray16 or (output.dtype, output.kind) == ("float32", "image"))
+    )
 
 
 def open_writer(format: str, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]) -> Writer:  # noqa: A002
@@ -91,6 +97,7 @@ class PngWriter:
         self._pool.shutdown(cancel_futures=kind is not None)
 
     def write(self, batch: Samples) -> Iterator[Line]:
+        """Begin to encode a batch; yields the lines of the batch before."""
         yield from self.finish()  # the batch before: one batch at most is in flight
         columns = {name: getattr(batch, name) for name in batch.columns}
         rows = range(len(batch))
@@ -98,6 +105,7 @@ class PngWriter:
         self._pending = [self._pool.submit(self._encode, columns, batch.indices, chunk) for chunk in chunks]
 
     def finish(self) -> Iterator[Line]:
+        """Wait for the batch in flight; yields its lines."""
         pending, self._pending = self._pending, []
         for future in pending:
             yield from future.result()
@@ -107,14 +115,15 @@ class PngWriter:
         for row in rows:
             index = int(indices[row])
             labels = self._labels({n: int(columns[n][row]) for n, o in self._outputs.items() if o.kind == "label"})
-            suffix = "".join(f"_{v}" for v in labels.values())
+            suffix = "".join("_" + re.sub(r"[^\w.-]+", "-", str(v)) for v in labels.values())
             for name, output in self._pictures.items():
                 path = f"{name}/{index:06d}{suffix}.png"
                 about = {"synthetic": True, "index": index, "column": name, **labels, **self._about()}
                 data = png(columns[name][row], output, about)
                 with files.atomic(self._folder / path) as file:
                     file.write(data)
-                lines.append({"index": index, "column": name, "file": path, "sha256": hashlib.sha256(data).hexdigest(), **labels})
+                digest = hashlib.sha256(data).hexdigest()
+                lines.append({"index": index, "column": name, "file": path, "sha256": digest, **labels})
         return lines
 
     def _labels(self, numbers: dict[str, int]) -> dict[str, str | int]:
@@ -127,7 +136,7 @@ class PngWriter:
 
 
 def _singular(column: str) -> str:
-    return column[:-1] if column.endswith("s") else column
+    return column.removesuffix("s")
 
 
 def png(values: NDArray[Any], output: Output, about: Mapping[str, Any]) -> bytes:
@@ -152,7 +161,7 @@ class NpzWriter:
 
     NAME = "samples.npz"
 
-    def __init__(self, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]) -> None:  # noqa: ARG002
         self._folder = folder
         self._open = ExitStack()
         self._parts: dict[str, IO[bytes]] = {}
@@ -163,24 +172,28 @@ class NpzWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._open.close()
-        for name in self._parts:
-            self._part(name).unlink(missing_ok=True)
+        try:
+            self._open.close()
+        finally:  # closing fails too where the disk is full
+            for name in self._parts:
+                self._part(name).unlink(missing_ok=True)
 
     def _part(self, name: str) -> Path:
         return self._folder / f".{name}.raw.part"
 
     def write(self, batch: Samples) -> Iterator[Line]:
+        """Append a batch to each column's own file; yields nothing yet."""
         for name in (*batch.columns, "indices"):
             values = np.ascontiguousarray(getattr(batch, name))
             if name not in self._parts:
                 self._parts[name] = self._open.enter_context(self._part(name).open("w+b"))
                 self._shapes[name] = (values.dtype, values.shape[1:])
-            self._parts[name].write(memoryview(values).cast("B") if values.size else b"")
+            self._parts[name].write(values.reshape(-1).view(np.uint8).data)
         self._n += len(batch)
         yield from ()
 
     def finish(self) -> Iterator[Line]:
+        """Put the columns together into one file; yields its line."""
         path = self._folder / self.NAME
         with files.atomic(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for name, part in self._parts.items():

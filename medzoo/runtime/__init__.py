@@ -43,6 +43,8 @@ def open_session(
         Its code does not load.
     InputError
         The device does not exist here, or the weights do not fit.
+    MemoryError
+        The model does not fit into memory.
     NotAvailableError
         This medzoo cannot run packages of its contract.
     """

@@ -13,6 +13,8 @@ import shutil
 import sys
 import tempfile
 import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,8 +24,10 @@ from numpy.typing import NDArray
 
 from ..config import ModelConfig, Output, Version
 from ..errors import InputError, MedzooError, PackageError
+from ..files import sha256_of
 from ..request import Batch
-from ..store import Package
+from ..settings import user_path
+from ..store import Package, package_files
 
 WEIGHTS = "weights.safetensors"
 
@@ -44,13 +48,14 @@ class NativeSession:
         self._version = version
         self.digests = dict(package.digests)
         self.device = pick_device(device, version)
-        module = import_package(package.path, self._about)
-        folder = package.path if weights is None else self._other_weights(package.path, Path(weights))
+        module = import_package(package.path, self._about, version.requires)
+        folder = package.path if weights is None else self._other_weights(package.path, user_path(weights, "weights"))
         try:
-            self._model = module.load(folder, self.device)
-        except Exception as error:
+            with _no_bytecode():
+                self._model = module.load(folder, self.device)
+        except (Exception, SystemExit) as error:
             if is_out_of_memory(error):
-                raise
+                raise MemoryError(str(error)) from error
             raise self._failed("did not load", error) from error
 
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
@@ -59,7 +64,7 @@ class NativeSession:
             found = self._model.sample(batch)
         except MedzooError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if is_out_of_memory(error):
                 raise MemoryError(str(error)) from error
             raise self._failed(f"failed on samples {batch.indices[0]} to {batch.indices[-1]}", error) from error
@@ -72,7 +77,11 @@ class NativeSession:
             elif name not in found:
                 raise PackageError(f"{self._about}: `sample` returned no {name!r}, only {', '.join(found) or 'nothing'}.")
             else:
-                columns[name] = self._checked(name, output, np.asarray(found[name]), batch.n)
+                try:
+                    values = np.asarray(found[name])
+                except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors on a GPU or with a gradient
+                    raise self._failed(f"returned {name!r} as no array", error) from error
+                columns[name] = self._checked(name, output, values, batch.n)
         return columns
 
     def close(self) -> None:
@@ -87,25 +96,46 @@ class NativeSession:
             raise PackageError(f"{self._about}: {name!r} holds values that are not finite.")
         return values
 
-    def _failed(self, what: str, error: Exception) -> PackageError:
-        missing = isinstance(error, ImportError)
-        hint = f"It needs {', '.join(self._version.requires)}." if missing else "If the package is not yours, tell its authors."
-        return PackageError(f"{self._about} {what}: {type(error).__name__}: {error}", hint)
+    def _failed(self, what: str, error: BaseException) -> PackageError:
+        return failed(f"{self._about} {what}", error, self._version.requires)
 
     def _other_weights(self, package: Path, weights: Path) -> Path:
         """A folder in which the user's weights go by the name that the package expects."""
-        weights = weights.expanduser()
         if not weights.is_file():
             raise InputError(f"weights={str(weights)!r}: there is no such file.", "Give a .safetensors file.")
+        if not (package / WEIGHTS).is_file():
+            raise InputError(f"{self._about} has no {WEIGHTS} that others could replace.", "Leave `weights` out.")
         compare_weights(package / WEIGHTS, weights)
         folder = Path(tempfile.mkdtemp(prefix="medzoo-weights-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        for name in package_files(package):  # what else its `load` may look for beside the weights
+            if not name.endswith((".py", WEIGHTS)):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(package / name, folder / name)
         shutil.copyfile(weights, folder / WEIGHTS)
-        self.digests["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+        self.digests["weights"] = sha256_of(folder / WEIGHTS)
         return folder
 
 
-def import_package(folder: Path, about: str = "") -> ModuleType:
+@contextmanager
+def _no_bytecode() -> Iterator[None]:
+    """No ``__pycache__`` from what is imported inside: an installed package may be read-only, and is to stay as it is."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
+def failed(what: str, error: BaseException, requires: Sequence[str] = ()) -> PackageError:
+    """The error for package code that raised; for a missing module it names what the package needs."""
+    hint = "If the package is not yours, tell its authors."
+    if isinstance(error, ImportError) and requires:
+        hint = f"It needs {', '.join(requires)}."
+    return PackageError(f"{what}: {type(error).__name__}: {error}", hint)
+
+
+def import_package(folder: Path, about: str = "", requires: Sequence[str] = ()) -> ModuleType:
     """The package's ``model.py``, as a module under a name of its own; its siblings are its submodules' neighbours.
 
     Raises
@@ -117,22 +147,21 @@ def import_package(folder: Path, about: str = "") -> ModuleType:
     code = folder / "model.py"
     if not code.is_file():
         raise PackageError(f"{about}: there is no model.py in {folder}.")
-    # Keyed by content: an edited model.py is a new module.
-    key = hashlib.sha256(str(folder).encode() + code.read_bytes()).hexdigest()[:16]
-    name = f"_medzoo_package_{key}"
+    # Keyed by content: with any of its files edited it is a new module.
+    texts = [str(folder).encode(), *(p.read_bytes() for p in sorted(folder.rglob("*.py")))]
+    name = f"_medzoo_package_{hashlib.sha256(b' '.join(hashlib.sha256(t).digest() for t in texts)).hexdigest()[:16]}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, code, submodule_search_locations=[str(folder)])
         assert spec is not None and spec.loader is not None  # noqa: S101, PT018  (a .py file always has both)
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
-        bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # an installed package may be read-only
         try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[name]
-            raise PackageError(f"{about}: model.py does not import: {type(error).__name__}: {error}") from error
-        finally:
-            sys.dont_write_bytecode = bytecode
+            with _no_bytecode():
+                spec.loader.exec_module(module)
+        except (Exception, SystemExit) as error:
+            for own in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
+                del sys.modules[own]
+            raise failed(f"{about}: model.py does not import", error, requires) from error
     module = sys.modules[name]
     if not callable(getattr(module, "load", None)):
         raise PackageError(f"{about}: model.py has no `load(weights_dir, device)`.", "docs/packages.md shows the contract.")

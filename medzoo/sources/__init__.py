@@ -27,9 +27,11 @@ def fetch(config: ModelConfig, version: Version) -> Path:
     scheme, _, location = version.source.partition(":")
     if scheme in ("zenodo", "https"):
         bundled = [v.name for v in config.versions.values() if v.scheme == "bundled"]
+        hint = "`medzoo list` shows what comes with medzoo."
+        if bundled:
+            hint = f"Its version {bundled[0]} comes with medzoo: version={bundled[0]!r}."
         raise NotAvailableError(
-            f"{config.id}, version {version.name}, lies at {version.source}, and this medzoo does not download yet.",
-            f"Its version {bundled[0]} comes with medzoo: leave `version` out." if bundled else "`medzoo list` shows what comes with medzoo.",
+            f"{config.id}, version {version.name}, lies at {version.source}, and this medzoo does not download yet.", hint
         )
     if scheme not in SCHEMES:
         raise SourceError(f"{config.id}, version {version.name}: {version.source!r} has no known scheme.",

@@ -7,6 +7,6 @@ from pathlib import Path
 from ..settings import shipped
 
 
-def fetch(location: str, base: Path) -> Path:
+def fetch(location: str, base: Path) -> Path:  # noqa: ARG001
     """The package's folder; ``base`` is not looked at."""
     return shipped("starter_models") / location

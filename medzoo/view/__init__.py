@@ -1,1 +1,23 @@
-"""To come."""
+"""Looking at samples: a grid of them, and sliders over the latents they come from.
+
+matplotlib is imported with the modules below, so only when something is drawn.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .explorer import Explorer as Explorer
+    from .pictures import grid as grid
+    from .window import visualize as visualize
+
+_HOMES = {"Explorer": "explorer", "grid": "pictures", "visualize": "window"}  # public name -> module that has it
+__all__ = sorted(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"medzoo.view has no {name!r}. It has {', '.join(__all__)}.")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

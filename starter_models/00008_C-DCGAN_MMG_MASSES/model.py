@@ -28,9 +28,9 @@ from torch.nn import functional as F
 SIZE, LOW = 128, 32  # pixels of a patch, pixels of the flow's picture
 SCORES, TEXTURES = 510, 2
 LATENT = SCORES + TEXTURES
+BANDS = (4, 12, 48, 192, 254)  # components a band, coarse to fine
 SIDES = (LOW, 2 * LOW, SIZE)  # of the painter's three scales
 NOISE = tuple(side * side for side in SIDES)  # noise bytes a sample: a plane for each scale
-CLASSES = {"benign": 0, "malignant": 1}
 STEPS = 4  # midpoint steps of the flow: eight network calls
 
 
@@ -59,12 +59,16 @@ class FlowBlock(nn.Module):
 
 
 class Flow(nn.Module):
-    """Velocity of pictures (N, 2, 32, 32) and texture strengths (N, 2) at time t in [0, pi/2]."""
+    """Velocity of pictures (N, 2, 32, 32) and texture strengths (N, 2) at time t in [0, pi/2].
 
-    def __init__(self, width: int = 32, dropout: float = 0.1) -> None:
+    Group norm hides how strong a picture is from the convolutions, so ``strength``, the log norm of the scores in
+    ``BANDS`` bands from coarse to fine, comes in beside time and class and scales every block, the last one too.
+    """
+
+    def __init__(self, width: int = 32, dropout: float = 0.05) -> None:
         super().__init__()
         a, b, c, e = width, 2 * width, 3 * width, 4 * width
-        self.embed = nn.Sequential(nn.Linear(16 + TEXTURES + 3, e), nn.SiLU(), nn.Linear(e, e), nn.SiLU())
+        self.embed = nn.Sequential(nn.Linear(16 + TEXTURES + len(BANDS) + 3, e), nn.SiLU(), nn.Linear(e, e), nn.SiLU())
         self.first = nn.Conv2d(2 + 2, a, 3, padding=1)
         self.down1 = FlowBlock(a, a, e, dropout)
         self.pool1 = nn.Conv2d(a, b, 3, stride=2, padding=1)
@@ -75,24 +79,26 @@ class Flow(nn.Module):
         self.up2 = FlowBlock(c + b, b, e, dropout)
         self.up1 = FlowBlock(b + a, a, e, dropout)
         self.norm = nn.GroupNorm(8, a)
+        self.film = nn.Linear(e, 2 * a)
         self.last = nn.Conv2d(a, 1, 3, padding=1)
         self.texture = nn.Linear(c + e, TEXTURES)
-        for layer in (self.last, self.texture):  # starts as the Gaussian: zero velocity
+        for layer in (self.last, self.texture, self.film):  # starts as the Gaussian: zero velocity
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         line = torch.linspace(-1, 1, LOW)
         self.register_buffer("grid", torch.stack(torch.meshgrid(line, line, indexing="ij"))[None], persistent=False)
 
-    def forward(self, x: Tensor, texture: Tensor, t: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """``labels`` (N, 3): class as -1 or 1, then whether the picture was flipped left-right, top-bottom."""
+    def forward(self, x: Tensor, facts: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """``facts`` (N, 10): texture, strength, class as -1 or 1, whether flipped left-right and top-bottom."""
         phase = t[:, None] * torch.tensor([1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0], device=t.device)
-        e = self.embed(torch.cat([phase.sin(), phase.cos(), texture, labels], dim=1))
+        e = self.embed(torch.cat([phase.sin(), phase.cos(), facts], dim=1))
         h1 = self.down1(self.first(torch.cat([x, self.grid.expand(len(x), -1, -1, -1)], dim=1)), e)  # (N, a, 32, 32)
         h2 = self.down2(self.pool1(h1), e)  # (N, b, 16, 16)
         h3 = self.mid2(self.mid1(self.pool2(h2), e), e)  # (N, c, 8, 8)
         y = self.up2(torch.cat([F.interpolate(h3, scale_factor=2.0), h2], dim=1), e)  # (N, b, 16, 16)
         y = self.up1(torch.cat([F.interpolate(y, scale_factor=2.0), h1], dim=1), e)  # (N, a, 32, 32)
-        return self.last(F.silu(self.norm(y))), self.texture(torch.cat([h3.mean((2, 3)), e], dim=1))
+        scale, shift = self.film(e)[:, :, None, None].chunk(2, dim=1)
+        return self.last(F.silu(self.norm(y) * (1 + scale) + shift)), self.texture(torch.cat([h3.mean((2, 3)), e], dim=1))
 
 
 def conv(channels_in: int, channels: int) -> nn.Sequential:
@@ -181,9 +187,7 @@ class Space:
         return (x @ self.components @ self.components.T + self.mean).view(-1, 1, LOW, LOW)
 
 
-def velocity(
-    net: Flow, space: Space, point: Tensor, t: Tensor, labels: Tensor, flips: Tensor
-) -> tuple[Tensor, Tensor]:
+def velocity(net: Flow, space: Space, point: Tensor, t: Tensor, labels: Tensor, flips: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted velocity of the scores (N, 510) and velocity of the texture strengths (N, 2) at ``point`` (N, 512).
 
     ``flips`` (N, 2) says which pictures the network is shown flipped left-right and top-bottom: augmentation that
@@ -191,8 +195,15 @@ def velocity(
     """
     scores, texture = point[:, :SCORES], point[:, SCORES:]
     x = turn(torch.cat(space.pictures(scores), dim=1), flips)
-    picture, strength = net(x, texture, t, torch.cat([labels[:, None], flips], dim=1))
-    return turn(picture, flips).flatten(1).float() @ space.components / space.gain, strength
+    facts = torch.cat([texture, strength_of(scores), labels[:, None], flips], dim=1)
+    picture, speed = net(x, facts, t)
+    return turn(picture, flips).flatten(1).float() @ space.components / space.gain, speed
+
+
+def strength_of(scores: Tensor) -> Tensor:
+    """Log root mean square of the scores (N, 510) in each band, scaled to spread as wide as 1, shape (N, 5)."""
+    parts = scores.split(BANDS, dim=1)
+    return torch.cat([2 * (p.square().mean(dim=1, keepdim=True) + 1e-4).log() for p in parts], dim=1)
 
 
 def turn(x: Tensor, flips: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Measurements: speed and memory against a plain loop, quality against real data."""

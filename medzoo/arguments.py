@@ -1,0 +1,343 @@
+"""The command line's arguments and help pages; ``medzoo.cli`` does what they ask for."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from .version import __version__
+
+EXITS = {
+    0: "done",
+    1: "unexpected error",
+    2: "bad input",
+    3: "no such model",
+    4: "bad model config",
+    5: "package not fetched",
+    6: "files differ from their digest",
+    7: "package failed",
+    8: "out of memory",
+    9: "folder of samples",
+    10: "not available yet",
+    11: "contribution not ready",
+    130: "interrupted",
+    141: "broken pipe",
+}
+FETCH = (3, 4, 5, 6, 10)  # what getting hold of a package may end with
+EPILOG = """\
+Each command has a page: `medzoo generate --help`.
+
+exit codes:
+{exits}
+
+settings (environment):
+  MEDZOO_CACHE    where unpacked packages lie; `medzoo cache` says where that is
+  MEDZOO_CONFIGS  further folders of model configs
+  MEDZOO_QUIET    1: no progress bars, no notices
+
+Synthetic samples are for research. They are not for diagnosis.
+"""
+FIELD_HELP = {
+    "modality": "of this modality, such as MRI",
+    "organ": "of this organ, such as breast",
+    "content": "with this in the picture, such as masses",
+    "generator": "of this kind, such as GAN or diffusion",
+    "license": "under this license, such as CC",
+    "dataset": "trained on this data set, such as CBIS",
+}
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+class Page(argparse.RawDescriptionHelpFormatter):
+    """A help page with room for the longest option, and for a command before its summary."""
+
+    def __init__(self, prog: str, **layout: Any) -> None:
+        super().__init__(prog, **{"max_help_position": 28, **layout})
+        self._action_max_length = 14  # argparse forgets how far it indents commands
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options; a parsed command's name is in ``command``, and the step of contribute in ``step``."""
+    parser = argparse.ArgumentParser(
+        prog="medzoo",
+        description="Synthetic medical images, masks, labels, volumes and tables from pretrained models.",
+        epilog=EPILOG.format(exits=exit_codes(EXITS)),
+        formatter_class=Page,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"medzoo {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    add_choosing(commands)
+    add_using(commands)
+    add_contributing(commands)
+    return parser
+
+
+def add_choosing(commands: Commands) -> None:
+    """``list``, ``search``, ``info``, ``cite``."""
+    child = command(
+        commands,
+        "list",
+        "every model, with its license and whether it came with medzoo",
+        examples=(
+            "medzoo list",
+            "medzoo list --json",
+        ),
+        codes=(4,),
+    )
+    json_argument(child)
+
+    child = command(
+        commands,
+        "search",
+        "find models by words and fields",
+        "All words must occur; singular finds plural, MMG finds mammography, and so on. "
+        "Fields take a part of the text, in any case; where one is given twice, either may fit. "
+        "Where nothing is found the exit code is 0 all the same.",
+        examples=(
+            "medzoo search mammography mass",
+            "medzoo search --modality MRI --modality CT --sort year",
+            "medzoo search breast --bundled --json",
+        ),
+        codes=(2, 4),
+    )
+    child.add_argument("words", nargs="*", metavar="WORD", help="words that must all occur, at the beginning of a word")
+    for name, text in FIELD_HELP.items():
+        child.add_argument(f"--{name}", action="append", metavar="TEXT", help=text)
+    child.add_argument("--bundled", action="store_true", default=None, help="only models that come with medzoo")
+    child.add_argument(
+        "--sort",
+        metavar="KEY",
+        help="relevance (default), id, name, year, or a metric such as FID: the best first, where comparable",
+    )
+    json_argument(child)
+
+    child = command(
+        commands,
+        "info",
+        "all that is known about a model",
+        examples=(
+            "medzoo info 8",
+            "medzoo info 8 --version 1.0.1",
+            "medzoo info 8 --json",
+        ),
+        codes=(3, 4),
+    )
+    model_argument(child)
+    version_argument(child)
+    json_argument(child)
+
+    child = command(
+        commands,
+        "cite",
+        "whom to credit for a model's samples: the model, then the data behind it",
+        examples=("medzoo cite 8",),
+        codes=(3, 4),
+    )
+    model_argument(child)
+    version_argument(child)
+
+
+def add_using(commands: Commands) -> None:
+    """``generate``, ``visualize``, ``copy``, ``cache``."""
+    child = command(
+        commands,
+        "generate",
+        "make samples and write them to a folder",
+        "The folder gets the samples, manifest.jsonl (a line a file) and provenance.json, "
+        "which says how to make them again. "
+        "Asking again for what the folder holds, with its seed, does nothing; for anything else it is an error. "
+        "Before a run of more than a minute an estimate of time and disk is printed.",
+        examples=(
+            "medzoo generate 8 -n 500 --out masses/",
+            "medzoo generate 8 -n 100 --out malignant/ --condition malignant --seed 1",
+            "medzoo generate 8 -n 5000 --out masses-npz/ --format npz --batch-size 64",
+            "medzoo generate 8 -n 4 --out four/ --json | jq .provenance.seed",
+        ),
+        codes=(2, *FETCH, 7, 8, 9, 130),
+    )
+    model_argument(child)
+    child.add_argument("-n", type=count, default=1, metavar="N", help="how many samples (default: 1)")
+    child.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder")
+    child.add_argument("--seed", type=int, metavar="S", help="root seed, 0 to 2**64 - 1 (default: a fresh one, recorded)")
+    child.add_argument("--condition", metavar="VALUE", help="the model's condition, such as malignant (default: each in turn)")
+    child.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another input of the model, as `medzoo info` lists them; may be repeated",
+    )
+    child.add_argument("--format", choices=["png", "npz"], help="file format (default: png where the pictures fit it)")
+    child.add_argument("--batch-size", type=count, metavar="B", help="samples at a time (default: the model's own)")
+    device_argument(child)
+    version_argument(child)
+    child.add_argument("--weights", type=Path, metavar="FILE", help="other weights for the same model, .safetensors")
+    child.add_argument("--quiet", action="store_true", help="no progress bar, no estimate, no notice: errors alone")
+    json_argument(child)
+
+    child = command(
+        commands,
+        "visualize",
+        "sliders over a model's latent vector, its condition and the seed",
+        "Opens a window; where there is no screen, a grid of samples is written to the current folder instead.",
+        examples=(
+            "medzoo visualize 8",
+            "medzoo visualize 8 --save grid.png",
+        ),
+        codes=(2, *FETCH, 7, 8, 9),
+    )
+    model_argument(child)
+    version_argument(child)
+    child.add_argument("--seed", type=int, default=0, metavar="S", help="the seed to start from (default: 0)")
+    device_argument(child)
+    child.add_argument("--save", type=Path, metavar="FILE", help="save a grid of samples and open no window")
+
+    child = command(
+        commands,
+        "copy",
+        "an editable copy of a model's package: code, weights, training script, config",
+        examples=(
+            "medzoo copy 8 mine/",
+            "medzoo generate mine/ -n 4 --out mine-samples/",
+        ),
+        codes=(*FETCH, 9),
+    )
+    model_argument(child)
+    child.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
+    version_argument(child)
+
+    child = command(
+        commands,
+        "cache",
+        "where medzoo keeps what it unpacked, and how much that takes",
+        "MEDZOO_CACHE moves it. All in it can be removed at any time: it is fetched again when needed.",
+        examples=(
+            "medzoo cache",
+            'du -sh "$(medzoo cache --json | jq -r .folder)"',
+        ),
+    )
+    json_argument(child)
+
+
+def add_contributing(commands: Commands) -> None:
+    """``contribute`` and its steps."""
+    parent = command(
+        commands,
+        "contribute",
+        "publish a model of your own, step by step",
+        examples=(
+            "medzoo contribute new mine/ --name GAN_MRI_KNEE",
+            "medzoo contribute check mine/",
+            "medzoo contribute pack mine/",
+            "medzoo contribute submit mine/ --source zenodo:1234567/knee.zip --dry-run",
+        ),
+        codes=(2, 4, 7, 9, 10, 11),
+    )
+    parent.set_defaults(parser=parent)
+    steps = parent.add_subparsers(dest="step", metavar="STEP", title="steps")
+
+    child = command(
+        steps,
+        "new",
+        "start a package folder from the template",
+        examples=("medzoo contribute new mine/ --name GAN_MRI_KNEE",),
+        codes=(2, 9),
+    )
+    child.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
+    child.add_argument("--name", required=True, help="TYPE_MODALITY_CONTENT, such as GAN_MRI_KNEE")
+
+    child = command(
+        steps,
+        "check",
+        "check config, code, weights, card and samples, and say what is missing",
+        examples=("medzoo contribute check mine/",),
+        codes=(4, 7, 11),
+    )
+    package_argument(child)
+
+    child = command(
+        steps,
+        "pack",
+        "write a reproducible zip and the config that registers it",
+        examples=("medzoo contribute pack mine/ --out packed/",),
+        codes=(4, 7, 9, 11),
+    )
+    package_argument(child)
+    child.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: beside the folder)")
+
+    child = command(
+        steps,
+        "submit",
+        "prepare the pull request: a git branch with the config",
+        examples=("medzoo contribute submit mine/ --source zenodo:1234567/knee.zip --dry-run",),
+        codes=(4, 7, 9, 10, 11),
+    )
+    package_argument(child)
+    child.add_argument("--source", metavar="WHERE", help="where the zip lies: zenodo:RECORD/FILE, https://..., or bundled")
+    child.add_argument(
+        "--repository", type=Path, default=Path(), metavar="DIR", help="a clone of medzoo (default: this folder)"
+    )
+    child.add_argument(
+        "--dry-run", action="store_true", help="make the branch and push nothing; needed, as this medzoo cannot push yet"
+    )
+
+
+def command(
+    commands: Commands, name: str, summary: str, more: str = "", *, examples: Iterable[str], codes: Iterable[int] = ()
+) -> argparse.ArgumentParser:
+    """A command whose help page ends with examples and exit codes."""
+    child = commands.add_parser(
+        name,
+        help=summary,
+        description="\n".join(textwrap.wrap(f"{summary[0].upper()}{summary[1:]}. {more}", 78)),
+        epilog="\n  ".join(["examples:", *examples]) + f"\n\nexit codes:\n{exit_codes((0, *codes))}",
+        formatter_class=Page,
+        allow_abbrev=False,
+    )
+    child.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+    return child
+
+
+def exit_codes(codes: Iterable[int]) -> str:
+    """The codes and what they mean, as a paragraph."""
+    text = ", ".join(f"{code}\0{EXITS[code].replace(' ', chr(0))}" for code in sorted(codes))  # no break inside an entry
+    return textwrap.fill(text, 78, initial_indent="  ", subsequent_indent="  ").replace("\0", " ")
+
+
+def count(text: str) -> int:
+    """A number of samples: a whole number of at least 1."""
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def model_argument(child: argparse.ArgumentParser) -> None:
+    """The model, in any of the ways to name it."""
+    child.add_argument(
+        "model", metavar="MODEL", help="number, id, the unique beginning of an id, or the path of a package folder"
+    )
+
+
+def package_argument(child: argparse.ArgumentParser) -> None:
+    """A package folder to contribute."""
+    child.add_argument("folder", type=Path, metavar="DIR", help="the package folder")
+
+
+def version_argument(child: argparse.ArgumentParser) -> None:
+    """A version of the model."""
+    child.add_argument("--version", dest="model_version", metavar="V", help="version of the model (default: its best)")
+
+
+def device_argument(child: argparse.ArgumentParser) -> None:
+    """Where to run."""
+    child.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+
+
+def json_argument(child: argparse.ArgumentParser) -> None:
+    """Output for scripts."""
+    child.add_argument("--json", action="store_true", help="print JSON, for scripts")

@@ -1,0 +1,115 @@
+"""A git clone, asked and added to without touching what its user has checked out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import ContributionError
+
+ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")  # set inside hooks
+
+
+class Clone:
+    """A git repository with a work tree.
+
+    Parameters
+    ----------
+    folder
+        The clone, or a folder in it.
+
+    Raises
+    ------
+    ContributionError
+        There is no git, or no repository.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.top = folder.expanduser()
+        if not self.top.is_dir() or (top := self.ask("rev-parse", "--show-toplevel")) is None:
+            raise ContributionError(f"{self.top.absolute()} is no git repository.",
+                                    "Clone medzoo, and give its folder with `--repository`.")  # fmt: skip
+        self.top = Path(top)
+
+    def run(self, *arguments: str, content: bytes = b"", index: Path | None = None) -> str:
+        """What a git command prints, without the line end.
+
+        Raises
+        ------
+        ContributionError
+            It fails; carries what git said.
+        """
+        done = self._call(arguments, content, index)
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip()
+            raise ContributionError(
+                f"`git {' '.join(arguments)}` failed in {self.top}:\n{said}", "Nothing of yours was changed."
+            )
+        return done.stdout.decode(errors="replace").removesuffix("\n")
+
+    def ask(self, *arguments: str) -> str | None:
+        """What a git command prints, or None where it fails."""
+        done = self._call(arguments, b"", None)
+        return None if done.returncode else done.stdout.decode(errors="replace").removesuffix("\n")
+
+    def _call(self, arguments: tuple[str, ...], content: bytes, index: Path | None) -> subprocess.CompletedProcess[bytes]:
+        program = shutil.which("git")
+        if program is None:
+            raise ContributionError("There is no git on this machine.", "Install it: https://git-scm.com")
+        env = {k: v for k, v in os.environ.items() if k not in ELSEWHERE} | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+        if index is not None:
+            env["GIT_INDEX_FILE"] = str(index)
+        command = [program, "-C", str(self.top), *arguments]
+        return subprocess.run(command, input=content, capture_output=True, env=env, check=False)  # noqa: S603
+
+    def require_author(self) -> None:
+        """See that a commit would have an author whom someone named.
+
+        Raises
+        ------
+        ContributionError
+            Neither git's config nor its environment names one.
+        """
+        for role in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
+            if self.ask("-c", "user.useConfigOnly=true", "var", role) is None:
+                raise ContributionError("git does not know who you are.", "Tell it: git config --global user.name 'First Last' "
+                                        "and git config --global user.email you@example.org")  # fmt: skip
+
+    def base(self) -> str:
+        """Where a pull request starts: the main branch as last fetched, or what is checked out."""
+        for name in ("upstream/main", "origin/main", "main"):
+            if self.ask("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"):
+                return name
+        return "HEAD"
+
+    def names(self, tree: str) -> list[str]:
+        """The names in a folder of a commit, such as ``main:model_configs``; none where it does not exist."""
+        return (self.ask("ls-tree", "--name-only", tree) or "").split("\n")
+
+    def branches(self) -> list[str]:
+        """The branches here and, as last fetched, elsewhere; without ``refs/heads`` and the like."""
+        refs = self.run("for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes").split()
+        return [r.split("/", 2 if r.startswith("refs/heads/") else 3)[-1] for r in refs]
+
+    def commit(self, files: Mapping[str, bytes], *, base: str, branch: str, message: str) -> str:
+        """Make a branch with one commit that adds files to ``base``; work tree, index and current branch stay as they are.
+
+        Returns
+        -------
+        str
+            The commit.
+        """
+        with tempfile.TemporaryDirectory(prefix="medzoo-index-") as folder:
+            index = Path(folder) / "index"  # one of its own: the user's stays as it is
+            self.run("read-tree", base, index=index)
+            for name, content in files.items():
+                blob = self.run("hash-object", "-w", "--stdin", content=content)
+                self.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{name}", index=index)
+            tree = self.run("write-tree", index=index)
+        commit = self.run("commit-tree", tree, "-p", base, "-m", message)
+        self.run("update-ref", f"refs/heads/{branch}", commit, "")  # "" refuses a branch that exists
+        return commit

@@ -1,0 +1,127 @@
+"""A zip of a package, the same bytes from the same files wherever it is made, and the config that registers it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import yaml
+
+from .. import files, settings
+from ..config import ModelConfig
+from ..errors import ContributionError, DatasetError, InputError
+from ..registry import PACKAGE_CONFIG, resolve
+from .check import check
+from .contents import packed
+from .template import UNNUMBERED
+
+DIGESTS = ("source", "contract", "files", "sha256", "md5", "size")  # what a registered version begins with
+
+
+@dataclass(frozen=True)
+class PackResult:
+    """A packed model; print it for the next step.
+
+    Parameters
+    ----------
+    archive
+        The zip.
+    config
+        The config that registers it from where it lies.
+    sha256, size
+        Of the zip; size in bytes.
+    """
+
+    folder: Path
+    archive: Path
+    config: Path
+    sha256: str
+    size: int
+
+    def __str__(self) -> str:
+        return "\n".join([
+            f"{self.archive}  ({self.size / 1e6:.2f} MB, sha256 {self.sha256})",
+            f"{self.config}",
+            "",
+            "Try it as others will run it:",
+            f"  MEDZOO_CONFIGS={quote(str(self.archive.parent))} medzoo generate {self.config.stem} -n 4 --out samples",
+            "Then upload the zip to https://zenodo.org, publish the record, and go on with:",
+            f"  medzoo contribute submit {quote(str(self.folder))} --source zenodo:RECORD/{self.archive.name} --dry-run",
+        ])  # fmt: skip
+
+
+def pack(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> PackResult:
+    """Check a package and write ``NAME-VERSION.zip`` and the config that registers it.
+
+    Equal files make equal zips, byte for byte, whatever their dates, their order on disk and the machine.
+
+    Parameters
+    ----------
+    folder
+        The package folder.
+    out
+        Where to write; ``FOLDER-packed`` beside the folder if None.
+
+    Raises
+    ------
+    ContributionError
+        Something is missing or wrong; says what.
+    InputError
+        ``out`` lies inside the folder.
+    DatasetError
+        ``out`` cannot be written.
+    """
+    path = settings.user_path(folder, "folder")
+    target = settings.user_path(out, "out") if out is not None else path.resolve().with_name(f"{path.resolve().name}-packed")
+    if target.resolve().is_relative_to(path.resolve()):
+        raise InputError(f"out={str(target)!r} lies inside the package, which would then hold its own zip.", "Choose another.")
+    report = check(path)
+    if not report.ready:
+        raise ContributionError("\n".join([f"{path} is not ready:", *map(str, report.open)]),
+                                f"Nothing was written. `medzoo contribute check {path}` shows every check.")  # fmt: skip
+    config = resolve(path)
+    name, version = name_of(config), config.default_version
+    archive = target / f"{name}-{version}.zip"
+    identifier = f"{UNNUMBERED}_{name}"
+    try:
+        write_zip(path, archive)
+        digest, size = files.sha256_of(archive), archive.stat().st_size
+        text = registration(config, identifier, source=f"file:{archive.name}", sha256=digest, size=size)
+        with files.atomic(target / f"{identifier}.yaml") as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise DatasetError(f"{target} could not be written: {error}.", "Choose another folder with `--out`.") from error
+    return PackResult(path, archive, target / f"{identifier}.yaml", digest, size)
+
+
+def name_of(config: ModelConfig) -> str:
+    """An id without its number."""
+    return config.id[6:]
+
+
+def write_zip(folder: Path, archive: Path) -> None:
+    """The package's files under one folder of the archive's name; nothing in it tells when or where it was made."""
+    with files.atomic(archive) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as content:
+        # Stored, not deflated: zlibs differ in their output from system to system, and weights hardly shrink.
+        for name in packed(folder):
+            entry = zipfile.ZipInfo(f"{archive.stem}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
+            entry.file_size = (folder / name).stat().st_size
+            with (folder / name).open("rb") as source, content.open(entry, "w") as member:
+                shutil.copyfileobj(source, member, 2**20)
+
+
+def registration(config: ModelConfig, identifier: str, **fields: Any) -> str:
+    """The text of a registry's config: the package's own under another id, with where it lies and its digests."""
+    content = yaml.safe_load((config.path.parent / PACKAGE_CONFIG).read_text(encoding="utf-8"))
+    version = content["versions"][config.default_version]
+    first = {k: v for k, v in ({"contract": version["contract"]} | fields).items() if k in DIGESTS}
+    rest = {k: v for k, v in version.items() if k not in DIGESTS}
+    content |= {"id": identifier, "versions": {config.default_version: {**first, **rest}}}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)

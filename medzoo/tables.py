@@ -1,0 +1,124 @@
+"""Models as text: the columns that `list`, `search`, notebooks and the README share, and the few helpers around them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from .config import ModelConfig, Version
+
+HEAD = ("id", "modality", "content", "size", "license", "package")
+NARROWEST = 8  # characters that a column keeps when a table is squeezed
+WIDEST = 100  # characters of a line of prose
+
+
+def row(config: ModelConfig) -> tuple[str, ...]:
+    """A model in the columns of ``HEAD``, by its default version."""
+    v = config.default
+    return (config.id, config.modality, config.content, sample_size(v), v.license, package(v))
+
+
+def summary(config: ModelConfig) -> dict[str, Any]:
+    """A model for scripts, by its default version: what ``--json`` prints."""
+    v = config.default
+    return {
+        "id": config.id,
+        "name": config.name,
+        "description": config.description,
+        "modality": config.modality,
+        "organ": config.organ,
+        "content": config.content,
+        "tags": list(config.tags),
+        "version": v.name,
+        "versions": list(config.versions),
+        "generator": v.generator,
+        "year": v.year,
+        "license": v.license,
+        "datasets": [d.name for d in v.datasets],
+        "metrics": [asdict(m) for m in v.metrics],
+        "bundled": v.scheme == "bundled",
+        "bytes": v.size,
+        "latent": v.latent,
+        "outputs": {o.name: {"kind": o.kind, "dtype": o.dtype, "shape": list(o.shape)} for o in v.outputs.values()},
+        "conditions": {c.name: dict(c.values) for c in v.conditions.values()},
+        "options": {o.name: o.default for o in v.options.values()},
+    }
+
+
+def sample_size(version: Version) -> str:
+    """What one sample is: ``128x128``, ``256x256 + mask``, ``30 columns``."""
+    first, *others = version.outputs.values()
+    size = f"{first.shape[0]} columns" if first.kind == "table" else "x".join(map(str, first.shape[1:])) or "label"
+    return size + " + mask" * any(o.kind == "mask" for o in others)
+
+
+def package(version: Version) -> str:
+    """Where a version's package is: came with medzoo, on this disk, or how much there is to download."""
+    if version.scheme in {"bundled", "file"}:
+        return {"bundled": "bundled", "file": "on disk"}[version.scheme]
+    return f"download {megabytes(version.size)}" if version.size else "download"
+
+
+def inputs(version: Version) -> Iterable[str]:
+    """What a version takes, a phrase each."""
+    for condition in version.conditions.values():
+        yield f"{condition.name} = {' | '.join(condition.values)} ({condition.help.rstrip('.')}; each in turn if left out)"
+    for o in version.options.values():
+        span = " | ".join(map(str, o.choices))
+        if not span and o.minimum is not None and o.maximum is not None:
+            span = f"{o.minimum:g} to {o.maximum:g}"
+        yield f"{o.name} = {span or o.type} ({o.help.rstrip('.')}; {o.default} if left out)"
+    if version.latent:
+        yield f"latents = array (n, {version.latent})"
+
+
+def terminal_width() -> int | None:
+    """Characters of a line where stdout is a terminal; None, so no limit, where it is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Columns as wide as they need to be, or narrower: past ``width`` all but the first are cut with an ellipsis."""
+    widths = [max(len(r[k]) for r in (head, *rows)) for k in range(len(head))]
+    while width is not None and sum(widths) + 2 * len(widths) - 2 > width and max(widths[1:], default=0) > NARROWEST:
+        widths[1 + widths[1:].index(max(widths[1:]))] -= 1
+
+    def line(cells: Sequence[str]) -> str:
+        cut = (c if len(c) <= w else c[: w - 1] + "…" for c, w in zip(cells, widths, strict=True))
+        return "  ".join(c.ljust(w) for c, w in zip(cut, widths, strict=True)).rstrip()
+
+    return "\n".join(map(line, (head, *rows)))
+
+
+def prose(text: str) -> list[str]:
+    """Lines of at most a hundred characters, or of what the terminal has."""
+    return textwrap.wrap(text, min(WIDEST, terminal_width() or WIDEST))
+
+
+def facts(pairs: Mapping[str, str]) -> list[str]:
+    """Names and texts in two columns, wrapped."""
+    indent = max(map(len, pairs)) + 2
+    width = max(min(WIDEST, terminal_width() or WIDEST), indent + 20)
+    lines = []
+    for name, text in pairs.items():
+        lines += textwrap.wrap(text, width, initial_indent=name.ljust(indent), subsequent_indent=" " * indent)
+    return lines
+
+
+def megabytes(size: float | None) -> str:
+    """Bytes for people."""
+    if size is None:
+        return "size unknown"
+    unit, factor = next(((u, f) for u, f in (("GB", 1e9), ("MB", 1e6)) if size >= f), ("kB", 1e3))
+    return f"{size / factor:.{0 if unit == 'kB' else 1}f} {unit}"
+
+
+def minutes(seconds: float) -> str:
+    """A time for people."""
+    if seconds < 90:
+        return f"{seconds:.{1 if seconds < 10 else 0}f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,448 @@
+"""The command line, at the edge that a user touches: what it prints, where, and how it exits."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib.util
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import yaml
+
+import medzoo
+from medzoo import arguments, cli, errors, finder, tables
+from medzoo.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+Toy = Callable[..., int]
+Capture = pytest.CaptureFixture[str]
+SLOW_MODEL = """
+import time
+import numpy as np
+
+class Model:
+    def sample(self, batch):
+        time.sleep(0.2)
+        return {"images": np.zeros((batch.n, 1, 8, 8), np.uint8)}
+
+def load(weights_dir, device):
+    return Model()
+"""
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "medzoo", *map(str, words)]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This test's environment, but as for a person who asked for no silence."""
+    return {k: v for k, v in os.environ.items() if k != "MEDZOO_QUIET"} | changes
+
+
+def all_errors(base: type[errors.MedzooError] = errors.MedzooError) -> list[type[errors.MedzooError]]:
+    return [base, *(e for child in base.__subclasses__() for e in all_errors(child))]
+
+
+# ------------------------------------------------------------------------------------------------------ list, search
+def test_list_shows_each_model_and_what_is_bundled(toy: Toy, capsys: Capture) -> None:
+    toy()
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == ["00008_C-DCGAN_MMG_MASSES", "00901_TOY_MRI_NOISE"]
+    assert lines[1].endswith("bundled")
+    assert lines[2].endswith("on disk")
+    assert lines[-1].startswith("2 models; 1 comes with medzoo.")
+
+
+def test_list_as_json_is_what_search_gives(capsys: Capture) -> None:
+    assert main(["list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [m["id"] for m in listed] == ["00008_C-DCGAN_MMG_MASSES"]
+    assert listed[0]["bundled"] is True
+    assert main(["search", "mammograms", "--bundled", "--modality", "PET", "--modality", "mmg", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == listed
+
+
+@pytest.mark.parametrize("words", [["list"], ["search", "mass", "--sort", "FID"], ["info", "8"], ["--help"]])
+def test_choosing_imports_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr));"
+        "from medzoo.cli import main; main(sys.argv[1:])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True, text=True)
+    loaded = set(done.stderr.split())
+    assert "medzoo.arguments" in loaded
+    assert not loaded & {"numpy", "torch", "matplotlib", "PIL", "tqdm", "safetensors", "requests"}
+
+
+def test_search_prints_a_warning_to_stderr_alone(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+    toy(metrics=[{"name": "FID", "value": 1.0, "dataset": "A"}])
+    (first,) = (tmp_path / "configs").glob("*.yaml")
+    config = yaml.safe_load(first.read_text(encoding="utf-8")) | {"id": "00902_TOY_MRI_NOISE"}
+    config["versions"]["1.0.0"]["metrics"][0]["dataset"] = "B"
+    (first.parent / "00902_TOY_MRI_NOISE.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    assert main(["search", "--organ", "knee", "--sort", "fid", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert [m["id"][:5] for m in json.loads(out)] == ["00901", "00902"]
+    assert err.startswith("medzoo: warning: FID is comparable only")
+    assert ".py" not in err
+
+
+def test_other_warnings_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "list", lambda a: warnings.warn("theirs", UserWarning, stacklevel=1))
+    with pytest.warns(UserWarning, match="theirs"):
+        main(["list"])
+
+
+def test_search_that_finds_nothing_says_why(capsys: Capture) -> None:
+    assert main(["search", "mamografy"]) == 0
+    assert "did you mean mammography" in capsys.readouterr().out
+
+
+def test_every_filter_of_search_is_an_option() -> None:
+    assert tuple(arguments.FIELD_HELP) == finder.FIELDS
+
+
+# -------------------------------------------------------------------------------------------------------- info, cite ...
+def test_info_says_what_to_know_before_use(capsys: Capture) -> None:
+    assert main(["info", "8"]) == 0
+    text = capsys.readouterr().out
+    for part in ("CC BY 4.0", "CBIS-DDSM", "1x128x128", "benign | malignant", "not for diagnosis", "medzoo generate 8 -n"):
+        assert part in text
+    assert main(["info", "8", "--version", "1.0.1"]) == 0
+    assert "FID 137.75 on CBIS-DDSM (379 samples)" in capsys.readouterr().out
+    assert main(["info", "8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["default_version"] == "2.0.0"
+
+
+@pytest.mark.parametrize("width", [66, 80, 200])
+def test_info_is_wrapped_to_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Capture, width: int) -> None:
+    monkeypatch.setattr(tables, "terminal_width", lambda: width)
+    assert main(["info", "8"]) == 0
+    longest = max(map(len, capsys.readouterr().out.splitlines()))
+    assert min(width, tables.WIDEST) - 15 < longest <= min(width, tables.WIDEST)
+
+
+def test_cite_copy_and_cache(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+    assert main(["cite", "8"]) == 0
+    assert "CBIS-DDSM" in capsys.readouterr().out
+    assert main(["copy", str(toy()), str(tmp_path / "mine")]) == 0
+    assert main(["info", f"{tmp_path}/mine"]) == 0
+    assert f"medzoo generate {tmp_path}/mine -n" in capsys.readouterr().out
+    assert main(["generate", f"{tmp_path}/mine", "--out", f"{tmp_path}/out"]) == 0
+    capsys.readouterr()
+    assert main(["cache"]) == 0
+    assert str(tmp_path / "cache") in capsys.readouterr().out
+    assert main(["cache", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"folder": str(tmp_path / "cache"), "bytes": 0}
+
+
+# ---------------------------------------------------------------------------------------------------------- generate
+def test_generate_writes_the_samples_and_says_so(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out"
+    assert (
+        main(
+            [
+                "generate",
+                str(toy()),
+                "-n",
+                "6",
+                "--out",
+                str(out),
+                "--seed",
+                "5",
+                "--option",
+                "gain=7",
+                "--condition",
+                "Malignant",
+            ]
+        )
+        == 0
+    )
+    assert "6 samples of 00901_TOY_MRI_NOISE 1.0.0, seed 5" in capsys.readouterr().out
+    samples = medzoo.read(out)
+    assert (samples.images == medzoo.generate(901, 6, seed=5, gain=7, condition="malignant").images).all()
+    assert samples.labels.tolist() == [1] * 6
+
+
+def test_generate_as_json_prints_the_provenance_alone(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out"
+    assert main(["generate", str(toy()), "-n", "2", "--out", str(out), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    recorded = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
+    assert printed["n"] == 2
+    assert printed["folder"] == str(out)
+    assert printed["provenance"]["seed"] == recorded["seed"]
+
+
+def test_generate_quietly_prints_nothing(toy: Toy, tmp_path: Path) -> None:
+    done = subprocess.run(command("generate", toy(), "-n", 100, "--out", tmp_path / "out", "--quiet"), check=True, capture_output=True,
+                          text=True, env=environment())  # fmt: skip
+    assert (done.stdout, done.stderr) == ("", "")
+    assert len(medzoo.read(tmp_path / "out")) == 100
+
+
+@pytest.mark.parametrize("n", ["0", "x", "-3", "1.5", "²"])
+def test_generate_with_a_bad_n(toy: Toy, tmp_path: Path, capsys: Capture, n: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["generate", str(toy()), f"-n={n}", "--out", str(tmp_path / "out")])
+    assert caught.value.code == 2
+    assert f"argument -n: '{n}' is not a whole number of at least 1" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--condition", "odd"], 2, "'benign' (0), 'malignant' (1)"),
+        (["--condition", "7"], 2, "condition=7"),
+        (["--option", "gain=99"], 2, "at most 9"),
+        (["--option", "gian=3"], 2, "takes no 'gian'"),
+        (["--option", "gain"], 2, "NAME=VALUE"),
+        (["--seed", "-1"], 2, "seed"),
+        (["--version", "9"], 3, "It has: 1.0.0"),
+    ],
+)
+def test_generate_with_bad_options_writes_nothing(
+    toy: Toy, tmp_path: Path, capsys: Capture, words: list[str], code: int, says: str
+) -> None:
+    assert main(["generate", str(toy()), "--out", str(tmp_path / "out"), *words]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("medzoo: ")
+    assert says in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_condition_of_a_model_without_any(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+    number = toy(SLOW_MODEL, conditions=None, outputs={"images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}})
+    assert main(["generate", str(number), "--out", str(tmp_path / "out"), "--condition", "benign"]) == 2
+    assert "has no condition" in capsys.readouterr().err
+
+
+def test_unknown_model(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["generate", "80", "--out", str(tmp_path / "out")]) == 3
+    assert "Did you mean 00008_C-DCGAN_MMG_MASSES?" in capsys.readouterr().err
+
+
+def test_folder_that_holds_something_is_left_alone(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "thesis.txt").write_text("all of it", encoding="utf-8")
+    for n in ("1", "100"):
+        assert main(["generate", str(toy()), "-n", n, "--out", str(tmp_path)]) == 9
+        assert "Nothing was changed" in capsys.readouterr().err
+    assert main(["generate", "901", "--out", str(tmp_path / "thesis.txt")]) == 9
+    assert "is a file" in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "all of it"
+
+
+def test_read_only_folder(toy: Toy, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    number, make = toy(), Path.mkdir
+
+    def mkdir(self: Path, *args: object, **more: object) -> None:
+        if self.name == "out":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+        make(self, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)  # root may write into a folder whose mode forbids it
+    assert main(["generate", str(number), "--out", str(tmp_path / "out")]) == 9
+    assert "Read-only file system" in capsys.readouterr().err
+
+
+def test_disk_that_is_too_small_ends_a_long_run_before_it_begins(
+    toy: Toy, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = toy()
+    monkeypatch.setattr(cli.shutil, "disk_usage", lambda folder: SimpleNamespace(free=3_000))
+    for quiet in ([], ["--quiet"]):
+        assert main(["generate", str(number), "-n", "100", "--out", str(tmp_path / "out"), *quiet]) == 9
+        assert "has 3 kB free" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_long_run_is_announced_and_a_short_one_is_not(
+    toy: Toy, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = toy()
+    assert main(["generate", str(number), "-n", "100", "--out", str(tmp_path / "one")]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(cli, "LONG_RUN", 0.0)
+    assert main(["generate", str(number), "-n", "79", "--out", str(tmp_path / "few")]) == 0
+    assert capsys.readouterr().err == ""  # too few batches to measure one first
+    assert main(["generate", str(number), "-n", "100", "--out", str(tmp_path / "two"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith("100 samples: about ")
+    assert f" kB in {tmp_path / 'two'}" in err
+    assert json.loads(out)["n"] == 100
+    assert main(["generate", str(number), "-n", "100", "--out", str(tmp_path / "three"), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def read_all(terminal: int) -> str:
+    """What was written to a pseudo-terminal whose other end is closed."""
+    seen = b""
+    try:
+        while part := os.read(terminal, 4096):
+            seen += part
+    except OSError:  # how Linux says that it is the end
+        pass
+    os.close(terminal)
+    return seen.decode()
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no pseudo-terminals here")
+def test_progress_bar_appears_at_a_terminal_and_nowhere_else(toy: Toy, tmp_path: Path) -> None:
+    import fcntl
+    import termios
+
+    number = toy()
+    piped = subprocess.run(command("generate", number, "-n", 8, "--out", tmp_path / "piped"), check=True, capture_output=True, text=True,
+                           env=environment())  # fmt: skip
+    assert "8/8" not in piped.stderr
+    parent, child = os.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    subprocess.run(command("generate", number, "-n", 8, "--out", tmp_path / "seen"), check=True, stdout=subprocess.DEVNULL, stderr=child,
+                   env=environment())  # fmt: skip
+    os.close(child)
+    seen = read_all(parent)
+    assert "8/8" in seen
+    assert "sample/s" in seen
+
+
+# ------------------------------------------------------------------------------------------------------- how it ends
+@pytest.mark.parametrize("kind", all_errors())
+def test_each_error_has_its_exit_code_and_no_traceback(
+    kind: type[errors.MedzooError], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def fail(a: argparse.Namespace) -> None:
+        raise kind("What was wrong.", "What to try.")
+
+    monkeypatch.setitem(cli.COMMANDS, "list", fail)
+    assert main(["list"]) == kind.exit_code
+    assert capsys.readouterr() == ("", "medzoo: What was wrong.\nWhat to try.\n")
+    for words in (["--debug", "list"], ["list", "--debug"]):
+        with pytest.raises(kind):
+            main(words)
+
+
+def test_help_explains_every_exit_code(capsys: Capture) -> None:
+    assert {e.exit_code for e in all_errors()} <= set(arguments.EXITS)
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert all(f" {code} {meaning}" in text for code, meaning in arguments.EXITS.items())
+
+
+def test_unexpected_error_is_one_line_that_asks_for_debug(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "list", lambda a: 1 / 0)
+    assert main(["list"]) == 1
+    err = capsys.readouterr().err
+    assert "unexpected ZeroDivisionError" in err
+    assert "--debug" in err
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_gives_130_and_says_what_stays(toy: Toy, tmp_path: Path) -> None:
+    number = toy(SLOW_MODEL)
+    listen = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's `&` makes children deaf to it
+    start = [sys.executable, "-c", f"{listen}; from medzoo.cli import main; sys.exit(main())"]
+    running = subprocess.Popen([*start, "generate", str(number), "-n", "400", "--batch-size", "20", "--out", tmp_path / "out"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out" / "run.log").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert out == ""
+    assert "medzoo: interrupted; what was written stays in" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "out" / "provenance.json").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise there")
+def test_broken_pipe_is_silent() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(command("list"), check=False, stdout=write_end, stderr=subprocess.PIPE, text=True)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("words", [["sing"], ["list", "--jso"], ["generate", "8"], ["info"], ["search", "--sort"]])
+def test_arguments_that_do_not_parse_exit_with_2(words: list[str], capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert "usage: medzoo" in capsys.readouterr().err
+
+
+# -------------------------------------------------------------------------------------------------------- help and docs
+def load_docs() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_command_has_a_page_with_examples_and_exit_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    pages = {p.prog: p.format_help() for p in load_docs().with_commands(arguments.build_parser())}
+    assert {p.split()[1] for p in pages if p != "medzoo"} == set(cli.COMMANDS)
+    for prog, page in pages.items():
+        assert "exit codes:" in page
+        assert prog == "medzoo" or "examples:\n  medzoo " in page
+        assert max(map(len, page.splitlines())) <= 90
+
+
+@pytest.mark.parametrize("words", [[], ["contribute"]])
+def test_a_bare_command_prints_its_page(words: list[str], capsys: Capture) -> None:
+    assert main(words) == 0
+    assert "usage: medzoo" in capsys.readouterr().out
+
+
+def test_version(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"medzoo {medzoo.__version__}\n"
+
+
+def test_generated_docs_are_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "generate.py", "--check"], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_check_of_the_docs_sees_drift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    docs = load_docs()
+    for name in ("COLUMNS", "NO_COLOR", "PYTHON_COLORS"):
+        monkeypatch.setenv(name, "100")  # so that what the script sets is undone
+    monkeypatch.setattr(docs, "ROOT", tmp_path)
+    (tmp_path / "docs").mkdir()
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# Mine\n\n{docs.BEGIN}\nold\n{docs.END}\n\nAfter.\n", encoding="utf-8")
+    assert docs.main(["--check"]) == 1
+    assert "+| [00008_C-DCGAN_MMG_MASSES]" in capsys.readouterr().out
+    assert "old" in readme.read_text(encoding="utf-8")
+    assert docs.main([]) == 0
+    assert docs.main(["--check"]) == 0
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith("# Mine\n\n<!-- models -->\n| model")
+    assert text.endswith("<!-- /models -->\n\nAfter.\n")
+    page = tmp_path / "docs" / "cli.md"
+    page.write_text(page.read_text(encoding="utf-8").replace("not for diagnosis", "for diagnosis"), encoding="utf-8")
+    assert docs.main(["--check"]) == 1

@@ -1,0 +1,268 @@
+"""Configs: an error names the file, the key and what was expected, whatever is wrong."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import toy_config
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import medzoo
+from medzoo import config
+from medzoo.config import read_config
+from medzoo.errors import ConfigError, ModelNotFoundError
+from medzoo.samples import Samples
+from medzoo.settings import shipped
+
+Path_ = tuple[Any, ...]
+
+
+def full_config() -> dict[str, Any]:
+    """A config with every key there is."""
+    content = toy_config(
+        citation="A (2026).", publication="https://a.b", python=">=3.10", sha256="0" * 64, md5="0" * 32, size=10,
+        memory_per_sample=1.5, files={"model.py": "1" * 64},
+        datasets=[{"name": "D", "license": "CC0", "doi": "10.1/2", "citation": "D (2020)."}],
+        metrics=[{"name": "FID", "value": 3, "dataset": "D", "samples": 10, "better": "lower", "source": "us"}],
+        options={"gain": {"type": "float", "default": 1, "minimum": 0, "maximum": 9.5, "choices": [], "help": "Gain."}},
+        outputs={
+            "images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8], "range": [0, 255], "unit": "HU", "spacing": [1, 0.5],
+                       "tolerance": 1},
+            "labels": {"kind": "label", "condition": "condition"},
+            "table": {"kind": "table", "dtype": "float32", "shape": [2], "columns": ["a", "b"]},
+        },
+    )  # fmt: skip
+    return content | {"tags": ["a"]}
+
+
+def leaves(node: Any, path: Path_ = ()) -> list[Path_]:
+    """The way to every value, mappings and lists included."""
+    inside = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [p for k, v in inside for p in [(*path, k), *leaves(v, (*path, k))]]
+
+
+def parent(content: Any, path: Path_) -> Any:
+    for key in path[:-1]:
+        content = content[key]
+    return content
+
+
+FULL = full_config()
+PATHS = leaves(FULL)
+VERSION = ("versions", "1.0.0")
+OPTIONAL = {
+    ("tags",), *[(*VERSION, k) for k in ("citation", "publication", "python", "sha256", "md5", "size", "memory_per_sample", "files",
+    "datasets", "metrics", "options", "requires", "latent", "batch_size")],
+    *[(*VERSION, "datasets", 0, k) for k in ("doi", "citation")], *[(*VERSION, "metrics", 0, k) for k in ("samples", "better", "source")],
+    *[(*VERSION, "options", "gain", k) for k in ("minimum", "maximum", "choices")], (*VERSION, "options", "gain"),
+    *[(*VERSION, "outputs", "images", k) for k in ("range", "unit", "spacing", "tolerance")], (*VERSION, "outputs", "table", "columns"),
+    *[(*VERSION, "outputs", k) for k in ("images", "labels", "table")], (*VERSION, "files", "model.py"),
+    (*VERSION, "conditions", "condition", "values", "benign"), (*VERSION, "conditions", "condition", "values", "malignant"),
+}  # fmt: skip
+
+
+def write(folder: Path, content: Any) -> Path:
+    path = folder / "00901_TOY_MRI_NOISE.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def test_every_key_is_read(tmp_path: Path) -> None:
+    found = read_config(write(tmp_path, FULL))
+    version = found.default
+    assert (found.number, found.tags, version.name, version.latent) == (901, ("a",), "1.0.0", 4)
+    assert version.datasets[0].doi == "10.1/2"
+    assert (version.metrics[0].value, version.metrics[0].samples) == (3.0, 10)
+    assert (version.options["gain"].default, version.options["gain"].maximum) == (1.0, 9.5)
+    assert type(version.options["gain"].default) is float
+    images, labels = version.outputs["images"], version.outputs["labels"]
+    assert (images.shape, images.range, images.spacing, images.tolerance) == ((1, 8, 8), (0, 255), (1, 0.5), 1.0)
+    assert (labels.dtype, labels.shape, labels.condition) == ("int64", (), "condition")
+    assert version.outputs["table"].columns == ("a", "b")
+    assert (version.size, version.sha256, version.files) == (10, "0" * 64, {"model.py": "1" * 64})
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in PATHS if p not in OPTIONAL and not isinstance(p[-1], int)], ids=lambda p: ".".join(map(str, p))
+)
+def test_a_missing_key_is_named(tmp_path: Path, path: Path_) -> None:
+    content = copy.deepcopy(FULL)
+    del parent(content, path)[path[-1]]
+    named = path[-1] if path != VERSION else "versions"
+    with pytest.raises(ConfigError) as caught:
+        read_config(write(tmp_path, content))
+    assert str(tmp_path) in caught.value.problem
+    assert str(named) in caught.value.problem
+
+
+@pytest.mark.parametrize("path", sorted(OPTIONAL, key=str), ids=lambda p: ".".join(map(str, p)))
+def test_an_optional_key_may_be_missing(tmp_path: Path, path: Path_) -> None:
+    content = copy.deepcopy(FULL)
+    del parent(content, path)[path[-1]]
+    assert read_config(write(tmp_path, content)).id == "00901_TOY_MRI_NOISE"
+
+
+def problem_of(file: Path) -> str | None:
+    """What is wrong with a config; None if nothing is."""
+    try:
+        read_config(file)
+    except ConfigError as error:
+        return error.problem
+    return None
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 3), st.just(10**400), st.floats(), st.text(max_size=5), st.dates(),
+    st.lists(st.one_of(st.none(), st.integers(-1, 2), st.text(max_size=2), st.floats(), st.just({}), st.just([])), max_size=3),
+    st.dictionaries(st.one_of(st.text(max_size=3), st.integers(), st.none()), st.one_of(st.none(), st.integers(), st.text(max_size=2)), max_size=2),
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=st.sampled_from(PATHS), value=VALUES)
+def test_a_value_of_another_type_is_a_config_error_that_names_file_and_key(tmp_path: Path, path: Path_, value: Any) -> None:
+    content = copy.deepcopy(FULL)
+    parent(content, path)[path[-1]] = value
+    file = write(tmp_path, content)
+    problem = problem_of(file)
+    if problem is None:  # what is accepted can be worked with
+        for version in read_config(file).versions.values():
+            assert all(isinstance(o.shape, tuple) and all(s > 0 for s in o.shape) for o in version.outputs.values())
+            assert version.batch_size > 0
+        return
+    assert problem.startswith(str(file))
+    said = problem.removeprefix(str(file))
+    assert any(str(k) in said for k in path if not isinstance(k, int))
+    assert any(word in said for word in ("expected", "missing", "unknown key", "already"))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    path=st.sampled_from([(), *[p for p in PATHS if isinstance(parent(FULL, (*p, 0)), dict)]]),
+    key=st.text(min_size=1, max_size=4),
+)
+def test_an_unknown_key_is_refused_by_name(tmp_path: Path, path: Path_, key: str) -> None:
+    content = copy.deepcopy(FULL)
+    node = parent(content, (*path, 0))
+    if key in node:
+        return
+    node[key] = "no number" if path[-1:] == ("values",) else 5
+    file = write(tmp_path, content)
+    assert str(file) in (problem_of(file) or "")
+
+
+def test_the_message_for_an_unknown_key_says_where(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"NOISE\.yaml, versions\.1\.0\.0: unknown key 'licence'"):
+        read_config(write(tmp_path, toy_config(licence="MIT")))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.one_of(st.binary(max_size=40), st.text(max_size=40).map(lambda t: t.encode("utf-8", "surrogatepass"))))
+def test_a_file_that_is_no_config_is_a_config_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"a\.yaml"):
+        read_config(tmp_path / "a.yaml")
+
+
+def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no model config"):
+        read_config(tmp_path / "none.yaml")
+
+
+def test_a_version_number_needs_quotes_and_the_error_says_so(tmp_path: Path) -> None:
+    content = toy_config() | {"default_version": 1.0}
+    with pytest.raises(ConfigError, match=r"default_version: one of 1\.0\.0 was expected, not 1\.0 \(put it in quotes\)"):
+        read_config(write(tmp_path, content))
+
+
+IMAGE = {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"outputs": {}}, "outputs: at least one output"),
+        ({"outputs": {"images": {**IMAGE, "shape": [8, 8]}}}, r"images\.shape: \[channels, height, width\]"),
+        ({"outputs": {"images": {**IMAGE, "shape": [1, 0, 8]}}}, r"images\.shape: a list of whole numbers"),
+        ({"outputs": {"images": {**IMAGE, "shape": [1, 8.0, 8]}}}, r"images\.shape"),
+        ({"outputs": {"images": {**IMAGE, "range": [1, 1]}}}, r"images\.range: a list of two numbers, the lower one first"),
+        ({"outputs": {"images": {**IMAGE, "range": [0]}}}, r"images\.range"),
+        ({"outputs": {"images": {**IMAGE, "dtype": "float64"}}}, r"images\.dtype: one of uint8"),
+        ({"outputs": {"labels": {"kind": "label"}}}, r"labels\.condition: one of condition is missing"),
+        ({"outputs": {"labels": {"kind": "label", "condition": "condition", "dtype": "float32"}}}, r"labels\.dtype"),
+        ({"outputs": {"../images": IMAGE}}, "outputs: another name than '../images'"),
+        ({"outputs": {"indices": IMAGE}}, "outputs: another name than 'indices'"),
+        ({"options": {"seed": {"type": "int", "default": 1, "help": ""}}}, "options: another name than 'seed'"),
+        ({"conditions": {"n": {"values": {"a": 0}, "help": ""}}}, "conditions: another name than 'n'"),
+        ({"options": {"condition": {"type": "int", "default": 1, "help": ""}}}, "condition is a condition already"),
+        (
+            {"options": {"gain": {"type": "int", "default": 10, "maximum": 9, "help": ""}}},
+            r"gain\.default: a value that the option allows",
+        ),
+        ({"options": {"gain": {"type": "str", "default": "x", "choices": ["a"], "help": ""}}}, r"gain\.default"),
+        (
+            {"options": {"gain": {"type": "str", "default": "a", "choices": ["a", 1], "help": ""}}},
+            r"gain\.choices: a list of str",
+        ),
+        ({"conditions": {"condition": {"values": {"a": 0, "b": 0}, "help": ""}}}, r"condition\.values: .* no two the same"),
+        ({"conditions": {"condition": {"values": {"a": 0, "A": 1}, "help": ""}}}, r"condition\.values"),
+        ({"requires": [">=3"]}, "requires: a list of requirements"),
+        ({"source": "package"}, "source: a source such as"),
+        ({"contract": "onnx"}, "contract: one of native, medigan"),
+        ({"sha256": "0" * 63}, "sha256: 64 hexadecimal digits"),
+        ({"files": {"model.py": "0"}}, "files: a mapping of file to sha256"),
+        ({"latent": -1}, "latent: a number of latents"),
+        ({"batch_size": 0}, "batch_size: a number of samples"),
+        ({"year": True}, "year: a whole number was expected, not True"),
+    ],
+)
+def test_what_the_schema_refuses(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        read_config(write(tmp_path, toy_config(**changes)))
+
+
+def test_a_model_without_versions_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="versions: at least one version"):
+        read_config(write(tmp_path, toy_config() | {"versions": {}}))
+
+
+def test_an_unknown_version_lists_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match=r"no version '9'.\nIt has: 1\.0\.0"):
+        read_config(write(tmp_path, FULL)).version("9")
+
+
+def test_no_condition_or_option_can_hide_an_argument() -> None:
+    functions = (
+        medzoo.generate,
+        medzoo.load,
+        medzoo.stream,
+        medzoo.dataset,
+        medzoo.dataloader,
+        medzoo.Model.generate,
+        medzoo.Model.stream,
+    )
+    arguments = {p for f in functions for p in inspect.signature(f).parameters if p != "options"}
+    assert arguments <= config.ARGUMENTS
+
+
+def test_no_column_can_hide_what_samples_have() -> None:
+    own = {n for n in [*vars(Samples), *Samples.__dataclass_fields__] if not n.startswith("_")}
+    assert own <= config.TAKEN
+
+
+@pytest.mark.parametrize("path", sorted(shipped("model_configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_config_is_valid_and_named_by_its_id(path: Path) -> None:
+    assert read_config(path).id == path.stem
+
+
+@pytest.mark.parametrize(
+    ("requires", "needs"), [(["torch>=2.6"], True), (["torch"], True), (["torchvision"], False), ([], False)]
+)
+def test_whether_a_package_needs_torch(tmp_path: Path, requires: list[str], needs: bool) -> None:
+    assert read_config(write(tmp_path, toy_config(requires=requires))).default.needs_torch is needs

@@ -1,0 +1,640 @@
+"""Contributing: the template works, every defect is found, zips are reproducible, git is left as it was."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from conftest import NUMPY_MODEL, ROOT, toy_config
+
+import medzoo
+from medzoo import cli, contribute, errors
+from medzoo.config import read_config
+from medzoo.contribute import contents, metadata, review
+from medzoo.files import sha256_of
+from medzoo.registry import Registry
+
+CARD = "# Toy\n\n" + "\n".join(f"## {s}\n\nSaid.\n" for s in metadata.SECTIONS)
+SOURCE = "zenodo:1234567/TOY_MRI_NOISE-1.0.0.zip"
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Make:
+    """A package folder that is ready: ``package()``; with other code, with keys of the config's version replaced."""
+
+    def make(code: str = NUMPY_MODEL, folder: str = "mine", **changes: Any) -> Path:
+        path = tmp_path / folder
+        path.mkdir()
+        about = {"citation": "A. Tester (2026).", "datasets": [{"name": "Noise", "license": "CC0"}], "source": "file:."}
+        metrics = [{"name": "FID", "value": 1.5, "dataset": "Noise"}]
+        config = toy_config(**(about | {"metrics": metrics} | changes)) | {"id": "99999_TOY_MRI_NOISE"}
+        (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        (path / "model.py").write_text(code, encoding="utf-8")
+        (path / "README.md").write_text(CARD, encoding="utf-8")
+        return path
+
+    return make
+
+
+def found(report: contribute.Report, name: str) -> contribute.Finding:
+    """The one finding of a name."""
+    (finding,) = [f for f in report.findings if f.name == name]
+    return finding
+
+
+# -------------------------------------------------------------------------------------------------------- new
+def test_template_generates_before_anything_is_filled_in(tmp_path: Path) -> None:
+    folder = contribute.new(tmp_path / "mine", name="GAN_MRI_KNEE")
+    samples = medzoo.generate(folder, 4, seed=1)
+    assert samples.provenance["model"] == "99999_GAN_MRI_KNEE"
+    bright = (samples.images > 100).mean(axis=(1, 2, 3))  # part of the picture that the disc covers
+    assert bright[0] < bright[1] / 2  # small, large
+    assert bright[2] < bright[3] / 2
+    assert "# GAN_MRI_KNEE\n" in (folder / "README.md").read_text()
+    assert "TYPE_MODALITY" not in "".join(p.read_text() for p in folder.glob("*.[my]*"))
+
+
+def test_template_is_all_right_but_for_what_an_author_must_say(tmp_path: Path) -> None:
+    report = contribute.check(contribute.new(tmp_path / "mine", name="GAN_MRI_KNEE"))
+    assert {f.name for f in report.open} == {"description", "license", "authors", "citation", "datasets", "card", "filled in"}
+    assert all(f.state == "missing" for f in report.open)
+    for name in ("config.yaml", "model.py", "train.py", "README.md"):
+        assert f"{name} line" in found(report, "filled in").text
+
+
+def test_template_card_has_the_sections_that_check_asks_for() -> None:
+    text = (ROOT / "contrib_template" / "README.md").read_text()
+    assert tuple(re.findall(r"(?m)^## (.+)$", text)) == metadata.SECTIONS
+
+
+def test_template_weights_are_what_its_train_writes(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    folder = contribute.new(tmp_path / "mine", name="GAN_MRI_KNEE")
+    before = load_file(folder / "weights.safetensors")
+    (folder / "weights.safetensors").unlink()
+    subprocess.run([sys.executable, folder / "train.py"], check=True)
+    after = load_file(folder / "weights.safetensors")
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[k], after[k]) for k in before)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "KNEE", "MRI_KNEE", "GAN_MRI_", "GAN MRI KNEE", "../x_y_z", "1_2_3", "A_B_C..lock", "A_B_C\n"]
+)
+def test_new_refuses_a_name_of_another_form(tmp_path: Path, name: str) -> None:
+    with pytest.raises(errors.InputError, match="TYPE_MODALITY_CONTENT"):
+        contribute.new(tmp_path / "mine", name=name)
+    assert not (tmp_path / "mine").exists()
+
+
+def test_new_takes_an_empty_folder_and_leaves_a_full_one(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    folder = contribute.new(tmp_path / "mine", name="GAN_MRI_KNEE")
+    kept = {p.name: p.read_bytes() for p in folder.iterdir()}
+    with pytest.raises(errors.DatasetError, match="holds something"):
+        contribute.new(folder, name="VAE_CT_LUNG")
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == kept
+
+
+# ------------------------------------------------------------------------------------------------------ check
+def test_a_package_without_defects_is_ready(package: Make) -> None:
+    report = contribute.check(package())
+    assert [f for f in report.findings if f.state != "ok"] == []
+    assert report.ready
+    assert str(report).endswith("\nReady.")
+    assert re.search(r"^ok +speed +[\d.e+-]+ ms a sample", str(report), re.MULTILINE)
+
+
+RETURN = 'return {"images": images}'
+NOISE = "batch.rng(i).bytes(64)"
+LATENTS = "np.clip(batch.latents[i] * 20 + 128, 0, 255)"
+DEFECTS = {
+    "shape": (RETURN, 'return {"images": images[..., 1:]}', "samples", r"\(5, 1, 8, 7\).*\(5, 1, 8, 8\)"),
+    "dtype": (RETURN, 'return {"images": images.astype(np.int16)}', "samples", "int16"),
+    "no such column": (RETURN, 'return {"pictures": images}', "samples", "no 'images'"),
+    "one sample breaks it": (RETURN, "assert batch.n > 1; " + RETURN, "samples", "AssertionError"),
+    "global generator": (NOISE, "np.frombuffer(np.random.bytes(64), np.uint8)", "seed", "second run"),
+    "state": (
+        RETURN,
+        'self.calls = getattr(self, "calls", 0) + 1; images[:, 0, 1, 1] = self.calls; ' + RETURN,
+        "seed",
+        "second run",
+    ),
+    "batch size": (
+        RETURN,
+        "images[:, 0, 1, 1] = batch.n; " + RETURN,
+        "batch size",
+        "in batches of 1, images differ by up to 4",
+    ),
+    "row of the batch": (NOISE, "np.full(64, i, np.uint8)", "batch size", "images differ"),
+    "condition": ('batch.conditions["condition"][i]', "0", "condition =", "benign and malignant give the same"),
+    "latents": (LATENTS, "1", "latents", "other latents give the same"),
+    "option's bound": ('batch.options.get("gain", 0)', '1 // (9 - batch.options["gain"])', "gain =", "ZeroDivisionError"),
+    "does not import": ("import numpy as np", "import numpy as np\nimport nowhere", "code", "nowhere"),
+    "no load": ("def load(", "def open_(", "code", "no `load"),
+    "pickle in the code": ("import numpy as np", "import pickle\nimport numpy as np", "weights", "import pickle"),
+    "torch.load": ("return Model()", "Model.f = lambda: torch.load('x')\n    return Model()", "weights", r"torch\.load"),
+    "todo": ("import numpy as np", "import numpy as np  # TODO: describe", "filled in", "model.py line 2"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "name", "text"), DEFECTS.values(), ids=DEFECTS.keys())
+def test_check_finds_a_defect_of_the_code(package: Make, old: str, new: str, name: str, text: str) -> None:
+    assert old in NUMPY_MODEL
+    report = contribute.check(package(NUMPY_MODEL.replace(old, new)))
+    assert not report.ready
+    assert [f.name for f in report.open] == [name]
+    assert re.search(text, found(report, name).text)
+
+
+CONSTANT = """
+import itertools
+import numpy as np
+
+loads = itertools.count()
+
+class Model:
+    def sample(self, batch):
+        images = np.stack([{row} for i in range(batch.n)]).reshape(batch.n, 1, 8, 8).astype(np.uint8)
+        images[:, 0, 0, 0] = batch.conditions["condition"]
+        return {"images": images}
+
+def load(weights_dir, device):
+    model = Model()
+    model.salt = next(loads)
+    return model
+"""
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "text"),
+    [
+        ("np.full(64, batch.indices[i])", "seed", "another seed gives the same"),
+        ("np.full(64, batch.seed)", "variety", "samples 0 and 1 are the same"),
+        ("batch.rng(i).bytes(64) ^ np.uint8(self.salt)", "seed", "loaded anew"),
+    ],
+)
+def test_check_finds_seeds_that_do_not_decide(package: Make, row: str, name: str, text: str) -> None:
+    code = CONSTANT.replace("{row}", row)
+    report = contribute.check(package(code, latent=None, options=None))
+    assert [f.name for f in report.open] == [name]
+    assert text in found(report, name).text
+
+
+def test_check_finds_what_is_not_finite(package: Make) -> None:
+    output = {
+        "images": {"kind": "image", "dtype": "float32", "shape": [1, 8, 8]},
+        "labels": {"kind": "label", "condition": "condition"},
+    }
+    code = NUMPY_MODEL.replace(
+        RETURN, 'images = images / np.float32(255); images[-1, 0, 3, 3] = np.nan; return {"images": images}'
+    )
+    report = contribute.check(package(code, outputs=output))
+    assert "not finite" in found(report, "samples").text
+    assert not report.ready
+
+
+def test_tolerance_is_what_the_output_states(package: Make) -> None:
+    code = NUMPY_MODEL.replace(RETURN, "images[:, 0, 1, 1] = batch.n; " + RETURN)
+    code = code.replace('batch.conditions["condition"][i]', '100 * batch.conditions["condition"][i]')  # beyond the tolerance
+    image, label = {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}, {"kind": "label", "condition": "condition"}
+    report = contribute.check(package(code, "enough", outputs={"images": image | {"tolerance": 4}, "labels": label}))
+    assert report.ready, str(report)
+    report = contribute.check(package(code, "short", outputs={"images": image | {"tolerance": 3}, "labels": label}))
+    assert [f.name for f in report.open] == ["batch size"]
+
+
+def test_an_option_that_does_nothing_is_a_warning(package: Make) -> None:
+    report = contribute.check(package(NUMPY_MODEL.replace('batch.options.get("gain", 0)', "0")))
+    assert found(report, "gain =").state == "warning"
+    assert report.ready
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "text"),
+    [
+        ({"license": ""}, "license", "''"),
+        ({"license": "unknown"}, "license", "unknown"),
+        ({"authors": []}, "authors", ""),
+        ({"citation": None}, "citation", ""),
+        ({"datasets": None, "generator": "GAN"}, "datasets", "none"),
+        ({"datasets": [{"name": "Noise", "license": "TODO"}]}, "datasets", "Noise"),
+        ({"requires": ["numpy>>1"]}, "requires", "numpy>>1"),
+        ({"python": "three"}, "requires", "three"),
+        ({"contract": "medigan"}, "code", "medigan"),
+        ({"outputs": {"images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8], "range": [0, 100]},
+                      "labels": {"kind": "label", "condition": "condition"}}}, "samples", r"\[0, 100\]"),
+        ({"surprise": 1}, "config", "unknown key 'surprise'"),
+        ({"options": {"seed": {"type": "int", "default": 1, "help": "."}}}, "config", "seed"),
+    ],
+)  # fmt: skip
+def test_check_finds_a_defect_of_the_config(package: Make, changes: dict[str, Any], name: str, text: str) -> None:
+    report = contribute.check(package(**changes))
+    assert name in [f.name for f in report.open]
+    assert re.search(text, found(report, name).text)
+    assert not report.ready
+
+
+def test_check_of_a_folder_without_config_or_card_or_at_all(package: Make, tmp_path: Path) -> None:
+    folder = package()
+    (folder / "README.md").unlink()
+    assert [f.name for f in contribute.check(folder).open] == ["card"]
+    (folder / "config.yaml").unlink()
+    assert {f.name: f.state for f in contribute.check(folder).open} == {"config": "missing", "card": "missing"}
+    with pytest.raises(errors.ContributionError, match="contribute new"):
+        contribute.check(tmp_path / "nowhere")
+
+
+def test_a_section_without_text_is_missing(package: Make) -> None:
+    folder = package()
+    (folder / "README.md").write_text(CARD.replace("## Quality\n\nSaid.\n", "## Quality\n"), encoding="utf-8")
+    assert "nothing under Quality" in found(contribute.check(folder), "card").text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "finding", "text"),
+    [
+        ("weights.pt", b"x", "weights", "weights.pt"),
+        ("deep/model.ckpt", b"x", "weights", "deep/model.ckpt"),
+        ("weights.safetensors", b"\x80\x04pickle", "weights", "no safetensors file"),
+        ("table.npz", b"no zip", "weights", "table.npz"),
+        ("table.csv", b"1,2", "files", "table.csv"),
+        ("my weights.json", b"{}", "files", "my weights.json"),
+    ],
+)
+def test_check_finds_files_that_make_no_package(package: Make, name: str, content: bytes, finding: str, text: str) -> None:
+    folder = package()
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(content)
+    report = contribute.check(folder)
+    assert [f.name for f in report.open] == [finding]
+    assert text in found(report, finding).text
+
+
+def test_check_finds_pickles_inside_npz_and_links(package: Make) -> None:
+    folder = package()
+    np.savez(folder / "table.npz", a=np.array([{}], dtype=object))
+    assert "without pickle" in found(contribute.check(folder), "weights").text
+    (folder / "table.npz").unlink()
+    (folder / "extra.json").symlink_to(folder / "config.yaml")
+    assert "links: extra.json" in found(contribute.check(folder), "files").text
+
+
+def test_large_files_are_warned_of(package: Make) -> None:
+    folder = package()
+    with (folder / "grid.png").open("wb") as file:
+        file.truncate(contents.LARGE + 1)
+    report = contribute.check(folder)
+    assert "grid.png" in found(report, "size").text
+    assert report.ready
+    assert found(report, "size").state == "warning"
+
+
+# ------------------------------------------------------------------------------------------------------- pack
+def test_pack_is_reproducible_whatever_the_dates_and_the_order(package: Make, tmp_path: Path) -> None:
+    first = package()
+    (first / "data").mkdir()
+    (first / "data" / "a.json").write_text("{}")
+    second = tmp_path / "elsewhere"
+    names = [p.relative_to(first) for p in sorted(first.rglob("*"), reverse=True) if p.is_file()]
+    for k, name in enumerate(names):  # created in the other order
+        (second / name).parent.mkdir(parents=True, exist_ok=True)
+        (second / name).write_bytes((first / name).read_bytes())
+        (second / name).chmod(0o600 if k % 2 else 0o755)
+        os.utime(second / name, (10**9 + k, 10**9 + 7 * k))
+    for junk in (".DS_Store", "__pycache__/model.pyc", "__MACOSX/x.py", ".git/config", "model.pyc"):
+        (second / junk).parent.mkdir(exist_ok=True)
+        (second / junk).write_text("junk")
+    a, b = contribute.pack(first), contribute.pack(second, out=tmp_path / "out")
+    assert a.archive == tmp_path / "mine-packed" / "TOY_MRI_NOISE-1.0.0.zip"
+    assert a.archive.read_bytes() == b.archive.read_bytes()
+    assert (a.sha256, a.size) == (sha256_of(b.archive), b.archive.stat().st_size)
+    with zipfile.ZipFile(a.archive) as content:
+        entries = content.infolist()
+    inside = ["README.md", "config.yaml", "data/a.json", "model.py"]
+    assert [e.filename for e in entries] == [f"TOY_MRI_NOISE-1.0.0/{f}" for f in inside]
+    assert {(e.date_time, e.external_attr >> 16) for e in entries} == {((1980, 1, 1, 0, 0, 0), 0o100644)}
+    (second / "model.py").write_text(NUMPY_MODEL + "\n")
+    assert contribute.pack(second, out=tmp_path / "out").sha256 != a.sha256
+
+
+def test_a_packed_model_runs_like_its_folder(package: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = package()
+    result = contribute.pack(folder)
+    monkeypatch.setenv("MEDZOO_CONFIGS", str(result.config.parent))
+    packed = medzoo.generate("99999_TOY", 3, seed=4)
+    assert packed.provenance["registered"]
+    assert packed.provenance["sha256"] == {result.archive.name: result.sha256}
+    assert np.array_equal(packed.images, medzoo.generate(folder, 3, seed=4).images)
+    damaged = bytearray(result.archive.read_bytes())
+    damaged[200] ^= 1
+    result.archive.write_bytes(damaged)
+    with pytest.raises(errors.IntegrityError):
+        medzoo.generate("99999_TOY", 1)
+
+
+def test_pack_writes_nothing_of_what_is_not_ready(package: Make, tmp_path: Path) -> None:
+    folder = package(license="")
+    with pytest.raises(errors.ContributionError, match=r"missing +license"):
+        contribute.pack(folder, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("inside", ["", "dist"])
+def test_pack_does_not_write_into_the_package(package: Make, inside: str) -> None:
+    folder = package()
+    with pytest.raises(errors.InputError, match="inside the package"):
+        contribute.pack(folder, out=folder / inside)
+
+
+# ----------------------------------------------------------------------------------------------------- submit
+def git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", "-C", folder, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone of medzoo whose user is in the middle of something else."""
+    (tmp_path / "gitconfig").touch()
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "A. Tester")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "tester@example.org")
+    folder = tmp_path / "clone"
+    (folder / "model_configs").mkdir(parents=True)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    config = "00008_C-DCGAN_MMG_MASSES.yaml"
+    (folder / "model_configs" / config).write_bytes((ROOT / "model_configs" / config).read_bytes())
+    (folder / "README.md").write_text("medzoo\n")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "-m", "Begin")
+    git(folder, "remote", "add", "origin", "https://secret@github.com/someone/medzoo.git")
+    git(folder, "checkout", "--quiet", "-b", "other")
+    (folder / "other.txt").write_text("of another branch\n")
+    git(folder, "add", "other.txt")
+    git(folder, "commit", "--quiet", "-m", "Other")
+    (folder / "README.md").write_text("changed\n")
+    (folder / "staged.txt").write_text("staged\n")
+    git(folder, "add", "staged.txt")
+    (folder / "untracked.txt").write_text("untracked\n")
+    return folder
+
+
+def state(folder: Path) -> tuple[Any, ...]:
+    """All that a user would miss: branch, commit, index, files."""
+    files = {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and ".git" not in p.parts}
+    head, index = (folder / ".git" / "HEAD").read_text(), (folder / ".git" / "index").read_bytes()
+    return head, git(folder, "rev-parse", "HEAD"), index, files, git(folder, "stash", "list")
+
+
+def test_submit_makes_one_commit_and_leaves_the_rest(package: Make, clone: Path, tmp_path: Path) -> None:
+    folder = package()
+    before = state(clone)
+    result = contribute.submit(folder, source=SOURCE, repository=clone, dry_run=True)
+    assert state(clone) == before
+    assert (result.id, result.branch) == ("00101_TOY_MRI_NOISE", "model/00101_TOY_MRI_NOISE")
+    assert git(clone, "rev-parse", result.branch) == result.commit
+    assert git(clone, "rev-parse", f"{result.branch}^") == git(clone, "rev-parse", "main")  # not the branch at work
+    assert git(clone, "diff", "--name-status", f"main..{result.branch}") == "A\tmodel_configs/00101_TOY_MRI_NOISE.yaml"
+    git(clone, "worktree", "add", "--quiet", str(tmp_path / "tree"), result.branch)
+    config = Registry([tmp_path / "tree" / "model_configs"]).find(101)
+    packed = contribute.pack(folder)
+    assert (config.id, config.default.source) == (result.id, SOURCE)
+    assert (config.default.sha256, config.default.size) == (packed.sha256, packed.size)
+    said = str(result)
+    assert f"push origin {result.branch}" in said
+    assert "https://github.com/medzoo/medzoo/compare/main...someone:model/00101_TOY_MRI_NOISE" in said
+    assert "secret" not in said
+
+
+def test_the_next_number_is_free_of_configs_and_of_waiting_branches(package: Make, clone: Path) -> None:
+    git(clone, "branch", "model/00101_GAN_CT_LUNG", "main")
+    git(clone, "update-ref", "refs/remotes/origin/model/00102_GAN_CT_LIVER", "main")
+    assert contribute.submit(package(), source=SOURCE, repository=clone, dry_run=True).id == "00103_TOY_MRI_NOISE"
+
+
+def test_a_model_is_submitted_once(package: Make, clone: Path) -> None:
+    folder = package()
+    branch = contribute.submit(folder, source=SOURCE, repository=clone, dry_run=True).branch
+    with pytest.raises(errors.ContributionError, match="has a branch already"):
+        contribute.submit(folder, source=SOURCE, repository=clone, dry_run=True)
+    git(clone, "checkout", "--quiet", "--force", "main")
+    git(clone, "merge", "--quiet", branch)
+    git(clone, "branch", "--quiet", "-D", branch)
+    with pytest.raises(errors.ContributionError, match="is registered already"):
+        contribute.submit(folder, source=SOURCE, repository=clone, dry_run=True)
+
+
+def test_submit_of_a_model_that_is_to_come_with_medzoo(package: Make, clone: Path) -> None:
+    folder = package()
+    before = state(clone)
+    result = contribute.submit(folder, source="bundled", repository=clone, dry_run=True)
+    assert state(clone) == before
+    added = git(clone, "diff", "--name-only", f"main..{result.branch}").split()
+    home = f"starter_models/{result.id}"
+    assert added == [f"model_configs/{result.id}.yaml", f"{home}/README.md", f"{home}/model.py"]
+    held = yaml.safe_load(git(clone, "show", f"{result.branch}:model_configs/{result.id}.yaml"))["versions"]["1.0.0"]
+    assert held["files"] == {"model.py": sha256_of(folder / "model.py")}
+    assert held["source"] == f"bundled:{result.id}"
+
+
+def test_submit_from_within_a_hook_of_another_repository(package: Make, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_DIR", str(clone.parent / "nowhere"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(clone.parent / "no-index"))
+    result = contribute.submit(package(), source=SOURCE, repository=clone / "model_configs", dry_run=True)
+    assert result.repository == clone
+    assert not (clone.parent / "no-index").exists()
+
+
+@pytest.mark.parametrize("source", [None, "file:mine.zip", "zenodo:x/y.zip", "http://example.org/x.zip", "bundled:"])
+def test_submit_needs_a_source_that_others_reach(package: Make, clone: Path, source: str | None) -> None:
+    with pytest.raises(errors.ContributionError, match="zenodo:RECORD"):
+        contribute.submit(package(), source=source, repository=clone, dry_run=True)
+
+
+def test_submit_says_what_is_wrong_with_git(
+    package: Make, clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = package()
+
+    def submit(repository: Path) -> None:
+        contribute.submit(folder, source=SOURCE, repository=repository, dry_run=True)
+
+    for repository in (tmp_path / "cache", tmp_path / "nowhere"):
+        with pytest.raises(errors.ContributionError, match="no git repository"):
+            submit(repository)
+    (tmp_path / "bare").mkdir()
+    git(tmp_path / "bare", "init", "--quiet", "--initial-branch=main")
+    git(tmp_path / "bare", "commit", "--quiet", "--allow-empty", "-m", "Empty")
+    with pytest.raises(errors.ContributionError, match="no clone of medzoo"):
+        submit(tmp_path / "bare")
+    monkeypatch.delenv("GIT_AUTHOR_NAME")
+    with pytest.raises(errors.ContributionError, match=r"user\.name"):
+        submit(clone)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(errors.ContributionError, match="no git on this machine"):
+        submit(clone)
+
+
+def test_submit_without_dry_run_names_the_two_commands(package: Make, clone: Path) -> None:
+    before = git(clone, "for-each-ref")
+    with pytest.raises(errors.NotAvailableError) as raised:
+        contribute.submit(package(), source=SOURCE, repository=clone)
+    assert f"--source {SOURCE} --dry-run" in str(raised.value)
+    assert "git push origin" in str(raised.value)
+    assert git(clone, "for-each-ref") == before
+
+
+# ----------------------------------------------------------------------------------------------------- review
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[..., Path]:
+    """A config as a pull request brings it: ``config()``, with keys of its version replaced."""
+
+    def make(identifier: str = "00101_TOY_MRI_NOISE", file: str = "", **changes: Any) -> Path:
+        about = {"citation": "A. Tester.", "source": SOURCE, "sha256": "0" * 64, "size": 1000}
+        content = toy_config(**(about | changes)) | {"id": identifier}
+        path = tmp_path / "model_configs" / f"{file or identifier}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        return path
+
+    return make
+
+
+def test_review_passes_what_submit_would_write(config: Callable[..., Path]) -> None:
+    report = review.review(config())
+    assert report.ready, str(report)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "model_configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_review_passes_the_shipped_configs(path: Path) -> None:
+    report = review.review(path)
+    assert report.ready, str(report)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"file": "00102_TOY_MRI_NOISE"}, "file name"),
+        ({"identifier": "00050_TOY_MRI_NOISE"}, "number"),
+        ({"identifier": "99999_TOY_MRI_NOISE"}, "number"),
+        ({"identifier": "00101_TOY_NOISE"}, "id"),
+        ({"license": ""}, "license"),
+        ({"citation": "TODO"}, "filled in"),
+        ({"source": "file:mine.zip"}, "source"),
+        ({"source": "ftp://example.org/x.zip"}, "source"),
+        ({"source": "bundled:00102_OTHER_MRI_NOISE", "files": {"model.py": "0" * 64}}, "source"),
+        ({"sha256": None}, "digest"),
+        ({"size": None}, "digest"),
+        ({"source": "bundled:00101_TOY_MRI_NOISE"}, "digest"),
+        ({"surprise": 1}, "config"),
+    ],
+)
+def test_review_finds(config: Callable[..., Path], changes: dict[str, Any], name: str) -> None:
+    assert name in [f.name for f in review.review(config(**changes)).open]
+
+
+def test_review_finds_a_number_that_is_taken(config: Callable[..., Path]) -> None:
+    config("00101_GAN_CT_LUNG")
+    assert "00101_GAN_CT_LUNG" in found(review.review(config()), "number").text
+
+
+def test_the_workflow_reviews_what_a_pull_request_changes(config: Callable[..., Path], clone: Path, tmp_path: Path) -> None:
+    steps = yaml.safe_load((ROOT / ".github" / "workflows" / "contribution.yml").read_text())["jobs"]["review"]["steps"]
+    (script,) = [s["run"] for s in steps if s.get("name") == "Review"]
+    python = clone / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+
+    env = os.environ | {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"), "PYTHONPATH": str(ROOT)}
+
+    def run() -> tuple[int, str]:
+        git(clone, "add", "model_configs")
+        git(clone, "commit", "--quiet", "-m", "Change")
+        (tmp_path / "summary.md").unlink(missing_ok=True)
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script], cwd=clone, env=env, check=False
+        )
+        return done.returncode, (tmp_path / "summary.md").read_text()
+
+    target = clone / "model_configs" / "00101_TOY_MRI_NOISE.yaml"
+    target.write_bytes(config().read_bytes())
+    code, summary = run()
+    assert code == 0, summary
+    assert "00101_TOY_MRI_NOISE" in summary
+    assert "00008" not in summary  # not changed, not looked at
+    target.write_bytes(config(license="").read_bytes())
+    code, summary = run()
+    assert code != 0
+    assert "missing  license" in summary
+    assert summary.endswith("```\n")
+    target.unlink()
+    assert run() == (0, "```\nNo config was changed.\n\n```\n")
+
+
+# -------------------------------------------------------------------------------------------- the whole way, and the pages
+def test_from_the_template_to_a_branch_on_the_command_line(
+    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["contribute", "new", "mine", "--name", "GAN_MRI_KNEE"]) == 0
+    assert cli.main(["generate", "mine/", "-n", "4", "--out", "x", "--seed", "1"]) == 0
+    assert cli.main(["contribute", "check", "mine"]) == 11
+    assert cli.main(["contribute", "pack", "mine"]) == 11
+    for path in (tmp_path / "mine").glob("*.[mpy]*"):  # the author fills in
+        text = re.sub(r"  # TODO.*", "", path.read_text(encoding="utf-8"))
+        path.write_text(re.sub(r"TODO:", "Filled in:", text), encoding="utf-8")
+    capsys.readouterr()
+    assert cli.main(["contribute", "check", "mine"]) == 0, capsys.readouterr().out
+    assert cli.main(["contribute", "pack", "mine"]) == 0
+    monkeypatch.setenv("MEDZOO_CONFIGS", str(tmp_path / "mine-packed"))
+    assert cli.main(["generate", "99999", "-n", "4", "--out", "y", "--seed", "1"]) == 0
+    monkeypatch.delenv("MEDZOO_CONFIGS")
+    pictures = [sorted((tmp_path / d / "images").iterdir()) for d in "xy"]
+    assert len(pictures[0]) == 4
+    assert [p.name for p in pictures[0]] == [p.name for p in pictures[1]]
+    submit = ["contribute", "submit", "mine", "--repository", str(clone)]
+    assert cli.main([*submit, "--dry-run"]) == 11  # where does it lie?
+    source = ["--source", "zenodo:1/GAN_MRI_KNEE-1.0.0.zip"]
+    assert cli.main([*submit, *source]) == 10
+    assert cli.main([*submit, *source, "--dry-run"]) == 0
+    assert "model/00101_GAN_MRI_KNEE" in capsys.readouterr().out
+    git(clone, "rev-parse", "--verify", "model/00101_GAN_MRI_KNEE")
+
+
+def test_the_example_in_the_docs_is_a_ready_package(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "packages.md").read_text(encoding="utf-8")
+    for language, name in (("yaml", "config.yaml"), ("python", "model.py")):
+        (block,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+        (tmp_path / name).write_text(block, encoding="utf-8")
+    report = contribute.check(tmp_path)
+    assert [f.name for f in report.open] == ["card"], str(report)
+
+
+def test_the_docs_list_every_key_of_a_config() -> None:
+    code = (ROOT / "medzoo" / "config.py").read_text(encoding="utf-8")
+    keys = set(re.findall(r"node\.(?:take|choice|texts|numbers|nodes|listed)\(\s*\"(\w+)\"", code))
+    assert len(keys) > 40  # or the pattern no longer finds them
+    page = (ROOT / "docs" / "configs.md").read_text(encoding="utf-8")
+    rows = {k for line in page.splitlines() if line.startswith("| `") for k in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert rows == keys
+
+
+def test_a_package_may_import_its_siblings(package: Make) -> None:
+    folder = package(NUMPY_MODEL.replace("import numpy as np", "import numpy as np\nfrom . import sibling", 1))
+    (folder / "sibling.py").write_text("VALUE = 1\n")
+    assert contribute.check(folder).ready
+    assert read_config(folder / "config.yaml").default.contract == "native"

@@ -1,0 +1,64 @@
+"""The front door: public names, found when they are used; importing is cheap."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+import medzoo
+
+
+def in_a_new_python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()
+
+
+def test_importing_brings_in_none_of_the_heavy_libraries() -> None:
+    heavy = "torch numpy matplotlib PIL yaml tqdm safetensors packaging"
+    loaded = in_a_new_python(f"import medzoo, sys; print([m for m in '{heavy}'.split() if m in sys.modules])")
+    assert loaded == "[]"
+
+
+def test_listing_models_needs_neither_torch_nor_numpy() -> None:
+    code = "import medzoo, sys; medzoo.list_models(), medzoo.cite(8); print([m for m in ('torch', 'numpy', 'matplotlib') if m in sys.modules])"
+    assert in_a_new_python(code) == "[]"
+
+
+@pytest.mark.parametrize("name", medzoo.__all__)
+def test_every_public_name_resolves(name: str) -> None:
+    assert getattr(medzoo, name) is not None
+    assert name in dir(medzoo)
+    assert name == "__version__" or callable(getattr(medzoo, name))
+
+
+def test_importing_any_module_first_hides_no_public_name() -> None:
+    code = "import medzoo, importlib; [importlib.import_module(f'medzoo.{m}') for m in medzoo._HOMES.values()]; "
+    assert in_a_new_python(code + "print(all(callable(getattr(medzoo, n)) for n in medzoo.__all__ if n[0] != '_'))") == "True"
+
+
+def test_an_unknown_name_lists_the_public_ones() -> None:
+    with pytest.raises(AttributeError, match=r"medzoo has no 'genrate'. It has MedzooError, .*generate, info"):
+        _ = medzoo.genrate
+    with pytest.raises(ImportError, match="genrate"):
+        from medzoo import genrate  # noqa: F401
+
+
+def test_editors_see_the_same_names_as_python() -> None:
+    tree = ast.parse((ROOT / "medzoo" / "__init__.py").read_text(encoding="utf-8"))
+    block = next(n for n in tree.body if isinstance(n, ast.If))
+    seen = {a.asname: n.module for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert seen == medzoo._HOMES
+
+
+def test_public_functions_say_what_they_take_and_give() -> None:
+    for name in medzoo.__all__:
+        assert name == "__version__" or (getattr(medzoo, name).__doc__ or "").strip(), name
+
+
+def test_the_package_runs_as_a_module() -> None:
+    assert medzoo.__version__ in in_a_new_python(
+        "import runpy, sys; sys.argv = ['medzoo', '--version']; runpy.run_module('medzoo', run_name='__main__')"
+    )

@@ -1,0 +1,312 @@
+"""The native contract: a package that breaks it is told how, and packages never meet each other."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from conftest import NUMPY_MODEL, toy_config
+from safetensors.numpy import save_file
+
+import medzoo
+from medzoo.errors import InputError, NotAvailableError, PackageError
+from medzoo.files import sha256_of
+from medzoo.registry import resolve
+from medzoo.runtime import native, open_session
+from medzoo.runtime.native import import_package, is_out_of_memory, pick_device
+
+Toy = Callable[..., int]
+
+RETURNS = """
+import numpy as np
+
+class Model:
+    def sample(self, batch):
+        images = np.zeros((batch.n, 1, 8, 8), np.uint8)
+        return {}
+
+def load(weights_dir, device):
+    return Model()
+"""
+FLOATS = {"images": {"kind": "image", "dtype": "float32", "shape": [1, 8, 8]}}
+
+WEIGHTED = """
+from pathlib import Path
+import numpy as np
+from safetensors.numpy import load_file
+
+class Model:
+    def __init__(self, weights, offset):
+        self.weights, self.offset = weights, offset
+
+    def sample(self, batch):
+        images = (batch.latents @ self.weights["matrix"] + self.weights["bias"] + self.offset).reshape(batch.n, 1, 2, 2)
+        return {"images": images.astype(np.float32)}
+
+def load(weights_dir, device):
+    offset = float((Path(weights_dir) / "offset.json").read_text())
+    return Model(load_file(Path(weights_dir) / "weights.safetensors"), offset)
+"""
+
+
+@pytest.fixture
+def weighted(toy: Toy, tmp_path: Path) -> Path:
+    """A toy with weights and another data file; its package folder."""
+    package = tmp_path / "configs" / "package"
+    package.mkdir(parents=True)
+    save_file({"matrix": np.eye(4, dtype=np.float32), "bias": np.zeros(4, np.float32)}, package / "weights.safetensors")
+    (package / "offset.json").write_text("0.5")
+    (package / "model.py").write_text(WEIGHTED)
+    files = {n: sha256_of(package / n) for n in ("model.py", "weights.safetensors", "offset.json")}
+    outputs = {"images": {"kind": "image", "dtype": "float32", "shape": [1, 2, 2], "range": [-4, 4]}}
+    toy(WEIGHTED, files=files, outputs=outputs, conditions=None, options=None)
+    return package
+
+
+def own_weights(folder: Path, **tensors: Any) -> Path:
+    path = folder / "mine.safetensors"
+    save_file({"matrix": 2 * np.eye(4, dtype=np.float32), "bias": np.ones(4, np.float32), **tensors}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        ("{'images': images[:, 0]}", r"'images' of shape \(2, 8, 8\) and type uint8; its config says \(2, 1, 8, 8\) and uint8"),
+        ("{'images': images[:1]}", r"shape \(1, 1, 8, 8\)"),
+        ("{'images': images.astype(float)}", "type float64; its config says .* and uint8"),
+        ("{'images': [[1], [1, 2]]}", "returned 'images' as no array: ValueError"),
+        ("{'images': None}", r"shape \(\) and type object"),
+        ("{}", "returned no 'images', only nothing"),
+        ("{'pictures': images, 'masks': images}", "returned no 'images', only pictures, masks"),
+        ("images", "returned ndarray, not a dict of arrays"),
+        ("None", "returned NoneType, not a dict"),
+        ("1 / 0", "failed on samples 0 to 1: ZeroDivisionError: division by zero"),
+        ("exit(3)", "failed on samples 0 to 1: SystemExit: 3"),
+    ],
+)
+def test_what_sample_may_not_return(toy: Toy, returned: str, says: str) -> None:
+    with pytest.raises(PackageError, match=f"00901_TOY_MRI_NOISE, version 1.0.0.*{says}"):
+        medzoo.generate(toy(RETURNS.replace("return {}", f"return {returned}")), 2)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_values_that_are_not_finite_are_refused(toy: Toy, value: str) -> None:
+    code = f"images = images.astype('float32'); images[1, 0, 3, 3] = float('{value}'); return {{'images': images}}"
+    code = RETURNS.replace("return {}", code)
+    with pytest.raises(PackageError, match="'images' holds values that are not finite"):
+        medzoo.generate(toy(code, outputs=FLOATS, conditions=None), 2)
+
+
+def test_a_tensor_is_an_array_too_unless_it_wants_a_gradient(toy: Toy) -> None:
+    code = RETURNS.replace("return {}", "import torch; return {'images': torch.zeros(batch.n, 1, 8, 8)}")
+    assert medzoo.generate(toy(code, outputs=FLOATS, conditions=None), 2).images.dtype == np.float32
+    code = code.replace("1, 8, 8)}", "1, 8, 8, requires_grad=True)}")
+    with pytest.raises(PackageError, match="returned 'images' as no array: RuntimeError"):
+        medzoo.generate(toy(code, outputs=FLOATS, conditions=None), 2)
+
+
+def test_labels_come_from_the_condition_and_more_columns_do_no_harm(toy: Toy) -> None:
+    code = RETURNS.replace("return {}", "return {'images': images, 'labels': 5, 'more': 6}")
+    found = medzoo.generate(toy(code), 3, condition=["malignant", "benign", "malignant"])
+    assert found.labels.tolist() == [1, 0, 1]
+    assert list(found.columns) == ["images", "labels"]
+
+
+def test_a_load_that_raises_is_named(toy: Toy) -> None:
+    with pytest.raises(
+        PackageError, match=r"version 1\.0\.0 did not load: ValueError: no weights\nIf the package is not yours"
+    ):
+        medzoo.load(toy("def load(weights_dir, device):\n    raise ValueError('no weights')"))
+
+
+@pytest.mark.parametrize(
+    "code", ["import nothing_of_that_name", "def load(weights_dir, device):\n    import nothing_of_that_name"]
+)
+def test_a_missing_module_names_what_the_package_needs(toy: Toy, code: str) -> None:
+    with pytest.raises(PackageError, match=r"No module named 'nothing_of_that_name'\nIt needs numpy, monai>=1"):
+        medzoo.load(toy(code, requires=["numpy", "monai>=1"]))
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("x = ", "does not import: SyntaxError"),
+        ("raise SystemExit", "does not import: SystemExit"),
+        ("1 / 0", "does not import: ZeroDivisionError"),
+        ("x = 1", r"has no `load\(weights_dir, device\)`"),
+        ("load = 5", r"has no `load\(weights_dir, device\)`"),
+    ],
+)
+def test_code_that_does_not_import_or_has_no_load(toy: Toy, code: str, says: str) -> None:
+    before = set(sys.modules)
+    with pytest.raises(PackageError, match=says):
+        medzoo.load(toy(code))
+    if "import" in says:
+        assert not [m for m in set(sys.modules) - before if m.startswith("_medzoo_package")]
+
+
+def test_a_package_without_model_py(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match=r"there is no model.py in"):
+        import_package(tmp_path)
+
+
+def test_another_contract_is_not_run(toy: Toy) -> None:
+    with pytest.raises(NotAvailableError, match="package of the medigan contract, which this medzoo does not run yet"):
+        medzoo.load(toy(contract="medigan"))
+
+
+def local_package(folder: Path, value: int) -> Path:
+    """A package whose value stands in a module beside model.py, called as one of Python's own."""
+    folder.mkdir()
+    code = NUMPY_MODEL.replace("import numpy as np", "import numpy as np\nfrom .calendar import VALUE", 1).replace(
+        'batch.options.get("gain", 0)', "VALUE"
+    )
+    (folder / "model.py").write_text(code)
+    (folder / "calendar.py").write_text(f"VALUE = {value}\n")
+    (folder / "config.yaml").write_text(yaml.safe_dump(toy_config(source="file:.", options=None)))
+    return folder
+
+
+def values(folder: Path) -> list[int]:
+    return medzoo.generate(folder, 2, seed=0).images[:, 0, 0, 5].tolist()  # type: ignore[no-any-return]
+
+
+def test_modules_of_one_name_in_two_packages_do_not_clash(tmp_path: Path) -> None:
+    import calendar
+
+    path, one, two = list(sys.path), local_package(tmp_path / "one", 1), local_package(tmp_path / "two", 2)
+    with medzoo.load(one) as first, medzoo.load(two) as second:
+        assert first(1).images[0, 0, 0, 5] == 1
+        assert second(1).images[0, 0, 0, 5] == 2
+        assert first(1).images[0, 0, 0, 5] == 1
+    assert sys.path == path
+    assert "model" not in sys.modules
+    assert sys.modules["calendar"] is calendar
+
+
+def test_an_edit_of_any_module_of_a_package_counts_at_once(tmp_path: Path) -> None:
+    folder = local_package(tmp_path / "mine", 1)
+    assert values(folder) == [1, 1]
+    (folder / "calendar.py").write_text("VALUE = 7\n")
+    assert values(folder) == [7, 7]
+
+
+def test_running_a_package_leaves_nothing_in_its_folder(tmp_path: Path) -> None:
+    folder = local_package(tmp_path / "mine", 1)
+    before = sorted(p.name for p in folder.iterdir())
+    values(folder)
+    assert sorted(p.name for p in folder.rglob("*")) == before
+    assert bool(os.environ.get("PYTHONDONTWRITEBYTECODE")) == sys.dont_write_bytecode  # the caller's setting is as it was
+
+
+def test_weights_of_the_users_own_change_the_samples_and_the_record(weighted: Path, tmp_path: Path) -> None:
+    mine = own_weights(tmp_path)
+    plain = medzoo.generate(901, 3, seed=1)
+    tuned = medzoo.generate(901, 3, seed=1, weights=mine)
+    np.testing.assert_allclose(tuned.images - 0.5, 2 * (plain.images - 0.5) + 1, atol=1e-5)
+    assert "weights" not in plain.provenance["sha256"]
+    assert tuned.provenance["sha256"]["weights"] == sha256_of(mine)
+    assert (plain.provenance["registered"], tuned.provenance["registered"]) == (True, False)
+    assert np.array_equal(medzoo.generate(901, 3, seed=1).images, plain.images)
+    assert np.array_equal(medzoo.generate(901, 3, seed=1, weights=str(weighted / "weights.safetensors")).images, plain.images)
+
+
+def test_the_folder_for_other_weights_goes_with_the_model(
+    weighted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gc
+    import tempfile
+
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    model = medzoo.load(901, weights=own_weights(tmp_path))
+    assert len(list((tmp_path / "temporary").iterdir())) == 1
+    model.close()
+    del model
+    gc.collect()
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_weights_of_other_shapes_name_the_tensors(weighted: Path, tmp_path: Path) -> None:
+    mine = own_weights(tmp_path, bias=np.ones(5, np.float32), extra=np.ones(1, np.float32))
+    with pytest.raises(
+        InputError, match=r"has 2 tensors that do not fit(.|\n)*bias: \(5,\), not \(4,\)\n  extra: \(1,\), not expected at all"
+    ):
+        medzoo.generate(901, weights=mine)
+    save_file({"bias": np.ones(4, np.float32)}, mine)
+    with pytest.raises(InputError, match=r"matrix: missing, not \(4, 4\)"):
+        medzoo.generate(901, weights=mine)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04pickle", b"x" * 100])
+def test_weights_that_are_no_safetensors(weighted: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mine.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"mine.pt' is no safetensors file"):
+        medzoo.generate(901, weights=tmp_path / "mine.pt")
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"), [("nowhere.safetensors", "no such file"), (".", "no such file"), (5, "weights=5 is no path")]
+)
+def test_weights_that_are_not_there(weighted: Path, weights: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        medzoo.generate(901, weights=weights)
+
+
+def test_weights_for_a_model_that_has_none(toy: Toy, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no weights.safetensors that others could replace"):
+        medzoo.generate(toy(), weights=own_weights(tmp_path))
+
+
+@pytest.mark.parametrize("device", ["gpu", "", 0, None, "cpu:7", "cuda:999", "auto:1"])
+def test_a_device_that_is_not_here(device: Any) -> None:
+    with pytest.raises(InputError, match="device="):
+        pick_device(device, resolve(8).default)
+
+
+def test_auto_is_a_device_of_this_machine(toy: Toy) -> None:
+    assert pick_device("auto", resolve(8).default) in {"cpu", "cuda:0"}
+    assert pick_device("auto", resolve(toy()).default) == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_it"),
+    [
+        (MemoryError(), True),
+        (np._core._exceptions._ArrayMemoryError((1,), np.dtype(float)), True),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."
+            ),
+            True,
+        ),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB."), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (OSError("No space left on device"), False),
+    ],
+)
+def test_which_errors_say_that_memory_ran_out(error: Exception, is_it: bool) -> None:
+    assert is_out_of_memory(error) is is_it
+
+
+def test_a_real_allocation_of_torch_that_fails_is_recognised() -> None:
+    import torch
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+
+
+def test_a_session_is_what_the_rest_of_medzoo_knows(toy: Toy) -> None:
+    config = resolve(toy())
+    session = open_session(config, config.default)
+    assert isinstance(session, native.NativeSession)
+    assert session.device == "cpu"
+    assert set(session.digests) == {"model.py"}

@@ -1,0 +1,202 @@
+"""Samples: columns that slice alike, in memory and on disk."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from medzoo.config import Output
+from medzoo.errors import DatasetError, InputError
+from medzoo.samples import Samples, concatenate, unit_range
+
+N = 7
+OUTPUTS = {
+    "images": Output("images", "image", "uint8", (1, 4, 5), (0, 255)),
+    "masks": Output("masks", "mask", "uint8", (1, 4, 5)),
+    "labels": Output("labels", "label", "int64", ()),
+}
+
+
+def make(n: int = N) -> Samples:
+    words = np.random.default_rng(0).integers(0, 256, (n, 1, 4, 5), dtype=np.uint8)
+    columns = {"images": words, "masks": words // 128, "labels": np.arange(n) % 3}
+    about = {"model": "toy", "outputs": {}, "label_names": {}, "seed": 1, "n": n}
+    from medzoo.datasets.reader import describe
+
+    return Samples(columns, OUTPUTS, np.arange(n), about | {"outputs": describe(OUTPUTS)})
+
+
+@pytest.fixture(scope="module", params=["memory", "png", "npz"])
+def samples(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    """The same samples in memory and read back from both formats."""
+    made = make()
+    return made if request.param == "memory" else made.save(tmp_path_factory.mktemp("s") / "set", format=request.param)
+
+
+def test_samples_on_disk_equal_those_in_memory(samples: Samples) -> None:
+    for name in OUTPUTS:
+        found, expected = getattr(samples, name), getattr(make(), name)
+        assert found.dtype == expected.dtype
+        assert np.array_equal(found, expected)
+    assert np.array_equal(samples.indices, np.arange(N))
+    assert len(samples) == N
+
+
+KEYS = st.one_of(
+    st.slices(N),
+    st.lists(st.integers(-N, N - 1), max_size=9),
+    st.lists(st.booleans(), min_size=N, max_size=N),
+    st.lists(st.booleans(), min_size=N, max_size=N).map(np.array),
+    st.lists(st.integers(-N, N - 1), max_size=9).map(lambda v: np.array(v, dtype=np.int64)),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=KEYS, then=st.slices(5))
+def test_slicing_the_samples_is_slicing_every_column(samples: Samples, key: Any, then: slice) -> None:
+    part, rows = samples[key], key if isinstance(key, slice) else np.array(key, dtype=None if len(key) else int)
+    for name in OUTPUTS:
+        assert np.array_equal(getattr(part, name), getattr(make(), name)[rows])
+        assert np.array_equal(getattr(part[then], name), getattr(make(), name)[rows][then])
+    assert np.array_equal(part.indices, np.arange(N)[rows])
+    assert len(part) == len(part.indices)
+    assert part.provenance == samples.provenance
+
+
+@pytest.mark.parametrize("i", [0, N - 1, -1, -N, np.int64(3)])
+def test_a_number_gives_one_sample_without_the_first_axis(samples: Samples, i: int) -> None:
+    one = samples[i]
+    assert set(one) == set(OUTPUTS)
+    assert np.array_equal(one["images"], make().images[i])
+    assert one["images"].shape == (1, 4, 5)
+    assert one["labels"] == i % N % 3
+
+
+@pytest.mark.parametrize("key", [N, -N - 1, [N], [0, -N - 1], np.array([N]), [True] * (N + 1)])
+def test_a_number_past_the_end_is_an_index_error(samples: Samples, key: Any) -> None:
+    with pytest.raises(IndexError):
+        samples[key]
+
+
+def test_iterating_gives_one_sample_after_the_other(samples: Samples) -> None:
+    assert [int(one["labels"]) for one in samples] == [i % 3 for i in range(N)]
+
+
+def test_an_unknown_column_names_those_there_are(samples: Samples) -> None:
+    with pytest.raises(AttributeError, match=r"no 'volumes'. Their columns are images, masks, labels"):
+        _ = samples.volumes
+    assert {"images", "labels", "plot"} <= set(dir(samples))
+
+
+@pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+def test_samples_survive_copy_and_pickle(samples: Samples, clone: Any) -> None:
+    again = clone(samples)
+    assert np.array_equal(again.images, samples.images)
+    assert np.array_equal(again[2:4].labels, samples[2:4].labels)
+    assert again.provenance == samples.provenance
+
+
+def test_samples_compare_by_identity_since_arrays_have_no_one_answer(samples: Samples) -> None:
+    assert samples == samples
+    assert samples != make()
+    assert len({samples}) == 1
+
+
+def test_the_repr_says_what_and_how_many(samples: Samples) -> None:
+    assert repr(samples).startswith("<7 samples of toy: images (7, 1, 4, 5) uint8, masks (7, 1, 4, 5) uint8, labels (7,) int64")
+    assert ("in " in repr(samples)) is (samples.folder is not None)
+
+
+def test_columns_of_differing_length_are_refused() -> None:
+    with pytest.raises(InputError, match="differ in length"):
+        Samples({"images": np.zeros(3)}, OUTPUTS, np.arange(2))
+
+
+def test_tensors_are_float_in_unit_range_and_whole_numbers_elsewhere(samples: Samples) -> None:
+    import torch
+
+    tensors = samples.to_torch()
+    assert {n: t.dtype for n, t in tensors.items()} == {"images": torch.float32, "masks": torch.int64, "labels": torch.int64}
+    np.testing.assert_allclose(tensors["images"].numpy(), make().images / 255, atol=1e-6)
+    assert torch.equal(tensors["masks"], torch.from_numpy(make().masks.astype("int64")))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bounds", "values", "expected"),
+    [
+        ("uint8", (0, 255), [0, 51, 255], [0, 0.2, 1]),
+        ("uint8", None, [0, 51, 255], [0, 0.2, 1]),
+        ("uint16", None, [0, 65535, 13107], [0, 1, 0.2]),
+        ("int16", (-1000, 1000), [-1000, 0, 3000], [0, 0.5, 1]),
+        ("float32", None, [-1, 0.25, 2], [0, 0.25, 1]),
+        ("float32", (-1, 1), [-1, 0, 1], [0, 0.5, 1]),
+    ],
+)
+def test_the_value_range_becomes_the_unit_range_and_is_clipped(dtype: str, bounds: Any, values: Any, expected: Any) -> None:
+    given_ = np.array(values, dtype=dtype)
+    found = unit_range(given_, Output("images", "image", dtype, (), bounds))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert np.array_equal(given_, np.array(values, dtype=dtype))  # the caller's array is its own
+
+
+def test_a_table_becomes_floats() -> None:
+    import torch
+
+    table = Samples({"table": np.ones((2, 3))}, {"table": Output("table", "table", "float32", (3,))}, np.arange(2)).to_torch()
+    assert table["table"].dtype == torch.float32
+
+
+def test_concatenated_parts_are_the_whole(samples: Samples) -> None:
+    whole = concatenate([samples[:2], samples[2:3], samples[3:]])
+    assert np.array_equal(whole.images, make().images)
+    assert np.array_equal(whole.indices, np.arange(N))
+    assert concatenate([whole]) is whole
+
+
+def test_saving_a_part_keeps_the_numbers_of_its_samples_and_says_that_it_is_a_part(samples: Samples, tmp_path: Path) -> None:
+    part = samples[3:5].save(tmp_path / "part")
+    assert part.indices.tolist() == [3, 4]
+    assert np.array_equal(part.images, make().images[3:5])
+    assert part.provenance["subset"]["n"] == 2
+    assert "subset" not in samples[:].save(tmp_path / "whole").provenance
+
+
+def test_saving_never_takes_another_set_for_these_samples(samples: Samples, tmp_path: Path) -> None:
+    samples[0:2].save(tmp_path / "set")
+    for other in (samples[2:4], samples[0:2]):
+        with pytest.raises(DatasetError, match="Nothing was changed"):
+            other.save(tmp_path / "set")
+    assert make()[0:2].images.tolist() == Samples.save(make()[0:2], tmp_path / "new").images.tolist()
+
+
+def test_saving_no_samples_at_all_is_a_set_of_none(samples: Samples, tmp_path: Path) -> None:
+    for format_ in ("png", "npz"):
+        none = samples[0:0].save(tmp_path / format_, format=format_)
+        assert len(none) == 0
+        assert none.images.shape == (0, 1, 4, 5)
+
+
+def test_a_file_that_went_away_is_named(tmp_path: Path) -> None:
+    saved = make().save(tmp_path / "set", format="png")
+    (tmp_path / "set/images/000002_2.png").unlink()
+    assert len(saved[:2].images) == 2  # the others are still there
+    with pytest.raises(DatasetError, match=r"images/000002_2.png cannot be read"):
+        _ = saved.images
+
+
+def test_a_slice_of_a_set_on_disk_reads_its_own_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    saved, opened = make().save(tmp_path / "set", format="png"), []
+    really = Image.open
+    monkeypatch.setattr(Image, "open", lambda path: (opened.append(Path(path).name), really(path))[1])
+    _ = saved[2:4].images
+    assert opened == ["000002_2.png", "000003_0.png"]

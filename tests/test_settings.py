@@ -1,0 +1,67 @@
+"""Settings: read when asked for, never at import."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from medzoo import settings
+from medzoo.errors import InputError
+
+
+def test_the_cache_is_where_the_environment_says_now(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "a"))
+    assert settings.cache_folder() == tmp_path / "a"
+    monkeypatch.setenv("MEDZOO_CACHE", "~/b")
+    assert settings.cache_folder() == Path.home() / "b"
+    monkeypatch.delenv("MEDZOO_CACHE")
+    assert settings.cache_folder().name == "medzoo"
+
+
+def test_asking_for_the_cache_makes_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "new"))
+    settings.cache_folder()
+    assert not (tmp_path / "new").exists()
+
+
+def test_further_config_folders_come_after_the_shipped_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDZOO_CONFIGS", os.pathsep.join(["/one", "", "/two"]))
+    assert settings.config_folders() == [settings.shipped("model_configs"), Path("/one"), Path("/two")]
+
+
+def test_the_shipped_folders_exist() -> None:
+    assert settings.shipped("model_configs").is_dir()
+    assert settings.shipped("starter_models").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("value", "quiet"), [("1", True), ("yes", True), ("0", False), ("", False), ("False", False), (" no ", False)]
+)
+def test_quiet_reads_yes_and_no(monkeypatch: pytest.MonkeyPatch, value: str, quiet: bool) -> None:
+    monkeypatch.setenv("MEDZOO_QUIET", value)
+    assert settings.quiet() is quiet
+
+
+def test_progress_is_as_asked_else_for_terminals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDZOO_QUIET", "0")
+    assert settings.show_progress(True)
+    assert not settings.show_progress(False)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert settings.show_progress(None)
+    monkeypatch.setenv("MEDZOO_QUIET", "1")
+    assert not settings.show_progress(None)
+    monkeypatch.setattr("sys.stderr", None)  # as under pythonw
+    monkeypatch.setenv("MEDZOO_QUIET", "0")
+    assert not settings.show_progress(None)
+
+
+@pytest.mark.parametrize("given", [5, None, b"bytes", "nul\0byte"])
+def test_what_is_no_path_is_an_input_error(given: object) -> None:
+    with pytest.raises(InputError, match=r"out=.* is no path"):
+        settings.user_path(given, "out")  # type: ignore[arg-type]
+
+
+def test_a_tilde_of_nobody_is_a_name_like_any_other() -> None:
+    assert settings.user_path("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")

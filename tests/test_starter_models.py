@@ -1,0 +1,104 @@
+"""The bundled packages: what is registered is what lies there, fast is exact, latents and conditions matter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+import medzoo
+from medzoo.registry import resolve
+from medzoo.runtime.native import import_package
+from medzoo.store import package
+
+BUNDLED = [c.id for c in medzoo.list_models() if c.default.scheme == "bundled"]
+MASSES = ROOT / "starter_models" / "00008_C-DCGAN_MMG_MASSES"
+
+
+@pytest.mark.parametrize("model_id", BUNDLED)
+def test_package_is_what_the_config_registers_and_small(model_id: str) -> None:
+    config = resolve(model_id)
+    found = package(config, config.default)
+    assert found.digests == dict(config.default.files)
+    weights = found.path / "weights.safetensors"
+    assert weights.stat().st_size <= (15e6 if config.number == 8 else 8e6)
+    assert {"README.md", "train.py"} <= {p.name for p in found.path.iterdir()}
+
+
+def test_folding_batch_norm_and_channels_last_are_exact() -> None:
+    import torch
+
+    config = resolve(8)
+    code = import_package(package(config, config.default).path)
+    fast, plain = (code.load(MASSES, "cpu", fast=f) for f in (True, False))
+    assert not [m for m in fast.painter.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert [m for m in plain.painter.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    generator = torch.Generator().manual_seed(0)
+    low = torch.rand(4, 1, 32, 32, generator=generator) * 2 - 1
+    texture, labels = torch.randn(4, 2, generator=generator), torch.tensor([[-1.0], [1.0], [-1.0], [1.0]])
+    noise = [torch.rand(4, 1, side, side, generator=generator) for side in code.SIDES]
+    with torch.inference_mode():
+        assert (fast.painter(low, texture, labels, noise) - plain.painter(low, texture, labels, noise)).abs().max() < 1e-5
+
+
+def test_every_latent_moves_the_picture_and_the_leading_ones_move_it_most() -> None:
+    with medzoo.load(8, device="cpu") as model:
+        latents = np.tile(medzoo.seeds.latents(0, [0], 512), (9, 1))
+        for row, k in enumerate((0, 1, 2, 3, 300, 400, 500, 511), start=1):
+            latents[row, k] += 2
+        # One noise for all of them: the same sample number each time, as when a slider moves.
+        pictures = [model.generate(1, seed=0, latents=z[None], condition="malignant").images[0].astype(float) for z in latents]
+    moved = [np.abs(p - pictures[0]).mean() for p in pictures[1:]]
+    assert min(moved) > 0
+    assert min(moved[:3]) > 2 * max(moved[4:7])
+
+
+def test_condition_changes_the_picture_and_only_it() -> None:
+    benign, malignant = (medzoo.generate(8, 4, seed=2, condition=c) for c in ("benign", "malignant"))
+    assert (benign.images != malignant.images).any(axis=(1, 2, 3)).all()
+    assert benign.labels.tolist() == [0] * 4
+    assert malignant.labels.tolist() == [1] * 4
+
+
+def test_pictures_differ_and_look_like_gray_patches_not_noise() -> None:
+    images = medzoo.generate(8, 16, seed=4).images[:, 0].astype(float)
+    assert len({i.tobytes() for i in images}) == 16
+    neighbours = [np.corrcoef(i[:, 1:].ravel(), i[:, :-1].ravel())[0, 1] for i in images]
+    assert min(neighbours) > 0.8  # smooth: a pixel says much about the next
+    assert images.mean(axis=(1, 2)).std() > 10  # patches differ in brightness, as real ones do
+
+
+@pytest.mark.slow
+def test_training_restarts_where_it_was_killed_and_its_weights_load(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("true", "false"):
+        folder = tmp_path / "data" / "train" / f"is_benign_{name}"
+        folder.mkdir(parents=True)
+        for i in range(300):  # as many patches as give 510 components
+            blob = rng.normal(128, 20, (16, 16)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(blob).resize((128, 128), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    out = tmp_path / "run"
+    command = [sys.executable, str(MASSES / "train.py"), "--data", str(tmp_path / "data"), "--out", str(out), "--threads", "1"]
+    command += ["--every", "1", "--flow-steps", "3", "--painter-steps", "3", "--device", "cpu"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("flow 1 "):
+            break
+    while not (out / "flow.pt").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    assert not (out / "weights.safetensors").exists()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "flow 1 " not in done.stdout, "it began again"
+    assert "painter 3 " in done.stdout
+    samples = medzoo.generate(8, 2, seed=0, weights=out / "weights.safetensors", device="cpu")
+    assert samples.images.shape == (2, 1, 128, 128)
+    assert samples.provenance["sha256"]["weights"] != samples.provenance["sha256"]["weights.safetensors"]

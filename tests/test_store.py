@@ -1,0 +1,308 @@
+"""The store: nothing is run that is not what the registry says, wherever it comes from."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import NUMPY_MODEL, ROOT, toy_config
+from test_files import link_zip, make_zip
+
+import medzoo
+from medzoo import store
+from medzoo.errors import DatasetError, IntegrityError, ModelNotFoundError, SourceError
+from medzoo.files import sha256_of
+from medzoo.registry import resolve
+
+Toy = Callable[..., int]
+HELPED = NUMPY_MODEL.replace("import numpy as np", "import numpy as np\nfrom .helper import VALUE\nfrom pathlib import Path", 1)
+
+
+def packed(folder: Path, entries: dict[str, bytes] | None = None) -> Path:
+    """A zip of the toy package, in a folder of its own as authors pack it."""
+    return make_zip(folder / "package.zip", entries or {"toy/model.py": NUMPY_MODEL.encode(), "toy/notes.txt": b"hello"})
+
+
+def cached(tmp_path: Path) -> list[Path]:
+    """Whatever lies in the cache, half-made folders included."""
+    return [p for p in (tmp_path / "cache").rglob("*") if p != tmp_path / "cache" / "packages"]
+
+
+@pytest.fixture
+def zipped(toy: Toy, tmp_path: Path) -> Path:
+    """The toy model, registered as a zip; its path."""
+    archive = packed(tmp_path)
+    toy(source=f"file:{archive}", files=None, sha256=sha256_of(archive))
+    return archive
+
+
+def imported(folder: Path) -> bool:
+    """Whether any module comes from below ``folder``."""
+    return any((getattr(m, "__file__", "") or "").startswith(str(folder)) for m in list(sys.modules.values()))
+
+
+def test_a_folder_and_a_zip_give_the_same_samples(toy: Toy, tmp_path: Path) -> None:
+    folder = medzoo.generate(toy(), 3, seed=1)
+    archive = packed(tmp_path)
+    toy(source=f"file:{archive}", files=None, sha256=sha256_of(archive))
+    again = medzoo.generate(901, 3, seed=1)
+    assert np.array_equal(folder.images, again.images)
+    assert again.provenance["sha256"] == {"package.zip": sha256_of(archive)}
+    assert folder.provenance["sha256"] == {"model.py": sha256_of(tmp_path / "configs/package/model.py")}
+
+
+def test_a_zip_is_unpacked_once_and_whole(zipped: Path, tmp_path: Path) -> None:
+    first = store.package(resolve(901), resolve(901).default).path
+    assert first == tmp_path / "cache" / "packages" / sha256_of(zipped) / "toy"
+    assert sorted(p.name for p in first.iterdir()) == ["model.py", "notes.txt"]
+    before = (first / "model.py").stat().st_mtime_ns
+    assert store.package(resolve(901), resolve(901).default).path == first
+    assert (first / "model.py").stat().st_mtime_ns == before
+
+
+def test_a_zip_without_a_folder_inside_works_too(toy: Toy, tmp_path: Path) -> None:
+    archive = packed(tmp_path, {"model.py": NUMPY_MODEL.encode()})
+    toy(source=f"file:{archive}", files=None, sha256=sha256_of(archive))
+    assert len(medzoo.generate(901, 2)) == 2
+
+
+@pytest.mark.parametrize("name", ["model.py", "helper.py", "weights.safetensors"])
+@pytest.mark.parametrize("at", [0, -1])
+def test_a_flipped_byte_in_any_file_of_a_folder_is_found_before_anything_is_imported(
+    toy: Toy, tmp_path: Path, name: str, at: int
+) -> None:
+    package = tmp_path / "configs" / "package"
+    package.mkdir(parents=True)
+    (package / "helper.py").write_text("VALUE = 1\n")
+    (package / "weights.safetensors").write_bytes(bytes(64))
+    (package / "model.py").write_text(HELPED)
+    digests = {n: sha256_of(package / n) for n in ("model.py", "helper.py", "weights.safetensors")}
+    toy(HELPED, files=digests)
+    content = bytearray((package / name).read_bytes())
+    content[at] ^= 1
+    (package / name).write_bytes(content)
+    with pytest.raises(IntegrityError) as caught:
+        medzoo.generate(901)
+    assert f"expected {digests[name]}\n  found    {sha256_of(package / name)}" in caught.value.problem
+    assert name in caught.value.problem
+    assert "medzoo copy 901" in caught.value.hint
+    assert not imported(package)
+    assert bytearray((package / name).read_bytes()) == content  # left for the user to look at
+    content[at] ^= 1
+    (package / name).write_bytes(content)
+    assert len(medzoo.generate(901)) == 1  # the very byte was the reason
+
+
+def test_a_missing_file_is_an_integrity_error(toy: Toy, tmp_path: Path) -> None:
+    toy(files={"model.py": "0" * 64, "weights.safetensors": "0" * 64})
+    (tmp_path / "configs/package/model.py").unlink()
+    with pytest.raises(IntegrityError, match="found    no such file"):
+        medzoo.generate(901)
+
+
+def test_code_that_no_digest_covers_is_not_run(toy: Toy, tmp_path: Path) -> None:
+    toy()
+    (tmp_path / "configs/package/numpy.py").write_text("raise SystemExit")
+    with pytest.raises(IntegrityError, match=r"numpy\.py is not the file .*\n  expected no such file"):
+        medzoo.generate(901)
+    (tmp_path / "configs/package/numpy.py").rename(tmp_path / "configs/package/train.py")  # takes no part in a run
+    assert len(medzoo.generate(901)) == 1
+
+
+def test_a_flipped_byte_in_a_zip_is_found_and_nothing_is_unpacked(zipped: Path, tmp_path: Path) -> None:
+    expected = sha256_of(zipped)
+    content = bytearray(zipped.read_bytes())
+    content[40] ^= 1
+    zipped.write_bytes(content)
+    with pytest.raises(IntegrityError, match=f"expected {expected}\n  found    {sha256_of(zipped)}"):
+        medzoo.generate(901)
+    assert cached(tmp_path) == []
+
+
+@pytest.mark.parametrize("change", ["edit", "remove", "add"])
+def test_an_unpacked_zip_that_was_changed_is_not_run(zipped: Path, tmp_path: Path, change: str) -> None:
+    package = store.package(resolve(901), resolve(901).default).path
+    if change == "edit":
+        (package / "model.py").write_text(NUMPY_MODEL.replace("* 20", "* 21"))
+    elif change == "remove":
+        (package / "notes.txt").unlink()
+    else:
+        (package / "numpy.py").write_text("raise SystemExit")
+    with pytest.raises(IntegrityError, match=r"expected .*\n  found    (.|\n)*Remove .*, and it is unpacked anew"):
+        medzoo.generate(901)
+    assert not imported(tmp_path / "cache")
+    shutil.rmtree(tmp_path / "cache" / "packages")
+    assert len(medzoo.generate(901)) == 1
+
+
+def test_a_registered_package_without_digests_is_not_run(toy: Toy, tmp_path: Path) -> None:
+    with pytest.raises(IntegrityError, match="names no `files:` with their sha256"):
+        medzoo.generate(toy(files=None))
+    archive = packed(tmp_path)
+    toy(source=f"file:{archive}", files=None)
+    with pytest.raises(IntegrityError, match=rf"names no sha256 for package\.zip(.|\n)*sha256: {sha256_of(archive)}"):
+        medzoo.generate(901)
+    assert cached(tmp_path) == []
+
+
+@pytest.mark.parametrize("how", ["dots", "absolute", "backslash", "link", "bomb", "truncated", "no zip"])
+def test_a_bad_zip_is_refused_and_leaves_nothing(toy: Toy, tmp_path: Path, how: str) -> None:
+    names = {"dots": "../../evil.py", "absolute": "/tmp/evil-of-medzoo.py", "backslash": "..\\evil.py"}
+    if how == "link":
+        archive = link_zip(tmp_path / "package.zip")
+    elif how == "no zip":
+        archive = tmp_path / "package.zip"
+        archive.write_bytes(b"hello")
+    else:
+        bomb = {"w": bytes(20 * 2**20)} if how == "bomb" else {}
+        archive = packed(
+            tmp_path, {"toy/model.py": NUMPY_MODEL.encode(), **bomb, **({names[how]: b"x"} if how in names else {})}
+        )
+    if how == "truncated":
+        archive.write_bytes(archive.read_bytes()[:-30])
+    toy(source=f"file:{archive}", files=None, sha256=sha256_of(archive))
+    with pytest.raises(IntegrityError, match=r"package\.zip was not unpacked: it"):
+        medzoo.generate(901)
+    assert cached(tmp_path) == []
+    assert not list(tmp_path.rglob("evil*"))
+    assert not Path("/tmp/evil-of-medzoo.py").exists()
+
+
+def _unpack(configs: str, cache: str, barrier: object, found: object) -> None:
+    import os
+
+    os.environ |= {"MEDZOO_CONFIGS": configs, "MEDZOO_CACHE": cache}
+    config = resolve(901)
+    barrier.wait()  # type: ignore[attr-defined]
+    package = store.package(config, config.default)
+    found.put((str(package.path), sorted(p.name for p in package.path.iterdir())))  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_two_processes_that_unpack_at_once_both_succeed(toy: Toy, tmp_path: Path) -> None:
+    archive = packed(tmp_path, {f"toy/{k}.txt": bytes(10) for k in range(300)} | {"toy/model.py": NUMPY_MODEL.encode()})
+    toy(source=f"file:{archive}", files=None, sha256=sha256_of(archive))
+    context = multiprocessing.get_context("spawn")
+    barrier, found = context.Barrier(2), context.Queue()
+    arguments = (str(tmp_path / "configs"), str(tmp_path / "cache"), barrier, found)
+    both = [context.Process(target=_unpack, args=arguments) for _ in range(2)]
+    for process in both:
+        process.start()
+    one, two = found.get(timeout=60), found.get(timeout=60)
+    for process in both:
+        process.join()
+    assert one == two
+    assert len(one[1]) == 301
+    assert len(list((tmp_path / "cache/packages").iterdir())) == 1  # nothing half-made beside it
+
+
+def test_a_cache_that_cannot_be_written_is_named(zipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(SourceError, match=r"could not be made ready from (.|\n)*MEDZOO_CACHE"):
+        medzoo.generate(901)
+
+
+def test_bundled_goes_through_the_same_step(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy()
+    shutil.copytree(tmp_path / "configs/package", tmp_path / "starter_models" / "NOISE")
+    monkeypatch.setattr("medzoo.sources.bundled.shipped", lambda name: tmp_path / name)
+    toy(source="bundled:NOISE")
+    assert len(medzoo.generate(901)) == 1
+    (tmp_path / "starter_models/NOISE/model.py").write_text(NUMPY_MODEL + "#")
+    with pytest.raises(IntegrityError, match="expected"):
+        medzoo.generate(901)
+
+
+def test_the_bundled_packages_are_what_their_configs_register() -> None:
+    for config in medzoo.list_models():
+        for version in config.versions.values():
+            if (
+                version.scheme == "bundled"
+                and (ROOT / "starter_models" / version.source.partition(":")[2] / "weights.safetensors").exists()
+            ):
+                assert store.package(config, version).digests == version.files
+
+
+def test_a_copy_generates_the_same_and_is_recorded_as_unregistered(toy: Toy, tmp_path: Path) -> None:
+    original = medzoo.generate(toy(), 4, seed=2)
+    folder = medzoo.copy(901, tmp_path / "mine")
+    mine = medzoo.generate(folder, 4, seed=2)
+    assert np.array_equal(mine.images, original.images)
+    assert (original.provenance["registered"], mine.provenance["registered"]) == (True, False)
+    assert mine.provenance["sha256"] == original.provenance["sha256"]
+    assert mine.provenance["source"] == "file:."
+
+
+def test_an_edited_copy_gives_other_samples_and_its_own_digests(toy: Toy, tmp_path: Path) -> None:
+    original = medzoo.generate(toy(), 4, seed=2)
+    code = medzoo.copy(901, tmp_path / "mine") / "model.py"
+    medzoo.generate(tmp_path / "mine")
+    code.write_text(code.read_text().replace("* 20 + 128", "* 20 + 120"))
+    mine = medzoo.generate(tmp_path / "mine", 4, seed=2)
+    assert not np.array_equal(mine.images, original.images)
+    assert mine.provenance["sha256"] == {"model.py": sha256_of(code)} != original.provenance["sha256"]
+    assert np.array_equal(medzoo.generate(901, 4, seed=2).images, original.images)  # the original is as it was
+
+
+def test_a_copy_of_a_copy_and_of_a_zip(zipped: Path, tmp_path: Path) -> None:
+    medzoo.copy(901, tmp_path / "one")
+    medzoo.copy(tmp_path / "one", tmp_path / "one" / "two")  # even into itself
+    assert np.array_equal(medzoo.generate(tmp_path / "one/two", 2, seed=1).images, medzoo.generate(901, 2, seed=1).images)
+    assert sorted(p.name for p in (tmp_path / "one/two").iterdir()) == ["config.yaml", "model.py", "notes.txt"]
+
+
+def test_a_copy_can_be_edited_though_the_original_cannot(toy: Toy, tmp_path: Path) -> None:
+    toy()
+    (tmp_path / "configs/package/model.py").chmod(0o444)
+    (tmp_path / "configs/package").chmod(0o555)
+    try:
+        folder = medzoo.copy(901, tmp_path / "mine")
+    finally:
+        (tmp_path / "configs/package").chmod(0o755)
+    assert stat.S_IMODE((folder / "model.py").stat().st_mode) & stat.S_IWUSR
+    assert stat.S_IMODE(folder.stat().st_mode) & stat.S_IWUSR
+
+
+def test_a_copy_holds_one_version_the_one_asked_for(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = resolve(toy()).path
+    content = yaml.safe_load(path.read_text())
+    content["versions"]["0.9"] = {
+        **toy_config()["versions"]["1.0.0"],
+        "license": "CC0",
+        "files": content["versions"]["1.0.0"]["files"],
+    }
+    path.write_text(yaml.safe_dump(content))
+    medzoo.registry._registry.cache_clear()  # type: ignore[attr-defined]
+    config = resolve(medzoo.copy(901, tmp_path / "mine", version="0.9"))
+    assert (list(config.versions), config.default.license) == (["0.9"], "CC0")
+    with pytest.raises(ModelNotFoundError, match="has no version '7'"):
+        medzoo.copy(901, tmp_path / "more", version="7")
+    assert not (tmp_path / "more").exists()
+
+
+def test_a_copy_never_writes_into_a_folder_that_holds_something(toy: Toy, tmp_path: Path) -> None:
+    toy()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/thesis.tex").write_text("dear")
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    for target in ("full", "file", "file/below"):
+        with pytest.raises(DatasetError):
+            medzoo.copy(901, tmp_path / target)
+    assert [p.name for p in (tmp_path / "full").iterdir()] == ["thesis.tex"]
+    assert medzoo.copy(901, tmp_path / "empty") == tmp_path / "empty"
+
+
+def test_what_takes_part_in_a_run() -> None:
+    found = store.package_files(ROOT / "starter_models" / resolve(8).id)
+    assert "model.py" in found
+    assert "weights.safetensors" in found
+    assert not {"train.py", "README.md", "expected.npz"} & set(found)
