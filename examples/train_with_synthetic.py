@@ -87,12 +87,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("-n", type=int, default=1024, help="synthetic samples")
     a = parser.parse_args()
-    synthetic = medzoo.dataset(8, a.n, seed=1)
+    synthetic = medzoo.dataset(8, a.n, seed=1, keep=a.n)
     if a.real:
         real, held_back = RealMasses(a.real / "train"), RealMasses(a.real / "val")
     else:
         print("no real patches given: model 8 with other seeds stands in for them")
-        real, held_back = (medzoo.dataset(8, a.n // 2, seed=s) for s in (2, 3))
+        real, held_back = (medzoo.dataset(8, a.n // 2, seed=s, keep=a.n // 2) for s in (2, 3))
     for name, data in {"real": real, "synthetic": synthetic, "both": ConcatDataset([real, synthetic])}.items():
         print(f"trained on {name:9s}  AUC {auc(train(data, a.steps), held_back):.3f}", flush=True)
 

@@ -26,7 +26,7 @@ DTYPES = ("uint8", "uint16", "int16", "int64", "float32")
 OPTION_TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 ARGUMENTS = {  # of the functions that generate; a condition or option of such a name could not be given
     "model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights", "inputs", "env", "trust", "engine",
-    "progress", "first", "latents", "transform", "shuffle", "num_workers", "pin_memory", "drop_last", "self",
+    "progress", "first", "latents", "transform", "keep", "shuffle", "num_workers", "pin_memory", "drop_last", "self",
 }  # fmt: skip
 TAKEN = {  # of Samples and of a manifest's lines; a column of such a name would hide behind it
     "columns", "outputs", "indices", "provenance", "folder", "to_torch", "plot", "save",

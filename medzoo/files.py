@@ -22,7 +22,7 @@ MAX_FILES = 10_000
 MAX_BYTES = 50 * 2**30
 MAX_RATIO = 200  # unpacked bytes for each packed one
 BROKEN = (  # what zipfile raises for an archive that is damaged, encrypted or at odds with itself
-    zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError, struct.error,
+    zipfile.BadZipFile, zlib.error, EOFError, IndexError, RuntimeError, NotImplementedError, ValueError, struct.error,
     FileExistsError, NotADirectoryError,
 )  # fmt: skip
 IGNORED = {"__MACOSX", ".DS_Store", "__pycache__"}

@@ -41,6 +41,7 @@ class SyntheticDataset(Dataset[Any]):
         seed: int | None = None,
         transform: Callable[[Item], Any] | None = None,
         block: int | None = None,
+        keep: int | None = None,
         device: str = "auto",
         version: str | None = None,
         **options: Any,
@@ -53,6 +54,7 @@ class SyntheticDataset(Dataset[Any]):
         # Bad input fails here, not in a worker.
         self._request = Request.of(config, chosen, n, seed=self.seed, options=options)
         self._block = check_count(block if block is not None else chosen.batch_size, "batch_size")
+        self._keep_at_most = CACHED_BLOCKS * self._block if keep is None else check_count(keep, "keep")
         self._load = {"model_id": model_id, "version": version, "device": device}
         self._transform = transform
         self._reset()
@@ -98,6 +100,9 @@ class SyntheticDataset(Dataset[Any]):
                 made = self._in_order(missing[0])
                 found |= {i: made[i] for i in missing if i in made}
                 missing = [i for i in missing if i not in found]
+        elif missing and self._keep_at_most >= len(self):  # all will be wanted: a block costs little more than a sample
+            for first in sorted({i - i % self._block for i in missing}):
+                found |= self._keep(self._make(range(first, min(first + self._block, len(self)))))
         elif missing:
             found |= self._keep(self._make(missing))
         self._next = indices[-1] + 1
@@ -128,7 +133,7 @@ class SyntheticDataset(Dataset[Any]):
         tensors = samples.to_torch()
         made = {int(i): {k: v[row] for k, v in tensors.items()} for row, i in enumerate(samples.indices)}
         self._kept |= made
-        while len(self._kept) > CACHED_BLOCKS * self._block:
+        while len(self._kept) > self._keep_at_most:
             self._kept.popitem(last=False)
         return made
 
@@ -139,6 +144,7 @@ def dataset(
     *,
     seed: int | None = None,
     transform: Callable[[Item], Any] | None = None,
+    keep: int | None = None,
     device: str = "auto",
     version: str | None = None,
     **options: Any,
@@ -151,6 +157,9 @@ def dataset(
         As in `medzoo.generate`.
     transform
         Called with each sample, a dict of tensors; what it returns is the item.
+    keep
+        How many samples stay in memory once they are made; four batches if None. With ``keep=n`` each is made once,
+        which suits many epochs in shuffled order over a set that fits into memory.
 
     Returns
     -------
@@ -162,7 +171,7 @@ def dataset(
     MedzooError
         Whatever `medzoo.generate` raises; for bad input at once.
     """
-    return SyntheticDataset(model_id, n, seed=seed, transform=transform, device=device, version=version, **options)
+    return SyntheticDataset(model_id, n, seed=seed, transform=transform, keep=keep, device=device, version=version, **options)
 
 
 def dataloader(

@@ -98,6 +98,17 @@ def test_a_data_set_keeps_a_few_blocks_and_no_more(toy: Toy) -> None:
         assert len(samples._kept) <= CACHED_BLOCKS * 4
 
 
+def test_a_data_set_that_may_keep_all_makes_each_sample_once_in_whole_blocks(
+    logging_toy: Callable[[], list[list[int]]],
+) -> None:
+    data = medzoo.dataset(901, 10, seed=1, keep=10)
+    order = [7, 2, 9, 0, 5, 1, 3, 4, 8, 6]
+    for _ in range(2):
+        found = {i: data[i]["images"] for i in order}
+    assert sorted(i for batch in logging_toy() for i in batch) == list(range(10))
+    assert torch.equal(torch.stack([found[i] for i in range(10)]), expected(10))
+
+
 def test_writing_into_an_item_does_not_change_the_sample(toy: Toy) -> None:
     samples = medzoo.dataset(toy(), 4, seed=1)
     samples[0]["images"].zero_()

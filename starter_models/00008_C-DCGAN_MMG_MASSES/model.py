@@ -31,7 +31,7 @@ LATENT = SCORES + TEXTURES
 BANDS = (4, 12, 48, 192, 254)  # components a band, coarse to fine
 SIDES = (LOW, 2 * LOW, SIZE)  # of the painter's three scales
 NOISE = tuple(side * side for side in SIDES)  # noise bytes a sample: a plane for each scale
-STEPS = 4  # midpoint steps of the flow: eight network calls
+STEPS = 3  # midpoint steps of the flow: six network calls
 
 
 # ---------------------------------------------------------------------------------------------- the two networks
@@ -166,11 +166,14 @@ class Space:
     Parameters
     ----------
     basis
-        ``mean`` (1024,), ``components`` (1024, 510), ``scales`` (510,), ``texture_mean`` and ``texture_std`` (2,).
+        ``mean`` (1024,), ``components`` (1024, 510), ``scales`` (510,), ``texture_mean`` and ``texture_std`` (2,). Once
+        the flow is trained, also ``correction_scale`` and ``correction_shift`` (512,): what a few steps of it lose of
+        each coordinate's spread and mean, and what is given back.
     """
 
     def __init__(self, basis: dict[str, Tensor]) -> None:
         self.mean, self.components, self.scales = basis["mean"], basis["components"], basis["scales"]
+        self.correction = basis.get("correction_scale", 1.0), basis.get("correction_shift", 0.0)
         # Half-whitened: fine components are as visible to a convolution as coarse ones need them to be.
         self.weight = self.scales.sqrt() / self.scales.mean().sqrt()  # (510,)
         self.gain = math.sqrt(LOW * LOW / float(self.weight.square().sum()))  # unit variance a pixel
@@ -211,8 +214,8 @@ def turn(x: Tensor, flips: Tensor) -> Tensor:
     return torch.where(flips[:, 1, None, None, None] > 0, x.flip(2), x)
 
 
-def flow(net: Flow, space: Space, latents: Tensor, labels: Tensor, steps: int = STEPS) -> tuple[Tensor, Tensor]:
-    """Small pictures (N, 1, 32, 32) in [-1, 1] and texture strengths (N, 2) of ``latents`` (N, 512), by the midpoint rule."""
+def end_points(net: Flow, space: Space, latents: Tensor, labels: Tensor, steps: int = STEPS) -> Tensor:
+    """Where ``latents`` (N, 512) arrive when they follow the flow from t = 0 to pi/2, by the midpoint rule."""
     point, width = latents, math.pi / 2 / steps
     flips = latents.new_zeros(len(latents), 2)
 
@@ -223,6 +226,12 @@ def flow(net: Flow, space: Space, latents: Tensor, labels: Tensor, steps: int = 
     for k in range(steps):
         half = point + width / 2 * speed(point, k * width)
         point = point + width * speed(half, (k + 0.5) * width)
+    return point
+
+
+def flow(net: Flow, space: Space, latents: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Small pictures (N, 1, 32, 32) in [-1, 1] and texture strengths (N, 2) of ``latents`` (N, 512)."""
+    point = end_points(net, space, latents, labels) * space.correction[0] + space.correction[1]
     return space.pictures(point[:, :SCORES])[1], point[:, SCORES:]
 
 

@@ -31,6 +31,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 BATCH = 64  # pictures a step of the flow
+WHOLE_FROM = 6_000  # painter steps of quarter pictures before whole ones
 
 
 # ------------------------------------------------------------------------------------------------------- the data
@@ -67,6 +68,12 @@ def fit_basis(x: Tensor) -> dict[str, Tensor]:
         "texture_mean": texture.mean(dim=0),
         "texture_std": texture.std(dim=0),
     }
+
+
+def coordinates(x: Tensor, basis: dict[str, Tensor]) -> Tensor:
+    """Patches as the flow sees them: unit-variance scores and texture strengths, (N, 512)."""
+    scores = (F.avg_pool2d(x, 4).flatten(1) - basis["mean"]) @ basis["components"] / basis["scales"]
+    return torch.cat([scores, (m.texture_of(x) - basis["texture_mean"]) / basis["texture_std"]], dim=1)
 
 
 # ---------------------------------------------------------------------------------------------------- bookkeeping
@@ -106,10 +113,7 @@ def train_flow(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
     torch.manual_seed(a.seed)
     device = torch.device(a.device)
     basis = {k: v.to(device) for k, v in fit_basis(x).items()}
-    low = F.avg_pool2d(x, 4).flatten(1).to(device)
-    scores = (low - basis["mean"]) @ basis["components"] / basis["scales"]  # (N, 510)
-    texture = ((m.texture_of(x).to(device)) - basis["texture_mean"]) / basis["texture_std"]
-    real = torch.cat([scores, texture], dim=1)
+    real = coordinates(x.to(device), basis)
     labels = (y.float() * 2 - 1).to(device)
     space = m.Space(basis)
     net = m.Flow().to(device)
@@ -230,7 +234,7 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
         step = state["step"]
         torch.manual_seed(a.seed + 1 + step)
     while step < a.painter_steps:
-        whole = step >= a.painter_steps // 2  # the first half learns from quarter pictures, four times as many
+        whole = step >= WHOLE_FROM  # the first half learns from quarter pictures, four times as many
         n, crop = (16, m.SIZE) if whole else (48, m.SIZE // 2)
         for group in (make, judge):
             group.param_groups[0]["lr"] = (2e-4 if group is make else 4e-4) * min(1.0, 4 * (1 - step / a.painter_steps) + 0.02)
@@ -263,7 +267,7 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
         keeps_low = F.l1_loss(F.avg_pool2d(fake, 4), F.avg_pool2d(real, 4))
         keeps_texture = ((m.texture_of(fake) - m.texture_of(real)) / basis["texture_std"]).abs().mean()
         keeps_tails = (log_kurtosis(fake).mean(dim=0) - log_kurtosis(real).mean(dim=0)).square().mean()
-        loss = -vote + 10 * keeps_low + keeps_texture + keeps_tails
+        loss = -vote + 10 * keeps_low + keeps_texture + (4 if whole else 1) * keeps_tails
         make.zero_grad()
         loss.backward()
         make.step()
@@ -304,13 +308,31 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ the package
+def correct(net: m.Flow, basis: dict[str, Tensor], real: Tensor) -> dict[str, Tensor]:
+    """The scale and shift that give the flow's end points (N, 512) the spread and mean of real ones."""
+    generator = torch.Generator().manual_seed(0)
+    space, points = m.Space(basis), []
+    with torch.inference_mode():
+        for _ in range(32):
+            latents = torch.randn(64, m.LATENT, generator=generator)
+            points.append(m.end_points(net, space, latents, (torch.arange(64) % 2).float() * 2 - 1))
+    made = torch.cat(points)
+    scale = (real.std(dim=0) / made.std(dim=0)).clamp(0.8, 1.25)
+    return {"correction_scale": scale, "correction_shift": real.mean(dim=0) - made.mean(dim=0) * scale}
+
+
 def write_weights(a: argparse.Namespace, x: Tensor) -> None:
     """One file for ``model.load``: the basis, both averaged networks, half precision."""
-    tensors = dict(fit_basis(x))
+    tensors, states = fit_basis(x), {}
     for part in ("flow", "painter"):
-        state = torch.load(a.out / f"{part}.pt", weights_only=True, map_location="cpu")["average"]
+        states[part] = torch.load(a.out / f"{part}.pt", weights_only=True, map_location="cpu")["average"]
+    net = m.Flow().eval()
+    net.load_state_dict(states["flow"])
+    tensors |= correct(net, tensors, coordinates(x, tensors))
+    for part, state in states.items():
         tensors |= {f"{part}.{k}": v for k, v in state.items() if v.is_floating_point()}
     save_file({k: v.half().contiguous() for k, v in tensors.items()}, a.out / "weights.safetensors")
+    (a.out / "weights.safetensors").chmod(0o644)  # safetensors makes it readable by its owner alone
 
 
 def main() -> None:
@@ -319,7 +341,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, sheets and weights.safetensors")
     parser.add_argument("--stage", choices=["flow", "painter", "weights", "all"], default="all")
     parser.add_argument("--flow-steps", type=int, default=10_500, help="optimiser steps of 64 pictures of 32x32")
-    parser.add_argument("--painter-steps", type=int, default=12_000, help="steps of 48 quarter, then 16 whole pictures")
+    parser.add_argument("--painter-steps", type=int, default=10_500, help="steps of 48 quarter, then 16 whole pictures")
     parser.add_argument("--every", type=int, default=500, help="steps between checkpoints")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
