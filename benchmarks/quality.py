@@ -35,6 +35,7 @@ from torch.nn import functional as F
 import medzoo
 
 SIDE, COMPONENTS, NEIGHBOURS = 128, 64, 5
+STEPS = 250  # of training a classifier
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
     return float((ranks[labels == 1].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
-def classify(x: Tensor, y: np.ndarray, test: Tensor, truth: np.ndarray, seed: int, steps: int = 250) -> float:
+def classify(x: Tensor, y: np.ndarray, test: Tensor, truth: np.ndarray, seed: int) -> float:
     """AUC on ``test`` of a small network trained on balanced batches of ``x``."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -145,10 +146,10 @@ def classify(x: Tensor, y: np.ndarray, test: Tensor, truth: np.ndarray, seed: in
     body = [block(1, 16), block(16, 32), block(32, 64), block(64, 64), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     net = nn.Sequential(*body, nn.Dropout(0.3), nn.Linear(64, 1))
     optimiser = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, STEPS)
     small, labels = F.avg_pool2d(x, 2), torch.from_numpy(y.astype(np.float32))
     ones, zeros = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
-    for _ in range(steps):
+    for _ in range(STEPS):
         i = np.r_[rng.choice(zeros, 32), rng.choice(ones, 32)]
         batch = small[i]
         for axis in (3, 2):

@@ -134,7 +134,7 @@ class Version:
         return any(re.match(r"torch\b", r) for r in self.requires)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelConfig:
     """One model: what its versions share, and the versions."""
 
@@ -148,6 +148,10 @@ class ModelConfig:
     default_version: str
     versions: Mapping[str, Version]
     path: Path
+
+    def __repr__(self) -> str:
+        versions = ", ".join(f"{v.name} ({v.license})" for v in self.versions.values())
+        return f"<{self.id}: {self.name}. {self.description} Versions {versions}. Not for diagnosis.>"
 
     @property
     def number(self) -> int:

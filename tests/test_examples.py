@@ -38,5 +38,6 @@ def test_demo_writes_samples_and_a_contact_sheet(tmp_path: Path) -> None:
     printed = run("demo.py", cwd=tmp_path)
     assert "masses.png" in printed
     assert len(list((tmp_path / "demo" / "masses").rglob("*.png"))) == 32
-    assert Image.open(tmp_path / "demo" / "masses.png").size[0] > 800
+    with Image.open(tmp_path / "demo" / "masses.png") as sheet:
+        assert sheet.size[0] > 800
     assert "masses.png" in run("demo.py", cwd=tmp_path), "a second run finds its samples made"

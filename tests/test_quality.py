@@ -26,7 +26,8 @@ def patches(n: int, seed: int, *, noise: float = 0.0) -> quality.Patches:
 
 
 @pytest.mark.slow
-def test_judge_tells_alike_noisy_and_copied_sets_apart() -> None:
+def test_judge_tells_alike_noisy_and_copied_sets_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "STEPS", 80)
     train, split = patches(160, 0), patches(60, 1)
     figures = quality.judge(train, split)
     alike, noisy, copied = (
