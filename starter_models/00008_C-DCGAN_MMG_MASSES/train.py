@@ -32,6 +32,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 BATCH = 64  # pictures a step of the flow
 WHOLE_FROM = 6_000  # painter steps of quarter pictures before whole ones
+FLOW_FROM = 12_500  # painter steps over small pictures of real patches before those that the flow makes
 
 
 # ------------------------------------------------------------------------------------------------------- the data
@@ -167,6 +168,27 @@ def train_flow(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
             sheet(F.interpolate(small, scale_factor=2.0), a.out / "flow.png")
 
 
+def correct(net: m.Flow, basis: dict[str, Tensor], real: Tensor) -> dict[str, Tensor]:
+    """The scale and shift that give the flow's end points (N, 512) the spread and mean of real ones."""
+    generator = torch.Generator().manual_seed(0)
+    space, points = m.Space(basis), []
+    with torch.inference_mode():
+        for _ in range(32):
+            latents = torch.randn(64, m.LATENT, generator=generator)
+            points.append(m.end_points(net, space, latents, (torch.arange(64) % 2).float() * 2 - 1))
+    made = torch.cat(points)
+    scale = (real.std(dim=0) / made.std(dim=0)).clamp(0.75, 1.35)
+    return {"correction_scale": scale, "correction_shift": real.mean(dim=0) - made.mean(dim=0) * scale}
+
+
+def trained_flow(out: Path, x: Tensor, basis: dict[str, Tensor], device: torch.device) -> tuple[m.Flow, m.Space]:
+    """The flow of the first stage and its space, corrected."""
+    net = m.Flow().eval()
+    net.load_state_dict(torch.load(out / "flow.pt", weights_only=True, map_location="cpu")["average"])
+    full = basis | correct(net, basis, coordinates(x, basis))
+    return net.to(device), m.Space({k: v.to(device) for k, v in full.items()})
+
+
 # ---------------------------------------------------------------------------------------------- stage 2: the painter
 class Critic(nn.Module):
     """Scores patches of a picture as real or painted: hinge loss, spectral norm, told the class by projection."""
@@ -186,6 +208,12 @@ class Critic(nn.Module):
         middle = m.enlarge(m.detail(F.avg_pool2d(x, 2)))
         h = self.body(torch.cat([x, 16 * fine, 8 * middle], dim=1))
         return self.last(h) + (h * self.project(classes)[:, :, None, None]).sum(1, keepdim=True)
+
+
+def draw_noise(n: int, side: int, device: torch.device, generator: torch.Generator | None = None) -> list[Tensor]:
+    """The painter's noise for small pictures of ``side`` pixels: uniform, of unit variance, a plane a scale."""
+    sides = [k * (side + 2 * m.MARGIN) for k in (1, 2, 4)]
+    return [((torch.rand(n, 1, s, s, generator=generator) * 2 - 1) * math.sqrt(3)).to(device) for s in sides]
 
 
 def log_kurtosis(x: Tensor) -> Tensor:
@@ -233,14 +261,21 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
             part.load_state_dict(state[key])
         step = state["step"]
         torch.manual_seed(a.seed + 1 + step)
+    made = None
     while step < a.painter_steps:
+        if step >= FLOW_FROM and made is None:
+            made = trained_flow(a.out, x.cpu(), {k: v.cpu() for k, v in basis.items()}, device)
         whole = step >= WHOLE_FROM  # the first half learns from quarter pictures, four times as many
         n, crop = (16, m.SIZE) if whole else (48, m.SIZE // 2)
         for group in (make, judge):
             group.param_groups[0]["lr"] = (2e-4 if group is make else 4e-4) * min(1.0, 4 * (1 - step / a.painter_steps) + 0.02)
         i = torch.randint(len(x), (n,), device=device)
         real, classes = x[i], y[i]
-        low = space.project(F.avg_pool2d(real, 4))  # what the flow will hand over
+        labels = classes.float()[:, None] * 2 - 1
+        low, strength = space.project(F.avg_pool2d(real, 4)), texture[i]  # what the flow will hand over
+        if made is not None:
+            with torch.no_grad():
+                low, strength = m.flow(*made, torch.randn(n, m.LATENT, device=device), labels[:, 0])
         top, left = (4 * int(v) for v in torch.randint((m.SIZE - crop) // 4 + 1, (2,)))
         real = real[:, :, top : top + crop, left : left + crop]
         low = low[:, :, top // 4 : (top + crop) // 4, left // 4 : (left + crop) // 4]
@@ -249,10 +284,9 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
                 real, low = real.flip(dim), low.flip(dim)
         if torch.rand(()) < 0.5:
             real, low = real.transpose(2, 3), low.transpose(2, 3)
-        noise = [(torch.rand(n, 1, s, s, device=device) * 2 - 1) * math.sqrt(3) for s in (crop // 4, crop // 2, crop)]
-        labels = classes.float()[:, None] * 2 - 1
+        noise = draw_noise(n, crop // 4, device)
         with torch.autocast(device.type, dtype=torch.bfloat16):
-            fake = net(low, texture[i], labels, noise).float()
+            fake = net(low, strength, labels, noise).float()
             one, two = augment(real, fake.detach())
             votes = critic(torch.cat([one, two]), classes.repeat(2)).float()
         loss_critic = F.relu(1 - votes[:n]).mean() + F.relu(1 + votes[n:]).mean()
@@ -264,8 +298,9 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
             _, two = augment(real, fake)
             vote = critic(two, classes).float().mean()
         critic.requires_grad_(True)
-        keeps_low = F.l1_loss(F.avg_pool2d(fake, 4), F.avg_pool2d(real, 4))
-        keeps_texture = ((m.texture_of(fake) - m.texture_of(real)) / basis["texture_std"]).abs().mean()
+        keeps_low = F.l1_loss(F.avg_pool2d(fake, 4), F.avg_pool2d(real, 4) if made is None else low)
+        wanted = m.texture_of(real) if made is None else strength * basis["texture_std"] + basis["texture_mean"]
+        keeps_texture = ((m.texture_of(fake) - wanted) / basis["texture_std"]).abs().mean()
         keeps_tails = (log_kurtosis(fake).mean(dim=0) - log_kurtosis(real).mean(dim=0)).square().mean()
         loss = -vote + 10 * keeps_low + keeps_texture + (4 if whole else 1) * keeps_tails
         make.zero_grad()
@@ -293,14 +328,7 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
             )
             with torch.inference_mode():
                 pick = torch.arange(0, 320, 20)
-                noise = [
-                    torch.rand(16, 1, s, s, generator=torch.Generator().manual_seed(s))
-                    .mul(2)
-                    .sub(1)
-                    .mul(math.sqrt(3))
-                    .to(device)
-                    for s in (32, 64, 128)
-                ]
+                noise = draw_noise(16, m.LOW, device, torch.Generator().manual_seed(0))
                 painted = average.net(
                     space.project(F.avg_pool2d(x[pick], 4)), texture[pick], y[pick].float()[:, None] * 2 - 1, noise
                 )
@@ -308,19 +336,6 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ the package
-def correct(net: m.Flow, basis: dict[str, Tensor], real: Tensor) -> dict[str, Tensor]:
-    """The scale and shift that give the flow's end points (N, 512) the spread and mean of real ones."""
-    generator = torch.Generator().manual_seed(0)
-    space, points = m.Space(basis), []
-    with torch.inference_mode():
-        for _ in range(32):
-            latents = torch.randn(64, m.LATENT, generator=generator)
-            points.append(m.end_points(net, space, latents, (torch.arange(64) % 2).float() * 2 - 1))
-    made = torch.cat(points)
-    scale = (real.std(dim=0) / made.std(dim=0)).clamp(0.8, 1.25)
-    return {"correction_scale": scale, "correction_shift": real.mean(dim=0) - made.mean(dim=0) * scale}
-
-
 def write_weights(a: argparse.Namespace, x: Tensor) -> None:
     """One file for ``model.load``: the basis, both averaged networks, half precision."""
     tensors, states = fit_basis(x), {}
@@ -341,7 +356,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, sheets and weights.safetensors")
     parser.add_argument("--stage", choices=["flow", "painter", "weights", "all"], default="all")
     parser.add_argument("--flow-steps", type=int, default=10_500, help="optimiser steps of 64 pictures of 32x32")
-    parser.add_argument("--painter-steps", type=int, default=10_500, help="steps of 48 quarter, then 16 whole pictures")
+    parser.add_argument("--painter-steps", type=int, default=13_300, help="steps of 48 quarter, then 16 whole pictures")
     parser.add_argument("--every", type=int, default=500, help="steps between checkpoints")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
