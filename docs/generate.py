@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is out of date")
     check = parser.parse_args(arguments).check
     os.environ |= {"COLUMNS": "100", "NO_COLOR": "1", "PYTHON_COLORS": "0"}
-    os.environ.pop("MEDZOO_CONFIGS", None)  # the shipped models alone
+    os.environ.pop("MEDZOO_MODEL_CONFIGS", None)  # the shipped models alone
     paths = [ROOT / "docs" / "cli.md", ROOT / "README.md"]
     old = [path.read_text(encoding="utf-8") if path.exists() else "" for path in paths]
     stale = False

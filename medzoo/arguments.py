@@ -23,6 +23,9 @@ EXITS = {
     9: "folder of samples",
     10: "not available yet",
     11: "contribution not ready",
+    12: "trust needed",
+    13: "environment not built",
+    14: "model's process lost",
     130: "interrupted",
     141: "broken pipe",
 }
@@ -35,7 +38,7 @@ exit codes:
 
 settings (environment):
   MEDZOO_CACHE    where unpacked packages lie; `medzoo cache` says where that is
-  MEDZOO_CONFIGS  further folders of model configs
+  MEDZOO_MODEL_CONFIGS  further folders of model configs
   MEDZOO_QUIET    1: no progress bars, no notices
 
 Synthetic samples are for research. They are not for diagnosis.

@@ -11,6 +11,9 @@
     x DatasetError               9   a folder of samples that cannot be written or read
     x NotAvailableError          10  a feature that this version reserves but does not have
     x ContributionError          11  a contribution that is not ready
+    x TrustError                 12  what runs only when the user says ``trust=True``
+    x BuildError                 13  an environment of a model's own that cannot be built
+    x WorkerError                14  a model's process that crashed, was killed, or did not answer in time
 
 Each carries a ``problem`` (what was asked and what was found) and a ``hint`` (what to try).
 ``MedzooWarning`` is what a user should know of a result that stands.
@@ -99,6 +102,24 @@ class ContributionError(MedzooError):
     """A contribution that is not ready to be packed or submitted."""
 
     exit_code = 11
+
+
+class TrustError(MedzooError):
+    """Something that runs only when the user says ``trust=True``: code that no registry names, weights that need pickle."""
+
+    exit_code = 12
+
+
+class BuildError(MedzooError):
+    """An environment of a model's own that could not be built."""
+
+    exit_code = 13
+
+
+class WorkerError(MedzooError):
+    """A model's process that crashed, was killed, or did not answer in time."""
+
+    exit_code = 14
 
 
 class MedzooWarning(UserWarning):

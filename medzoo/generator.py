@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from . import datasets, seeds, settings
-from .config import REQUIREMENT, ModelConfig, Version
+from .config import ModelConfig, Version, requirement_name
 from .datasets.reader import describe
 from .errors import InputError, OutOfMemoryError
 from .registry import is_local, resolve
@@ -162,7 +162,7 @@ def _bar(run: _Run, n: int, progress: bool | None) -> Iterator[Samples]:
 
 def _provenance(model: Model, session: Session, request: Request, batch_size: int) -> dict[str, Any]:
     version = model.version
-    libraries = ["numpy", "pillow", *(_name(r) for r in version.requires)]
+    libraries = ["numpy", "pillow", *(requirement_name(r) for r in version.requires)]
     about: dict[str, Any] = {
         "synthetic": True,
         "model": model.config.id,
@@ -190,11 +190,6 @@ def _provenance(model: Model, session: Session, request: Request, batch_size: in
     if version.needs_torch and "torch" in sys.modules:
         about["threads"] = sys.modules["torch"].get_num_threads()
     return about
-
-
-def _name(requirement: str) -> str:
-    found = REQUIREMENT.match(requirement)
-    return found[0] if found else requirement
 
 
 def _installed(name: str) -> str:

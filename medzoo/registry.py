@@ -38,7 +38,7 @@ class Registry:
         numbers: dict[int, ModelConfig] = {}
         for folder in folders:
             if not folder.is_dir():
-                raise ConfigError(f"There is no folder of model configs at {folder}.", "Is MEDZOO_CONFIGS right?")
+                raise ConfigError(f"There is no folder of model configs at {folder}.", "Is MEDZOO_MODEL_CONFIGS right?")
             for path in sorted(folder.glob("*.yaml")):
                 config = read_config(path)
                 if path.stem != config.id:
@@ -86,7 +86,7 @@ def _registry(folders: tuple[tuple[Path, int], ...]) -> Registry:
 
 
 def registry() -> Registry:
-    """The models of the shipped configs and of ``MEDZOO_CONFIGS``; read again only when a folder changes."""
+    """The models of the shipped configs and of ``MEDZOO_MODEL_CONFIGS``; read again only when a folder changes."""
     folders = settings.config_folders()
     return _registry(tuple((f, f.stat().st_mtime_ns if f.is_dir() else 0) for f in folders))
 

@@ -2,7 +2,7 @@
 
 ===================  =====================================================================
 ``MEDZOO_CACHE``     folder for unpacked packages (default: the platform's cache folder)
-``MEDZOO_CONFIGS``   further folders of model configs, separated as in ``PATH``
+``MEDZOO_MODEL_CONFIGS``   further folders of model configs, separated as in ``PATH``
 ``MEDZOO_QUIET``     1: no progress bars, no notices
 ===================  =====================================================================
 """
@@ -26,7 +26,7 @@ def cache_folder() -> Path:
 
 def config_folders() -> list[Path]:
     """Folders that hold model configs: the shipped one first, then the user's."""
-    more = os.environ.get("MEDZOO_CONFIGS", "")
+    more = os.environ.get("MEDZOO_MODEL_CONFIGS", "")
     return [shipped("model_configs"), *(user_path(p) for p in more.split(os.pathsep) if p)]
 
 

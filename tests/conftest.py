@@ -36,7 +36,7 @@ def load(weights_dir, device):
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A cache of the test's own, no notices, no window, and no socket beyond this machine."""
-    for name in ("MEDZOO_CONFIGS", "DISPLAY", "WAYLAND_DISPLAY"):
+    for name in ("MEDZOO_MODEL_CONFIGS", "DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MEDZOO_QUIET", "1")
@@ -96,7 +96,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         (package / "model.py").write_text(textwrap.dedent(code), encoding="utf-8")
         config = toy_config(**{"files": {"model.py": sha256_of(package / "model.py")}, **changes})
         (folder / f"{config['id']}.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        monkeypatch.setenv("MEDZOO_CONFIGS", str(folder))
+        monkeypatch.setenv("MEDZOO_MODEL_CONFIGS", str(folder))
         from medzoo import registry
 
         registry._registry.cache_clear()

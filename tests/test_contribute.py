@@ -332,7 +332,7 @@ def test_pack_is_reproducible_whatever_the_dates_and_the_order(package: Make, tm
 def test_a_packed_model_runs_like_its_folder(package: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = package()
     result = contribute.pack(folder)
-    monkeypatch.setenv("MEDZOO_CONFIGS", str(result.config.parent))
+    monkeypatch.setenv("MEDZOO_MODEL_CONFIGS", str(result.config.parent))
     packed = medzoo.generate("99999_TOY", 3, seed=4)
     assert packed.provenance["registered"]
     assert packed.provenance["sha256"] == {result.archive.name: result.sha256}
@@ -600,9 +600,9 @@ def test_from_the_template_to_a_branch_on_the_command_line(
     capsys.readouterr()
     assert cli.main(["contribute", "check", "mine"]) == 0, capsys.readouterr().out
     assert cli.main(["contribute", "pack", "mine"]) == 0
-    monkeypatch.setenv("MEDZOO_CONFIGS", str(tmp_path / "mine-packed"))
+    monkeypatch.setenv("MEDZOO_MODEL_CONFIGS", str(tmp_path / "mine-packed"))
     assert cli.main(["generate", "99999", "-n", "4", "--out", "y", "--seed", "1"]) == 0
-    monkeypatch.delenv("MEDZOO_CONFIGS")
+    monkeypatch.delenv("MEDZOO_MODEL_CONFIGS")
     pictures = [sorted((tmp_path / d / "images").iterdir()) for d in "xy"]
     assert len(pictures[0]) == 4
     assert [p.name for p in pictures[0]] == [p.name for p in pictures[1]]

@@ -378,7 +378,7 @@ def test_a_run_that_fails_leaves_no_provenance_and_the_second_says_so(toy: Toy, 
 
 
 def run(code: str, tmp_path: Path, **more: Any) -> subprocess.Popen[str]:
-    environment = {**os.environ, "MEDZOO_CONFIGS": str(tmp_path / "configs"), "MEDZOO_CACHE": str(tmp_path / "cache")}
+    environment = {**os.environ, "MEDZOO_MODEL_CONFIGS": str(tmp_path / "configs"), "MEDZOO_CACHE": str(tmp_path / "cache")}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes, **more)  # type: ignore[call-overload,no-any-return]
 

@@ -138,8 +138,8 @@ def test_a_file_that_is_not_named_by_its_id_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_missing_config_folder_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MEDZOO_CONFIGS", "/no/such/folder")
-    with pytest.raises(ConfigError, match=r"no folder of model configs at /no/such/folder.\nIs MEDZOO_CONFIGS right"):
+    monkeypatch.setenv("MEDZOO_MODEL_CONFIGS", "/no/such/folder")
+    with pytest.raises(ConfigError, match=r"no folder of model configs at /no/such/folder.\nIs MEDZOO_MODEL_CONFIGS right"):
         resolve(8)
 
 

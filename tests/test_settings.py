@@ -27,7 +27,7 @@ def test_asking_for_the_cache_makes_no_folder(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_further_config_folders_come_after_the_shipped_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MEDZOO_CONFIGS", os.pathsep.join(["/one", "", "/two"]))
+    monkeypatch.setenv("MEDZOO_MODEL_CONFIGS", os.pathsep.join(["/one", "", "/two"]))
     assert settings.config_folders() == [settings.shipped("model_configs"), Path("/one"), Path("/two")]
 
 

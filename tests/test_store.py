@@ -178,7 +178,7 @@ def test_a_bad_zip_is_refused_and_leaves_nothing(toy: Toy, tmp_path: Path, how: 
 def _unpack(configs: str, cache: str, barrier: object, found: object) -> None:
     import os
 
-    os.environ |= {"MEDZOO_CONFIGS": configs, "MEDZOO_CACHE": cache}
+    os.environ |= {"MEDZOO_MODEL_CONFIGS": configs, "MEDZOO_CACHE": cache}
     config = resolve(901)
     barrier.wait()  # type: ignore[attr-defined]
     package = store.package(config, config.default)

@@ -50,7 +50,7 @@ class PackResult:
             f"{self.config}",
             "",
             "Try it as others will run it:",
-            f"  MEDZOO_CONFIGS={quote(str(self.archive.parent))} medzoo generate {self.config.stem} -n 4 --out samples",
+            f"  MEDZOO_MODEL_CONFIGS={quote(str(self.archive.parent))} medzoo generate {self.config.stem} -n 4 --out samples",
             "Then upload the zip to https://zenodo.org, publish the record, and go on with:",
             f"  medzoo contribute submit {quote(str(self.folder))} --source zenodo:RECORD/{self.archive.name} --dry-run",
         ])  # fmt: skip

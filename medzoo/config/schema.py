@@ -1,4 +1,4 @@
-"""Model configs: YAML read into frozen dataclasses. An error names the file, the key and what was expected."""
+"""From YAML to the dataclasses of `medzoo.config.model`: every key is asked for, or it is an error."""
 
 from __future__ import annotations
 
@@ -6,176 +6,40 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import yaml
 
-from .errors import ConfigError, ModelNotFoundError
+from ..errors import ConfigError
+from .model import (
+    ARGUMENTS,
+    CONTRACTS,
+    DTYPES,
+    FORMS,
+    KINDS,
+    LIST_TYPES,
+    OPTION_TYPES,
+    REQUIREMENT,
+    RETURNS,
+    TAKEN,
+    Call,
+    Condition,
+    DataSet,
+    Input,
+    Metric,
+    ModelConfig,
+    Option,
+    Output,
+    Version,
+)
 
 T = TypeVar("T")
 ID = re.compile(r"\d{5}_[A-Za-z0-9.-]+(_[A-Za-z0-9.-]+)+")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # of an argument or a column
-REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 ANY = re.compile(r".", re.DOTALL)
-KINDS = ("image", "mask", "volume", "table", "label")
-CONTRACTS = ("native", "medigan")
-DTYPES = ("uint8", "uint16", "int16", "int64", "float32")
-OPTION_TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
-ARGUMENTS = {  # of the functions that generate; a condition or option of such a name could not be given
-    "model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights", "inputs", "env", "trust", "engine",
-    "progress", "first", "latents", "transform", "keep", "shuffle", "num_workers", "pin_memory", "drop_last", "self",
-}  # fmt: skip
-TAKEN = {  # of Samples and of a manifest's lines; a column of such a name would hide behind it
-    "columns", "outputs", "indices", "provenance", "folder", "to_torch", "plot", "save",
-    "column", "file", "files", "index", "indexs", "sha256",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Option:
-    """An input of a model beside its condition: a named argument of ``generate``."""
-
-    name: str
-    type: str  # int, float, str or bool
-    default: Any
-    help: str
-    minimum: float | None = None
-    maximum: float | None = None
-    choices: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A per-sample choice; by default sample i takes value number i modulo the number of values."""
-
-    name: str
-    values: Mapping[str, int]  # name -> the number that the label column holds
-    help: str
-
-
-@dataclass(frozen=True)
-class Output:
-    """A column of the samples."""
-
-    name: str
-    kind: str  # one of KINDS
-    dtype: str
-    shape: tuple[int, ...]  # of one sample: (C, *spatial), or () for a label
-    range: tuple[float, float] | None = None
-    unit: str = ""
-    spacing: tuple[float, ...] | None = None  # mm, in the order of the spatial axes
-    condition: str | None = None  # a label column repeats this condition
-    columns: tuple[str, ...] = ()  # names of a table's columns
-    tolerance: float = 0.0  # how far batch size or threads may move a value
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """What a model was trained on."""
-
-    name: str
-    license: str
-    doi: str = ""
-    citation: str = ""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A reported figure of quality; comparable only with figures on the same data set."""
-
-    name: str
-    value: float
-    dataset: str
-    samples: int | None = None
-    better: str = "lower"
-    source: str = ""
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version of a model: all that two versions may differ in."""
-
-    name: str
-    source: str
-    contract: str
-    architecture: str
-    generator: str  # gan, vae, flow, diffusion, autoregressive, procedural ...
-    year: int
-    authors: tuple[str, ...]
-    license: str
-    citation: str
-    publication: str
-    datasets: tuple[DataSet, ...]
-    requires: tuple[str, ...]
-    python: str
-    outputs: Mapping[str, Output]
-    conditions: Mapping[str, Condition] = field(default_factory=dict)
-    options: Mapping[str, Option] = field(default_factory=dict)
-    metrics: tuple[Metric, ...] = ()
-    latent: int = 0
-    files: Mapping[str, str] = field(default_factory=dict)  # of a folder: file -> sha256
-    sha256: str = ""  # of an archive
-    md5: str = ""
-    size: int | None = None  # bytes to download, or of the folder's files
-    batch_size: int = 32
-    memory_per_sample: float = 0.0  # MiB at work, beside the weights
-
-    @property
-    def scheme(self) -> str:
-        """Where the package comes from: ``bundled``, ``file``, ``zenodo`` ..."""
-        return self.source.partition(":")[0]
-
-    @property
-    def needs_torch(self) -> bool:
-        """Whether the package declares torch."""
-        return any(re.match(r"torch\b", r) for r in self.requires)
-
-
-@dataclass(frozen=True, repr=False)
-class ModelConfig:
-    """One model: what its versions share, and the versions."""
-
-    id: str
-    name: str
-    description: str
-    modality: str
-    organ: str
-    content: str
-    tags: tuple[str, ...]
-    default_version: str
-    versions: Mapping[str, Version]
-    path: Path
-
-    def __repr__(self) -> str:
-        versions = ", ".join(f"{v.name} ({v.license})" for v in self.versions.values())
-        return f"<{self.id}: {self.name}. {self.description} Versions {versions}. Not for diagnosis.>"
-
-    @property
-    def number(self) -> int:
-        """The id's number."""
-        return int(self.id[:5])
-
-    @property
-    def default(self) -> Version:
-        """The version that runs when none is named."""
-        return self.versions[self.default_version]
-
-    def version(self, name: str | None = None) -> Version:
-        """The version called ``name``, or the default one.
-
-        Raises
-        ------
-        ModelNotFoundError
-            The model has no such version.
-        """
-        if name is None:
-            return self.default
-        if name not in self.versions:
-            raise ModelNotFoundError(f"Model {self.id} has no version {name!r}.", f"It has: {', '.join(self.versions)}.")
-        return self.versions[name]
+INPUT_KINDS = ("image", "mask", "volume")
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -215,12 +79,15 @@ class _Node:
             raise self.error(key, f"{what or _name(kind)} is missing")
         if value is default:
             return cast("T", value)
+        return self.checked(key, value, kind, ok, what)
+
+    def checked(self, key: str, value: Any, kind: type[T], ok: Callable[[T], bool] | None = None, what: str = "") -> T:
         if kind is float and type(value) is int and abs(value) < 2**1000:
             value = float(value)
         if (
             not isinstance(value, kind)
             or (isinstance(value, float) and not math.isfinite(value))
-            or (isinstance(value, bool) and kind is not bool)
+            or (isinstance(value, bool) and kind not in (bool, object))
             or (ok and not ok(value))
         ):
             quote = " (put it in quotes)" if kind is str and isinstance(value, (int, float)) else ""
@@ -241,6 +108,13 @@ class _Node:
 
         found = self.take(key, list, None, numeric, what)
         return None if found is None else tuple(found)
+
+    def bounds(self, key: str) -> tuple[float, float] | None:
+        found = self.numbers(key, lambda v: len(v) == 2 and v[0] < v[1], "a list of two numbers, the lower one first")
+        return (found[0], found[1]) if found else None
+
+    def node(self, key: str) -> _Node:
+        return _Node(self.take(key, dict), self.path, f"{self.where}{key}.")
 
     def nodes(self, key: str, default: Any = ..., taken: AbstractSet[str] = frozenset()) -> dict[str, _Node]:
         found = self.take(key, dict, default, lambda v: all(isinstance(k, str) for k in v), "a mapping with text keys")
@@ -285,11 +159,15 @@ def _config(node: _Node, path: Path) -> ModelConfig:
 
 
 def _version(name: str, node: _Node) -> Version:
-    conditions = {k: _condition(k, child) for k, child in node.nodes("conditions", {}, ARGUMENTS).items()}
+    contract = node.choice("contract", CONTRACTS)
+    medigan = contract == "medigan"
+    conditions = {k: _condition(k, child, medigan) for k, child in node.nodes("conditions", {}, ARGUMENTS).items()}
+    inputs = {k: _input(k, child, medigan) for k, child in node.nodes("inputs", {}, ARGUMENTS).items()}
     options = {k: _option(k, child) for k, child in node.nodes("options", {}, ARGUMENTS).items()}
+    latent = node.take("latent", int, 0, lambda v: v >= 0, "a number of latents")
     if clash := set(conditions) & set(options):
         raise node.error("options", f"{', '.join(sorted(clash))} is a condition already")
-    outputs = {k: _output(k, child, conditions) for k, child in node.nodes("outputs", taken=TAKEN).items()}
+    outputs = {k: _output(k, child, conditions, medigan) for k, child in node.nodes("outputs", taken=TAKEN).items()}
     if not outputs:
         raise node.error("outputs", "at least one output was expected")
     files = node.take("files", dict, {}, lambda v: all(isinstance(k, str) and _is_sha256(d) for k, d in v.items()),
@@ -297,7 +175,7 @@ def _version(name: str, node: _Node) -> Version:
     version = Version(
         name=name,
         source=node.take("source", str, ok=lambda v: ":" in v, what="a source such as bundled:NAME or zenodo:RECORD/FILE"),
-        contract=node.choice("contract", CONTRACTS),
+        contract=contract,
         architecture=node.take("architecture", str),
         generator=node.take("generator", str),
         year=node.take("year", int),
@@ -309,13 +187,18 @@ def _version(name: str, node: _Node) -> Version:
         requires=node.texts("requires", [], REQUIREMENT, "a list of requirements such as numpy>=1.26"),
         python=node.take("python", str, ">=3.10"),
         conditions=conditions,
+        inputs=inputs,
         options=options,
         outputs=outputs,
         metrics=tuple(_metric(child) for child in node.listed("metrics", [])),
-        latent=node.take("latent", int, 0, lambda v: v >= 0, "a number of latents"),
+        latent=latent,
         files=files,
         sha256=node.take("sha256", str, "", _is_sha256, "64 hexadecimal digits"),
         md5=node.take("md5", str, "", lambda v: bool(re.fullmatch("[0-9a-f]{32}", v)), "32 hexadecimal digits"),
+        sha256_unconfirmed=node.take("sha256_unconfirmed", str, "", _is_sha256, "64 hexadecimal digits"),
+        mirrors=node.texts("mirrors", [], re.compile("https?://|file:"), "a list of addresses"),
+        lock=node.take("lock", str, ""),
+        call=_call(node.node("call"), latent) if medigan else None,
         size=node.take("size", int, None, lambda v: v > 0, "a number of bytes"),
         batch_size=node.take("batch_size", int, 32, lambda v: v > 0, "a number of samples"),
         memory_per_sample=node.take("memory_per_sample", float, 0.0),
@@ -328,46 +211,86 @@ def _is_sha256(value: Any) -> bool:
     return isinstance(value, str) and bool(SHA256.fullmatch(value))
 
 
-def _condition(name: str, node: _Node) -> Condition:
+def _call(node: _Node, latent: int) -> Call:
+    shape = node.numbers("latent_shape", lambda v: all(type(s) is int and s > 0 for s in v), "a list of whole numbers from 1")
+    call = Call(
+        function=node.take("function", str, "generate", str.isidentifier, "the name of a function"),
+        weights=node.take("weights", str, ok=_inside, what="a file in the package"),
+        returns=node.choice("returns", RETURNS),
+        latents=node.take("latents", str, "", str.isidentifier, "the name of an argument") if latent else "",
+        latent_shape=tuple(int(v) for v in shape or ([latent] if latent else [])),
+        arguments=node.take("arguments", dict, {}, lambda v: all(isinstance(k, str) for k in v), "a mapping with text keys"),
+    )
+    if latent and math.prod(call.latent_shape) != latent:
+        raise node.error("latent_shape", f"{latent} numbers were expected, not {call.latent_shape}")
+    node.done()
+    return call
+
+
+def _inside(path: str) -> bool:
+    return not path.startswith(("/", "\\")) and ".." not in path.split("/")
+
+
+def _input(name: str, node: _Node, medigan: bool) -> Input:
+    shape = node.numbers("shape", lambda v: all(type(s) is int and s > 0 for s in v), "a list of whole numbers from 1")
+    found = Input(
+        name=name,
+        kind=node.choice("kind", INPUT_KINDS),
+        help=node.take("help", str),
+        shape=tuple(int(v) for v in shape or ()),
+        required=node.take("required", bool, True),
+        argument=node.take("argument", str, name, str.isidentifier, "the name of an argument") if medigan else "",
+        form=node.choice("form", FORMS, "folder") if medigan else "folder",
+        default=node.take("default", str, "", _inside, "a file or folder in the package"),
+    )
+    node.done()
+    return found
+
+
+def _condition(name: str, node: _Node, medigan: bool) -> Condition:
 
     def ok(v: dict[Any, Any]) -> bool:
         named = all(isinstance(k, str) and k and type(n) is int and abs(n) < 2**31 for k, n in v.items())
         return named and 0 < len(v) == len(set(v.values())) == len({k.lower() for k in v})
 
     values = node.take("values", dict, ok=ok, what="a mapping of name to whole number, no two the same")
-    condition = Condition(name=name, values=values, help=node.take("help", str))
+    passed = {}
+    if medigan:
+        passed = node.take("passed", dict, {}, lambda v: not v or set(v) == set(values), "the same names as in `values`")
+    condition = Condition(name=name, values=values, help=node.take("help", str), passed=passed)
     node.done()
     return condition
 
 
 def _option(name: str, node: _Node) -> Option:
-    kind = node.choice("type", tuple(OPTION_TYPES))
+    kind = node.choice("type", (*OPTION_TYPES, *LIST_TYPES))
+    of = OPTION_TYPES.get(kind) or LIST_TYPES[kind]
+    default = node.take("default", object)
+    if default is not None:
+        default = node.checked("default", default, of if kind in OPTION_TYPES else list)
     option = Option(
         name=name,
         type=kind,
-        default=node.take("default", OPTION_TYPES[kind]),
+        default=default,
         help=node.take("help", str),
         minimum=node.take("minimum", float, None),
         maximum=node.take("maximum", float, None),
-        choices=tuple(
-            node.take("choices", list, [], lambda v: all(type(c) is OPTION_TYPES[kind] for c in v), f"a list of {kind}")
-        ),
+        choices=tuple(node.take("choices", list, [], lambda v: all(type(c) is of for c in v), f"a list of {kind}")),
     )
-    low, high = (
-        (-math.inf if option.minimum is None else option.minimum),
-        (math.inf if option.maximum is None else option.maximum),
-    )
-    if (option.choices and option.default not in option.choices) or (
-        kind in {"int", "float"} and not low <= option.default <= high
-    ):
-        raise node.error("default", f"a value that the option allows was expected, not {option.default!r}")
+    low = -math.inf if option.minimum is None else option.minimum
+    high = math.inf if option.maximum is None else option.maximum
+    given: list[Any] = [] if default is None else [default] if kind in OPTION_TYPES else default
+    for value in given:
+        wrong = (option.choices and value not in option.choices) or (of in {int, float} and not low <= value <= high)
+        if wrong or (kind in LIST_TYPES and not isinstance(value, (int, float) if of is float else of)):
+            raise node.error("default", f"a value that the option allows was expected, not {default!r}")
     node.done()
     return option
 
 
-def _output(name: str, node: _Node, conditions: Mapping[str, Condition]) -> Output:
+def _output(name: str, node: _Node, conditions: Mapping[str, Condition], medigan: bool) -> Output:
     kind = node.choice("kind", KINDS)
-    bounds = node.numbers("range", lambda v: len(v) == 2 and v[0] < v[1], "a list of two numbers, the lower one first")
+    bounds = node.bounds("range")
     shape = node.numbers("shape", lambda v: all(type(s) is int and 0 < s < 2**31 for s in v), "a list of whole numbers from 1")
     condition = None
     if kind == "label":  # without any conditions, the package gives the labels
@@ -380,12 +303,13 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition]) -> Outp
         kind=kind,
         dtype=node.choice("dtype", DTYPES, "int64" if kind == "label" else ...),
         shape=tuple(int(v) for v in shape or ()),
-        range=(bounds[0], bounds[1]) if bounds else None,
+        range=bounds,
         unit=node.take("unit", str, ""),
         spacing=node.numbers("spacing", lambda v: all(s > 0 for s in v), "a list of millimetres"),
         condition=condition,
         columns=node.texts("columns", []),
         tolerance=node.take("tolerance", float, 0.0),
+        **(_returned(node) if medigan else {}),
     )
     if kind in {"image", "mask"} and len(output.shape) != 3:
         raise node.error("shape", "[channels, height, width] was expected")
@@ -393,6 +317,18 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition]) -> Outp
         raise node.error("shape" if output.shape else "dtype", "a label is one whole number: leave this out")
     node.done()
     return output
+
+
+def _returned(node: _Node) -> dict[str, Any]:
+    """The keys of an output that say where it is in what a medigan package returns."""
+    whole = "a list of whole numbers from 0"
+    channels = node.numbers("channels", lambda v: bool(v) and all(type(c) is int and c >= 0 for c in v), whole)
+    return {
+        "element": node.take("element", int, 0, lambda v: v >= 0, "a place in the tuple, from 0"),
+        "returned": node.bounds("returned"),
+        "channels": tuple(int(c) for c in channels or ()),
+        "files": node.take("files", str, ""),
+    }
 
 
 def _dataset(node: _Node) -> DataSet:

@@ -1,0 +1,51 @@
+"""Model configs: YAML read into frozen dataclasses. An error names the file, the key and what was expected."""
+
+from __future__ import annotations
+
+from .model import (
+    ARGUMENTS,
+    CONTRACTS,
+    DTYPES,
+    FORMS,
+    KINDS,
+    LIST_TYPES,
+    OPTION_TYPES,
+    RETURNS,
+    TAKEN,
+    TORCH_FAMILY,
+    Call,
+    Condition,
+    DataSet,
+    Input,
+    Metric,
+    ModelConfig,
+    Option,
+    Output,
+    Version,
+    requirement_name,
+)
+from .schema import read_config
+
+__all__ = [
+    "ARGUMENTS",
+    "CONTRACTS",
+    "DTYPES",
+    "FORMS",
+    "KINDS",
+    "LIST_TYPES",
+    "OPTION_TYPES",
+    "RETURNS",
+    "TAKEN",
+    "TORCH_FAMILY",
+    "Call",
+    "Condition",
+    "DataSet",
+    "Input",
+    "Metric",
+    "ModelConfig",
+    "Option",
+    "Output",
+    "Version",
+    "read_config",
+    "requirement_name",
+]

@@ -1,0 +1,226 @@
+"""What a model config says, as frozen dataclasses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelNotFoundError
+
+REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+KINDS = ("image", "mask", "volume", "table", "label")
+CONTRACTS = ("native", "medigan")
+DTYPES = ("uint8", "uint16", "int16", "int64", "float32")
+OPTION_TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
+LIST_TYPES: dict[str, type] = {"ints": int, "floats": float, "texts": str}  # an option that is a list of these
+RETURNS = ("images", "tuples", "arrays", "files")
+FORMS = ("folder", "files", "file")
+TORCH_FAMILY = {"torch", "torchvision", "torchaudio"}
+ARGUMENTS = {  # of the functions that generate; a condition or option of such a name could not be given
+    "model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights", "inputs", "env", "trust", "engine",
+    "progress", "first", "latents", "transform", "keep", "shuffle", "num_workers", "pin_memory", "drop_last", "self",
+}  # fmt: skip
+TAKEN = {  # of Samples and of a manifest's lines; a column of such a name would hide behind it
+    "columns", "outputs", "indices", "provenance", "folder", "to_torch", "plot", "save",
+    "column", "file", "files", "index", "indexs", "sha256",
+}  # fmt: skip
+
+
+def requirement_name(requirement: str) -> str:
+    """The name in a requirement, as the standard normalises it: ``torch`` of ``Torch>=2.6``."""
+    found = REQUIREMENT.match(requirement)
+    return re.sub(r"[-_.]+", "-", found[0] if found else requirement).lower()
+
+
+@dataclass(frozen=True)
+class Option:
+    """An input of a model beside its condition: a named argument of ``generate``."""
+
+    name: str
+    type: str  # one of OPTION_TYPES or LIST_TYPES
+    default: Any  # None leaves the choice to the package
+    help: str
+    minimum: float | None = None  # of each number, in a list too
+    maximum: float | None = None
+    choices: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A per-sample choice; by default sample i takes value number i modulo the number of values."""
+
+    name: str
+    values: Mapping[str, int]  # name -> the number that the label column holds
+    help: str
+    passed: Mapping[str, Any] = field(default_factory=dict)  # name -> what a medigan package gets; the number if left out
+
+    def value_for_package(self, number: int) -> Any:
+        """What a package of the medigan contract gets for the value ``number``."""
+        name = next(k for k, v in self.values.items() if v == number)
+        return self.passed.get(name, number)
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a user may give a model to work on, image by image."""
+
+    name: str
+    kind: str  # image, mask or volume
+    help: str
+    shape: tuple[int, ...] = ()  # of one: (C, *spatial); any if ()
+    required: bool = True  # whether the package has none of its own to fall back on
+    argument: str = ""  # of a medigan package's function; the name if left out
+    form: str = "folder"  # how a medigan package wants them: one of FORMS
+    default: str = ""  # the package's own, a file or folder in it
+
+
+@dataclass(frozen=True)
+class Call:
+    """How the function of a medigan package is called."""
+
+    function: str
+    weights: str  # file or folder in the package, given as ``model_file``
+    returns: str  # one of RETURNS
+    latents: str = ""  # the argument that takes latents; empty if none does
+    latent_shape: tuple[int, ...] = ()  # of one sample's; (latent,) if left out
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # what is always passed
+
+
+@dataclass(frozen=True)
+class Output:
+    """A column of the samples."""
+
+    name: str
+    kind: str  # one of KINDS
+    dtype: str
+    shape: tuple[int, ...]  # of one sample: (C, *spatial), or () for a label
+    range: tuple[float, float] | None = None
+    unit: str = ""
+    spacing: tuple[float, ...] | None = None  # mm, in the order of the spatial axes
+    condition: str | None = None  # a label column repeats this condition
+    columns: tuple[str, ...] = ()  # names of a table's columns
+    tolerance: float = 0.0  # how far batch size or threads may move a value
+    # of the medigan contract:
+    element: int = 0  # its place in the tuple
+    returned: tuple[float, float] | None = None  # value range of what the package returns; `range` if None
+    channels: tuple[int, ...] = ()  # which channels of the element; all if ()
+    files: str = ""  # which files of the output folder, such as *_mask.png
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What a model was trained on."""
+
+    name: str
+    license: str
+    doi: str = ""
+    citation: str = ""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A reported figure of quality; comparable only with figures on the same data set."""
+
+    name: str
+    value: float
+    dataset: str
+    samples: int | None = None
+    better: str = "lower"
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a model: all that two versions may differ in."""
+
+    name: str
+    source: str
+    contract: str
+    architecture: str
+    generator: str  # gan, vae, flow, diffusion, autoregressive, procedural ...
+    year: int
+    authors: tuple[str, ...]
+    license: str
+    citation: str
+    publication: str
+    datasets: tuple[DataSet, ...]
+    requires: tuple[str, ...]
+    python: str
+    outputs: Mapping[str, Output]
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)
+    metrics: tuple[Metric, ...] = ()
+    latent: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)  # of a folder: file -> sha256
+    sha256: str = ""  # of an archive
+    sha256_unconfirmed: str = ""  # seen elsewhere than at the source: a mismatch is reported, no more
+    md5: str = ""
+    mirrors: tuple[str, ...] = ()  # further addresses of the same bytes
+    lock: str = ""  # file beside the config: every package of the environment but the torch family, with hashes
+    call: Call | None = None  # of the medigan contract
+    size: int | None = None  # bytes to download, or of the folder's files
+    batch_size: int = 32
+    memory_per_sample: float = 0.0  # MiB at work, beside the weights
+
+    @property
+    def scheme(self) -> str:
+        """Where the package comes from: ``bundled``, ``file``, ``zenodo`` ..."""
+        return self.source.partition(":")[0]
+
+    @property
+    def needs_torch(self) -> bool:
+        """Whether the package declares torch."""
+        return any(requirement_name(r) == "torch" for r in self.requires)
+
+    @property
+    def per_sample(self) -> bool:
+        """Whether sample i depends on the seed and i alone, and not on its batch: medigan packages may take no latents."""
+        return self.call is None or bool(self.call.latents)
+
+
+@dataclass(frozen=True, repr=False)
+class ModelConfig:
+    """One model: what its versions share, and the versions."""
+
+    id: str
+    name: str
+    description: str
+    modality: str
+    organ: str
+    content: str
+    tags: tuple[str, ...]
+    default_version: str
+    versions: Mapping[str, Version]
+    path: Path
+
+    def __repr__(self) -> str:
+        versions = ", ".join(f"{v.name} ({v.license})" for v in self.versions.values())
+        return f"<{self.id}: {self.name}. {self.description} Versions {versions}. Not for diagnosis.>"
+
+    @property
+    def number(self) -> int:
+        """The id's number."""
+        return int(self.id[:5])
+
+    @property
+    def default(self) -> Version:
+        """The version that runs when none is named."""
+        return self.versions[self.default_version]
+
+    def version(self, name: str | None = None) -> Version:
+        """The version called ``name``, or the default one.
+
+        Raises
+        ------
+        ModelNotFoundError
+            The model has no such version.
+        """
+        if name is None:
+            return self.default
+        if name not in self.versions:
+            raise ModelNotFoundError(f"Model {self.id} has no version {name!r}.", f"It has: {', '.join(self.versions)}.")
+        return self.versions[name]
