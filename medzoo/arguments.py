@@ -29,7 +29,8 @@ EXITS = {
     130: "interrupted",
     141: "broken pipe",
 }
-FETCH = (3, 4, 5, 6, 10)  # what getting hold of a package may end with
+FETCH = (3, 4, 5, 6)  # what getting hold of a package may end with
+RUN = (*FETCH, 7, 8, 12, 13, 14)  # and what running it may
 EPILOG = """\
 Each command has a page: `medzoo generate --help`.
 
@@ -161,7 +162,7 @@ def add_using(commands: Commands) -> None:
             "medzoo generate 8 -n 5000 --out masses-npz/ --format npz --batch-size 64",
             "medzoo generate 8 -n 4 --out four/ --json | jq .provenance.seed",
         ),
-        codes=(2, *FETCH, 7, 8, 9, 130),
+        codes=(2, *RUN, 9, 130),
     )
     model_argument(child)
     child.add_argument("-n", type=count, default=1, metavar="N", help="how many samples (default: 1)")
@@ -177,7 +178,10 @@ def add_using(commands: Commands) -> None:
     )
     child.add_argument("--format", choices=["png", "npz"], help="file format (default: png where the pictures fit it)")
     child.add_argument("--batch-size", type=count, metavar="B", help="samples at a time (default: the model's own)")
-    device_argument(child)
+    child.add_argument(
+        "--inputs", nargs="+", type=Path, metavar="PATH", help="your own images, for a model that works on some: a folder or files"
+    )
+    running_arguments(child)
     version_argument(child)
     child.add_argument("--weights", type=Path, metavar="FILE", help="other weights for the same model, .safetensors")
     child.add_argument("--quiet", action="store_true", help="no progress bar, no estimate, no notice: errors alone")
@@ -192,12 +196,12 @@ def add_using(commands: Commands) -> None:
             "medzoo visualize 8",
             "medzoo visualize 8 --save grid.png",
         ),
-        codes=(2, *FETCH, 7, 8, 9),
+        codes=(2, *RUN, 9),
     )
     model_argument(child)
     version_argument(child)
     child.add_argument("--seed", type=int, default=0, metavar="S", help="the seed to start from (default: 0)")
-    device_argument(child)
+    running_arguments(child)
     child.add_argument("--save", type=Path, metavar="FILE", help="save a grid of samples and open no window")
 
     child = command(
@@ -336,9 +340,19 @@ def version_argument(child: argparse.ArgumentParser) -> None:
     child.add_argument("--version", dest="model_version", metavar="V", help="version of the model (default: its best)")
 
 
-def device_argument(child: argparse.ArgumentParser) -> None:
-    """Where to run."""
+def running_arguments(child: argparse.ArgumentParser) -> None:
+    """Where to run, and whether to run what no registry vouches for."""
     child.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+    child.add_argument(
+        "--env",
+        default="auto",
+        choices=["auto", "current", "isolated"],
+        help="whose packages to run with: the model's own environment (isolated), those installed here (current), or "
+        "the latter for bundled models that they suit (auto, the default)",
+    )
+    child.add_argument(
+        "--trust", action="store_true", help="run a package that no registry names, or weights that need pickle"
+    )
 
 
 def json_argument(child: argparse.ArgumentParser) -> None:

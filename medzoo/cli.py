@@ -164,8 +164,13 @@ def generate_command(a: argparse.Namespace) -> None:
     config = resolve(a.model)
     version = config.version(a.model_version)
     options, seed = model_options(a, version), check_seed(a.seed)
-    Request.of(config, version, a.n, seed=seed, options=options)  # what is wrong with them shows before the model loads
-    with load(a.model, version=a.model_version, device=a.device, weights=a.weights) as model:
+    inputs = a.inputs[0] if a.inputs and len(a.inputs) == 1 else a.inputs
+    # What is wrong with them shows before the model loads.
+    Request.of(config, version, a.n, seed=seed, inputs=inputs, options=options)
+    where = {"device": a.device, "env": a.env, "trust": a.trust}
+    if inputs is not None:
+        options["inputs"] = inputs
+    with load(a.model, version=a.model_version, weights=a.weights, **where) as model:
         announce(model, a, options)
         began = time.monotonic()
         samples = model.generate(a.n, out=a.out, format=a.format, seed=seed, batch_size=a.batch_size,
@@ -231,7 +236,7 @@ def visualize_command(a: argparse.Namespace) -> None:
     """``medzoo visualize``."""
     from .view import visualize
 
-    visualize(a.model, version=a.model_version, device=a.device, seed=a.seed, save=a.save)
+    visualize(a.model, version=a.model_version, device=a.device, seed=a.seed, save=a.save, env=a.env, trust=a.trust)
 
 
 def copy_command(a: argparse.Namespace) -> None:

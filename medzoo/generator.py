@@ -56,11 +56,12 @@ class Model:
         format: str | None = None,  # noqa: A002
         seed: int | None = None,
         batch_size: int | None = None,
+        inputs: Any = None,
         progress: bool | None = None,
         **options: Any,
     ) -> Samples:
         """Make ``n`` samples; see `medzoo.generate`."""
-        request = Request.of(self.config, self.version, n, seed=seed, options=options)
+        request = Request.of(self.config, self.version, n, seed=seed, inputs=inputs, options=options)
         run = _Run(self, request, batch_size)
         if out is None:
             if format is not None:
@@ -79,13 +80,15 @@ class Model:
         batch_size: int | None = None,
         seed: int | None = None,
         first: int = 0,
+        inputs: Any = None,
         progress: bool | None = None,
         **options: Any,
     ) -> Iterator[Samples]:
         """Make samples ``first`` to ``first + n - 1`` of a run, batch by batch; see `medzoo.stream`."""
         if isinstance(first, bool) or not isinstance(first, int) or first < 0:
             raise InputError(f"first={first!r} is not a sample number.", "Give a whole number from 0.")
-        request = Request.of(self.config, self.version, check_count(n), seed=seed, options=options, first=first)
+        n = check_count(n)
+        request = Request.of(self.config, self.version, n, seed=seed, inputs=inputs, options=options, first=first)
         return _bar(_Run(self, request, batch_size), n, progress)
 
     def at(self, indices: Sequence[int], request: Request) -> Samples:
@@ -171,6 +174,7 @@ def _provenance(model: Model, session: Session, request: Request, batch_size: in
         "source": version.source,
         "registered": not is_local(model.config) and "weights" not in session.digests,
         "sha256": session.digests,
+        **session.provenance,
         "seed": request.seed,
         "n": request.n,
         "options": request.record,
@@ -205,6 +209,8 @@ def load(
     version: str | None = None,
     device: str = "auto",
     weights: str | os.PathLike[str] | None = None,
+    env: str = "auto",
+    trust: bool = False,
 ) -> Model:
     """Load a model once, to generate many times; a context manager.
 
@@ -218,11 +224,25 @@ def load(
         ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     weights
         A .safetensors file to run the model's code with, of the same tensor names and shapes.
+    env
+        Where its code runs. ``isolated``: in an environment of the model's own, built on first use and shared by
+        models with the same dependencies, in a process of its own. ``current``: with the packages that are installed
+        here. ``auto``: the current one for a package that came with medzoo or lies on this machine, if it has what the
+        package declares; isolated otherwise.
+    trust
+        Run what no registry vouches for: a package given by its path, or weights that only pickle can read, which can
+        do anything that you can. Recorded in the provenance.
 
     Raises
     ------
-    ModelNotFoundError, ConfigError, SourceError, IntegrityError, PackageError, NotAvailableError
+    ModelNotFoundError, ConfigError, SourceError, IntegrityError, PackageError
         The model cannot be found, fetched, verified or loaded.
+    TrustError
+        It runs only with ``trust=True``.
+    BuildError
+        Its environment cannot be built.
+    WorkerError
+        Its process ended or hung while it loaded.
     InputError
         The device does not exist here, or the weights do not fit.
     OutOfMemoryError
@@ -237,7 +257,7 @@ def load(
     config = resolve(model_id)
     chosen = config.version(version)
     try:
-        session = open_session(config, chosen, device=device, weights=weights)
+        session = open_session(config, chosen, device=device, weights=weights, env=env, trust=trust)
     except MemoryError as error:
         raise OutOfMemoryError(f"{config.id} cannot be loaded: {error}", "Free some memory, or try another device.") from error
     _first_use(config, chosen)
@@ -282,10 +302,13 @@ def generate(
         Root seed, 0 to 2**64 - 1; a fresh one if None. Either way it is in the provenance.
     batch_size
         Samples a batch; the model's own if None. Halved when memory runs out.
-    device, version, weights
+    device, version, weights, env, trust
         See `load`.
-    inputs, env, trust, engine
-        Reserved: asking for them is an error today.
+    inputs
+        Your own images for a model that works on some: a folder, a list of files, an array (n, C, H, W), or a mapping
+        from the input's name to one of these. Sample i works on input i modulo their number.
+    engine
+        Reserved: asking for it is an error today.
     progress
         Draw a progress bar; only at a terminal if None.
     **options
@@ -306,6 +329,8 @@ def generate(
         ``out`` holds something else, or cannot be written.
     OutOfMemoryError
         Not even one sample fits.
+    PackageError, WorkerError
+        The model's code failed, or its process ended or hung; the message ends with what it printed last.
     MedzooError
         Whatever `load` raises.
 
@@ -315,11 +340,13 @@ def generate(
     >>> samples.images.shape, samples.labels.sum()
     ((500, 1, 128, 128), 250)
     """
-    check_reserved({"inputs": inputs, "env": env, "trust": trust, "engine": engine})
+    check_reserved({"engine": engine})
     check_count(n)
     seed = seeds.check_seed(seed)
-    with load(model_id, version=version, device=device, weights=weights) as model:
-        return model.generate(n, out=out, format=format, seed=seed, batch_size=batch_size, progress=progress, **options)
+    with load(model_id, version=version, device=device, weights=weights, env=env, trust=trust) as model:
+        return model.generate(
+            n, out=out, format=format, seed=seed, batch_size=batch_size, inputs=inputs, progress=progress, **options
+        )
 
 
 def stream(
@@ -331,6 +358,9 @@ def stream(
     device: str = "auto",
     version: str | None = None,
     weights: str | os.PathLike[str] | None = None,
+    inputs: Any = None,
+    env: str = "auto",
+    trust: bool = False,
     progress: bool | None = None,
     **options: Any,
 ) -> Iterator[Samples]:
@@ -342,8 +372,8 @@ def stream(
         ``batch_size`` samples, the last batch perhaps fewer.
     """
     check_count(n)
-    model = load(model_id, version=version, device=device, weights=weights)
-    batches = model.stream(n, batch_size=batch_size, seed=seed, progress=progress, **options)
+    model = load(model_id, version=version, device=device, weights=weights, env=env, trust=trust)
+    batches = model.stream(n, batch_size=batch_size, seed=seed, inputs=inputs, progress=progress, **options)
 
     def closing() -> Iterator[Samples]:
         with model:

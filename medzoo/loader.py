@@ -44,6 +44,9 @@ class SyntheticDataset(Dataset[Any]):
         keep: int | None = None,
         device: str = "auto",
         version: str | None = None,
+        inputs: Any = None,
+        env: str = "auto",
+        trust: bool = False,
         **options: Any,
     ) -> None:
         config = resolve(model_id)
@@ -52,10 +55,11 @@ class SyntheticDataset(Dataset[Any]):
         pick_device(device, chosen)
         self.seed = seeds.check_seed(seed)
         # Bad input fails here, not in a worker.
-        self._request = Request.of(config, chosen, n, seed=self.seed, options=options)
+        self._request = Request.of(config, chosen, n, seed=self.seed, inputs=inputs, options=options)
         self._block = check_count(block if block is not None else chosen.batch_size, "batch_size")
         self._keep_at_most = CACHED_BLOCKS * self._block if keep is None else check_count(keep, "keep")
-        self._load = {"model_id": model_id, "version": version, "device": device}
+        self._load = {"model_id": model_id, "version": version, "device": device, "env": env, "trust": trust}
+        self._whole_blocks = not chosen.per_sample  # what such a model makes depends on the whole batch
         self._transform = transform
         self._reset()
 
@@ -97,10 +101,11 @@ class SyntheticDataset(Dataset[Any]):
         in_order = indices == list(range(self._next, self._next + len(indices)))
         if in_order:
             while missing:
-                made = self._in_order(missing[0])
+                made = self._in_order(missing[0] - missing[0] % self._block)
                 found |= {i: made[i] for i in missing if i in made}
                 missing = [i for i in missing if i not in found]
-        elif missing and self._keep_at_most >= len(self):  # all will be wanted: a block costs little more than a sample
+        # Where all will be wanted, a block costs little more than a sample.
+        elif missing and (self._whole_blocks or self._keep_at_most >= len(self)):
             for first in sorted({i - i % self._block for i in missing}):
                 found |= self._keep(self._make(range(first, min(first + self._block, len(self)))))
         elif missing:
@@ -147,13 +152,16 @@ def dataset(
     keep: int | None = None,
     device: str = "auto",
     version: str | None = None,
+    inputs: Any = None,
+    env: str = "auto",
+    trust: bool = False,
     **options: Any,
 ) -> SyntheticDataset:
     """A map-style torch data set of ``n`` samples, for a loader or a ``ConcatDataset`` of your own.
 
     Parameters
     ----------
-    model_id, n, seed, device, version, **options
+    model_id, n, seed, device, version, inputs, env, trust, **options
         As in `medzoo.generate`.
     transform
         Called with each sample, a dict of tensors; what it returns is the item.
@@ -171,7 +179,10 @@ def dataset(
     MedzooError
         Whatever `medzoo.generate` raises; for bad input at once.
     """
-    return SyntheticDataset(model_id, n, seed=seed, transform=transform, keep=keep, device=device, version=version, **options)
+    return SyntheticDataset(
+        model_id, n, seed=seed, transform=transform, keep=keep, device=device, version=version, inputs=inputs, env=env,
+        trust=trust, **options,
+    )  # fmt: skip
 
 
 def dataloader(
@@ -187,13 +198,16 @@ def dataloader(
     drop_last: bool = False,
     device: str = "auto",
     version: str | None = None,
+    inputs: Any = None,
+    env: str = "auto",
+    trust: bool = False,
     **options: Any,
 ) -> DataLoader[Any]:
     """A torch DataLoader of ``n`` samples, made while they are read, a batch ahead of the training step.
 
     Parameters
     ----------
-    model_id, n, seed, device, version, **options
+    model_id, n, seed, device, version, inputs, env, trust, **options
         As in `medzoo.generate`.
     batch_size, shuffle, num_workers, drop_last
         As in torch. Samples differ from each other already; shuffling changes their order, not their variety.
@@ -221,8 +235,9 @@ def dataloader(
     if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 0:
         raise InputError(f"num_workers={num_workers!r} is not a number of processes.", "Give a whole number from 0.")
     samples = SyntheticDataset(
-        model_id, n, seed=seed, transform=transform, block=batch_size, device=device, version=version, **options
-    )
+        model_id, n, seed=seed, transform=transform, block=batch_size, device=device, version=version, inputs=inputs, env=env,
+        trust=trust, **options,
+    )  # fmt: skip
     # The order of a shuffle follows from the seed too.
     order = torch.Generator().manual_seed(int(np.uint64(samples.seed).astype(np.int64))) if shuffle else None
     return DataLoader(

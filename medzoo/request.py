@@ -106,7 +106,15 @@ class Request:
 
     @classmethod
     def of(
-        cls, config: ModelConfig, version: Version, n: int, *, seed: int | None, options: Mapping[str, Any], first: int = 0
+        cls,
+        config: ModelConfig,
+        version: Version,
+        n: int,
+        *,
+        seed: int | None,
+        options: Mapping[str, Any],
+        inputs: Any = None,
+        first: int = 0,
     ) -> Request:
         """Check ``options`` against what the version takes.
 
@@ -120,8 +128,8 @@ class Request:
         n = check_count(n)
         if first + n > 2**62:
             raise InputError(f"n={n!r:.60} is more samples than can be numbered.", "Give fewer.")
-        options = check_reserved(options)
-        allowed = [*version.conditions, *version.options, *(["latents"] if version.latent else [])]
+        options = check_reserved({**options, "inputs": inputs})
+        allowed = [*version.conditions, *version.options, *(["latents"] if version.settable_latents else [])]
         for name in options:
             if name not in allowed:
                 takes = ", ".join(allowed) or "nothing of its own"

@@ -72,8 +72,8 @@ def inputs(version: Version) -> Iterable[str]:
         if not span and o.minimum is not None and o.maximum is not None:
             span = f"{o.minimum:g} to {o.maximum:g}"
         yield f"{o.name} = {span or o.type} ({o.help.rstrip('.')}; {o.default} if left out)"
-    if version.latent:
-        yield f"latents = array (n, {version.latent})"
+    if version.settable_latents:
+        yield f"latents = array (n, {version.settable_latents})"
 
 
 def terminal_width() -> int | None:

@@ -164,10 +164,7 @@ def test_a_bad_option_says_what_is_allowed(toy: Toy, options: dict[str, Any], sa
             ask(901, 1, **options)
 
 
-@pytest.mark.parametrize(
-    "argument", [{"inputs": np.zeros((2, 2))}, {"inputs": []}, {"env": "isolated"}, {"trust": True}, {"engine": "ray"}]
-)
-def test_reserved_arguments_say_so(toy: Toy, argument: dict[str, Any]) -> None:
+def test_a_reserved_argument_says_so(toy: Toy) -> None:
     toy()
     asks: list[Callable[..., Any]] = [
         medzoo.generate,
@@ -177,7 +174,7 @@ def test_reserved_arguments_say_so(toy: Toy, argument: dict[str, Any]) -> None:
     ]
     for ask in asks:
         with pytest.raises(NotAvailableError, match=r"this medzoo reserves `.*` for .*, but does not have it yet"):
-            ask(901, 1, **argument)
+            ask(901, 1, engine="ray")
     assert len(medzoo.generate(901, 1, inputs=None, env="auto", trust=False, engine=None)) == 1
 
 
@@ -326,5 +323,6 @@ def test_the_provenance_tells_where_samples_came_from(toy: Toy) -> None:
 
 
 def test_a_library_that_is_not_installed_is_recorded_as_unknown(toy: Toy) -> None:
-    found = medzoo.generate(toy(requires=["numpy>=1,<9", "no-such.thing[extra]>=2; python_version>'3'"]), 1)
-    assert found.provenance["libraries"]["no-such.thing"] == "unknown"
+    needs = ["numpy>=1,<9", "no-such.thing[extra]>=2; python_version>'3'"]
+    found = medzoo.generate(toy(requires=needs), 1, env="current")
+    assert found.provenance["libraries"]["no-such-thing"] == "unknown"

@@ -177,6 +177,11 @@ class Version:
         return any(requirement_name(r) == "torch" for r in self.requires)
 
     @property
+    def settable_latents(self) -> int:
+        """How many latents a user can set: a medigan package may draw its own and take none."""
+        return self.latent if self.per_sample else 0
+
+    @property
     def per_sample(self) -> bool:
         """Whether sample i depends on the seed and i alone, and not on its batch: medigan packages may take no latents."""
         return self.call is None or bool(self.call.latents)

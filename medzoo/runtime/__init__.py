@@ -22,6 +22,7 @@ class Session(Protocol):
 
     device: str
     digests: dict[str, str]
+    provenance: dict[str, Any]  # of where it runs
 
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The columns of a batch, checked against the config; MemoryError where it does not fit."""
@@ -31,7 +32,13 @@ class Session(Protocol):
 
 
 def open_session(
-    config: ModelConfig, version: Version, *, device: str = "auto", weights: str | os.PathLike[str] | None = None
+    config: ModelConfig,
+    version: Version,
+    *,
+    device: str = "auto",
+    weights: str | os.PathLike[str] | None = None,
+    env: str = "auto",
+    trust: bool = False,
 ) -> Session:
     """Load a version of a model.
 

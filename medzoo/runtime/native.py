@@ -47,6 +47,7 @@ class NativeSession:
         self._about = f"{config.id}, version {version.name}"
         self._version = version
         self.digests = dict(package.digests)
+        self.provenance: dict[str, Any] = {}
         self.device = pick_device(device, version)
         module = import_package(package.path, self._about, version.requires)
         folder = package.path if weights is None else self._other_weights(package.path, user_path(weights, "weights"))

@@ -14,7 +14,7 @@ from matplotlib.widgets import RadioButtons, Slider
 from numpy.typing import NDArray
 
 from .. import files, seeds
-from ..config import Version
+from ..config import OPTION_TYPES, Version
 from ..datasets.writers import png
 from ..errors import DatasetError
 from ..generator import Model
@@ -89,7 +89,7 @@ class Explorer:
     @property
     def pages(self) -> int:
         """How many pages of sliders the latents fill."""
-        return -(-self.model.version.latent // PAGE)
+        return -(-self.model.version.settable_latents // PAGE)
 
     # ------------------------------------------------------------------------------------------- what a user does
     def move(self, latent: int, value: float) -> None:
@@ -156,8 +156,8 @@ class Explorer:
         version = self.model.version
         first = {name: next(iter(c.values)) for name, c in version.conditions.items()}
         self.seed = seed
-        self.latents = seeds.latents(seed, [0], version.latent)[0]
-        self.inputs = dict(first | {name: o.default for name, o in version.options.items()} if inputs is None else inputs)
+        self.latents = seeds.latents(seed, [0], version.settable_latents)[0]
+        self.inputs = dict(first | {k: o.default for k, o in version.options.items() if o.default is not None} if inputs is None else inputs)
         self._update()
 
     def _update(self) -> None:
@@ -198,7 +198,7 @@ class Explorer:
     # ---------------------------------------------------------------------------------------------- the window
     def _build(self) -> None:
         """Lay the controls out from top to bottom; a window with many of them is higher."""
-        latents, ranges = self.model.version.latent, _ranges(self.model.version)
+        latents, ranges = self.model.version.settable_latents, _ranges(self.model.version)
         lines = (min(PAGE, latents) + 1 if latents else 0) + len(ranges) + 2
         radios = max((_radios_height(len(c)) + LINE / 2 for c in self.choices.values()), default=0.0)
         height = max(HEIGHT, 2 * MARGIN + lines * LINE + radios + 5 * SPACE)
@@ -244,7 +244,7 @@ class Explorer:
             self.buttons["previous"] = button_on(sheet.axes(LEFT + SPAN - 0.74, y, 0.35), "<", lambda: self.turn(-1))
             self.buttons["next"] = button_on(sheet.axes(LEFT + SPAN - 0.35, y, 0.35), ">", lambda: self.turn(1))
         y += LINE + SPACE / 2
-        for k in range(min(PAGE, self.model.version.latent)):
+        for k in range(min(PAGE, self.model.version.settable_latents)):
             self.sliders.append(slider_on(sheet.axes(*_track(y)), "", -REACH, REACH))
             self.sliders[k].on_changed(partial(self._slid, k))
             y += LINE
@@ -299,7 +299,7 @@ def _choices(version: Version) -> dict[str, dict[str, Any]]:
     """Inputs that are one of a few: name -> what stands beside the button -> value."""
     choices: dict[str, dict[str, Any]] = {name: {v: v for v in c.values} for name, c in version.conditions.items()}
     for name, option in version.options.items():
-        if option.choices or option.type == "bool":
+        if option.type in OPTION_TYPES and option.default is not None and (option.choices or option.type == "bool"):
             choices[name] = {str(v): v for v in option.choices or (False, True)}
     return choices
 
@@ -309,7 +309,7 @@ def _ranges(version: Version) -> dict[str, tuple[float, float]]:
     return {
         name: (o.minimum, o.maximum)
         for name, o in version.options.items()
-        if o.type in {"int", "float"} and not o.choices and o.minimum is not None and o.maximum is not None
+        if o.type in {"int", "float"} and o.default is not None and not o.choices and o.minimum is not None and o.maximum is not None
     }
 
 

@@ -30,6 +30,8 @@ def visualize(
     device: str = "auto",
     seed: int | None = 0,
     save: str | os.PathLike[str] | None = None,
+    env: str = "auto",
+    trust: bool = False,
 ) -> Explorer | Figure | Path:
     """Explore a model by sliders over its latent vector, its condition, its options and the seed.
 
@@ -38,7 +40,7 @@ def visualize(
 
     Parameters
     ----------
-    model_id, version, device
+    model_id, version, device, env, trust
         See `medzoo.load`.
     seed
         The seed to start from; a fresh one if None.
@@ -74,10 +76,10 @@ def visualize(
     seed = check_seed(seed)
     backend = matplotlib.get_backend().lower()
     if save is None and has_display(backend):
-        return open_window(load(model_id, version=version, device=device), seed)
+        return open_window(load(model_id, version=version, device=device, env=env, trust=trust), seed)
     inline = save is None and "inline" in backend
     path = None if inline else _target(config, seed, save)
-    with load(model_id, version=version, device=device) as model:
+    with load(model_id, version=version, device=device, env=env, trust=trust) as model:
         figure = grid(model.generate(GRID, seed=seed), GRID)
     if path is None:
         print("Figures of this notebook are still pictures: a grid instead of sliders. `%matplotlib widget` (ipympl) has both.")
