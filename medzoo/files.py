@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import stat
 import struct
+import sys
 import tempfile
+import time
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from .errors import IntegrityError
+from .errors import DatasetError, IntegrityError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 MAX_FILES = 10_000
 MAX_BYTES = 50 * 2**30
@@ -30,15 +37,27 @@ IGNORED = {"__MACOSX", ".DS_Store", "__pycache__"}
 
 def sha256_of(path: Path) -> str:
     """Hexadecimal sha256 of a file's content."""
+    return digest_of(path, "sha256")
+
+
+def digest_of(path: Path, algorithm: str) -> str:
+    """Hexadecimal digest of a file's content, by ``sha256`` or ``md5``."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+        return _digest(file, algorithm)
 
 
-def _digest(file: IO[bytes]) -> str:  # Python 3.10 has no hashlib.file_digest
-    digest = hashlib.sha256()
+def _digest(file: IO[bytes], algorithm: str = "sha256") -> str:  # Python 3.10 has no hashlib.file_digest
+    digest = hashlib.new(algorithm, usedforsecurity=False)  # md5 too where the system allows it for no other use
     while block := file.read(2**20):
         digest.update(block)
     return digest.hexdigest()
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise OSError where the disk of ``folder`` has less than ``needed`` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"{needed:,} bytes are needed and {free:,} are free", str(folder))
 
 
 @contextmanager
@@ -83,27 +102,171 @@ def folder_aside(target: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill that becomes ``target``, which is to be new or empty, when the block ends well.
+
+    Raises
+    ------
+    DatasetError
+        ``target`` holds something, or cannot be written.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise DatasetError(f"{target} holds something already.", "Nothing was changed. Choose another folder.")
+    try:
+        with folder_aside(target) as aside:
+            yield aside
+            if target.exists():
+                target.rmdir()
+    except OSError as error:
+        raise DatasetError(f"{target} could not be written: {error}.", "Choose another folder.") from error
+
+
+@contextmanager
+def locked(path: Path, timeout: float = 3600.0, work: Callable[[], Iterable[Path]] = tuple) -> Iterator[bool]:
+    """Hold the lock file ``path`` while the block runs. Yields whether it is held; nobody has to wait for it.
+
+    The system holds the lock, so a dead process has none. It saves doing things twice, no more: what is made inside is to
+    be whole without it too, by being renamed into place. So where it cannot be taken (a disk without locks), or after
+    ``timeout`` seconds in which none of the files that ``work`` lists has changed, the block runs without it.
+    """
+    from filelock import FileLock
+
+    lock = FileLock(path)
+    held = _acquired(lock, timeout, work)
+    try:
+        yield held
+    finally:
+        if held:
+            with suppress(OSError):
+                lock.release()
+
+
+def _acquired(lock: BaseFileLock, timeout: float, work: Callable[[], Iterable[Path]]) -> bool:
+    from filelock import Timeout
+
+    def state() -> list[Any]:
+        found = []
+        for file in work():
+            with suppress(OSError):
+                found.append((file, (about := file.stat()).st_size, about.st_mtime_ns))
+        return sorted(found)
+
+    seen, deadline = state(), time.monotonic() + timeout
+    while True:
+        try:
+            Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # filelock tells of disks without locks
+                lock.acquire(timeout=min(1.0, timeout))
+                return True
+        except Timeout:  # noqa: PERF203
+            if (now := state()) != seen:
+                seen, deadline = now, time.monotonic() + timeout
+            elif time.monotonic() >= deadline:
+                return False
+        except (OSError, NotImplementedError):
+            return False
+
+
+class Hold:
+    """That this process, or one forked from it, uses a folder; it ends when closed or collected. See `hold`."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    __del__ = close
+
+
+def hold(mark: Path) -> Hold:
+    """Keep other processes from removing what the empty file ``mark`` stands for (see `remove`); its time is that of the use.
+
+    Look afterwards whether the thing is there: it may have been removed just before.
+    """
+    try:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(mark, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:  # a read-only cache, from which nothing is removed either
+        return Hold(None)
+    with suppress(OSError):
+        os.utime(mark)
+    _flock(descriptor, shared=True)
+    return Hold(descriptor)
+
+
+def remove(path: Path, mark: Path | None = None) -> bool:
+    """Remove a file or folder, renamed aside first; False, and nothing done, where a running process holds its ``mark``."""
+    with ExitStack() as stack:
+        if mark:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(mark, os.O_RDWR | os.O_CREAT, 0o666)
+            stack.callback(os.close, descriptor)
+            if not _flock(descriptor, shared=False):
+                return False
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            path.replace(aside / path.name)
+        except OSError as error:
+            aside.rmdir()
+            if sys.platform == "win32" and isinstance(error, PermissionError):  # a program in it runs
+                return False
+            raise
+    shutil.rmtree(aside, ignore_errors=True)
+    return True
+
+
+def _flock(descriptor: int, *, shared: bool) -> bool:
+    """The system's lock on an open file until it is closed: shared and waited for, or exclusive and at once or not at all."""
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Bytes of a file, or of all files of a folder, and how many of them no hard link elsewhere shares."""
+    found = {(s.st_dev, s.st_ino): s for p in (path, *path.rglob("*")) if stat.S_ISREG((s := p.lstat()).st_mode)}
+    return sum(s.st_size for s in found.values()), sum(s.st_size for s in found.values() if s.st_nlink == 1)
+
+
 def unpack(archive: Path, target: Path) -> None:
-    """Unpack a zip so that no entry leaves ``target``, links elsewhere, or fills the disk.
+    """Unpack a zip, or the zip that is all it holds, so that no entry leaves ``target``, links elsewhere, or fills the disk.
 
     Raises
     ------
     IntegrityError
         The archive is broken, or an entry is not a plain file inside the folder, or the bounds on count, size and
         compression ratio are exceeded.
+    OSError
+        The disk is too small, or an entry's name is none for it.
     """
 
     def refuse(why: str) -> IntegrityError:
         return IntegrityError(f"{archive.name} was not unpacked: {why}.", "Fetch it again, or ask its author.")
 
     try:
-        with zipfile.ZipFile(archive) as content:
+        with _opened(archive) as content:
             entries = _entries(content)
             if len(entries) > MAX_FILES:
                 raise refuse(f"it holds {len(entries):,} files, more than {MAX_FILES:,}")
             total = sum(e.file_size for e in entries)
-            if total > min(MAX_BYTES, MAX_RATIO * max(archive.stat().st_size, 2**16)):
+            if total > _most(archive):
                 raise refuse(f"it would grow to {total:,} bytes")
+            target.mkdir(parents=True, exist_ok=True)
+            require_space(target, total)
             for entry in entries:
                 name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
                 parts = PurePosixPath(name).parts
@@ -119,7 +282,7 @@ def unpack(archive: Path, target: Path) -> None:
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with content.open(entry) as source, path.open("xb") as file:
-                    shutil.copyfileobj(source, file, 2**20)
+                    shutil.copyfileobj(source, file, 2**20)  # of which zipfile gives no more than the size summed up above
     except BROKEN as error:
         raise refuse(f"it is broken ({error})") from error
 
@@ -133,7 +296,7 @@ def difference(archive: Path, folder: Path) -> tuple[str, str, str] | None:
         The archive is broken.
     """
     try:
-        with zipfile.ZipFile(archive) as content:
+        with _opened(archive) as content:
             packed = {e.filename: e for e in _entries(content) if not e.is_dir()}
             for name, entry in packed.items():
                 with content.open(entry) as file:
@@ -150,6 +313,24 @@ def difference(archive: Path, folder: Path) -> tuple[str, str, str] | None:
         if path.is_file() and PurePosixPath(name) not in known and not IGNORED & set(PurePosixPath(name).parts):
             return name, "no such file", sha256_of(path)
     return None
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip, or the zip inside where that is all it holds."""
+    with ExitStack() as stack:
+        content = stack.enter_context(zipfile.ZipFile(archive))
+        entries = _entries(content)
+        if len(entries) == 1 and entries[0].filename.lower().endswith(".zip"):
+            if entries[0].file_size > _most(archive):
+                raise zipfile.BadZipFile(f"a zip of {entries[0].file_size:,} bytes inside")
+            content = stack.enter_context(zipfile.ZipFile(stack.enter_context(content.open(entries[0]))))
+        yield content
+
+
+def _most(archive: Path) -> int:
+    """How many bytes an archive may grow to."""
+    return min(MAX_BYTES, MAX_RATIO * max(archive.stat().st_size, 2**16))
 
 
 def _entries(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

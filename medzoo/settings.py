@@ -1,9 +1,14 @@
 """Settings, read from the environment when they are asked for, never at import.
 
 ===================  =====================================================================
-``MEDZOO_CACHE``     folder for unpacked packages (default: the platform's cache folder)
+``MEDZOO_CACHE``     folder for downloads, unpacked packages and environments (default: the platform's cache folder)
+``MEDZOO_MIRROR``    folders or addresses that hold RECORD/FILE, in order, separated by commas; asked before Zenodo
+``MEDZOO_ZENODO``    another Zenodo, such as https://sandbox.zenodo.org (default: https://zenodo.org)
 ``MEDZOO_MODEL_CONFIGS``   further folders of model configs, separated as in ``PATH``
+``MEDZOO_OFFLINE``   1: nothing is fetched; what is not in the cache is an error
 ``MEDZOO_QUIET``     1: no progress bars, no notices
+``MEDZOO_TIMEOUT``   seconds that a model's process has to load, and for each batch (default: 14400, four hours)
+``MEDZOO_TORCH_BACKEND``   the build of torch in models' environments: auto (default), cpu, cu128 ..., index
 ===================  =====================================================================
 """
 
@@ -21,7 +26,7 @@ from .errors import InputError
 def cache_folder() -> Path:
     """Where medzoo keeps what it unpacked; not created by asking."""
     given = os.environ.get("MEDZOO_CACHE")
-    return user_path(given) if given else Path(platformdirs.user_cache_dir("medzoo", appauthor=False))
+    return user_path(given).absolute() if given else Path(platformdirs.user_cache_dir("medzoo", appauthor=False))
 
 
 def config_folders() -> list[Path]:
@@ -54,7 +59,49 @@ def shipped(name: str) -> Path:
 
 def quiet() -> bool:
     """Whether ``MEDZOO_QUIET`` asks for silence."""
-    return os.environ.get("MEDZOO_QUIET", "").strip().lower() not in {"", "0", "false", "no"}
+    return _is_on("MEDZOO_QUIET")
+
+
+def offline() -> bool:
+    """Whether ``MEDZOO_OFFLINE`` forbids to fetch anything."""
+    return _is_on("MEDZOO_OFFLINE")
+
+
+def mirrors() -> list[str]:
+    """Folders and addresses that are asked before the source itself, in order."""
+    return [m.strip() for m in os.environ.get("MEDZOO_MIRROR", "").split(",") if m.strip()]
+
+
+def zenodo() -> str:
+    """The address of Zenodo, without a slash at its end."""
+    return (os.environ.get("MEDZOO_ZENODO", "").strip() or "https://zenodo.org").rstrip("/")
+
+
+def timeout() -> float:
+    """Seconds that a model's process has to load, and for each batch.
+
+    Raises
+    ------
+    InputError
+        ``MEDZOO_TIMEOUT`` is no number of seconds.
+    """
+    given = os.environ.get("MEDZOO_TIMEOUT", "").strip() or "14400"
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 10**7:
+        raise InputError(f"MEDZOO_TIMEOUT={given!r} is no number of seconds.", "Give one above 0, such as 600.")
+    return seconds
+
+
+def torch_backend() -> str:
+    """The build of torch that environments get, as uv names it: ``auto``, ``cpu``, ``cu128`` ..., or ``index``."""
+    return os.environ.get("MEDZOO_TORCH_BACKEND") or os.environ.get("UV_TORCH_BACKEND") or "auto"
+
+
+def _is_on(name: str) -> bool:
+    return os.environ.get(name, "").strip().lower() not in {"", "0", "false", "no"}
 
 
 def show_progress(asked: bool | None) -> bool:

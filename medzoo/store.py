@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from . import files, settings, sources
 from .config import ModelConfig, Version
-from .errors import DatasetError, IntegrityError, SourceError
-from .registry import PACKAGE_CONFIG, is_local, resolve
+from .errors import IntegrityError, SourceError, TrustError
+from .registry import PACKAGE_CONFIG, is_local, registry, resolve
+
+FIRST_FILE = {"native": "model.py", "medigan": "__init__.py"}  # contract -> the file that a package begins with
 
 
 @dataclass(frozen=True)
@@ -21,34 +23,69 @@ class Package:
 
     path: Path
     digests: dict[str, str]  # file (or archive) -> sha256
+    held: files.Hold | None = field(default=None, repr=False, compare=False)  # as long as it lives, the cache keeps the package
 
 
-def package(config: ModelConfig, version: Version) -> Package:
+def package(config: ModelConfig, version: Version, *, trust: bool = False, progress: bool | None = None) -> Package:
     """Fetch, verify and where needed unpack the package of a version.
+
+    Parameters
+    ----------
+    trust
+        Whether to take a package of which neither registry nor source has a digest.
+    progress
+        Whether to draw a bar while it downloads; only at a terminal if None.
 
     Raises
     ------
-    SourceError, NotAvailableError
+    SourceError
         It cannot be fetched.
     IntegrityError
-        A file differs from its digest, or a registered version has none.
+        A file differs from its digest, or an archive is broken.
+    TrustError
+        There is no digest to hold it against, and ``trust`` is not given.
     """
-    found = sources.fetch(config, version)
     try:
+        found = sources.fetch(config, version, trust=trust, progress=progress)
+        if isinstance(found, sources.Archive):
+            return _unpacked(config, version, found, downloaded=True)
         if found.is_dir():
-            return Package(found, _verify_folder(config, version, found))
-        return _unpacked(config, version, found)
+            return Package(found, _verify_folder(config, version, found, trust=trust))
+        return _unpacked(config, version, _verify_archive(config, version, found, trust=trust), downloaded=False)
+    except SourceError as error:
+        if version.scheme not in sources.REMOTE:
+            raise
+        raise SourceError(error.problem, "\n".join(filter(None, (error.hint, without_network(config))))) from error
     except OSError as error:
-        raise SourceError(f"{config.id}, version {version.name}, could not be made ready from {found}: {error}.",
-                          "MEDZOO_CACHE names another folder to unpack to.") from error  # fmt: skip
+        raise SourceError(f"{config.id}, version {version.name}, could not be made ready: {error}.",
+                          "MEDZOO_CACHE names another folder to download and unpack to.") from error  # fmt: skip
 
 
-def _verify_folder(config: ModelConfig, version: Version, folder: Path) -> dict[str, str]:
-    if not version.files and is_local(config):  # the user's own, to be edited: its digests are recorded, not enforced
+def without_network(config: ModelConfig) -> str:
+    """What to run without a network: the model's own bundled version, or the bundled model that is most like it."""
+    if own := [v.name for v in config.versions.values() if v.scheme == "bundled"]:
+        return f"Its version {own[0]} comes with medzoo: version={own[0]!r}."
+
+    def words(c: ModelConfig) -> set[str]:
+        return set(f"{c.content} {c.name} {' '.join(c.tags)}".casefold().split())
+
+    def likeness(c: ModelConfig) -> tuple[bool, bool, int]:
+        alike = (getattr(c, field).casefold() == getattr(config, field).casefold() for field in ("modality", "organ"))
+        return next(alike), next(alike), len(words(c) & words(config))
+
+    bundled = [c for c in registry().configs.values() if c.default.scheme == "bundled"]
+    if not bundled:
+        return ""
+    closest = max(sorted(bundled, key=lambda c: c.id), key=likeness)
+    return f"Of the models that come with medzoo, {closest.id} is closest: {closest.name}."
+
+
+def _verify_folder(config: ModelConfig, version: Version, folder: Path, *, trust: bool) -> dict[str, str]:
+    if not version.files and (trust or is_local(config)):  # to be edited: its digests are recorded, not enforced
         return {f: files.sha256_of(folder / f) for f in package_files(folder)}
     if not version.files:
-        raise IntegrityError(f"{config.id}, version {version.name}, names no `files:` with their sha256.",
-                             "`medzoo contribute pack` writes them.")  # fmt: skip
+        raise TrustError(f"{config.id}, version {version.name}, names no `files:` with their sha256.",
+                         "`medzoo contribute pack` writes them; trust=True (--trust) runs it as it is.")  # fmt: skip
     digests = {}
     for name, expected in version.files.items():
         path = folder / name
@@ -62,28 +99,64 @@ def _verify_folder(config: ModelConfig, version: Version, folder: Path) -> dict[
     return digests
 
 
-def _unpacked(config: ModelConfig, version: Version, archive: Path) -> Package:
-    found = files.sha256_of(archive)
-    if not version.sha256:
-        raise IntegrityError(f"{config.id}, version {version.name}, names no sha256 for {archive.name}.",
-                             f"If you trust the file, add `sha256: {found}` to {config.path}.")  # fmt: skip
-    if found != version.sha256:
-        raise mismatch(config, version, archive, version.sha256, found, "It was left as it is, and nothing was unpacked.")
-    target = settings.cache_folder() / "packages" / found
+def _verify_archive(config: ModelConfig, version: Version, archive: Path, *, trust: bool) -> sources.Archive:
+    sha256 = files.sha256_of(archive)
+    found, expected = sha256, version.sha256
+    if version.md5 and not version.sha256:
+        found, expected = files.digest_of(archive, "md5"), version.md5
+    if expected and found != expected:
+        raise mismatch(config, version, archive, expected, found, "It was left as it is, and nothing was unpacked.")
+    if not expected and not trust:
+        raise TrustError(f"{config.id}, version {version.name}, names no sha256 for {archive.name}.",
+                         f"trust=True (--trust) runs it. Better: `sha256: {found}` in {config.path}.")  # fmt: skip
+    return sources.Archive(archive, sha256)
+
+
+def _unpacked(config: ModelConfig, version: Version, archive: sources.Archive, *, downloaded: bool) -> Package:
+    cache, new = settings.cache_folder(), False
+    target = cache / "packages" / archive.sha256
+    held = files.hold(mark_of(archive.sha256))
     if not target.is_dir():
-        with files.folder_aside(target) as aside:
-            files.unpack(archive, aside)
-    elif changed := files.difference(archive, target):
+        with files.locked(lock_of(archive.sha256), 60, lambda: target.parent.glob(f".{target.name}.*/**/*")):
+            if new := not target.is_dir():
+                _unpack(archive.path, target, downloaded=downloaded)
+    if not new and (changed := files.difference(archive.path, target)):
         name, expected, found_now = changed
         done = f"Nothing of it was run. Remove {target}, and it is unpacked anew."
         raise mismatch(config, version, target / name, expected, found_now, done)
-    return Package(_inner(target), {archive.name: found})
+    return Package(_top(target, version), {archive.path.name: archive.sha256}, held)
 
 
-def _inner(folder: Path) -> Path:
-    """The one folder that a zip holds, where it holds nothing else."""
-    inside = [p for p in folder.iterdir() if p.name not in files.IGNORED]
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
+def lock_of(sha256: str) -> Path:
+    """Held by whoever unpacks the archive of that digest."""
+    return settings.cache_folder() / "locks" / f"{sha256[:16]}.lock"
+
+
+def mark_of(sha256: str) -> Path:
+    """The empty file that stands for the use of the package in the archive of that digest."""
+    return settings.cache_folder() / "locks" / f"{sha256[:16]}.use"
+
+
+def _unpack(archive: Path, target: Path, *, downloaded: bool) -> None:
+    try:
+        with files.folder_aside(target) as aside:
+            files.unpack(archive, aside)
+    except IntegrityError as error:
+        if not downloaded:
+            raise
+        archive.unlink(missing_ok=True)
+        raise IntegrityError(f"{error.problem}\nIt was removed from the cache, so that the next call fetches it anew.",
+                             "If that does not help, it is so at its source: tell its author.") from error  # fmt: skip
+
+
+def _top(folder: Path, version: Version) -> Path:
+    """The folder of the package in what a zip held: the uppermost one with the file that its contract begins with."""
+    first, level = FIRST_FILE[version.contract], [folder]
+    while level:
+        if found := [p for p in level if (p / first).is_file()]:
+            return found[0] if len(found) == 1 else folder
+        level = [p for parent in level for p in sorted(parent.iterdir()) if p.is_dir() and p.name not in files.IGNORED]
+    return folder  # whoever loads the package says what is missing
 
 
 def mismatch(  # noqa: PLR0917
@@ -131,26 +204,21 @@ def copy(model_id: int | str | os.PathLike[str], folder: str | os.PathLike[str],
     """
     config = resolve(model_id)
     chosen = config.version(version)
-    found = package(config, chosen)
     target = settings.user_path(folder, "folder")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DatasetError(f"{target} holds something already.", "Nothing was changed. Choose another folder.")
     content = yaml.safe_load(config.path.read_text(encoding="utf-8"))
     kept = content["versions"][chosen.name]
-    for key in ("files", "sha256", "md5", "size"):
+    for key in ("files", "sha256", "sha256_unconfirmed", "md5", "mirrors", "size"):
         kept.pop(key, None)
     kept["source"] = "file:."
     content |= {"default_version": chosen.name, "versions": {chosen.name: kept}}
-    try:
-        inside = [p.relative_to(found.path) for p in sorted(found.path.rglob("*")) if p.is_file()]
-        if target.exists():
-            target.rmdir()
-        with files.folder_aside(target) as aside:
-            for name in (p for p in inside if not files.IGNORED & set(p.parts)):
-                (aside / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(found.path / name, aside / name)  # content alone: an installed file may be read-only
-            text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
-            (aside / PACKAGE_CONFIG).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DatasetError(f"{target} could not be written: {error}.", "Choose another folder.") from error
+    with files.new_folder(target) as aside:
+        found = package(config, chosen, trust=True)  # nothing of it is run
+        inside = {p.relative_to(found.path): p for p in sorted(found.path.rglob("*")) if p.is_file()}
+        if chosen.lock:
+            inside[Path(chosen.lock)] = config.path.parent / chosen.lock
+        for name in (p for p in inside if not files.IGNORED & set(p.parts)):
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(inside[name], aside / name)  # content alone: an installed file may be read-only
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+        (aside / PACKAGE_CONFIG).write_text(text, encoding="utf-8")
     return target

@@ -6,8 +6,15 @@ import errno
 import hashlib
 import io
 import json
+import shutil
 import stat
+import struct
+import subprocess
+import sys
+import threading
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medzoo import files
-from medzoo.errors import IntegrityError
+from medzoo.errors import DatasetError, IntegrityError
 
 
 def make_zip(path: Path, entries: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
@@ -38,6 +45,18 @@ def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:
     assert files.sha256_of(tmp_path / "a") == hashlib.sha256(b"abc" * 10**6).hexdigest()
     with (tmp_path / "a").open("rb") as file:
         assert files._digest(file) == files.sha256_of(tmp_path / "a")
+
+
+def test_md5_is_that_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc" * 10**6)
+    assert files.digest_of(tmp_path / "a", "md5") == hashlib.md5(b"abc" * 10**6).hexdigest()
+
+
+def test_space_is_asked_for_before_it_is_missed(tmp_path: Path) -> None:
+    files.require_space(tmp_path, 1)
+    with pytest.raises(OSError, match=r"1,152,921,504,606,846,976 bytes are needed and [\d,]+ are free") as caught:
+        files.require_space(tmp_path, 2**60)
+    assert caught.value.errno == errno.ENOSPC
 
 
 def test_an_atomic_file_is_absent_until_it_is_whole(tmp_path: Path) -> None:
@@ -103,6 +122,98 @@ def test_whoever_makes_a_folder_first_wins(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_new_folder_takes_the_place_of_none_or_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "new", "deep/er"):
+        with files.new_folder(tmp_path / name) as aside:
+            (aside / "a").touch()
+        assert [p.name for p in (tmp_path / name).iterdir()] == ["a"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["deep", "empty", "new"]
+
+
+def test_a_new_folder_never_takes_the_place_of_something(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").touch()
+    (tmp_path / "file").touch()
+    for name in ("full", "file"):
+        with (
+            pytest.raises(DatasetError, match=r"holds something already.\nNothing was changed"),
+            files.new_folder(tmp_path / name),
+        ):
+            raise AssertionError("not to be reached")
+    with pytest.raises(DatasetError, match="could not be written"), files.new_folder(tmp_path / "file" / "below"):
+        raise AssertionError("not to be reached")
+    with pytest.raises(DatasetError, match="could not be written"), files.new_folder(tmp_path / "late") as aside:  # noqa: PT012
+        (aside / "a").touch()
+        (tmp_path / "late").mkdir()
+        (tmp_path / "late" / "theirs").touch()
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["file", "full", "late", "theirs", "thesis.tex"]
+
+
+def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+    inside: list[int] = []
+
+    def work(k: int) -> None:
+        with files.locked(tmp_path / "locks" / "a.lock", 30) as held:
+            assert held
+            inside.append(k)
+            time.sleep(0.02)
+            assert inside == [k]
+            inside.remove(k)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(12)))
+
+
+def test_a_lock_is_waited_for_while_its_holder_works_and_not_for_ever(tmp_path: Path) -> None:
+    lock, part = tmp_path / "a.lock", tmp_path / "a.part"
+
+    def hold() -> float:
+        with files.locked(lock, 30):
+            started.set()
+            for k in range(12):  # signs of life, further apart than what the other waits for without one
+                part.write_bytes(bytes(k))
+                time.sleep(0.2)
+            part.unlink()
+            began = time.monotonic()
+            released.wait(30)
+            return began
+
+    started, released = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        holder = pool.submit(hold)
+        started.wait(30)
+        with files.locked(lock, 1, lambda: [part]) as held:
+            gave_up = time.monotonic()
+            released.set()
+        assert not held
+        assert 0.5 < gave_up - holder.result() < 10
+
+
+@pytest.mark.parametrize("instead", ["file", "folder"])
+def test_where_no_lock_can_be_taken_nobody_waits(tmp_path: Path, instead: str) -> None:
+    if instead == "file":
+        (tmp_path / "locks").touch()
+    else:
+        (tmp_path / "locks" / "a.lock").mkdir(parents=True)
+    with files.locked(tmp_path / "locks" / "a.lock", 30) as held:
+        assert not held
+
+
+@pytest.mark.slow
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    code = f"from medzoo import files; from pathlib import Path; c = files.locked(Path({str(tmp_path / 'a.lock')!r})); c.__enter__(); print(1, flush=True); input()"
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with files.locked(tmp_path / "a.lock", 0.1) as held:
+            assert not held
+        holder.kill()
+        with files.locked(tmp_path / "a.lock", 30) as held:
+            assert held
+
+
 def test_unpacking_gives_the_files_without_rubbish(tmp_path: Path) -> None:
     archive = make_zip(
         tmp_path / "a.zip", {"p/model.py": b"x", "p/sub/w": b"yy", "__MACOSX/p/w": b"", "p/.DS_Store": b"", "p/e/": b""}
@@ -142,6 +253,41 @@ def test_a_bomb_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
     assert sum(p.stat().st_size for p in (tmp_path / "out").rglob("*") if p.is_file()) <= 2**16
 
 
+def test_a_zip_in_a_zip_is_unpacked_and_compared_as_if_it_were_alone(tmp_path: Path) -> None:
+    inner = make_zip(tmp_path / "inner.zip", {"p/model.py": b"x" * 5000, "p/w": bytes(range(256)) * 500})
+    for k, compression in enumerate((zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED)):
+        archive = make_zip(tmp_path / f"{k}.zip", {"up/load.ZIP": inner.read_bytes(), "__MACOSX/x": b""}, compression)
+        files.unpack(archive, tmp_path / f"out{k}")
+        assert (tmp_path / f"out{k}/p/w").read_bytes() == bytes(range(256)) * 500
+        assert files.difference(archive, tmp_path / f"out{k}") is None
+        (tmp_path / f"out{k}/p/w").write_bytes(b"")
+        assert files.difference(archive, tmp_path / f"out{k}") is not None
+
+
+def test_a_zip_in_a_zip_beside_something_else_stays_one(tmp_path: Path) -> None:
+    inner = make_zip(tmp_path / "inner.zip", {"a": b""}).read_bytes()
+    files.unpack(make_zip(tmp_path / "a.zip", {"data.zip": inner, "model.py": b""}), tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["data.zip", "model.py"]
+
+
+@pytest.mark.parametrize("inner", ["bomb", "evil", "rubbish"])
+def test_a_bad_zip_in_a_zip_is_refused(tmp_path: Path, inner: str) -> None:
+    entries = {"bomb": {"w": bytes(files.MAX_RATIO * 2**16)}, "evil": {"../evil": b"x"}, "rubbish": {}}[inner]
+    content = make_zip(tmp_path / "inner.zip", entries, zipfile.ZIP_STORED).read_bytes() if entries else b"hello"
+    says = {"bomb": r"broken \(a zip of 13,107,\d+ bytes inside\)", "evil": "points outside", "rubbish": "broken"}[inner]
+    with pytest.raises(IntegrityError, match=says):
+        files.unpack(make_zip(tmp_path / "a.zip", {"b.zip": content}), tmp_path / "in" / "out")
+    assert not list(tmp_path.rglob("evil"))
+
+
+def test_a_disk_that_is_too_small_is_said_before_a_byte_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = make_zip(tmp_path / "a.zip", {"w": bytes(10_000)})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6 - 9_999, 9_999))  # type: ignore[attr-defined]
+    with pytest.raises(OSError, match="10,000 bytes are needed and 9,999 are free"):
+        files.unpack(archive, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "MAX_FILES", 3)
     with pytest.raises(IntegrityError, match="holds 4 files, more than 3"):
@@ -165,6 +311,61 @@ def test_a_file_that_is_a_folder_too_is_refused(tmp_path: Path) -> None:
 def test_an_uncommon_compression_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="compressed in a way"):
         files.unpack(make_zip(tmp_path / "a.zip", {"a": b"x" * 99}, zipfile.ZIP_LZMA), tmp_path / "out")
+
+
+NAMES = st.lists(
+    st.sampled_from(["a", "b", "..", ".", "", "c.py", "~", "C:", "\\", "µ", "__MACOSX", ".DS_Store", "con"]),
+    min_size=1,
+    max_size=4,
+)
+ENTRIES = st.dictionaries(NAMES.map("/".join), st.binary(max_size=50), max_size=6)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    entries=ENTRIES,
+    kind=st.sampled_from([0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO, stat.S_IFSOCK]),
+)
+def test_whatever_an_archive_names_stays_in_the_folder_and_is_plain(
+    tmp_path_factory: pytest.TempPathFactory, entries: dict[str, bytes], kind: int
+) -> None:
+    folder = tmp_path_factory.mktemp("names")
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        for name, content in entries.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = (kind | 0o777) << 16
+            archive.writestr(entry, content)
+    try:
+        files.unpack(folder / "a.zip", folder / "in" / "out")
+    except IntegrityError:
+        pass
+    else:
+        assert files.difference(folder / "a.zip", folder / "in" / "out") is None
+    made = [p for p in folder.rglob("*") if p not in (folder / "a.zip", folder / "in", folder / "in" / "out")]
+    assert all(p.is_relative_to(folder / "in" / "out") for p in made)
+    assert all(stat.S_ISREG(m) or stat.S_ISDIR(m) for m in (p.lstat().st_mode for p in made))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(size=st.integers(1, 300_000), claimed=st.integers(0, 300_000))
+def test_headers_that_lie_about_sizes_never_write_more_than_they_claim(
+    tmp_path_factory: pytest.TempPathFactory, size: int, claimed: int
+) -> None:
+    folder = tmp_path_factory.mktemp("lies")
+    archive = make_zip(folder / "a.zip", {"w": bytes(size)})
+    with zipfile.ZipFile(archive) as content:
+        packed = content.getinfo("w").compress_size
+    raw = archive.read_bytes()
+    sizes = struct.pack("<II", packed, size), struct.pack("<II", packed, claimed)
+    assert raw.count(sizes[0]) == 2  # in front of the entry and in the directory
+    archive.write_bytes(raw.replace(*sizes))
+    try:
+        files.unpack(archive, folder / "out")
+    except IntegrityError:
+        assert claimed != size
+    written = sum(p.stat().st_size for p in folder.rglob("w"))
+    assert written <= claimed
+    assert written == size or claimed != size
 
 
 def _whole() -> bytes:

@@ -44,6 +44,19 @@ def test_quiet_reads_yes_and_no(monkeypatch: pytest.MonkeyPatch, value: str, qui
     assert settings.quiet() is quiet
 
 
+def test_mirrors_are_in_order_and_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.mirrors() == []
+    monkeypatch.setenv("MEDZOO_MIRROR", " /a folder , https://b.org/c:1/, ,")
+    assert settings.mirrors() == ["/a folder", "https://b.org/c:1/"]
+
+
+def test_zenodo_is_zenodo_unless_another_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDZOO_ZENODO", "https://sandbox.zenodo.org/")
+    assert settings.zenodo() == "https://sandbox.zenodo.org"
+    monkeypatch.setenv("MEDZOO_ZENODO", "")
+    assert settings.zenodo() == "https://zenodo.org"
+
+
 def test_progress_is_as_asked_else_for_terminals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDZOO_QUIET", "0")
     assert settings.show_progress(True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,12 @@ import pytest
 import yaml
 from conftest import NUMPY_MODEL, ROOT, toy_config
 from test_files import link_zip, make_zip
+from zenodo_server import zipped as zip_of
 
 import medzoo
 from medzoo import store
-from medzoo.errors import DatasetError, IntegrityError, ModelNotFoundError, SourceError
-from medzoo.files import sha256_of
+from medzoo.errors import DatasetError, IntegrityError, ModelNotFoundError, SourceError, TrustError
+from medzoo.files import digest_of, sha256_of
 from medzoo.registry import resolve
 
 Toy = Callable[..., int]
@@ -31,8 +33,9 @@ def packed(folder: Path, entries: dict[str, bytes] | None = None) -> Path:
 
 
 def cached(tmp_path: Path) -> list[Path]:
-    """Whatever lies in the cache, half-made folders included."""
-    return [p for p in (tmp_path / "cache").rglob("*") if p != tmp_path / "cache" / "packages"]
+    """Whatever lies in the cache beside locks, half-made folders included."""
+    cache = tmp_path / "cache"
+    return [p for p in cache.rglob("*") if p != cache / "packages" and cache / "locks" not in (p, p.parent)]
 
 
 @pytest.fixture
@@ -41,6 +44,10 @@ def zipped(toy: Toy, tmp_path: Path) -> Path:
     archive = packed(tmp_path)
     toy(source=f"file:{archive}", files=None, sha256=sha256_of(archive))
     return archive
+
+
+def fetched(**options: bool) -> store.Package:
+    return store.package(resolve(901), resolve(901).default, **options)
 
 
 def imported(folder: Path) -> bool:
@@ -142,14 +149,85 @@ def test_an_unpacked_zip_that_was_changed_is_not_run(zipped: Path, tmp_path: Pat
     assert len(medzoo.generate(901)) == 1
 
 
-def test_a_registered_package_without_digests_is_not_run(toy: Toy, tmp_path: Path) -> None:
-    with pytest.raises(IntegrityError, match="names no `files:` with their sha256"):
+def test_a_registered_package_without_digests_needs_trust(toy: Toy, tmp_path: Path) -> None:
+    with pytest.raises(TrustError, match=r"names no `files:` with their sha256(.|\n)*trust=True"):
         medzoo.generate(toy(files=None))
+    assert fetched(trust=True).digests == {"model.py": sha256_of(tmp_path / "configs/package/model.py")}
     archive = packed(tmp_path)
     toy(source=f"file:{archive}", files=None)
-    with pytest.raises(IntegrityError, match=rf"names no sha256 for package\.zip(.|\n)*sha256: {sha256_of(archive)}"):
+    with pytest.raises(TrustError, match=rf"names no sha256 for package\.zip(.|\n)*sha256: {sha256_of(archive)}"):
         medzoo.generate(901)
     assert cached(tmp_path) == []
+    assert fetched(trust=True).digests == {"package.zip": sha256_of(archive)}
+
+
+def test_a_zip_may_be_registered_by_its_md5(toy: Toy, tmp_path: Path) -> None:
+    archive = packed(tmp_path)
+    toy(source=f"file:{archive}", files=None, md5=digest_of(archive, "md5"))
+    assert fetched().digests == {"package.zip": sha256_of(archive)}
+    archive.write_bytes(archive.read_bytes() + b"?")
+    with pytest.raises(IntegrityError, match=r"expected [0-9a-f]{32}\n  found    [0-9a-f]{32}\n"):
+        fetched()
+
+
+LAYOUTS = {
+    "flat": {"model.py": b"1", "src/model.py": b"2"},
+    "in a folder": {"toy/model.py": b"1", "toy/src/model.py": b"2"},
+    "in a folder of another's": {"a/b/c/model.py": b"1"},
+    "beside a licence": {"LICENSE": b"", "toy/model.py": b"1", "toy/models/model.py": b"2"},
+    "with what macOS adds": {"toy/model.py": b"1", "__MACOSX/toy/model.py": b"2", ".DS_Store": b"", "__MACOSX/model.py": b"3"},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("contract", ["native", "medigan"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_the_package_is_the_uppermost_folder_with_the_file_that_its_contract_begins_with(
+    toy: Toy, tmp_path: Path, layout: str, contract: str, inside: bool
+) -> None:
+    first = {"native": "model.py", "medigan": "__init__.py"}[contract]
+    content = zip_of({name.replace("model.py", first): text for name, text in LAYOUTS[layout].items()})
+    archive = tmp_path / "package.zip"
+    archive.write_bytes(zip_of({"outer/package.zip": content, "__MACOSX/x": b""}) if inside else content)
+    call = {"call": {"weights": "w.pt", "returns": "images"}, "latent": 0} if contract == "medigan" else {}
+    toy(source=f"file:{archive}", files=None, sha256=sha256_of(archive), contract=contract, **call)
+    path = fetched().path
+    assert (path / first).read_bytes() == b"1"
+    assert fetched().path == path
+    (path / first).write_bytes(b"3")
+    with pytest.raises(IntegrityError, match="unpacked anew"):
+        fetched()
+
+
+def test_a_zip_of_two_packages_or_none_is_left_as_it_is(toy: Toy, tmp_path: Path) -> None:
+    for entries in ({"a/model.py": b"", "b/model.py": b""}, {"a/main.py": b""}):
+        archive = tmp_path / f"{len(entries)}.zip"
+        archive.write_bytes(zip_of(entries))
+        toy(source=f"file:{archive}", files=None, sha256=sha256_of(archive))
+        assert sorted(p.name for p in fetched().path.iterdir()) == sorted({name[0] for name in entries})
+
+
+SMALL_DISK = """
+import resource, signal
+from medzoo import store
+from medzoo.registry import resolve
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))
+try:
+    store.package(resolve(901), resolve(901).default)
+except Exception as error:
+    print(type(error).__name__, error.problem)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
+def test_a_disk_that_fills_up_while_unpacking_leaves_nothing(toy: Toy, tmp_path: Path) -> None:
+    archive = packed(tmp_path, {"toy/model.py": NUMPY_MODEL.encode(), "toy/weights.npz": bytes(100_000)})
+    toy(source=f"file:{archive}", files=None, sha256=sha256_of(archive))
+    found = subprocess.run([sys.executable, "-c", SMALL_DISK], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout.startswith("SourceError 00901_TOY_MRI_NOISE, version 1.0.0, could not be made ready: [Errno 27]")
+    assert list((tmp_path / "cache/packages").iterdir()) == []
+    assert (fetched().path / "weights.npz").stat().st_size == 100_000
 
 
 @pytest.mark.parametrize("how", ["dots", "absolute", "backslash", "link", "bomb", "truncated", "no zip"])
@@ -206,7 +284,7 @@ def test_two_processes_that_unpack_at_once_both_succeed(toy: Toy, tmp_path: Path
 def test_a_cache_that_cannot_be_written_is_named(zipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(SourceError, match=r"could not be made ready from (.|\n)*MEDZOO_CACHE"):
+    with pytest.raises(SourceError, match=r"could not be made ready: (.|\n)*MEDZOO_CACHE"):
         medzoo.generate(901)
 
 
@@ -234,7 +312,7 @@ def test_the_bundled_packages_are_what_their_configs_register() -> None:
 def test_a_copy_generates_the_same_and_is_recorded_as_unregistered(toy: Toy, tmp_path: Path) -> None:
     original = medzoo.generate(toy(), 4, seed=2)
     folder = medzoo.copy(901, tmp_path / "mine")
-    mine = medzoo.generate(folder, 4, seed=2)
+    mine = medzoo.generate(folder, 4, seed=2, trust=True)
     assert np.array_equal(mine.images, original.images)
     assert (original.provenance["registered"], mine.provenance["registered"]) == (True, False)
     assert mine.provenance["sha256"] == original.provenance["sha256"]
@@ -244,9 +322,9 @@ def test_a_copy_generates_the_same_and_is_recorded_as_unregistered(toy: Toy, tmp
 def test_an_edited_copy_gives_other_samples_and_its_own_digests(toy: Toy, tmp_path: Path) -> None:
     original = medzoo.generate(toy(), 4, seed=2)
     code = medzoo.copy(901, tmp_path / "mine") / "model.py"
-    medzoo.generate(tmp_path / "mine")
+    medzoo.generate(tmp_path / "mine", trust=True)
     code.write_text(code.read_text().replace("* 20 + 128", "* 20 + 120"))
-    mine = medzoo.generate(tmp_path / "mine", 4, seed=2)
+    mine = medzoo.generate(tmp_path / "mine", 4, seed=2, trust=True)
     assert not np.array_equal(mine.images, original.images)
     assert mine.provenance["sha256"] == {"model.py": sha256_of(code)} != original.provenance["sha256"]
     assert np.array_equal(medzoo.generate(901, 4, seed=2).images, original.images)  # the original is as it was
@@ -255,7 +333,9 @@ def test_an_edited_copy_gives_other_samples_and_its_own_digests(toy: Toy, tmp_pa
 def test_a_copy_of_a_copy_and_of_a_zip(zipped: Path, tmp_path: Path) -> None:
     medzoo.copy(901, tmp_path / "one")
     medzoo.copy(tmp_path / "one", tmp_path / "one" / "two")  # even into itself
-    assert np.array_equal(medzoo.generate(tmp_path / "one/two", 2, seed=1).images, medzoo.generate(901, 2, seed=1).images)
+    assert np.array_equal(
+        medzoo.generate(tmp_path / "one/two", 2, seed=1, trust=True).images, medzoo.generate(901, 2, seed=1).images
+    )
     assert sorted(p.name for p in (tmp_path / "one/two").iterdir()) == ["config.yaml", "model.py", "notes.txt"]
 
 

@@ -1,6 +1,7 @@
-"""Where packages come from: one module a scheme, each a ``fetch(location, base)`` that yields a local file or folder.
+"""Where packages come from: one module a scheme.
 
-Nothing that a module here yields is used before `medzoo.store` has held it against its registered digest.
+``bundled`` and ``file`` know where a package lies on this machine. ``zenodo`` and ``https`` know where one lies on a
+network; `download` brings it here, by `http` and held to its digest. What lies here, `medzoo.store` verifies.
 """
 
 from __future__ import annotations
@@ -9,33 +10,40 @@ from importlib import import_module
 from pathlib import Path
 
 from ..config import ModelConfig, Version
-from ..errors import NotAvailableError, SourceError
+from ..errors import SourceError
+from . import download
+from .download import Archive as Archive
 
-SCHEMES = ("bundled", "file")
+LOCAL, REMOTE = ("bundled", "file"), ("zenodo", "https")
 
 
-def fetch(config: ModelConfig, version: Version) -> Path:
-    """The local file or folder that a version's ``source`` names.
+def fetch(config: ModelConfig, version: Version, *, trust: bool = False, progress: bool | None = None) -> Path | Archive:
+    """What a version's ``source`` names: a folder or file on this machine, or an archive that was verified.
+
+    Parameters
+    ----------
+    trust
+        Whether to take an archive of which nobody has a digest.
+    progress
+        Whether to draw a bar; only at a terminal if None.
 
     Raises
     ------
     SourceError
-        Nothing lies there, or the scheme is unknown.
-    NotAvailableError
-        This medzoo cannot download yet.
+        Nothing lies there, it cannot be fetched, or the scheme is unknown.
+    IntegrityError
+        An archive differs from its digest.
+    TrustError
+        Nobody has a digest of the archive, and ``trust`` is not given.
+    OSError
+        The disk is too small, or cannot be written.
     """
     scheme, _, location = version.source.partition(":")
-    if scheme in ("zenodo", "https"):
-        bundled = [v.name for v in config.versions.values() if v.scheme == "bundled"]
-        hint = "`medzoo list` shows what comes with medzoo."
-        if bundled:
-            hint = f"Its version {bundled[0]} comes with medzoo: version={bundled[0]!r}."
-        raise NotAvailableError(
-            f"{config.id}, version {version.name}, lies at {version.source}, and this medzoo does not download yet.", hint
-        )
-    if scheme not in SCHEMES:
+    if scheme in REMOTE:
+        return download.fetch(config, version, trust=trust, progress=progress)
+    if scheme not in LOCAL:
         raise SourceError(f"{config.id}, version {version.name}: {version.source!r} has no known scheme.",
-                          f"Known are {', '.join(SCHEMES)}, zenodo and https.")  # fmt: skip
+                          f"Known are {', '.join((*LOCAL, *REMOTE))}.")  # fmt: skip
     path: Path = import_module(f".{scheme}", __name__).fetch(location, config.path.parent)
     if not path.exists():
         raise SourceError(f"{config.id}, version {version.name}: there is nothing at {path}.",
