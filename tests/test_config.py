@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from conftest import toy_config
+from conftest import ROOT, toy_config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import medzoo
 from medzoo import config
-from medzoo.config import read_config
+from medzoo.config import read_config, schema
 from medzoo.errors import ConfigError, ModelNotFoundError
 from medzoo.samples import Samples
 from medzoo.settings import shipped
@@ -41,6 +42,23 @@ def full_config() -> dict[str, Any]:
     return content | {"tags": ["a"]}
 
 
+def published_config() -> dict[str, Any]:
+    """A config of the medigan contract with every key there is."""
+    return toy_config(
+        source="zenodo:1/a.zip", contract="medigan", sha256_unconfirmed="2" * 64, mirrors=["https://a.b/a.zip"], lock="locks/a.txt",
+        call={"function": "make", "weights": "a/b", "returns": "tuples", "latents": "z", "latent_shape": [4, 1, 1], "latents_as": "torch",
+              "most": 2, "arguments": {"size": [8, 8], "extra": None}},
+        conditions={"condition": {"values": {"benign": 0, "malignant": 1}, "passed": {"benign": "B", "malignant": [4]}, "help": "Malignancy."}},
+        inputs={"scan": {"kind": "image", "help": "A scan.", "shape": [1, 8, 8], "required": False, "argument": "path", "form": "files",
+                         "default": "images/one.png"}},
+        options={"sizes": {"type": "ints", "default": [1, 2], "minimum": 0, "maximum": 9, "choices": [1, 2, 3], "help": "Sizes."},
+                 "gains": {"type": "floats", "default": [1, 0.5], "help": "Gains."},
+                 "shapes": {"type": "texts", "default": None, "choices": ["oval"], "help": "Shapes."}},
+        outputs={"images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8], "range": [0, 255], "element": 1, "channels": [0],
+                            "returned": [-1, 1], "files": "*_img.png", "fit": "pad"}},
+    )  # fmt: skip
+
+
 def leaves(node: Any, path: Path_ = ()) -> list[Path_]:
     """The way to every value, mappings and lists included."""
     inside = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
@@ -54,6 +72,7 @@ def parent(content: Any, path: Path_) -> Any:
 
 
 FULL = full_config()
+PUBLISHED = published_config()
 PATHS = leaves(FULL)
 VERSION = ("versions", "1.0.0")
 OPTIONAL = {
@@ -86,6 +105,43 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert (labels.dtype, labels.shape, labels.condition) == ("int64", (), "condition")
     assert version.outputs["table"].columns == ("a", "b")
     assert (version.size, version.sha256, version.files) == (10, "0" * 64, {"model.py": "1" * 64})
+
+
+def test_every_key_of_a_published_package_is_read(tmp_path: Path) -> None:
+    version = read_config(write(tmp_path, PUBLISHED)).default
+    assert version.call == config.Call(
+        function="make", weights="a/b", returns="tuples", latents="z", latent_shape=(4, 1, 1), latents_as="torch", most=2,
+        arguments={"size": [8, 8], "extra": None},
+    )  # fmt: skip
+    assert (version.sha256_unconfirmed, version.mirrors, version.lock) == ("2" * 64, ("https://a.b/a.zip",), "locks/a.txt")
+    assert version.inputs == {
+        "scan": config.Input("scan", "image", "A scan.", (1, 8, 8), False, "path", "files", "images/one.png")
+    }
+    assert [version.conditions["condition"].value_for_package(n) for n in (0, 1)] == ["B", [4]]
+    assert [o.default for o in version.options.values()] == [[1, 2], [1, 0.5], None]
+    images = version.outputs["images"]
+    assert (images.element, images.channels, images.returned, images.files, images.fit) == (
+        1,
+        (0,),
+        (-1, 1),
+        "*_img.png",
+        "pad",
+    )
+
+
+def test_what_a_published_package_may_leave_out(tmp_path: Path) -> None:
+    content = copy.deepcopy(PUBLISHED)
+    version = content["versions"]["1.0.0"]
+    version["call"] = {"weights": "w", "returns": "images"}
+    version["inputs"]["scan"] = {"kind": "mask", "help": ""}
+    for key in ("mirrors", "lock", "sha256_unconfirmed"):
+        del version[key]
+    for key in ("element", "channels", "returned", "files", "fit"):
+        del version["outputs"]["images"][key]
+    read = read_config(write(tmp_path, content)).default
+    assert read.call == config.Call(function="generate", weights="w", returns="images", latent_shape=(4,))
+    assert read.inputs["scan"] == config.Input("scan", "mask", "", argument="scan")
+    assert (read.mirrors, read.lock, read.outputs["images"].fit) == ((), "", "exact")
 
 
 @pytest.mark.parametrize(
@@ -225,6 +281,91 @@ IMAGE = {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}
 def test_what_the_schema_refuses(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         read_config(write(tmp_path, toy_config(**changes)))
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "says"),
+    [
+        ("call.weights", "../secrets", r"call\.weights: a file in the package"),
+        ("call.weights", "/etc/passwd", r"call\.weights"),
+        ("call.returns", "list", r"call\.returns: one of images, tuples, arrays, files"),
+        ("call.latent_shape", [3, 1, 1], r"call\.latent_shape: 4 numbers were expected"),
+        ("call.latents_as", "jax", r"call\.latents_as: one of numpy, torch"),
+        ("call.most", 0, r"call\.most"),
+        ("call.function", "a.b", r"call\.function: the name of a function"),
+        ("call.speed", 1, r"call: unknown key 'speed'"),
+        ("conditions.condition.passed", {"benign": 1}, r"passed: the same names as in `values`"),
+        ("inputs.scan.form", "zip", r"scan\.form: one of folder, files, file"),
+        ("inputs.scan.default", "../a", r"scan\.default"),
+        ("inputs.seed", {"kind": "image", "help": ""}, "inputs: another name than 'seed'"),
+        ("options.sizes.default", [1, 4], r"sizes\.default: a value that the option allows"),
+        ("options.sizes.default", 1, r"sizes\.default: a list"),
+        ("options.sizes.default", [True], r"sizes\.default"),
+        ("options.sizes.default", ["a"], r"sizes\.default"),
+        ("options.gains.default", [None], r"gains\.default"),
+        ("options.shapes.choices", [1], r"shapes\.choices"),
+        ("outputs.images.fit", "crop", r"images\.fit: one of exact, pad, resize"),
+        ("outputs.images.channels", [], r"images\.channels"),
+        ("outputs.images.element", -1, r"images\.element"),
+        ("mirrors", ["ftp://a"], r"mirrors: a list of addresses"),
+        ("sha256_unconfirmed", "0", "sha256_unconfirmed: 64 hexadecimal digits"),
+    ],
+)
+def test_what_the_schema_refuses_of_a_published_package(tmp_path: Path, where: str, value: Any, says: str) -> None:
+    content = copy.deepcopy(PUBLISHED)
+    path = (*VERSION, *where.split("."))
+    parent(content, path)[path[-1]] = value
+    with pytest.raises(ConfigError, match=says):
+        read_config(write(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    "path", ["call", "outputs.images.fit", "outputs.images.element", "inputs.scan.form", "conditions.condition.passed"]
+)
+def test_a_native_package_is_called_in_one_way_alone(tmp_path: Path, path: str) -> None:
+    content = copy.deepcopy(PUBLISHED)
+    version = content["versions"]["1.0.0"]
+    version["contract"] = "native"
+    kept = copy.deepcopy(version)
+    for away in ("call", "outputs", "inputs", "conditions"):
+        del version[away]
+    version["outputs"] = {"images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}}
+    assert read_config(write(tmp_path, content)).default.call is None
+    keys = path.split(".")
+    version[keys[0]] = {} if len(keys) > 1 else kept["call"]
+    if len(keys) > 1:
+        allowed = {"kind", "dtype", "shape", "help", "values", keys[-1]}
+        version[keys[0]] = {keys[1]: {k: v for k, v in kept[keys[0]][keys[1]].items() if k in allowed}}
+    with pytest.raises(ConfigError, match=f"unknown key '{keys[-1]}'"):
+        read_config(write(tmp_path, content))
+
+
+SECTIONS = {
+    "": "The model", "versions.": "A version", "versions.call.": "A call", "versions.conditions.": "A condition",
+    "versions.inputs.": "An input", "versions.options.": "An option", "versions.outputs.": "An output",
+    "versions.datasets.": "A data set", "versions.metrics.": "A metric",
+}  # fmt: skip
+
+
+def test_the_docs_list_every_key_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, set[str]] = {}
+    take = schema._Node.take
+
+    def noted(node: schema._Node, key: str, *arguments: Any, **more: Any) -> Any:
+        place = re.sub(r"\[\d+\]", "", node.where).replace("1.0.0.", "").split(".")
+        section = ".".join(place[:2] if place[0] else place[:1]) + "." * bool(place[0])
+        asked.setdefault("versions." if section == "versions.." else section, set()).add(key)
+        return take(node, key, *arguments, **more)
+
+    monkeypatch.setattr(schema._Node, "take", noted)
+    for content in (FULL, PUBLISHED):
+        read_config(write(tmp_path, content))
+    text = (ROOT / "docs" / "configs.md").read_text(encoding="utf-8")
+    listed = {}
+    for part in text.split("\n## ")[1:]:
+        rows = re.findall(r"^\| (`[^|]*`) \|", part, flags=re.MULTILINE)
+        listed[part.splitlines()[0]] = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
+    assert {SECTIONS[k]: v for k, v in asked.items()} == {k: v for k, v in listed.items() if v}
 
 
 def test_a_model_without_versions_is_refused(tmp_path: Path) -> None:
