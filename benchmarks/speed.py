@@ -26,8 +26,8 @@ def plain_loop(n: int) -> Callable[[], list[Any]]:
     """What a researcher would write by hand: the networks as trained, batch after batch."""
     import torch
 
+    from medzoo._worker.imports import import_package
     from medzoo.registry import resolve
-    from medzoo.runtime.native import import_package
     from medzoo.store import package
 
     config = resolve(MODEL)
@@ -117,6 +117,11 @@ def measure(runs: int, n: int) -> list[dict[str, Any]]:
         ours, theirs = in_turn(runs, lambda: model.generate(n, seed=0, batch_size=BATCH), plain)
         row(f"{n} in memory, times as fast as the plain loop", ours, "s", theirs, theirs / ours, 1.25, at_least=True)
         row("one picture at batch 32, ms", ours / n * 1e3, "ms", theirs / n * 1e3, ours / n * 1e3, 15)
+        with in_a_worker() as worker:
+            ours, theirs = in_turn(runs, *(lambda m=m: m.generate(n, seed=0, batch_size=BATCH) for m in (worker, model)))
+            row(f"worker against in-process, throughput of {n}", ours, "s", theirs, ours / theirs, 1.05)
+            alone, here = in_turn(20 * runs, *(lambda m=m: m.generate(1, seed=0) for m in (worker, model)))
+            row("worker against in-process, ms more a picture", alone * 1e3, "ms", here * 1e3, (alone - here) * 1e3, 2)
         ours, theirs = in_turn(runs, lambda: model.generate(n, seed=0, out=Path(folder) / str(next(counter))), plain)
         row(f"{n} to PNG, ms a picture over the plain loop", ours, "s", theirs, (ours - theirs) / n * 1e3, 1)
         batch = BATCH
@@ -136,7 +141,30 @@ def measure(runs: int, n: int) -> list[dict[str, Any]]:
     read = "import medzoo\nfor batch in medzoo.dataloader(8, {n}, seed=0): pass"
     few, many = peak(read.format(n=n)), peak(read.format(n=10 * n))
     row(f"peak memory through the loader, n = {10 * n} against {n}", many, "MiB", few, many / few, 1.05)
+
+    from .environments import BuildError, second_environment
+
+    try:
+        first, second, more = second_environment()
+    except BuildError as error:
+        print(f"no environments, as torch is nowhere to be had: {error.problem}")
+    else:
+        row("second environment with the same torch, s", second, "s", first, second, 5)
+        row("its disk beside the first, with another numpy", more, "MiB", None, more, 100)
     return rows
+
+
+def in_a_worker() -> Any:
+    """The model loaded by a process of its own, under this interpreter."""
+    from medzoo import environments
+    from medzoo.generator import Model
+    from medzoo.registry import resolve
+    from medzoo.runtime.worker import WorkerSession
+    from medzoo.store import package
+
+    config = resolve(MODEL)
+    found, here = package(config, config.default), environments.current()
+    return Model(config, config.default, WorkerSession(config, config.default, found, interpreter=here, device="cpu"))
 
 
 def loaded(model: Any, batch: int) -> Any:

@@ -1,0 +1,56 @@
+"""What a second environment with the same torch takes: seconds, and disk beside the first. Run by `benchmarks.speed`."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from unittest import mock
+
+from medzoo import files
+from medzoo.environments import isolated
+from medzoo.errors import BuildError
+from medzoo.registry import resolve
+
+NUMPY = ("numpy==2.2.6", "numpy==2.1.3")  # what the two environments differ in
+
+
+def pips_places() -> dict[str, str]:
+    """Where pip installs from, as settings of uv, which reads none of pip's; what the user tells uv goes before."""
+    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
+    found = {name: value for name, value in re.findall(r"^(?::env:|\w+)\.([\w-]+)='(.*)'$", listed, re.MULTILINE) if value}
+    places = {"UV_DEFAULT_INDEX": found.get("index-url", ""), "UV_INDEX": found.get("extra-index-url", ""),
+              "UV_FIND_LINKS": found.get("find-links", "").replace(" ", ","),
+              "UV_INDEX_STRATEGY": "unsafe-best-match"}  # as pip does  # fmt: skip
+    return {name: os.environ.get(name) or value for name, value in places.items() if os.environ.get(name) or value}
+
+
+def second_environment() -> tuple[float, float, float]:
+    """Seconds for the first environment, for the second, and MiB that the second adds to the disk, uv's cache included.
+
+    Raises
+    ------
+    BuildError
+        torch is nowhere to be had.
+    """
+    config = resolve(8)
+    torch = f"torch=={metadata.version('torch').partition('+')[0]}"
+    with tempfile.TemporaryDirectory() as folder:
+        settings = pips_places() | {"MEDZOO_CACHE": f"{folder}/cache", "UV_CACHE_DIR": f"{folder}/uv"}
+        with mock.patch.dict(os.environ, settings):
+            seconds, sizes = [], []
+            for numpy in NUMPY:
+                began = time.perf_counter()
+                isolated(config, replace(config.default, requires=(torch, numpy), lock=""), progress=False)
+                seconds.append(time.perf_counter() - began)
+                sizes.append(files.size_of(Path(folder))[0] / 2**20)
+    return seconds[0], seconds[1], sizes[1] - sizes[0]
+
+
+__all__ = ["BuildError", "pips_places", "second_environment"]

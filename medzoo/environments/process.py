@@ -1,0 +1,105 @@
+"""Running uv: what it is told, what it may see of the caller's environment, and what it says when it fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .. import settings
+from ..errors import BuildError
+
+KEPT = re.compile(  # of the caller's environment: where things are, how to reach the network, what uv is told to fetch from
+    r"PATH|HOME|USER|LOGNAME|USERPROFILE|APPDATA|LOCALAPPDATA|PROGRAMDATA|SYSTEMROOT|SYSTEMDRIVE|COMSPEC|PATHEXT|WINDIR"
+    r"|TMPDIR|TEMP|TMP|LANG|LC_\w+|TZ|XDG_(CACHE|CONFIG|DATA)_HOME|LD_LIBRARY_PATH|CC|CXX|CFLAGS|CXXFLAGS|LDFLAGS|MAKEFLAGS"
+    r"|(HTTP|HTTPS|ALL|NO)_PROXY|SSL_CERT_FILE|SSL_CERT_DIR|SSL_CLIENT_CERT"
+    r"|UV_((DEFAULT_|EXTRA_)?INDEX(_URL|_STRATEGY|_\w+_USERNAME|_\w+_PASSWORD)?|FIND_LINKS|NO_INDEX|KEYRING_PROVIDER"
+    r"|INSECURE_HOST|SYSTEM_CERTS|NATIVE_TLS|OFFLINE|HTTP_\w+|REQUEST_TIMEOUT|CONCURRENT_\w+|CACHE_DIR|LINK_MODE"
+    r"|CONFIG_FILE|NO_CONFIG|PYTHON_(DOWNLOADS|PREFERENCE|INSTALL_DIR|CACHE_DIR|DOWNLOADS_JSON_URL)|\w+_INSTALL_MIRROR"
+    r"|CUDA_DRIVER_VERSION|AMD_GPU_ARCHITECTURE)",
+    re.IGNORECASE,
+)
+PATHS = {"UV_FIND_LINKS", "UV_CACHE_DIR", "UV_CONFIG_FILE", "UV_PYTHON_INSTALL_DIR", "UV_PYTHON_CACHE_DIR", "SSL_CERT_FILE"}
+SAID = 15  # lines of uv's that an error repeats
+
+
+def clean_environment() -> dict[str, str]:
+    """The caller's environment without what could change a build: no PYTHONPATH, no settings of Python, no tokens.
+
+    Paths in it are absolute, as uv does not run in the caller's folder, whose project is none of its business.
+    """
+    kept = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
+    for name in kept.keys() & PATHS:
+        parts = (part if not part or "://" in part else str(Path(part).absolute()) for part in kept[name].split(","))
+        kept[name] = ",".join(parts)
+    return kept | {"PYTHONNOUSERSITE": "1"}
+
+
+def uv(
+    *arguments: str | os.PathLike[str],
+    about: str,
+    variables: Mapping[str, str] | None = None,
+    progress: bool | None = False,
+) -> str:
+    """Run uv, with variables beside the caller's; what it wrote to stdout. Paths have to be absolute.
+
+    Its lines on stderr are shown if ``progress`` says so.
+
+    Raises
+    ------
+    BuildError
+        It failed; the error says it of ``about``, and repeats uv's own last lines.
+    """
+    from uv import find_uv_bin
+
+    try:
+        program = find_uv_bin()
+    except FileNotFoundError as error:
+        raise BuildError(f"{about}: there is no uv, which builds environments.", "Reinstall it: `pip install uv`.") from error
+    command = [program, *(os.fspath(a) for a in arguments), "--no-progress", *["--offline"] * settings.offline()]
+    show = settings.show_progress(progress)
+    said: deque[str] = deque(maxlen=SAID)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out:
+        process = subprocess.Popen(  # noqa: S603
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            cwd=Path(sys.prefix).anchor,  # where no project lies whose settings uv would read
+            env=clean_environment() | dict(variables or {}),
+            encoding="utf-8",
+            errors="replace",
+        )
+        with process:
+            try:
+                for line in process.stderr or ():
+                    said.append(line.rstrip())
+                    if show:
+                        print(f"  {line.rstrip()}", file=sys.stderr, flush=True)
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
+            raise BuildError(f"{about}: uv ended with code {process.returncode}, and said\n  "
+                             + "\n  ".join(line for line in said if line), _hint(said))  # fmt: skip
+        out.seek(0)
+        return out.read()
+
+
+def _hint(said: Sequence[str]) -> str:
+    text = "\n".join(said)
+    if settings.offline():
+        hint = "MEDZOO_OFFLINE is set: UV_FIND_LINKS can name a folder of wheels."
+    elif "download.pytorch.org" in text:
+        hint = ("UV_FIND_LINKS or UV_INDEX can name another place for torch; "
+                "MEDZOO_TORCH_BACKEND=index takes the build that the package index has.")  # fmt: skip
+    elif "ash mismatch" in text or "--require-hashes" in text:
+        hint = "What the index offers is not what the lock was made of."
+    else:
+        hint = "UV_DEFAULT_INDEX, UV_INDEX and UV_FIND_LINKS can name other places to install from."
+    return f"Nothing of it was left behind. {hint} docs/environments.md tells more."

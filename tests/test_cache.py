@@ -1,0 +1,290 @@
+"""The cache: what is in it, what of it may go, and whether it still is what it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Zenodo
+from package_index import PackageIndex
+
+from medzoo import cache, environments, files, store
+from medzoo.cli import main
+from medzoo.environments import records
+from medzoo.errors import ModelNotFoundError
+from medzoo.registry import resolve
+from medzoo.sources import download
+
+Capture = pytest.CaptureFixture[str]
+MODEL = "00901_TOY_MRI_NOISE"
+needs_locks = pytest.mark.skipif(os.name == "nt", reason="on Windows only a program that runs keeps its folder")
+
+
+@pytest.fixture
+def filled(zenodo: Zenodo, index: PackageIndex) -> int:
+    """The number of a model that was downloaded, unpacked, and given an environment."""
+    number = zenodo.register(requires=["numpy"])
+    config = resolve(number)
+    store.package(config, config.default)
+    environments.isolated(config, config.default)
+    return number
+
+
+def kinds() -> list[str]:
+    return [e.kind for e in cache.entries()]
+
+
+def entry(kind: str) -> cache.Entry:
+    (found,) = [e for e in cache.entries() if e.kind == kind]
+    return found
+
+
+def said(capsys: Capture, *words: str, code: int = 0) -> str:
+    """What `medzoo cache` prints."""
+    assert main(["cache", *words]) == code
+    return capsys.readouterr().out
+
+
+def test_a_cache_that_is_not_there_is_empty(capsys: Capture, tmp_path: Path) -> None:
+    assert cache.entries() == []
+    assert "not made yet" in said(capsys)
+    assert json.loads(said(capsys, "--json")) == {"folder": str(tmp_path / "cache"), "bytes": 0, "entries": []}
+    assert said(capsys, "remove", "--all") == "nothing to remove\n"
+    assert said(capsys, "verify") == "nothing to verify\n"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_what_is_there_is_listed_with_sizes_and_models(filled: int, capsys: Capture, tmp_path: Path) -> None:
+    content = json.loads(said(capsys, "--json"))
+    assert content == json.loads(said(capsys, "list", "--json"))
+    assert [e["kind"] for e in content["entries"]] == ["download", "package", "environment"]
+    assert all(e["models"] == [MODEL] for e in content["entries"])
+    for e in content["entries"]:
+        inside = [p for p in Path(e["path"]).rglob("*") if p.is_file() and not p.is_symlink()]
+        assert e["bytes"] == sum(p.stat().st_size for p in inside) > 0
+    environment = content["entries"][2]
+    assert environment["frees"] < environment["bytes"]  # numpy's files are links to uv's cache
+    assert len(environment["used"]) == len("2026-01-01")
+    assert sum(e["bytes"] for e in content["entries"]) < content["bytes"]
+    text = said(capsys)
+    assert text.startswith(f"{tmp_path / 'cache'}  (")
+    assert environment["name"] in text
+    assert "package.zip" in text
+
+
+def test_what_is_linked_twice_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/a").write_bytes(b"x" * 1000)
+    (tmp_path / "cache/b").hardlink_to(tmp_path / "cache/a")
+    assert cache.total() == 1000
+
+
+@pytest.mark.parametrize("name", ["901", "00901", MODEL, "00901_toy"])
+def test_a_model_is_removed_with_all_that_is_its_alone(filled: int, capsys: Capture, name: str) -> None:
+    text = said(capsys, "remove", name)
+    assert [line.split()[:2] for line in text.splitlines()] == [["removed", k] for k in ("download", "package", "environment")]
+    assert kinds() == []
+    config = resolve(filled)
+    assert store.package(config, config.default).path.is_dir()  # and comes again
+    assert said(capsys, "remove", "8") == "nothing to remove\n"
+
+
+def test_an_environment_that_other_models_need_stays_until_the_last_of_them_goes(filled: int, capsys: Capture) -> None:
+    config = resolve(filled)
+    other = replace(config, id="00902_TOY_MRI_NOISE")
+    environments.isolated(other, other.default)
+    assert entry("environment").models == (MODEL, other.id)
+    text = said(capsys, "remove", str(filled))
+    assert f"kept environment {entry('environment').path.name}: {other.id} needs it too" in text
+    assert kinds() == ["environment"]
+    assert entry("environment").models == (other.id,)
+    said(capsys, "remove", other.id)  # which no registry names
+    assert kinds() == []
+
+
+def test_one_thing_is_removed_by_the_beginning_of_its_name(filled: int, capsys: Capture) -> None:
+    key = entry("environment").path.name
+    assert json.loads(said(capsys, "remove", key[:6], "--json")) == {"removed": [str(records.path_of(key))], "kept": {}}
+    assert kinds() == ["download", "package"]
+
+
+@pytest.mark.parametrize("name", ["nowhere", "0123456789abcdef", "", "4711", "../environments", "0"])
+def test_what_is_not_there_is_said_and_nothing_is_removed(filled: int, name: str) -> None:
+    with pytest.raises(ModelNotFoundError):
+        cache.remove(name)
+    assert kinds() == ["download", "package", "environment"]
+
+
+@pytest.mark.parametrize("words", [["remove"], ["remove", "8", "--all"]])
+def test_remove_takes_one_thing_or_all(filled: int, words: list[str], capsys: Capture) -> None:
+    assert main(["cache", *words]) == 2
+    assert "remove what?" in capsys.readouterr().err
+    assert len(kinds()) == 3
+
+
+def test_all_goes_but_what_was_trusted_is_known_again(
+    zenodo: Zenodo, index: PackageIndex, capsys: Capture, tmp_path: Path
+) -> None:
+    config = resolve(zenodo.register(digest=""))  # Zenodo's own md5 is taken at the first use
+    store.package(config, config.default)
+    environments.isolated(config, config.default)
+    before = (tmp_path / "cache/digests.json").read_text()
+    said(capsys, "remove", "--all")
+    assert kinds() == []
+    assert (tmp_path / "cache/digests.json").read_text() == before
+
+
+@needs_locks
+def test_what_a_running_process_uses_stays(filled: int, capsys: Capture) -> None:
+    config = resolve(filled)
+    kept = [store.package(config, config.default), environments.isolated(config, config.default)]
+    assert main(["cache", "remove", "--all"]) == 15
+    out, err = capsys.readouterr()
+    assert out.count("a running process uses it") == 2
+    assert "2 of 3 could not be removed" in err
+    assert kinds() == ["package", "environment"]
+    kept.clear()
+    said(capsys, "remove", "--all")
+    assert kinds() == []
+
+
+HOLD = "import sys\nfrom pathlib import Path\nfrom medzoo import files\nwith files.locked(Path(sys.argv[1])) as held:\n    print(held, flush=True)\n    sys.stdin.read()"
+
+
+@pytest.mark.parametrize("kind", ["download", "package", "environment"])
+def test_what_a_process_is_making_stays(filled: int, kind: str) -> None:
+    config, found = resolve(filled), entry(kind)
+    place = download.place(config, config.default)
+    lock = {"download": place.lock, "package": store.lock_of(place.sha256), "environment": records.lock_of(found.path.name)}[
+        kind
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as maker:
+        assert maker.stdout
+        assert maker.stdout.readline() == "True\n"
+        assert [e.kind for e, _ in cache.clear().failed] == [kind]
+        maker.kill()
+    assert [e.kind for e in cache.clear().removed] == [kind]  # a dead one blocks nothing
+
+
+KILL = "import os, shutil\nfrom medzoo import cache, files\nshutil.rmtree = lambda *a, **k: os._exit(9)\ncache.clear()"
+
+
+def test_a_removal_that_is_killed_leaves_nothing_that_counts(filled: int, capsys: Capture) -> None:
+    left = [*kinds()]
+    for _ in range(3):  # each dies with one thing renamed, and none of it deleted
+        assert subprocess.run([sys.executable, "-c", KILL], check=False).returncode == 9
+        left = left[1:]
+        assert [k for k in kinds() if k != "unfinished"] == left
+    assert kinds() == ["unfinished"] * 4  # three folders, and the record of an environment that is gone
+    assert records.every() == []
+    said(capsys, "remove", "--all")
+    assert kinds() == []
+    assert not [p for p in records.folder().rglob("*") if p.suffix not in {".lock", ".use"}]
+
+
+def test_what_killed_builds_left_is_listed_and_goes(filled: int, capsys: Capture, tmp_path: Path) -> None:
+    key = entry("environment").path.name
+    for name in (f"environments/.{key}.x1/lib", "packages/.0a.x2", "environments/0123456789abcdef"):
+        (tmp_path / "cache" / name).mkdir(parents=True)
+    (tmp_path / f"cache/environments/.{key}.json.1.part").touch()
+    assert kinds() == ["download", "package", "environment"] + ["unfinished"] * 4
+    assert said(capsys, "remove", "--all").count("removed unfinished") == 4
+    assert kinds() == []
+
+
+@pytest.fixture
+def harmed(filled: int) -> Iterator[Callable[[str], Path]]:
+    """Damage the download, the package or the environment; the file that is damaged."""
+
+    def harm(kind: str) -> Path:
+        path = entry(kind).path
+        path = {"download": path / "package.zip", "package": path / "toy/model.py",
+                "environment": records.site_packages(path) / "numpy/__init__.py"}[kind]  # fmt: skip
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.unlink()  # it may be a link to uv's cache
+        path.write_bytes(content)
+        return path
+
+    return harm
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("download", "package.zip: sha256"),
+        ("package", "toy/model.py is not what was unpacked"),
+        ("environment", "numpy/__init__.py is not what was installed"),
+    ],
+)
+def test_a_flipped_bit_is_found(harmed: Callable[[str], Path], capsys: Capture, kind: str, problem: str) -> None:
+    right = said(capsys, "verify").splitlines()
+    assert [line.split()[:2] for line in right] == [["right", k] for k in ("download", "package", "environment")]
+    harmed(kind)
+    assert main(["cache", "verify"]) == 6
+    out, err = capsys.readouterr()
+    (wrong,) = [line for line in out.splitlines() if line.startswith(f"wrong    {kind}")]
+    assert problem in wrong
+    assert "is not what it should be" in err
+    content = json.loads(said(capsys, "verify", "--json", code=6))
+    assert str(entry(kind).path) in {w["path"] for w in content["wrong"]}
+    said(capsys, "remove", str(901))
+    assert said(capsys, "verify") == "nothing to verify\n"
+
+
+def test_what_no_registered_model_names_is_not_called_right(
+    filled: int, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MEDZOO_MODEL_CONFIGS")
+    text = said(capsys, "verify")
+    assert [line.split()[:2] for line in text.splitlines()] == [
+        ["right", "environment"],
+        ["unknown", "download"],
+        ["unknown", "package"],
+    ]
+    assert [e.models for e in cache.entries()] == [(MODEL,), (), (MODEL,)]
+    said(capsys, "remove", MODEL)
+    assert kinds() == ["package"]
+    said(capsys, "remove", entry("package").path.name)
+    assert kinds() == []
+
+
+def test_a_package_whose_download_is_gone_has_nothing_to_be_held_against(filled: int, capsys: Capture) -> None:
+    shutil.rmtree(entry("download").path)
+    assert "unknown  package" in said(capsys, "verify")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may remove anything")
+def test_what_the_disk_does_not_let_go_is_said(filled: int, capsys: Capture, tmp_path: Path) -> None:
+    parent = tmp_path / "cache/downloads"
+    parent.chmod(0o500)
+    try:
+        assert "Permission denied" in said(capsys, "remove", "--all", code=15)
+    finally:
+        parent.chmod(0o700)
+
+
+@needs_locks
+def test_uvs_cache_is_listed_where_medzoo_chose_its_place(filled: int, tmp_path: Path) -> None:
+    (tmp_path / "cache/uv/archive").mkdir(parents=True)
+    (tmp_path / "cache/uv/archive/file").write_text("x")
+    held = files.hold(tmp_path / "cache/uv.use")  # as a build does
+    assert [(e.kind, why) for e, why in cache.clear().failed] == [("uv", "a running process uses it")]
+    held.close()
+    assert [e.kind for e in cache.clear().removed] == ["uv"]
+    assert not (tmp_path / "cache/uv").exists()
+
+
+def test_the_summary_is_what_json_can_hold(filled: int) -> None:
+    found: list[dict[str, Any]] = [e.summary for e in cache.entries()]
+    assert json.loads(json.dumps(found)) == found
