@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import seeds
-from .config import OPTION_TYPES, Condition, ModelConfig, Option, Version
+from ._worker.batch import Batch
+from .config import LIST_TYPES, OPTION_TYPES, Condition, ModelConfig, Option, Version
 from .errors import InputError, NotAvailableError
+from .inputs import Inputs
 
-RESERVED = {  # argument -> the value that asks for nothing, and what it is kept for
-    "inputs": (None, "user images as a model's input"),
-    "env": ("auto", "environments of a model's own"),
-    "trust": (False, "running code that no registry names"),
-    "engine": (None, "generating on many machines"),
-}
+RESERVED = {"engine": (None, "generating on many machines")}  # argument -> what asks for nothing, and what it is kept for
 
 
 def check_reserved(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,43 +52,6 @@ def check_count(n: object, name: str = "n") -> int:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Some samples of a run, all that a package may depend on.
-
-    Parameters
-    ----------
-    seed
-        Root seed of the run.
-    indices
-        Number of each sample in the run, shape (n,), int64.
-    latents
-        Standard normal unless the user gave others, shape (n, latent size), float32.
-    conditions
-        Condition -> the value of each sample, shape (n,), int64.
-    inputs
-        Arrays of the user's that the model works on; empty for models that start from nothing.
-    options
-        The model's other inputs, checked against the config.
-    """
-
-    seed: int
-    indices: NDArray[np.int64]
-    latents: NDArray[np.float32]
-    conditions: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
-    inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def n(self) -> int:
-        """How many samples."""
-        return len(self.indices)
-
-    def rng(self, i: int) -> seeds.Stream:
-        """The random stream of the batch's sample number ``i``; the same wherever that sample is made."""
-        return seeds.Stream(self.seed, int(self.indices[i]), seeds.NOISE)
-
-
-@dataclass(frozen=True)
 class Request:
     """Samples ``first`` to ``first + n - 1`` of a run, and all that decides what they are."""
 
@@ -102,6 +62,7 @@ class Request:
     conditions: Mapping[str, NDArray[np.int64]]  # each a cycle of values, or one for each of the n samples
     options: Mapping[str, Any]
     latents: NDArray[np.float32] | None
+    inputs: Inputs | None
     record: Mapping[str, Any]  # of what the user gave, for the provenance
 
     @classmethod
@@ -109,14 +70,14 @@ class Request:
         cls,
         config: ModelConfig,
         version: Version,
-        n: int,
+        n: int | None,
         *,
         seed: int | None,
         options: Mapping[str, Any],
         inputs: Any = None,
         first: int = 0,
     ) -> Request:
-        """Check ``options`` against what the version takes.
+        """Check ``options`` and ``inputs`` against what the version takes; ``n`` None is one, or one for each input.
 
         Raises
         ------
@@ -125,17 +86,19 @@ class Request:
         NotAvailableError
             One is reserved.
         """
-        n = check_count(n)
+        pictures = Inputs.of(config.id, version, inputs)
+        n = check_count(n) if n is not None else pictures.count if pictures is not None else 1
         if first + n > 2**62:
             raise InputError(f"n={n!r:.60} is more samples than can be numbered.", "Give fewer.")
-        options = check_reserved({**options, "inputs": inputs})
+        options = check_reserved(options)
         allowed = [*version.conditions, *version.options, *(["latents"] if version.settable_latents else [])]
         for name in options:
             if name not in allowed:
                 takes = ", ".join(allowed) or "nothing of its own"
                 hint = f"It takes {takes}; `medzoo info {config.number}` explains."
                 raise InputError(f"{config.id} takes no {name!r}.", hint)
-        latents = _latents(options["latents"], n, version.latent) if options.get("latents") is not None else None
+        size = version.settable_latents
+        latents = _latents(options["latents"], n, size) if options.get("latents") is not None else None
         chosen = {k: _option(o, options.get(k, o.default)) for k, o in version.options.items()}
         record: dict[str, Any] = dict(chosen)
         if latents is not None:
@@ -143,14 +106,17 @@ class Request:
         conditions = {}
         for name, condition in version.conditions.items():
             conditions[name], record[name] = _condition(condition, options.get(name), n)
+        if pictures is not None:
+            record["inputs"] = pictures.record
         return cls(
             n=n,
             first=first,
             seed=seeds.check_seed(seed),
-            latent=version.latent,
+            latent=size,
             conditions=conditions,
             options=chosen,
             latents=latents,
+            inputs=pictures,
             record=record,
         )
 
@@ -159,11 +125,13 @@ class Request:
         numbers = np.asarray(indices, dtype=np.int64)
         own = numbers - self.first  # counted from the request's beginning, as lists of values and latents are
         latents = seeds.latents(self.seed, numbers, self.latent) if self.latents is None else self.latents[own]
-        conditions = {
-            name: values[own] if isinstance(self.record[name], list) else values[numbers % len(values)]
-            for name, values in self.conditions.items()
-        }
-        return Batch(self.seed, numbers, latents, conditions, {}, self.options)
+        conditions, period = {}, 1
+        for name, values in self.conditions.items():  # two that cycle are crossed: each meets every value of the other
+            listed = isinstance(self.record[name], list)
+            conditions[name] = values[own] if listed else values[numbers // period % len(values)]
+            period *= 1 if listed else len(values)
+        inputs = self.inputs.batch(numbers) if self.inputs is not None else {}
+        return Batch(self.seed, numbers, latents, conditions, inputs, self.options)
 
 
 def _condition(condition: Condition, given: Any, n: int) -> tuple[NDArray[np.int64], Any]:
@@ -194,24 +162,39 @@ def _condition(condition: Condition, given: Any, n: int) -> tuple[NDArray[np.int
     return np.array(values, dtype=np.int64), [names[v] for v in values]
 
 
-def _option(option: Option, value: Any) -> Any:
-    kind = OPTION_TYPES[option.type]
+def _option(option: Option, given: Any) -> Any:
+    """``given`` in the option's type, if it is allowed; None, where that is the default, leaves the choice to the package."""
+    if given is None and option.default is None:
+        return None
+    listed = option.type in LIST_TYPES
+    kind = LIST_TYPES[option.type] if listed else OPTION_TYPES[option.type]
+    if listed and isinstance(given, np.ndarray):
+        given = given.tolist()
+    values = [_plain(v, kind) for v in given] if listed and isinstance(given, (list, tuple)) else [_plain(given, kind)]
+    if listed != isinstance(given, (list, tuple)) or any(not _allowed(option, v, kind) for v in values):
+        bounds = [f"at least {option.minimum:g}"] if option.minimum is not None else []
+        bounds += [f"at most {option.maximum:g}"] if option.maximum is not None else []
+        one = f"one of {', '.join(map(repr, option.choices))}" if option.choices else " ".join([kind.__name__, *bounds])
+        allowed = f"a list, each {one}" if listed else one
+        raise InputError(f"{option.name}={given!r:.60} is not allowed.", f"{option.name} is {allowed}: {option.help}")
+    return values if listed else values[0]
+
+
+def _plain(value: Any, kind: type) -> Any:
+    """Without numpy's types, and a whole number as a float where one is wanted."""
     if isinstance(value, np.generic):
         value = value.item()
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    bounds = [f"at least {option.minimum:g}"] if option.minimum is not None else []
-    bounds += [f"at most {option.maximum:g}"] if option.maximum is not None else []
-    allowed = f"one of {', '.join(map(repr, option.choices))}" if option.choices else " ".join([option.type, *bounds])
-    bad = not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
-    bad = bad or bool(option.choices and value not in option.choices)
-    if not bad and kind in (int, float):
-        low = -np.inf if option.minimum is None else option.minimum
-        high = np.inf if option.maximum is None else option.maximum
-        bad = not low <= value <= high or abs(value) == np.inf
-    if bad:
-        raise InputError(f"{option.name}={value!r:.60} is not allowed.", f"{option.name} is {allowed}: {option.help}")
-    return value
+    return float(value) if kind is float and isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _allowed(option: Option, value: Any, kind: type) -> bool:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        return False
+    if option.choices and value not in option.choices:
+        return False
+    low = -np.inf if option.minimum is None else option.minimum
+    high = np.inf if option.maximum is None else option.maximum
+    return not isinstance(value, (int, float)) or (low <= value <= high and abs(value) != np.inf)
 
 
 def _latents(given: Any, n: int, size: int) -> NDArray[np.float32]:

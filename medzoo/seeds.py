@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray  # numpy 1.20, which a model's own environment may have, does not know it
 
 LATENTS, NOISE = 0, 1  # what a stream is for; two uses of one sample never share words
 

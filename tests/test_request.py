@@ -21,8 +21,8 @@ from medzoo.request import RESERVED, Request, check_count
 def ask(toy: Callable[..., int]) -> Callable[..., Request]:
     """``ask(n, **options)``: a request to the toy model."""
     config = resolve(toy())
-    return lambda n=4, seed=0, first=0, **options: Request.of(
-        config, config.default, n, seed=seed, first=first, options=options
+    return lambda n=4, seed=0, first=0, inputs=None, **options: Request.of(
+        config, config.default, n, seed=seed, first=first, inputs=inputs, options=options
     )
 
 
@@ -80,6 +80,18 @@ def test_an_unknown_condition_lists_the_known_ones(ask: Callable[..., Request], 
 def test_a_list_of_conditions_must_fit_n(ask: Callable[..., Request]) -> None:
     with pytest.raises(InputError, match="condition has 3 values for n=2 samples"):
         ask(2, condition=["benign"] * 3)
+
+
+def test_two_conditions_that_are_left_out_meet_in_every_combination(toy: Callable[..., int]) -> None:
+    density = {"values": {"low": 0, "middle": 1, "high": 2}, "help": "Density."}
+    config = resolve(
+        toy(conditions={"condition": {"values": {"benign": 0, "malignant": 1}, "help": "Malignancy."}, "density": density})
+    )
+    both = Request.of(config, config.default, 12, seed=0, options={}).batch(range(12)).conditions
+    pairs = list(zip(both["condition"].tolist(), both["density"].tolist(), strict=True))
+    assert pairs == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)] * 2
+    one = Request.of(config, config.default, 6, seed=0, options={"condition": ["benign"] * 6}).batch(range(6)).conditions
+    assert one["density"].tolist() == [0, 1, 2, 0, 1, 2]
 
 
 def test_an_unknown_option_lists_the_known_ones(ask: Callable[..., Request]) -> None:
@@ -169,17 +181,80 @@ def test_a_seed_that_is_none(ask: Callable[..., Request], seed: Any) -> None:
         ask(seed=seed)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("inputs", np.zeros(3)), ("inputs", []), ("env", "own"), ("trust", True), ("trust", 1), ("engine", "ray")],
-)
-def test_a_reserved_argument_says_that_it_is_reserved(ask: Callable[..., Request], name: str, value: Any) -> None:
-    with pytest.raises(NotAvailableError, match=rf"^{name}=.*this medzoo reserves `{name}` for .*, but does not have it yet"):
-        ask(**{name: value})
+@pytest.mark.parametrize("value", ["ray", False, 0])
+def test_a_reserved_argument_says_that_it_is_reserved(ask: Callable[..., Request], value: Any) -> None:
+    with pytest.raises(NotAvailableError, match=r"^engine=.*this medzoo reserves `engine` for .*, but does not have it yet"):
+        ask(engine=value)
 
 
 def test_a_reserved_argument_that_asks_for_nothing_is_fine(ask: Callable[..., Request]) -> None:
     assert ask(**{name: nothing for name, (nothing, _) in RESERVED.items()}).n == 4
+
+
+@pytest.mark.parametrize(
+    ("option", "good", "bad"),
+    [
+        (
+            {"type": "ints", "default": [1], "minimum": 0, "maximum": 9},
+            [[0, 9], (3,), np.array([1, 2]), [], [np.int64(4)]],
+            [5, "12", [10], [1.0], [True], [None], [[1]], None, {1}, np.array([[1]])],
+        ),
+        (
+            {"type": "floats", "default": [0.5]},
+            [[1, 2.5], np.array([0.25]), [np.float32(0.5)]],
+            [1.0, [float("nan")], [float("inf")], ["1"]],
+        ),
+        (
+            {"type": "texts", "default": ["oval"], "choices": ["oval", "lobulated"]},
+            [["lobulated", "oval"], ("oval",), np.array(["oval"])],
+            ["oval", ["round"], [1]],
+        ),
+    ],
+)
+def test_options_that_are_lists(toy: Callable[..., int], option: dict[str, Any], good: list[Any], bad: list[Any]) -> None:
+    config = resolve(toy(options={"x": {**option, "help": "An option."}}))
+    kind = {"ints": int, "floats": float, "texts": str}[option["type"]]
+    for value in good:
+        request = Request.of(config, config.default, 1, seed=0, options={"x": value})
+        assert request.options["x"] == list(value)
+        assert type(request.record["x"]) is list
+        assert all(type(v) is kind for v in request.record["x"])  # plain, so that JSON can hold it
+    for value in bad:
+        with pytest.raises(InputError, match="x is a list, each"):
+            Request.of(config, config.default, 1, seed=0, options={"x": value})
+    assert Request.of(config, config.default, 1, seed=0, options={}).options["x"] == option["default"]
+
+
+def test_none_is_an_option_only_where_it_is_the_default(toy: Callable[..., int]) -> None:
+    options = {
+        "free": {"type": "int", "default": None, "minimum": 1, "help": "Left to the package."},
+        "lists": {"type": "ints", "default": None, "help": "Left to the package."},
+        "fixed": {"type": "int", "default": 1, "help": "Never None."},
+    }
+    config = resolve(toy(options=options))
+    request = Request.of(config, config.default, 1, seed=0, options={"free": None})
+    assert request.options == {"free": None, "lists": None, "fixed": 1}
+    assert Request.of(config, config.default, 1, seed=0, options={"free": 2, "lists": [3]}).options["lists"] == [3]
+    with pytest.raises(InputError, match="fixed=None is not allowed"):
+        Request.of(config, config.default, 1, seed=0, options={"fixed": None})
+    with pytest.raises(InputError, match=r"free=0 is not allowed.\nfree is int at least 1"):
+        Request.of(config, config.default, 1, seed=0, options={"free": 0})
+
+
+def test_inputs_to_a_model_that_takes_none(ask: Callable[..., Request]) -> None:
+    with pytest.raises(InputError, match="00901_TOY_MRI_NOISE works on no pictures of yours"):
+        ask(inputs=np.zeros((1, 4, 4)))
+
+
+def test_latents_that_a_medigan_package_does_not_take_are_not_drawn(toy: Callable[..., int]) -> None:
+    call = {"weights": "w", "returns": "images"}
+    config = resolve(toy(contract="medigan", call=call, latent=4))
+    request = Request.of(config, config.default, 3, seed=0, options={})
+    assert request.batch([0, 1]).latents.shape == (2, 0)
+    with pytest.raises(InputError, match="takes no 'latents'"):
+        Request.of(config, config.default, 1, seed=0, options={"latents": [[0] * 4]})
+    config = resolve(toy(contract="medigan", call={**call, "latents": "z"}, latent=4))
+    assert Request.of(config, config.default, 3, seed=0, options={}).batch([0, 1]).latents.shape == (2, 4)
 
 
 def test_a_request_can_go_to_another_process(ask: Callable[..., Request]) -> None:

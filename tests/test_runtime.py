@@ -15,11 +15,15 @@ from conftest import NUMPY_MODEL, toy_config
 from safetensors.numpy import save_file
 
 import medzoo
-from medzoo.errors import InputError, NotAvailableError, PackageError
+from medzoo import environments
+from medzoo._worker.imports import import_package
+from medzoo._worker.protocol import is_out_of_memory
+from medzoo.errors import InputError, PackageError, TrustError
 from medzoo.files import sha256_of
 from medzoo.registry import resolve
-from medzoo.runtime import native, open_session
-from medzoo.runtime.native import import_package, is_out_of_memory, pick_device
+from medzoo.runtime import open_session
+from medzoo.runtime.native import NativeSession, pick_device
+from medzoo.runtime.worker import WorkerSession
 
 Toy = Callable[..., int]
 
@@ -82,7 +86,7 @@ def own_weights(folder: Path, **tensors: Any) -> Path:
         ("{'images': images[:1]}", r"shape \(1, 1, 8, 8\)"),
         ("{'images': images.astype(float)}", "type float64; its config says .* and uint8"),
         ("{'images': [[1], [1, 2]]}", "returned 'images' as no array: ValueError"),
-        ("{'images': None}", r"shape \(\) and type object"),
+        ("{'images': None}", "returned 'images' as no array: NoneType holds no numbers"),
         ("{}", "returned no 'images', only nothing"),
         ("{'pictures': images, 'masks': images}", "returned no 'images', only pictures, masks"),
         ("images", "returned ndarray, not a dict of arrays"),
@@ -137,9 +141,9 @@ def test_a_missing_module_names_what_the_package_needs(toy: Toy, code: str) -> N
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        ("x = ", "does not import: SyntaxError"),
-        ("raise SystemExit", "does not import: SystemExit"),
-        ("1 / 0", "does not import: ZeroDivisionError"),
+        ("x = ", "did not load: SyntaxError"),
+        ("raise SystemExit", "did not load: SystemExit"),
+        ("1 / 0", "did not load: ZeroDivisionError"),
         ("x = 1", r"has no `load\(weights_dir, device\)`"),
         ("load = 5", r"has no `load\(weights_dir, device\)`"),
     ],
@@ -148,18 +152,13 @@ def test_code_that_does_not_import_or_has_no_load(toy: Toy, code: str, says: str
     before = set(sys.modules)
     with pytest.raises(PackageError, match=says):
         medzoo.load(toy(code))
-    if "import" in says:
+    if "did not" in says:
         assert not [m for m in set(sys.modules) - before if m.startswith("_medzoo_package")]
 
 
 def test_a_package_without_model_py(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match=r"there is no model.py in"):
         import_package(tmp_path)
-
-
-def test_another_contract_is_not_run(toy: Toy) -> None:
-    with pytest.raises(NotAvailableError, match="package of the medigan contract, which this medzoo does not run yet"):
-        medzoo.load(toy(contract="medigan"))
 
 
 def local_package(folder: Path, value: int) -> Path:
@@ -175,14 +174,14 @@ def local_package(folder: Path, value: int) -> Path:
 
 
 def values(folder: Path) -> list[int]:
-    return medzoo.generate(folder, 2, seed=0).images[:, 0, 0, 5].tolist()  # type: ignore[no-any-return]
+    return medzoo.generate(folder, 2, seed=0, trust=True).images[:, 0, 0, 5].tolist()  # type: ignore[no-any-return]
 
 
 def test_modules_of_one_name_in_two_packages_do_not_clash(tmp_path: Path) -> None:
     import calendar
 
     path, one, two = list(sys.path), local_package(tmp_path / "one", 1), local_package(tmp_path / "two", 2)
-    with medzoo.load(one) as first, medzoo.load(two) as second:
+    with medzoo.load(one, trust=True) as first, medzoo.load(two, trust=True) as second:
         assert first(1).images[0, 0, 0, 5] == 1
         assert second(1).images[0, 0, 0, 5] == 2
         assert first(1).images[0, 0, 0, 5] == 1
@@ -304,9 +303,45 @@ def test_a_real_allocation_of_torch_that_fails_is_recognised() -> None:
     assert is_out_of_memory(caught.value)
 
 
-def test_a_session_is_what_the_rest_of_medzoo_knows(toy: Toy) -> None:
+def test_a_session_is_what_the_rest_of_medzoo_knows(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     config = resolve(toy())
-    session = open_session(config, config.default)
-    assert isinstance(session, native.NativeSession)
-    assert session.device == "cpu"
-    assert set(session.digests) == {"model.py"}
+    monkeypatch.setattr(environments, "isolated", lambda *_, **__: environments.current())  # building one is tested elsewhere
+    for env, kind in (("auto", NativeSession), ("current", NativeSession), ("isolated", WorkerSession)):
+        session = open_session(config, config.default, env=env)
+        assert isinstance(session, kind)
+        assert session.device == "cpu"
+        assert set(session.digests) == {"model.py"}
+        assert session.provenance["env"] == "current"
+        assert session.provenance["seeding"] == "sample"
+        assert session.provenance["trust"] is False
+        session.close()
+
+
+def test_a_folder_of_the_users_own_runs_only_on_trust(tmp_path: Path) -> None:
+    folder = local_package(tmp_path / "mine", 1)
+    mark = tmp_path / "ran"
+    (folder / "model.py").write_text(f"open({str(mark)!r}, 'w').close()\n" + (folder / "model.py").read_text())
+    config = resolve(folder)
+    for env in ("auto", "current", "isolated"):
+        with pytest.raises(TrustError, match=r"00901_TOY_MRI_NOISE, version 1\.0\.0, lies in .*mine(.|\n)*trust=True"):
+            open_session(config, config.default, env=env)
+    assert not mark.exists()
+    session = open_session(config, config.default, trust=True)
+    assert mark.exists()
+    assert session.provenance["trust"] is True
+
+
+def test_bytecode_that_somebody_left_is_not_run(tmp_path: Path) -> None:
+    import py_compile
+
+    folder = local_package(tmp_path / "mine", 1)
+    planted = Path(py_compile.compile(str(folder / "calendar.py"), doraise=True) or "")
+    about = (folder / "calendar.py").stat()
+    (folder / "calendar.py").write_text("VALUE = 2\n")
+    os.utime(folder / "calendar.py", ns=(about.st_atime_ns, about.st_mtime_ns))  # as large and as old as what was compiled
+    assert planted.is_file()
+    assert values(folder) == [2, 2]
+    planted.rename(folder / "calendar.pyc")
+    (folder / "calendar.py").unlink()
+    with pytest.raises(PackageError, match=r"No module named .*calendar"):
+        values(folder)

@@ -1,34 +1,35 @@
 """Sessions: a loaded model that turns batches into columns. One module a way to run it.
 
-Today there is one way, `native.NativeSession`: a package of the native contract in this interpreter. What the rest of
-medzoo knows of any of them is `Session`.
+`native.NativeSession` runs a package of the native contract in this interpreter, `worker.WorkerSession` one of either
+contract in a process of its own. What the rest of medzoo knows of both is `Session`.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any, Protocol
 
-from numpy.typing import NDArray
-
+from .. import environments
+from .._worker.batch import Batch
 from ..config import ModelConfig, Version
-from ..errors import NotAvailableError
-from ..request import Batch
-from ..store import package
+from ..environments import Interpreter
+from ..errors import TrustError
+from ..registry import is_local
+from ..store import Package, package
+from .session import Session, name_of
 
 
-class Session(Protocol):
-    """A model that is loaded and waits for batches."""
+def prepare(
+    config: ModelConfig, version: Version, *, env: str = "auto", trust: bool = False, progress: bool | None = None
+) -> tuple[Package, Interpreter | None]:
+    """All that a session needs, on this disk: the verified package, and the interpreter of its process (None: this one).
 
-    device: str
-    digests: dict[str, str]
-    provenance: dict[str, Any]  # of where it runs
-
-    def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
-        """The columns of a batch, checked against the config; MemoryError where it does not fit."""
-
-    def close(self) -> None:
-        """Let go of the model."""
+    Nothing of the package is imported. Parameters and errors are those of `open_session`.
+    """
+    if is_local(config) and not trust:
+        raise TrustError(f"{name_of(config, version)}: its code lies in {config.path.parent}, and no registry names it.",
+                         "trust=True (--trust) runs it: say so for code that is your own, or that you have read.")  # fmt: skip
+    found = package(config, version, trust=trust, progress=progress)
+    return found, environments.choose(config, version, env, progress=progress)
 
 
 def open_session(
@@ -39,29 +40,48 @@ def open_session(
     weights: str | os.PathLike[str] | None = None,
     env: str = "auto",
     trust: bool = False,
+    progress: bool | None = None,
 ) -> Session:
     """Load a version of a model.
 
+    Parameters
+    ----------
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    weights
+        A file to run the model's code with in place of its own weights.
+    env
+        ``auto``, ``current`` or ``isolated``; see `medzoo.environments.choose`.
+    trust
+        Whether to run code that no registry names, and to read weights in a way that can run code.
+    progress
+        Whether to draw bars while it downloads and its environment is built; only at a terminal if None.
+
     Raises
     ------
+    TrustError
+        It needs ``trust=True``; nothing of it was imported.
     SourceError, IntegrityError
         Its package cannot be fetched or is not what was registered.
+    BuildError
+        Its environment cannot be built.
     PackageError
         Its code does not load.
+    WorkerError
+        Its process crashed, was killed, or did not answer in time.
     InputError
         The device does not exist here, or the weights do not fit.
     MemoryError
         The model does not fit into memory.
-    NotAvailableError
-        This medzoo cannot run packages of its contract.
     """
-    found = package(config, version)
-    if version.contract != "native":
-        raise NotAvailableError(f"{config.id}, version {version.name}, is a package of the {version.contract} contract, "
-                                "which this medzoo does not run yet.")  # fmt: skip
-    from .native import NativeSession
+    found, interpreter = prepare(config, version, env=env, trust=trust, progress=progress)
+    if interpreter is None:
+        from .native import NativeSession
 
-    return NativeSession(config, version, found, device=device, weights=weights)
+        return NativeSession(config, version, found, device=device, weights=weights, trust=trust)
+    from .worker import WorkerSession
+
+    return WorkerSession(config, version, found, interpreter=interpreter, device=device, weights=weights, trust=trust)
 
 
-__all__ = ["Batch", "Session", "open_session"]
+__all__ = ["Batch", "Session", "open_session", "prepare"]

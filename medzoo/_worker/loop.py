@@ -1,0 +1,153 @@
+"""The life of a model's process: load once, answer each batch, end with its parent. See `medzoo._worker.protocol`."""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import importlib
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import protocol
+from .batch import Batch
+from .guard import Guard
+from .machine import describe, pick_device
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+CONTRACTS = {"native": ("native", "Native"), "medigan": ("medigan", "Medigan")}  # contract -> its module here, its class
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main(parent: int) -> None:
+    """Serve the process ``parent``, which holds the other ends of stdin and stdout, until it closes or is gone."""
+    _die_with(parent)
+    requests, answers = _take_over_pipes()
+    faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's to handle
+    waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(requests, waiting), daemon=True).start()
+    worker = Worker()
+    while (request := waiting.get())["request"] != "close":
+        faulthandler.dump_traceback_later(request["timeout"], exit=True)  # in C: it works where Python is stuck
+        answer = worker.answer(request)
+        faulthandler.cancel_dump_traceback_later()
+        protocol.write(answers, answer)
+    atexit._run_exitfuncs()  # what the package asked for; taking Python apart as well would take torch a while
+    _flush()
+    os._exit(0)
+
+
+class Worker:
+    """A contract and its package, once loaded."""
+
+    def __init__(self) -> None:
+        self._contract: Any = None
+        self._guard: Guard | None = None
+
+    def answer(self, request: dict[str, Any]) -> list[bytes | memoryview]:
+        """The frame that answers a request; what goes wrong is written to the log and told."""
+        try:
+            found = self._load(request) if request["request"] == "load" else self._sample(request["batch"])
+            return protocol.pack({"ok": found})
+        except BaseException as error:
+            failure = protocol.Failure.of(error)
+            if failure.kind == "memory" and self._guard is not None:
+                self._guard.forget()
+            elif failure.kind in {"package", "import"}:
+                _print(error)
+            _flush()
+            return protocol.pack({"error": vars(failure)})
+
+    def _load(self, request: dict[str, Any]) -> dict[str, Any]:
+        module, name = CONTRACTS[request["contract"]]
+        contract = getattr(importlib.import_module(f".{module}", __package__), name)
+        sys.dont_write_bytecode = False  # unlike medzoo's folder, the environment is the model's own
+        self._guard = Guard(trust=request["trust"], threads=request["threads"])
+        device = pick_device(request["device"], request["torch"], request["asked"])
+        self._contract = contract(Path(request["folder"]), request["spec"], device, Path(request["work"]))
+        return {"device": device, **describe(request["libraries"], request["torch"])}
+
+    def _sample(self, batch: dict[str, Any]) -> Any:
+        return self._contract.sample(Batch(**batch))
+
+
+def _print(error: BaseException) -> None:
+    """Write an error and where it came from to the log, from the package's own code on."""
+    trace = error.__traceback__
+    while trace is not None and Path(trace.tb_frame.f_code.co_filename).parent == Path(__file__).parent:
+        trace = trace.tb_next
+    traceback.print_exception(type(error), error, trace or error.__traceback__)
+
+
+def _take_over_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """The two pipes for ourselves, and whatever else reads stdin or prints sent to nothing and to the log.
+
+    The log is stderr already; code in C that prints goes there too.
+    """
+    requests, answers = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    if sys.platform == "win32":
+        import msvcrt
+
+        for pipe in (requests, answers):
+            msvcrt.setmode(pipe, os.O_BINARY)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
+    return os.fdopen(requests, "rb", 2**20), os.fdopen(answers, "wb")
+
+
+def _listen(requests: BinaryIO, waiting: queue.SimpleQueue[Any]) -> None:
+    """Pass requests on, in a thread of its own: it learns at once that the parent is gone, whatever the model does."""
+    while True:
+        try:
+            request = protocol.read(requests)
+        except (EOFError, OSError, ValueError):
+            _end()
+        waiting.put(request)
+        if request["request"] == "close":
+            return
+
+
+def _end() -> None:
+    """End this process now, and on POSIX all that the package started."""
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel end us with our parent: where the model holds Python's lock, no thread of ours could.
+
+    Elsewhere than on Linux, such a model ends at the time-out.
+    """
+    if sys.platform.startswith("linux"):
+        _c_library().prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if sys.platform != "win32" and os.getppid() != parent:
+        raise SystemExit("the process that started this one is gone")
+
+
+def _flush() -> None:
+    """Write out what Python and C hold back, so that the log has it before our answer."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # the package may have put anything there
+            stream.flush()
+    if sys.platform != "win32":
+        _c_library().fflush(None)
+
+
+def _c_library() -> Any:
+    import ctypes
+
+    return ctypes.CDLL(None)

@@ -1,0 +1,297 @@
+"""What a user gives a model to work on: pictures in files or arrays, checked once, read batch by batch.
+
+Sample i of a run gets picture i modulo their number. `medzoo.readers` says what files may be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import warnings
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import readers
+from ._worker.arrange import to_array
+from ._worker.stage import input_files
+from .config import Input, Version
+from .errors import InputError, MedzooWarning
+from .files import atomic, sha256_of
+from .settings import user_path
+
+AS_THEY_ARE = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}  # what medigan packages read; anything else becomes PNG for them
+GIVE = "Give a folder, a file, a list of files, or an array (n, C, H, W), (n, H, W) or (H, W)."
+Array = NDArray[Any]
+T = TypeVar("T")
+
+
+class Inputs:
+    """The user's pictures for each input of a model version.
+
+    ``count`` says how many there are of each, ``record`` what the provenance holds of them: their number, and a sha256
+    over the sha256 of each.
+    """
+
+    def __init__(self, about: str, version: Version, given: Mapping[str, Any]) -> None:
+        self._about = about
+        self._to_files = version.call is not None  # medigan packages take files
+        self._pictures = {name: _pictures(version.inputs[name], value) for name, value in given.items()}
+        counts = {name: len(pictures) for name, pictures in self._pictures.items()}
+        self.count = next(iter(counts.values()), 0)
+        if len(set(counts.values())) > 1:
+            each = ", ".join(f"{count} for {name}" for name, count in counts.items())
+            raise InputError(f"inputs: {each}.", "They go together one by one: give as many of each.")
+        self.record = {name: {"count": len(p), "sha256": p.digest()} for name, p in self._pictures.items()}
+        self._folder: tuple[int, Path] | None = None  # the process that made it, and where
+
+    @classmethod
+    def of(cls, about: str, version: Version, given: Any) -> Inputs | None:
+        """Check what a user gave as ``inputs``; None where it was nothing, and the model needs nothing.
+
+        Parameters
+        ----------
+        about
+            The model, for errors.
+        given
+            A mapping of the version's inputs to pictures; or the pictures themselves, where there is one input. Pictures
+            are a folder, a file, a list of files, or an array.
+
+        Raises
+        ------
+        InputError
+            An input is missing, unknown, of the wrong shape or cannot be read; says what is expected.
+        """
+        inputs = version.inputs
+        if given is not None and not inputs:
+            raise InputError(f"{about} works on no pictures of yours.", "Leave `inputs` out.")
+        takes = "; ".join(f"{i.name}: {i.help}" for i in inputs.values())
+        if given is not None and not isinstance(given, Mapping):
+            if len(inputs) > 1:
+                raise InputError(f"{about} has {len(inputs)} inputs.", f"Give a mapping of their names to pictures. {takes}")
+            given = {next(iter(inputs)): given}
+        given = {k: v for k, v in (given or {}).items() if v is not None}
+        if unknown := [name for name in given if name not in inputs]:
+            raise InputError(f"{about} has no input {unknown[0]!r}.", f"It has {takes}")
+        if missing := [i for i in inputs.values() if i.required and i.name not in given]:
+            raise InputError(f"{about} works on pictures of yours, and needs {missing[0].name}: {missing[0].help}",
+                             f"{GIVE} inputs={{{missing[0].name!r}: 'folder/'}}")  # fmt: skip
+        if own := [i.name for i in inputs.values() if given and i.default and i.name not in given]:
+            raise InputError(f"{about} has pictures of its own for {', '.join(own)}, which do not belong to yours.",
+                             f"Give all inputs or none: {takes}")  # fmt: skip
+        return cls(about, version, given) if given else None
+
+    def batch(self, numbers: NDArray[np.int64]) -> dict[str, Any]:
+        """For each input the pictures of the samples ``numbers``.
+
+        A native package gets an array (n, C, H, W) or its like, in the type that the files or the array have: uint8,
+        uint16, int16 ..., floats as float32. A package of the medigan contract gets paths.
+
+        Raises
+        ------
+        InputError
+            A file cannot be read, or is not what the config says.
+        """
+        if self.count in numbers:
+            warn_of_repeats(self._about, self.count)
+        rows = [int(r) for r in numbers % self.count]
+        if self._to_files:
+            return {name: [p.path(row, self._staging(name)) for row in rows] for name, p in self._pictures.items()}
+        return {name: _stacked(name, [p.read(row) for row in rows]) for name, p in self._pictures.items()}
+
+    def _staging(self, name: str) -> Path:
+        """A folder for pictures that have no file a package could read, as long as these inputs are in use."""
+        if self._folder is None or self._folder[0] != os.getpid():  # forked: that of the other process is not ours to remove
+            self._folder = os.getpid(), Path(tempfile.mkdtemp(prefix="medzoo-inputs-"))
+            weakref.finalize(self, _remove, *self._folder)
+        (self._folder[1] / name).mkdir(exist_ok=True)
+        return self._folder[1] / name
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_folder": None}  # another process makes its own
+
+
+def _remove(owner: int, folder: Path) -> None:
+    if owner == os.getpid():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def warn_of_repeats(about: str, count: int, whose: str = "") -> None:
+    """Warn that there are more samples than pictures to make them of."""
+    pictures = f"{count} picture{'s' * (count > 1)}{whose}"
+    says = f"{about} has {pictures} to work on: from sample {count} on they are used again."
+    warnings.warn(MedzooWarning(says), stacklevel=3)
+
+
+class _Files:
+    """Pictures in files."""
+
+    def __init__(self, about: Input, paths: Sequence[Path]) -> None:
+        self._about, self._paths = about, paths
+        for path in paths:
+            _tried(about, str(path), partial(_check, about, path))
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def read(self, row: int) -> Array:
+        """Picture number ``row``, (C, H, W)."""
+        path, mask = self._paths[row], self._about.kind == "mask"
+        return _tried(self._about, str(path), lambda: _arranged(self._about, _opaque(readers.read(path, mask=mask))))
+
+    def path(self, row: int, folder: Path) -> str:
+        """The user's own file, or a PNG of it."""
+        path = self._paths[row]
+        return (
+            str(path)
+            if path.suffix.lower() in AS_THEY_ARE
+            else _png(self._about, str(path), self.read(row), folder / f"{row}.png")
+        )
+
+    def digest(self) -> str:
+        """A sha256 over those of the files."""
+        return hashlib.sha256(b"".join(bytes.fromhex(sha256_of(path)) for path in self._paths)).hexdigest()
+
+
+class _Stack:
+    """Pictures in one array (n, ...), which stays where it is: in memory, or mapped from a file."""
+
+    def __init__(self, about: Input, array: Array) -> None:
+        self._about, self._array = about, array
+        _tried(about, "a picture of the array", partial(_check, about, array.shape[1:]))
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def read(self, row: int) -> Array:
+        """Picture number ``row``, (C, H, W)."""
+        return _tried(self._about, f"picture {row} of the array", lambda: _arranged(self._about, self._array[row]))
+
+    def path(self, row: int, folder: Path) -> str:
+        """A PNG of the picture."""
+        picture = self.read(row) * np.uint8(255) if self._array.dtype == bool else self.read(row)
+        return _png(self._about, f"picture {row} of the array", picture, folder / f"{row}.png")
+
+    def digest(self) -> str:
+        """A sha256 over those of the pictures, each with its type and shape."""
+        total = hashlib.sha256()
+        for row in self._array:
+            picture = np.ascontiguousarray(row)
+            total.update(hashlib.sha256(f"{picture.dtype.str}{picture.shape}".encode() + picture.tobytes()).digest())
+        return total.hexdigest()
+
+
+def _pictures(about: Input, given: Any) -> _Files | _Stack:
+    """What the user gave for one input."""
+    name = about.name
+    if isinstance(given, (str, os.PathLike)):
+        path = user_path(given, f"inputs[{name!r}]").absolute()
+        if path.is_file() and path.suffix.lower() == ".npy":
+            return _Stack(about, _several(about, _tried(about, str(path), partial(readers.mapped, path))))
+        found = input_files(path)
+        if not found:
+            what = f"holds none of {' '.join(sorted(readers.READERS))}" if path.is_dir() else "is neither a file nor a folder"
+            raise InputError(f"inputs: {str(given)!r} {what}.", GIVE)
+        return _Files(about, found)
+    if isinstance(given, (list, tuple)) and given and all(isinstance(p, (str, os.PathLike)) for p in given):
+        paths = [user_path(p, f"inputs[{name!r}]").absolute() for p in given]
+        if gone := [p for p in paths if not p.is_file()]:
+            raise InputError(f"inputs: there is no file {str(gone[0])!r}.", GIVE)
+        return _Files(about, paths)
+    try:
+        array = to_array(given) if not isinstance(given, (list, tuple)) else np.stack([to_array(v) for v in given])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"inputs: {name} is {type(given).__name__}, no pictures: {error}.", GIVE) from error
+    return _Stack(about, _several(about, array))
+
+
+def _several(about: Input, array: Array) -> Array:
+    """``array`` with a first axis that counts pictures."""
+    spatial = 3 if about.kind == "volume" else 2
+    alone = array.ndim == spatial or (array.ndim == spatial + 1 and about.shape == array.shape)
+    array = array[None] if alone else array
+    if not spatial < array.ndim <= spatial + 2 or 0 in array.shape:
+        raise InputError(f"inputs: {about.name} has the shape {array.shape}.", f"{GIVE} {_expected(about)}")
+    return array
+
+
+def _expected(about: Input) -> str:
+    return f"{about.name} is a {about.kind}" + (f" of shape {about.shape}." if about.shape else ".")
+
+
+def _tried(about: Input, which: str, act: Callable[[], T]) -> T:
+    """``act()``; its ValueError told as one of the picture ``which``."""
+    try:
+        return act()
+    except ValueError as error:
+        raise InputError(
+            f"inputs: {which} does not fit: {str(error).rstrip('.')}.", f"{_expected(about)} {about.help}"
+        ) from error
+
+
+def _check(about: Input, picture: Path | tuple[int, ...]) -> None:
+    """Hold the shape of a picture, or of a file, against the config; its channels are looked at when it is read."""
+    shape = readers.shape(picture) if isinstance(picture, Path) else picture
+    axes = 3 if about.kind == "volume" else 2
+    if len(shape) not in {axes, axes + 1} or (about.shape and shape[-axes:] != about.shape[1:]):
+        raise ValueError(f"it has the shape {shape}")
+
+
+def _arranged(about: Input, array: Array) -> Array:
+    """One picture as (C, H, W) or its like, in its own type; where one channel is wanted, grey saved in colour becomes it."""
+    array = to_array(array)
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32)
+        if not np.isfinite(array).all():
+            raise ValueError("it holds values that are not finite")
+    elif array.dtype == bool:
+        array = array.astype(np.uint8)
+    if array.ndim == (3 if about.kind == "volume" else 2):
+        array = array[None]
+    if about.shape[:1] == (1,) and len(array) == 3 and (array == array[:1]).all():
+        array = array[:1]
+    if about.shape and array.shape != about.shape:
+        raise ValueError(f"it has the shape {array.shape}")
+    return array
+
+
+def _opaque(picture: Array) -> Array:
+    """Without an alpha channel that hides nothing."""
+    alpha = len(picture) in {2, 4} and picture.dtype == np.uint8 and (picture[-1] == 255).all()
+    return picture[:-1] if alpha else picture
+
+
+def _stacked(name: str, pictures: list[Array]) -> Array:
+    kinds = sorted({f"{p.dtype} {p.shape}" for p in pictures})
+    if len(kinds) > 1:
+        raise InputError(f"inputs: {name} mixes pictures of {' and '.join(kinds[:3])}.", "Give pictures of one size and type.")
+    return np.stack(pictures)
+
+
+def _png(about: Input, which: str, picture: Array, path: Path) -> str:
+    """Write a picture for a package that reads files: 16 bits for uint16, else 8, to which floats in [0, 1] are scaled."""
+    from PIL import Image
+
+    if path.exists():
+        return str(path)
+    low, high = picture.min(), picture.max()
+    if picture.dtype.kind == "f" and 0 <= low <= high <= 1:
+        picture = np.rint(picture * 255).astype(np.uint8)
+    elif picture.dtype.kind in "iu" and picture.dtype != np.uint16 and 0 <= low <= high <= 255:
+        picture = picture.astype(np.uint8)
+    flat = picture.ndim == 3 and (picture.dtype == np.uint8 or (picture.dtype == np.uint16 and len(picture) == 1))
+    if not flat or len(picture) not in {1, 3, 4}:
+        is_a = f"{picture.dtype} of shape {picture.shape}, from {low:g} to {high:g}"
+        raise InputError(f"inputs: {which} makes no PNG, which the package reads: {is_a}.",
+                         f"Give 0 to 255, floats from 0 to 1, or files. {about.help}")  # fmt: skip
+    image = Image.fromarray(picture[0] if len(picture) == 1 else np.ascontiguousarray(np.moveaxis(picture, 0, -1)))
+    with atomic(path) as file:  # whole or absent: another thread may look for it
+        image.save(file, "PNG")
+    return str(path)

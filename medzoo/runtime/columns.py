@@ -1,0 +1,51 @@
+"""What a package returned, held against its config: one way for all sessions and contracts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._worker.batch import Batch
+from ..config import Output, Version
+from ..errors import PackageError
+
+
+def check(about: str, version: Version, batch: Batch, found: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """A column for each output of the config: the package's arrays as they are, labels from the conditions.
+
+    Parameters
+    ----------
+    about
+        The model, for errors.
+    found
+        An array for each output that repeats no condition.
+
+    Raises
+    ------
+    PackageError
+        A shape or type is not what the config says, or a value is not finite.
+    """
+    columns = {}
+    for name, output in version.outputs.items():
+        if output.condition:  # what the core knows, a package need not say
+            columns[name] = batch.conditions[output.condition].astype(output.dtype)
+        else:
+            columns[name] = _checked(about, output, found[name], batch.n)
+    return columns
+
+
+def own_outputs(version: Version) -> list[str]:
+    """The outputs that the package itself must return."""
+    return [name for name, output in version.outputs.items() if not output.condition]
+
+
+def _checked(about: str, output: Output, values: NDArray[Any], n: int) -> NDArray[Any]:
+    if values.shape != (n, *output.shape) or values.dtype != output.dtype:
+        raise PackageError(f"{about}: `sample` returned {output.name!r} of shape {values.shape} and type {values.dtype}; "
+                           f"its config says {(n, *output.shape)} and {output.dtype}.")  # fmt: skip
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise PackageError(f"{about}: {output.name!r} holds values that are not finite.")
+    return values

@@ -1,0 +1,138 @@
+"""The medigan contract, on this side of it: what the worker is told, and what came back as checked columns.
+
+The worker (`medzoo._worker.medigan`) puts each sample into its shape. Here its values are mapped to the range and type
+that the config states: linearly, rounded and clipped for whole numbers, never wrapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._worker.arrange import arrange
+from .._worker.batch import Batch
+from ..config import Output, Version, requirement_name
+from ..errors import PackageError
+from ..inputs import warn_of_repeats
+from ..readers import read
+from .columns import check, own_outputs
+
+FRAMEWORKS = {"torch": "torch", "tensorflow": "tensorflow", "tensorflow-cpu": "tensorflow", "keras": "keras"}
+
+
+def spec(about: str, version: Version, folder: Path, weights: Path | None, room: Path) -> dict[str, Any]:  # noqa: ARG001
+    """What `medzoo._worker.medigan.Medigan` needs; see `medzoo.runtime.worker` for the parameters."""
+    call = version.call
+    assert call is not None  # noqa: S101  (the schema gives one to every medigan package)
+    needs = {FRAMEWORKS.get(requirement_name(r)) for r in version.requires}
+    return {
+        "model_id": about.partition(",")[0],
+        "function": call.function,
+        "weights": call.weights if weights is None else str(weights.absolute()),
+        "returns": call.returns,
+        "latents": call.latents,
+        "latents_as": call.latents_as,
+        "latent_shape": list(call.latent_shape),
+        "most": call.most,
+        "arguments": dict(call.arguments),
+        "options": list(version.options),
+        "frameworks": sorted(n for n in needs if n),
+        "conditions": {
+            name: {str(number): condition.value_for_package(number) for number in condition.values.values()}
+            for name, condition in version.conditions.items()
+        },
+        "inputs": {
+            name: {"argument": i.argument or name, "form": i.form, "default": i.default} for name, i in version.inputs.items()
+        },
+        "outputs": {name: place(version.outputs[name]) for name in own_outputs(version)},
+    }
+
+
+def place(output: Output) -> dict[str, Any]:
+    """Where an output is in what the package returns, and the shape that it gets."""
+    return {
+        "element": output.element,
+        "files": output.files,
+        "shape": list(output.shape),
+        "channels": list(output.channels),
+        "fit": output.fit,
+        "fill": (output.returned or span(output))[0],
+        "mask": output.kind == "mask",
+    }
+
+
+def columns(about: str, version: Version, batch: Batch, found: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """A column for each output of the config: what the worker sent, in the range and type that the config states.
+
+    Raises
+    ------
+    PackageError
+        A file cannot be read or has another shape, or values are not finite or far from what the config says.
+    """
+    for count in sorted(set(found["repeated"].values())):
+        warn_of_repeats(f"{about},", count, " of its own")
+    arrays = {}
+    for name in own_outputs(version):
+        output, values = version.outputs[name], found["outputs"][name]
+        if not isinstance(values, np.ndarray):
+            values = _pictures(about, output, values, batch)
+        arrays[name] = to_range(about, output, values)
+    return check(about, version, batch, arrays)
+
+
+def _pictures(about: str, output: Output, paths: Sequence[str], batch: Batch) -> NDArray[Any]:
+    def picture(path: Path, number: int) -> NDArray[Any]:
+        try:
+            return arrange(read(path, mask=output.kind == "mask"), place(output))  # type: ignore[no-any-return]
+        except ValueError as error:
+            raise PackageError(f"{about}: the file {path.name}, its {output.name!r} of sample {number}, is not what the config "
+                               f"says: {error}.") from error  # fmt: skip
+
+    return np.stack([picture(Path(path), int(number)) for path, number in zip(paths, batch.indices, strict=True)])
+
+
+def span(output: Output) -> tuple[float, float]:
+    """The value range of a column."""
+    if output.range:
+        return output.range
+    if output.dtype.startswith("float"):
+        return 0.0, 1.0
+    about = np.iinfo(output.dtype)
+    return float(about.min), float(about.max)
+
+
+def to_range(about: str, output: Output, values: NDArray[Any]) -> NDArray[Any]:
+    """``values`` mapped from the range that the package returns to the column's, in the column's type.
+
+    Floats may lie somewhat outside of what the config says they do, as those of a network without a last tanh, and are
+    clipped. By more than half the range's width they show that the config is wrong.
+
+    Raises
+    ------
+    PackageError
+        Values are not finite, or too far outside.
+    """
+    low, high = output.returned or span(output)
+    if values.dtype == bool:
+        values = values.astype(np.uint8)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise PackageError(f"{about}: {output.name!r} holds values that are not finite.")
+    least, most = (values.min(), values.max()) if values.size else (low, high)
+    beyond = (high - low) / 2 if values.dtype.kind == "f" else 0.0
+    if least < low - beyond or most > high + beyond:
+        raise PackageError(f"{about}: {output.name!r} has values from {least:g} to {most:g}; by its config the package returns "
+                           f"{low:g} to {high:g}.", "Its config should say under `returned` what they are.")  # fmt: skip
+    if values.dtype == output.dtype and output.returned in (None, output.range) and low <= least and most <= high:
+        return values
+    to_low, to_high = span(output)
+    kind = np.float32 if values.dtype.itemsize <= 2 or values.dtype == np.float32 else np.float64
+    mapped = values.astype(kind)
+    if (low, high) != (to_low, to_high):
+        mapped = (mapped - kind(low)) * kind((to_high - to_low) / (high - low)) + kind(to_low)
+    if output.dtype != "float32":
+        np.rint(mapped, out=mapped)
+    return np.clip(mapped, to_low, to_high).astype(output.dtype)

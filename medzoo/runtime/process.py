@@ -1,0 +1,343 @@
+"""A model's process: started in a clean environment, asked, and ended with no trace but its log."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+import site
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+from .. import settings
+from .._worker import protocol
+from ..errors import WorkerError
+
+START = Path(protocol.__file__).with_name("__main__.py")
+PASSED = {  # variables of the caller's that a model's process gets; no tokens, and nothing of Python's
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TERM", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
+    "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "PROGRAMDATA",
+    "PROGRAMFILES", "NUMBER_OF_PROCESSORS", "PROCESSOR_ARCHITECTURE", "XDG_CACHE_HOME", "TORCH_HOME",
+    "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ENABLE_MPS_FALLBACK",
+}  # fmt: skip
+PASSED_PREFIXES = ("LC_", "OMP_", "MKL_", "KMP_", "GOMP_", "OPENBLAS_", "NUMEXPR_", "VECLIB_", "CUDA_", "CUBLAS_", "NVIDIA_",
+                   "ROCR_", "HIP_")  # fmt: skip
+LOGS, LOG_BYTES = 20, 16 * 2**20  # how many are kept, how far one may grow
+TAIL_LINES, TAIL_BYTES = 20, 4096
+CRASHES = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS"}
+GRACE = 2.0  # seconds a process has to end by itself
+
+
+def environment(work: Path, visible: str | None, *, user_site: bool) -> dict[str, str]:
+    """The variables of a model's process.
+
+    Parameters
+    ----------
+    work
+        Where its temporary files go.
+    visible
+        The CUDA devices that it may see, as ``CUDA_VISIBLE_DEVICES`` has it; the caller's if None.
+    user_site
+        Whether packages that the user installed for themselves are part of its interpreter.
+    """
+    kept = {k: v for k, v in os.environ.items() if k.upper() in PASSED or k.upper().startswith(PASSED_PREFIXES)}
+    kept |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(work))
+    kept |= {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "MPLBACKEND": "Agg"}  # what varies between runs, and windows
+    kept |= {} if user_site and site.ENABLE_USER_SITE else {"PYTHONNOUSERSITE": "1"}
+    return kept if visible is None else kept | {"CUDA_VISIBLE_DEVICES": visible}
+
+
+class Ended(Exception):  # noqa: N818
+    """A model's process ended, or was ended, instead of answering.
+
+    Parameters
+    ----------
+    how
+        ``memory``, ``time``, ``crash`` or ``kill``.
+    problem, hint
+        Of the error to raise.
+    """
+
+    def __init__(self, how: str, problem: str, hint: str) -> None:
+        super().__init__(how, problem, hint)
+        self.how, self.problem, self.hint = how, problem, hint
+
+    def explained(self, about: str, what: str) -> Exception:
+        """The exception to raise, for the model ``about`` that was at ``what``."""
+        problem = f"{about} {what}: {self.problem}"
+        return MemoryError(problem) if self.how == "memory" else WorkerError(problem, self.hint)
+
+
+class Log:
+    """Where a process writes what its model prints."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._marked = path, 0
+
+    @classmethod
+    def new(cls, name: str, instead: Path) -> Log:
+        """A new log in the cache, of which the oldest ones go; in the folder ``instead`` if the cache cannot be written."""
+        file = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(3).hex()}.log"
+        folder = settings.cache_folder() / "logs"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / file).touch()
+        except OSError:
+            return cls(instead / file)
+        for path in sorted(folder.glob("*.log"), key=_changed)[:-LOGS]:
+            with suppress(OSError):  # another process was quicker
+                path.unlink()
+        return cls(folder / file)
+
+    def mark(self) -> None:
+        """What is written from here on is what `tail` shows; what came before may go if it is too much."""
+        with suppress(OSError):
+            self._marked = self.path.stat().st_size
+            if self._marked > LOG_BYTES:
+                os.truncate(self.path, 0)
+                self._marked = 0
+
+    def read(self) -> str:
+        """The end of what was written since the mark."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(max(self._marked, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+                text = file.read().decode("utf-8", "replace")
+        except OSError:
+            return ""
+        return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-TAIL_LINES:])
+
+    def tail(self) -> str:
+        """The same, ready to be put under a problem; empty if nothing was written."""
+        text = self.read()
+        return f"\nIt last wrote ({self.path}):\n" + "\n".join(f"  {line}" for line in text.splitlines()) if text else ""
+
+    def remove_if_empty(self) -> None:
+        """Keep no log of a process that wrote nothing."""
+        with suppress(OSError):
+            if not self.path.stat().st_size:
+                self.path.unlink()
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+class Process:
+    """A process that runs `medzoo._worker`.
+
+    Parameters
+    ----------
+    python
+        Its interpreter.
+    environment
+        Its variables.
+    work
+        Its working directory.
+    log
+        Where its stdout and stderr go.
+    about
+        The model, for errors.
+
+    Raises
+    ------
+    WorkerError
+        The interpreter does not start.
+    """
+
+    def __init__(self, python: Path, environment: dict[str, str], work: Path, log: Log, *, about: str) -> None:
+        self.log, self._owner, self._busy = log, os.getpid(), False
+        self._gone = threading.Event()  # it has ended, and what it started with it: its number may be another's by now
+        options = {"args": [str(python), str(START), str(self._owner)], "env": environment, "cwd": work}
+        self._frames: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # The kernel ends a process with the thread that started it, not with that thread's process: so the thread that
+        # starts this one stays with it. It reads the answers, and waits for the end.
+        told = (options, log.path, self._frames, self._gone)
+        threading.Thread(target=_serve, args=told, name="medzoo-worker", daemon=True).start()
+        started = self._frames.get()
+        if isinstance(started, BaseException):
+            raise WorkerError(f"{about}: {python} does not start: {started}.", "`medzoo cache verify` checks its environment.")
+        self._popen: subprocess.Popen[bytes] = started
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this Python process started it; after a fork it is our parent's."""
+        return self._owner == os.getpid()
+
+    def ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
+        """The answer to a request.
+
+        Raises
+        ------
+        Ended
+            None came; the process is gone.
+        """
+        began, kills, self._busy = time.monotonic(), _kills_for_memory(), True
+        pieces = protocol.pack({**request, "timeout": timeout})
+        late = threading.Timer(timeout + GRACE, self._kill)  # a write to a process that was stopped would wait forever
+        late.daemon = True
+        if sum(map(len, pieces)) > 2**16:
+            late.start()
+        try:
+            assert self._popen.stdin is not None  # noqa: S101
+            with suppress(OSError):  # it is gone: then no answer comes either
+                protocol.write(self._popen.stdin, pieces)  # type: ignore[arg-type]
+            late.cancel()
+            answer = self._answer(began + timeout + min(GRACE, 0.5 + timeout / 2))
+        finally:
+            late.cancel()
+            self._busy = False
+        if isinstance(answer, dict):
+            return answer
+        if isinstance(answer, MemoryError):
+            self.end()
+            raise Ended("memory", "what it returned does not fit into the memory of this process.", "")
+        raise self._diagnosed(time.monotonic() - began >= timeout, timeout, kills)
+
+    def _answer(self, deadline: float) -> dict[str, Any] | MemoryError | None:
+        """The next answer, or None where none will come."""
+        while True:
+            left = max(0.0, min(1.0, deadline - time.monotonic()))
+            try:
+                answer: dict[str, Any] | MemoryError | None = self._frames.get(timeout=left)
+            except queue.Empty:
+                # A child of the model's may hold the pipe open that would tell us of its end.
+                if time.monotonic() >= deadline or (self._popen.poll() is not None and self._frames.empty()):
+                    return None
+            else:
+                return answer
+
+    def _diagnosed(self, late: bool, timeout: float, kills: int) -> Ended:
+        if not late:  # it is about to end
+            with suppress(subprocess.TimeoutExpired):
+                self._popen.wait(GRACE)
+        code = self._popen.poll()
+        self.end()
+        wrote, tail = self.log.read(), self.log.tail()
+        log = f"Its log is {self.log.path}." if tail else ""
+        if late:
+            return Ended("time", f"its process gave no answer within {timeout:g} s, and was ended.{tail}",
+                         f"MEDZOO_TIMEOUT=SECONDS gives it longer; a smaller batch_size needs less. {log}".strip())  # fmt: skip
+        name = _signal(code)
+        if name == "SIGKILL" and _kills_for_memory() > kills:
+            return Ended("memory", "the system ended its process, since memory ran out.", "")
+        if (name in CRASHES or (code or 0) > 0) and protocol.is_out_of_memory(wrote):
+            return Ended("memory", f"its process ended ({name}), since memory ran out.{tail}", "")
+        if name and name not in CRASHES:
+            hint = "Somebody ended it, or the system did, short of memory: then a smaller batch_size helps."
+            return Ended("kill", f"its process was killed ({name}).{tail}", hint)
+        again = "The next batch starts it anew. If the package is not yours, tell its authors."
+        how = f"crashed ({name})" if name else f"ended by itself (exit code {code})" if code is not None else "fell silent"
+        return Ended("crash", f"its process {how}.{tail}", again)
+
+    def close(self) -> None:
+        """End it: by itself if it is idle, at once if it is not."""
+        if self.is_ours and not self._busy and not self._gone.is_set() and self._popen.stdin is not None:
+            with suppress(OSError, subprocess.TimeoutExpired):
+                protocol.write(self._popen.stdin, protocol.pack({"request": "close"}))  # type: ignore[arg-type]
+                self._popen.wait(GRACE)
+        self.end()
+
+    def end(self) -> None:
+        """End it at once, with all that it started."""
+        if not self.is_ours:
+            return
+        self._kill()
+        with suppress(subprocess.TimeoutExpired):  # a driver or a disk may hold it longer than we care to wait
+            self._popen.wait(GRACE)
+        if self._popen.stdin is not None:
+            with suppress(OSError):
+                self._popen.stdin.close()
+        self.log.remove_if_empty()
+
+    def _kill(self) -> None:
+        if not self._gone.is_set():
+            _kill(self._popen)
+
+
+def _kill(popen: subprocess.Popen[bytes]) -> None:
+    with suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(popen.pid, signal.SIGKILL)  # it leads a group of its own
+        else:
+            popen.kill()
+
+
+def _serve(options: dict[str, Any], log: Path, frames: queue.SimpleQueue[Any], gone: threading.Event) -> None:
+    """Start the process and pass on its answers; then None, or why there are no more; stay until it has ended."""
+    # Neither the terminal's Ctrl-C nor its end is the process's to handle.
+    own: dict[str, Any] = {"start_new_session": True}
+    if sys.platform == "win32":
+        own = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+    try:
+        with log.open("ab") as errors:
+            pipe = subprocess.PIPE
+            popen = subprocess.Popen(stdin=pipe, stdout=pipe, stderr=errors, pipesize=2**20, **options, **own)
+    except BaseException as error:
+        frames.put(error)
+        return
+    frames.put(popen)
+    answers: IO[bytes] | None = popen.stdout
+    assert answers is not None  # noqa: S101
+    try:
+        with answers:
+            while True:
+                frames.put(protocol.read(answers))  # type: ignore[arg-type]
+    except MemoryError as error:
+        frames.put(error)
+    except (EOFError, OSError, ValueError):  # no frame is no answer
+        frames.put(None)
+    popen.wait()
+    _kill(popen)  # what it started and left
+    gone.set()
+
+
+def _signal(code: int | None) -> str:
+    """The name of the signal in an exit code; empty if there is none."""
+    if code is None or code >= 0:
+        return "SIGSEGV" if code == 0xC0000005 else ""  # Windows' access violation
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+@lru_cache(maxsize=1)
+def _counter() -> Path | None:
+    """The file in which Linux counts the processes, of this control group or of the machine, that it ended for memory."""
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, group = line.split(":", 2)
+            if not controllers:
+                places = [f"/sys/fs/cgroup{group}/memory.events", "/sys/fs/cgroup/memory.events"]
+            elif "memory" in controllers.split(","):
+                places = [f"/sys/fs/cgroup/memory{group}/memory.oom_control", "/sys/fs/cgroup/memory/memory.oom_control"]
+            else:
+                continue
+            for place in map(Path, places):
+                if place.is_file() and "oom_kill " in place.read_text(encoding="utf-8"):
+                    return place
+    fallback = Path("/proc/vmstat")
+    return fallback if fallback.is_file() else None
+
+
+def _kills_for_memory() -> int:
+    """How many processes the system ended so far because memory ran out; 0 where it does not say."""
+    place = _counter()
+    if place is None:
+        return 0
+    try:
+        found = re.search(r"^oom_kill (\d+)", place.read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0

@@ -1,0 +1,73 @@
+"""Weights of the user's own in place of a package's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from ..errors import InputError
+from ..settings import user_path
+from ..store import package_files
+
+WEIGHTS = "weights.safetensors"
+
+
+def their_file(weights: str | os.PathLike[str]) -> Path:
+    """The user's file.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    path = user_path(weights, "weights").absolute()
+    if not path.is_file():
+        raise InputError(f"weights={str(weights)!r}: there is no such file.", "Give a .safetensors file.")
+    return path
+
+
+def other_weights(about: str, package: Path, weights: Path, folder: Path) -> Path:
+    """``folder``, filled so that the user's weights go by the name that a native package expects.
+
+    Raises
+    ------
+    InputError
+        They do not fit, or the package has none.
+    """
+    if not (package / WEIGHTS).is_file():
+        raise InputError(f"{about} has no {WEIGHTS} that others could replace.", "Leave `weights` out.")
+    compare(package / WEIGHTS, weights)
+    for name in package_files(package):  # what else its `load` may look for beside the weights
+        if not name.endswith((".py", WEIGHTS)):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(package / name, folder / name)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(weights, folder / WEIGHTS)
+    return folder
+
+
+def compare(ours: Path, theirs: Path) -> None:
+    """Check that two safetensors files hold tensors of the same names and shapes.
+
+    Raises
+    ------
+    InputError
+        They differ, or ``theirs`` is no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+        with safe_open(path, "np") as file:
+            return {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()}  # noqa: SIM118
+
+    try:
+        given = shapes(theirs)
+    except SafetensorError as error:
+        raise InputError(f"weights={str(theirs)!r} is no safetensors file: {error}") from error
+    wanted = shapes(ours)
+    if given != wanted:
+        wrong = [f"{k}: {given.get(k, 'missing')}, not {wanted.get(k, 'expected at all')}"
+                 for k in sorted(given.keys() | wanted.keys()) if given.get(k) != wanted.get(k)]  # fmt: skip
+        raise InputError(f"weights={str(theirs)!r} has {len(wrong)} tensors that do not fit this model:\n  "
+                         + "\n  ".join(wrong[:5]), "Train with the train.py beside this model.")  # fmt: skip

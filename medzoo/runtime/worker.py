@@ -1,0 +1,176 @@
+"""A session in a process of its own, whose interpreter is that of the model's environment.
+
+Both contracts run there (`medzoo._worker.protocol` says how). What is special to a contract on this side stands in
+`medzoo.runtime.native` and `medzoo.runtime.medigan`, each with two functions:
+
+``spec(about, version, folder, weights, room) -> dict``
+    What the contract's class needs, as a tree that can cross: ``about`` names the model in errors, ``folder`` is the
+    package, ``weights`` the user's own file (an absolute path) or None, ``room`` a folder for what the spec points to, which
+    lives as long as the session. Raises InputError for weights that do not fit.
+``columns(about, version, batch, found) -> dict of arrays``
+    What the contract's ``sample`` returned, made into the config's columns, and held against it by
+    `medzoo.runtime.columns.check`. Raises PackageError.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import weakref
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .. import settings
+from .._worker.batch import Batch
+from .._worker.machine import pick_device
+from .._worker.protocol import Failure
+from ..config import ModelConfig, Version
+from ..environments import Interpreter
+from ..errors import WorkerError
+from ..files import sha256_of
+from ..store import Package
+from .process import Ended, Log, Process, environment
+from .session import at, explain, libraries, name_of, provenance
+from .weights import their_file
+
+
+class WorkerSession:
+    """A package of either contract, loaded in a process of its own. Raises what `medzoo.runtime.open_session` says.
+
+    The process lives as long as the session. One that ended before (it crashed, was killed, hung, or took more memory than
+    there is) is an error once; the next batch starts a new one.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        version: Version,
+        package: Package,
+        *,
+        interpreter: Interpreter,
+        device: str = "auto",
+        weights: str | os.PathLike[str] | None = None,
+        trust: bool = False,
+    ) -> None:
+        pick_device(device, torch=False)  # what is no device at all needs no process to be refused
+        self._about, self._version = name_of(config, version), version
+        self._interpreter, self._package = interpreter, package  # as long as they are held, the cache keeps both
+        self._contract = importlib.import_module(f".{version.contract}", __package__)
+        self._lock = threading.Lock()  # a process answers one request at a time
+        self.digests = dict(package.digests)
+        theirs = None
+        if weights is not None:
+            theirs = their_file(weights)
+            self.digests["weights"] = sha256_of(theirs)
+        self._held = _Held(Path(tempfile.mkdtemp(prefix="medzoo-")))
+        weakref.finalize(self, self._held.let_go)
+        folder, torch = package.path.absolute(), sys.modules.get("torch")
+        visible, local = visible_devices(device, version)
+        user_site = interpreter.kind == "current"  # then they are part of it
+        self._environment = environment(self._held.work, visible, user_site=user_site)
+        self._log_name = f"{config.id}-{version.name}"
+        try:
+            self._loading = {
+                "request": "load",
+                "contract": version.contract,
+                "folder": str(folder),
+                "spec": self._contract.spec(self._about, version, folder, theirs, self._held.folder),
+                "work": str(self._held.work),
+                "device": local,
+                "asked": device,
+                "torch": version.needs_torch,
+                "threads": torch.get_num_threads() if torch is not None else None,  # so that bytes agree with ours
+                "trust": trust,
+                "libraries": libraries(version),
+            }
+            found = self._load()
+        except BaseException:
+            self.close()
+            raise
+        self.device: str = device if device.startswith("cuda:") and found["device"] == "cuda:0" else found["device"]
+        kind, lock = interpreter.kind, interpreter.lock
+        self.provenance = provenance(version, env=kind, lock=lock, trust=trust, found=found)
+
+    def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        """The columns of a batch, checked against the config."""
+        with self._lock:
+            if self._held.closed:
+                raise WorkerError(f"{self._about}: its session is closed.", "Load the model again.")
+            if self._held.process is None or not self._held.process.is_ours:
+                self._load()
+            found = self._ask({"request": "sample", "batch": vars(batch)}, f"failed on {at(batch)}")
+            # Files that a package wrote are gone with the next request.
+            return self._contract.columns(self._about, self._version, batch, found)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        self._held.let_go()
+
+    def _load(self) -> dict[str, Any]:
+        """Start the process and have it load the package."""
+        python, log = self._interpreter.python, Log.new(self._log_name, self._held.folder)
+        self._held.process = Process(python, self._environment, self._held.work, log, about=self._about)
+        found: dict[str, Any] = self._ask(self._loading, "did not load")
+        return found
+
+    def _ask(self, request: dict[str, Any], what: str) -> Any:
+        process = self._held.process
+        assert process is not None  # noqa: S101
+        process.log.mark()
+        try:
+            answer = process.ask(request, settings.timeout())
+        except Ended as ended:
+            self._held.process = None
+            raise ended.explained(self._about, what) from None
+        except BaseException:  # a Ctrl-C: what it answers would be taken for the next batch
+            self._held.process = None
+            process.end()
+            raise
+        if "error" in answer:
+            failure = Failure(**answer["error"])
+            raise explain(failure, self._about, what, self._version.requires, process.log.tail())
+        return answer["ok"]
+
+
+class _Held:
+    """What a session holds beside itself, to be let go with it: a process, and a folder for temporary files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.work = folder, folder / "work"
+        self.work.mkdir()
+        self.process: Process | None = None
+        self.closed = False
+        self._owner = os.getpid()
+
+    def let_go(self) -> None:
+        self.closed = True
+        if self._owner != os.getpid():  # forked: all this is our parent's
+            return
+        if self.process is not None:
+            self.process.close()
+            self.process = None
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def visible_devices(device: str, version: Version) -> tuple[str | None, str]:
+    """``CUDA_VISIBLE_DEVICES`` for a process (None: all that are visible here), and what the device is called in there.
+
+    A package that says ``cuda:0``, or only ``cuda``, then means the device that was asked for, and can touch no other.
+    """
+    if device == "cpu" or not version.needs_torch:
+        return "", device
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or not (number or "0").isdecimal():
+        return None, device
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    known = given.split(",") if given is not None else None
+    index = int(number or 0)
+    if known is None:
+        return str(index), "cuda:0"
+    return (known[index].strip(), "cuda:0") if index < len(known) else (None, device)

@@ -1,0 +1,131 @@
+"""What crosses between processes: trees and arrays come back as they were, and nothing else gets through."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from medzoo._worker import protocol
+from medzoo.errors import InputError, PackageError, TrustError
+
+DTYPES = st.one_of(
+    arrays.integer_dtypes(), arrays.unsigned_integer_dtypes(), arrays.floating_dtypes(), arrays.boolean_dtypes(),
+    arrays.complex_number_dtypes(), arrays.unicode_string_dtypes(min_len=1, max_len=4),
+)  # fmt: skip
+ARRAYS = arrays.arrays(DTYPES, arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | ARRAYS
+TREES = st.recursive(LEAVES, lambda t: st.lists(t, max_size=4) | st.dictionaries(st.text(), t, max_size=4), max_leaves=12)
+
+
+def crossed(tree: Any) -> Any:
+    file = io.BytesIO()
+    protocol.write(file, protocol.pack(tree))
+    file.seek(0)
+    found = protocol.read(file)
+    assert not file.read()
+    return found
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    if isinstance(a, dict):
+        return isinstance(b, dict) and list(a) == list(b) and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and (a == b or (a != a and b != b))
+
+
+@given(TREES)
+def test_a_tree_comes_back_as_it_was(tree: Any) -> None:
+    assert same(tree, crossed(tree))
+
+
+def test_arrays_of_any_memory_layout_come_back_by_value() -> None:
+    whole = np.arange(24, dtype=np.int32).reshape(2, 3, 4)
+    for array in (whole.T, whole[:, ::2], np.asfortranarray(whole), np.broadcast_to(whole[0], (5, 3, 4)), whole.astype(">i2")):
+        found = crossed({"a": [array]})["a"][0]
+        assert np.array_equal(found, array)
+        assert found.dtype == array.dtype
+        assert found.flags.writeable
+
+
+def test_numbers_of_numpy_become_plain_ones_and_tuples_lists() -> None:
+    found = crossed({"i": np.int64(3), "f": np.float32(0.5), "b": np.bool_(True), "t": (1, 2)})
+    assert found == {"i": 3, "f": 0.5, "b": True, "t": [1, 2]}
+    assert type(found["i"]) is int
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", np.array([None]), np.array([{}, []], dtype=object), print])
+def test_what_is_no_tree_is_refused_before_anything_is_sent(value: Any) -> None:
+    with pytest.raises(TypeError, match="cannot cross"):
+        protocol.pack({"before": np.zeros(3), "it": value})
+
+
+@given(TREES, st.data())
+def test_a_frame_that_is_cut_off_is_no_frame(tree: Any, data: st.DataObject) -> None:
+    whole = b"".join(protocol.pack(tree))
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    with pytest.raises((EOFError, ValueError)):
+        protocol.read(io.BytesIO(whole[:cut]))
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_no_frame(noise: bytes) -> None:
+    with pytest.raises((EOFError, ValueError)):
+        protocol.read(io.BytesIO(noise))
+
+
+def test_no_pickle_is_read(tmp_path: Any) -> None:
+    class Payload:
+        def __reduce__(self) -> Any:
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    file = io.BytesIO()
+    np.save(file, np.array([Payload()], dtype=object), allow_pickle=True)
+    for content in (file.getvalue(), pickle.dumps(Payload())):
+        frame = protocol.HEAD.pack(2, 1) + b"[]" + content
+        with pytest.raises(ValueError):  # noqa: PT011  (of numpy's or of ours)
+            protocol.read(io.BytesIO(frame))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_array_that_no_memory_holds_is_a_memory_error() -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**57,)})
+    with pytest.raises((MemoryError, ValueError)):
+        protocol.read(io.BytesIO(protocol.HEAD.pack(2, 1) + b"[]" + header.getvalue()))
+
+
+def wrapped(inner: Exception, outer: Exception) -> Exception:
+    outer.__context__ = RuntimeError("between")
+    outer.__context__.__cause__ = inner
+    return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ZeroDivisionError("division by zero"), "package"),
+        (SystemExit(3), "package"),
+        (ModuleNotFoundError("No module named 'x'"), "import"),
+        (PackageError("`sample` returned nothing."), "contract"),
+        (InputError("device='cuda:9'"), "input"),
+        (MemoryError(), "memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB."), "memory"),
+        (TrustError("x.pt", "trust=True"), "trust"),
+        (wrapped(TrustError("x.pt", "trust=True"), RuntimeError("no weights")), "trust"),
+    ],
+)
+def test_errors_are_sorted(error: BaseException, kind: str) -> None:
+    failure = protocol.Failure.of(error)
+    assert failure.kind == kind
+    assert json.loads(json.dumps(vars(failure)))["kind"] == kind
