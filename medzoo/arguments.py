@@ -26,6 +26,7 @@ EXITS = {
     12: "trust needed",
     13: "environment not built",
     14: "model's process lost",
+    15: "cache not cleared",
     130: "interrupted",
     141: "broken pipe",
 }
@@ -38,9 +39,10 @@ exit codes:
 {exits}
 
 settings (environment):
-  MEDZOO_CACHE    where unpacked packages lie; `medzoo cache` says where that is
+  MEDZOO_CACHE    where downloads and environments lie; `medzoo cache` lists them
   MEDZOO_MODEL_CONFIGS  further folders of model configs
   MEDZOO_QUIET    1: no progress bars, no notices
+  MEDZOO_TORCH_BACKEND  torch in environments: auto, cpu, cu128 ..., index
 
 Synthetic samples are for research. They are not for diagnosis.
 """
@@ -77,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     add_choosing(commands)
     add_using(commands)
+    add_cache(commands)
     add_contributing(commands)
     return parser
 
@@ -165,7 +168,7 @@ def add_using(commands: Commands) -> None:
         codes=(2, *RUN, 9, 130),
     )
     model_argument(child)
-    child.add_argument("-n", type=count, default=1, metavar="N", help="how many samples (default: 1)")
+    child.add_argument("-n", type=count, metavar="N", help="how many samples (default: 1, or one for each of --inputs)")
     child.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder")
     child.add_argument("--seed", type=int, metavar="S", help="root seed, 0 to 2**64 - 1 (default: a fresh one, recorded)")
     child.add_argument("--condition", metavar="VALUE", help="the model's condition, such as malignant (default: each in turn)")
@@ -176,11 +179,11 @@ def add_using(commands: Commands) -> None:
         metavar="NAME=VALUE",
         help="another input of the model, as `medzoo info` lists them; may be repeated",
     )
-    child.add_argument("--format", choices=["png", "npz"], help="file format (default: png where the pictures fit it)")
-    child.add_argument("--batch-size", type=count, metavar="B", help="samples at a time (default: the model's own)")
     child.add_argument(
-        "--inputs", nargs="+", type=Path, metavar="PATH", help="your own images, for a model that works on some: a folder or files"
+        "--format", choices=["png", "csv", "npz"], help="file format (default: png where the pictures fit it, csv for tables)"
     )
+    child.add_argument("--batch-size", type=count, metavar="B", help="samples at a time (default: the model's own)")
+    inputs_argument(child)
     running_arguments(child)
     version_argument(child)
     child.add_argument("--weights", type=Path, metavar="FILE", help="other weights for the same model, .safetensors")
@@ -206,29 +209,86 @@ def add_using(commands: Commands) -> None:
 
     child = command(
         commands,
+        "test",
+        "run models and say whether they make what they should",
+        "Looks at shapes, value range, seeds, batch sizes, conditions, options, memory, and the outputs that came "
+        "recorded with the package (expected.npz).",
+        examples=(
+            "medzoo test 8",
+            "medzoo test --bundled --json",
+            "medzoo test mine/ --trust --record",
+        ),
+        codes=(2, *FETCH, 7, 9),
+    )
+    child.add_argument("models", nargs="*", metavar="MODEL", help="number, id, beginning of an id, or path of a package folder")
+    child.add_argument("--bundled", action="store_true", help="every model that came with medzoo")
+    version_argument(child)
+    inputs_argument(child)
+    running_arguments(child, device="cpu")
+    child.add_argument("--record", action="store_true", help="write expected.npz anew, unless something else is wrong")
+    json_argument(child)
+
+    child = command(
+        commands,
         "copy",
         "an editable copy of a model's package: code, weights, training script, config",
         examples=(
             "medzoo copy 8 mine/",
-            "medzoo generate mine/ -n 4 --out mine-samples/",
+            "medzoo generate mine/ -n 4 --trust --out mine-samples/",
         ),
-        codes=(*FETCH, 9),
+        codes=(*FETCH, 9, 12),
     )
     model_argument(child)
     child.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
     version_argument(child)
+    offline_argument(child)
 
-    child = command(
+
+def add_cache(commands: Commands) -> None:
+    """``cache`` and its steps."""
+    parent = command(
         commands,
         "cache",
-        "where medzoo keeps what it unpacked, and how much that takes",
-        "MEDZOO_CACHE moves it. All in it can be removed at any time: it is fetched again when needed.",
+        "what medzoo keeps on this disk, and how much that takes",
+        "Downloads, unpacked packages, and environments. MEDZOO_CACHE moves it. All that is listed can be removed at any "
+        "time: it is fetched or built again when needed.",
         examples=(
             "medzoo cache",
+            "medzoo cache remove 8",
             'du -sh "$(medzoo cache --json | jq -r .folder)"',
         ),
+        codes=(3, 4, 6, 15),
     )
-    json_argument(child)
+    json_argument(parent)
+    steps = parent.add_subparsers(dest="step", metavar="STEP", title="steps")
+
+    child = command(steps, "list", "what is there, and which models use it", examples=("medzoo cache list --json",), codes=(4,))
+    child.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for scripts")
+
+    child = command(
+        steps,
+        "remove",
+        "remove what belongs to a model, or one thing by its name",
+        "What another model needs too, or a running process uses, stays.",
+        examples=(
+            "medzoo cache remove 8",
+            "medzoo cache remove 15749250941d2b5a",
+            "medzoo cache remove --all",
+        ),
+        codes=(2, 3, 4, 15),
+    )
+    child.add_argument("what", nargs="?", metavar="WHAT", help="a model, or the key of an environment or a package")
+    child.add_argument("--all", action="store_true", help="everything that is listed")
+    child.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for scripts")
+
+    child = command(
+        steps,
+        "verify",
+        "hold it all against recorded digests",
+        examples=("medzoo cache verify",),
+        codes=(4, 6),
+    )
+    child.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for scripts")
 
 
 def add_contributing(commands: Commands) -> None:
@@ -340,9 +400,19 @@ def version_argument(child: argparse.ArgumentParser) -> None:
     child.add_argument("--version", dest="model_version", metavar="V", help="version of the model (default: its best)")
 
 
-def running_arguments(child: argparse.ArgumentParser) -> None:
+def inputs_argument(child: argparse.ArgumentParser) -> None:
+    """Images of the user's."""
+    child.add_argument(
+        "--inputs",
+        nargs="+",
+        metavar="PATH",
+        help="your own images, for a model that works on some: a folder or files; NAME=PATH for a model with several inputs",
+    )
+
+
+def running_arguments(child: argparse.ArgumentParser, device: str = "auto") -> None:
     """Where to run, and whether to run what no registry vouches for."""
-    child.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+    child.add_argument("--device", default=device, help=f"auto, cpu, cuda, cuda:1 or mps (default: {device})")
     child.add_argument(
         "--env",
         default="auto",
@@ -350,9 +420,13 @@ def running_arguments(child: argparse.ArgumentParser) -> None:
         help="whose packages to run with: the model's own environment (isolated), those installed here (current), or "
         "the latter for bundled models that they suit (auto, the default)",
     )
-    child.add_argument(
-        "--trust", action="store_true", help="run a package that no registry names, or weights that need pickle"
-    )
+    child.add_argument("--trust", action="store_true", help="run a package that no registry names, or weights that need pickle")
+    offline_argument(child)
+
+
+def offline_argument(child: argparse.ArgumentParser) -> None:
+    """Whether to do without a network."""
+    child.add_argument("--offline", action="store_true", help="no network: use what is in the cache (or set MEDZOO_OFFLINE=1)")
 
 
 def json_argument(child: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,20 @@ from typing import TYPE_CHECKING, Any
 from . import settings
 from .arguments import build_parser
 from .config import ModelConfig, Version
-from .errors import ContributionError, DatasetError, InputError, MedzooError, MedzooWarning
-from .tables import facts, inputs, megabytes, minutes, package, prose, summary
+from .errors import (
+    CacheError,
+    ContributionError,
+    DatasetError,
+    InputError,
+    IntegrityError,
+    MedzooError,
+    MedzooWarning,
+    PackageError,
+)
+from .tables import facts, inputs, megabytes, metrics, minutes, package, prose, summary, table, terminal_width
 
 if TYPE_CHECKING:
+    from .cache import Removal, Report
     from .generator import Model
 
 LONG_RUN = 60.0  # seconds from which a run is announced with an estimate
@@ -39,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.command is None:
         parser.print_help()
         return 0
+    if getattr(parsed, "offline", False):
+        os.environ["MEDZOO_OFFLINE"] = "1"
     with warnings.catch_warnings():
         warnings.simplefilter("always", MedzooWarning)
         warnings.showwarning = partial(show_warning, warnings.showwarning)
@@ -69,7 +82,7 @@ def guarded(parsed: argparse.Namespace) -> int:
 def unfinished(a: argparse.Namespace) -> str:
     """What an interrupted run leaves behind."""
     log = a.out / "run.log" if a.command == "generate" else None
-    return f"; what was written stays in {a.out}, without a provenance.json" if log and log.exists() else ""
+    return f"; what was written stays in {a.out}, and the same command continues it" if log and log.exists() else ""
 
 
 def show_warning(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any) -> None:
@@ -118,7 +131,6 @@ def info_command(a: argparse.Namespace) -> None:
     others = [name for name in config.versions if name != v.name]
     default = " (default)" * (v.name == config.default_version and bool(others))
     also = f"; also {', '.join(others)}" * bool(others)
-    figures = (f"{m.name} {m.value:g} on {m.dataset}" + f" ({m.samples:,} samples)" * bool(m.samples) for m in v.metrics)
     lines = [
         *prose(f"{config.id}: {config.name}"),
         "",
@@ -131,14 +143,14 @@ def info_command(a: argparse.Namespace) -> None:
             "trained on": "; ".join(f"{d.name} ({d.license})" for d in v.datasets) or "no data",
             "samples": "; ".join(f"{o.name} {'x'.join(map(str, o.shape)) or 'one'} {o.dtype}" for o in v.outputs.values()),
             "latent": f"{v.latent} numbers" if v.latent else "none",
-            "inputs": "; ".join(inputs(v)) or "none",
+            "inputs": "\n".join(inputs(v)) or "none",
             "package": package(v) + f", {megabytes(v.size)}" * (v.scheme == "bundled" and bool(v.size)),
             "license": v.license,
             "authors": f"{', '.join(v.authors)} ({v.year})",
-            "metrics": "; ".join(figures) or "none reported",
+            "metrics": metrics(v) or "none reported",
         }),
         "",
-        f"{call} -n 4 --out samples/",
+        f"{call} -n 4 --out samples/" + " --trust" * is_local(config),
         "Synthetic samples are for research. They are not for diagnosis.",
     ]  # fmt: skip
     print("\n".join(lines))
@@ -159,28 +171,40 @@ def generate_command(a: argparse.Namespace) -> None:
     from .generator import load
     from .registry import resolve
     from .request import Request
-    from .seeds import check_seed
 
     config = resolve(a.model)
     version = config.version(a.model_version)
-    options, seed = model_options(a, version), check_seed(a.seed)
-    inputs = a.inputs[0] if a.inputs and len(a.inputs) == 1 else a.inputs
+    options = model_options(a, version)
+    inputs = given_inputs(a, version)
     # What is wrong with them shows before the model loads.
-    Request.of(config, version, a.n, seed=seed, inputs=inputs, options=options)
+    a.n = Request.of(config, version, a.n, seed=a.seed, inputs=inputs, options=options).n
     where = {"device": a.device, "env": a.env, "trust": a.trust}
     if inputs is not None:
         options["inputs"] = inputs
     with load(a.model, version=a.model_version, weights=a.weights, **where) as model:
         announce(model, a, options)
         began = time.monotonic()
-        samples = model.generate(a.n, out=a.out, format=a.format, seed=seed, batch_size=a.batch_size,
+        samples = model.generate(a.n, out=a.out, format=a.format, seed=a.seed, batch_size=a.batch_size,
                                  progress=False if a.quiet else None, **options)  # fmt: skip
         seconds = time.monotonic() - began
     if a.json:
         print_json({"folder": str(samples.folder), "n": len(samples), "provenance": dict(samples.provenance)})
     elif not a.quiet:
         what = f"{len(samples):,} sample{'s' * (len(samples) != 1)} of {config.id} {version.name}"
-        print(f"{what}, seed {seed}, in {a.out} ({minutes(seconds)})")
+        print(f"{what}, seed {samples.provenance['seed']}, in {a.out} ({minutes(seconds)})")
+
+
+def given_inputs(a: argparse.Namespace, version: Version) -> Any:
+    """``--inputs``: a folder, a file or several; by name where they are given so; None where none are."""
+    named: dict[str, list[str]] = {}
+    for text in a.inputs or []:
+        name, _, path = text.partition("=")
+        whose, what = (name, path) if path and name in version.inputs else ("", text)
+        named.setdefault(whose, []).append(what)
+    if "" in named and len(named) > 1:
+        raise InputError(f"--inputs {named['']!r} has no name, and others have.", "Give each as NAME=PATH.")
+    paths: dict[str, Any] = {name: found[0] if len(found) == 1 else found for name, found in named.items()}
+    return paths.get("", paths or None)
 
 
 def model_options(a: argparse.Namespace, version: Version) -> dict[str, Any]:
@@ -203,16 +227,16 @@ def model_options(a: argparse.Namespace, version: Version) -> dict[str, Any]:
 
 def parse_value(text: str) -> Any:
     """A number, true or false where ``text`` is one, else the text."""
-    try:
-        return json.loads(text.lower())
-    except ValueError:
-        return text
+    for form in (text, text.lower()):
+        with suppress(ValueError):
+            return json.loads(form)
+    return text
 
 
 def announce(model: Model, a: argparse.Namespace, options: dict[str, Any]) -> None:
     """Before a run of many batches: what it will take, measured on one; an error where the disk is too small."""
-    from .datasets import bytes_a_sample
-    from .datasets.writers import pick_format
+    from .datasets.formats import pick_format
+    from .datasets.writer import bytes_a_sample
 
     size = min(a.batch_size or model.version.batch_size, 32)
     target = a.out.expanduser().absolute()
@@ -239,21 +263,98 @@ def visualize_command(a: argparse.Namespace) -> None:
     visualize(a.model, version=a.model_version, device=a.device, seed=a.seed, save=a.save, env=a.env, trust=a.trust)
 
 
+def test_command(a: argparse.Namespace) -> int:
+    """``medzoo test``."""
+    from .registry import list_models, resolve
+    from .trial import examine
+
+    models = [*a.models, *(c.id for c in list_models() if a.bundled and c.default.scheme == "bundled")]
+    if not models:
+        raise InputError("medzoo test: which models?", "Name some, or say --bundled for all that came with medzoo.")
+    where = {"version": a.model_version, "device": a.device, "env": a.env, "trust": a.trust}
+    reports = []
+    for model in models:
+        inputs = given_inputs(a, resolve(model).version(a.model_version))
+        reports.append(examine(model, write=a.record, inputs=inputs, **where))
+        if not a.json:
+            print(reports[-1], end="\n\n" if model != models[-1] else "\n", flush=True)
+    if a.json:
+        print_json([{"model": r.about, "ready": r.ready, "findings": [asdict(f) for f in r.findings]} for r in reports])
+    return 0 if all(r.ready for r in reports) else PackageError.exit_code
+
+
 def copy_command(a: argparse.Namespace) -> None:
     """``medzoo copy``."""
     from .store import copy
 
-    print(f"{copy(a.model, a.folder, version=a.model_version)}: edit model.py, then `medzoo generate {a.folder} --out DIR`")
+    made = copy(a.model, a.folder, version=a.model_version)
+    print(f"{made}: edit model.py, then `medzoo generate {a.folder} --trust --out DIR`")
 
 
 def cache_command(a: argparse.Namespace) -> None:
-    """``medzoo cache``."""
-    folder = settings.cache_folder()
-    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else 0
-    if a.json:
-        print_json({"folder": str(folder), "bytes": size})
+    """``medzoo cache``, and its steps."""
+    from . import cache
+
+    if a.step == "remove":
+        print_removal(remove_of(a), as_json=a.json)
+    elif a.step == "verify":
+        print_report(cache.verify(), as_json=a.json)
     else:
-        print(f"{folder}  ({megabytes(size) if folder.is_dir() else 'not made yet'}; MEDZOO_CACHE moves it)")
+        print_cache(as_json=a.json)
+
+
+def print_cache(*, as_json: bool) -> None:
+    """Where the cache is, its size, and what is in it."""
+    from . import cache
+
+    folder, size = settings.cache_folder(), cache.total()
+    found = [e.summary for e in cache.entries()]
+    if as_json:
+        print_json({"folder": str(folder), "bytes": size, "entries": found})
+        return
+    print(f"{folder}  ({megabytes(size) if folder.is_dir() else 'not made yet'}; MEDZOO_CACHE moves it)")
+    if found:
+        head = ("kind", "name", "size", "frees", "last used", "models", "what")
+        names = (e["name"][:16] if e["kind"] == "package" else e["name"] for e in found)
+        rows = [(e["kind"], name, megabytes(e["bytes"]), megabytes(e["frees"]), e["used"], ", ".join(e["models"]), e["about"])
+                for e, name in zip(found, names, strict=True)]  # fmt: skip
+        print(f"\n{table(head, rows, terminal_width())}")
+
+
+def remove_of(a: argparse.Namespace) -> Removal:
+    """``medzoo cache remove``: one thing, or all."""
+    from . import cache
+
+    if a.all == (a.what is not None):
+        raise InputError("medzoo cache remove: remove what?", "Name a model or a key, or say --all; `medzoo cache` lists them.")
+    return cache.clear() if a.all else cache.remove(a.what)
+
+
+def print_removal(done: Removal, *, as_json: bool) -> None:
+    """What was removed; an error where something could not be."""
+    if as_json:
+        print_json({"removed": [str(e.path) for e in done.removed], "kept": {str(e.path): why for e, why in done.kept}})
+    else:
+        print("\n".join([*(f"removed {e}" for e in done.removed), *(f"kept {e}: {why}" for e, why in done.kept)])
+              or "nothing to remove")  # fmt: skip
+    if done.failed:
+        raise CacheError(f"{len(done.failed)} of {len(done.failed) + len(done.removed)} could not be removed.",
+                         "Try again when nothing runs that uses them.")  # fmt: skip
+
+
+def print_report(report: Report, *, as_json: bool) -> None:
+    """What is right and wrong in the cache; an error where something is wrong."""
+    if as_json:
+        print_json({"right": [str(e.path) for e in report.right], "unknown": [str(e.path) for e in report.unknown],
+                    "wrong": [{"path": str(e.path), "problem": problem} for e, problem in report.wrong]})  # fmt: skip
+    else:
+        print("\n".join([*(f"right    {e}" for e in report.right),
+                         *(f"unknown  {e}: nothing here says what it should be" for e in report.unknown),
+                         *(f"wrong    {e}: {problem}" for e, problem in report.wrong)]) or "nothing to verify")  # fmt: skip
+    if report.wrong:
+        count = len({e.path for e, _ in report.wrong})
+        raise IntegrityError(f"{count} of what is in the cache is not what it should be.",
+                             "`medzoo cache remove` removes it; it is fetched or built again when needed.")  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------------- contributing
@@ -289,6 +390,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "cite": cite_command,
     "generate": generate_command,
     "visualize": visualize_command,
+    "test": test_command,
     "copy": copy_command,
     "cache": cache_command,
     "contribute": contribute_command,

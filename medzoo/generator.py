@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from importlib import metadata
 from types import TracebackType
 from typing import Any
 
-from . import datasets, seeds, settings
-from .config import ModelConfig, Version, requirement_name
-from .datasets.reader import describe
-from .errors import InputError, OutOfMemoryError
+from . import seeds, settings
+from .config import ModelConfig, Version
+from .datasets.reader import describe, read
+from .datasets.writer import Target, recorded_seed
+from .errors import DatasetError, InputError, OutOfMemoryError
 from .registry import is_local, resolve
 from .request import Request, check_count, check_reserved
 from .runtime import Session, open_session
@@ -50,7 +49,7 @@ class Model:
 
     def generate(
         self,
-        n: int = 1,
+        n: int | None = None,
         *,
         out: str | os.PathLike[str] | None = None,
         format: str | None = None,  # noqa: A002
@@ -61,15 +60,19 @@ class Model:
         **options: Any,
     ) -> Samples:
         """Make ``n`` samples; see `medzoo.generate`."""
+        if out is not None and seed is None:
+            seed = recorded_seed(out)  # the same command without a seed continues what it began
         request = Request.of(self.config, self.version, n, seed=seed, inputs=inputs, options=options)
-        run = _Run(self, request, batch_size)
+        run = Run(self, request, batch_size)
         if out is None:
             if format is not None:
                 raise InputError(f"format={format!r} without `out` has no effect.", "Give a folder: out='masses/'.")
-            return concatenate(list(_bar(run, n, progress)))
-        return datasets.write(
-            _bar(run, n, progress), out, outputs=self.version.outputs, format=format, provenance=run.provenance
-        )
+            return concatenate(list(_bar(run, progress)))
+        with Target(out, outputs=self.version.outputs, format=format, n=request.n, provenance=run.provenance) as target:
+            if not target.finished:
+                run.go_on(target)
+                target.fill(_bar(run, progress))
+        return read(target.path)
 
     __call__ = generate
 
@@ -89,7 +92,7 @@ class Model:
             raise InputError(f"first={first!r} is not a sample number.", "Give a whole number from 0.")
         n = check_count(n)
         request = Request.of(self.config, self.version, n, seed=seed, inputs=inputs, options=options, first=first)
-        return _bar(_Run(self, request, batch_size), n, progress)
+        return _bar(Run(self, request, batch_size), progress)
 
     def at(self, indices: Sequence[int], request: Request) -> Samples:
         """The samples with the numbers ``indices`` of a request, in one piece or, when memory runs out, in several."""
@@ -121,43 +124,90 @@ class Model:
         return self._session
 
 
-class _Run:
-    """The batches of one request, once; ``provenance`` grows by what the run finds out."""
+class Run:
+    """The batches of one request, once; ``provenance`` grows by what the run finds out.
 
-    def __init__(self, model: Model, request: Request, batch_size: int | None) -> None:
+    Parameters
+    ----------
+    model, request
+        What is asked of what.
+    batch_size
+        Samples a batch; the model's own if None.
+    batches
+        Boundaries of an earlier run, which make the same bits again: pairs of a first sample and a batch size.
+    """
+
+    def __init__(
+        self, model: Model, request: Request, batch_size: int | None = None, batches: list[list[int]] | None = None
+    ) -> None:
         size = model.version.batch_size if batch_size is None else check_count(batch_size, "batch_size")
         self._model, self._request = model, request
-        self._size = min(size, request.n)
-        self.provenance: dict[str, Any] = _provenance(model, model._open_session(), request, self._size)
+        self._own_size = batch_size is not None
+        self._start = request.first
+        self._target: Target | None = None
+        self.provenance: dict[str, Any] = _provenance(model, model._open_session(), request, min(size, request.n))
+        if batches:
+            self.provenance["batches"] = batches
+
+    def go_on(self, target: Target) -> None:
+        """Continue where ``target`` is good, with its batch boundaries; tell it when they change.
+
+        Raises
+        ------
+        DatasetError
+            Another batch size is asked for than it was begun with, of a model whose samples depend on that.
+        """
+        asked, begun = self.provenance["batches"][0][1], target.batches[0][1]
+        self.provenance["batches"], self._target = target.batches, target
+        self._start += target.done
+        if self._own_size and asked != begun:
+            if not self._model.version.per_sample:
+                raise DatasetError(f"{target.path} was begun with batches of {begun} samples, now {asked}, and what the model "
+                                   "makes depends on them.", f"Nothing was changed. Ask for batch_size={begun}.")  # fmt: skip
+            self._resize(asked)
 
     def __iter__(self) -> Iterator[Samples]:
-        start, stop = self._request.first, self._request.first + self._request.n
-        while start < stop:
-            batch = self._request.batch(range(start, min(start + self._size, stop)))
+        stop = self._request.first + self._request.n
+        while self._start < stop:
+            batch = self._request.batch(range(self._start, min(self._start + self._size, stop)))
             try:
                 columns = self._model._open_session().sample(batch)  # closed meanwhile, it says so
             except MemoryError as error:
-                self._halve(start, error)
+                if self._size == 1:
+                    raise self._model.too_big() from error
+                columns = {}
+            if not columns:  # out of the handler, which keeps what did not fit alive
+                self._resize(self._size // 2)
                 continue
             yield Samples(columns, self._model.version.outputs, batch.indices, self.provenance)
-            start += batch.n
+            self._start += batch.n
 
-    def _halve(self, start: int, error: MemoryError) -> None:
-        if self._size == 1:
-            raise self._model.too_big() from error
-        self._size //= 2
+    @property
+    def _size(self) -> int:
+        size: int = next(size for first, size in reversed(self.provenance["batches"]) if first <= self._start)
+        return size
+
+    def _resize(self, size: int) -> None:
         # Boundaries decide the last bits, so a set can be made again only with them.
-        before = [b for b in self.provenance["batches"] if b[0] != start]
-        self.provenance["batches"] = [*before, [start, self._size]]
+        others = (b for b in self.provenance["batches"] if b[0] != self._start)
+        self.provenance["batches"] = sorted([*others, [self._start, size]])
+        if self._target is not None:
+            self._target.note(self.provenance["batches"])
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many samples are made, and how many there will be."""
+        return self._start - self._request.first, self._request.n
 
 
-def _bar(run: _Run, n: int, progress: bool | None) -> Iterator[Samples]:
+def _bar(run: Run, progress: bool | None) -> Iterator[Samples]:
     if not settings.show_progress(progress):
         yield from run
         return
     from tqdm import tqdm
 
-    with tqdm(total=n, unit="sample", desc=run.provenance["model"], file=sys.stderr) as bar:
+    done, n = run.counts
+    with tqdm(total=n, initial=done, unit="sample", desc=run.provenance["model"], file=sys.stderr) as bar:
         for batch in run:
             yield batch
             bar.update(len(batch))
@@ -165,7 +215,6 @@ def _bar(run: _Run, n: int, progress: bool | None) -> Iterator[Samples]:
 
 def _provenance(model: Model, session: Session, request: Request, batch_size: int) -> dict[str, Any]:
     version = model.version
-    libraries = ["numpy", "pillow", *(requirement_name(r) for r in version.requires)]
     about: dict[str, Any] = {
         "synthetic": True,
         "model": model.config.id,
@@ -174,7 +223,7 @@ def _provenance(model: Model, session: Session, request: Request, batch_size: in
         "source": version.source,
         "registered": not is_local(model.config) and "weights" not in session.digests,
         "sha256": session.digests,
-        **session.provenance,
+        "modality": model.config.modality,
         "seed": request.seed,
         "n": request.n,
         "options": request.record,
@@ -186,21 +235,13 @@ def _provenance(model: Model, session: Session, request: Request, batch_size: in
             for name, o in version.outputs.items()
             if o.condition
         },
-        "libraries": {"medzoo": __version__, **{name: _installed(name) for name in sorted(set(libraries))}},
-        "python": platform.python_version(),
+        "conditions": {c.name: list(c.values) for c in version.conditions.values()},
+        **session.provenance,
+        "libraries": {"medzoo": __version__, **session.provenance["libraries"]},
     }
     if request.first:
         about["first"] = request.first
-    if version.needs_torch and "torch" in sys.modules:
-        about["threads"] = sys.modules["torch"].get_num_threads()
     return about
-
-
-def _installed(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def load(
@@ -266,7 +307,7 @@ def load(
 
 def generate(
     model_id: int | str | os.PathLike[str],
-    n: int = 1,
+    n: int | None = None,
     *,
     out: str | os.PathLike[str] | None = None,
     format: str | None = None,  # noqa: A002
@@ -292,12 +333,13 @@ def generate(
     model_id
         A number, an id, the unique beginning of one, or the path of a package folder: 8, "00008", "mine/".
     n
-        How many; at least 1.
+        How many; one if None, or one for each of ``inputs``.
     out
         A new folder to write to as well. Memory then does not grow with ``n``, and the samples returned are read
         back from the files when asked for.
     format
-        ``png`` (flat pictures) or ``npz`` (anything); by what fits if None. Needs ``out``.
+        ``png`` (flat pictures; tables beside them as CSV), ``csv`` (tables), ``npz`` (anything); the first of these that
+        fits if None. Needs ``out``.
     seed
         Root seed, 0 to 2**64 - 1; a fresh one if None. Either way it is in the provenance.
     batch_size
@@ -341,8 +383,10 @@ def generate(
     ((500, 1, 128, 128), 250)
     """
     check_reserved({"engine": engine})
-    check_count(n)
-    seed = seeds.check_seed(seed)
+    if n is not None:
+        check_count(n)
+    if seed is not None:
+        seeds.check_seed(seed)  # before anything is loaded
     with load(model_id, version=version, device=device, weights=weights, env=env, trust=trust) as model:
         return model.generate(
             n, out=out, format=format, seed=seed, batch_size=batch_size, inputs=inputs, progress=progress, **options

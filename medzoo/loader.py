@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from . import seeds, sources
+from . import seeds
 from .errors import InputError
 from .generator import Model, load
 from .registry import resolve
 from .request import Request, check_count
+from .runtime import prepare
 from .runtime.native import pick_device
 from .samples import Samples
 
@@ -51,16 +52,16 @@ class SyntheticDataset(Dataset[Any]):
     ) -> None:
         config = resolve(model_id)
         chosen = config.version(version)
-        sources.fetch(config, chosen)
-        pick_device(device, chosen)
         self.seed = seeds.check_seed(seed)
-        # Bad input fails here, not in a worker.
+        # What is bad or missing fails here, not in a worker.
         self._request = Request.of(config, chosen, n, seed=self.seed, inputs=inputs, options=options)
         self._block = check_count(block if block is not None else chosen.batch_size, "batch_size")
         self._keep_at_most = CACHED_BLOCKS * self._block if keep is None else check_count(keep, "keep")
         self._load = {"model_id": model_id, "version": version, "device": device, "env": env, "trust": trust}
         self._whole_blocks = not chosen.per_sample  # what such a model makes depends on the whole batch
         self._transform = transform
+        if prepare(config, chosen, env=env, trust=trust)[1] is None:
+            pick_device(device, chosen)
         self._reset()
 
     def _reset(self) -> None:

@@ -59,19 +59,22 @@ def test_list_shows_each_model_and_what_is_bundled(toy: Toy, capsys: Capture) ->
     toy()
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:3]] == ["00008_C-DCGAN_MMG_MASSES", "00901_TOY_MRI_NOISE"]
-    assert lines[1].endswith("bundled")
-    assert lines[2].endswith("on disk")
-    assert lines[-1].startswith("2 models; 1 comes with medzoo.")
+    of = {line.split()[0]: line for line in lines[1:-2]}
+    assert list(of) == sorted(of)
+    assert of["00008_C-DCGAN_MMG_MASSES"].endswith("bundled")
+    assert of["00021_CYCLEGAN_BRAIN_MRI_T1_T2"].endswith("download 92.4 MB")
+    assert of["00901_TOY_MRI_NOISE"].endswith("on disk")
+    bundled = sum(line.endswith("bundled") for line in of.values())
+    assert lines[-1].startswith(f"{len(of)} models; {bundled} come{'s' * (bundled == 1)} with medzoo.")
 
 
 def test_list_as_json_is_what_search_gives(capsys: Capture) -> None:
     assert main(["list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert [m["id"] for m in listed] == ["00008_C-DCGAN_MMG_MASSES"]
-    assert listed[0]["bundled"] is True
-    assert main(["search", "mammograms", "--bundled", "--modality", "PET", "--modality", "mmg", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == listed
+    assert {m["id"]: m["bundled"] for m in listed}["00008_C-DCGAN_MMG_MASSES"] is True
+    assert main(["search", "--bundled", "--modality", "PET", "--modality", "mmg", "--sort", "id", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == [m for m in listed if m["bundled"] and m["modality"] == "mammography"]
 
 
 @pytest.mark.parametrize("words", [["list"], ["search", "mass", "--sort", "FID"], ["info", "8"], ["--help"]])
@@ -121,7 +124,8 @@ def test_info_says_what_to_know_before_use(capsys: Capture) -> None:
     for part in ("CC BY 4.0", "CBIS-DDSM", "1x128x128", "benign | malignant", "not for diagnosis", "medzoo generate 8 -n"):
         assert part in text
     assert main(["info", "8", "--version", "1.0.1"]) == 0
-    assert "FID 137.75 on CBIS-DDSM (379 samples)" in capsys.readouterr().out
+    text = " ".join(capsys.readouterr().out.split())
+    assert "FID 137.75, FID ratio 0.272, FID (RadImageNet) 3.05, FID ratio (RadImageNet) 0.151 on CBIS-DDSM (379 samples)" in text
     assert main(["info", "8", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["default_version"] == "2.0.0"
 
@@ -140,12 +144,14 @@ def test_cite_copy_and_cache(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
     assert main(["copy", str(toy()), str(tmp_path / "mine")]) == 0
     assert main(["info", f"{tmp_path}/mine"]) == 0
     assert f"medzoo generate {tmp_path}/mine -n" in capsys.readouterr().out
-    assert main(["generate", f"{tmp_path}/mine", "--out", f"{tmp_path}/out"]) == 0
+    assert main(["generate", f"{tmp_path}/mine", "--out", f"{tmp_path}/out"]) == 12
+    assert "no registry names it" in capsys.readouterr().err
+    assert main(["generate", f"{tmp_path}/mine", "--trust", "--out", f"{tmp_path}/out"]) == 0
     capsys.readouterr()
     assert main(["cache"]) == 0
     assert str(tmp_path / "cache") in capsys.readouterr().out
     assert main(["cache", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"folder": str(tmp_path / "cache"), "bytes": 0}
+    assert json.loads(capsys.readouterr().out) == {"folder": str(tmp_path / "cache"), "bytes": 0, "entries": []}
 
 
 # ---------------------------------------------------------------------------------------------------------- generate
@@ -233,7 +239,7 @@ def test_condition_of_a_model_without_any(toy: Toy, tmp_path: Path, capsys: Capt
 
 def test_unknown_model(tmp_path: Path, capsys: Capture) -> None:
     assert main(["generate", "80", "--out", str(tmp_path / "out")]) == 3
-    assert "Did you mean 00008_C-DCGAN_MMG_MASSES?" in capsys.readouterr().err
+    assert "Did you mean 00008_C-DCGAN_MMG_MASSES" in capsys.readouterr().err
 
 
 def test_folder_that_holds_something_is_left_alone(toy: Toy, tmp_path: Path, capsys: Capture) -> None:

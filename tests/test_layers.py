@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -14,11 +15,13 @@ import medzoo
 LAYERS = [
     {"errors", "version"},
     {"settings", "files", "seeds", "config"},
-    {"registry", "samples", "request", "sources", "tables"},
-    {"store", "finder", "datasets"},
-    {"runtime"},
+    {"_worker"},
+    {"registry", "samples", "sources", "tables", "readers"},
+    {"store", "finder", "datasets", "inputs", "environments"},
+    {"request", "runtime", "cache"},
     {"generator"},
-    {"loader", "view", "contribute", "arguments"},
+    {"loader", "view", "trial", "audit", "arguments"},
+    {"contribute"},
     {"cli"},
     {"__main__"},
 ]
@@ -53,6 +56,12 @@ def imports(path: Path) -> set[tuple[str, bool]]:
 
 def test_every_room_has_its_layer() -> None:
     assert {room(p) for p in MODULES} == set(LEVEL)
+
+
+def test_the_page_on_the_architecture_has_the_same_layers() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|", page, re.MULTILINE)
+    assert [(int(k), set(re.findall(r"`(\w+)`", rooms))) for k, rooms in rows] == list(enumerate(LAYERS[:-1]))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())

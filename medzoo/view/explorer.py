@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .. import files, seeds
 from ..config import OPTION_TYPES, Version
-from ..datasets.writers import png
+from ..datasets.png import png
 from ..errors import DatasetError
 from ..generator import Model
 from ..registry import is_local
@@ -157,7 +157,8 @@ class Explorer:
         first = {name: next(iter(c.values)) for name, c in version.conditions.items()}
         self.seed = seed
         self.latents = seeds.latents(seed, [0], version.settable_latents)[0]
-        self.inputs = dict(first | {k: o.default for k, o in version.options.items() if o.default is not None} if inputs is None else inputs)
+        defaults = {k: o.default for k, o in version.options.items() if o.default is not None}
+        self.inputs = dict(first | defaults if inputs is None else inputs)
         self._update()
 
     def _update(self) -> None:
@@ -309,7 +310,8 @@ def _ranges(version: Version) -> dict[str, tuple[float, float]]:
     return {
         name: (o.minimum, o.maximum)
         for name, o in version.options.items()
-        if o.type in {"int", "float"} and o.default is not None and not o.choices and o.minimum is not None and o.maximum is not None
+        if o.type in {"int", "float"} and not o.choices
+        if o.default is not None and o.minimum is not None and o.maximum is not None
     }
 
 
