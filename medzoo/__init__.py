@@ -15,7 +15,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .datasets import read as read
+    from .audit import reproduce as reproduce
+    from .audit import verify as verify
+    from .datasets.reader import read as read
     from .errors import MedzooError as MedzooError
     from .finder import search as search
     from .generator import Model as Model
@@ -45,9 +47,11 @@ _HOMES = {  # public name -> module that has it; no module is called as a public
     "info": "registry",
     "list_models": "registry",
     "load": "generator",
-    "read": "datasets",
+    "read": "datasets.reader",
+    "reproduce": "audit",
     "search": "finder",
     "stream": "generator",
+    "verify": "audit",
     "visualize": "view",
 }
 __all__ = sorted(_HOMES)  # noqa: PLE0605

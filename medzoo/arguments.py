@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import textwrap
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeAlias
 
+from .datasets import FORMATS
+from .pages import (
+    EXITS,
+    Commands,
+    Page,
+    command,
+    count,
+    exit_codes,
+    inputs_argument,
+    json_argument,
+    model_argument,
+    offline_argument,
+    package_argument,
+    running_arguments,
+    set_argument,
+    version_argument,
+)
 from .version import __version__
 
-EXITS = {
-    0: "done",
-    1: "unexpected error",
-    2: "bad input",
-    3: "no such model",
-    4: "bad model config",
-    5: "package not fetched",
-    6: "files differ from their digest",
-    7: "package failed",
-    8: "out of memory",
-    9: "folder of samples",
-    10: "not available yet",
-    11: "contribution not ready",
-    12: "trust needed",
-    13: "environment not built",
-    14: "model's process lost",
-    15: "cache not cleared",
-    130: "interrupted",
-    141: "broken pipe",
-}
 FETCH = (3, 4, 5, 6)  # what getting hold of a package may end with
 RUN = (*FETCH, 7, 8, 12, 13, 14)  # and what running it may
 EPILOG = """\
@@ -40,8 +34,11 @@ exit codes:
 
 settings (environment):
   MEDZOO_CACHE    where downloads and environments lie; `medzoo cache` lists them
+  MEDZOO_OFFLINE  1: nothing is fetched
+  MEDZOO_MIRROR   folders or addresses to fetch from before Zenodo
   MEDZOO_MODEL_CONFIGS  further folders of model configs
   MEDZOO_QUIET    1: no progress bars, no notices
+  MEDZOO_TIMEOUT  seconds that a model has to load, and for each batch
   MEDZOO_TORCH_BACKEND  torch in environments: auto, cpu, cu128 ..., index
 
 Synthetic samples are for research. They are not for diagnosis.
@@ -54,15 +51,6 @@ FIELD_HELP = {
     "license": "under this license, such as CC",
     "dataset": "trained on this data set, such as CBIS",
 }
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-
-class Page(argparse.RawDescriptionHelpFormatter):
-    """A help page with room for the longest option, and for a command before its summary."""
-
-    def __init__(self, prog: str, **layout: Any) -> None:
-        super().__init__(prog, **{"max_help_position": 28, **layout})
-        self._action_max_length = 14  # argparse forgets how far it indents commands
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -79,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     add_choosing(commands)
     add_using(commands)
+    add_sets(commands)
     add_cache(commands)
     add_contributing(commands)
     return parser
@@ -157,12 +146,14 @@ def add_using(commands: Commands) -> None:
         "make samples and write them to a folder",
         "The folder gets the samples, manifest.jsonl (a line a file) and provenance.json, "
         "which says how to make them again. "
-        "Asking again for what the folder holds, with its seed, does nothing; for anything else it is an error. "
+        "The same command again continues a run that was stopped, and does nothing where the set is whole; "
+        "without a seed it takes the folder's. Any other command into that folder is an error. "
         "Before a run of more than a minute an estimate of time and disk is printed.",
         examples=(
             "medzoo generate 8 -n 500 --out masses/",
             "medzoo generate 8 -n 100 --out malignant/ --condition malignant --seed 1",
             "medzoo generate 8 -n 5000 --out masses-npz/ --format npz --batch-size 64",
+            "medzoo generate 8 -n 100 --out masses-dicom/ --format dicom",
             "medzoo generate 8 -n 4 --out four/ --json | jq .provenance.seed",
         ),
         codes=(2, *RUN, 9, 130),
@@ -180,7 +171,10 @@ def add_using(commands: Commands) -> None:
         help="another input of the model, as `medzoo info` lists them; may be repeated",
     )
     child.add_argument(
-        "--format", choices=["png", "csv", "npz"], help="file format (default: png where the pictures fit it, csv for tables)"
+        "--format",
+        choices=list(FORMATS),
+        help="; ".join(f"{name}: {what}" for name, (_, what) in FORMATS.items())
+        + " (default: png, csv or npz, what fits first)",
     )
     child.add_argument("--batch-size", type=count, metavar="B", help="samples at a time (default: the model's own)")
     inputs_argument(child)
@@ -218,7 +212,7 @@ def add_using(commands: Commands) -> None:
             "medzoo test --bundled --json",
             "medzoo test mine/ --trust --record",
         ),
-        codes=(2, *FETCH, 7, 9),
+        codes=(2, *RUN, 9),
     )
     child.add_argument("models", nargs="*", metavar="MODEL", help="number, id, beginning of an id, or path of a package folder")
     child.add_argument("--bundled", action="store_true", help="every model that came with medzoo")
@@ -242,6 +236,39 @@ def add_using(commands: Commands) -> None:
     child.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
     version_argument(child)
     offline_argument(child)
+
+
+def add_sets(commands: Commands) -> None:
+    """``verify``, ``reproduce``."""
+    child = command(
+        commands,
+        "verify",
+        "read a set of samples again and name what is missing, changed or extra",
+        "Holds every file against the digest that the manifest has of it. The exit code is 9 where anything is found.",
+        examples=("medzoo verify masses/",),
+        codes=(9,),
+    )
+    set_argument(child)
+    json_argument(child)
+
+    child = command(
+        commands,
+        "reproduce",
+        "make a set of samples again from its provenance, and compare",
+        "The new set goes to a folder beside it, which is then removed. Where files differ, it says by how much, and "
+        "whether that is within the tolerance that the model states; the exit code is 9 where it is not.",
+        examples=(
+            "medzoo reproduce masses/",
+            "medzoo reproduce mine-samples/ --model mine/ --trust",
+        ),
+        codes=(2, *RUN, 9),
+    )
+    set_argument(child)
+    child.add_argument("--model", metavar="DIR", help="the package folder, where the set was made by one of your own")
+    child.add_argument("--weights", type=Path, metavar="FILE", help="the weights, where the set was made with others")
+    inputs_argument(child)
+    running_arguments(child)
+    json_argument(child)
 
 
 def add_cache(commands: Commands) -> None:
@@ -352,83 +379,3 @@ def add_contributing(commands: Commands) -> None:
     child.add_argument(
         "--dry-run", action="store_true", help="make the branch and push nothing; needed, as this medzoo cannot push yet"
     )
-
-
-def command(
-    commands: Commands, name: str, summary: str, more: str = "", *, examples: Iterable[str], codes: Iterable[int] = ()
-) -> argparse.ArgumentParser:
-    """A command whose help page ends with examples and exit codes."""
-    child = commands.add_parser(
-        name,
-        help=summary,
-        description="\n".join(textwrap.wrap(f"{summary[0].upper()}{summary[1:]}. {more}", 78)),
-        epilog="\n  ".join(["examples:", *examples]) + f"\n\nexit codes:\n{exit_codes((0, *codes))}",
-        formatter_class=Page,
-        allow_abbrev=False,
-    )
-    child.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
-    return child
-
-
-def exit_codes(codes: Iterable[int]) -> str:
-    """The codes and what they mean, as a paragraph."""
-    text = ", ".join(f"{code}\0{EXITS[code].replace(' ', chr(0))}" for code in sorted(codes))  # no break inside an entry
-    return textwrap.fill(text, 78, initial_indent="  ", subsequent_indent="  ").replace("\0", " ")
-
-
-def count(text: str) -> int:
-    """A number of samples: a whole number of at least 1."""
-    if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def model_argument(child: argparse.ArgumentParser) -> None:
-    """The model, in any of the ways to name it."""
-    child.add_argument(
-        "model", metavar="MODEL", help="number, id, the unique beginning of an id, or the path of a package folder"
-    )
-
-
-def package_argument(child: argparse.ArgumentParser) -> None:
-    """A package folder to contribute."""
-    child.add_argument("folder", type=Path, metavar="DIR", help="the package folder")
-
-
-def version_argument(child: argparse.ArgumentParser) -> None:
-    """A version of the model."""
-    child.add_argument("--version", dest="model_version", metavar="V", help="version of the model (default: its best)")
-
-
-def inputs_argument(child: argparse.ArgumentParser) -> None:
-    """Images of the user's."""
-    child.add_argument(
-        "--inputs",
-        nargs="+",
-        metavar="PATH",
-        help="your own images, for a model that works on some: a folder or files; NAME=PATH for a model with several inputs",
-    )
-
-
-def running_arguments(child: argparse.ArgumentParser, device: str = "auto") -> None:
-    """Where to run, and whether to run what no registry vouches for."""
-    child.add_argument("--device", default=device, help=f"auto, cpu, cuda, cuda:1 or mps (default: {device})")
-    child.add_argument(
-        "--env",
-        default="auto",
-        choices=["auto", "current", "isolated"],
-        help="whose packages to run with: the model's own environment (isolated), those installed here (current), or "
-        "the latter for bundled models that they suit (auto, the default)",
-    )
-    child.add_argument("--trust", action="store_true", help="run a package that no registry names, or weights that need pickle")
-    offline_argument(child)
-
-
-def offline_argument(child: argparse.ArgumentParser) -> None:
-    """Whether to do without a network."""
-    child.add_argument("--offline", action="store_true", help="no network: use what is in the cache (or set MEDZOO_OFFLINE=1)")
-
-
-def json_argument(child: argparse.ArgumentParser) -> None:
-    """Output for scripts."""
-    child.add_argument("--json", action="store_true", help="print JSON, for scripts")

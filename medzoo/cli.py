@@ -31,6 +31,7 @@ from .errors import (
 from .tables import facts, inputs, megabytes, metrics, minutes, package, prose, summary, table, terminal_width
 
 if TYPE_CHECKING:
+    from .audit import Reproduction, Verification
     from .cache import Removal, Report
     from .generator import Model
 
@@ -120,6 +121,7 @@ def print_models(models: Sequence[ModelConfig], *, as_json: bool) -> None:
 def info_command(a: argparse.Namespace) -> None:
     """``medzoo info``."""
     from .registry import is_local, resolve
+    from .sources import REMOTE
 
     config = resolve(a.model)
     v = config.version(a.model_version)
@@ -144,7 +146,7 @@ def info_command(a: argparse.Namespace) -> None:
             "samples": "; ".join(f"{o.name} {'x'.join(map(str, o.shape)) or 'one'} {o.dtype}" for o in v.outputs.values()),
             "latent": f"{v.latent} numbers" if v.latent else "none",
             "inputs": "\n".join(inputs(v)) or "none",
-            "package": package(v) + f", {megabytes(v.size)}" * (v.scheme == "bundled" and bool(v.size)),
+            "package": package(v) + (f" from {v.source}" if v.scheme in REMOTE else f", {megabytes(v.size)}" if v.size else ""),
             "license": v.license,
             "authors": f"{', '.join(v.authors)} ({v.year})",
             "metrics": metrics(v) or "none reported",
@@ -283,6 +285,33 @@ def test_command(a: argparse.Namespace) -> int:
     return 0 if all(r.ready for r in reports) else PackageError.exit_code
 
 
+def verify_command(a: argparse.Namespace) -> int:
+    """``medzoo verify``."""
+    from .audit import verify
+
+    return finding(verify(a.folder), as_json=a.json)
+
+
+def reproduce_command(a: argparse.Namespace) -> int:
+    """``medzoo reproduce``."""
+    from .audit import reproduce
+    from .datasets.reader import finished
+    from .registry import resolve
+
+    how: dict[str, Any] = {"weights": a.weights, "device": a.device, "env": a.env, "trust": a.trust}
+    if a.inputs:
+        then = finished(a.folder)
+        config = resolve(a.model or then["model"])
+        how["inputs"] = given_inputs(a, config.version(None if a.model else then["version"]))
+    return finding(reproduce(a.folder, a.model, **how), as_json=a.json)
+
+
+def finding(report: Verification | Reproduction, *, as_json: bool) -> int:
+    """What was found of a set; the exit code."""
+    print_json({**asdict(report), "ok": report.ok}) if as_json else print(report)
+    return 0 if report.ok else DatasetError.exit_code
+
+
 def copy_command(a: argparse.Namespace) -> None:
     """``medzoo copy``."""
     from .store import copy
@@ -391,6 +420,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "generate": generate_command,
     "visualize": visualize_command,
     "test": test_command,
+    "verify": verify_command,
+    "reproduce": reproduce_command,
     "copy": copy_command,
     "cache": cache_command,
     "contribute": contribute_command,

@@ -14,6 +14,7 @@
     x TrustError                 12  what runs only when the user says ``trust=True``
     x BuildError                 13  an environment of a model's own that cannot be built
     x WorkerError                14  a model's process that crashed, was killed, or did not answer in time
+    x CacheError                 15  something in the cache that cannot be removed
 
 Each carries a ``problem`` (what was asked and what was found) and a ``hint`` (what to try).
 ``MedzooWarning`` is what a user should know of a result that stands.
@@ -120,6 +121,12 @@ class WorkerError(MedzooError):
     """A model's process that crashed, was killed, or did not answer in time."""
 
     exit_code = 14
+
+
+class CacheError(MedzooError):
+    """Something in the cache that cannot be removed: a running process uses it, or the disk does not allow it."""
+
+    exit_code = 15
 
 
 class MedzooWarning(UserWarning):

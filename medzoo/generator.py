@@ -336,12 +336,12 @@ def generate(
         How many; one if None, or one for each of ``inputs``.
     out
         A new folder to write to as well. Memory then does not grow with ``n``, and the samples returned are read
-        back from the files when asked for.
+        back from the files when asked for. A run that was stopped there continues; a finished one is left as it is.
     format
-        ``png`` (flat pictures; tables beside them as CSV), ``csv`` (tables), ``npz`` (anything); the first of these that
-        fits if None. Needs ``out``.
+        ``png``, ``png16``, ``nifti``, ``dicom``, ``csv``, ``npz`` or ``webdataset``, as docs/datasets.md says; the first of
+        png, csv and npz that fits if None. Needs ``out``.
     seed
-        Root seed, 0 to 2**64 - 1; a fresh one if None. Either way it is in the provenance.
+        Root seed, 0 to 2**64 - 1; a fresh one if None, or that of the set in ``out``. It is in the provenance.
     batch_size
         Samples a batch; the model's own if None. Halved when memory runs out.
     device, version, weights, env, trust
@@ -431,7 +431,7 @@ def _first_use(config: ModelConfig, version: Version) -> None:
     mark = settings.cache_folder() / "seen" / f"{config.id}-{version.name}"
     if settings.quiet() or is_local(config) or mark.exists():
         return
-    print(f"{config.id} {version.name}: {version.license}. Synthetic samples, not for diagnosis. "
+    print(f"{config.id} {version.name}: license {version.license}. Synthetic samples, not for diagnosis. "
           f"`medzoo cite {config.number}` says whom to credit.", file=sys.stderr)  # fmt: skip
     with suppress(OSError):  # a read-only home: the next process says it again
         mark.parent.mkdir(parents=True, exist_ok=True)

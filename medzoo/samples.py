@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     import os
     from pathlib import Path
 
+    import pandas
     import torch
+    import torchio
     from matplotlib.figure import Figure
 
 Array = NDArray[Any]
@@ -116,6 +119,97 @@ class Samples:
                     tensors[name] = torch.from_numpy(values.astype("float32" if output.kind == "table" else "int64"))
         return tensors
 
+    def to_torchio(self) -> list[torchio.Subject]:
+        """The samples as torchio subjects, in the columns' own values.
+
+        Returns
+        -------
+        list of torchio.Subject
+            Images and volumes as ``ScalarImage`` and masks as ``LabelMap``, (C, X, Y, Z) with an affine made of the
+            spacing; labels as numbers, tables as arrays, under their columns' names. All at once: slice a large set.
+
+        Raises
+        ------
+        InputError
+            There is no image, mask or volume among the columns, or torchio is not installed.
+        """
+        tio = _library("torchio")
+        kinds = {"image": tio.ScalarImage, "volume": tio.ScalarImage, "mask": tio.LabelMap}
+        if not any(self.outputs[n].kind in kinds for n in self.columns):
+            raise InputError("torchio needs an image, mask or volume.", f"These samples hold {', '.join(self.columns)}.")
+        subjects = []
+        for one in self:
+            subject = {}
+            for name, values in one.items():
+                output = self.outputs[name]
+                if output.kind in kinds:
+                    subject[name] = kinds[output.kind](tensor=_tensor(to_xyz(values)), affine=affine_of(output))
+                else:
+                    subject[name] = int(values) if output.kind == "label" else values
+            subjects.append(tio.Subject(subject))
+        return subjects
+
+    def to_monai(self) -> list[dict[str, Any]]:
+        """The samples as dictionaries for MONAI's transforms, in the columns' own values.
+
+        Returns
+        -------
+        list of dict
+            Images, masks and volumes as ``MetaTensor`` with an affine made of the spacing, (C, X, Y) or (C, X, Y, Z) as
+            MONAI's own readers give them; labels as numbers, tables as tensors. All at once: slice a large set.
+
+        Raises
+        ------
+        InputError
+            MONAI is not installed.
+        """
+        monai = _library("monai.data", "monai")
+        found = []
+        for one in self:
+            item: dict[str, Any] = {}
+            for name, values in one.items():
+                output = self.outputs[name]
+                if output.kind == "label":
+                    item[name] = int(values)
+                elif output.kind == "table":
+                    item[name] = _tensor(values)
+                else:
+                    axes = to_xyz(values) if len(output.shape) == 4 else to_xyz(values)[..., 0]
+                    item[name] = monai.MetaTensor(_tensor(axes), affine=_tensor(affine_of(output)))
+            found.append(item)
+        return found
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Labels and tables as a data frame with a row a sample, under its index; images and the like are left out.
+
+        Labels stand by name, as categories, where the model names their values. Where several tables share a column's
+        name, or a table has no names, the table's own comes before it.
+
+        Raises
+        ------
+        InputError
+            pandas is not installed.
+        """
+        pandas = _library("pandas")
+        names: Mapping[str, Mapping[str, str]] = self.provenance.get("label_names", {})
+        tables = [self.outputs[n] for n in self.columns if self.outputs[n].kind == "table"]
+        once = sum(len(t.columns) for t in tables) == len({c for t in tables for c in t.columns})
+        frame = {}
+        for name in self.columns:
+            output = self.outputs[name]
+            if output.kind == "label":
+                known = {int(k): v for k, v in names.get(name, {}).items()}
+                values = getattr(self, name)
+                named = known and set(np.unique(values).tolist()) <= set(known)
+                frame[name] = pandas.Categorical.from_codes(
+                    np.searchsorted(sorted(known), values), [known[k] for k in sorted(known)]
+                ) if named else values  # fmt: skip
+            elif output.kind == "table":
+                flat = getattr(self, name).reshape(len(self), -1)
+                heads = output.columns or tuple(map(str, range(flat.shape[1])))
+                frame |= {h if output.columns and once else f"{name}.{h}": flat[:, k] for k, h in enumerate(heads)}
+        return pandas.DataFrame(frame, index=pandas.Index(self.indices, name="index"))
+
     def plot(self, n: int = 16, *, columns: int | None = None) -> Figure:
         """A labelled grid of the first ``n`` samples, as a matplotlib figure.
 
@@ -139,14 +233,14 @@ class Samples:
         InputError
             The format is unknown or does not fit the columns.
         """
-        from .datasets import write
+        from .datasets.reader import read
+        from .datasets.writer import save
 
-        parts = (self[k : k + SAVED_AT_ONCE] for k in range(0, len(self) or 1, SAVED_AT_ONCE))
         provenance = dict(self.provenance)
         first, n = provenance.get("first", 0), provenance.get("n")
         if n is not None and not np.array_equal(self.indices, np.arange(first, first + n)):
             provenance["subset"] = {"n": len(self), "indices": "sha256:" + hashlib.sha256(self.indices.tobytes()).hexdigest()}
-        return write(parts, folder, outputs=self.outputs, format=format, provenance=provenance, again=False)
+        return read(save(self, folder, format, provenance, SAVED_AT_ONCE))
 
 
 def unit_range(values: Array, output: Output) -> NDArray[np.float32]:
@@ -160,6 +254,47 @@ def unit_range(values: Array, output: Output) -> NDArray[np.float32]:
     scaled: NDArray[np.float32] = (values.astype(np.float32) - np.float32(low)) * np.float32(1.0 / (high - low))
     np.clip(scaled, 0.0, 1.0, out=scaled)
     return scaled
+
+
+def affine_of(output: Output) -> NDArray[np.float64]:
+    """Voxel numbers (x, y, z) to millimetres to the right, to the front and up, (4, 4), by the spacing; 1 mm if unknown.
+
+    Rows run from front to back and columns from the patient's right to the left, as an axial slice is shown; slices run
+    upwards.
+    """
+    z, y, x = spacing_of(output)
+    return np.diag([-x, -y, z, 1.0])
+
+
+def spacing_of(output: Output) -> tuple[float, float, float]:
+    """Millimetres between slices, rows and columns; 1 where unknown."""
+    z, y, x = (1.0, 1.0, 1.0, *(output.spacing or ()))[-3:]
+    return float(z), float(y), float(x)
+
+
+def to_xyz(values: Array) -> Array:
+    """(C, H, W) as (C, W, H, 1), (C, D, H, W) as (C, W, H, D): the order of NIfTI, torchio and MONAI."""
+    return np.ascontiguousarray(np.moveaxis(values[:, None] if values.ndim == 3 else values, (1, 2, 3), (3, 2, 1)))
+
+
+def from_xyz(values: Array, ndim: int) -> Array:
+    """What `to_xyz` was given, of so many axes."""
+    back = np.ascontiguousarray(np.moveaxis(values, (1, 2, 3), (3, 2, 1)))
+    return back[:, 0] if ndim == 3 else back
+
+
+def _tensor(values: Array) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(np.array(values, dtype=np.int32 if values.dtype == np.uint16 else None))  # which torch lacks
+
+
+def _library(module: str, package: str = "") -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        name = package or module
+        raise InputError(f"{name} is not installed here: {error}.", f"`pip install {name}` brings it.") from error
 
 
 def concatenate(parts: Sequence[Samples]) -> Samples:

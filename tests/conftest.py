@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import os
 import socket
+import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from package_index import PackageIndex, serve
+from sets import any_toy  # noqa: F401  (a fixture)
+from zenodo_server import ZenodoServer, zipped
 
 from medzoo.files import sha256_of
+from medzoo.sources import http
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,8 +44,9 @@ def load(weights_dir, device):
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A cache of the test's own, no notices, no window, and no socket beyond this machine."""
-    for name in ("MEDZOO_MODEL_CONFIGS", "DISPLAY", "WAYLAND_DISPLAY"):
+    for name in ("MEDZOO_MODEL_CONFIGS", "MEDZOO_OFFLINE", "MEDZOO_MIRROR", "DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MEDZOO_ZENODO", "http://127.0.0.1:9")  # where nobody answers; the fixture `zenodo` does
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MEDZOO_QUIET", "1")
     monkeypatch.setenv("MPLBACKEND", "Agg")
@@ -103,3 +112,53 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         return 901
 
     return register
+
+
+class Zenodo(ZenodoServer):
+    """The server of the fixture `zenodo`, which registers what it publishes; its client waits for nothing, but notes it."""
+
+    def __init__(self, toy: Callable[..., int]) -> None:
+        super().__init__()
+        self._toy = toy
+        self.waited: list[float] = []
+
+    def register(self, entries: dict[str, bytes] | None = None, digest: str = "sha256", **changes: Any) -> int:
+        """Publish a zip of the toy package, or of ``entries``, as package.zip of record 7000001, and register a model of it.
+
+        ``digest`` is what its config knows: sha256, md5, or nothing if empty; ``changes`` are keys of the version. Returns
+        the model's number.
+        """
+        content = zipped(entries or {"toy/model.py": textwrap.dedent(NUMPY_MODEL).encode()})
+        self.publish(7000001, {"package.zip": content})
+        known = {digest: hashlib.new(digest, content).hexdigest()} if digest else {}
+        return self._toy(**{"source": "zenodo:7000001/package.zip", "files": None, **known, **changes})
+
+
+@pytest.fixture
+def zenodo(toy: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Zenodo]:
+    """A Zenodo on this machine: see `Zenodo.register` and `zenodo_server`."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with Zenodo(toy) as server:
+        monkeypatch.setenv("MEDZOO_ZENODO", server.url)
+        quick = dataclasses.replace(http.policy, connect=2, stall=0.5, gain=1, sleep=server.waited.append)
+        monkeypatch.setattr(http, "policy", quick)
+        yield server
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageIndex]:
+    """A package index that environments are built from, and from nowhere else. It holds a numpy, which each of them gets."""
+    for name in [n for n in os.environ if n.startswith(("UV_", "MEDZOO_TORCH")) or n.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    if sys.platform == "darwin":
+        monkeypatch.setenv("UV_LINK_MODE", "hardlink")  # not clones, which share the disk unseen
+    monkeypatch.setenv("UV_NO_CONFIG", "1")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serve(tmp_path / "index") as index:
+        index.add("numpy", "1.26.0")
+        monkeypatch.setenv("UV_DEFAULT_INDEX", index.url)
+        yield index

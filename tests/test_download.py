@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from zenodo_server import FILES, RECORDS, File, ZenodoServer, drip, page, redirect, stall, status, truncate, zipped
 
-from medzoo import sources, store
+from medzoo import cache, sources, store
 from medzoo.cli import main
 from medzoo.errors import IntegrityError, MedzooWarning, SourceError, TrustError
 from medzoo.files import sha256_of
@@ -169,7 +169,8 @@ def test_a_disk_without_room_is_named(zenodo: Zenodo, tmp_path: Path) -> None:
     zenodo.register(digest="", size=2**60)
     zenodo.records[7000001].files["package.zip"].size = 2**60
     zenodo.fault(dataclasses.replace(drip(100, 0), headers={"Content-Length": str(2**60)}))
-    with pytest.raises(SourceError, match=r"1,152,921,504,606,846,976 bytes are needed and .* free(.|\n)*MEDZOO_CACHE"):
+    full = r"disk of \S+cache is full \(1,152,921,504,606,846,976 bytes are needed and [\d,]+ are free\)(.|\n)*MEDZOO_CACHE"
+    with pytest.raises(SourceError, match=full):
         fetched()
     assert sum(p.stat().st_size for p in downloads(tmp_path)) < 1000
 
@@ -657,18 +658,30 @@ def test_closest_is_by_modality_organ_and_content(zenodo: Zenodo) -> None:
 
 def test_a_failed_download_names_it_too(zenodo: Zenodo) -> None:
     zenodo.register()
-    zenodo.fault(status(404), on=RECORDS)
+    zenodo.fault(status(404), status(404), on=RECORDS)
     with pytest.raises(SourceError, match="Of the models that come with medzoo"):
         fetched()
+    zenodo.register(digest="")  # then Zenodo is asked first of all, and the error names the model no less
+    with pytest.raises(SourceError, match=r"00901_TOY_MRI_NOISE, version 1.0.0, could not be fetched\.\nThere is nothing"):
+        fetched()
+
+
+def test_closest_makes_the_same_kind_of_thing(zenodo: Zenodo) -> None:
+    zenodo.register()
+    like = dataclasses.replace(resolve(901), modality="none", organ="none", content="a", name="a table with", tags=())
+    named = store.without_network(like).partition(" is closest")[0].rpartition(" ")[2]
+    assert "image" in {o.kind for o in resolve(named).default.outputs.values()}
 
 
 # ------------------------------------------------------------------------------------------------------ broken archives
 def test_a_broken_archive_is_removed_and_the_next_call_fetches_anew(zenodo: Zenodo, tmp_path: Path) -> None:
     zenodo.register(digest="")
     zenodo.publish(7000001, {"package.zip": ARCHIVE[:-10]})
-    with pytest.raises(IntegrityError, match=r"package.zip was not unpacked: it is broken(.|\n)*removed from the cache"):
+    with pytest.raises(IntegrityError, match=r"00901\S+, version 1.0.0: package.zip was not unpacked: it is broken") as caught:
         fetched()
+    assert "removed from the cache" in caught.value.problem
     assert downloads(tmp_path) == []
+    assert cache.entries() == []  # the empty folder that is left is nothing to list
     assert list((tmp_path / "cache/packages").iterdir()) == []
     before = len(zenodo.log)
     with pytest.raises(IntegrityError, match="removed from the cache"):

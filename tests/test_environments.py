@@ -451,8 +451,10 @@ def test_folders_are_meant_as_seen_from_where_the_user_is(
 
 
 def test_a_python_that_is_not_here_is_asked_for_in_words(index: PackageIndex, model: MakeModel) -> None:
-    with pytest.raises(BuildError, match=r"(?s)00901_TOY_MRI_NOISE needs a Python >=3\.60, which is not here.*>=3\.60"):
+    said = r"(?s)00901_TOY_MRI_NOISE needs a Python >=3\.60, which is not here.*>=3\.60"
+    with pytest.raises(BuildError, match=said) as failure:
         isolated(*model("numpy", python=">=3.60"))
+    assert "Any Python of that range that is installed here" in failure.value.hint
     with pytest.raises(ConfigError, match="'three' is no version range"):
         isolated(*model("numpy", python="three"))
 
@@ -533,6 +535,19 @@ def test_a_cache_that_cannot_be_written_is_a_build_error(
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "file/cache"))
     with pytest.raises(BuildError, match=r"could not be written.*\n.*MEDZOO_CACHE"):
         isolated(*model("numpy"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script stands in for uv")
+def test_a_disk_that_fills_up_under_uv_is_called_full(
+    index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "uv.sh"
+    script.write_text("#!/bin/sh\necho 'failed to copy file: No space left on device (os error 28)' >&2\nexit 2\n")
+    script.chmod(0o755)
+    monkeypatch.setattr("uv.find_uv_bin", lambda: str(script))
+    with pytest.raises(BuildError, match="ended with code 2(.|\n)*disk is full(.|\n)*MEDZOO_CACHE"):
+        isolated(*model("numpy"))
+    assert left() == []
 
 
 def test_an_installation_without_uv_says_so(index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,12 +96,18 @@ def test_other_weights_change_the_pictures_of_model_8(tmp_path: Path) -> None:
     assert np.abs(plain.images.astype(int) - tuned.images.astype(int)).max() > 3
 
 
-@pytest.mark.parametrize("n", [0, -1, 1.0, "3", True, None, [2]])
+@pytest.mark.parametrize("n", [0, -1, 1.0, "3", True, [2]])
 def test_a_count_that_is_no_count(toy: Toy, n: Any) -> None:
     toy()
     for ask in (medzoo.generate, medzoo.stream):
         with pytest.raises(InputError, match=r"n=.* is not a number of samples.\nGive a whole number of at least 1"):
             ask(901, n)
+
+
+def test_without_a_count_there_is_one_sample_or_one_for_each_input(toy: Toy) -> None:
+    assert len(medzoo.generate(toy())) == 1
+    inputs = {"slices": {"kind": "image", "help": "Slices."}}
+    assert len(medzoo.generate(toy(inputs=inputs), inputs=np.zeros((3, 1, 8, 8), np.uint8))) == 3
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 1.5, "3", True])
@@ -297,7 +303,7 @@ def test_the_license_is_shown_at_the_first_use_alone(
     monkeypatch.setenv("MEDZOO_QUIET", "0")
     medzoo.generate(toy(), 1)
     said = capsys.readouterr()
-    assert "00901_TOY_MRI_NOISE 1.0.0: MIT. Synthetic samples, not for diagnosis" in said.err
+    assert "00901_TOY_MRI_NOISE 1.0.0: license MIT. Synthetic samples, not for diagnosis" in said.err
     assert said.out == ""
     medzoo.generate(901, 1)
     assert capsys.readouterr().err == ""

@@ -16,7 +16,7 @@ LAYERS = [
     {"errors", "version"},
     {"settings", "files", "seeds", "config"},
     {"_worker"},
-    {"registry", "samples", "sources", "tables", "readers"},
+    {"registry", "samples", "sources", "tables", "readers", "pages"},
     {"store", "finder", "datasets", "inputs", "environments"},
     {"request", "runtime", "cache"},
     {"generator"},

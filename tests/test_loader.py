@@ -15,7 +15,7 @@ from conftest import NUMPY_MODEL
 from torch.utils.data import ConcatDataset, DataLoader, TensorDataset
 
 import medzoo
-from medzoo.errors import InputError, ModelNotFoundError, NotAvailableError, PackageError
+from medzoo.errors import InputError, ModelNotFoundError, NotAvailableError, PackageError, SourceError
 from medzoo.loader import CACHED_BLOCKS
 
 Toy = Callable[..., int]
@@ -201,7 +201,7 @@ def test_without_a_seed_a_data_set_is_fresh_and_says_which_it_took(toy: Toy) -> 
         ({"device": "tpu"}, InputError, "device='tpu' is no device"),
         ({"version": "7"}, ModelNotFoundError, "has no version '7'"),
         ({"model_id": 4711}, ModelNotFoundError, "no model '4711'"),
-        ({"model_id": 8, "version": "1.0.1"}, NotAvailableError, "does not download yet"),
+        ({"model_id": 8, "version": "1.0.1"}, SourceError, "/api/records/7382545 failed"),
         ({"engine": "ray"}, NotAvailableError, "reserves `engine`"),
     ],
 )

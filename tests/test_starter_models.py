@@ -13,8 +13,9 @@ from conftest import ROOT
 from PIL import Image
 
 import medzoo
+from medzoo._worker.imports import import_package
+from medzoo.contribute.metadata import about_card
 from medzoo.registry import resolve
-from medzoo.runtime.native import import_package
 from medzoo.store import package
 
 BUNDLED = [c.id for c in medzoo.list_models() if c.default.scheme == "bundled"]
@@ -26,9 +27,22 @@ def test_package_is_what_the_config_registers_and_small(model_id: str) -> None:
     config = resolve(model_id)
     found = package(config, config.default)
     assert found.digests == dict(config.default.files)
-    weights = found.path / "weights.safetensors"
-    assert weights.stat().st_size <= (15e6 if config.number == 8 else 8e6)
-    assert {"README.md", "train.py"} <= {p.name for p in found.path.iterdir()}
+    names = {p.name for p in found.path.iterdir()}
+    assert {"README.md", "samples.png", "expected.npz"} <= names
+    assert (found.path / "expected.npz").stat().st_size < 200_000
+    if config.default.generator != "procedural":
+        assert {"train.py", "weights.safetensors"} <= names
+        assert (found.path / "weights.safetensors").stat().st_size <= (15e6 if config.number == 8 else 8e6)
+
+
+def test_all_weights_together_are_small() -> None:
+    assert sum(p.stat().st_size for p in (ROOT / "starter_models").rglob("*.safetensors")) <= 45e6
+
+
+@pytest.mark.parametrize("model_id", BUNDLED)
+def test_card_says_what_a_card_must_say(model_id: str) -> None:
+    finding = about_card(ROOT / "starter_models" / model_id)
+    assert finding.state == "ok", finding
 
 
 def test_folding_batch_norm_and_channels_last_are_exact() -> None:

@@ -80,6 +80,9 @@ def test_wheel_is_small_and_holds_each_file_once(wheel: Path) -> None:
     assert wheel.stat().st_size < 60e6
     names = zipfile.ZipFile(wheel).namelist()
     assert "medzoo/model_configs/00008_C-DCGAN_MMG_MASSES.yaml" in names
+    locks = {f"medzoo/model_configs/locks/{p.name}" for p in (ROOT / "model_configs" / "locks").iterdir()}
+    assert locks
+    assert locks <= set(names)
     assert sum(n.endswith("00008_C-DCGAN_MMG_MASSES/weights.safetensors") for n in names) == 1
     assert not [n for n in names if "__pycache__" in n or n.startswith(("tests/", "model_configs/"))]
     modules = {p.relative_to(ROOT).as_posix() for p in (ROOT / "medzoo").rglob("*.py")}

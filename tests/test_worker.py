@@ -6,6 +6,7 @@ import ast
 import gc
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -210,6 +211,24 @@ def test_a_picture_takes_little_longer_than_in_this_process(opened: Opened) -> N
         session.sample(one)
         took.append(time.perf_counter() - began)
     assert min(took) < 0.005
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have settings of their own")
+def test_memory_that_a_batch_frees_serves_the_next(opened: Opened, tmp_path: Path) -> None:
+    act = f"""
+    import resource
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        np.ones(2**25)  # 256 MiB
+    pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    open({str(tmp_path / "pages")!r}, "a").write(f"{{pages}} ")
+    """
+    session = acting(opened, act)
+    for _ in range(3):
+        session.sample(batch(gain=9))
+    first, *later = map(int, (tmp_path / "pages").read_text().split())
+    assert first < 1.2 * 2**16  # 4 KiB each, for one of the four arrays
+    assert max(later) < 100
 
 
 # Its life

@@ -18,14 +18,15 @@ OPTION_TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool":
 LIST_TYPES: dict[str, type] = {"ints": int, "floats": float, "texts": str}  # an option that is a list of these
 RETURNS = ("images", "tuples", "arrays", "files")
 FORMS = ("folder", "files", "file")
+FITS = ("exact", "pad", "resize")
 TORCH_FAMILY = {"torch", "torchvision", "torchaudio"}
 ARGUMENTS = {  # of the functions that generate; a condition or option of such a name could not be given
     "model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights", "inputs", "env", "trust", "engine",
     "progress", "first", "latents", "transform", "keep", "shuffle", "num_workers", "pin_memory", "drop_last", "self",
 }  # fmt: skip
 TAKEN = {  # of Samples and of a manifest's lines; a column of such a name would hide behind it
-    "columns", "outputs", "indices", "provenance", "folder", "to_torch", "plot", "save",
-    "column", "file", "files", "index", "indexs", "sha256",
+    "columns", "outputs", "indices", "provenance", "folder", "to_torch", "to_torchio", "to_monai", "to_pandas", "plot", "save",
+    "column", "file", "files", "index", "indexs", "sha256", "seed", "seeds", "piece", "pieces", "offset", "offsets", "bytes",
 }  # fmt: skip
 
 
@@ -86,6 +87,8 @@ class Call:
     returns: str  # one of RETURNS
     latents: str = ""  # the argument that takes latents; empty if none does
     latent_shape: tuple[int, ...] = ()  # of one sample's; (latent,) if left out
+    latents_as: str = "numpy"  # what that argument gets: numpy or torch
+    most: int | None = None  # samples in one call; any number if None
     arguments: Mapping[str, Any] = field(default_factory=dict)  # what is always passed
 
 
@@ -108,6 +111,7 @@ class Output:
     returned: tuple[float, float] | None = None  # value range of what the package returns; `range` if None
     channels: tuple[int, ...] = ()  # which channels of the element; all if ()
     files: str = ""  # which files of the output folder, such as *_mask.png
+    fit: str = "exact"  # what happens to a picture of another size than `shape`: one of FITS
 
 
 @dataclass(frozen=True)
@@ -179,12 +183,12 @@ class Version:
     @property
     def settable_latents(self) -> int:
         """How many latents a user can set: a medigan package may draw its own and take none."""
-        return self.latent if self.per_sample else 0
+        return self.latent if self.call is None or self.call.latents else 0
 
     @property
     def per_sample(self) -> bool:
         """Whether sample i depends on the seed and i alone, and not on its batch: medigan packages may take no latents."""
-        return self.call is None or bool(self.call.latents)
+        return self.call is None or bool(self.call.latents) or self.call.most == 1
 
 
 @dataclass(frozen=True, repr=False)

@@ -16,6 +16,7 @@ from .model import (
     ARGUMENTS,
     CONTRACTS,
     DTYPES,
+    FITS,
     FORMS,
     KINDS,
     LIST_TYPES,
@@ -219,6 +220,8 @@ def _call(node: _Node, latent: int) -> Call:
         returns=node.choice("returns", RETURNS),
         latents=node.take("latents", str, "", str.isidentifier, "the name of an argument") if latent else "",
         latent_shape=tuple(int(v) for v in shape or ([latent] if latent else [])),
+        latents_as=node.choice("latents_as", ("numpy", "torch"), "numpy") if latent else "numpy",
+        most=node.take("most", int, None, lambda v: v > 0, "a number of samples"),
         arguments=node.take("arguments", dict, {}, lambda v: all(isinstance(k, str) for k in v), "a mapping with text keys"),
     )
     if latent and math.prod(call.latent_shape) != latent:
@@ -281,8 +284,8 @@ def _option(name: str, node: _Node) -> Option:
     high = math.inf if option.maximum is None else option.maximum
     given: list[Any] = [] if default is None else [default] if kind in OPTION_TYPES else default
     for value in given:
-        wrong = (option.choices and value not in option.choices) or (of in {int, float} and not low <= value <= high)
-        if wrong or (kind in LIST_TYPES and not isinstance(value, (int, float) if of is float else of)):
+        fits = type(value) is of or (of is float and type(value) is int)
+        if not fits or (option.choices and value not in option.choices) or (of in {int, float} and not low <= value <= high):
             raise node.error("default", f"a value that the option allows was expected, not {default!r}")
     node.done()
     return option
@@ -311,8 +314,8 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition], medigan
         tolerance=node.take("tolerance", float, 0.0),
         **(_returned(node) if medigan else {}),
     )
-    if kind in {"image", "mask"} and len(output.shape) != 3:
-        raise node.error("shape", "[channels, height, width] was expected")
+    if (kind == "image" and len(output.shape) != 3) or (kind == "mask" and len(output.shape) not in {3, 4}):
+        raise node.error("shape", f"[channels, {'(depth, )' * (kind == 'mask')}height, width] was expected")
     if kind == "label" and (output.shape or output.dtype == "float32"):
         raise node.error("shape" if output.shape else "dtype", "a label is one whole number: leave this out")
     node.done()
@@ -328,6 +331,7 @@ def _returned(node: _Node) -> dict[str, Any]:
         "returned": node.bounds("returned"),
         "channels": tuple(int(c) for c in channels or ()),
         "files": node.take("files", str, ""),
+        "fit": node.choice("fit", FITS, "exact"),
     }
 
 

@@ -119,11 +119,11 @@ def draw(axes: Axes, samples: Samples, row: int, *, size: float = 9.0) -> None:
     axes.set_axis_off()
     pixels = np.moveaxis(shown, 0, -1) if len(shown) == 3 else shown[0]
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, aspect=_height_by_width(samples.outputs[name]) * w / h)
-    for other, output in samples.outputs.items():
-        if output.kind == "mask" and other != name and other in samples.columns:
-            mask = _flat(samples.columns[other][row])
-            if mask.shape[1:] == (h, w):
-                _outline(axes, mask)
+    others = [c for c, o in samples.outputs.items() if o.kind == "mask" and c != name and c in samples.columns]
+    for k, other in enumerate(others):
+        mask = _flat(samples.columns[other][row])
+        if mask.shape[1:] == (h, w):
+            _outline(axes, mask, k)
     axes.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
     axes.set_title(title(samples, row), fontsize=size, color=INK, pad=3)
 
@@ -157,8 +157,11 @@ def _height_by_width(output: Output) -> float:
     return output.shape[-2] * y / (output.shape[-1] * x)
 
 
-def _outline(axes: Axes, mask: Array) -> None:
-    """Outline each region of ``mask`` (C, H, W): a channel's values if they are few, else what is above half of the highest."""
+def _outline(axes: Axes, mask: Array, first: int) -> None:
+    """Outline each region of ``mask`` (C, H, W): a channel's values if they are few, else what is above half of the highest.
+
+    Colours begin with number ``first``, so that two masks of a picture differ.
+    """
     regions = []
     for channel in np.pad(mask, ((0, 0), (1, 1), (1, 1))):  # a rim of background closes outlines at the border
         values = np.unique(channel[channel != 0])
@@ -167,6 +170,6 @@ def _outline(axes: Axes, mask: Array) -> None:
         else:
             regions += [channel == value for value in values]
     h, w = mask.shape[1:]
-    for k, region in enumerate(regions):
+    for k, region in enumerate(regions, start=first):
         axes.contour(np.arange(-1, w + 1), np.arange(-1, h + 1), region.astype(np.float32), levels=[0.5],
                      colors=[OUTLINES[k % len(OUTLINES)]], linewidths=1.2)  # fmt: skip

@@ -1,0 +1,231 @@
+"""What a format is: it takes batches, says file by file what it wrote, and reads it back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import files
+from ..config import TAKEN, Output
+from ..errors import InputError
+from ..samples import Samples
+from . import FORMATS
+from .columns import FileColumn, Index, singular
+from .journal import Journal
+
+S = TypeVar("S")
+T = TypeVar("T")
+Line = dict[str, Any]
+DEFAULTS = ("png", "csv", "npz")
+
+
+class Format(ABC):
+    """Writes one set of ``n`` samples, batch by batch.
+
+    Growing files are written through ``journal``, which knows how far they are good; other files are written whole.
+    ``state`` is what the `state` of an earlier process was when it wrote its last good batch, empty for a new set.
+    """
+
+    needs: ClassVar[str] = ""  # a package of the extra `medical`
+    encoder: ClassVar[str] = ""  # the package that decides the files' last bits, for the provenance
+
+    def __init__(
+        self, journal: Journal, outputs: Mapping[str, Output], provenance: Mapping[str, Any], n: int, state: Mapping[str, Any]
+    ) -> None:
+        self._journal, self._folder = journal, journal.folder
+        self._outputs, self._provenance, self._n, self._state = outputs, provenance, n, dict(state)
+        self._pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="medzoo-encode")
+
+    def close(self) -> None:
+        """Let go of threads."""
+        self._pool.shutdown(cancel_futures=True)
+
+    @staticmethod
+    @abstractmethod
+    def unfit(outputs: Mapping[str, Output]) -> list[str]:
+        """The columns that the format cannot hold."""
+
+    @abstractmethod
+    def write(self, batch: Samples) -> list[Line]:
+        """Write a batch; returns the manifest's lines for the files that are complete with it."""
+
+    @classmethod
+    def step(cls, output: Output) -> float:  # noqa: ARG003
+        """How far two values may be apart and be stored as neighbours; 0 where a column is stored as it is."""
+        return 0.0
+
+    def finish(self) -> list[Line]:
+        """Complete what is open; returns the remaining lines. A killed run calls it again, on the same files."""
+        return []
+
+    def state(self) -> dict[str, Any]:
+        """What another process must know, beside the files, to write the next batch."""
+        return self._state
+
+    @classmethod
+    @abstractmethod
+    def read(cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+        """The columns of a finished set, and its indices."""
+
+    def in_threads(self, function: Callable[[S], T], items: Iterable[S]) -> list[T]:
+        """The function's results, in order; encoders spend their time where Python lets threads run side by side."""
+        return list(self._pool.map(function, items))
+
+    def about(self, columns: Mapping[str, NDArray[Any]], row: int, index: int) -> Line:
+        """What the manifest says of a sample, whatever the format: seed, labels, conditions."""
+        seed = {"seed": self._provenance["seed"]} if "seed" in self._provenance else {}
+        labels = labels_of(columns, row, self._outputs, self._provenance)
+        conditions = {k: v for k, v in conditions_of(index, self._provenance).items() if k not in TAKEN}
+        return {**conditions, **labels, **seed, "index": index}
+
+
+class OneFileEach(Format):
+    """A file a picture, ``images/000007_malignant.png``, or a folder of files a volume; tables go to a CSV beside them."""
+
+    def __init__(self, *arguments: Any) -> None:
+        from .csv import Rows
+
+        super().__init__(*arguments)
+        self._pictures = {n: o for n, o in self._outputs.items() if o.kind not in {"label", "table"}}
+        tables = any(o.kind == "table" for o in self._outputs.values())
+        self._table = Rows(self._journal, self._outputs, self._provenance) if tables else None
+        for name in self._pictures:
+            (self._folder / name).mkdir(exist_ok=True)
+
+    @abstractmethod
+    def encode(self, values: NDArray[Any], output: Output, about: Mapping[str, Any]) -> Iterable[tuple[str, bytes]]:
+        """Endings of file names, ``.png`` or ``/0003.dcm``, and what goes into these files."""
+
+    @staticmethod
+    @abstractmethod
+    def decode(paths: Sequence[Path], output: Output) -> NDArray[Any]:
+        """What `encode` made files of."""
+
+    def write(self, batch: Samples) -> list[Line]:
+        """Encode a batch in a few threads."""
+        columns = {name: getattr(batch, name) for name in batch.columns}
+        if self._table:
+            self._table.write(columns, batch.indices)
+        rows = range(len(batch))
+        chunks = [rows[k : k + 8] for k in rows[::8]]  # a task for each picture would cost more than the picture
+        encoded = self.in_threads(lambda chunk: [self._files(columns, batch.indices, row) for row in chunk], chunks)
+        return [line for chunk in encoded for lines in chunk for line in lines]
+
+    def finish(self) -> list[Line]:
+        """The line of the table."""
+        return [self._table.finish(self._n)] if self._table else []
+
+    def _files(self, columns: Mapping[str, NDArray[Any]], indices: NDArray[np.int64], row: int) -> list[Line]:
+        about = self.about(columns, row, int(indices[row]))
+        labels = labels_of(columns, row, self._outputs, self._provenance)
+        stem = "_".join([f"{about['index']:06d}", *(re.sub(r"[^\w.-]+", "-", str(v)) for v in labels.values())])
+        lines = []
+        for name, output in self._pictures.items():
+            inside = {"synthetic": True, "index": about["index"], "column": name, **labels}
+            inside |= {k: self._provenance[k] for k in ("model", "version", "seed", "license") if k in self._provenance}
+            for piece, (ending, data) in enumerate(self.encode(columns[name][row], output, inside)):
+                path = f"{name}/{stem}{ending}"
+                with files.atomic(self._folder / path) as file:
+                    file.write(data)
+                line = {**about, "column": name, "file": path, "sha256": hashlib.sha256(data).hexdigest()}
+                lines.append(line | ({"piece": piece} if ending.startswith("/") else {}))
+        return lines
+
+    @classmethod
+    def read(cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+        """The columns: pictures read from their files when asked for."""
+        from .csv import Table
+
+        index = Index.of(folder, outputs, provenance, [n for n, o in outputs.items() if o.kind not in {"label", "table"}])
+        table = Table(folder, outputs, provenance)
+        columns: dict[str, Any] = {}
+        for name, output in outputs.items():
+            if output.kind == "label":
+                columns[name] = index.labels[name]
+            elif output.kind == "table":
+                columns[name] = table.column(name, len(index.numbers))
+            else:
+                columns[name] = FileColumn(folder, index.lines[name], output, cls.decode)
+        return columns, index.numbers
+
+
+def labels_of(
+    columns: Mapping[str, NDArray[Any]], row: int, outputs: Mapping[str, Output], provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Each label of a sample under its column's singular, by name where the config names the values."""
+    names: Mapping[str, Mapping[str, str]] = provenance.get("label_names", {})
+    numbers = {n: int(columns[n][row]) for n, o in outputs.items() if o.kind == "label"}
+    return {singular(n): names.get(n, {}).get(str(v), v) for n, v in numbers.items()}
+
+
+def conditions_of(index: int, provenance: Mapping[str, Any]) -> dict[str, str]:
+    """The conditions under which a sample was made, by their names."""
+    found, period = {}, 1
+    for name, values in provenance.get("conditions", {}).items():
+        given = provenance.get("options", {}).get(name)
+        if isinstance(given, list):
+            found[name] = given[index - provenance.get("first", 0)]
+        elif given is None:  # as `Request.batch` crosses them
+            found[name] = values[index // period % len(values)]
+            period *= len(values)
+        else:
+            found[name] = given
+    return found
+
+
+def format_class(name: str) -> type[Format]:
+    """The class of a format that `FORMATS` lists.
+
+    Raises
+    ------
+    InputError
+        It needs a package that is not installed.
+    """
+    module, _, kind = FORMATS[name][0].partition(".")
+    found: type[Format] = getattr(import_module(f".{module}", __package__), kind)
+    if found.needs and find_spec(found.needs) is None:
+        raise InputError(f"format={name!r} needs the package {found.needs}, which is not installed here.",
+                         "`pip install medzoo[medical]` brings it; format='npz' needs nothing.")  # fmt: skip
+    return found
+
+
+def pick_format(asked: str | None, outputs: Mapping[str, Output]) -> str:
+    """The format asked for, checked; without one PNG for flat pictures of 8 or 16 bits, CSV for tables, else NPZ.
+
+    Raises
+    ------
+    InputError
+        The format is unknown, does not fit the columns, or needs a package that is not installed.
+    """
+    if asked is None:
+        return next(name for name in DEFAULTS if not format_class(name).unfit(outputs))
+    if asked not in FORMATS:
+        raise InputError(f"format={asked!r} is unknown.", f"Known are {', '.join(FORMATS)}.")
+    if unfit := format_class(asked).unfit(outputs):
+        raise InputError(f"format={asked!r} cannot hold {', '.join(unfit)}.",
+                         f"format='npz' holds anything; {asked} holds {FORMATS[asked][1]}.")  # fmt: skip
+    return asked
+
+
+def step_of(output: Output, most: int) -> float:
+    """The step of a float column that is stored as numbers from 0 to ``most``."""
+    low, high = output.range or (0.0, 1.0)
+    return (high - low) / most if output.dtype == "float32" and output.kind != "table" else 0.0
+
+
+def pictures_unfit(outputs: Mapping[str, Output], fits: Callable[[Output], bool]) -> list[str]:
+    """The pictures and volumes that do not fit a format with a file each; without any, what there is instead."""
+    pictures = [n for n, o in outputs.items() if o.kind not in {"table", "label"}]
+    tables = [n for n, o in outputs.items() if o.kind == "table"]
+    return [n for n in pictures if not fits(outputs[n])] if pictures else tables or ["labels alone"]

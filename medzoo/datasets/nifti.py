@@ -1,0 +1,63 @@
+"""NIfTI: a ``.nii.gz`` a picture or volume, readable by every medical viewer.
+
+Its axes are x, y, z and, for several channels, the channel; a flat picture has one slice. The affine puts rows from front
+to back and columns from the patient's right to left, as an axial slice is shown, with the config's spacing.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import Output
+from ..samples import affine_of, from_xyz, to_xyz
+from .formats import OneFileEach, pictures_unfit
+
+ALIGNED, COMMENT = 2, 6  # codes of the standard: whose coordinates these are, what the extension holds
+
+
+class Nifti(OneFileEach):
+    """Pictures and volumes in the column's own type."""
+
+    needs = encoder = "nibabel"
+
+    @staticmethod
+    def unfit(outputs: Mapping[str, Output]) -> list[str]:
+        """What has neither two nor three axes of space."""
+        return pictures_unfit(outputs, lambda o: len(o.shape) in {3, 4})
+
+    def encode(self, values: NDArray[Any], output: Output, about: Mapping[str, Any]) -> Iterable[tuple[str, bytes]]:
+        """One file."""
+        import nibabel as nib
+
+        voxels = to_xyz(values)  # (C, X, Y, Z)
+        voxels = voxels[0] if len(voxels) == 1 else np.moveaxis(voxels, 0, -1)
+        image = nib.Nifti1Image(voxels, affine_of(output), dtype=voxels.dtype)
+        for coordinates in (image.set_sform, image.set_qform):
+            coordinates(affine_of(output), code=ALIGNED)
+        head = image.header
+        head.set_xyzt_units("mm" if output.spacing else "unknown")
+        head["descrip"] = f"synthetic, {about.get('model', '')} {about.get('version', '')}"[:79].encode("ascii", "replace")
+        if output.range:
+            head["cal_min"], head["cal_max"] = output.range
+        head.extensions.append(nib.nifti1.Nifti1Extension(COMMENT, json.dumps(about, sort_keys=True).encode()))
+        packed = io.BytesIO()
+        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=packed, mtime=0) as file:
+            file.write(image.to_bytes())
+        return [(".nii.gz", packed.getvalue())]
+
+    @staticmethod
+    def decode(paths: Sequence[Path], output: Output) -> NDArray[Any]:
+        """The picture or volume, (C, *spatial)."""
+        import nibabel as nib
+
+        voxels = np.asarray(nib.load(paths[0]).dataobj)
+        voxels = voxels[None] if output.shape[0] == 1 else np.moveaxis(voxels, -1, 0)
+        return from_xyz(voxels, len(output.shape))

@@ -1,0 +1,123 @@
+"""Make a set of samples over and over, in children that are killed (SIGKILL) at one instant after the other.
+
+An instant is a file that is opened, renamed, removed or cut, or a piece of one that is written, in the set's folder;
+pieces are written in two halves, with an instant between them. Each killed run is started again with the same command,
+and what it ends with is held against a run that nobody killed.
+
+``python killer.py SPEC`` with a JSON of: ``folder`` to work in, ``asked`` of `medzoo.generate`, ``every`` so many
+instants to kill at, ``chains`` of runs that are killed again and again, ``late`` runs that are killed by a clock, and
+``shard`` the size of tar files. Prints a JSON with the number of ``instants``, of ``kills`` and what ``differs``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import medzoo
+from medzoo.datasets import journal, webdataset
+
+sys.path.insert(0, str(Path(__file__).parent))
+from sets import same
+
+RESULT = "found: "  # on stdout, before the JSON
+EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
+
+
+class Instants:
+    """Counts the instants in which this process touches ``folder``, and ends it at number ``last``."""
+
+    def __init__(self, folder: Path, last: int) -> None:
+        self._folder, self._last, self.count = str(folder), last, 0
+        self._write = journal._write
+        sys.addaudithook(self._audit)
+        journal._write = self._in_halves
+
+    def tick(self) -> None:
+        self.count += 1
+        if self.count == self._last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in EVENTS and any(isinstance(a, (str, os.PathLike)) and self._folder in os.fspath(a) for a in arguments):
+            self.tick()
+
+    def _in_halves(self, file: Any, data: bytes | memoryview, at: int | None = None) -> None:
+        half, whole = len(data) // 2, memoryview(data).cast("B")
+        self.tick()
+        self._write(file, whole[:half], at)
+        self.tick()
+        self._write(file, whole[half:], None if at is None else at + half)
+
+
+def start(folder: Path, asked: dict[str, Any], last: int = 10**9) -> int:
+    """A child that makes the set; its process number."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        instants = Instants(folder, last)
+        medzoo.generate(**asked, out=folder, progress=False)
+        (folder.parent / "count").write_text(str(instants.count))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def ended(pid: int) -> bool:
+    """Whether the child was done when it ended; False where it was killed."""
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status not in (0, -signal.SIGKILL):
+        raise SystemExit(f"a run ended with {status}")
+    return status == 0
+
+
+def main(spec: dict[str, Any]) -> dict[str, Any]:
+    webdataset.SHARD = spec.get("shard", webdataset.SHARD)
+    folder, asked = Path(spec["folder"]), spec["asked"]
+    chance, differs, kills = random.Random(spec.get("chance", 0)), {}, 0
+    first, whole = {**asked, "seed": spec["seed"]}, folder / "whole"
+    medzoo.generate(**first, out=whole)  # here, so that the children find all imported
+    assert ended(start(folder / "counted", first))
+    instants = int((folder / "count").read_text())
+
+    def check(name: str, target: Path) -> None:
+        if names := same(whole, target):
+            differs[name] = names
+        shutil.rmtree(target)
+
+    check("not killed", folder / "counted")
+    for last in range(1 + chance.randrange(spec["every"]), instants + 1, spec["every"]):
+        target = folder / "killed"
+        kills += not ended(start(target, first, last))
+        begun = (target / journal.RECORD).exists() or (target / journal.PROVENANCE).exists()
+        assert ended(start(target, asked if begun else first))  # without a seed: that of the folder
+        check(f"killed at {last}", target)
+    for chain in range(spec["chains"]):
+        target, runs = folder / "chain", 0
+        while not ended(start(target, first, chance.randint(1, instants // 2 + 10 * runs))):
+            kills, runs = kills + 1, runs + 1
+        check(f"chain {chain} of {runs} kills", target)
+    for late in range(spec["late"]):
+        target = folder / "late"
+        for _ in range(4):
+            pid = start(target, first)
+            time.sleep(chance.uniform(0, spec["seconds"]))
+            os.kill(pid, signal.SIGKILL)
+            kills += not ended(pid)
+        assert ended(start(target, first))
+        check(f"late {late}", target)
+    return {"instants": instants, "kills": kills, "differs": differs}
+
+
+if __name__ == "__main__":
+    print(RESULT + json.dumps(main(json.loads(sys.argv[1]))))

@@ -1,0 +1,143 @@
+"""The bundled brain models: folding is exact, planes and latents do what they say, the prior goes back, splits agree."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+
+import medzoo
+
+PACKAGE = ROOT / "starter_models" / "00103_VAE_MRI_BRAIN_TUMOURS"
+MODEL = 103
+
+
+@pytest.fixture
+def code(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The package's ``train``, imported as its own command does, with its ``model`` beside it."""
+    monkeypatch.syspath_prepend(str(PACKAGE))
+    for name in ("model", "train"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    train = importlib.import_module("train")
+    for name in ("model", "train"):
+        monkeypatch.delitem(sys.modules, name)
+    return train
+
+
+def test_prior_is_exactly_invertible(code: ModuleType) -> None:
+    prior = code.m.load(PACKAGE, "cpu").prior.double()
+    u = torch.randn(32, code.m.CODE, generator=torch.Generator().manual_seed(0)).double()
+    kind = torch.arange(32) % code.m.KINDS
+    z = prior(u, kind)
+    back, log_det = prior.inverse(z, kind)
+    assert (z - u).abs().max() > 0.5
+    assert (back - u).abs().max() < 1e-9
+    jacobian = torch.autograd.functional.jacobian(lambda v: prior(v, kind[:1]), u[:1])[0, :, 0]
+    assert float(jacobian.slogdet()[1]) == pytest.approx(-float(log_det[0]), abs=1e-6)
+
+
+def test_folding_batch_norm_and_channels_last_are_exact(code: ModuleType) -> None:
+    fast, plain = (code.m.load(PACKAGE, "cpu", fast=f) for f in (True, False))
+    assert not [m for m in fast.painter.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    generator = torch.Generator().manual_seed(0)
+    u, kind = torch.randn(4, code.m.CODE, generator=generator), torch.tensor([0, 4, 8, 2])
+    noise = [torch.rand(4, 1, side, side, generator=generator) for side in code.m.SIDES]
+    with torch.inference_mode():
+        one, two = (g.painter(g.decoder(g.prior(u, kind), kind), kind, noise) for g in (fast, plain))
+    assert (one - two).abs().max() < 1e-4
+
+
+def test_tones_keep_gray_levels(code: ModuleType) -> None:
+    gray = torch.arange(256).float()
+    assert (code.m.to_gray(code.m.to_tones(gray)) - gray).abs().max() < 1e-3
+
+
+def test_plane_is_the_one_asked_for_or_drawn_as_often_as_real_slices_have_it() -> None:
+    with medzoo.load(MODEL, device="cpu") as model:
+        means = {
+            plane: model.generate(24, seed=1, condition="pituitary", plane=plane).images.astype(float).mean(axis=(0, 1))
+            for plane in ("axial", "coronal", "sagittal")
+        }
+        mixed = model.generate(24, seed=1, condition="pituitary").images.astype(float)[:, 0]
+    assert means["axial"][-8:].mean() < 0.5 * means["coronal"][-8:].mean()  # no neck below an axial head
+    left, right = means["sagittal"][90:, :40].mean(), means["sagittal"][90:, 88:].mean()
+    assert left != pytest.approx(right, rel=0.1)  # a face looks to one side
+    nearest = np.stack([np.abs(mixed - mean).mean(axis=(1, 2)) for mean in means.values()]).argmin(axis=0)
+    assert len(set(nearest)) > 1
+
+
+def test_leading_latents_move_the_picture_and_a_small_step_moves_it_little() -> None:
+    steps = np.zeros((18, 16), np.float32)
+    steps[1, 0] = 0.05
+    steps[np.arange(2, 18), np.arange(16)] = 2
+    with medzoo.load(MODEL, device="cpu") as model:
+        # One stream for all of them: the same sample number each time, as when a slider moves.
+        pictures = [
+            model.generate(1, seed=0, latents=z[None], condition="glioma", plane="axial").images[0].astype(float) for z in steps
+        ]
+    moved = [float(np.abs(p - pictures[0]).mean()) for p in pictures[1:]]
+    assert 0 < moved[0] < 0.2 * moved[1]
+    assert min(moved[1:]) > 0.3
+    assert np.mean(moved[1:5]) > np.mean(moved[13:])
+
+
+def test_temperature_narrows_the_spread() -> None:
+    with medzoo.load(MODEL, device="cpu") as model:
+        usual, typical = (
+            model.generate(16, seed=2, condition="glioma", plane="coronal", temperature=t)
+            .images.astype(float)
+            .std(axis=0)
+            .mean()
+            for t in (1.0, 0.3)
+        )
+    assert typical < 0.8 * usual
+
+
+def test_training_holds_back_what_the_judge_judges_on(code: ModuleType) -> None:
+    from benchmarks import quality
+    from benchmarks.quality.pictures import _blocks
+
+    for count in (566, 744, 1140):
+        pictures = quality.Pictures(np.arange(count)[:, None], np.zeros(count, np.int64))
+        train, _ = _blocks(pictures, np.arange(count))
+        assert list(train.images[:, 0]) == list(np.flatnonzero(code.training_part(count)))
+
+
+def test_every_picture_has_a_plane(code: ModuleType) -> None:
+    assert [code.plane_of("glioma", n) for n in (209, 746, 747, 780, 917, 1841)] == [0, 0, 1, 2, 2, 0]
+    assert code.plane_of("pituitary", 59) == 1
+    assert code.plane_of("meningioma", 569) == 2
+
+
+@pytest.mark.slow
+def test_training_runs_from_pictures_to_weights_and_goes_on_after_a_stop(code: ModuleType, tmp_path: Path) -> None:
+    import subprocess
+
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    rows = ["file,class,x,y,w,h"]
+    for tumour, first in (("meningioma", 1), ("glioma", 209), ("pituitary", 709)):
+        (tmp_path / "data" / tumour).mkdir(parents=True)
+        for number in range(first, first + 40):
+            picture = np.clip(rng.normal(60, 20, (16, 16)), 0, 255).astype(np.uint8)
+            Image.fromarray(picture).resize((128, 128)).save(tmp_path / "data" / tumour / f"{number}.jpg")
+            rows.append(f"{tumour}/{number}.jpg,{tumour},0.5,0.5,0.2,0.2")
+    (tmp_path / "data" / "boxes.csv").write_text("\n".join(rows), encoding="utf-8")
+
+    def train(steps: int) -> str:
+        counts = [f"--{stage}-steps={steps}" for stage in ("autoencoder", "prior", "painter")]
+        command = [sys.executable, "train.py", "--data", tmp_path / "data", "--out", tmp_path / "out", "--every=2", *counts]
+        return subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, check=True, timeout=500).stdout
+
+    train(2)
+    assert "autoencoder 4" in train(4)
+    generator = code.m.load(tmp_path / "out", "cpu")
+    assert generator.up_to[0, 0] == 1  # all these meningiomas are axial
+    assert (tmp_path / "out" / "traversal.png").exists()
