@@ -2,11 +2,9 @@
 
 ==================  =================================================================
 ``template.py``     a new package folder from ``contrib_template/``
-``report.py``       findings, and how they are printed
 ``metadata.py``     what a config and a model card must say
 ``contents.py``     which files make a package
-``trial.py``        the model is run, and its samples are looked at
-``check.py``        all of these
+``check.py``        all of these, and the model is run (`medzoo.trial`)
 ``pack.py``         a reproducible zip, and the config that registers it
 ``submit.py``       a git branch with that config (``git.py`` talks to git)
 ``review.py``       ``python -m medzoo.contribute FILE...``: the configs of a pull request
@@ -15,9 +13,9 @@
 
 from __future__ import annotations
 
+from ..trial.report import Finding, Report
 from .check import check
 from .pack import PackResult, pack
-from .report import Finding, Report
 from .submit import SubmitResult, submit
 from .template import new
 

@@ -13,8 +13,8 @@ from .. import files
 from ..config import Version
 from ..registry import PACKAGE_CONFIG
 from ..store import package_files
+from ..trial.report import MISSING, OK, WARNING, WRONG, Finding, judge
 from .metadata import TODO
-from .report import MISSING, OK, WARNING, WRONG, Finding, judge
 
 BESIDE = {".md", ".txt", ".yaml", ".png"}  # suffixes of what does not take part in a run
 NAMED = {"LICENSE", "train.py", "expected.npz"}

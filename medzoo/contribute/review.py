@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..config import ModelConfig, Version, read_config
 from ..errors import ConfigError, ContributionError
+from ..trial.report import OK, WARNING, WRONG, Finding, Report, failure, judge
 from .metadata import TODO, about_id, about_version
-from .report import OK, WARNING, WRONG, Finding, Report, failure, judge
 
 FIRST, MEDIGAN = 101, 23  # the first number of medzoo's own models, the last of those that medigan publishes
 SOURCES = re.compile(r"zenodo:\d+/[A-Za-z0-9._+-]+\.zip|https://[^\s/]+/\S+\.zip|bundled:[A-Za-z0-9._-]+")

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from .. import files, settings
-from ..errors import DatasetError, InputError
+from ..errors import InputError
 
 PART = "[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*"
 NAME = re.compile(f"(?=[A-Za-z]){PART}(?:_{PART}){{2,}}")  # what an id is without its number
@@ -41,18 +41,11 @@ def new(folder: str | os.PathLike[str], *, name: str) -> Path:
         raise InputError(f"name={name!r} is no name of a model.",
                          "It is TYPE_MODALITY_CONTENT in letters, digits, dots and hyphens, such as GAN_MRI_KNEE.")  # fmt: skip
     target = settings.user_path(folder, "folder")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DatasetError(f"{target} holds something already.", "Nothing was changed. Choose another folder.")
-    try:
-        if target.exists():
-            target.rmdir()
-        with files.folder_aside(target) as aside:
-            for path in sorted(settings.shipped("contrib_template").iterdir()):
-                if path.is_file() and not path.name.startswith((".", "__init__")):
-                    content = path.read_bytes()
-                    if path.suffix in {".yaml", ".md"}:
-                        content = content.replace(PLACEHOLDER.encode(), name.encode())
-                    (aside / path.name).write_bytes(content)
-    except OSError as error:
-        raise DatasetError(f"{target} could not be written: {error}.", "Choose another folder.") from error
+    with files.new_folder(target) as aside:
+        for path in sorted(settings.shipped("contrib_template").iterdir()):
+            if path.is_file() and not path.name.startswith((".", "__init__")):
+                content = path.read_bytes()
+                if path.suffix in {".yaml", ".md"}:
+                    content = content.replace(PLACEHOLDER.encode(), name.encode())
+                (aside / path.name).write_bytes(content)
     return target

@@ -1,4 +1,4 @@
-"""The model is run for real, on the CPU, and its samples are held against what the config says."""
+"""The model is run for real, and its samples are held against what the config says."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import OPTION_TYPES, Option, Version
-from ..errors import PackageError
-from ..generator import Model, load
+from ..errors import PackageError, TrustError
+from ..generator import Model
+from .recorded import compare, distance
 from .report import OK, WARNING, WRONG, Finding, failure, judge
 
 Columns = Mapping[str, NDArray[Any]]
@@ -23,16 +24,33 @@ SEED, OTHER = 1, 2
 MANY = 16  # values of a condition that are tried
 
 
-def about_samples(folder: Path) -> Iterator[Finding]:
-    """Load the package and generate from it; what breaks ends the trial or, later on, its own check."""
+def about_samples(load: Callable[[], Model], *, inputs: Any = None, recorded: Path | None = None) -> Iterator[Finding]:
+    """Load a model and generate from it; what breaks ends the trial or, later on, its own check.
+
+    Parameters
+    ----------
+    load
+        Loads the model, anew with each call.
+    inputs
+        As in `medzoo.generate`.
+    recorded
+        An ``expected.npz`` that its outputs are compared with.
+
+    Raises
+    ------
+    TrustError
+        The model needs the user's ``trust``.
+    """
     try:
-        model = load(folder, device="cpu")
+        model = load()
+    except TrustError:
+        raise
     except Exception as error:
         yield failure("code", error)
         return
     yield Finding("code", OK, "loads")
     with model:
-        trial = Trial(model)
+        trial = Trial(model, inputs)
         try:
             trial.first = trial.run(N, batch_size=N)
             trial.run(1)
@@ -40,7 +58,7 @@ def about_samples(folder: Path) -> Iterator[Finding]:
             yield failure("samples", error)
             return
         yield Finding("samples", OK, f"{_shapes(model.version)}; finite, in range, for n=1 and n={N}")
-        yield (seed := attempt("seed", partial(trial.seed, folder)))
+        yield (seed := attempt("seed", partial(trial.seed, load)))
         if seed.bars:  # then no comparison of two runs tells anything
             return
         version = model.version
@@ -49,7 +67,8 @@ def about_samples(folder: Path) -> Iterator[Finding]:
             ("batch size", trial.batch_size),
             *((f"{name} =", partial(trial.condition, name)) for name in version.conditions),
             *((f"{o.name} =", partial(trial.option, o)) for o in version.options.values()),
-            *([("latents", trial.latents)] if version.latent else []),
+            *([("latents", trial.latents)] if version.settable_latents else []),
+            *([("recorded", partial(compare, model, recorded, inputs))] if recorded else []),
             ("speed", trial.speed),
         ]
         yield from starmap(attempt, checks)
@@ -68,8 +87,8 @@ class Trial:
 
     first: Columns  # N samples of SEED, in one batch
 
-    def __init__(self, model: Model) -> None:
-        self.model, self.version = model, model.version
+    def __init__(self, model: Model, inputs: Any = None) -> None:
+        self.model, self.version, self.inputs = model, model.version, inputs
 
     def run(
         self,
@@ -87,7 +106,9 @@ class Trial:
         PackageError
             A column has the wrong shape or type, is not finite, or leaves its value range.
         """
-        samples = (model or self.model).generate(n, seed=seed, batch_size=batch_size, progress=False, **(options or {}))
+        samples = (model or self.model).generate(
+            n, seed=seed, batch_size=batch_size, inputs=self.inputs, progress=False, **(options or {})
+        )
         columns = {}
         for name, output in self.version.outputs.items():
             if not output.condition:
@@ -99,12 +120,12 @@ class Trial:
                                        "Scale or clip them, or correct the config's `range`.")  # fmt: skip
         return columns
 
-    def seed(self, folder: Path) -> Finding:
+    def seed(self, load: Callable[[], Model]) -> Finding:
         """One seed, one set of samples, in a second run and in a model that is loaded anew; another seed, another set."""
         ours = "Draw only from batch.latents and batch.rng(i)."
         if self.furthest(self.first, self.run(N, batch_size=N), exact=True):
             return Finding("seed", WRONG, "the same seed gives other samples in a second run", ours)
-        with load(folder, device="cpu") as anew:
+        with load() as anew:
             if self.furthest(self.first, self.run(N, model=anew, batch_size=N), exact=True):
                 return Finding("seed", WRONG, "the same seed gives other samples when the model is loaded anew", ours)
         same = not self.furthest(self.first, self.run(N, seed=OTHER, batch_size=N))
@@ -120,6 +141,8 @@ class Trial:
 
     def batch_size(self) -> Finding:
         """Sample i is the same, within the tolerance, in any batch."""
+        if not self.version.per_sample:
+            return Finding("batch size", OK, "decides the samples, as its package draws them by the batch")
         hint = "Sample i may depend on row i of the batch alone; for rounding errors, state the output's `tolerance`."
         for size in (1, 2):
             if far := self.furthest(self.first, self.run(N, batch_size=size)):
@@ -157,15 +180,14 @@ class Trial:
         """Time of a sample, warm."""
         began = time.perf_counter()
         self.run(N, batch_size=N)
-        return Finding("speed", OK, f"{(time.perf_counter() - began) / N * 1e3:.3g} ms a sample on this machine's CPU")
+        where = "this machine's CPU" if self.model.device == "cpu" else self.model.device
+        return Finding("speed", OK, f"{(time.perf_counter() - began) / N * 1e3:.3g} ms a sample on {where}")
 
     def furthest(self, a: Columns, b: Columns, *, exact: bool = False) -> str:
         """Which values differ most beyond their tolerance, in words; empty where none do."""
         for name, output in self.version.outputs.items():
-            if name in a:
-                far = float(np.abs(a[name].astype(np.float64) - b[name].astype(np.float64)).max(initial=0.0))
-                if far > (0.0 if exact else output.tolerance):
-                    return f"{name} differ by up to {far:g}, and the tolerance is {output.tolerance:g}"
+            if name in a and (far := distance(a[name], b[name])) > (0.0 if exact else output.tolerance):
+                return f"{name} differ by up to {far:g}, and the tolerance is {output.tolerance:g}"
         return ""
 
 
