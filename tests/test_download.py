@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import unquote
 
 import pytest
@@ -814,6 +815,21 @@ def test_the_command_line_downloads_and_its_offline_does_not(
     assert main(["copy", "901", str(tmp_path / "one")]) == 0
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["config.yaml", "model.py"]
     assert main(["copy", "901", str(tmp_path / "two"), "--offline"]) == 0
+
+
+def test_an_interrupted_download_says_that_it_goes_on(
+    zenodo: Zenodo, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDZOO_OFFLINE", "0")
+    monkeypatch.setattr(http, "policy", dataclasses.replace(http.policy, sleep=Mock(side_effect=KeyboardInterrupt)))
+    zenodo.register(BIG)
+    zenodo.fault(truncate(500_000))
+    command = ["generate", "901", "-n", "1", "--out", str(tmp_path / "out"), "--env", "current"]
+    assert main(command) == 130
+    assert "interrupted; what was downloaded stays in the cache, and the same command continues it" in capsys.readouterr().err
+    assert main(["copy", "901", str(tmp_path / "copy")]) == 0
+    assert zenodo.log[-1].status == 206
+    assert downloads(tmp_path)[0].name == "package.zip"
 
 
 def test_all_bundled_models_need_no_socket(no_network: Callable[[], None]) -> None:

@@ -545,7 +545,7 @@ def test_a_disk_that_fills_up_under_uv_is_called_full(
     script.write_text("#!/bin/sh\necho 'failed to copy file: No space left on device (os error 28)' >&2\nexit 2\n")
     script.chmod(0o755)
     monkeypatch.setattr("uv.find_uv_bin", lambda: str(script))
-    with pytest.raises(BuildError, match="ended with code 2(.|\n)*disk is full(.|\n)*MEDZOO_CACHE"):
+    with pytest.raises(BuildError, match=r"ended with code 2(.|\n)*disk is full(.|\n)*MEDZOO_CACHE"):
         isolated(*model("numpy"))
     assert left() == []
 

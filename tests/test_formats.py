@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -578,3 +579,16 @@ def test_reading_a_format_imports_no_other() -> None:
         "import medzoo.datasets.reader, sys; print(sorted({'pydicom', 'nibabel', 'PIL', 'torch', 'pandas'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_speed_of_each_format_can_be_measured(any_toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks import writers
+
+    for format_, columns in KINDS.items():
+        any_toy(columns, labels=True)
+        monkeypatch.setitem(writers.MODELS, format_, 901)
+        (row,) = writers.writers(runs=1, n=70, formats=[format_]).values()
+        assert row["written"] > 0
+        assert row["read"] > 0
+        assert row["bytes"] > 10

@@ -21,8 +21,9 @@ from PIL import Image
 import medzoo
 from medzoo._worker.arrange import arrange
 from medzoo._worker.stage import files_in_order, natural
+from medzoo.cli import main
 from medzoo.config import Output
-from medzoo.errors import BuildError, InputError, MedzooWarning, PackageError, WorkerError
+from medzoo.errors import BuildError, InputError, MedzooWarning, PackageError, TrustError, WorkerError
 from medzoo.runtime.medigan import to_range
 
 Medigan = Callable[..., int]
@@ -127,6 +128,25 @@ def test_weights_without_an_extension_in_a_nested_zip(medigan: Medigan) -> None:
     extra = {"malign_mass_gen": "77"}
     number = medigan(code, files=extra, call={"weights": "malign_mass_gen"}, nested="MALIGN_DCGAN")
     assert (run(number).images == 77).all()
+
+
+def test_a_copy_names_the_file_to_edit_and_runs_on_trust_alone(
+    medigan: Medigan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = """
+    import numpy as np
+    def generate(model_file, num_samples, output_path, save_images):
+        return [np.full((4, 4), 7, np.uint8)] * num_samples
+    """
+    number, mine = medigan(code), tmp_path / "mine"
+    assert main(["copy", str(number), str(mine)]) == 0
+    assert f"{mine}: edit __init__.py" in capsys.readouterr().out
+    (mine / "__init__.py").write_text((mine / "__init__.py").read_text().replace("7", "8"))
+    with pytest.raises(TrustError, match="no registry names it"):
+        medzoo.generate(mine, n=2, env="current")
+    found = medzoo.generate(mine, n=2, env="current", trust=True)
+    assert (found.images == 8).all()
+    assert (found.provenance["registered"], found.provenance["trust"]) == (False, True)
 
 
 def test_weights_may_be_a_folder(medigan: Medigan) -> None:
@@ -554,8 +574,8 @@ def test_what_a_package_may_not_return_in_the_other_ways(
     [
         ("x = 1", {}, "its __init__.py has no function 'generate'"),
         ("generate = 1", {}, "has no function 'generate'"),
-        (NOISE, {"function": "generate_GAN_images"}, "has no function 'generate_GAN_images'"),
-        (NOISE, {"weights": "elsewhere.pt"}, "there are no weights 'elsewhere.pt' in the package"),
+        (NOISE, {"function": "generate_GAN_images"}, r"has no function 'generate_GAN_images'.\nIt has generate\."),
+        (NOISE, {"weights": "elsewhere.pt"}, r"no weights 'elsewhere.pt' in the package.\nIt has __init__.py, weights\."),
         (NOISE, {"arguments": {"gpu": 0}}, "generate takes no argument 'gpu', which its config names(.|\n)*It takes model_file, num_samples"),
         ("def generate(num_samples): pass", {}, "takes no argument 'model_file'"),
         ("import nothing_of_that_name", {}, "did not load: ModuleNotFoundError(.|\n)*It needs numpy"),

@@ -323,7 +323,7 @@ def test_a_folder_of_the_users_own_runs_only_on_trust(tmp_path: Path) -> None:
     (folder / "model.py").write_text(f"open({str(mark)!r}, 'w').close()\n" + (folder / "model.py").read_text())
     config = resolve(folder)
     for env in ("auto", "current", "isolated"):
-        with pytest.raises(TrustError, match=r"00901_TOY_MRI_NOISE, version 1\.0\.0, lies in .*mine(.|\n)*trust=True"):
+        with pytest.raises(TrustError, match=r"00901_TOY_MRI_NOISE, version 1\.0\.0: its code lies in .*mine(.|\n)*trust=True"):
             open_session(config, config.default, env=env)
     assert not mark.exists()
     session = open_session(config, config.default, trust=True)
