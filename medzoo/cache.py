@@ -169,7 +169,8 @@ def _downloads(parent: Path, places: list[tuple[str, download.Place]]) -> Iterat
     for path in _folders(parent):
         lock = next((p.lock for _, p in places if p.path.parent == path), None)
         names = ", ".join(sorted(p.name for p in path.iterdir()))
-        yield Entry("download", path, (path.name.rpartition("-")[0],), names, lock)  # its folder is called by the model
+        if names:  # else what came was refused, and nothing of it kept
+            yield Entry("download", path, (path.name.rpartition("-")[0],), names, lock)  # its folder is called by the model
 
 
 def _packages(parent: Path, places: list[tuple[str, download.Place]]) -> Iterator[Entry]:

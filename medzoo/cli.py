@@ -82,8 +82,11 @@ def guarded(parsed: argparse.Namespace) -> int:
 
 def unfinished(a: argparse.Namespace) -> str:
     """What an interrupted run leaves behind."""
-    log = a.out / "run.log" if a.command == "generate" else None
-    return f"; what was written stays in {a.out}, and the same command continues it" if log and log.exists() else ""
+    if a.command == "generate" and (a.out / "run.log").exists():
+        return f"; what was written stays in {a.out}, and the same command continues it"
+    if hasattr(a, "offline") and any((settings.cache_folder() / "downloads").glob("*/*.part")):
+        return "; what was downloaded stays in the cache, and the same command continues it"
+    return ""
 
 
 def show_warning(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any) -> None:
@@ -314,10 +317,12 @@ def finding(report: Verification | Reproduction, *, as_json: bool) -> int:
 
 def copy_command(a: argparse.Namespace) -> None:
     """``medzoo copy``."""
-    from .store import copy
+    from .registry import resolve
+    from .store import FIRST_FILE, copy
 
     made = copy(a.model, a.folder, version=a.model_version)
-    print(f"{made}: edit model.py, then `medzoo generate {a.folder} --trust --out DIR`")
+    first = FIRST_FILE[resolve(made).default.contract]
+    print(f"{made}: edit {first}, then `medzoo generate {a.folder} --trust --out DIR`")
 
 
 def cache_command(a: argparse.Namespace) -> None:

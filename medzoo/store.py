@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -57,8 +58,11 @@ def package(config: ModelConfig, version: Version, *, trust: bool = False, progr
             raise
         raise SourceError(error.problem, "\n".join(filter(None, (error.hint, without_network(config))))) from error
     except OSError as error:
-        raise SourceError(f"{config.id}, version {version.name}, could not be made ready: {error}.",
-                          "MEDZOO_CACHE names another folder to download and unpack to.") from error  # fmt: skip
+        full = error.errno == errno.ENOSPC
+        why = f"the disk of {settings.cache_folder()} is full ({error.strerror})" if full else str(error)
+        raise SourceError(f"{config.id}, version {version.name}, could not be made ready: {why}.",
+                          "`medzoo cache` lists what can go; " * full
+                          + "MEDZOO_CACHE names another folder to download and unpack to.") from error  # fmt: skip
 
 
 def without_network(config: ModelConfig) -> str:
@@ -67,11 +71,14 @@ def without_network(config: ModelConfig) -> str:
         return f"Its version {own[0]} comes with medzoo: version={own[0]!r}."
 
     def words(c: ModelConfig) -> set[str]:
-        return set(f"{c.content} {c.name} {' '.join(c.tags)}".casefold().split())
+        return {w for w in f"{c.content} {c.name} {' '.join(c.tags)}".casefold().split() if len(w) > 4}  # not "a" or "with"
 
-    def likeness(c: ModelConfig) -> tuple[bool, bool, int]:
-        alike = (getattr(c, field).casefold() == getattr(config, field).casefold() for field in ("modality", "organ"))
-        return next(alike), next(alike), len(words(c) & words(config))
+    def kinds(c: ModelConfig) -> set[str]:
+        return {o.kind for o in c.default.outputs.values()} - {"label"}
+
+    def likeness(c: ModelConfig) -> tuple[bool, bool, int, int]:
+        modality, organ = (getattr(c, f).casefold() == getattr(config, f).casefold() for f in ("modality", "organ"))
+        return modality, organ, len(kinds(c) & kinds(config)), len(words(c) & words(config))
 
     bundled = [c for c in registry().configs.values() if c.default.scheme == "bundled"]
     if not bundled:
@@ -119,7 +126,7 @@ def _unpacked(config: ModelConfig, version: Version, archive: sources.Archive, *
     if not target.is_dir():
         with files.locked(lock_of(archive.sha256), 60, lambda: target.parent.glob(f".{target.name}.*/**/*")):
             if new := not target.is_dir():
-                _unpack(archive.path, target, downloaded=downloaded)
+                _unpack(config, version, archive.path, target, downloaded=downloaded)
     if not new and (changed := files.difference(archive.path, target)):
         name, expected, found_now = changed
         done = f"Nothing of it was run. Remove {target}, and it is unpacked anew."
@@ -137,15 +144,16 @@ def mark_of(sha256: str) -> Path:
     return settings.cache_folder() / "locks" / f"{sha256[:16]}.use"
 
 
-def _unpack(archive: Path, target: Path, *, downloaded: bool) -> None:
+def _unpack(config: ModelConfig, version: Version, archive: Path, target: Path, *, downloaded: bool) -> None:
     try:
         with files.folder_aside(target) as aside:
             files.unpack(archive, aside)
     except IntegrityError as error:
+        problem = f"{config.id}, version {version.name}: {error.problem}"
         if not downloaded:
-            raise
+            raise IntegrityError(problem, error.hint) from error
         archive.unlink(missing_ok=True)
-        raise IntegrityError(f"{error.problem}\nIt was removed from the cache, so that the next call fetches it anew.",
+        raise IntegrityError(f"{problem}\nIt was removed from the cache, so that the next call fetches it anew.",
                              "If that does not help, it is so at its source: tell its author.") from error  # fmt: skip
 
 

@@ -58,7 +58,8 @@ class Medigan:
         lay_out(Path(folder), self._root)
         self._weights = self._root / spec["weights"]
         if not self._weights.exists():
-            raise PackageError(f"there are no weights {spec['weights']!r} in the package.")
+            has = sorted(f.relative_to(folder).as_posix() for f in Path(folder).rglob("*") if f.is_file())
+            raise PackageError(f"there are no weights {spec['weights']!r} in the package.", f"It has {some(has)}.")
         os.chdir(str(self._work))
         with files_in_order():
             for name in spec["frameworks"]:  # before the first call, so that their generators are seeded for it
@@ -66,7 +67,8 @@ class Medigan:
             module = import_package(self._root, Path(folder).name)
         function = getattr(module, spec["function"], None)
         if not callable(function):
-            raise PackageError(f"its __init__.py has no function {spec['function']!r}.")
+            has = sorted(name for name, value in vars(module).items() if inspect.isfunction(value))
+            raise PackageError(f"its __init__.py has no function {spec['function']!r}.", f"It has {some(has)}.")
         self._function: Callable[..., Any] = function
         self._own = {name: self._default(name, i["default"]) for name, i in spec["inputs"].items() if i["default"]}
         self._check_arguments()
@@ -258,10 +260,18 @@ def check_number(asked: int, got: int, how: str, files: Sequence[str] = ()) -> N
     """Check that as many samples came back as were asked for."""
     if got == asked:
         return
-    hint = "Some packages leave out what they find bad. `most: 1` in the config's `call` asks for one at a time."
+    hint = "Some packages leave out what they find bad."
+    if asked > 1:
+        hint += " `most: 1` in the config's `call` asks for one at a time."
     if got > asked:
         hint = "An argument may ask for several of each: the config's `call` can fix it under `arguments`."
     if files:
-        hint += f" It wrote {', '.join(sorted(files)[:5])}{' ...' if len(files) > 5 else ''}."
+        hint += f" It wrote {some(sorted(files))}."
     few = "too few" if got < asked else "too many"
-    raise PackageError(f"it was asked for {asked} samples and {how} {got}: {abs(asked - got)} {few}.", hint)
+    samples = "sample" if asked == 1 else "samples"
+    raise PackageError(f"it was asked for {asked} {samples} and {how} {got}: {abs(asked - got)} {few}.", hint)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, for a message."""
+    return ", ".join(names[:8]) + (" ..." if len(names) > 8 else "") or "none"

@@ -93,7 +93,11 @@ def uv(
 
 def _hint(said: Sequence[str]) -> str:
     text = "\n".join(said)
-    if settings.offline():
+    if "No space left" in text or "os error 112" in text:  # as Linux and macOS, and as Windows say it
+        hint = "The disk is full: `medzoo cache` lists what can go, and MEDZOO_CACHE names another folder."
+    elif "No download found" in text or "python-build-standalone" in text:
+        hint = "Any Python of that range that is installed here is found; UV_PYTHON_INSTALL_MIRROR names another place for one."
+    elif settings.offline():
         hint = "MEDZOO_OFFLINE is set: UV_FIND_LINKS can name a folder of wheels."
     elif "download.pytorch.org" in text:
         hint = ("UV_FIND_LINKS or UV_INDEX can name another place for torch; "

@@ -157,7 +157,10 @@ class _Wanted:
         """Fetch it from the first address that has it."""
         known = self.known()
         if not known.digest and not settings.offline():
-            known = self.known(self.source.ask(self.location))
+            try:
+                known = self.known(self.source.ask(self.location))
+            except SourceError as refused:
+                raise self.nowhere([(self.address, refused)]) from refused
         path, failures = self.place(known), list[tuple[str, MedzooError]]()
         if path.exists() and known.digest and not settings.offline():
             warnings.warn(f"{path} is damaged, and fetched anew.", MedzooWarning, stacklevel=2)
