@@ -63,16 +63,17 @@ def readme(text: str) -> str:
 
 def model_table() -> str:
     """The models as a markdown table."""
-    head = ("model", "what it makes", *tables.HEAD[1:], "version", "trained on")
+    head = ("model", "what it makes", "modality", "size", "license", "package", "trained on")
     rows = [head, ["---"] * len(head), *map(markdown_row, list_models())]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in r) + " |" for r in rows)
 
 
 def markdown_row(config: ModelConfig) -> list[str]:
     """A model, with a link to its config."""
-    id_, *cells = tables.row(config)
+    cells = dict(zip(tables.HEAD, tables.row(config), strict=True))
+    link = f"[{config.id}](model_configs/{config.id}.yaml)"
     data = ", ".join(d.name for d in config.default.datasets) or "no data"
-    return [f"[{id_}](model_configs/{id_}.yaml)", config.name, *cells, config.default_version, data]
+    return [link, config.name, *(cells[name] for name in ("modality", "size", "license", "package")), data]
 
 
 def same(one: str, other: str) -> bool:
