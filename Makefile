@@ -20,6 +20,7 @@ lint: $(READY)  ## style, types, digests, and docs that drift
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python starter_models/register.py --check
+	$(BIN)/python model_configs/lock.py --check
 	$(BIN)/python docs/generate.py --check
 
 docs: $(READY)  ## write the generated pages again

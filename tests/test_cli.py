@@ -125,7 +125,9 @@ def test_info_says_what_to_know_before_use(capsys: Capture) -> None:
         assert part in text
     assert main(["info", "8", "--version", "1.0.1"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "FID 137.75, FID ratio 0.272, FID (RadImageNet) 3.05, FID ratio (RadImageNet) 0.151 on CBIS-DDSM (379 samples)" in text
+    assert (
+        "FID 137.75, FID ratio 0.272, FID (RadImageNet) 3.05, FID ratio (RadImageNet) 0.151 on CBIS-DDSM (379 samples)" in text
+    )
     assert main(["info", "8", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["default_version"] == "2.0.0"
 

@@ -7,11 +7,13 @@ import os
 import shutil
 import signal
 import subprocess
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import NUMPY_MODEL
 from killer import RESULT
 from sets import IMAGES, KINDS, SECONDS, Toy, column, content, python, same
 
@@ -231,6 +233,22 @@ def test_another_batch_size_holds_from_there_on(fails: Path, tmp_path: Path, mon
     with pytest.raises(DatasetError, match=r"begun with batches of 4 samples, now 5(.|\n)*batch_size=4"):
         medzoo.generate(901, 20, seed=1, out=tmp_path / "second", batch_size=5)
     assert len(medzoo.generate(901, 20, seed=1, out=tmp_path / "second", batch_size=4)) == 20
+
+
+def test_a_run_that_failed_before_its_first_sample_begins_anew(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"import pathlib\nif pathlib.Path({str(tmp_path / 'fail')!r}).exists():\n    1 / 0\n"
+    toy(NUMPY_MODEL.replace("        images = np", textwrap.indent(code, "        ") + "        images = np", 1))
+    (tmp_path / "fail").touch()
+    with pytest.raises(PackageError):
+        medzoo.generate(901, 3, seed=1, out=tmp_path / "set")
+    (tmp_path / "fail").unlink()
+    monkeypatch.setattr(generator, "__version__", "9.9")  # warnings are errors here: nothing is said of it
+    found = medzoo.generate(901, 3, seed=1, out=tmp_path / "set")
+    assert found.provenance["libraries"]["medzoo"] == "9.9"
+    assert "continued" not in found.provenance
+    assert medzoo.verify(tmp_path / "set").ok
 
 
 def test_other_circumstances_are_said_and_recorded(fails: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,9 +178,7 @@ class Target:
     def _begin(self) -> None:
         """Begin a new set, or go back to where an unfinished one is good."""
         if not (self.path / RECORD).exists():
-            self.batches = [list(b) for b in self._provenance.get("batches", [])]
-            self._journal.begin({"resumes": self._again, "batches": self.batches, "provenance": self._asked})
-            self._log("began", f"{self._n} samples")
+            self._begin_anew()
             return
         record = _read(self.path / RECORD)
         if not record["resumes"]:
@@ -194,6 +192,9 @@ class Target:
         for change in self._continued:
             before = _updated(before, change)
         changed = changes(before, self._asked)
+        if changed and not self.done:  # it failed before its first sample, perhaps for lack of what changed
+            self._begin_anew()
+            return
         self._asked = record["provenance"]
         if changed:
             self._continued = [*self._continued, {"done": self.done, **changed}]
@@ -203,6 +204,11 @@ class Target:
                 "the last bits from those of one run; its provenance will say from where on.", MedzooWarning, stacklevel=4,
             )  # fmt: skip
         self._log("continued", f"{self.done} of {self._n} samples are there")
+
+    def _begin_anew(self) -> None:
+        self.batches = [list(b) for b in self._provenance.get("batches", [])]
+        self._journal.begin({"resumes": self._again, "batches": self.batches, "provenance": self._asked})
+        self._log("began", f"{self._n} samples")
 
     # -------------------------------------------------------------------------------------------------- writing it
     def _wait(self, pending: Future[None] | None) -> None:

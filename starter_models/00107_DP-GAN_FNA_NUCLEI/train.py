@@ -4,7 +4,8 @@
     python train.py --out runs/nuclei                                  # the data that scikit-learn ships
     python train.py --out runs/own --data own.csv                      # the 30 columns by name, and diagnosis 0 or 1
     python train.py --out runs/rehearsal --rehearse                    # nuclei from formulas: where settings were chosen
-    python train.py --out runs/nuclei --judge                          # figures of a finished run, on real rows
+    python train.py --out runs/nuclei --judge                          # figures of a finished run on real rows, or, where
+                                                                       # there is none, of the weights beside this script
 
 Real rows are touched in four places, each a Gaussian mechanism that Opacus' accountant counts: twice to find where each
 class lies and how far each coordinate spreads, once for the covariance, and in every step of DP-SGD, which trains the
@@ -319,7 +320,8 @@ def judge(a: argparse.Namespace, table: np.ndarray, y: np.ndarray) -> None:
             found.append(f"{np.mean(scores):.4f} +- {np.std(scores):.4f}")
         return found
 
-    made, classes = samples(load_file(a.out / "weights.safetensors"), 4000)
+    own = a.out / "weights.safetensors"
+    made, classes = samples(load_file(own if own.exists() else Path(__file__).with_name(own.name)), 4000)
     rest = [(table[k], y[k]) for k, _ in folds]
     lines = [("AUC on real rows, trained on", *kinds), ("real rows of the other folds", *auc(lambda k: rest[k]))]
     lines.append(("4,000 generated rows", *auc(lambda _: (made, classes))))
@@ -424,7 +426,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=50, help="steps between checkpoints")
     parser.add_argument("--seed", type=int, default=0, help="of everything but the noise")
     parser.add_argument("--noise-seed", type=int, help="for rehearsals and tests: noise that can be known protects nobody")
-    parser.add_argument("--judge", action="store_true", help="print the figures of a finished run")
+    parser.add_argument("--judge", action="store_true", help="print the figures of a finished run, or of the shipped weights")
     parser.add_argument("--refit", action="store_true", help="with --judge: also train five times without a fifth of the rows")
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
