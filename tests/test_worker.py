@@ -305,7 +305,8 @@ def test_closing_ends_a_model_that_computes_or_hangs_at_once(opened: Opened, act
 
 
 PARENT = """
-import os, sys, threading, time
+import os, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell started in the background
 sys.path.insert(0, {tests!r})
 from medzoo.registry import resolve
 from medzoo.request import Request
