@@ -19,7 +19,8 @@ sys.path.insert(0, str(ROOT))
 from medzoo import tables  # noqa: E402
 from medzoo.arguments import build_parser  # noqa: E402
 from medzoo.config import ModelConfig  # noqa: E402
-from medzoo.registry import list_models  # noqa: E402
+from medzoo.registry import Registry  # noqa: E402
+from medzoo.settings import shipped  # noqa: E402
 
 BEGIN, END = "<!-- models -->", "<!-- /models -->"
 HEAD = """\
@@ -64,7 +65,8 @@ def readme(text: str) -> str:
 def model_table() -> str:
     """The models as a markdown table."""
     head = ("model", "what it makes", "modality", "size", "license", "package", "trained on")
-    rows = [head, ["---"] * len(head), *map(markdown_row, list_models())]
+    models = Registry([shipped("model_configs")]).configs  # no folders of the user's, no update
+    rows = [head, ["---"] * len(head), *(markdown_row(models[name]) for name in sorted(models))]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in r) + " |" for r in rows)
 
 
@@ -87,7 +89,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is out of date")
     check = parser.parse_args(arguments).check
     os.environ |= {"COLUMNS": "100", "NO_COLOR": "1", "PYTHON_COLORS": "0"}
-    os.environ.pop("MEDZOO_MODEL_CONFIGS", None)  # the shipped models alone
     paths = [ROOT / "docs" / "cli.md", ROOT / "README.md"]
     old = [path.read_text(encoding="utf-8") if path.exists() else "" for path in paths]
     stale = False

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .audit import reproduce as reproduce
     from .audit import verify as verify
+    from .carry import install as install
     from .datasets.reader import read as read
     from .errors import MedzooError as MedzooError
     from .finder import search as search
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .registry import cite as cite
     from .registry import info as info
     from .registry import list_models as list_models
+    from .renewal import update as update
     from .samples import Samples as Samples
     from .store import copy as copy
     from .version import __version__ as __version__
@@ -45,12 +47,14 @@ _HOMES = {  # public name -> module that has it; no module is called as a public
     "dataset": "loader",
     "generate": "generator",
     "info": "registry",
+    "install": "carry",
     "list_models": "registry",
     "load": "generator",
     "read": "datasets.reader",
     "reproduce": "audit",
     "search": "finder",
     "stream": "generator",
+    "update": "renewal",
     "verify": "audit",
     "visualize": "view",
 }

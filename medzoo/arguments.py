@@ -8,6 +8,7 @@ from pathlib import Path
 from .datasets import FORMATS
 from .pages import (
     EXITS,
+    FETCH,
     Commands,
     Page,
     command,
@@ -22,9 +23,9 @@ from .pages import (
     set_argument,
     version_argument,
 )
+from .upkeep import add_cache, add_install
 from .version import __version__
 
-FETCH = (3, 4, 5, 6)  # what getting hold of a package may end with
 RUN = (*FETCH, 7, 8, 12, 13, 14)  # and what running it may
 EPILOG = """\
 Each command has a page: `medzoo generate --help`.
@@ -36,6 +37,7 @@ settings (environment):
   MEDZOO_CACHE    where downloads and environments lie; `medzoo cache` lists them
   MEDZOO_OFFLINE  1: nothing is fetched
   MEDZOO_MIRROR   folders or addresses to fetch from before Zenodo
+  MEDZOO_REGISTRY  where `medzoo update` takes newer configs from: an address or a zip
   MEDZOO_MODEL_CONFIGS  further folders of model configs
   MEDZOO_QUIET    1: no progress bars, no notices
   MEDZOO_TIMEOUT  seconds that a model has to load, and for each batch
@@ -68,13 +70,14 @@ def build_parser() -> argparse.ArgumentParser:
     add_choosing(commands)
     add_using(commands)
     add_sets(commands)
+    add_install(commands)
     add_cache(commands)
     add_contributing(commands)
     return parser
 
 
 def add_choosing(commands: Commands) -> None:
-    """``list``, ``search``, ``info``, ``cite``."""
+    """``list``, ``search``, ``info``, ``cite``, ``update``."""
     child = command(
         commands,
         "list",
@@ -137,9 +140,27 @@ def add_choosing(commands: Commands) -> None:
     model_argument(child)
     version_argument(child)
 
+    child = command(
+        commands,
+        "update",
+        "newer models and versions without a newer medzoo",
+        "Fetches the newest registry from where MEDZOO_REGISTRY says (medzoo's repository if it is not set), looks "
+        "through it, says what is new, and uses it from then on. Bundled models stay as they are. Where anything is "
+        "wrong with it, what was in use stays.",
+        examples=(
+            "medzoo update",
+            "medzoo update --reset",
+            "MEDZOO_REGISTRY=/mnt/registry.zip medzoo update",
+        ),
+        codes=(2, 4, 5, 6),
+    )
+    child.add_argument("--reset", action="store_true", help="go back to the registry that came with medzoo")
+    offline_argument(child)
+    json_argument(child)
+
 
 def add_using(commands: Commands) -> None:
-    """``generate``, ``visualize``, ``copy``, ``cache``."""
+    """``generate``, ``visualize``, ``test``, ``copy``."""
     child = command(
         commands,
         "generate",
@@ -269,53 +290,6 @@ def add_sets(commands: Commands) -> None:
     inputs_argument(child)
     running_arguments(child)
     json_argument(child)
-
-
-def add_cache(commands: Commands) -> None:
-    """``cache`` and its steps."""
-    parent = command(
-        commands,
-        "cache",
-        "what medzoo keeps on this disk, and how much that takes",
-        "Downloads, unpacked packages, and environments. MEDZOO_CACHE moves it. All that is listed can be removed at any "
-        "time: it is fetched or built again when needed.",
-        examples=(
-            "medzoo cache",
-            "medzoo cache remove 8",
-            'du -sh "$(medzoo cache --json | jq -r .folder)"',
-        ),
-        codes=(3, 4, 6, 15),
-    )
-    json_argument(parent)
-    steps = parent.add_subparsers(dest="step", metavar="STEP", title="steps")
-
-    child = command(steps, "list", "what is there, and which models use it", examples=("medzoo cache list --json",), codes=(4,))
-    child.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for scripts")
-
-    child = command(
-        steps,
-        "remove",
-        "remove what belongs to a model, or one thing by its name",
-        "What another model needs too, or a running process uses, stays.",
-        examples=(
-            "medzoo cache remove 8",
-            "medzoo cache remove 15749250941d2b5a",
-            "medzoo cache remove --all",
-        ),
-        codes=(2, 3, 4, 15),
-    )
-    child.add_argument("what", nargs="?", metavar="WHAT", help="a model, or the key of an environment or a package")
-    child.add_argument("--all", action="store_true", help="everything that is listed")
-    child.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for scripts")
-
-    child = command(
-        steps,
-        "verify",
-        "hold it all against recorded digests",
-        examples=("medzoo cache verify",),
-        codes=(4, 6),
-    )
-    child.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for scripts")
 
 
 def add_contributing(commands: Commands) -> None:

@@ -18,11 +18,15 @@ from typing import Any
 
 from . import files, settings, store
 from .environments import records
-from .errors import IntegrityError, ModelNotFoundError
+from .environments.recipe import Recipe
+from .errors import ConfigError, IntegrityError, ModelNotFoundError
 from .registry import registry, resolve
 from .sources import REMOTE, download
 
 KEY = re.compile(r"[0-9a-f]{4,64}")  # the beginning of an environment's key or of a package's digest
+
+RECENT = 3600.0  # seconds for which a download that no config names is left alone
+LOG_AGE = 30 * 86400.0  # seconds after which a log is old
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class Removal:
     removed: tuple[Entry, ...]
     failed: tuple[tuple[Entry, str], ...] = ()
     shared: tuple[tuple[Entry, str], ...] = ()
+    freed: int = 0  # bytes, as far as no hard link elsewhere shares them
 
     @property
     def kept(self) -> tuple[tuple[Entry, str], ...]:
@@ -127,6 +132,23 @@ def remove(what: int | str | os.PathLike[str]) -> Removal:
 def clear() -> Removal:
     """Remove all that can be fetched or built again."""
     return _removed(entries())
+
+
+def prune(*, dry_run: bool = False) -> Removal:
+    """Remove what nothing here needs any more; with ``dry_run``, only say what that is.
+
+    That is: what a kill left unfinished, partial downloads, downloads and packages that no config names, environments
+    that no registered version needs, and old logs.
+    """
+    found, needed = entries(), _needed()
+    old = [e for e in found if e.kind == "unfinished" or _is_old(e, needed)]
+    old += [*_partial(needed), *_logs()]
+    return Removal(tuple(old), freed=sum(map(_frees, old))) if dry_run else _removed(old)
+
+
+def import_lock() -> Path:
+    """Held by whoever takes archives into the cache from a file."""
+    return settings.cache_folder() / "locks" / "import.lock"
 
 
 def verify() -> Report:
@@ -199,7 +221,70 @@ def _unfinished(folder: Path) -> Iterator[Entry]:
     for path in sorted((folder / "packages").glob(".*")):
         yield Entry("unfinished", path, lock=store.lock_of(_stem(path)))
     for path in sorted((folder / "downloads").glob(".*")):
-        yield Entry("unfinished", path)
+        yield Entry("unfinished", path, lock=import_lock() if path.name.startswith(".import.") else None)
+
+
+# ------------------------------------------------------------------------------------------------- what nobody needs
+@dataclass(frozen=True)
+class _Needed:
+    """What the configs name: places of archives, digests of packages, environments; and models whose digests are unclear."""
+
+    places: dict[Path, download.Place]  # folder -> what lies in it
+    packages: frozenset[str]
+    environments: frozenset[str]
+    unclear: frozenset[str]
+
+
+def _needed() -> _Needed:
+    places, packages, environments, unclear = dict[Path, download.Place](), set[str](), set[str](), set[str]()
+    for config in registry().configs.values():
+        for version in config.versions.values():
+            packages.add(version.sha256)
+            try:
+                environments.add(Recipe.of(config, version).digest)
+                if version.scheme in REMOTE:
+                    place = download.place(config, version)
+                    places[place.path.parent] = place
+                    packages.add(place.sha256)
+            except (IntegrityError, ConfigError):  # whoever uses it is told
+                unclear.add(config.id)
+    return _Needed(places, frozenset(packages), frozenset(environments), frozenset(unclear))
+
+
+def _is_old(entry: Entry, needed: _Needed) -> bool:
+    if entry.kind == "download":
+        return entry.path not in needed.places and not needed.unclear & {*entry.models} and not _is_recent(entry.path)
+    if entry.kind == "package":
+        return entry.path.name not in needed.packages and not needed.unclear
+    if entry.kind == "environment" and (record := records.read(entry.path.name)):
+        return record["lock"] not in needed.environments and not needed.unclear
+    return False
+
+
+def _is_recent(folder: Path) -> bool:
+    """Whether something in it was written lately, perhaps by a process with other configs: no lock of it is known."""
+    times = [p.stat().st_mtime for p in folder.iterdir()]
+    return max(times, default=0.0) > time.time() - RECENT
+
+
+def _partial(needed: _Needed) -> Iterator[Entry]:
+    """What downloads that were broken off left beside archives that are still wanted."""
+    for folder, place in needed.places.items():
+        for path in sorted([*folder.glob("*.part"), *folder.glob(".*.part"), *folder.glob("tmp*")]):
+            if path != place.path:
+                yield Entry("unfinished", path, lock=place.lock)
+
+
+def _logs() -> Iterator[Entry]:
+    for path in sorted((settings.cache_folder() / "logs").glob("*.log")):
+        if path.stat().st_mtime < time.time() - LOG_AGE:
+            yield Entry("log", path)
+
+
+def _frees(entry: Entry) -> int:
+    with suppress(OSError):  # gone in between
+        return files.size_of(entry.path)[1]
+    return 0
 
 
 def _stem(path: Path) -> str:
@@ -209,13 +294,15 @@ def _stem(path: Path) -> str:
 
 # --------------------------------------------------------------------------------------------------------- removing it
 def _removed(found: list[Entry]) -> Removal:
-    removed, failed = [], list[tuple[Entry, str]]()
+    removed, failed, freed = [], list[tuple[Entry, str]](), 0
     for entry in found:
+        size = _frees(entry)
         if why := _remove(entry):
             failed.append((entry, why))
         else:
             removed.append(entry)
-    return Removal(tuple(removed), tuple(failed))
+            freed += size
+    return Removal(tuple(removed), tuple(failed), freed=freed)
 
 
 def _remove(entry: Entry) -> str:
@@ -226,7 +313,7 @@ def _remove(entry: Entry) -> str:
                 done = records.remove(entry.path.name)
             elif entry.lock and not stack.enter_context(files.locked(entry.lock, timeout=0)):
                 done = False
-            elif entry.kind == "unfinished":
+            elif entry.kind in {"unfinished", "log"}:
                 done = True
                 shutil.rmtree(entry.path) if entry.path.is_dir() else entry.path.unlink()
             else:

@@ -19,20 +19,19 @@ from . import settings
 from .arguments import build_parser
 from .config import ModelConfig, Version
 from .errors import (
-    CacheError,
     ContributionError,
     DatasetError,
     InputError,
-    IntegrityError,
     MedzooError,
     MedzooWarning,
     PackageError,
 )
-from .tables import facts, inputs, megabytes, metrics, minutes, package, prose, summary, table, terminal_width
+from .pages import print_json
+from .tables import facts, inputs, megabytes, metrics, minutes, package, prose, summary
+from .upkeep import cache_command, install_command
 
 if TYPE_CHECKING:
     from .audit import Reproduction, Verification
-    from .cache import Removal, Report
     from .generator import Model
 
 LONG_RUN = 60.0  # seconds from which a run is announced with an estimate
@@ -166,6 +165,14 @@ def cite_command(a: argparse.Namespace) -> None:
     from .registry import cite
 
     print(cite(a.model, version=a.model_version))
+
+
+def update_command(a: argparse.Namespace) -> None:
+    """``medzoo update``."""
+    from .renewal import update
+
+    done = update(reset=a.reset)
+    print_json(asdict(done)) if a.json else print(done)
 
 
 # -------------------------------------------------------------------------------------------------------------- using
@@ -325,72 +332,6 @@ def copy_command(a: argparse.Namespace) -> None:
     print(f"{made}: edit {first}, then `medzoo generate {a.folder} --trust --out DIR`")
 
 
-def cache_command(a: argparse.Namespace) -> None:
-    """``medzoo cache``, and its steps."""
-    from . import cache
-
-    if a.step == "remove":
-        print_removal(remove_of(a), as_json=a.json)
-    elif a.step == "verify":
-        print_report(cache.verify(), as_json=a.json)
-    else:
-        print_cache(as_json=a.json)
-
-
-def print_cache(*, as_json: bool) -> None:
-    """Where the cache is, its size, and what is in it."""
-    from . import cache
-
-    folder, size = settings.cache_folder(), cache.total()
-    found = [e.summary for e in cache.entries()]
-    if as_json:
-        print_json({"folder": str(folder), "bytes": size, "entries": found})
-        return
-    print(f"{folder}  ({megabytes(size) if folder.is_dir() else 'not made yet'}; MEDZOO_CACHE moves it)")
-    if found:
-        head = ("kind", "name", "size", "frees", "last used", "models", "what")
-        names = (e["name"][:16] if e["kind"] == "package" else e["name"] for e in found)
-        rows = [(e["kind"], name, megabytes(e["bytes"]), megabytes(e["frees"]), e["used"], ", ".join(e["models"]), e["about"])
-                for e, name in zip(found, names, strict=True)]  # fmt: skip
-        print(f"\n{table(head, rows, terminal_width())}")
-
-
-def remove_of(a: argparse.Namespace) -> Removal:
-    """``medzoo cache remove``: one thing, or all."""
-    from . import cache
-
-    if a.all == (a.what is not None):
-        raise InputError("medzoo cache remove: remove what?", "Name a model or a key, or say --all; `medzoo cache` lists them.")
-    return cache.clear() if a.all else cache.remove(a.what)
-
-
-def print_removal(done: Removal, *, as_json: bool) -> None:
-    """What was removed; an error where something could not be."""
-    if as_json:
-        print_json({"removed": [str(e.path) for e in done.removed], "kept": {str(e.path): why for e, why in done.kept}})
-    else:
-        print("\n".join([*(f"removed {e}" for e in done.removed), *(f"kept {e}: {why}" for e, why in done.kept)])
-              or "nothing to remove")  # fmt: skip
-    if done.failed:
-        raise CacheError(f"{len(done.failed)} of {len(done.failed) + len(done.removed)} could not be removed.",
-                         "Try again when nothing runs that uses them.")  # fmt: skip
-
-
-def print_report(report: Report, *, as_json: bool) -> None:
-    """What is right and wrong in the cache; an error where something is wrong."""
-    if as_json:
-        print_json({"right": [str(e.path) for e in report.right], "unknown": [str(e.path) for e in report.unknown],
-                    "wrong": [{"path": str(e.path), "problem": problem} for e, problem in report.wrong]})  # fmt: skip
-    else:
-        print("\n".join([*(f"right    {e}" for e in report.right),
-                         *(f"unknown  {e}: nothing here says what it should be" for e in report.unknown),
-                         *(f"wrong    {e}: {problem}" for e, problem in report.wrong)]) or "nothing to verify")  # fmt: skip
-    if report.wrong:
-        count = len({e.path for e, _ in report.wrong})
-        raise IntegrityError(f"{count} of what is in the cache is not what it should be.",
-                             "`medzoo cache remove` removes it; it is fetched or built again when needed.")  # fmt: skip
-
-
 # ------------------------------------------------------------------------------------------------------- contributing
 def contribute_command(a: argparse.Namespace) -> int:
     """``medzoo contribute``, and its steps."""
@@ -412,22 +353,19 @@ def contribute_command(a: argparse.Namespace) -> int:
     return 0
 
 
-def print_json(content: Any) -> None:
-    """JSON on stdout."""
-    print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
-
-
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "list": list_command,
     "search": search_command,
     "info": info_command,
     "cite": cite_command,
+    "update": update_command,
     "generate": generate_command,
     "visualize": visualize_command,
     "test": test_command,
     "verify": verify_command,
     "reproduce": reproduce_command,
     "copy": copy_command,
+    "install": install_command,
     "cache": cache_command,
     "contribute": contribute_command,
 }

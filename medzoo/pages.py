@@ -1,8 +1,9 @@
-"""How a command and its help page look, and the arguments that several commands share."""
+"""How a command, its help page and its JSON look, and the arguments that several commands share."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,6 +29,7 @@ EXITS = {
     130: "interrupted",
     141: "broken pipe",
 }
+FETCH = (3, 4, 5, 6)  # what getting hold of a package may end with
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -103,6 +105,11 @@ def inputs_argument(child: argparse.ArgumentParser) -> None:
 def running_arguments(child: argparse.ArgumentParser, device: str = "auto") -> None:
     """Where to run, and whether to run what no registry vouches for."""
     child.add_argument("--device", default=device, help=f"auto, cpu, cuda, cuda:1 or mps (default: {device})")
+    environment_arguments(child)
+
+
+def environment_arguments(child: argparse.ArgumentParser) -> None:
+    """With whose packages, on whose word, and whether without a network."""
     child.add_argument(
         "--env",
         default="auto",
@@ -122,3 +129,8 @@ def offline_argument(child: argparse.ArgumentParser) -> None:
 def json_argument(child: argparse.ArgumentParser) -> None:
     """Output for scripts."""
     child.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+
+def print_json(content: Any) -> None:
+    """JSON on stdout."""
+    print(json.dumps(content, indent=2, ensure_ascii=False, default=str))

@@ -1,22 +1,28 @@
-"""From what a user types to a model config: ids, numbers, prefixes, folders."""
+"""From what a user types to a model config: ids, numbers, prefixes, folders; and which configs there are."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import os
+import warnings
+from contextlib import suppress
 from functools import lru_cache
+from itertools import chain
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import settings
+from . import files, settings
 from .config import ModelConfig, read_config
-from .errors import ConfigError, InputError, ModelNotFoundError
+from .errors import ConfigError, InputError, MedzooWarning, ModelNotFoundError
+from .version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PACKAGE_CONFIG = "config.yaml"  # of a package that is a folder of the user's own
+HERE = {"bundled", "file"}  # sources on this machine, of which a registry that was fetched can know nothing
 
 
 class Registry:
@@ -26,6 +32,8 @@ class Registry:
     ----------
     folders
         Folders of ``NNNNN_TYPE_MODALITY_CONTENT.yaml`` files.
+    newer
+        A folder whose configs stand in place of those of the first one, as far as their packages lie on a network.
 
     Raises
     ------
@@ -33,19 +41,16 @@ class Registry:
         A config breaks the schema, its file is not named by its id, or two share a number.
     """
 
-    def __init__(self, folders: Iterable[Path]) -> None:
+    def __init__(self, folders: Iterable[Path], newer: Path | None = None) -> None:
         self.configs: dict[str, ModelConfig] = {}
         numbers: dict[int, ModelConfig] = {}
-        for folder in folders:
-            if not folder.is_dir():
-                raise ConfigError(f"There is no folder of model configs at {folder}.", "Is MEDZOO_MODEL_CONFIGS right?")
-            for path in sorted(folder.glob("*.yaml")):
-                config = read_config(path)
-                if path.stem != config.id:
-                    raise ConfigError(f"{path} holds the model {config.id}.", f"Name the file {config.id}.yaml.")
-                if twin := numbers.get(config.number):
-                    raise ConfigError(f"{path} and {twin.path} share the number {config.number}.", "Give one a free number.")
-                self.configs[config.id] = numbers[config.number] = config
+        found = [_configs(folder) for folder in folders]
+        if newer:
+            found[0] = _renewed(found[0], _configs(newer))
+        for config in chain(*found):
+            if twin := numbers.get(config.number):
+                raise ConfigError(f"{config.path} and {twin.path} share the number {config.number}.", "Give one a free number.")
+            self.configs[config.id] = numbers[config.number] = config
 
     def find(self, model_id: int | str) -> ModelConfig:
         """The model that a number, an id or the unique beginning of an id names, in any case.
@@ -70,7 +75,8 @@ class Registry:
                                      "Which one: " + ", ".join(c.id for c in found) + "?")  # fmt: skip
         close = self._close(asked)
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
-        raise ModelNotFoundError(f"There is no model {asked!r}.", f"{hint}`medzoo list` shows all {len(self.configs)}.")
+        raise ModelNotFoundError(f"There is no model {asked!r}.", f"{hint}`medzoo list` shows all {len(self.configs)}, "
+                                 "`medzoo update` fetches newer ones.")  # fmt: skip
 
     def _close(self, asked: str) -> list[str]:
         names = {c.id.lower(): c.id for c in self.configs.values()}
@@ -80,15 +86,84 @@ class Registry:
         return list(dict.fromkeys(names[c] for c in close))
 
 
+def _configs(folder: Path) -> list[ModelConfig]:
+    if not folder.is_dir():
+        raise ConfigError(f"There is no folder of model configs at {folder}.", "Is MEDZOO_MODEL_CONFIGS right?")
+    found = []
+    for path in sorted(folder.glob("*.yaml")):
+        found.append(config := read_config(path))
+        if path.stem != config.id:
+            raise ConfigError(f"{path} holds the model {config.id}.", f"Name the file {config.id}.yaml.")
+    return found
+
+
+def is_here(config: ModelConfig) -> bool:
+    """Whether a version's package lies on this machine: then its config belongs to just these files."""
+    return any(v.scheme in HERE for v in config.versions.values())
+
+
+def _renewed(shipped: list[ModelConfig], newer: list[ModelConfig]) -> list[ModelConfig]:
+    """What is newer, number by number; but a bundled model keeps the config that came with its files."""
+    kept = {c.number for c in shipped if is_here(c)}
+    taken = [c for c in newer if c.number not in kept and not is_here(c)]
+    numbers = {c.number for c in taken}
+    return [*(c for c in shipped if c.number not in numbers), *taken]
+
+
+def pointer() -> Path:
+    """The file that says which fetched registry is in use, where one is; `medzoo.renewal` writes it."""
+    return settings.cache_folder() / "registry" / "in-use.json"
+
+
+def fetched() -> Path | None:
+    """The folder of the fetched registry that is in use, if one is.
+
+    Raises
+    ------
+    ConfigError
+        It is not as it was when it was fetched, or was fetched for another medzoo.
+    """
+    try:
+        about = json.loads(pointer().read_text(encoding="utf-8"))
+        folder: Path = pointer().parent / about["sha256"]
+        if about["medzoo"] != __version__:  # which came with a registry of its own, perhaps a newer one
+            raise ConfigError(f"The updated registry was fetched by medzoo {about['medzoo']}, and this is {__version__}.")
+        for name, sha256 in about["files"].items():
+            if files.sha256_of(folder / name) != sha256:
+                raise ConfigError(f"The updated registry is damaged: {folder / name} was changed.")
+    except FileNotFoundError as error:
+        if str(error.filename) == str(pointer()):
+            return None
+        raise ConfigError(f"The updated registry is damaged: there is no {error.filename}.") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ConfigError(f"The updated registry is damaged: {pointer()} cannot be read ({error}).") from error
+    return folder
+
+
 @lru_cache(maxsize=8)
-def _registry(folders: tuple[tuple[Path, int], ...]) -> Registry:
-    return Registry(folder for folder, _ in folders)
+def _registry(folders: tuple[tuple[Path, int], ...], update: tuple[Path, int] | None = None) -> Registry:
+    names = [folder for folder, _ in folders]
+    if update is None:
+        return Registry(names)
+    try:
+        return Registry(names, fetched())
+    except ConfigError as error:
+        trouble = error
+    known = Registry(names)  # else it is no fault of the update
+    warnings.warn(f"{trouble.problem}\nThe registry that came with medzoo is used. `medzoo update` fetches the newest one, "
+                  "`medzoo update --reset` stays with this.", MedzooWarning, stacklevel=3)  # fmt: skip
+    return known
 
 
 def registry() -> Registry:
-    """The models of the shipped configs and of ``MEDZOO_MODEL_CONFIGS``; read again only when a folder changes."""
-    folders = settings.config_folders()
-    return _registry(tuple((f, f.stat().st_mtime_ns if f.is_dir() else 0) for f in folders))
+    """The models of the shipped configs, as far as no `medzoo update` brought newer ones, and of ``MEDZOO_MODEL_CONFIGS``.
+
+    They are read again only when a folder changes.
+    """
+    folders, update = settings.config_folders(), None
+    with suppress(OSError):
+        update = (pointer(), pointer().stat().st_mtime_ns)
+    return _registry(tuple((f, f.stat().st_mtime_ns if f.is_dir() else 0) for f in folders), update)
 
 
 def resolve(model_id: int | str | os.PathLike[str]) -> ModelConfig:

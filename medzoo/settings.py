@@ -4,6 +4,7 @@
 ``MEDZOO_CACHE``     folder for downloads, unpacked packages and environments (default: the platform's cache folder)
 ``MEDZOO_MIRROR``    folders or addresses that hold RECORD/FILE, in order, separated by commas; asked before Zenodo
 ``MEDZOO_ZENODO``    another Zenodo, such as https://sandbox.zenodo.org (default: https://zenodo.org)
+``MEDZOO_REGISTRY``  address, or zip on this disk, that `medzoo update` takes newer model configs from
 ``MEDZOO_MODEL_CONFIGS``   further folders of model configs, separated as in ``PATH``
 ``MEDZOO_OFFLINE``   1: nothing is fetched; what is not in the cache is an error
 ``MEDZOO_QUIET``     1: no progress bars, no notices
@@ -75,6 +76,11 @@ def mirrors() -> list[str]:
 def zenodo() -> str:
     """The address of Zenodo, without a slash at its end."""
     return (os.environ.get("MEDZOO_ZENODO", "").strip() or "https://zenodo.org").rstrip("/")
+
+
+def registry() -> str:
+    """The address of a zip with the newest model configs, or its path on this machine."""
+    return os.environ.get("MEDZOO_REGISTRY", "").strip() or "https://github.com/medzoo/medzoo/archive/refs/heads/main.zip"
 
 
 def timeout() -> float:

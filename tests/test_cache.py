@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -288,3 +289,91 @@ def test_uvs_cache_is_listed_where_medzoo_chose_its_place(filled: int, tmp_path:
 def test_the_summary_is_what_json_can_hold(filled: int) -> None:
     found: list[dict[str, Any]] = [e.summary for e in cache.entries()]
     assert json.loads(json.dumps(found)) == found
+
+
+# ------------------------------------------------------------------------------------------------------------- pruning
+def aged(path: Path, days: float) -> None:
+    then = time.time() - days * 86400
+    for p in [*path.rglob("*"), path] if path.is_dir() else [path]:
+        os.utime(p, (then, then))
+
+
+def test_what_is_needed_is_not_pruned(filled: int, capsys: Capture) -> None:
+    assert said(capsys, "prune") == "nothing to prune\n"
+    assert kinds() == ["download", "package", "environment"]
+
+
+def test_what_nobody_needs_is_pruned_and_the_rest_still_works(
+    filled: int, index: PackageIndex, zenodo: Zenodo, capsys: Capture, tmp_path: Path
+) -> None:
+    old = [e.path for e in cache.entries()]
+    aged(old[0], 1)
+    shutil.rmtree(tmp_path / "cache/records")  # else the change of a published file is an error
+    number = zenodo.register({"toy/model.py": b"x = 2"}, requires=["numpy>=1.0"])  # other bytes, other needs
+    config = resolve(number)
+    store.package(config, config.default)
+    environments.isolated(config, config.default)
+    new = [e.path for e in cache.entries() if e.path not in old]
+    assert len(new) == 3
+    part, log, young = (tmp_path / "cache" / n for n in (f"downloads/{new[0].name}/a.part", "logs/a.log", "logs/b.log"))
+    log.parent.mkdir()
+    for path in (part, log, young):
+        path.write_bytes(b"x" * 3000)
+    aged(log, 31)
+    before = {p for p in (tmp_path / "cache").rglob("*") if p.is_file()}
+    asked = json.loads(said(capsys, "prune", "--dry-run", "--json"))
+    assert {p for p in (tmp_path / "cache").rglob("*") if p.is_file()} == before
+    assert {*asked["removed"]} == {*map(str, [*old, part, log])}
+    assert "would free" in said(capsys, "prune", "--dry-run")
+    done = json.loads(said(capsys, "prune", "--json"))
+    assert done == asked | {"dry_run": False}
+    assert done["freed"] > 6000
+    assert [e.path for e in cache.entries()] == new
+    assert young.exists()
+    assert not [p for p in (*old, part, log) if p.exists()]
+    assert store.package(config, config.default).path.is_dir()
+
+
+def test_a_download_that_no_config_names_is_left_while_it_may_be_going_on(filled: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MEDZOO_MODEL_CONFIGS")  # as for a process that has other settings than the one that downloads
+    assert [e.kind for e in cache.prune().removed] == ["package", "environment"]
+    assert kinds() == ["download"]
+    aged(entry("download").path, 1)
+    assert [e.kind for e in cache.prune().removed] == ["download"]
+
+
+def test_where_digests_are_unclear_nothing_of_the_model_is_pruned(filled: int, zenodo: Zenodo, tmp_path: Path) -> None:
+    for e in cache.entries():
+        aged(e.path, 1)
+    zenodo.register(digest="", requires=["numpy"])
+    (tmp_path / "cache/digests.json").write_text("broken")
+    assert cache.prune().removed == ()
+    assert kinds() == ["download", "package", "environment"]
+
+
+@needs_locks
+def test_prune_leaves_what_a_running_process_uses(filled: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    config = resolve(filled)
+    kept = [store.package(config, config.default), environments.isolated(config, config.default)]
+    monkeypatch.delenv("MEDZOO_MODEL_CONFIGS")
+    assert "a running process uses it" in said(capsys, "prune", code=15)
+    assert kinds() == ["download", "package", "environment"]
+    kept.clear()
+    assert "freed" in said(capsys, "prune")
+    assert kinds() == ["download"]
+
+
+def test_prune_leaves_a_partial_download_that_goes_on(filled: int) -> None:
+    config = resolve(filled)
+    place = download.place(config, config.default)
+    part = place.path.parent / "package.zip.part"
+    part.write_bytes(b"half")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, place.lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as maker:
+        assert maker.stdout
+        assert maker.stdout.readline() == "True\n"
+        assert [why for _, why in cache.prune().failed] == ["a running process uses it"]
+        maker.kill()
+    assert [e.path for e in cache.prune().removed] == [part]
+    assert place.path.is_file()

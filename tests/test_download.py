@@ -596,7 +596,7 @@ def test_offline_the_error_says_how_to_bring_the_file_and_that_works(
     assert "is not in the cache, and MEDZOO_OFFLINE rules out the network: package.zip" in caught.value.problem
     place = tmp_path / f"cache/downloads/00901_TOY_MRI_NOISE-{of(ARCHIVE)[:16]}/package.zip"
     for way in (f"/records/7000001/files/package.zip (sha256:{of(ARCHIVE)}) at {place}", "as 7000001/package.zip in a folder",
-                "`medzoo copy 901 DIR`"):  # fmt: skip
+                "`medzoo cache export FILE 901`"):  # fmt: skip
         assert way in caught.value.hint
     assert zenodo.log == []
     place.parent.mkdir(parents=True)
@@ -613,7 +613,7 @@ def test_offline_a_file_of_which_no_digest_is_known_cannot_be_brought_alone(
     zenodo.register(digest="")
     monkeypatch.setenv("MEDZOO_MIRROR", mirror(tmp_path / "usb"))
     offline()
-    with pytest.raises(SourceError, match=r"is not in the cache(.|\n)*bring downloads/, records/ and digests.json") as caught:
+    with pytest.raises(SourceError, match=r"is not in the cache(.|\n)*`medzoo cache import FILE`") as caught:
         fetched()
     assert "Put " not in caught.value.hint
 

@@ -282,7 +282,14 @@ def test_info_and_cite_tell_of_them(number: int, capsys: pytest.CaptureFixture[s
     config, version = of(number)
     assert main(["info", str(number), "--version", version.name]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    for part in (config.name, version.license, version.source, "not for diagnosis", *version.options, *(d.name for d in version.datasets)):
+    for part in (
+        config.name,
+        version.license,
+        version.source,
+        "not for diagnosis",
+        *version.options,
+        *(d.name for d in version.datasets),
+    ):
         assert part in text
     credit = medzoo.cite(number, version=version.name)
     assert f"Zenodo record {MEDIGAN[number].record}" in credit

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CACHED_BYTES = 2 * 2**30  # of weight files whose content is kept
-ALLOWS = ("`trust=True` (--trust) reads it with pickle, which runs whatever code the file names: say so only if you trust those who "
-          "made the file.")  # fmt: skip
+ALLOWS = ("`trust=True` (--trust) reads it with pickle, which runs whatever code the file names: say so only if you trust "
+          "those who made the file.")  # fmt: skip
 REFUSED = ("weights only load failed", "weights_only", "explicit pickle_module")  # in what torch says, in any case
 REASON = re.compile(r"WeightsUnpickler error: *(.+?)(?:\n|\. |$)")
 GLOBAL = re.compile(r"(?:GLOBAL|Unsupported class|unrecognized function|but got) +(<[^>]+>|[\w.]+)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -77,6 +77,63 @@ def place(config: ModelConfig, version: Version) -> Place:
     wanted = _Wanted(config, version)
     known = wanted.known()
     return Place(wanted.place(known), known.digest, known.sha256, wanted.lock)
+
+
+def address(version: Version) -> str:
+    """The address of a version's archive, by which its digests are remembered."""
+    scheme, _, location = version.source.partition(":")
+    return str(import_module(f".{scheme}", __package__).address(location))
+
+
+@dataclass(frozen=True)
+class Brought:
+    """An archive that somebody brought here, and that is what it should be."""
+
+    path: Path  # where the cache keeps it
+    sha256: str
+    record: Callable[[], None]
+    here: bool  # whether it lies there already
+
+    def settle(self, archive: Path) -> None:
+        """Rename ``archive``, on the cache's own disk, to its place, and remember its digests."""
+        if not self.here:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            archive.replace(self.path)
+        self.record()
+
+
+def brought(config: ModelConfig, version: Version, archive: Path, said: Mapping[str, str], *, by: Path, trust: bool) -> Brought:
+    """Hold an archive that the file ``by`` brought here to all that is known of it; ``said`` are its digests by that file.
+
+    Raises
+    ------
+    IntegrityError
+        It has another digest than the config names, its source stated, or its first use had.
+    TrustError
+        The file alone says what it is to be, and ``trust`` is not given.
+    """
+    wanted = _Wanted(config, version)
+    first = {} if version.sha256 else digests.recorded(wanted.address)
+    stated = (wanted.source.known(wanted.location) or http.Remote(wanted.address)).md5
+    found = {kind: files.digest_of(archive, kind) for kind in ("sha256", "md5")}
+    for kind, digest in found.items():
+        source = stated if kind == "md5" and not version.sha256 else ""
+        here = {f"its config ({config.path})": getattr(version, kind), f"its first use ({digests.path()})": first.get(kind, ""),
+                f"its source ({version.scheme})": source}  # fmt: skip
+        digests.agree(wanted.address, {**here, f"what {by} says": said.get(kind, ""), f"what {by} holds": digest})
+    known = version.sha256 or version.md5 or first or stated or version.sha256_unconfirmed == found["sha256"]
+    if not (known or trust):
+        raise TrustError(f"{by}: {wanted.label} has sha256 {found['sha256']}, and nothing here says what it is to be.",
+                         "Nothing was taken over. If you trust who wrote it: trust=True (--trust) takes it.")  # fmt: skip
+    by_md5 = version.scheme == "zenodo" or bool(version.md5)
+    path = wanted.place(_Known(version.sha256, found["md5"] if by_md5 else ""))
+
+    def record() -> None:
+        if not version.sha256:
+            digests.record(wanted.address, sha256=found["sha256"], **({"md5": found["md5"]} if by_md5 else {}))
+
+    whole = path.is_file() and files.sha256_of(path) == found["sha256"]
+    return Brought(path, found["sha256"], record, whole)
 
 
 @dataclass(frozen=True)
@@ -225,8 +282,8 @@ class _Wanted:
         path, there = self.place(known), self.source.mirrored(self.location)
         what = "is damaged in the cache" if path.exists() else "is not in the cache"
         problems = "".join(f"\n{e.problem}" for _, e in failures)
-        way = (f"Where there is a network, `medzoo copy {self.config.number} DIR` fetches it into the cache there: "
-               f"bring downloads/, records/ and digests.json of it to {settings.cache_folder()}.")  # fmt: skip
+        way = (f"Where there is a network, `medzoo cache export FILE {self.config.number}` writes a file that "
+               "`medzoo cache import FILE` takes in here.")  # fmt: skip
         if known.digest:
             way = (f"Put {self.address} ({known.digest}) at {path}, or as {there} in a folder that MEDZOO_MIRROR names. "
                    + way)  # fmt: skip

@@ -112,12 +112,15 @@ class Download:
         Whether to draw a bar.
     alone
         Whether no other process downloads the file. If one may, the partial file has a name that none will look for.
+    most
+        Bytes beyond which nothing is taken, where ``size`` is not known.
     """
 
     digest: str = ""
     size: int | None = None
     progress: bool = False
     alone: bool = True
+    most: int = files.MAX_BYTES
     _from_the_start: bool = field(default=False, init=False)
     _part: _Partial | None = field(default=None, init=False)
 
@@ -182,10 +185,13 @@ class Download:
             part.begin(response, total)
         total = self.size if total is None else total
         files.require_space(part.path.parent, max(0, (total or 0) - part.size))
+        if self.size is None and (total or 0) > self.most:
+            part.forget()
+            raise IntegrityError(f"{url} gives {total:,} bytes, and {self.most:,} at most were to be taken.")
         return total
 
     def _receive(self, url: str, part: _Partial, response: Response, total: int | None, bar: tqdm[Any]) -> None:
-        most = files.MAX_BYTES if total is None else total
+        most = self.most if total is None else total
         with part.path.open("r+b") as file:
             file.seek(part.size)
             for block in response.iter_content(policy.chunk):
