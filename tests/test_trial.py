@@ -13,7 +13,7 @@ from conftest import NUMPY_MODEL
 
 import medzoo
 from medzoo.cli import main
-from medzoo.errors import DatasetError, InputError, TrustError
+from medzoo.errors import DatasetError, InputError, MedzooWarning, TrustError
 from medzoo.files import sha256_of
 from medzoo.trial import Finding, Report, examine, recorded
 
@@ -81,6 +81,26 @@ def test_memory_is_measured_and_held_against_the_config(toy: Toy, stated: float 
     measured = float(finding.text.split()[0])
     assert measured == pytest.approx(4, rel=0.25)
     assert ("State `memory_per_sample: 5`" in finding.hint) == (state != "ok")
+
+
+def test_a_model_that_turns_pictures_into_others_need_not_draw(toy: Toy) -> None:
+    code = """
+    class Model:
+        def sample(self, batch):
+            return {"images": 255 - batch.inputs["slices"]}
+
+    def load(weights_dir, device):
+        return Model()
+    """
+    inputs = {"slices": {"kind": "image", "help": "Slices.", "shape": [1, 8, 8]}}
+    number = toy(code, inputs=inputs, latent=0, conditions=None, options=None,
+                 outputs={"images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}})  # fmt: skip
+    with pytest.warns(MedzooWarning, match="they are used again"):
+        report = examine(number, inputs=np.arange(3 * 64, dtype=np.uint8).reshape(3, 1, 8, 8))
+    found = {f.name: f for f in report.findings}
+    assert not found["seed"].bars, report
+    assert not found["variety"].bars, report
+    assert "follows from the pictures" in found["seed"].text
 
 
 def test_a_batch_that_fails_alone_in_its_process_is_found(toy: Toy) -> None:
