@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from . import files, settings, store
+from .config import REMOTE
 from .environments import records
 from .environments.recipe import Recipe
 from .errors import ConfigError, IntegrityError, ModelNotFoundError
 from .registry import registry, resolve
-from .sources import REMOTE, download
+from .sources import download
 
 KEY = re.compile(r"[0-9a-f]{4,64}")  # the beginning of an environment's key or of a package's digest
 

@@ -19,13 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from . import cache, files, settings
-from .config import ModelConfig, Version
-from .environments import Interpreter
+from .config import REMOTE, ModelConfig, Version
 from .errors import InputError, IntegrityError, MedzooError, ModelNotFoundError, SourceError
 from .registry import is_local, registry, resolve
 from .runtime import prepare
-from .sources import REMOTE, download
-from .store import Package
+from .sources import download
 from .version import __version__
 
 INDEX, DIGESTS, FORMAT = "index.json", "digests.json", 1
@@ -74,15 +72,8 @@ def install(
     MedzooError
         The model cannot be found, fetched or verified, or its environment cannot be built.
     """
-    return made_ready(model_id, version=version, env=env, trust=trust, progress=progress)[0].path
-
-
-def made_ready(
-    model_id: int | str | os.PathLike[str], *, version: str | None = None, **how: Any
-) -> tuple[Package, Interpreter | None]:
-    """`install`, for who wants to know what its package and its interpreter are (None: the one that runs this)."""
     config = resolve(model_id)
-    return prepare(config, config.version(version), **how)
+    return prepare(config, config.version(version), env=env, trust=trust, progress=progress)[0].path
 
 
 # ----------------------------------------------------------------------------------------------------------- exporting

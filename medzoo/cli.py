@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import settings
 from .arguments import build_parser
-from .config import ModelConfig, Version
+from .config import REMOTE, ModelConfig, Version
 from .errors import (
     ContributionError,
     DatasetError,
@@ -123,7 +123,6 @@ def print_models(models: Sequence[ModelConfig], *, as_json: bool) -> None:
 def info_command(a: argparse.Namespace) -> None:
     """``medzoo info``."""
     from .registry import is_local, resolve
-    from .sources import REMOTE
 
     config = resolve(a.model)
     v = config.version(a.model_version)

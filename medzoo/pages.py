@@ -126,9 +126,10 @@ def offline_argument(child: argparse.ArgumentParser) -> None:
     child.add_argument("--offline", action="store_true", help="no network: use what is in the cache (or set MEDZOO_OFFLINE=1)")
 
 
-def json_argument(child: argparse.ArgumentParser) -> None:
-    """Output for scripts."""
-    child.add_argument("--json", action="store_true", help="print JSON, for scripts")
+def json_argument(child: argparse.ArgumentParser, *, of_step: bool = False) -> None:
+    """Output for scripts; of a step whose command takes the argument too, it may stand before or after the step."""
+    default = argparse.SUPPRESS if of_step else False  # else the step would undo what stands before it
+    child.add_argument("--json", action="store_true", default=default, help="print JSON, for scripts")
 
 
 def print_json(content: Any) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import files, settings
-from .config import ModelConfig, read_config
+from .config import LOCAL, ModelConfig, read_config
 from .errors import ConfigError, InputError, MedzooWarning, ModelNotFoundError
 from .version import __version__
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PACKAGE_CONFIG = "config.yaml"  # of a package that is a folder of the user's own
-HERE = {"bundled", "file"}  # sources on this machine, of which a registry that was fetched can know nothing
 
 
 class Registry:
@@ -98,8 +97,8 @@ def _configs(folder: Path) -> list[ModelConfig]:
 
 
 def is_here(config: ModelConfig) -> bool:
-    """Whether a version's package lies on this machine: then its config belongs to just these files."""
-    return any(v.scheme in HERE for v in config.versions.values())
+    """Whether a version's package lies on this machine: its config then belongs to just these files."""
+    return any(v.scheme in LOCAL for v in config.versions.values())
 
 
 def _renewed(shipped: list[ModelConfig], newer: list[ModelConfig]) -> list[ModelConfig]:

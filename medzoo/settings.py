@@ -23,6 +23,11 @@ import platformdirs
 
 from .errors import InputError
 
+SYSTEM_VARIABLES = {  # of the caller's environment: what a program needs that we start in a clean one; no secrets
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "LD_LIBRARY_PATH", "XDG_CACHE_HOME",
+    "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "PROGRAMDATA",
+}  # fmt: skip
+
 
 def cache_folder() -> Path:
     """Where medzoo keeps what it unpacked; not created by asking."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from . import files, settings, sources
-from .config import ModelConfig, Version
+from .config import REMOTE, ModelConfig, Version
 from .errors import IntegrityError, SourceError, TrustError
 from .registry import PACKAGE_CONFIG, is_local, registry, resolve
 
@@ -54,7 +54,7 @@ def package(config: ModelConfig, version: Version, *, trust: bool = False, progr
             return Package(found, _verify_folder(config, version, found, trust=trust))
         return _unpacked(config, version, _verify_archive(config, version, found, trust=trust), downloaded=False)
     except SourceError as error:
-        if version.scheme not in sources.REMOTE:
+        if version.scheme not in REMOTE:
             raise
         raise SourceError(error.problem, "\n".join(filter(None, (error.hint, without_network(config))))) from error
     except OSError as error:

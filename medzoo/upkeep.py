@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import settings
+from .config import REMOTE
 from .errors import CacheError, InputError, IntegrityError, MedzooError
 from .pages import (
     FETCH,
@@ -68,7 +69,7 @@ def add_cache(commands: Commands) -> None:
     steps = parent.add_subparsers(dest="step", metavar="STEP", title="steps")
 
     child = command(steps, "list", "what is there, and which models use it", examples=("medzoo cache list --json",), codes=(4,))
-    child.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for scripts")
+    json_argument(child, of_step=True)
 
     child = command(
         steps,
@@ -84,7 +85,7 @@ def add_cache(commands: Commands) -> None:
     )
     child.add_argument("what", nargs="?", metavar="WHAT", help="a model, or the key of an environment or a package")
     child.add_argument("--all", action="store_true", help="everything that is listed")
-    child.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for scripts")
+    json_argument(child, of_step=True)
 
     child = command(
         steps,
@@ -93,7 +94,7 @@ def add_cache(commands: Commands) -> None:
         examples=("medzoo cache verify",),
         codes=(4, 6),
     )
-    child.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for scripts")
+    json_argument(child, of_step=True)
 
     child = command(
         steps,
@@ -108,7 +109,7 @@ def add_cache(commands: Commands) -> None:
         codes=(4, 15),
     )
     child.add_argument("--dry-run", action="store_true", help="remove nothing, and say what would go")
-    child.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for scripts")
+    json_argument(child, of_step=True)
 
     child = command(
         steps,
@@ -123,7 +124,7 @@ def add_cache(commands: Commands) -> None:
     child.add_argument("models", nargs="+", metavar="MODEL", help="number, id, or beginning of an id")
     version_argument(child)
     offline_argument(child)
-    child.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for scripts")
+    json_argument(child, of_step=True)
 
     child = command(
         steps,
@@ -136,7 +137,7 @@ def add_cache(commands: Commands) -> None:
     )
     child.add_argument("file", type=Path, metavar="FILE", help="what `medzoo cache export` wrote")
     child.add_argument("--trust", action="store_true", help="take models of which no digest is known here but the file's own")
-    child.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, for scripts")
+    json_argument(child, of_step=True)
 
 
 # ------------------------------------------------------------------------------------------------------------ install
@@ -160,14 +161,15 @@ def install_command(a: argparse.Namespace) -> int:
 
 def made_ready(model: str, a: argparse.Namespace) -> str:
     """Make a model ready; say what was fetched, where it is, and what it runs with."""
-    from . import carry, files
+    from . import files
     from .registry import resolve
-    from .sources import REMOTE, download
+    from .runtime import prepare
+    from .sources import download
 
     config = resolve(model)
     version = config.version(a.model_version)
     there = {p for p in (settings.cache_folder() / "downloads").glob("*/*") if p.suffix != ".part"}
-    package, interpreter = carry.made_ready(model, version=a.model_version, env=a.env, trust=a.trust)
+    package, interpreter = prepare(config, version, env=a.env, trust=a.trust)
     if version.scheme in REMOTE:
         archive = download.place(config, version).path
         done = "was here" if archive in there else "fetched"
@@ -187,7 +189,7 @@ def cache_command(a: argparse.Namespace) -> None:
     from . import cache
 
     if a.step == "prune":
-        print_pruned(cache.prune(dry_run=a.dry_run), dry_run=a.dry_run, as_json=a.json)
+        print_removal(cache.prune(dry_run=a.dry_run), as_json=a.json, dry_run=a.dry_run)
     elif a.step in {"export", "import"}:
         carry_command(a)
     elif a.step == "remove":
@@ -225,14 +227,20 @@ def remove_of(a: argparse.Namespace) -> Removal:
     return cache.clear() if a.all else cache.remove(a.what)
 
 
-def print_removal(done: Removal, *, as_json: bool) -> None:
-    """What was removed; an error where something could not be."""
+def print_removal(done: Removal, *, as_json: bool, dry_run: bool | None = None) -> None:
+    """What was removed, and after a prune (``dry_run`` is said) how much that frees; an error where something could not be."""
+    pruned = dry_run is not None
     if as_json:
-        print_json({"removed": [str(e.path) for e in done.removed], "kept": {str(e.path): why for e, why in done.kept}})
+        about = {"removed": [str(e.path) for e in done.removed], "kept": {str(e.path): why for e, why in done.kept}}
+        print_json(about | ({"freed": done.freed, "dry_run": dry_run} if pruned else {}))
     else:
-        print("\n".join([*(f"removed {e}" for e in done.removed), *(f"kept {e}: {why}" for e, why in done.kept)])
-              or "nothing to remove")  # fmt: skip
-    require_all(done)
+        did, frees = ("would remove", "would free") if dry_run else ("removed", "freed")
+        lines = [*(f"{did} {e}" for e in done.removed), *(f"kept {e}: {why}" for e, why in done.kept)]
+        lines += [f"{frees} {megabytes(done.freed)}"] * (pruned and bool(lines))
+        print("\n".join(lines) or f"nothing to {'prune' if pruned else 'remove'}")
+    if done.failed:
+        raise CacheError(f"{len(done.failed)} of {len(done.failed) + len(done.removed)} could not be removed.",
+                         "Try again when nothing runs that uses them.")  # fmt: skip
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
@@ -248,29 +256,6 @@ def print_report(report: Report, *, as_json: bool) -> None:
         count = len({e.path for e, _ in report.wrong})
         raise IntegrityError(f"{count} of what is in the cache is not what it should be.",
                              "`medzoo cache remove` removes it; it is fetched or built again when needed.")  # fmt: skip
-
-
-def require_all(done: Removal) -> None:
-    """Raise CacheError where something could not be removed."""
-    if done.failed:
-        raise CacheError(f"{len(done.failed)} of {len(done.failed) + len(done.removed)} could not be removed.",
-                         "Try again when nothing runs that uses them.")  # fmt: skip
-
-
-def print_pruned(done: Removal, *, dry_run: bool, as_json: bool) -> None:
-    """What was removed, or would be, and how much of the disk that gives back."""
-    if as_json:
-        print_json({"removed": [str(e.path) for e in done.removed], "kept": {str(e.path): why for e, why in done.kept},
-                    "freed": done.freed, "dry_run": dry_run})  # fmt: skip
-    elif not (done.removed or done.kept):
-        print("nothing to prune")
-    else:
-        for entry in done.removed:
-            print(f"{'would remove' if dry_run else 'removed'} {entry}")
-        for entry, why in done.kept:
-            print(f"kept {entry}: {why}")
-        print(f"{'would free' if dry_run else 'freed'} {megabytes(done.freed)}")
-    require_all(done)
 
 
 def carry_command(a: argparse.Namespace) -> None:

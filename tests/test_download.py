@@ -23,7 +23,7 @@ import pytest
 from conftest import NUMPY_MODEL, Zenodo
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from zenodo_server import FILES, RECORDS, File, ZenodoServer, drip, page, redirect, stall, status, truncate, zipped
+from zenodo_server import FILES, RECORDS, File, ZenodoServer, certificate, drip, page, redirect, stall, status, truncate, zipped
 
 from medzoo import cache, sources, store
 from medzoo.cli import main
@@ -420,13 +420,7 @@ def secure(zenodo: Zenodo, tmp_path_factory: pytest.TempPathFactory, monkeypatch
     """An https server whose certificate is trusted here."""
     import ssl
 
-    folder = tmp_path_factory.mktemp("tls")
-    files = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-out", files[0], "-keyout", files[1]],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    files = certificate(tmp_path_factory.mktemp("tls"))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(files[0]))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*files)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zenodo_server
 from conftest import Zenodo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -489,14 +490,7 @@ def test_without_a_bar_nothing_is_shown(zenodo: Zenodo, url: str, tmp_path: Path
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate for 127.0.0.1 that nobody has signed, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    files = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-out", files[0], "-keyout", files[1]],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return files
+    return zenodo_server.certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

@@ -17,11 +17,13 @@ import re
 import socket
 import ssl
 import struct
+import subprocess
 import sys
 import threading
 import zipfile
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -294,6 +296,17 @@ class _Handler(BaseHTTPRequestHandler):
             block = body[at : at + fault.block]
             seen.sent += len(block)  # before the client can have it, and look here
             self.wfile.write(block)
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that nobody has signed, and its key, written into a folder."""
+    files = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-out", files[0], "-keyout", files[1]],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return files
 
 
 def zipped(entries: dict[str, bytes]) -> bytes:

@@ -19,6 +19,7 @@ LIST_TYPES: dict[str, type] = {"ints": int, "floats": float, "texts": str}  # an
 RETURNS = ("images", "tuples", "arrays", "files")
 FORMS = ("folder", "files", "file")
 FITS = ("exact", "pad", "resize")
+LOCAL, REMOTE = ("bundled", "file"), ("zenodo", "https")  # schemes of sources: on this machine, on a network
 TORCH_FAMILY = {"torch", "torchvision", "torchaudio"}
 ARGUMENTS = {  # of the functions that generate; a condition or option of such a name could not be given
     "model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights", "inputs", "env", "trust", "engine",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import files
-from ..config import ModelConfig, Version
+from ..config import LOCAL, ModelConfig, Version
 from ..errors import BuildError, InputError, MedzooWarning
 from . import records
 from .build import build
@@ -93,7 +93,7 @@ def choose(config: ModelConfig, version: Version, env: str = "auto", *, progress
                           f"{'; '.join(lacking)}.", MedzooWarning, stacklevel=2)  # fmt: skip
         return None if native else current()
     lacking = []
-    if env == "auto" and native and version.scheme in {"bundled", "file"}:
+    if env == "auto" and native and version.scheme in LOCAL:
         lacking = satisfied(version)
         if not lacking:
             return None

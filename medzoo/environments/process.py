@@ -14,9 +14,8 @@ from pathlib import Path
 from .. import settings
 from ..errors import BuildError
 
-KEPT = re.compile(  # of the caller's environment: where things are, how to reach the network, what uv is told to fetch from
-    r"PATH|HOME|USER|LOGNAME|USERPROFILE|APPDATA|LOCALAPPDATA|PROGRAMDATA|SYSTEMROOT|SYSTEMDRIVE|COMSPEC|PATHEXT|WINDIR"
-    r"|TMPDIR|TEMP|TMP|LANG|LC_\w+|TZ|XDG_(CACHE|CONFIG|DATA)_HOME|LD_LIBRARY_PATH|CC|CXX|CFLAGS|CXXFLAGS|LDFLAGS|MAKEFLAGS"
+KEPT = re.compile(  # beside SYSTEM_VARIABLES: where things are, how to reach the network, what uv is told to fetch from
+    r"TMPDIR|TEMP|TMP|LC_\w+|XDG_(CONFIG|DATA)_HOME|CC|CXX|CFLAGS|CXXFLAGS|LDFLAGS|MAKEFLAGS"
     r"|(HTTP|HTTPS|ALL|NO)_PROXY|SSL_CERT_FILE|SSL_CERT_DIR|SSL_CLIENT_CERT"
     r"|UV_((DEFAULT_|EXTRA_)?INDEX(_URL|_STRATEGY|_\w+_USERNAME|_\w+_PASSWORD)?|FIND_LINKS|NO_INDEX|KEYRING_PROVIDER"
     r"|INSECURE_HOST|SYSTEM_CERTS|NATIVE_TLS|OFFLINE|HTTP_\w+|REQUEST_TIMEOUT|CONCURRENT_\w+|CACHE_DIR|LINK_MODE"
@@ -33,7 +32,7 @@ def clean_environment() -> dict[str, str]:
 
     Paths in it are absolute, as uv does not run in the caller's folder, whose project is none of its business.
     """
-    kept = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
+    kept = {k: v for k, v in os.environ.items() if k.upper() in settings.SYSTEM_VARIABLES or KEPT.fullmatch(k)}
     for name in kept.keys() & PATHS:
         parts = (part if not part or "://" in part else str(Path(part).absolute()) for part in kept[name].split(","))
         kept[name] = ",".join(parts)

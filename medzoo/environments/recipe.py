@@ -12,8 +12,6 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.utils import canonicalize_name
-
 from .. import settings
 from ..config import TORCH_FAMILY, ModelConfig, Version, requirement_name
 from ..errors import ConfigError
@@ -46,8 +44,8 @@ class Recipe:
         wanted = [parse(r) for r in version.requires]
         lock = _read_lock(config, version) if version.lock else ()
         if lock:
-            wanted = [r for r in wanted if canonicalize_name(r.name) in TORCH_FAMILY]
-        named = {*(canonicalize_name(r.name) for r in wanted), *(requirement_name(entry) for entry in lock)}
+            wanted = [r for r in wanted if requirement_name(r.name) in TORCH_FAMILY]
+        named = {*(requirement_name(r.name) for r in wanted), *(requirement_name(entry) for entry in lock)}
         numpy = [] if "numpy" in named else ["numpy"]  # the worker needs it
         return cls(tuple(sorted({*map(str, wanted), *numpy})), lock)
 

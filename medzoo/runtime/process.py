@@ -21,11 +21,9 @@ from .._worker import protocol
 from ..errors import WorkerError
 
 START = Path(protocol.__file__).with_name("__main__.py")
-PASSED = {  # variables of the caller's that a model's process gets; no tokens, and nothing of Python's
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TERM", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
-    "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "PROGRAMDATA",
-    "PROGRAMFILES", "NUMBER_OF_PROCESSORS", "PROCESSOR_ARCHITECTURE", "XDG_CACHE_HOME", "TORCH_HOME",
-    "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ENABLE_MPS_FALLBACK",
+PASSED = settings.SYSTEM_VARIABLES | {  # of the caller's, what a model's process gets; no tokens, and nothing of Python's
+    "LANGUAGE", "TERM", "DYLD_LIBRARY_PATH", "PROGRAMFILES", "NUMBER_OF_PROCESSORS", "PROCESSOR_ARCHITECTURE",
+    "TORCH_HOME", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ENABLE_MPS_FALLBACK",
 }  # fmt: skip
 OWN = {
     "PYTHONHASHSEED": "0",  # the order of a set of texts varies otherwise from process to process

@@ -9,12 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from ..config import ModelConfig, Version
+from ..config import LOCAL, REMOTE, ModelConfig, Version
 from ..errors import SourceError
 from . import download
 from .download import Archive as Archive
-
-LOCAL, REMOTE = ("bundled", "file"), ("zenodo", "https")
 
 
 def fetch(config: ModelConfig, version: Version, *, trust: bool = False, progress: bool | None = None) -> Path | Archive:
