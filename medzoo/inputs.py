@@ -12,6 +12,7 @@ import tempfile
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import readers
+from . import medical, readers
 from ._worker.arrange import to_array
 from ._worker.stage import input_files
 from .config import Input, Version
@@ -29,6 +30,7 @@ from .settings import user_path
 
 AS_THEY_ARE = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}  # what medigan packages read; anything else becomes PNG for them
 GIVE = "Give a folder, a file, a list of files, or an array (n, C, H, W), (n, H, W) or (H, W)."
+GREYS = (0.0, 255.0)  # of a package that reads files, where its config gives no range
 Array = NDArray[Any]
 T = TypeVar("T")
 
@@ -43,7 +45,7 @@ class Inputs:
     def __init__(self, about: str, version: Version, given: Mapping[str, Any]) -> None:
         self._about = about
         self._to_files = version.call is not None  # medigan packages take files
-        self._pictures = {name: _pictures(version.inputs[name], value) for name, value in given.items()}
+        self._pictures = {name: _pictures(version.inputs[name], value, self._to_files) for name, value in given.items()}
         counts = {name: len(pictures) for name, pictures in self._pictures.items()}
         self.count = next(iter(counts.values()), 0)
         if len(set(counts.values())) > 1:
@@ -62,7 +64,8 @@ class Inputs:
             The model, for errors.
         given
             A mapping of the version's inputs to pictures; or the pictures themselves, where there is one input. Pictures
-            are a folder, a file, a list of files, or an array.
+            are a folder, a file, a list of files, or an array. Files may be DICOM or NIfTI, which come slice by slice, and
+            the folder of a DICOM series with an RTSTRUCT may be followed by a structure: ``patient7/#R parotid|Parotid R``.
 
         Raises
         ------
@@ -163,21 +166,21 @@ class _Files:
 class _Stack:
     """Pictures in one array (n, ...), which stays where it is: in memory, or mapped from a file."""
 
-    def __init__(self, about: Input, array: Array) -> None:
-        self._about, self._array = about, array
-        _tried(about, "a picture of the array", partial(_check, about, array.shape[1:]))
+    def __init__(self, about: Input, array: Array, whence: str = "the array") -> None:
+        self._about, self._array, self._whence = about, array, whence
+        _tried(about, f"a picture of {whence}", partial(_check, about, array.shape[1:]))
 
     def __len__(self) -> int:
         return len(self._array)
 
     def read(self, row: int) -> Array:
         """Picture number ``row``, (C, H, W)."""
-        return _tried(self._about, f"picture {row} of the array", lambda: _arranged(self._about, self._array[row]))
+        return _tried(self._about, f"picture {row} of {self._whence}", lambda: _arranged(self._about, self._array[row]))
 
     def path(self, row: int, folder: Path) -> str:
         """A PNG of the picture."""
         picture = self.read(row) * np.uint8(255) if self._array.dtype == bool else self.read(row)
-        return _png(self._about, f"picture {row} of the array", picture, folder / f"{row}.png")
+        return _png(self._about, f"picture {row} of {self._whence}", picture, folder / f"{row}.png")
 
     def digest(self) -> str:
         """A sha256 over those of the pictures, each with its type and shape."""
@@ -188,16 +191,23 @@ class _Stack:
         return total.hexdigest()
 
 
-def _pictures(about: Input, given: Any) -> _Files | _Stack:
+def _pictures(about: Input, given: Any, to_files: bool) -> _Files | _Stack:
     """What the user gave for one input."""
     name = about.name
+    listed = list(given) if isinstance(given, (list, tuple)) else [given]
+    if listed and all(isinstance(p, (str, os.PathLike)) for p in listed) and (scans := _scans(about, listed)):
+        stacks = [_slices(about, path, structure, GREYS if to_files else None) for path, structure in scans]
+        if len(sizes := sorted({str(s.shape[1:]) for s in stacks})) > 1:
+            raise InputError(f"inputs: {name} mixes slices of {' and '.join(sizes[:3])}.", "Give pictures of one size.")
+        return _Stack(about, np.concatenate(stacks), ", ".join(str(p) for p in listed[:3]) + " ..." * (len(listed) > 3))
     if isinstance(given, (str, os.PathLike)):
         path = user_path(given, f"inputs[{name!r}]").absolute()
         if path.is_file() and path.suffix.lower() == ".npy":
             return _Stack(about, _several(about, _tried(about, str(path), partial(readers.mapped, path))))
         found = input_files(path)
         if not found:
-            what = f"holds none of {' '.join(sorted(readers.READERS))}" if path.is_dir() else "is neither a file nor a folder"
+            holds = f"holds none of {' '.join(sorted(readers.READERS))}, nor DICOM or NIfTI"
+            what = holds if path.is_dir() else "is neither a file nor a folder"
             raise InputError(f"inputs: {str(given)!r} {what}.", GIVE)
         return _Files(about, found)
     if isinstance(given, (list, tuple)) and given and all(isinstance(p, (str, os.PathLike)) for p in given):
@@ -210,6 +220,82 @@ def _pictures(about: Input, given: Any) -> _Files | _Stack:
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"inputs: {name} is {type(given).__name__}, no pictures: {error}.", GIVE) from error
     return _Stack(about, _several(about, array))
+
+
+def _scans(about: Input, given: list[Any]) -> list[tuple[Path, str | None]]:
+    """The DICOM series, DICOM files and NIfTI files among what was given, each with the structure that is wanted of it."""
+    found: list[list[tuple[Path, str | None]]] = []
+    for one in given:
+        path = user_path(one, f"inputs[{about.name!r}]").absolute()
+        folder, mark, structure = os.fspath(one).rpartition("#")
+        if mark and not path.exists() and (series := user_path(folder or ".").absolute()).exists():
+            found.append([(series, structure)])
+        elif path.suffix.lower() in readers.READERS or (path.is_dir() and input_files(path)):
+            found.append([])
+        else:
+            found.append([(scan, None) for scan in medical.scans_in(path)])
+    if any(found) and not all(found):
+        other = next(str(one) for one, scans in zip(given, found, strict=True) if not scans)
+        raise InputError(f"inputs: {other!r} is no DICOM or NIfTI, and others are.", "Give pictures of one kind.")
+    return [scan for scans in found for scan in scans]
+
+
+def _slices(about: Input, path: Path, structure: str | None, greys: tuple[float, float] | None) -> Array:
+    """The pictures of one scan, (n, H, W) or (1, D, H, W), as the config wants them."""
+    mask = None
+    if structure is not None:
+        structures = medical.read_structures(path)
+        volume = medical.read_series(path, series=min(structures.series, default=None))
+        mask = structures.mask(volume, structure)
+    elif path.is_dir():
+        volume = medical.read_series(path)
+    elif path.name.lower().endswith(medical.NIFTI):
+        volume = medical.read_nifti(path, labels=about.kind == "mask")
+    else:
+        volume = medical.read_picture(path)
+    scale = _scale(about, volume, path, greys)
+    if about.kind == "mask":
+        volume = replace(volume, voxels=_labels(volume.voxels, path) if mask is None else mask)
+    axes = 3 if about.kind == "volume" else 2
+    size = about.shape[1:] if about.spacing and about.shape else (None,) * axes
+    mm = about.spacing or (None,) * axes
+    if axes == 3:
+        middle = (None,) * 3 if mask is None else [(np.min(at) + np.max(at)) / 2 for at in np.nonzero(mask)]
+        return scale(medical.resample(volume, mm, size, middle).voxels)[None]
+    if mask is None:
+        return scale(medical.resample(volume, (None, *mm), (None, *size)).voxels)
+    images, masks = medical.slices_with(volume, mask, size, mm, at=about.at or None)
+    return masks if about.kind == "mask" else scale(images)
+
+
+def _scale(about: Input, volume: medical.Volume, path: Path, greys: tuple[float, float] | None) -> Callable[[Array], Array]:
+    """What makes of a scan's values those of the config: cut to its range, or mapped to it where it wants grey levels."""
+    bounds = about.range or greys
+    if about.kind == "mask":
+        return lambda values: values
+    if about.unit and volume.series and volume.unit != about.unit:
+        raise InputError(f"inputs: {path} is in {volume.unit or 'no unit that is known'}, not in {about.unit}.", about.help)
+    if bounds is None:
+        return lambda values: values
+    low, high = bounds
+    if about.unit:
+        return lambda values: np.clip(values, low, high)
+    darkest, brightest = float(volume.voxels.min()), float(volume.voxels.max())
+    centre, width = volume.window or ((darkest + brightest) / 2, max(brightest - darkest, 1.0))
+
+    def mapped(values: Array) -> Array:
+        found: Array = medical.window(values, centre, width) * np.float32(high - low) + np.float32(low)
+        return np.rint(found).astype(np.uint8) if bounds == GREYS else found
+
+    return mapped
+
+
+def _labels(values: Array, path: Path) -> Array:
+    """The numbers of a mask in the smallest type that has them."""
+    if not (values == np.rint(values)).all() or values.min() < 0:
+        raise InputError(f"inputs: {path} holds other than whole numbers from 0, and a mask is wanted.",
+                         "Of a series with an RTSTRUCT, name the structure: FOLDER#Parotid R.")  # fmt: skip
+    return values.astype(np.min_scalar_type(int(values.max())))
 
 
 def _several(about: Input, array: Array) -> Array:

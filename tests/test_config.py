@@ -33,7 +33,7 @@ def full_config() -> dict[str, Any]:
         metrics=[{"name": "FID", "value": 3, "dataset": "D", "samples": 10, "better": "lower", "source": "us"}],
         options={"gain": {"type": "float", "default": 1, "minimum": 0, "maximum": 9.5, "choices": [], "help": "Gain."}},
         outputs={
-            "images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8], "range": [0, 255], "unit": "HU", "spacing": [1, 0.5],
+            "images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8], "range": [0, 255], "unit": "HU", "window": [40, 400], "spacing": [1, 0.5],
                        "tolerance": 1},
             "labels": {"kind": "label", "condition": "condition"},
             "table": {"kind": "table", "dtype": "float32", "shape": [2], "columns": ["a", "b"]},
@@ -50,7 +50,7 @@ def published_config() -> dict[str, Any]:
               "most": 2, "arguments": {"size": [8, 8], "extra": None}},
         conditions={"condition": {"values": {"benign": 0, "malignant": 1}, "passed": {"benign": "B", "malignant": [4]}, "help": "Malignancy."}},
         inputs={"scan": {"kind": "image", "help": "A scan.", "shape": [1, 8, 8], "required": False, "argument": "path", "form": "files",
-                         "default": "images/one.png"}},
+                         "default": "images/one.png", "at": [2, 3.5], "range": [-160, 240], "unit": "HU", "spacing": [1, 0.5]}},
         options={"sizes": {"type": "ints", "default": [1, 2], "minimum": 0, "maximum": 9, "choices": [1, 2, 3], "help": "Sizes."},
                  "gains": {"type": "floats", "default": [1, 0.5], "help": "Gains."},
                  "shapes": {"type": "texts", "default": None, "choices": ["oval"], "help": "Shapes."}},
@@ -80,7 +80,7 @@ OPTIONAL = {
     "datasets", "metrics", "options", "requires", "latent", "batch_size")],
     *[(*VERSION, "datasets", 0, k) for k in ("doi", "citation")], *[(*VERSION, "metrics", 0, k) for k in ("samples", "better", "source")],
     *[(*VERSION, "options", "gain", k) for k in ("minimum", "maximum", "choices")], (*VERSION, "options", "gain"),
-    *[(*VERSION, "outputs", "images", k) for k in ("range", "unit", "spacing", "tolerance")], (*VERSION, "outputs", "table", "columns"),
+    *[(*VERSION, "outputs", "images", k) for k in ("range", "unit", "window", "spacing", "tolerance")], (*VERSION, "outputs", "table", "columns"),
     *[(*VERSION, "outputs", k) for k in ("images", "labels", "table")], (*VERSION, "files", "model.py"),
     (*VERSION, "conditions", "condition", "values", "benign"), (*VERSION, "conditions", "condition", "values", "malignant"),
 }  # fmt: skip
@@ -102,6 +102,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert type(version.options["gain"].default) is float
     images, labels = version.outputs["images"], version.outputs["labels"]
     assert (images.shape, images.range, images.spacing, images.tolerance) == ((1, 8, 8), (0, 255), (1, 0.5), 1.0)
+    assert images.window == (40, 400)
     assert (labels.dtype, labels.shape, labels.condition) == ("int64", (), "condition")
     assert version.outputs["table"].columns == ("a", "b")
     assert (version.size, version.sha256, version.files) == (10, "0" * 64, {"model.py": "1" * 64})
@@ -115,7 +116,20 @@ def test_every_key_of_a_published_package_is_read(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (version.sha256_unconfirmed, version.mirrors, version.lock) == ("2" * 64, ("https://a.b/a.zip",), "locks/a.txt")
     assert version.inputs == {
-        "scan": config.Input("scan", "image", "A scan.", (1, 8, 8), False, "path", "files", "images/one.png")
+        "scan": config.Input(
+            "scan",
+            "image",
+            "A scan.",
+            (1, 8, 8),
+            False,
+            "path",
+            "files",
+            "images/one.png",
+            (-160, 240),
+            "HU",
+            (1, 0.5),
+            (2, 3.5),
+        )
     }
     assert [version.conditions["condition"].value_for_package(n) for n in (0, 1)] == ["B", [4]]
     assert [o.default for o in version.options.values()] == [[1, 2], [1, 0.5], None]
@@ -297,6 +311,8 @@ def test_what_the_schema_refuses(tmp_path: Path, changes: dict[str, Any], says: 
         ("conditions.condition.passed", {"benign": 1}, r"passed: the same names as in `values`"),
         ("inputs.scan.form", "zip", r"scan\.form: one of folder, files, file"),
         ("inputs.scan.default", "../a", r"scan\.default"),
+        ("inputs.scan.range", [240, -160], r"scan\.range: a list of two numbers, the lower one first"),
+        ("inputs.scan.spacing", [1, 1, 1], r"scan\.spacing: a list of 2 millimetres"),
         ("inputs.seed", {"kind": "image", "help": ""}, "inputs: another name than 'seed'"),
         ("options.sizes.default", [1, 4], r"sizes\.default: a value that the option allows"),
         ("options.sizes.default", 1, r"sizes\.default: a list"),
@@ -385,6 +401,7 @@ def test_no_condition_or_option_can_hide_an_argument() -> None:
         medzoo.stream,
         medzoo.dataset,
         medzoo.dataloader,
+        medzoo.iterable_dataset,
         medzoo.Model.generate,
         medzoo.Model.stream,
     )

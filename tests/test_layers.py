@@ -14,9 +14,9 @@ import medzoo
 
 LAYERS = [
     {"errors", "version"},
-    {"settings", "files", "seeds", "config"},
-    {"_worker"},
-    {"registry", "samples", "sources", "tables", "readers", "pages"},
+    {"settings", "files", "seeds", "config", "volumes"},
+    {"_worker", "scans"},
+    {"registry", "samples", "sources", "tables", "readers", "medical", "pages"},
     {"store", "finder", "datasets", "inputs", "environments", "renewal"},
     {"request", "runtime", "cache"},
     {"generator", "carry"},

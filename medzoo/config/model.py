@@ -13,6 +13,7 @@ from ..errors import ModelNotFoundError
 REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 KINDS = ("image", "mask", "volume", "table", "label")
 CONTRACTS = ("native", "medigan")
+PRECISIONS = ("full", "bfloat16", "float16")  # of torch's operations while a model runs
 DTYPES = ("uint8", "uint16", "int16", "int64", "float32")
 OPTION_TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 LIST_TYPES: dict[str, type] = {"ints": int, "floats": float, "texts": str}  # an option that is a list of these
@@ -22,8 +23,9 @@ FITS = ("exact", "pad", "resize")
 LOCAL, REMOTE = ("bundled", "file"), ("zenodo", "https")  # schemes of sources: on this machine, on a network
 TORCH_FAMILY = {"torch", "torchvision", "torchaudio"}
 ARGUMENTS = {  # of the functions that generate; a condition or option of such a name could not be given
-    "model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights", "inputs", "env", "trust", "engine",
-    "progress", "first", "latents", "transform", "keep", "shuffle", "num_workers", "pin_memory", "drop_last", "self",
+    "model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights", "inputs", "env", "trust",
+    "precision", "engine", "progress", "first", "latents", "transform", "keep", "shuffle", "fresh", "num_workers",
+    "multiprocessing_context", "pin_memory", "drop_last", "self",
 }  # fmt: skip
 TAKEN = {  # of Samples and of a manifest's lines; a column of such a name would hide behind it
     "columns", "outputs", "indices", "provenance", "folder", "to_torch", "to_torchio", "to_monai", "to_pandas", "plot", "save",
@@ -77,6 +79,11 @@ class Input:
     argument: str = ""  # of a medigan package's function; the name if left out
     form: str = "folder"  # how a medigan package wants them: one of FORMS
     default: str = ""  # the package's own, a file or folder in it
+    # what slices of DICOM and NIfTI are brought to:
+    range: tuple[float, float] | None = None
+    unit: str = ""  # of `range`, such as HU; grey levels if empty
+    spacing: tuple[float, ...] = ()  # mm, in the order of the spatial axes; as it is if ()
+    at: tuple[float, ...] = ()  # pixel where the middle of a structure comes to lie; that of `shape` if ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,7 @@ class Output:
     condition: str | None = None  # a label column repeats this condition
     columns: tuple[str, ...] = ()  # names of a table's columns
     tolerance: float = 0.0  # how far batch size or threads may move a value
+    window: tuple[float, float] | None = None  # centre and width by which it is shown; all of `range` if None
     # of the medigan contract:
     element: int = 0  # its place in the tuple
     returned: tuple[float, float] | None = None  # value range of what the package returns; `range` if None

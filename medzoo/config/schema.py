@@ -114,6 +114,10 @@ class _Node:
         found = self.numbers(key, lambda v: len(v) == 2 and v[0] < v[1], "a list of two numbers, the lower one first")
         return (found[0], found[1]) if found else None
 
+    def window(self) -> tuple[float, float] | None:
+        found = self.numbers("window", lambda v: len(v) == 2 and v[1] > 0, "a list of centre and width")
+        return (found[0], found[1]) if found else None
+
     def node(self, key: str) -> _Node:
         return _Node(self.take(key, dict), self.path, f"{self.where}{key}.")
 
@@ -236,15 +240,21 @@ def _inside(path: str) -> bool:
 
 def _input(name: str, node: _Node, medigan: bool) -> Input:
     shape = node.numbers("shape", lambda v: all(type(s) is int and s > 0 for s in v), "a list of whole numbers from 1")
+    kind = node.choice("kind", INPUT_KINDS)
+    axes = 3 if kind == "volume" else 2
     found = Input(
         name=name,
-        kind=node.choice("kind", INPUT_KINDS),
+        kind=kind,
         help=node.take("help", str),
         shape=tuple(int(v) for v in shape or ()),
         required=node.take("required", bool, True),
         argument=node.take("argument", str, name, str.isidentifier, "the name of an argument") if medigan else "",
         form=node.choice("form", FORMS, "folder") if medigan else "folder",
         default=node.take("default", str, "", _inside, "a file or folder in the package"),
+        range=node.bounds("range"),
+        unit=node.take("unit", str, ""),
+        spacing=node.numbers("spacing", lambda v: len(v) == axes and min(v) > 0, f"a list of {axes} millimetres") or (),
+        at=node.numbers("at", lambda v: len(v) == 2 == axes, "a list of row and column, of an image or mask") or (),
     )
     node.done()
     return found
@@ -308,6 +318,7 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition], medigan
         shape=tuple(int(v) for v in shape or ()),
         range=bounds,
         unit=node.take("unit", str, ""),
+        window=node.window(),
         spacing=node.numbers("spacing", lambda v: all(s > 0 for s in v), "a list of millimetres"),
         condition=condition,
         columns=node.texts("columns", []),
