@@ -14,8 +14,8 @@ import medzoo
 
 LAYERS = [
     {"errors", "version"},
-    {"settings", "files", "seeds", "config", "volumes"},
-    {"_worker", "scans"},
+    {"settings", "files", "seeds", "config"},
+    {"_worker"},
     {"registry", "samples", "sources", "tables", "readers", "medical", "pages"},
     {"store", "finder", "datasets", "inputs", "environments", "renewal"},
     {"request", "runtime", "cache"},

@@ -26,7 +26,7 @@ from medzoo import medical
 from medzoo.config.model import Input
 from medzoo.errors import InputError, MedzooWarning
 from medzoo.inputs import Inputs
-from medzoo.volumes import filled
+from medzoo.medical.volumes import filled
 
 OBLIQUE = (np.cos(0.3), np.sin(0.3), 0, -np.sin(0.3) * np.cos(0.2), np.cos(0.3) * np.cos(0.2), np.sin(0.2))
 REAL = Path(os.environ.get("MEDZOO_TEST_DATA", "nowhere"))  # files that the repository has no room for

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError
+from ..errors import InputError
 
 Array = NDArray[Any]
 SNAP = 6  # decimals of a pixel that contours are rounded to: borders that run through pixel centres do so exactly

@@ -1,15 +1,4 @@
-"""CT and MR from DICOM and NIfTI files, and masks from the contours of an RTSTRUCT.
-
->>> from medzoo import medical
->>> ct = medical.read_series("patient7/")  # (D, H, W) in HU
->>> structures = medical.read_structures("patient7/")
->>> mask = structures.mask(ct, "R parotid|Parotid R|Rt Parotid")
->>> images, masks = medical.slices_with(ct, mask, size=128, spacing=1.0)
->>> images = medical.window(images, centre=40, width=400)  # [0, 1]
-
-`medical.cases` goes through the patients of a folder. pydicom and nibabel, which the extra ``medical`` brings, are imported
-when something is read.
-"""
+"""Contours of an RTSTRUCT as masks, and the patients of a folder."""
 
 from __future__ import annotations
 
@@ -24,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._worker.stage import natural
-from .errors import InputError, MedzooWarning
+from .._worker.stage import natural
+from ..errors import InputError, MedzooWarning
 from .scans import (
     NIFTI,
     Given,
@@ -34,22 +23,15 @@ from .scans import (
     is_dicom,
     is_slice,
     library,
-    read_nifti,
-    read_picture,
-    read_series,
     reading,
     told,
     volume_of,
 )
-from .volumes import Volume, filled, resample, slices_with, window
+from .volumes import Volume, filled
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = [
-    "NIFTI", "Case", "Structures", "Volume", "cases", "find_roi", "read_nifti", "read_picture", "read_series",
-    "read_structures", "resample", "scans_in", "slices_with", "window",
-]  # fmt: skip
 PLANE = 0.01  # slices by which the points of a contour may leave their plane
 
 

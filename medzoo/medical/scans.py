@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError
-from .settings import user_path
+from ..errors import InputError
+from ..settings import user_path
 from .volumes import Volume
 
 if TYPE_CHECKING:
