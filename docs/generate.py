@@ -1,4 +1,5 @@
-"""Write what is generated in the docs: docs/cli.md from the help pages, the table of models in README.md from the configs.
+"""Write what is generated in the docs: docs/cli.md from the help pages, the table of models in README.md from the configs, and
+docs/performance.md from what the benchmark found, where that was kept (docs/performance/results.json).
 
 ``--check`` writes nothing: it prints what differs and exits with 1. Help pages are laid out for 100 columns, whatever the
 terminal. How argparse breaks their lines differs between Python versions, so white space does not count as a difference,
@@ -11,17 +12,22 @@ import argparse
 import difflib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import report  # noqa: E402
+from benchmarks.groups import GROUPS  # noqa: E402
+from benchmarks.rows import RESULTS, Results  # noqa: E402
 from medzoo import tables  # noqa: E402
 from medzoo.arguments import build_parser  # noqa: E402
 from medzoo.config import ModelConfig  # noqa: E402
 from medzoo.registry import Registry  # noqa: E402
 from medzoo.settings import shipped  # noqa: E402
 
+MEASURED = ROOT / "docs" / "performance" / RESULTS
 BEGIN, END = "<!-- models -->", "<!-- /models -->"
 HEAD = """\
 # The command line
@@ -89,10 +95,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is out of date")
     check = parser.parse_args(arguments).check
     os.environ |= {"COLUMNS": "100", "NO_COLOR": "1", "PYTHON_COLORS": "0"}
-    paths = [ROOT / "docs" / "cli.md", ROOT / "README.md"]
-    old = [path.read_text(encoding="utf-8") if path.exists() else "" for path in paths]
+    pages: dict[Path, Callable[[str], str]] = {
+        ROOT / "docs" / "cli.md": lambda _: help_pages(),
+        ROOT / "README.md": readme,
+    }
+    if MEASURED.exists():
+        pages[ROOT / "docs" / "performance.md"] = lambda _: report.page(Results.read(MEASURED), GROUPS)
     stale = False
-    for path, before, after in zip(paths, old, (help_pages(), readme(old[1])), strict=True):
+    for path, page in pages.items():
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        after = page(before)
         if same(before, after):
             continue
         stale, name = True, path.relative_to(ROOT).as_posix()

@@ -1,14 +1,16 @@
-"""Train a small classifier of masses on real patches, synthetic ones, and both, and print the three AUCs.
+"""Train a small classifier of masses (benign or malignant) on real patches, synthetic ones, and both; print the three AUCs.
 
-    python examples/train_with_synthetic.py REAL --steps 400
+    python examples/train_with_synthetic.py --data masses.zip --steps 400 -n 1104 --repeats 3
 
-REAL holds ``{train,val}/is_benign_{true,false}/*.png``. Without it, patches of another seed of model 8 stand in for
+The data is a folder or a zip with ``{train,val}/is_benign_{true,false}/*.png``, 128x128 pixels. The first part is trained on,
+the second is held back: all three AUCs are of its real patches. Without data, patches of other seeds of model 8 stand in for
 real ones, so that the example runs anywhere; the figures then say nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,20 +25,28 @@ import medzoo
 
 
 class RealMasses(Dataset[dict[str, torch.Tensor]]):
-    """Patches of a folder, in the form that medzoo's samples have: ``images`` (1, 128, 128), ``labels`` ()."""
+    """Patches of a folder or zip, in the form that medzoo's samples have: ``images`` (1, 128, 128), ``labels`` ()."""
 
-    def __init__(self, folder: Path) -> None:
-        self.files = sorted(folder.glob("is_benign_*/*.png"))
-        if not self.files:
-            raise SystemExit(f"{folder} holds no is_benign_{{true,false}}/*.png")
+    def __init__(self, data: Path, part: str) -> None:
+        root = zipfile.Path(data) if data.is_file() else data
+        classes = [(label, root / part / f"is_benign_{name}") for label, name in enumerate(("true", "false"))]
+        files = [(label, file) for label, folder in classes if folder.is_dir() for file in sorted(folder.iterdir(), key=str)]
+        self.patches = [(label, read(file)) for label, file in files if file.name.endswith(".png")]
+        if len({label for label, _ in self.patches}) < 2:
+            raise SystemExit(f"{data} lacks {part}/is_benign_true/*.png or {part}/is_benign_false/*.png")
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.patches)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        pixels = np.asarray(Image.open(self.files[index]).convert("L"), dtype=np.float32) / 255
-        malignant = self.files[index].parent.name == "is_benign_false"
-        return {"images": torch.from_numpy(pixels)[None], "labels": torch.tensor(int(malignant))}
+        label, pixels = self.patches[index]
+        return {"images": torch.from_numpy(pixels)[None].float() / 255, "labels": torch.tensor(label)}
+
+
+def read(file: Path | zipfile.Path) -> np.ndarray:
+    """The gray values of a picture, (H, W), uint8."""
+    with file.open("rb") as opened, Image.open(opened) as picture:
+        return np.array(picture.convert("L"))
 
 
 def classifier() -> nn.Module:
@@ -49,9 +59,9 @@ def classifier() -> nn.Module:
     return nn.Sequential(*body, nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, 1), nn.Flatten(0))
 
 
-def train(data: Dataset[Any], steps: int) -> nn.Module:
+def train(data: Dataset[Any], steps: int, seed: int) -> nn.Module:
     """Train on shuffled batches of 32 for a number of steps."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     net = classifier()
     optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-2)
     loader = DataLoader(data, batch_size=32, shuffle=True, drop_last=True)
@@ -83,18 +93,21 @@ def auc(net: nn.Module, data: Dataset[Any]) -> float:
 def main() -> None:
     """Train three times, print three AUCs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("real", type=Path, nargs="?", help="folder with train/ and val/")
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("-n", type=int, default=1024, help="synthetic samples")
+    parser.add_argument("--data", type=Path, help="folder or zip with train/ and val/")
+    parser.add_argument("--steps", type=int, default=400, help="of training, each on 32 patches (default: 400)")
+    parser.add_argument("-n", type=int, default=1024, help="synthetic patches (default: 1024)")
+    parser.add_argument("--repeats", type=int, default=1, help="trainings of each, with other first weights (default: 1)")
     a = parser.parse_args()
     synthetic = medzoo.dataset(8, a.n, seed=1, keep=a.n)
-    if a.real:
-        real, held_back = RealMasses(a.real / "train"), RealMasses(a.real / "val")
+    if a.data:
+        real, held_back = RealMasses(a.data, "train"), RealMasses(a.data, "val")
     else:
         print("no real patches given: model 8 with other seeds stands in for them")
         real, held_back = (medzoo.dataset(8, a.n // 2, seed=s, keep=a.n // 2) for s in (2, 3))
     for name, data in {"real": real, "synthetic": synthetic, "both": ConcatDataset([real, synthetic])}.items():
-        print(f"trained on {name:9s}  AUC {auc(train(data, a.steps), held_back):.3f}", flush=True)
+        found = [auc(train(data, a.steps, seed), held_back) for seed in range(a.repeats)]
+        spread = f"  ({min(found):.3f} to {max(found):.3f})" if len(found) > 1 else ""
+        print(f"trained on {name:9s}  AUC {sum(found) / len(found):.3f}{spread}", flush=True)
 
 
 if __name__ == "__main__":

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from .generator import stream as stream
     from .loader import dataloader as dataloader
     from .loader import dataset as dataset
+    from .loader import iterable_dataset as iterable_dataset
     from .registry import cite as cite
     from .registry import info as info
     from .registry import list_models as list_models
     from .renewal import update as update
+    from .runtime import Ray as Ray
     from .samples import Samples as Samples
     from .store import copy as copy
     from .version import __version__ as __version__
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 _HOMES = {  # public name -> module that has it; no module is called as a public name is, or importing one would hide it
     "MedzooError": "errors",
     "Model": "generator",
+    "Ray": "runtime",
     "Samples": "samples",
     "__version__": "version",
     "cite": "registry",
@@ -48,6 +51,7 @@ _HOMES = {  # public name -> module that has it; no module is called as a public
     "generate": "generator",
     "info": "registry",
     "install": "carry",
+    "iterable_dataset": "loader",
     "list_models": "registry",
     "load": "generator",
     "read": "datasets.reader",

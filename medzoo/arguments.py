@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .config import PRECISIONS
 from .datasets import FORMATS
 from .pages import (
     EXITS,
@@ -175,6 +176,7 @@ def add_using(commands: Commands) -> None:
             "medzoo generate 8 -n 100 --out malignant/ --condition malignant --seed 1",
             "medzoo generate 8 -n 5000 --out masses-npz/ --format npz --batch-size 64",
             "medzoo generate 8 -n 100 --out masses-dicom/ --format dicom",
+            "medzoo generate 8 -n 1_000_000 --out million/ --format webdataset --engine ray",
             "medzoo generate 8 -n 4 --out four/ --json | jq .provenance.seed",
         ),
         codes=(2, *RUN, 9, 130),
@@ -197,11 +199,21 @@ def add_using(commands: Commands) -> None:
         help="; ".join(f"{name}: {what}" for name, (_, what) in FORMATS.items())
         + " (default: png, csv or npz, what fits first)",
     )
-    child.add_argument("--batch-size", type=count, metavar="B", help="samples at a time (default: the model's own)")
+    child.add_argument(
+        "--batch-size", type=count, metavar="B", help="samples at a time (default: the model's own, as memory allows)"
+    )
     inputs_argument(child)
     running_arguments(child)
+    child.add_argument(
+        "--precision",
+        default="full",
+        choices=list(PRECISIONS),
+        help="of a native package's torch operations; less than full is faster on a device made for it, and changes pixels "
+        "(default: full)",
+    )
     version_argument(child)
     child.add_argument("--weights", type=Path, metavar="FILE", help="other weights for the same model, .safetensors")
+    engine_arguments(child)
     child.add_argument("--quiet", action="store_true", help="no progress bar, no estimate, no notice: errors alone")
     json_argument(child)
 
@@ -257,6 +269,26 @@ def add_using(commands: Commands) -> None:
     child.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
     version_argument(child)
     offline_argument(child)
+
+
+def engine_arguments(child: argparse.ArgumentParser) -> None:
+    """Many processes and machines; the names are those of `medzoo.Ray`."""
+    child.add_argument(
+        "--engine",
+        choices=["ray"],
+        help="make the samples with the actors of a Ray cluster, or of Ray on this machine; what is written is the same",
+    )
+    child.add_argument(
+        "--address", metavar="A", help="of the Ray cluster: auto, or HOST:PORT (default: RAY_ADDRESS, else this machine's)"
+    )
+    child.add_argument("--actors", type=count, metavar="K", help="how many (default: as many as the cluster has room for)")
+    child.add_argument("--cpus-per-actor", type=float, metavar="C", help="cores, and threads of torch, of each (default: 1)")
+    child.add_argument(
+        "--gpus-per-actor",
+        type=float,
+        metavar="G",
+        help="GPUs of each; 0.5 lets two share one (default: 1 where the device is cuda, or auto and the cluster has any)",
+    )
 
 
 def add_sets(commands: Commands) -> None:

@@ -207,7 +207,8 @@ def reproduce(
     if latents is not None:
         options["latents"] = latents
     same: dict[str, Any] = {"seed": then["seed"], "first": then.get("first", 0), "inputs": inputs, "options": options}
-    how: dict[str, Any] = {"device": device, "weights": weights, "env": env, "trust": trust}
+    precision = then.get("precision", "full")
+    how: dict[str, Any] = {"device": device, "weights": weights, "env": env, "trust": trust, "precision": precision}
     version = then["version"] if model_id is None else None
     with load(then["model"] if model_id is None else model_id, version=version, **how) as model:
         request = Request.of(model.config, model.version, then["n"], **same)

@@ -33,6 +33,7 @@ from .upkeep import cache_command, install_command
 if TYPE_CHECKING:
     from .audit import Reproduction, Verification
     from .generator import Model
+    from .runtime import Ray
 
 LONG_RUN = 60.0  # seconds from which a run is announced with an estimate
 
@@ -189,7 +190,7 @@ def generate_command(a: argparse.Namespace) -> None:
     inputs = given_inputs(a, version)
     # What is wrong with them shows before the model loads.
     a.n = Request.of(config, version, a.n, seed=a.seed, inputs=inputs, options=options).n
-    where = {"device": a.device, "env": a.env, "trust": a.trust}
+    where = {"device": a.device, "env": a.env, "trust": a.trust, "precision": a.precision, "engine": chosen_engine(a)}
     if inputs is not None:
         options["inputs"] = inputs
     with load(a.model, version=a.model_version, weights=a.weights, **where) as model:
@@ -203,6 +204,17 @@ def generate_command(a: argparse.Namespace) -> None:
     elif not a.quiet:
         what = f"{len(samples):,} sample{'s' * (len(samples) != 1)} of {config.id} {version.name}"
         print(f"{what}, seed {samples.provenance['seed']}, in {a.out} ({minutes(seconds)})")
+
+
+def chosen_engine(a: argparse.Namespace) -> Ray | None:
+    """``--engine`` and what belongs to it."""
+    from .runtime import Ray
+
+    names = ("address", "actors", "cpus_per_actor", "gpus_per_actor")
+    given = {name: value for name in names if (value := getattr(a, name)) is not None}
+    if given and a.engine is None:
+        raise InputError(f"--{next(iter(given)).replace('_', '-')} is for many processes.", "Say --engine ray as well.")
+    return Ray(**given) if a.engine else None
 
 
 def given_inputs(a: argparse.Namespace, version: Version) -> Any:
@@ -256,7 +268,7 @@ def announce(model: Model, a: argparse.Namespace, options: dict[str, Any]) -> No
     model.generate(1, seed=0, progress=False, **options)  # the first call warms up
     began = time.monotonic()
     batch = model.generate(size, seed=0, batch_size=size, progress=False, **options)
-    seconds = (time.monotonic() - began) / size * a.n
+    seconds = (time.monotonic() - began) / size * a.n / model.actors
     needed = int(bytes_a_sample(batch, pick_format(a.format, model.version.outputs)) * a.n)
     folder = next(p for p in (target, *target.parents) if p.exists())
     free = shutil.disk_usage(folder).free

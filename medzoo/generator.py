@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 from . import seeds, settings
 from .config import ModelConfig, Version
 from .datasets.reader import describe, read
 from .datasets.writer import Target, recorded_seed
 from .errors import DatasetError, InputError, OutOfMemoryError
-from .registry import is_local, resolve
-from .request import Request, check_count, check_reserved
-from .runtime import Session, open_session
+from .registry import introduce, is_local, resolve
+from .request import Request, check_count
+from .runtime import Ray, Session, open_session
 from .samples import Samples, concatenate
 from .version import __version__
 
@@ -24,13 +25,14 @@ from .version import __version__
 class Model:
     """A loaded model; made by `load`.
 
-    ``config`` and ``version`` say what it is, ``device`` where it runs. Calling it is ``generate``.
+    ``config`` and ``version`` say what it is, ``device`` and ``actors`` where it runs, and how often. Calling it generates.
     """
 
     def __init__(self, config: ModelConfig, version: Version, session: Session) -> None:
         self.config, self.version = config, version
         self._session: Session | None = session
-        self.device = session.device
+        self._most = sys.maxsize  # samples at once, as far as is known
+        self.device, self.actors = session.device, session.actors
 
     def __enter__(self) -> Model:
         return self
@@ -96,18 +98,21 @@ class Model:
 
     def at(self, indices: Sequence[int], request: Request) -> Samples:
         """The samples with the numbers ``indices`` of a request, in one piece or, when memory runs out, in several."""
-        session = self._open_session()
-        batch = request.batch(indices)
-        try:
-            columns = session.sample(batch)
-        except MemoryError as error:
-            if batch.n == 1:
-                raise self.too_big() from error
-            columns = {}
-        if not columns:  # out of the handler, which keeps what did not fit alive
-            half = batch.n // 2
-            return concatenate([self.at(indices[:half], request), self.at(indices[half:], request)])
-        return Samples(columns, self.version.outputs, batch.indices, _provenance(self, session, request, batch.n))
+        session, parts, done = self._open_session(), [], 0
+        while done < len(indices):
+            batch = request.batch(indices[done : done + self._most])
+            try:
+                columns = session.sample(batch)
+            except MemoryError as error:
+                if batch.n == 1:
+                    raise self.too_big() from error
+                columns = {}
+            if not columns:  # out of the handler, which keeps what did not fit alive
+                self._most = batch.n // 2
+                continue
+            parts.append(Samples(columns, self.version.outputs, batch.indices, _provenance(self, session, request, batch.n)))
+            done += batch.n
+        return concatenate(parts)
 
     def too_big(self) -> OutOfMemoryError:
         """The error for a model of which not one sample fits."""
@@ -132,7 +137,7 @@ class Run:
     model, request
         What is asked of what.
     batch_size
-        Samples a batch; the model's own if None.
+        Samples a batch; what suits the model and the memory that is free if None.
     batches
         Boundaries of an earlier run, which make the same bits again: pairs of a first sample and a batch size.
     """
@@ -140,7 +145,7 @@ class Run:
     def __init__(
         self, model: Model, request: Request, batch_size: int | None = None, batches: list[list[int]] | None = None
     ) -> None:
-        size = model.version.batch_size if batch_size is None else check_count(batch_size, "batch_size")
+        size = model._open_session().batch_size if batch_size is None else check_count(batch_size, "batch_size")
         self._model, self._request = model, request
         self._own_size = batch_size is not None
         self._start = request.first
@@ -167,24 +172,31 @@ class Run:
             self._resize(asked)
 
     def __iter__(self) -> Iterator[Samples]:
-        stop = self._request.first + self._request.n
-        while self._start < stop:
-            batch = self._request.batch(range(self._start, min(self._start + self._size, stop)))
+        series = None
+        while batch := next(self._ranges(), None):
+            session = self._model._open_session()  # closed meanwhile, it says so
+            series = series or session.series(self._request.batch, self._ranges())
             try:
-                columns = self._model._open_session().sample(batch)  # closed meanwhile, it says so
+                columns = next(series)
             except MemoryError as error:
-                if self._size == 1:
+                if self._size(batch.start) == 1:
                     raise self._model.too_big() from error
                 columns = {}
             if not columns:  # out of the handler, which keeps what did not fit alive
-                self._resize(self._size // 2)
+                self._resize(self._size(batch.start) // 2)
+                series = None
                 continue
-            yield Samples(columns, self._model.version.outputs, batch.indices, self.provenance)
-            self._start += batch.n
+            yield Samples(columns, self._model.version.outputs, np.arange(batch.start, batch.stop), self.provenance)
+            self._start = batch.stop
 
-    @property
-    def _size(self) -> int:
-        size: int = next(size for first, size in reversed(self.provenance["batches"]) if first <= self._start)
+    def _ranges(self) -> Iterator[range]:
+        """The batches that are left, as far as is known."""
+        first, stop = self._start, self._request.first + self._request.n
+        while first < stop:
+            yield range(first, first := min(first + self._size(first), stop))
+
+    def _size(self, first: int) -> int:
+        size: int = next(size for start, size in reversed(self.provenance["batches"]) if start <= first)
         return size
 
     def _resize(self, size: int) -> None:
@@ -252,6 +264,8 @@ def load(
     weights: str | os.PathLike[str] | None = None,
     env: str = "auto",
     trust: bool = False,
+    precision: str = "full",
+    engine: str | Ray | None = None,
 ) -> Model:
     """Load a model once, to generate many times; a context manager.
 
@@ -273,6 +287,12 @@ def load(
     trust
         Run what no registry vouches for: a package given by its path, or weights that only pickle can read, which can
         do anything that you can. Recorded in the provenance.
+    precision
+        ``full``; or ``bfloat16`` or ``float16`` for mixed precision by ``torch.autocast``, which is faster where the device
+        has instructions for it, and changes pixels. Recorded in the provenance. Native packages on torch have it.
+    engine
+        ``ray``: on the actors of a Ray cluster, as many as it has room for, or those of one that is started on this machine;
+        a `medzoo.Ray` says which and how many. The samples are the same. None: in one process.
 
     Raises
     ------
@@ -285,7 +305,7 @@ def load(
     WorkerError
         Its process ended or hung while it loaded.
     InputError
-        The device does not exist here, or the weights do not fit.
+        The device does not exist here, the weights do not fit, or the model has no such precision.
     OutOfMemoryError
         The model itself does not fit into memory.
 
@@ -297,11 +317,12 @@ def load(
     """
     config = resolve(model_id)
     chosen = config.version(version)
+    how: dict[str, Any] = {"weights": weights, "env": env, "trust": trust, "precision": precision, "engine": engine}
     try:
-        session = open_session(config, chosen, device=device, weights=weights, env=env, trust=trust)
+        session = open_session(config, chosen, device=device, **how)
     except MemoryError as error:
         raise OutOfMemoryError(f"{config.id} cannot be loaded: {error}", "Free some memory, or try another device.") from error
-    _first_use(config, chosen)
+    introduce(config, chosen)
     return Model(config, chosen, session)
 
 
@@ -319,7 +340,8 @@ def generate(
     inputs: Any = None,
     env: str = "auto",
     trust: bool = False,
-    engine: str | None = None,
+    precision: str = "full",
+    engine: str | Ray | None = None,
     progress: bool | None = None,
     **options: Any,
 ) -> Samples:
@@ -343,14 +365,13 @@ def generate(
     seed
         Root seed, 0 to 2**64 - 1; a fresh one if None, or that of the set in ``out``. It is in the provenance.
     batch_size
-        Samples a batch; the model's own if None. Halved when memory runs out.
-    device, version, weights, env, trust
+        Samples a batch. If None the model's own, fewer where little memory is free, up to 256 on a CUDA device with room
+        for them. Halved when memory runs out.
+    device, version, weights, env, trust, precision, engine
         See `load`.
     inputs
         Your own images for a model that works on some: a folder, a list of files, an array (n, C, H, W), or a mapping
         from the input's name to one of these. Sample i works on input i modulo their number.
-    engine
-        Reserved: asking for it is an error today.
     progress
         Draw a progress bar; only at a terminal if None.
     **options
@@ -382,12 +403,12 @@ def generate(
     >>> samples.images.shape, samples.labels.sum()
     ((500, 1, 128, 128), 250)
     """
-    check_reserved({"engine": engine})
     if n is not None:
         check_count(n)
     if seed is not None:
         seeds.check_seed(seed)  # before anything is loaded
-    with load(model_id, version=version, device=device, weights=weights, env=env, trust=trust) as model:
+    how: dict[str, Any] = {"weights": weights, "env": env, "trust": trust, "precision": precision, "engine": engine}
+    with load(model_id, version=version, device=device, **how) as model:
         return model.generate(
             n, out=out, format=format, seed=seed, batch_size=batch_size, inputs=inputs, progress=progress, **options
         )
@@ -405,6 +426,8 @@ def stream(
     inputs: Any = None,
     env: str = "auto",
     trust: bool = False,
+    precision: str = "full",
+    engine: str | Ray | None = None,
     progress: bool | None = None,
     **options: Any,
 ) -> Iterator[Samples]:
@@ -416,7 +439,8 @@ def stream(
         ``batch_size`` samples, the last batch perhaps fewer.
     """
     check_count(n)
-    model = load(model_id, version=version, device=device, weights=weights, env=env, trust=trust)
+    how: dict[str, Any] = {"weights": weights, "env": env, "trust": trust, "precision": precision, "engine": engine}
+    model = load(model_id, version=version, device=device, **how)
     batches = model.stream(n, batch_size=batch_size, seed=seed, inputs=inputs, progress=progress, **options)
 
     def closing() -> Iterator[Samples]:
@@ -424,15 +448,3 @@ def stream(
             yield from batches
 
     return closing()
-
-
-def _first_use(config: ModelConfig, version: Version) -> None:
-    """Say once for each model version, on stderr, what its license is and what it is not for."""
-    mark = settings.cache_folder() / "seen" / f"{config.id}-{version.name}"
-    if settings.quiet() or is_local(config) or mark.exists():
-        return
-    print(f"{config.id} {version.name}: license {version.license}. Synthetic samples, not for diagnosis. "
-          f"`medzoo cite {config.number}` says whom to credit.", file=sys.stderr)  # fmt: skip
-    with suppress(OSError):  # a read-only home: the next process says it again
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -64,8 +65,8 @@ def exit_codes(codes: Iterable[int]) -> str:
 
 
 def count(text: str) -> int:
-    """A number of samples: a whole number of at least 1."""
-    if not (text.isdecimal() and int(text)):
+    """A number of samples, such as 500 or 1_000_000: a whole number of at least 1."""
+    if not (re.fullmatch(r"\d+(_\d+)*", text) and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import sys
 import warnings
 from contextlib import suppress
 from functools import lru_cache
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import files, settings
-from .config import LOCAL, ModelConfig, read_config
+from .config import LOCAL, ModelConfig, Version, read_config
 from .errors import ConfigError, InputError, MedzooWarning, ModelNotFoundError
 from .version import __version__
 
@@ -205,6 +206,18 @@ def _is_package(folder: Path) -> bool:
 def is_local(config: ModelConfig) -> bool:
     """Whether a config came with a package folder of the user's own, not from the registry."""
     return config.path.name == PACKAGE_CONFIG
+
+
+def introduce(config: ModelConfig, version: Version) -> None:
+    """Say once for each model version, on stderr, what its license is and what it is not for."""
+    mark = settings.cache_folder() / "seen" / f"{config.id}-{version.name}"
+    if settings.quiet() or is_local(config) or mark.exists():
+        return
+    print(f"{config.id} {version.name}: license {version.license}. Synthetic samples, not for diagnosis. "
+          f"`medzoo cite {config.number}` says whom to credit.", file=sys.stderr)  # fmt: skip
+    with suppress(OSError):  # a read-only home: the next process says it again
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
 
 
 def list_models() -> list[ModelConfig]:

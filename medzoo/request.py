@@ -13,29 +13,8 @@ from numpy.typing import NDArray
 from . import seeds
 from ._worker.batch import Batch
 from .config import LIST_TYPES, OPTION_TYPES, Condition, ModelConfig, Option, Version
-from .errors import InputError, NotAvailableError
+from .errors import InputError
 from .inputs import Inputs
-
-RESERVED = {"engine": (None, "generating on many machines")}  # argument -> what asks for nothing, and what it is kept for
-
-
-def check_reserved(options: Mapping[str, Any]) -> dict[str, Any]:
-    """``options`` without the reserved ones.
-
-    Raises
-    ------
-    NotAvailableError
-        One of the reserved ones asks for something.
-    """
-    for name in RESERVED.keys() & options.keys():
-        nothing, what = RESERVED[name]
-        value = options[name]
-        if type(value) is not type(nothing) or value != nothing:
-            raise NotAvailableError(
-                f"{name}={value!r:.60}: this medzoo reserves `{name}` for {what}, but does not have it yet.",
-                f"Leave `{name}` out.",
-            )
-    return {k: v for k, v in options.items() if k not in RESERVED}
 
 
 def check_count(n: object, name: str = "n") -> int:
@@ -83,14 +62,11 @@ class Request:
         ------
         InputError
             One is unknown, of the wrong type or out of range; says what is allowed.
-        NotAvailableError
-            One is reserved.
         """
         pictures = Inputs.of(config.id, version, inputs)
         n = check_count(n) if n is not None else pictures.count if pictures is not None else 1
         if first + n > 2**62:
             raise InputError(f"n={n!r:.60} is more samples than can be numbered.", "Give fewer.")
-        options = check_reserved(options)
         allowed = [*version.conditions, *version.options, *(["latents"] if version.settable_latents else [])]
         for name in options:
             if name not in allowed:
@@ -121,9 +97,9 @@ class Request:
         )
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
-        """The samples with the numbers ``indices``, each in [first, first + n)."""
+        """The samples with the numbers ``indices``: each in [first, first + n), or in a later epoch of ``n``."""
         numbers = np.asarray(indices, dtype=np.int64)
-        own = numbers - self.first  # counted from the request's beginning, as lists of values and latents are
+        own = (numbers - self.first) % self.n  # counted from its beginning, as lists of values and latents are; epoch by epoch
         latents = seeds.latents(self.seed, numbers, self.latent) if self.latents is None else self.latents[own]
         conditions, period = {}, 1
         for name, values in self.conditions.items():  # two that cycle are crossed: each meets every value of the other

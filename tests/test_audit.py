@@ -19,6 +19,7 @@ from medzoo import generator
 from medzoo.cli import main
 from medzoo.datasets import webdataset
 from medzoo.datasets.journal import JOURNAL
+from medzoo.datasets.reader import finished
 from medzoo.errors import DatasetError, InputError
 
 each = pytest.mark.parametrize("format_", KINDS)
@@ -198,6 +199,29 @@ def test_other_bytes_of_the_same_values_are_told_apart(toy: Toy, tmp_path: Path)
     assert found.different == ("images/000001_malignant.png",)
     assert found.ok
     assert "images: the same values in other bytes" in str(found)
+
+
+def test_a_set_in_another_precision_is_another_set_and_made_again_in_its_own(toy: Toy, tmp_path: Path) -> None:
+    code = """
+        import numpy as np
+        import torch
+        class Model:
+            def sample(self, batch):
+                rows = torch.from_numpy(np.stack([batch.rng(i).uniforms((8, 8)) for i in range(batch.n)]))
+                return {"images": (rows @ rows)[:, None] / 8}
+        def load(weights_dir, device):
+            return Model()
+    """
+    outputs = {"images": {"kind": "image", "dtype": "float32", "shape": [1, 8, 8], "range": [0, 1]}}
+    toy(code, requires=["numpy", "torch"], outputs=outputs, conditions=None, options=None)
+    asked = ["generate", "901", "-n", "5", "--seed", "1", "--format", "npz", "--out", str(tmp_path / "set"), "--quiet"]
+    assert main([*asked, "--precision", "bfloat16"]) == 0
+    assert finished(tmp_path / "set")["precision"] == "bfloat16"
+    assert medzoo.reproduce(tmp_path / "set").equal
+    with pytest.raises(DatasetError, match="precision 'bfloat16', now None"):
+        medzoo.generate(901, 5, seed=1, format="npz", out=tmp_path / "set")
+    medzoo.generate(901, 5, seed=1, format="npz", out=tmp_path / "full")
+    assert not np.array_equal(medzoo.read(tmp_path / "full").images, medzoo.read(tmp_path / "set").images)
 
 
 def test_what_is_gone_is_not_reproduced_but_named(toy: Toy, tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_generate_quietly_prints_nothing(toy: Toy, tmp_path: Path) -> None:
     assert len(medzoo.read(tmp_path / "out")) == 100
 
 
-@pytest.mark.parametrize("n", ["0", "x", "-3", "1.5", "²"])
+@pytest.mark.parametrize("n", ["0", "x", "-3", "1.5", "²", "1__0", "_1", "0_0"])
 def test_generate_with_a_bad_n(toy: Toy, tmp_path: Path, capsys: Capture, n: str) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["generate", str(toy()), f"-n={n}", "--out", str(tmp_path / "out")])

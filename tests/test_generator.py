@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import medzoo
 from medzoo import seeds
-from medzoo.errors import InputError, MedzooWarning, ModelNotFoundError, NotAvailableError, OutOfMemoryError
+from medzoo.errors import InputError, MedzooWarning, ModelNotFoundError, OutOfMemoryError
 from medzoo.registry import resolve
 
 Toy = Callable[..., int]
@@ -24,6 +24,7 @@ OUT_OF_MEMORY = [
     "MemoryError()",
     'RuntimeError("[enforce fail] DefaultCPUAllocator: can\'t allocate memory: you tried to allocate 9 bytes.")',
     "RuntimeError('CUDA out of memory. Tried to allocate 2.00 GiB.')",
+    "__import__('torch').OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.')",
 ]
 
 
@@ -170,17 +171,11 @@ def test_a_bad_option_says_what_is_allowed(toy: Toy, options: dict[str, Any], sa
             ask(901, 1, **options)
 
 
-def test_a_reserved_argument_says_so(toy: Toy) -> None:
+def test_an_engine_that_is_unknown(toy: Toy) -> None:
     toy()
-    asks: list[Callable[..., Any]] = [
-        medzoo.generate,
-        medzoo.stream,
-        medzoo.dataset,
-        lambda _, n, **more: medzoo.load(901)(n, **more),
-    ]
-    for ask in asks:
-        with pytest.raises(NotAvailableError, match=r"this medzoo reserves `.*` for .*, but does not have it yet"):
-            ask(901, 1, engine="ray")
+    for ask in (medzoo.generate, medzoo.stream, lambda model, _, **more: medzoo.load(model, **more)):
+        with pytest.raises(InputError, match=r"engine='spark' is unknown.\nKnown is 'ray'"):
+            ask(901, 1, engine="spark")  # type: ignore[operator]
     assert len(medzoo.generate(901, 1, inputs=None, env="auto", trust=False, engine=None)) == 1
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import re
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +14,35 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import NUMPY_MODEL
-from torch.utils.data import ConcatDataset, DataLoader, TensorDataset
+from conftest import NUMPY_MODEL, ROOT
+from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, TensorDataset
 
 import medzoo
-from medzoo.errors import InputError, ModelNotFoundError, NotAvailableError, PackageError, SourceError
-from medzoo.loader import CACHED_BLOCKS
+from medzoo.config import Version
+from medzoo.errors import InputError, ModelNotFoundError, PackageError, SourceError
+from medzoo.loader import CACHED_BLOCKS, making
 
 Toy = Callable[..., int]
+IN_FORKS = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
+CONVOLUTION = """
+import numpy as np
+import torch
+
+class Model:
+    def __init__(self):
+        self.net = torch.nn.Conv2d(1, 32, 5, padding=2)
+        torch.nn.init.constant_(self.net.weight, 0.01)
+        torch.nn.init.zeros_(self.net.bias)
+
+    @torch.inference_mode()
+    def sample(self, batch):
+        x = torch.from_numpy(np.stack([batch.rng(i).normals((1, 64, 64)) for i in range(batch.n)]))
+        return {"images": (self.net(x).mean(1, keepdim=True).clamp(0, 1) * 255).to(torch.uint8)[..., ::8, ::8]}
+
+def load(weights_dir, device):
+    return Model()
+"""
 
 
 @pytest.fixture
@@ -144,32 +168,244 @@ def test_shuffling_changes_the_order_follows_the_seed_and_loses_nothing(toy: Toy
     assert sorted(map(repr, torch.cat(one).tolist())) == sorted(map(repr, in_order.tolist()))
 
 
+def read_with_workers(way: str, **how: Any) -> list[torch.Tensor]:
+    """The images of each epoch, read by two worker processes."""
+    loader: DataLoader[Any]
+    if way == "iterable":
+        stream = medzoo.iterable_dataset(901, 21, batch_size=4, seed=1)
+        loader = DataLoader(stream, batch_size=4, num_workers=2, **how)
+        return [torch.cat([b["images"] for b in loader])]
+    shuffle, fresh = way == "shuffled", way == "fresh"
+    loader = medzoo.dataloader(901, 21, batch_size=4, seed=1, shuffle=shuffle, fresh=fresh, num_workers=2, **how)
+    return [torch.cat([b["images"] for b in loader]) for _ in range(2 if fresh else 1)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("start", ["fork", "spawn"])
-@pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_workers_make_every_sample_once(logging_toy: Callable[[], list[list[int]]], start: str, shuffle: bool) -> None:
+@pytest.mark.parametrize(
+    ("start", "way"),
+    [*(("fork", way) for way in ("in order", "shuffled", "fresh", "iterable")), ("spawn", "fresh"), ("spawn", "iterable")],
+)
+@IN_FORKS
+def test_workers_make_every_sample_once(logging_toy: Callable[[], list[list[int]]], start: str, way: str) -> None:
     if start == "fork" and sys.platform == "win32":
         pytest.skip("no fork here")
-    images = expected(21)
+    images = expected(42)
+    used = medzoo.dataset(901, 21, seed=1)
+    used[0]  # a model and a thread in this process must not disturb the workers
+    used._thread.submit(int).result()  # type: ignore[union-attr]
     before = len(logging_toy())
-    plain = medzoo.dataloader(901, 21, batch_size=4, seed=1)
-    plain.dataset[0]  # a model and a thread in this process must not disturb the workers
-    begun = len(logging_toy())
-    order = torch.randperm(21, generator=torch.Generator().manual_seed(3)).tolist() if shuffle else list(range(21))
-    loader = DataLoader(plain.dataset, batch_size=4, sampler=order, num_workers=2, multiprocessing_context=start)
-    batches = list(loader)
-    assert torch.equal(torch.cat([b["images"] for b in batches]), images[order])
-    plain.dataset._thread.submit(int).result()  # type: ignore[attr-defined]
-    made = [i for line in logging_toy()[begun:] for i in line]
-    ahead = [i for line in logging_toy()[before:begun] for i in line]
-    assert set(made) | set(ahead) >= set(range(21))
-    assert len([i for i in made if i not in range(4, 8)]) == 17  # 4 to 7 may be made ahead in this process as well
+    epochs = read_with_workers(way, multiprocessing_context=start)
+    if way == "shuffled":
+        assert sorted(map(repr, epochs[0].tolist())) == sorted(map(repr, images[:21].tolist()))
+        assert not torch.equal(epochs[0], images[:21])
+    else:
+        assert torch.equal(torch.cat(epochs), images[: 21 * len(epochs)])
+    made = sorted(i for line in logging_toy()[before:] for i in line)
+    assert made == list(range(21 * len(epochs)))
 
 
+@IN_FORKS
+def test_a_small_set_in_shuffled_order_is_not_made_by_each_worker(logging_toy: Callable[[], list[list[int]]]) -> None:
+    batches = medzoo.dataloader(901, 8, batch_size=4, seed=1, shuffle=True, num_workers=2)
+    assert sorted(i for b in batches for i in b["images"][:, 0, 0, 0].tolist()) == pytest.approx([0] * 4 + [1 / 255] * 4)
+    assert sorted(i for line in logging_toy() for i in line) == list(range(8))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@IN_FORKS
+def test_a_model_whose_samples_depend_on_the_batch_makes_whole_ones(
+    logging_toy: Callable[[], list[list[int]]], monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(Version, "per_sample", False)  # in forked workers as well
+    loader = medzoo.dataloader(901, 18, batch_size=4, seed=1, shuffle=True, fresh=True, num_workers=workers, keep=4)
+    for epoch in range(2):
+        before = len(logging_toy())
+        images = torch.cat([b["images"] for b in loader])
+        made = sorted(logging_toy()[before:])
+        assert made == [list(range(18 * epoch + k, 18 * epoch + min(k + 4, 18))) for k in range(0, 18, 4)]
+        in_order = expected(18 * (epoch + 1))[18 * epoch :]
+        assert not torch.equal(images, in_order)
+        assert sorted(map(repr, images.tolist())) == sorted(map(repr, in_order.tolist()))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@IN_FORKS
+def test_a_fork_waits_until_no_thread_is_inside_the_model(toy: Toy) -> None:
+    # A lock of the process, as libraries have them: a child forked off while it is held would wait for ever.
+    code = NUMPY_MODEL.replace("class Model:\n", "import sys, threading, time\nclass Model:\n").replace(
+        "def sample(self, batch):\n",
+        "def sample(self, batch):\n        with sys.__dict__.setdefault('_test_lock', threading.Lock()): time.sleep(0.2)\n",
+    )
+    data = medzoo.dataset(toy(code), 12, seed=1)
+    try:
+        for _ in range(3):
+            data.__getitems__([0, 1, 2, 3])  # a thread makes the next ones
+            loader = DataLoader(data, batch_size=4, num_workers=1, multiprocessing_context="fork", timeout=20)
+            assert torch.equal(torch.cat([b["images"] for b in loader]), expected(12))
+    finally:
+        sys.__dict__.pop("_test_lock", None)
+
+
+@pytest.mark.slow
+@IN_FORKS
+def test_a_torch_model_with_threads_works_in_forked_workers(toy: Toy) -> None:
+    toy(CONVOLUTION, requires=["numpy", "torch"])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        whole = medzoo.generate(901, 16, seed=1).to_torch()["images"]
+        loader = medzoo.dataloader(901, 16, batch_size=4, seed=1, num_workers=2)
+        assert (torch.cat([b["images"] for b in loader]) - whole).abs().max() < 1.5 / 255
+    finally:
+        torch.set_num_threads(threads)
+
+
+@IN_FORKS
+def test_an_error_in_a_worker_says_what_failed(toy: Toy) -> None:
+    toy(NUMPY_MODEL.replace("def sample(self, batch):\n", "def sample(self, batch):\n        1 / 0\n"))
+    with pytest.raises(PackageError, match="failed on samples 0 to 3: ZeroDivisionError"):
+        list(medzoo.dataloader(901, 8, batch_size=4, num_workers=1))
+
+
+def test_fresh_epochs_go_on_where_the_last_one_ended(logging_toy: Callable[[], list[list[int]]]) -> None:
+    for _ in range(2):  # a script that runs again gives the same epochs
+        before = len(logging_toy())
+        loader = medzoo.dataloader(901, 10, batch_size=4, seed=1, fresh=True)
+        epochs = [torch.cat([b["images"] for b in loader]) for _ in range(3)]
+        assert [i for line in logging_toy()[before:] for i in line] == list(range(30))
+        assert torch.equal(torch.cat(epochs), expected(30))
+
+
+def test_leaving_an_epoch_early_ends_it(toy: Toy) -> None:
+    loader = medzoo.dataloader(toy(), 10, batch_size=4, seed=1, fresh=True)
+    for epoch in range(3):
+        assert torch.equal(next(iter(loader))["images"], expected(30)[10 * epoch :][:4])
+    one, two = iter(loader), iter(loader)  # side by side, each has an epoch of its own
+    for at in (0, 4):
+        for epoch, batches in ((3, one), (4, two)):
+            assert torch.equal(next(batches)["images"], expected(50)[10 * epoch + at :][:4])
+
+
+def test_fresh_epochs_in_shuffled_order_have_the_epochs_own_samples(toy: Toy) -> None:
+    loader = medzoo.dataloader(toy(), 10, batch_size=4, seed=1, fresh=True, shuffle=True)
+    orders = []
+    for epoch in range(3):
+        images, own = torch.cat([b["images"] for b in loader]).tolist(), expected(30)[10 * epoch :][:10].tolist()
+        orders.append([own.index(image) for image in images])
+        assert sorted(orders[-1]) == list(range(10))
+    assert len(set(map(tuple, orders))) == 3
+
+
+def test_lists_of_conditions_and_latents_are_those_of_each_epoch(toy: Toy) -> None:
+    given = {"condition": ["malignant", "benign", "benign"], "latents": np.arange(12, dtype=np.float32).reshape(3, 4) / 6}
+    loader = medzoo.dataloader(toy(), 3, batch_size=2, seed=1, fresh=True, **given)
+    epochs = [{k: torch.cat([b[k] for b in batches]) for k in ("images", "labels")} for batches in (list(loader), list(loader))]
+    assert [e["labels"].tolist() for e in epochs] == [[1, 0, 0]] * 2
+    first, second = (e["images"] for e in epochs)
+    assert torch.equal(first[:, 0, 0, :6], second[:, 0, 0, :6])  # what latents and condition decide
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("persistent", [False, True])
+@IN_FORKS
+def test_a_data_set_of_ones_own_loader_is_told_the_epoch(toy: Toy, persistent: bool) -> None:
+    toy()
+    real = [{"images": torch.zeros(1, 8, 8), "labels": torch.tensor(0)} for _ in range(3)]
+    for made in (medzoo.dataset(901, 6, seed=1), medzoo.iterable_dataset(901, 6, seed=1)):
+        data = made if isinstance(made, IterableDataset) else ConcatDataset([real, made])  # type: ignore[list-item]
+        loader = DataLoader(data, batch_size=4, num_workers=1, persistent_workers=persistent)
+        for epoch in (0, 1, 5, 1):
+            made.set_epoch(epoch)
+            assert torch.equal(torch.cat([b["images"] for b in loader])[-6:], expected(36)[6 * epoch :][:6])
+
+
+def test_samples_without_end(logging_toy: Callable[[], list[list[int]]]) -> None:
+    loader = medzoo.dataloader(901, None, batch_size=4, seed=1)
+    images = expected(24)
+    before = len(logging_toy())
+    for _ in range(2):  # each iteration begins with the first sample
+        batches = [b for _, b in zip(range(5), loader, strict=False)]
+        assert torch.equal(torch.cat([b["images"] for b in batches]), images[:20])
+        assert torch.cat([b["labels"] for b in batches]).tolist() == [0, 1] * 10
+    loader.dataset._thread.submit(int).result()  # type: ignore[attr-defined]
+    assert len(logging_toy()) - before <= 14  # no more than a block ahead, and the batch that zip takes
+    with pytest.raises(TypeError):
+        len(loader)
+
+
+@IN_FORKS
+def test_samples_without_end_by_workers_come_in_order(toy: Toy) -> None:
+    loader = medzoo.dataloader(toy(), None, batch_size=4, seed=1, num_workers=2, condition="malignant")
+    batches = iter(loader)
+    found = torch.cat([next(batches)["images"] for _ in range(5)])
+    assert torch.equal(found, medzoo.generate(901, 20, seed=1, condition="malignant").to_torch()["images"])
+
+
+def test_an_iterable_data_set_is_a_block_ahead_and_holds_no_more(
+    logging_toy: Callable[[], list[list[int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = medzoo.iterable_dataset(901, 40, batch_size=4, seed=1, transform=double)
+    assert len(data) == 40
+    assert logging_toy() == []
+    make, blocks = data._make, []
+
+    def noted(numbers: range) -> dict[int, Any]:
+        made = make(numbers)
+        blocks.append(weakref.ref(made[numbers[0]]["images"]))
+        return made
+
+    monkeypatch.setattr(data, "_make", noted)
+    items, images = iter(data), 2 * expected(40)
+    before = len(logging_toy())
+    for i in range(20):
+        item = next(items)
+        assert torch.equal(item["images"], images[i])
+        assert item["more"] == 1
+        data._thread.submit(int).result()  # type: ignore[union-attr]
+        assert len(logging_toy()) - before == i // 4 + 2
+        assert sum(ref() is not None for ref in blocks) <= 3
+    items.close()  # type: ignore[attr-defined]
+    assert len(list(data)) == 40
+
+
+def test_indices_that_are_not_there_in_one_go(toy: Toy) -> None:
+    data = medzoo.dataset(toy(), 10, seed=1)
+    for bad in ([3, 10], [-1]):
+        with pytest.raises(IndexError):
+            data.__getitems__(bad)
+    found = data.__getitems__([7, 3, 7])
+    assert torch.equal(found[0]["images"], found[2]["images"])
+
+
+def test_a_model_on_a_gpu_is_given_workers_that_are_not_forked(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "pick_device", lambda *_: "cuda:0")  # there may be none here
+    assert medzoo.dataloader(toy(), 8, num_workers=1, pin_memory=False).multiprocessing_context.get_start_method() == "spawn"
+    assert medzoo.dataloader(901, 8, pin_memory=False).multiprocessing_context is None
+
+
+@IN_FORKS
 def test_a_loader_with_workers_of_its_own(toy: Toy) -> None:
     loader = medzoo.dataloader(toy(), 9, batch_size=4, seed=1, num_workers=1, transform=double)
     assert torch.equal(torch.cat([b["images"] for b in loader]), 2 * expected(9))
+
+
+@pytest.mark.slow
+@IN_FORKS
+def test_the_page_on_loaders_runs() -> None:
+    page = (ROOT / "docs" / "loaders.md").read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"```python\n(.+?)```", page, re.DOTALL))
+    for large, small in (("10_000", "8"), ("batch_size=64", "batch_size=4"), ("num_workers=4", "num_workers=1")):
+        assert large in code
+        code = code.replace(large, small)
+    steps: list[tuple[torch.Tensor, torch.Tensor]] = []
+    real = [{"images": torch.zeros(1, 128, 128), "labels": torch.tensor(0)}] * 3
+    exec(code, {"step": lambda *batch: steps.append(batch), "real": real})
+    assert [len(labels) for _, labels in steps] == [4] * 11 + [4, 4, 3] * 2 + [4] * 2
+    assert all(images.shape[1:] == (1, 128, 128) for images, _ in steps)
+    first, fresh, endless = (torch.cat([i for i, _ in part]) for part in (steps[:2], steps[2:6], steps[6:11]))
+    assert (first - fresh[:8]).abs().max() < 1.5 / 255
+    assert (fresh - endless[:16]).abs().max() < 1.5 / 255
 
 
 def test_a_data_set_survives_pickling_without_its_model(toy: Toy) -> None:
@@ -202,7 +438,14 @@ def test_without_a_seed_a_data_set_is_fresh_and_says_which_it_took(toy: Toy) -> 
         ({"version": "7"}, ModelNotFoundError, "has no version '7'"),
         ({"model_id": 4711}, ModelNotFoundError, "no model '4711'"),
         ({"model_id": 8, "version": "1.0.1"}, SourceError, "/api/records/7382545 failed"),
-        ({"engine": "ray"}, NotAvailableError, "reserves `engine`"),
+        ({"n": None, "shuffle": True}, InputError, "shuffle says nothing of samples without end"),
+        ({"n": None, "fresh": True}, InputError, "fresh says nothing"),
+        ({"n": None, "keep": 4}, InputError, "keep says nothing"),
+        ({"n": None, "condition": ["benign"] * 2}, InputError, "condition has 2 values for n=1"),
+        ({"n": True}, InputError, "n=True is not a number of samples"),
+        ({"keep": 0}, InputError, "keep=0"),
+        ({"precision": "half"}, InputError, "precision='half' is no precision"),
+        ({"precision": "bfloat16"}, InputError, "does not run on torch"),
     ],
 )
 def test_bad_input_fails_at_once(toy: Toy, arguments: dict[str, Any], error: type[Exception], says: str) -> None:
@@ -210,26 +453,42 @@ def test_bad_input_fails_at_once(toy: Toy, arguments: dict[str, Any], error: typ
         medzoo.dataloader(**{"model_id": toy(), "n": 8, **arguments})
 
 
+@pytest.mark.parametrize("epoch", [-1, 1.0, True, None, 2**62])
+def test_a_bad_epoch_is_refused(toy: Toy, epoch: Any) -> None:
+    for data in (medzoo.dataset(toy(), 8), medzoo.iterable_dataset(901, 8)):
+        with pytest.raises(InputError, match="is no epoch"):
+            data.set_epoch(epoch)
+    with pytest.raises(InputError, match="without end have no epochs"):
+        medzoo.iterable_dataset(901).set_epoch(1)
+
+
 def test_an_error_ahead_arrives_where_its_batch_is_read(toy: Toy) -> None:
     code = NUMPY_MODEL.replace(
         "def sample(self, batch):\n", "def sample(self, batch):\n        1 / int(8 not in batch.indices)\n"
     )
-    batches = iter(medzoo.dataloader(toy(code), 20, batch_size=4))
-    for _ in range(2):
-        next(batches)
-    with pytest.raises(PackageError, match="failed on samples 8 to 11: ZeroDivisionError"):
-        next(batches)
+    toy(code)
+    for n in (20, None):
+        loader = medzoo.dataloader(901, n, batch_size=4)
+        for _ in range(2):  # it can be tried again
+            batches = iter(loader)
+            for _ in range(2):
+                next(batches)
+            with pytest.raises(PackageError, match="failed on samples 8 to 11: ZeroDivisionError"):
+                next(batches)
 
 
-def test_too_little_memory_halves_what_is_made_at_once(toy: Toy) -> None:
+def test_too_little_memory_halves_what_is_made_at_once_from_then_on(toy: Toy, tmp_path: Path) -> None:
     images = medzoo.generate(toy(), 10, seed=1).to_torch()["images"]
-    toy(
-        NUMPY_MODEL.replace(
-            "def sample(self, batch):\n", "def sample(self, batch):\n        if batch.n > 1: raise MemoryError\n"
-        )
-    )
+    too_much = f"""
+        if batch.n > 1:
+            with open({str(tmp_path / "tried")!r}, "a") as file: file.write(str(batch.n))
+            import torch
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+    """
+    toy(NUMPY_MODEL.replace("def sample(self, batch):\n", f"def sample(self, batch):\n{too_much}\n"))
     found = torch.cat([b["images"] for b in medzoo.dataloader(901, 10, batch_size=5, seed=1)])
     assert torch.equal(found, images)
+    assert (tmp_path / "tried").read_text() == "52"  # once each, not with every batch
 
 
 def test_a_package_meets_one_thread_at_a_time(toy: Toy) -> None:

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medzoo import seeds
-from medzoo.errors import InputError, NotAvailableError
+from medzoo.errors import InputError
 from medzoo.registry import resolve
-from medzoo.request import RESERVED, Request, check_count
+from medzoo.request import Request, check_count
 
 
 @pytest.fixture
@@ -179,16 +179,6 @@ def test_latents_that_do_not_fit_say_what_would(ask: Callable[..., Request]) -> 
 def test_a_seed_that_is_none(ask: Callable[..., Request], seed: Any) -> None:
     with pytest.raises(InputError, match="is no seed"):
         ask(seed=seed)
-
-
-@pytest.mark.parametrize("value", ["ray", False, 0])
-def test_a_reserved_argument_says_that_it_is_reserved(ask: Callable[..., Request], value: Any) -> None:
-    with pytest.raises(NotAvailableError, match=r"^engine=.*this medzoo reserves `engine` for .*, but does not have it yet"):
-        ask(engine=value)
-
-
-def test_a_reserved_argument_that_asks_for_nothing_is_fine(ask: Callable[..., Request]) -> None:
-    assert ask(**{name: nothing for name, (nothing, _) in RESERVED.items()}).n == 4
 
 
 @pytest.mark.parametrize(

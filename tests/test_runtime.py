@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
@@ -9,20 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 from conftest import NUMPY_MODEL, toy_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 import medzoo
-from medzoo import environments
+from medzoo import environments, seeds
 from medzoo._worker.imports import import_package
+from medzoo._worker.machine import free_memory
+from medzoo._worker.native import to_host
 from medzoo._worker.protocol import is_out_of_memory
+from medzoo.config import Call
 from medzoo.errors import InputError, PackageError, TrustError
 from medzoo.files import sha256_of
 from medzoo.registry import resolve
-from medzoo.runtime import open_session
+from medzoo.runtime import native, open_session
 from medzoo.runtime.native import NativeSession, pick_device
+from medzoo.runtime.session import MOST, ROOM, batch_size
 from medzoo.runtime.worker import WorkerSession
 
 Toy = Callable[..., int]
@@ -40,6 +48,18 @@ def load(weights_dir, device):
 """
 FLOATS = {"images": {"kind": "image", "dtype": "float32", "shape": [1, 8, 8]}}
 
+MATRIX = """
+import numpy as np
+import torch
+
+class Model:
+    def sample(self, batch):
+        rows = torch.from_numpy(np.stack([batch.rng(i).uniforms((8, 8)) for i in range(batch.n)]))
+        return {"images": (rows @ rows)[:, None] / 8}
+
+def load(weights_dir, device):
+    return Model()
+"""
 WEIGHTED = """
 from pathlib import Path
 import numpy as np
@@ -301,6 +321,127 @@ def test_a_real_allocation_of_torch_that_fails_is_recognised() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env", ["current", "isolated"])
+def test_mixed_precision_is_torchs_own_and_comes_back_as_full(toy: Toy, env: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "isolated", lambda *_, **__: environments.current())
+    import torch
+
+    toy(MATRIX, requires=["numpy", "torch"], outputs=FLOATS, conditions=None, options=None)
+    full = medzoo.generate(901, 5, seed=1, env=env)
+    found = medzoo.generate(901, 5, seed=1, env=env, precision="bfloat16")
+    assert "precision" not in full.provenance
+    assert found.provenance["precision"] == "bfloat16"
+    rows = torch.from_numpy(np.stack([seeds.Stream(1, i).uniforms((8, 8)) for i in range(5)]))
+    with torch.autocast("cpu", torch.bfloat16):
+        by_hand = (rows @ rows)[:, None] / 8
+    assert by_hand.dtype == torch.bfloat16
+    assert np.array_equal(found.images, by_hand.float().numpy())
+    assert 0 < np.abs(found.images - full.images).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("number", "precision", "says"),
+    [
+        (8, "half", r"precision='half' is no precision.\nGive full, bfloat16 or float16"),
+        (8, None, "precision=None is no precision"),
+        (901, "float16", "00901_TOY_MRI_NOISE, version 1.0.0 does not run on torch: there is no precision='float16' of it"),
+        (1, "bfloat16", r"00001_.* is published code, which runs as it is.*\nLeave `precision` out"),
+    ],
+)
+def test_a_precision_that_a_model_does_not_have(toy: Toy, number: int, precision: Any, says: str) -> None:
+    toy()
+    for ask in (medzoo.load, medzoo.generate, medzoo.dataset, medzoo.stream):
+        with pytest.raises(InputError, match=says):
+            ask(number, *([] if ask is medzoo.load else [4]), precision=precision)
+
+
+def test_tensors_of_two_bytes_come_back_as_float32_and_others_as_they_are() -> None:
+    import torch
+
+    found = {"a": torch.ones(2, dtype=torch.bfloat16), "b": torch.ones(2, dtype=torch.uint8), "c": np.ones(2), "d": [1]}
+    moved = to_host(found)
+    assert list(moved) == list(found)
+    assert [moved[k].dtype for k in "ab"] == [torch.float32, torch.uint8]
+    assert moved["c"] is found["c"]
+    assert moved["d"] is found["d"]
+
+
+@settings(deadline=None)
+@given(
+    own=st.integers(1, 512),
+    each=st.sampled_from([0.0, 0.5, 10.0, 512.0]),
+    free=st.none() | st.integers(0, 2**40),
+    device=st.sampled_from(["cpu", "cuda:0", "cuda:1", "mps"]),
+    per_sample=st.booleans(),
+)
+def test_the_batch_that_fits_into_what_is_free(own: int, each: float, free: int | None, device: str, per_sample: bool) -> None:
+    version = dataclasses.replace(resolve(8).default, batch_size=own, memory_per_sample=each)
+    if not per_sample:
+        version = dataclasses.replace(version, call=Call("generate", "w.pt", "images"))
+    size, room = batch_size(version, device, free), ROOM * (free or 0)
+    if free is None or not each or not per_sample:
+        assert size == own
+        return
+    needs = each * 2**20
+    assert size >= 1
+    assert size * needs <= room or size == 1
+    if size < own:  # no smaller than it must be
+        assert own * needs > room
+        assert (2 * size + 1) * needs > room
+    if device.startswith("cuda"):  # nor much smaller than it could be
+        assert 2 * size > MOST or 2 * size * needs > room or size == own
+        assert size <= max(own, MOST)
+    else:
+        assert size <= own
+
+
+def test_batches_fit_into_the_memory_that_is_free_unless_told_otherwise(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy(memory_per_sample=100, batch_size=8)
+    expected = medzoo.generate(901, 10, seed=1, batch_size=8)
+    monkeypatch.setattr(native, "free_memory", lambda device: 300 * 2**20 if device == "cpu" else None)
+    found = medzoo.generate(901, 10, seed=1)
+    assert found.provenance["batches"] == [[0, 2]]
+    assert np.array_equal(found.images, expected.images)
+    assert medzoo.generate(901, 10, batch_size=8).provenance["batches"] == [[0, 8]]
+
+
+def test_what_is_free_on_this_machine_and_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    free = free_memory("cpu")
+    assert free is None if sys.platform != "linux" else 2**20 < (free or 0) <= psutil.virtual_memory().total
+    assert free_memory("mps") is None
+    monkeypatch.setattr(torch.cuda, "mem_get_info", {"cuda:1": (5, 8)}.get)  # there may be none here
+    assert free_memory("cuda:1") == 5
+
+
+@pytest.mark.parametrize(
+    ("limits", "free"),
+    [
+        ({}, 4096000),
+        ({"": ("max", 0, 0)}, 4096000),
+        ({"job": ("1000000", 300000, 100000)}, 800000),
+        ({"job/step": ("max", 0, 0), "job": ("500000", 600000, 50000)}, 0),
+        ({"job/step": ("3000000", 0, 0), "": ("2000000", 1000, 1000)}, 2000000),
+        ({"other": ("1", 0, 0)}, 4096000),
+    ],
+)
+def test_a_limit_of_a_control_group_is_what_is_free(tmp_path: Path, limits: dict[str, Any], free: int) -> None:
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable:    4000 kB\n")
+    (tmp_path / "proc" / "self" / "cgroup").write_text("12:cpu:/x\n0::/job/step\n")
+    for group, (most, used, cached) in limits.items():
+        folder = tmp_path / "sys" / "fs" / "cgroup" / group
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "memory.max").write_text(f"{most}\n")
+        (folder / "memory.current").write_text(f"{used}\n")
+        (folder / "memory.stat").write_text(f"anon 1\ninactive_file {cached}\n")
+    assert free_memory("cpu", tmp_path) == free
+    (tmp_path / "proc" / "meminfo").write_text("")
+    assert free_memory("cpu", tmp_path) is None
 
 
 def test_a_session_is_what_the_rest_of_medzoo_knows(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,14 @@ def test_a_model_that_turns_pictures_into_others_need_not_draw(toy: Toy) -> None
     assert "follows from the pictures" in found["seed"].text
 
 
+@pytest.mark.usefixtures("unmeasured")
+def test_a_model_that_may_do_without_pictures_must_draw_when_it_does(toy: Toy) -> None:
+    masks = {"kind": "mask", "help": "Masks.", "shape": [1, 8, 8], "required": False}
+    assert examine(toy(inputs={"masks": masks})).ready
+    constant = NUMPY_MODEL.replace('{"images": images}', '{"images": 0 * images + np.uint8(7)}')
+    assert found(examine(toy(constant, inputs={"masks": masks})), "seed").state == "wrong"
+
+
 def test_a_batch_that_fails_alone_in_its_process_is_found(toy: Toy) -> None:
     number = toy(
         NUMPY_MODEL.replace("images = np.zeros", "assert batch.n < 20, 'too many'\n        images = np.zeros"), batch_size=20

@@ -406,6 +406,12 @@ def test_grid_shows_the_columns_value_range() -> None:
     assert [a.get_title() for a in figure.axes] == ["sample 0", "sample 1"]
 
 
+def test_grid_shows_the_columns_window_where_it_has_one() -> None:
+    ct = Output("images", "image", "int16", (1, 1, 4), (-1000.0, 3000.0), "HU", window=(40.0, 400.0))
+    values = np.array([2 * [[[-1000, -160, 40, 3000]]]], np.int16).reshape(2, 1, 1, 4)
+    assert np.allclose(grid(samples_of(ct, images=values)).axes[0].images[0].get_array(), [[0, 0, 0.5, 1]])
+
+
 def test_grid_shows_three_channels_as_colours_and_other_numbers_by_the_first() -> None:
     rgb = Output("images", "image", "uint8", (3, 4, 4), (0.0, 255.0))
     values = np.arange(2 * 48, dtype=np.uint8).reshape(2, 3, 4, 4)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from . import protocol
 from .batch import Batch
 from .guard import Guard
-from .machine import describe, pick_device
+from .machine import describe, free_memory, pick_device
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -74,7 +74,7 @@ class Worker:
         self._guard = Guard(trust=request["trust"], threads=request["threads"])
         device = pick_device(request["device"], request["torch"], request["asked"])
         self._contract = contract(Path(request["folder"]), request["spec"], device, Path(request["work"]))
-        return {"device": device, **describe(request["libraries"], request["torch"])}
+        return {"device": device, "free": free_memory(device), **describe(request["libraries"], request["torch"])}
 
     def _sample(self, batch: dict[str, Any]) -> Any:
         return self._contract.sample(Batch(**batch))

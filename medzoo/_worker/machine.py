@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
@@ -48,6 +50,55 @@ def pick_device(asked: str, torch: bool, name: str = "") -> str:
         sees = f"It sees {', '.join(here)}."
         raise InputError(f"device={name!r}: the model's torch ({library.__version__}) does not see it.", sees)
     return wanted
+
+
+def free_memory(device: str, system: Path = Path("/")) -> int | None:
+    """Bytes that a batch may take on a device, beside what is there; None where that cannot be said.
+
+    Of the CPU, on Linux: what the system has available, or less where a control group (a container, a job of a cluster)
+    has a limit. What is held of files for later counts as free.
+
+    Parameters
+    ----------
+    device
+        As `pick_device` returns it.
+    system
+        Where ``proc`` and ``sys`` are.
+    """
+    if device.startswith("cuda"):
+        free, _ = sys.modules["torch"].cuda.mem_get_info(device)
+        return int(free)
+    if device != "cpu":
+        return None
+    try:
+        available = _entry(system / "proc" / "meminfo", "MemAvailable:") * 1024
+    except (OSError, ValueError):
+        return None
+    return min([available, *_left_by_limits(system)])
+
+
+def _left_by_limits(system: Path) -> list[int]:
+    """What the control groups of this process leave of their limits (version 2 of cgroups)."""
+    left = []
+    with suppress(OSError, ValueError):
+        own = [line[3:] for line in (system / "proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
+        parts = Path("/".join(own)).parts
+        for depth in range(len(parts) + 1):
+            group = (system / "sys/fs/cgroup").joinpath(*(p for p in parts[:depth] if p not in ("/", "..")))
+            limit = group / "memory.max"
+            if limit.exists() and (most := limit.read_text().strip()) != "max":
+                used = int((group / "memory.current").read_text()) - _entry(group / "memory.stat", "inactive_file")
+                left.append(max(0, int(most) - used))
+    return left
+
+
+def _entry(file: Path, name: str) -> int:
+    """The number behind a name in a list of the kernel's."""
+    for line in file.read_text().splitlines():
+        words = line.split()
+        if words[0] == name:
+            return int(words[1])
+    raise ValueError(f"{file} has no {name}")
 
 
 def describe(libraries: Iterable[str], torch: bool) -> dict[str, Any]:

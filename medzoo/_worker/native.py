@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import PackageError
+from ..errors import InputError, PackageError
 from .imports import import_package
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ class Native:
     folder
         The package.
     spec
-        ``weights``: the folder that ``load`` gets; ``outputs``: the names that ``sample`` must return.
+        ``weights``: the folder that ``load`` gets; ``outputs``: the names that ``sample`` must return; ``precision``: that
+        of torch's operations, ``full`` if left out.
     device
         As ``load`` gets it.
     work
@@ -32,21 +35,60 @@ class Native:
     def __init__(self, folder: Path, spec: dict[str, Any], device: str, work: Path) -> None:  # noqa: ARG002
         self._model = import_package(folder).load(Path(spec["weights"]), device)
         self._outputs = spec["outputs"]
+        self._device, self._precision = device, spec.get("precision", "full")
 
     def sample(self, batch: Batch) -> dict[str, Any]:
         """An array for each of the outputs; what more the package returns is left."""
-        found = self._model.sample(batch)
+        with autocast(self._device, self._precision):
+            found = self._model.sample(batch)
         if not isinstance(found, dict):
             raise PackageError(f"`sample` returned {type(found).__name__}, not a dict of arrays.")
         if missing := [name for name in self._outputs if name not in found]:
             raise PackageError(f"`sample` returned no {missing[0]!r}, only {', '.join(map(str, found)) or 'nothing'}.")
-        return {name: _array(name, found[name]) for name in self._outputs}
+        found = to_host({name: found[name] for name in self._outputs})
+        return {name: _array(name, value) for name, value in found.items()}
+
+
+def autocast(device: str, precision: str) -> Any:
+    """The context in which torch's operations have a precision: ``full``, ``bfloat16`` or ``float16``.
+
+    Raises
+    ------
+    InputError
+        This torch has no mixed precision.
+    """
+    if precision == "full":
+        return nullcontext()
+    import torch
+
+    if not hasattr(torch, "autocast"):  # before torch 1.10
+        raise InputError(f"precision={precision!r}: the model's torch ({torch.__version__}) has no mixed precision.",
+                         "Leave `precision` out.")  # fmt: skip
+    return torch.autocast(device.partition(":")[0], dtype=getattr(torch, precision))
+
+
+def to_host(found: dict[str, Any]) -> dict[str, Any]:
+    """``found`` with its tensors on the CPU, those of two bytes a number as float32.
+
+    From a CUDA device they are all copied at once, into memory that the device writes by itself, and waited for together.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return found
+    tensors = {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
+    moved = {}
+    for name, value in tensors.items():
+        full = value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+        moved[name] = full.to("cpu", non_blocking=value.is_cuda)
+    for device in {value.device for value in tensors.values() if value.is_cuda}:
+        torch.cuda.synchronize(device)
+    return {**found, **moved}
 
 
 def _array(name: str, value: Any) -> Any:
     try:
         array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors on a GPU or with a gradient
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors with a gradient
         raise PackageError(f"`sample` returned {name!r} as no array: {type(error).__name__}: {error}") from error
     if array.dtype.hasobject:
         raise PackageError(f"`sample` returned {name!r} as no array: {type(value).__name__} holds no numbers.")

@@ -188,7 +188,9 @@ def _describe_pixels(ds: Dataset, values: NDArray[Any], output: Output) -> NDArr
         ds.RescaleIntercept, ds.RescaleSlope = _ds(intercept), _ds(slope)
         ds.RescaleType = "HU" if hounsfield and output.kind != "mask" else "US"
     if len(values) == 1:
-        ds.WindowCenter, ds.WindowWidth = _ds((low + high + slope) / 2), _ds(high - low + slope)
+        as_they_are = hounsfield or output.dtype != "float32"  # the numbers stored are the values, once rescaled
+        centre, width = (as_they_are and output.window) or ((low + high + slope) / 2, high - low + slope)
+        ds.WindowCenter, ds.WindowWidth = _ds(centre), _ds(width)
     return np.moveaxis(values, 0, -1)
 
 

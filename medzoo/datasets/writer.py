@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DECIDES = (  # of a provenance: what decides a set
-    "model", "version", "sha256", "seed", "n", "first", "options", "subset", "format", "outputs", "label_names", "conditions",
+    "model", "version", "sha256", "seed", "n", "first", "options", "precision", "subset", "format", "outputs", "label_names",
+    "conditions",
 )  # fmt: skip
 FOUND_OUT = ("batches", "manifest_sha256")  # by a run
 UNTOUCHED = "Nothing was changed. Choose another folder."

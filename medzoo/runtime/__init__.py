@@ -1,12 +1,14 @@
 """Sessions: a loaded model that turns batches into columns. One module a way to run it.
 
 `native.NativeSession` runs a package of the native contract in this interpreter, `worker.WorkerSession` one of either
-contract in a process of its own. What the rest of medzoo knows of both is `Session`.
+contract in a process of its own, and `cluster.ClusterSession` has one or the other on each actor of a Ray cluster. What the
+rest of medzoo knows of all three is `Session`.
 """
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from .. import environments
 from .._worker.batch import Batch
@@ -15,7 +17,9 @@ from ..environments import Interpreter
 from ..errors import TrustError
 from ..registry import is_local
 from ..store import Package, package
-from .session import Session, name_of
+from .cluster import ClusterSession
+from .engine import Ray
+from .session import Session, check_precision, name_of
 
 
 def prepare(
@@ -40,6 +44,8 @@ def open_session(
     weights: str | os.PathLike[str] | None = None,
     env: str = "auto",
     trust: bool = False,
+    precision: str = "full",
+    engine: str | Ray | None = None,
     progress: bool | None = None,
 ) -> Session:
     """Load a version of a model.
@@ -54,6 +60,10 @@ def open_session(
         ``auto``, ``current`` or ``isolated``; see `medzoo.environments.choose`.
     trust
         Whether to run code that no registry names, and to read weights in a way that can run code.
+    precision
+        One of `medzoo.config.PRECISIONS`: of torch's operations in a native package.
+    engine
+        ``ray``, or a `Ray` that says more: on the actors of a cluster. None is here.
     progress
         Whether to draw bars while it downloads and its environment is built; only at a terminal if None.
 
@@ -70,18 +80,24 @@ def open_session(
     WorkerError
         Its process crashed, was killed, or did not answer in time.
     InputError
-        The device does not exist here, or the weights do not fit.
+        The device does not exist here, the weights do not fit, or the version has no such precision.
     MemoryError
         The model does not fit into memory.
     """
+    check_precision(name_of(config, version), version, precision)
+    if engine is not None:
+        how: dict[str, Any] = {"weights": weights, "env": env, "trust": trust, "precision": precision}
+        return ClusterSession(config, version, Ray.of(engine), device=device, **how)
     found, interpreter = prepare(config, version, env=env, trust=trust, progress=progress)
     if interpreter is None:
         from .native import NativeSession
 
-        return NativeSession(config, version, found, device=device, weights=weights, trust=trust)
+        return NativeSession(config, version, found, device=device, weights=weights, trust=trust, precision=precision)
     from .worker import WorkerSession
 
-    return WorkerSession(config, version, found, interpreter=interpreter, device=device, weights=weights, trust=trust)
+    return WorkerSession(
+        config, version, found, interpreter=interpreter, device=device, weights=weights, trust=trust, precision=precision
+    )
 
 
-__all__ = ["Batch", "Session", "open_session", "prepare"]
+__all__ = ["Batch", "Ray", "Session", "check_precision", "name_of", "open_session", "prepare"]

@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .._worker.batch import Batch
-from .._worker.machine import describe
+from .._worker.machine import describe, free_memory
 from .._worker.machine import pick_device as pick
 from .._worker.native import Native
 from .._worker.protocol import Failure
@@ -20,7 +20,7 @@ from ..config import ModelConfig, Version
 from ..files import sha256_of
 from ..store import Package
 from .columns import check, own_outputs
-from .session import at, explain, libraries, name_of, provenance
+from .session import Session, at, batch_size, explain, libraries, name_of, provenance
 from .weights import other_weights, their_file
 
 columns = check
@@ -38,7 +38,7 @@ def spec(about: str, version: Version, folder: Path, weights: Path | None, room:
     return {"weights": str(given), "outputs": own_outputs(version)}
 
 
-class NativeSession:
+class NativeSession(Session):
     """A package of the native contract, loaded into this interpreter. Raises what `medzoo.runtime.open_session` says."""
 
     def __init__(
@@ -50,6 +50,7 @@ class NativeSession:
         device: str = "auto",
         weights: str | os.PathLike[str] | None = None,
         trust: bool = False,
+        precision: str = "full",
     ) -> None:
         self._about, self._version = name_of(config, version), version
         self.digests = dict(package.digests)
@@ -60,14 +61,14 @@ class NativeSession:
             self.digests["weights"] = sha256_of(theirs)
             room = Path(tempfile.mkdtemp(prefix="medzoo-"))
             weakref.finalize(self, shutil.rmtree, room, ignore_errors=True)
-        needs = spec(self._about, version, folder, theirs, room)
+        needs = {**spec(self._about, version, folder, theirs, room), "precision": precision}
         try:
             self._contract: Native | None = Native(folder, needs, self.device, room)
         except (Exception, SystemExit) as error:
             raise explain(Failure.of(error), self._about, "did not load", version.requires) from error
-        self.provenance = provenance(
-            version, env="current", lock="", trust=trust, found=describe(libraries(version), version.needs_torch)
-        )
+        self.batch_size = batch_size(version, self.device, free_memory(self.device))
+        found = describe(libraries(version), version.needs_torch)
+        self.provenance = provenance(version, env="current", lock="", trust=trust, found=found, precision=precision)
 
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The columns of a batch, checked against the config."""

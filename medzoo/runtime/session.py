@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from .._worker.batch import Batch
 from .._worker.protocol import Failure
-from ..config import ModelConfig, Version, requirement_name
+from ..config import PRECISIONS, ModelConfig, Version, requirement_name
 from ..errors import InputError, PackageError, TrustError
+
+ROOM = 0.8  # of the memory that is free, for a batch
+MOST = 256  # samples a batch on a GPU, where medzoo chooses
 
 
 class Session(Protocol):
     """A model that is loaded and waits for batches."""
 
     device: str
+    batch_size: int  # where the user asks for none
     digests: dict[str, str]
     provenance: dict[str, Any]
+    actors: int = 1  # that make batches at the same time
 
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The columns of a batch, checked against the config; MemoryError where it does not fit."""
+
+    def series(self, batch_of: Callable[[range], Batch], ranges: Iterable[range]) -> Iterator[dict[str, NDArray[Any]]]:
+        """The columns of one range of samples after the other; the first that cannot be made ends it with its error."""
+        for indices in ranges:
+            yield self.sample(batch_of(indices))
 
     def close(self) -> None:
         """Let go of the model."""
@@ -37,13 +47,53 @@ def libraries(version: Version) -> list[str]:
     return sorted({"numpy", "pillow", *(requirement_name(r) for r in version.requires)})
 
 
-def provenance(version: Version, *, env: str, lock: str, trust: bool, found: dict[str, Any]) -> dict[str, Any]:
+def check_precision(about: str, version: Version, precision: str) -> None:
+    """Whether a version can run in a precision.
+
+    Raises
+    ------
+    InputError
+        It is none of `PRECISIONS`, or the version runs in full precision alone.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision={precision!r} is no precision.", f"Give {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.")
+    if precision != "full" and (version.contract != "native" or not version.needs_torch):
+        why = "does not run on torch" if version.contract == "native" else "is published code, which runs as it is"
+        raise InputError(f"{about} {why}: there is no precision={precision!r} of it.", "Leave `precision` out.")
+
+
+def batch_size(version: Version, device: str, free: int | None) -> int:
+    """How many samples to make at once where the user does not say.
+
+    The version's own number, halved until it fits into what is free; on a CUDA device doubled as long as it does, up to
+    `MOST`. A version whose samples depend on their batch, or that does not say what one takes, keeps its own.
+
+    Parameters
+    ----------
+    free
+        Bytes on the device, once the model is loaded; None where unknown.
+    """
+    size, each = version.batch_size, version.memory_per_sample * 2**20
+    if free is None or not each or not version.per_sample:
+        return size
+    while size > 1 and size * each > ROOM * free:
+        size //= 2
+    while device.startswith("cuda") and 2 * size <= MOST and 2 * size * each <= ROOM * free:
+        size *= 2
+    return size
+
+
+def provenance(
+    version: Version, *, env: str, lock: str, trust: bool, found: dict[str, Any], precision: str = "full"
+) -> dict[str, Any]:
     """What a set of samples records of the session that made it.
 
     Parameters
     ----------
     found
         ``python``, ``libraries`` (name -> version) and ``threads`` (of torch, or None) of the interpreter that ran the model.
+    precision
+        Named where it is not full.
     """
     about = {
         "env": env,
@@ -53,6 +103,7 @@ def provenance(version: Version, *, env: str, lock: str, trust: bool, found: dic
         "seeding": "sample" if version.per_sample else "batch",
         "trust": trust,
     }
+    about |= {"precision": precision} if precision != "full" else {}
     return about | ({"threads": found["threads"]} if found["threads"] else {})
 
 

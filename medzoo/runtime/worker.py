@@ -36,11 +36,11 @@ from ..errors import WorkerError
 from ..files import sha256_of
 from ..store import Package
 from .process import Ended, Log, Process, environment
-from .session import at, explain, libraries, name_of, provenance
+from .session import Session, at, batch_size, explain, libraries, name_of, provenance
 from .weights import their_file
 
 
-class WorkerSession:
+class WorkerSession(Session):
     """A package of either contract, loaded in a process of its own. Raises what `medzoo.runtime.open_session` says.
 
     The process lives as long as the session. One that ended before (it crashed, was killed, hung, or took more memory than
@@ -57,6 +57,7 @@ class WorkerSession:
         device: str = "auto",
         weights: str | os.PathLike[str] | None = None,
         trust: bool = False,
+        precision: str = "full",
     ) -> None:
         pick_device(device, torch=False)  # what is no device at all needs no process to be refused
         self._about, self._version = name_of(config, version), version
@@ -80,7 +81,10 @@ class WorkerSession:
                 "request": "load",
                 "contract": version.contract,
                 "folder": str(folder),
-                "spec": self._contract.spec(self._about, version, folder, theirs, self._held.folder),
+                "spec": {
+                    **self._contract.spec(self._about, version, folder, theirs, self._held.folder),
+                    "precision": precision,
+                },
                 "work": str(self._held.work),
                 "device": local,
                 "asked": device,
@@ -94,8 +98,9 @@ class WorkerSession:
             self.close()
             raise
         self.device: str = device if device.startswith("cuda:") and found["device"] == "cuda:0" else found["device"]
+        self.batch_size = batch_size(version, self.device, found["free"])
         kind, lock = interpreter.kind, interpreter.lock
-        self.provenance = provenance(version, env=kind, lock=lock, trust=trust, found=found)
+        self.provenance = provenance(version, env=kind, lock=lock, trust=trust, found=found, precision=precision)
 
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The columns of a batch, checked against the config."""

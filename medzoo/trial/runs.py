@@ -89,6 +89,8 @@ class Trial:
 
     def __init__(self, model: Model, inputs: Any = None) -> None:
         self.model, self.version, self.inputs = model, model.version, inputs
+        own = model.version.call is None and inputs is None  # a native package draws where it may do without pictures
+        self.works_on_pictures = bool(model.version.inputs) and not own
 
     def run(
         self,
@@ -129,13 +131,13 @@ class Trial:
             if self.furthest(self.first, self.run(N, model=anew, batch_size=N), exact=True):
                 return Finding("seed", WRONG, "the same seed gives other samples when the model is loaded anew", ours)
         same = not self.furthest(self.first, self.run(N, seed=OTHER, batch_size=N))
-        if same and self.version.inputs:
+        if same and self.works_on_pictures:
             return Finding("seed", OK, "decides nothing: what it makes follows from the pictures that it gets")
         return judge("seed", "another seed gives the same samples" if same else "", "decides the samples", ours)
 
     def variety(self) -> Finding:
         """Samples of one run and one condition differ."""
-        if self.version.inputs:
+        if self.works_on_pictures:
             return Finding("variety", OK, "as the pictures that it gets, which repeat when they are few")
         fixed = {name: next(iter(c.values)) for name, c in self.version.conditions.items()}
         found = self.run(N, fixed)

@@ -107,6 +107,9 @@ def picture(samples: Samples, row: int) -> NDArray[np.float32]:
     output, values = samples.outputs[name], _flat(samples.columns[name][row])
     if output.kind == "mask" and output.range is None:
         output = replace(output, range=(0.0, max(1.0, float(values.max()))))
+    elif output.window is not None:
+        centre, width = output.window
+        output = replace(output, range=(centre - width / 2, centre + width / 2))
     return unit_range(values if len(values) == 3 else values[:1], output)
 
 

@@ -1,0 +1,200 @@
+"""Samples into training: a map-style data set that generates on demand, an iterable one that need not end, a DataLoader."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from ..errors import InputError
+from ..request import check_count
+from .making import Item
+from .sets import CACHED_BLOCKS as CACHED_BLOCKS
+from .sets import Order, SyntheticDataset, SyntheticStream
+
+
+def dataset(
+    model_id: int | str | os.PathLike[str],
+    n: int,
+    *,
+    seed: int | None = None,
+    transform: Callable[[Item], Any] | None = None,
+    keep: int | None = None,
+    device: str = "auto",
+    precision: str = "full",
+    version: str | None = None,
+    inputs: Any = None,
+    env: str = "auto",
+    trust: bool = False,
+    **options: Any,
+) -> SyntheticDataset:
+    """A map-style torch data set of ``n`` samples, for a loader or a ``ConcatDataset`` of your own.
+
+    Parameters
+    ----------
+    model_id, n, seed, device, precision, version, inputs, env, trust, **options
+        As in `medzoo.generate`.
+    transform
+        Called with each sample, a dict of tensors; what it returns is the item.
+    keep
+        How many samples a process keeps in memory once they are made; four batches if None. With ``keep=n`` each is made
+        once, which suits many epochs in shuffled order over a set that fits into memory.
+
+    Returns
+    -------
+    SyntheticDataset
+        ``dataset[i]`` is a dict: ``images`` (C, *spatial) float32 in [0, 1], ``labels`` () int64, ... After
+        ``dataset.set_epoch(e)`` it is sample e n + i of the seed.
+
+    Raises
+    ------
+    MedzooError
+        Whatever `medzoo.generate` raises; for bad input at once.
+    """
+    return SyntheticDataset(
+        model_id, n, seed=seed, transform=transform, batch_size=None, keep=keep, device=device, precision=precision,
+        version=version, inputs=inputs, env=env, trust=trust, options=options,
+    )  # fmt: skip
+
+
+def iterable_dataset(
+    model_id: int | str | os.PathLike[str],
+    n: int | None = None,
+    *,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    transform: Callable[[Item], Any] | None = None,
+    device: str = "auto",
+    precision: str = "full",
+    version: str | None = None,
+    inputs: Any = None,
+    env: str = "auto",
+    trust: bool = False,
+    **options: Any,
+) -> SyntheticStream:
+    """An iterable torch data set of ``n`` samples, or without end, made ahead of the training step.
+
+    In one process a thread makes the next batch while one is read. In the workers of a DataLoader each makes batches of
+    its own: every sample once, whatever their number.
+
+    Parameters
+    ----------
+    model_id, seed, device, precision, version, inputs, env, trust, **options
+        As in `medzoo.generate`.
+    n
+        How many; without end if None.
+    batch_size
+        How many to make at once; the model's own if None. With that of your DataLoader, batches come in order.
+    transform
+        Called with each sample, a dict of tensors; what it returns is the item.
+
+    Returns
+    -------
+    SyntheticStream
+        Yields dicts: ``images`` (C, *spatial) float32 in [0, 1], ``labels`` () int64, ... Each iteration begins with sample
+        0, or where ``n`` is given with sample e n after ``set_epoch(e)``.
+
+    Raises
+    ------
+    MedzooError
+        Whatever `medzoo.generate` raises; for bad input at once.
+    """
+    return SyntheticStream(
+        model_id, n, seed=seed, transform=transform, batch_size=batch_size, device=device, precision=precision,
+        version=version, inputs=inputs, env=env, trust=trust, options=options,
+    )  # fmt: skip
+
+
+def dataloader(
+    model_id: int | str | os.PathLike[str],
+    n: int | None,
+    batch_size: int = 32,
+    *,
+    seed: int | None = None,
+    transform: Callable[[Item], Any] | None = None,
+    shuffle: bool = False,
+    fresh: bool = False,
+    keep: int | None = None,
+    num_workers: int = 0,
+    multiprocessing_context: Any = None,
+    pin_memory: bool | None = None,
+    drop_last: bool = False,
+    device: str = "auto",
+    precision: str = "full",
+    version: str | None = None,
+    inputs: Any = None,
+    env: str = "auto",
+    trust: bool = False,
+    **options: Any,
+) -> DataLoader[Any]:
+    """A torch DataLoader of ``n`` samples, made while they are read, a batch ahead of the training step.
+
+    Parameters
+    ----------
+    model_id, seed, device, precision, version, inputs, env, trust, **options
+        As in `medzoo.generate`.
+    n
+        How many samples an epoch has; None for an epoch without end.
+    batch_size, num_workers, drop_last
+        As in torch. Each worker loads a model of its own, once, and keeps it over the epochs.
+    transform
+        Called with each sample, a dict of tensors, before batches are put together.
+    shuffle
+        Another order each epoch, which follows from the seed. Samples differ from each other already: it changes their
+        order, not their variety. Of a model whose samples depend on their batch, whole batches are shuffled.
+    fresh
+        With each iteration over the loader the next ``n`` samples of the seed: epoch e has samples e n to (e + 1) n - 1.
+        Otherwise each epoch has samples 0 to n - 1.
+    keep
+        How many samples a process keeps in memory once they are made; four batches if None.
+    multiprocessing_context
+        How workers start, as in torch: ``fork``, ``spawn``, ``forkserver``. If None, spawn for a model on a CUDA device, else
+        torch's choice.
+    pin_memory
+        As in torch; where there is a CUDA device if None.
+
+    Returns
+    -------
+    torch.utils.data.DataLoader
+        Of dicts: ``images`` (B, C, *spatial) float32 in [0, 1], ``labels`` (B,) int64, ...
+
+    Raises
+    ------
+    InputError
+        ``shuffle``, ``fresh`` or ``keep`` is given where there is no end.
+    MedzooError
+        Whatever `medzoo.generate` raises; for bad input at once.
+
+    Examples
+    --------
+    >>> for batch in medzoo.dataloader(8, n=10_000, batch_size=64, seed=0):
+    ...     step(batch["images"], batch["labels"])
+    """
+    check_count(batch_size, "batch_size")
+    if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 0:
+        raise InputError(f"num_workers={num_workers!r} is not a number of processes.", "Give a whole number from 0.")
+    how: dict[str, Any] = {
+        "seed": seed, "transform": transform, "batch_size": batch_size, "device": device, "precision": precision,
+        "version": version, "inputs": inputs, "env": env, "trust": trust, "options": options,
+    }  # fmt: skip
+    data: SyntheticDataset | SyntheticStream
+    if n is None:
+        if asked := [k for k, v in {"shuffle": shuffle, "fresh": fresh, "keep": keep is not None}.items() if v]:
+            raise InputError(f"{asked[0]} says nothing of samples without end (n=None).", f"Give `n`, or no {asked[0]}.")
+        data, order = SyntheticStream(model_id, None, **how), None
+    else:
+        data = SyntheticDataset(model_id, n, keep=keep, in_order=not shuffle, fresh=fresh, **how)
+        order = Order(data, shuffle=shuffle, fresh=fresh)
+    return DataLoader(
+        data,
+        batch_size=batch_size,
+        sampler=order,
+        num_workers=num_workers,
+        multiprocessing_context=multiprocessing_context or (data.start_method if num_workers else None),
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
+        drop_last=drop_last,
+    )
