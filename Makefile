@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BRAIN ?= ../shared/data/brain_t1ce_cheng_256.zip
 
-.PHONY: demo test bench lint docs clean
+.PHONY: demo test bench compare-brain lint docs clean
 
 demo: $(READY)  ## generate from model 8 and show a contact sheet
 	$(BIN)/python examples/demo.py
@@ -12,8 +13,11 @@ demo: $(READY)  ## generate from model 8 and show a contact sheet
 test: $(READY)  ## run every test
 	$(BIN)/python -m pytest
 
-bench: $(READY)  ## print the benchmark table
-	$(BIN)/python -m benchmarks.speed
+bench: $(READY)  ## measure against the bar: a table here, figures and a plot in build/bench/
+	$(BIN)/python -m benchmarks
+
+compare-brain: $(READY)  ## GAN against diffusion against VAE on brain MRI; BRAIN is the data set
+	$(BIN)/python -m benchmarks.brain $(BRAIN)
 
 lint: $(READY)  ## style, types, digests, and docs that drift
 	$(BIN)/ruff check .

@@ -1,4 +1,5 @@
-"""What a second environment with the same torch takes: seconds, and disk beside the first. Run by `benchmarks.speed`."""
+"""What an environment takes where one with the same torch is there already: seconds, and disk beside the first one, uv's cache
+included. The two differ in numpy. torch comes from where pip gets it here."""
 
 from __future__ import annotations
 
@@ -18,7 +19,25 @@ from medzoo.environments import isolated
 from medzoo.errors import BuildError
 from medzoo.registry import resolve
 
+from .rows import Found, Row, Size, Skip, measures
+
 NUMPY = ("numpy==2.2.6", "numpy==2.1.3")  # what the two environments differ in
+
+
+@measures(
+    Row("second environment with the same torch", "s", bar=5),
+    Row("its disk beside the first one, no second torch", "MiB", bar=100),
+)
+def second(size: Size) -> list[Found]:
+    """One run: the first environment of each costs a download or a copy of torch."""
+    if size.quick:
+        raise Skip("left out of a quick run, as it installs torch")
+    try:
+        first, another, disk = second_environment()
+    except BuildError as error:
+        raise Skip(f"torch is nowhere to be had: {error.problem}") from error
+    sides = {"first": [first], "second": [another]}
+    return [Found([another], sides, "s", "one run"), Found([disk], note="one run")]
 
 
 def pips_places() -> dict[str, str]:
@@ -51,6 +70,3 @@ def second_environment() -> tuple[float, float, float]:
                 seconds.append(time.perf_counter() - began)
                 sizes.append(files.size_of(Path(folder))[0] / 2**20)
     return seconds[0], seconds[1], sizes[1] - sizes[0]
-
-
-__all__ = ["BuildError", "pips_places", "second_environment"]

@@ -1,161 +1,153 @@
-"""Speed and memory of medzoo against a plain torch loop with the same weights, in one run: `make bench`.
-
-The plain loop loads the weights once and runs the networks as trained, batch 32, in ``inference_mode``, and writes
-nothing. Each figure is the median of several runs, the two sides taken in turn, so that a busy machine slows both.
-"""
+"""Seconds for samples beside a plain torch loop with the same weights on the CPU, which loads them once, runs the networks as
+they were trained with a batch of 32 in `inference_mode`, and writes nothing. The two sides are taken in turn."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import subprocess
-import sys
+import inspect
 import tempfile
-import time
-from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-MODEL, BATCH = 8, 32
+from .instruments import in_turn, seconds
+from .plain import BATCH, MODEL, plain_loop
+from .rows import Found, Row, Size, measures, number
+
+SPENT = 0.5  # seconds on a model of those compared by the dozen
+Sides = dict[str, list[float]]
 
 
-def plain_loop(n: int) -> Callable[[], list[Any]]:
-    """What a researcher would write by hand: the networks as trained, batch after batch."""
-    import torch
-
-    from medzoo._worker.imports import import_package
-    from medzoo.registry import resolve
-    from medzoo.store import package
-
-    config = resolve(MODEL)
-    folder = package(config, config.default).path
-    code = import_package(folder)
-    generator = code.load(folder, "cpu", fast=False)
-
-    def run() -> list[Any]:
-        images = []
-        for start in range(0, n, BATCH):
-            size = min(BATCH, n - start)
-            latents = torch.randn(size, code.LATENT)
-            noise = [(torch.rand(size, 1, side, side) * 2 - 1) * 3**0.5 for side in code.SIDES]
-            images.append(generator.paint(latents, torch.arange(start, start + size) % 2, noise).numpy())
-        return images
-
-    return run
-
-
-def seconds(run: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
-
-
-def in_turn(runs: int, *sides: Callable[[], Any]) -> list[float]:
-    """Median seconds of each side, taken in turn after one warm-up."""
-    for side in sides:
-        side()
-    rounds = [[seconds(side) for side in sides] for _ in range(runs)]
-    return [median(r[k] for r in rounds) for k in range(len(sides))]
-
-
-def command(*arguments: str) -> float:
-    return seconds(lambda: subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL))
-
-
-def peak(code: str) -> float:
-    """Peak resident memory in MiB of a fresh interpreter that runs ``code``."""
-    # Not ru_maxrss where it can be avoided: on Linux a child inherits its parent's.
-    tail = """
-from pathlib import Path
-status = Path("/proc/self/status")
-if status.exists():
-    peak = int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
-else:
-    import resource, sys
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-print(peak)"""
-    run = subprocess.run([sys.executable, "-c", code + tail], check=True, capture_output=True, text=True)
-    return float(run.stdout.split()[-1])
-
-
-def measure(runs: int, n: int) -> list[dict[str, Any]]:
-    """Every row: what, medzoo's figure, the other side's, the ratio or difference that the bar is about, the bar."""
-    import torch
-
+@measures(
+    Row("model 8 in memory, times as fast as the plain loop", "x", bar=1.25, at_least=True),
+    Row("a picture of model 8, in memory", "ms", bar=15),
+    Row("model 8 to PNG, more a picture than the plain loop that writes nothing", "ms", bar=1),
+)
+def in_this_process(size: Size) -> list[Found]:
     import medzoo
 
-    rows: list[dict[str, Any]] = []
-
-    def row(
-        what: str, ours: float, unit: str, other: float | None, figure: float, bar: float, *, at_least: bool = False
-    ) -> None:
-        met = figure >= bar if at_least else figure <= bar
-        rows.append({"what": what, "ours": ours, "unit": unit, "other": other, "figure": figure, "bar": bar,
-                     "sense": ">=" if at_least else "<=", "met": met})  # fmt: skip
-        print(render(rows[-1]), flush=True)
-
-    python = sys.executable
-    bare, imported = (median(command(python, "-c", c) * 1e3 for _ in range(3 * runs)) for c in ("pass", "import medzoo"))
-    row("import medzoo, ms over bare Python", imported, "ms", bare, imported - bare, 60)
-    row(
-        "import medzoo, MiB over bare Python",
-        peak("import medzoo"),
-        "MiB",
-        peak("pass"),
-        peak("import medzoo") - peak("pass"),
-        25,
-    )
-    listed = median(command(python, "-m", "medzoo", "list") for _ in range(2 * runs))
-    row("`medzoo list` as a command, s", listed, "s", None, listed, 0.35)
-
-    plain = plain_loop(n)
+    plain, n = plain_loop(), size.n
     with medzoo.load(MODEL, device="cpu") as model, tempfile.TemporaryDirectory() as folder:
-        counter = iter(range(10**6))
-        ours, theirs = in_turn(runs, lambda: model.generate(n, seed=0, batch_size=BATCH), plain)
-        row(f"{n} in memory, times as fast as the plain loop", ours, "s", theirs, theirs / ours, 1.25, at_least=True)
-        row("one picture at batch 32, ms", ours / n * 1e3, "ms", theirs / n * 1e3, ours / n * 1e3, 15)
-        with in_a_worker() as worker:
-            ours, theirs = in_turn(runs, *(lambda m=m: m.generate(n, seed=0, batch_size=BATCH) for m in (worker, model)))
-            row(f"worker against in-process, throughput of {n}", ours, "s", theirs, ours / theirs, 1.05)
-            alone, here = in_turn(20 * runs, *(lambda m=m: m.generate(1, seed=0) for m in (worker, model)))
-            row("worker against in-process, ms more a picture", alone * 1e3, "ms", here * 1e3, (alone - here) * 1e3, 2)
-        ours, theirs = in_turn(runs, lambda: model.generate(n, seed=0, out=Path(folder) / str(next(counter))), plain)
-        row(f"{n} to PNG, ms a picture over the plain loop", ours, "s", theirs, (ours - theirs) / n * 1e3, 1)
-        batch = BATCH
-        first, one = in_turn(
-            runs,
-            lambda: next(iter(loaded(model, batch))),
-            lambda: model.generate(batch, seed=0),
-        )
-        row("loader: first batch over one batch", first * 1e3, "ms", one * 1e3, first / one, 1.25)
-        latents = torch.zeros(1, model.version.latent).numpy()
-        slider = median(seconds(lambda: model.generate(1, seed=0, latents=latents)) for _ in range(10 * runs)) * 1e3
-        row("slider move to picture, ms", slider, "ms", None, slider, 60)
+        names = count()
+        make = partial(model.generate, seed=0, batch_size=BATCH, progress=False)
+        sides = {"medzoo": make, "plain loop": plain, "to PNG": lambda n: make(n, out=Path(folder) / str(next(names)))}
+        found = in_turn(size.runs, sides, n, warm=min(n, BATCH))
+    note = f"{n} samples"
+    in_memory = {k: found[k] for k in ("medzoo", "plain loop")}
+    more = [1e3 * (png - plain) / n for png, plain in zip(found["to PNG"], found["plain loop"], strict=True)]
+    return [
+        Found(ratios(found, "plain loop", "medzoo"), in_memory, "s", note),
+        Found(*of_each(in_memory, n), note),
+        Found(more, {k: found[k] for k in ("to PNG", "plain loop")}, "s", note),
+    ]
 
-    make = "import medzoo, tempfile\nwith tempfile.TemporaryDirectory() as d: medzoo.generate(8, {n}, seed=0, out=d + '/s')"
-    few, many = peak(make.format(n=n)), peak(make.format(n=10 * n))
-    row(f"peak memory to disk, n = {10 * n} against {n}", many, "MiB", few, many / few, 1.05)
-    read = "import medzoo\nfor batch in medzoo.dataloader(8, {n}, seed=0): pass"
-    few, many = peak(read.format(n=n)), peak(read.format(n=10 * n))
-    row(f"peak memory through the loader, n = {10 * n} against {n}", many, "MiB", few, many / few, 1.05)
 
-    from .environments import BuildError, second_environment
+@measures(
+    Row("model 8 in a process of its own, time against in this process", "x", bar=1.05),
+    Row("a single picture from a process of its own, more than in this one", "ms", bar=2),
+    Row("model 8 through the loader, times as fast as the plain loop", "x"),
+)
+def elsewhere(size: Size) -> list[Found]:
+    import medzoo
 
-    try:
-        first, second, more = second_environment()
-    except BuildError as error:
-        print(f"no environments, as torch is nowhere to be had: {error.problem}")
-    else:
-        row("second environment with the same torch, s", second, "s", first, second, 5)
-        row("its disk beside the first, with another numpy", more, "MiB", None, more, 100)
-    return rows
+    n, plain = max(size.n // 4, 1), plain_loop()
+    with medzoo.load(MODEL, device="cpu") as model, in_a_worker() as worker:
+        here, there = (partial(m.generate, seed=0, batch_size=BATCH, progress=False) for m in (model, worker))
+        sides = {"worker": there, "in process": here, "loader": lambda n: list(loaded(model, n)), "plain loop": plain}
+        found = in_turn(size.runs, sides, n, warm=min(n, BATCH))
+        one = in_turn(1 if size.quick else 20 * size.runs, {k: sides[k] for k in ("worker", "in process")}, 1)
+    one = {k: [1e3 * s for s in runs] for k, runs in one.items()}
+    note = f"{n} samples"
+    return [
+        Found(ratios(found, "worker", "in process"), {k: found[k] for k in one}, "s", note),
+        Found([a - b for a, b in zip(one["worker"], one["in process"], strict=True)], one, "ms"),
+        Found(ratios(found, "plain loop", "loader"), {k: found[k] for k in ("loader", "plain loop")}, "s", note),
+    ]
+
+
+@measures(Row("loader: first batch, against one batch of the loaded model", "x", bar=1.05))
+def first_batch(size: Size) -> list[Found]:
+    import medzoo
+
+    n = min(size.n, BATCH)
+    found: Sides = {"first batch": [], "one batch": []}
+    with medzoo.load(MODEL, device="cpu") as model:
+        for _ in range(2 * size.runs + 1):
+            batches = iter(loaded(model, 2 * n, n))
+            found["first batch"].append(seconds(lambda it=batches: next(it)))
+            list(batches)  # the next is being made already: it is not to slow the other side
+            found["one batch"].append(seconds(lambda: model.generate(n, seed=0, batch_size=n, progress=False)))
+    found = {k: [1e3 * s for s in runs[1:]] for k, runs in found.items()}  # the first one warms up
+    return [Found(ratios(found, "first batch", "one batch"), found, "ms", f"{n} samples")]
+
+
+@measures(Row("a slider's move to the picture, drawing of the window aside", "ms", bar=60))
+def slider(size: Size) -> list[Found]:
+    import medzoo
+    from medzoo.view import Explorer
+
+    with medzoo.load(MODEL, device="cpu") as model:
+        explorer = Explorer(model)
+        explorer.figure.canvas.draw_idle = lambda: None
+        moves = 1 if size.quick else 10 * size.runs
+        found = in_turn(moves, {"move": lambda k: explorer.move(0, k)}, 1)
+    return [Found([1e3 * s for s in found["move"]], note="model 8")]
+
+
+@measures(Row("the slowest bundled model, times as fast as its package called by hand", "x", bar=0.95, at_least=True))
+def every_model(size: Size) -> list[Found]:
+    """Never slower, within the 5 % by which equal sides may differ on a machine."""
+    from medzoo.registry import list_models
+
+    here = [c for c in list_models() if c.default.scheme == "bundled"]
+    times = {f"model {c.number}": beside_its_package(c, size) for c in here if not c.default.inputs}
+    found = {name: ratios(sides, "by hand", "medzoo") for name, sides in times.items()}
+    worst = min(found, key=lambda name: median(found[name]))
+    ours, theirs = (1e3 * median(times[worst][side]) for side in ("medzoo", "by hand"))
+    note = f"the slowest is {worst}, {number(ours)} against {number(theirs)} ms a sample"
+    without = [f"model {c.number} is left out: it works on the user's pictures" for c in here if c.default.inputs]
+    return [Found(found[worst], found, "x", "; ".join([note, *without]))]
+
+
+def beside_its_package(config: Any, size: Size) -> Sides:
+    """Seconds a sample of a model, run by run: by medzoo, and by its package with random numbers of numpy's."""
+    import numpy as np
+
+    import medzoo
+    from medzoo._worker.imports import import_package
+    from medzoo.request import Request
+    from medzoo.store import package
+
+    version = config.default
+    folder = package(config, version).path
+    code = import_package(folder)
+    as_trained = {"fast": False} if "fast" in inspect.signature(code.load).parameters else {}
+    by_hand, rng = code.load(folder, "cpu", **as_trained), np.random.default_rng(0)
+
+    @cache
+    def batches(n: int, batch: int) -> list[Any]:
+        request = Request.of(config, version, n, seed=0, options={})
+        return [request.batch(range(k, min(k + batch, n))) for k in range(0, n, batch)]
+
+    def loop(n: int, batch: int) -> list[Any]:
+        drawn = (replace(b, latents=rng.standard_normal(b.latents.shape, np.float32)) for b in batches(n, batch))
+        return [by_hand.sample(b) for b in drawn]
+
+    with medzoo.load(config.id, device="cpu") as model:
+        model.generate(1, seed=0, progress=False)
+        one = seconds(lambda: model.generate(1, seed=0, progress=False))
+        batch = 1 if size.quick else max(1, min(version.batch_size, int(SPENT / one)))
+        several = seconds(lambda: model.generate(batch, seed=0, batch_size=batch, progress=False))
+        n = batch * (1 if size.quick else max(1, int(SPENT / several)))
+        make = partial(model.generate, seed=0, batch_size=batch, progress=False)
+        found = in_turn(size.runs, {"medzoo": make, "by hand": lambda n: loop(n, batch)}, n)
+    return {name: [s / n for s in runs] for name, runs in found.items()}
 
 
 def in_a_worker() -> Any:
-    """The model loaded by a process of its own, under this interpreter."""
+    """Model 8 loaded by a process of its own, under this interpreter."""
     from medzoo import environments
     from medzoo.generator import Model
     from medzoo.registry import resolve
@@ -167,37 +159,21 @@ def in_a_worker() -> Any:
     return Model(config, config.default, WorkerSession(config, config.default, found, interpreter=here, device="cpu"))
 
 
-def loaded(model: Any, batch: int) -> Any:
-    """A loader whose model is loaded already."""
+def loaded(model: Any, n: int, batch: int = BATCH) -> Any:
+    """A loader of ``n`` samples whose model is loaded already."""
     import medzoo
 
-    loader = medzoo.dataloader(MODEL, n=4 * batch, batch_size=batch, seed=0)
-    loader.dataset._model = model  # loading is measured elsewhere
+    loader = medzoo.dataloader(MODEL, n=n, batch_size=batch, seed=0)
+    loader.dataset._model = model
     return loader
 
 
-def render(r: dict[str, Any]) -> str:
-    other = f"{r['other']:10.2f}" if r["other"] is not None else " " * 10
-    verdict = "met" if r["met"] else f"MISSED by {abs(r['figure'] - r['bar']):.2f}"
-    return f"{r['what']:52s} {r['ours']:10.2f} {other} {r['unit']:4s} {r['figure']:8.2f}  {r['sense']} {r['bar']:<6g} {verdict}"
+def ratios(sides: Sides, above: str, below: str) -> list[float]:
+    """One side over the other, run by run."""
+    return [a / b for a, b in zip(sides[above], sides[below], strict=True)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5, help="repetitions of which the median is taken")
-    parser.add_argument("-n", type=int, default=500, help="samples a run")
-    parser.add_argument("--json", type=Path, help="write the figures there as well")
-    a = parser.parse_args()
-    os.environ["MEDZOO_QUIET"] = "1"
-    import torch
-
-    python = f"Python {platform.python_version()}, torch {torch.__version__}"
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {python}"
-    print(f"{machine}\n{'':52s} {'medzoo':>10s} {'beside it':>10s} {'':4s} {'figure':>8s}  bar")
-    rows = measure(a.runs, a.n)
-    if a.json:
-        a.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+def of_each(sides: Sides, n: int) -> tuple[list[float], Sides, str]:
+    """Milliseconds a sample, of the first side and of all."""
+    each = {k: [1e3 * s / n for s in runs] for k, runs in sides.items()}
+    return next(iter(each.values())), each, "ms"

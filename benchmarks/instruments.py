@@ -1,0 +1,125 @@
+"""How seconds and memory are taken, and what the machine is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from medzoo.version import __version__
+
+ROOT = Path(__file__).resolve().parent.parent
+BUSY = 0.25  # of the cores, at work for others when a run begins
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    """What a call takes."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def in_turn(runs: int, sides: Mapping[str, Callable[[int], Any]], n: int, warm: int | None = None) -> dict[str, list[float]]:
+    """Seconds of each side for ``n`` samples, run by run, taken in turn so that a busy machine slows all alike.
+
+    Each is called before with ``warm`` samples, or ``n``, and not timed.
+    """
+    for side in sides.values():
+        side(warm or n)
+    rounds = [{name: seconds(lambda s=side: s(n)) for name, side in sides.items()} for _ in range(runs)]
+    return {name: [r[name] for r in rounds] for name in sides}
+
+
+def command(*arguments: str, **variables: str) -> str:
+    """What a command prints; run in the repository, and an error with its last words where it fails."""
+    quiet = {**os.environ, "MEDZOO_QUIET": "1", **variables}
+    done = subprocess.run(arguments, cwd=ROOT, env=quiet, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(arguments):.80} ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+    return done.stdout
+
+
+def own_peak(code: str) -> float:
+    """MiB that a Python held at most that runs ``code`` and nothing else."""
+    tail = """
+from pathlib import Path
+status = Path("/proc/self/status")
+if status.exists():  # not ru_maxrss, which a child inherits on Linux
+    print(int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10)
+else:
+    import psutil
+    print(psutil.Process().memory_info().rss / 2**20)"""
+    return float(command(sys.executable, "-c", code + tail).split()[-1])
+
+
+def tree_peak(code: str, **variables: str) -> float:
+    """MiB that a Python that runs ``code`` and all processes that it starts held, the peaks of each added up."""
+    wait = "\nimport time; time.sleep(0.2)"  # to be looked at when it is done
+    quiet = {**os.environ, "MEDZOO_QUIET": "1", **variables}
+    peaks: dict[int, float] = {}
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        psutil.Popen([sys.executable, "-c", code + wait], cwd=ROOT, env=quiet, stdout=said, stderr=said) as process,
+    ):
+        while process.poll() is None:
+            with suppress(psutil.NoSuchProcess):
+                for one in (process, *process.children(recursive=True)):
+                    peaks[one.pid] = max(peaks.get(one.pid, 0.0), _peak(one))
+            time.sleep(0.05)
+        if process.returncode:
+            said.seek(0)
+            raise RuntimeError(f"a process to be measured ended with {process.returncode}: {said.read().strip()[-300:]}")
+    return sum(peaks.values())
+
+
+def _peak(process: psutil.Process) -> float:
+    """MiB that a process held at most so far; what it holds now where the system does not tell."""
+    with suppress(OSError, IndexError, ValueError):
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+        return int(status.split("VmHWM:")[1].split()[0]) / 2**10
+    with suppress(psutil.Error):
+        return float(process.memory_info().rss) / 2**20
+    return 0.0
+
+
+def machine() -> dict[str, Any]:
+    """What a run is measured on and with. ``load`` is the load average of the last minute, before the run adds to it."""
+    load = psutil.getloadavg()[0]
+    cores = os.cpu_count() or 1
+    return {
+        "cpu": _cpu(),
+        "cores": cores,
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "torch": metadata.version("torch"),
+        "medzoo": __version__,
+        "commit": _commit(),
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "load": round(load, 2),
+        "busy": load > BUSY * cores,
+    }
+
+
+def _cpu() -> str:
+    with suppress(OSError, IndexError):
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8").split("model name")[1].splitlines()[0].strip(" \t:")
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    """The commit, and whether files differ from it; empty outside of a repository."""
+    try:
+        return command("git", "describe", "--always", "--dirty", "--exclude=*").strip()
+    except (RuntimeError, OSError):
+        return ""

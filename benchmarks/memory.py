@@ -1,0 +1,48 @@
+"""Peak memory of a process and all that it starts: the peak of each, added up, which is never less than what they held at once.
+One run of each. Pictures are model 8's; through the loader come model 109's, of which 5,000 take seconds."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from .instruments import tree_peak
+from .plain import BATCH
+from .rows import Found, Row, Size, measures
+
+TO_DISK = """
+import medzoo, tempfile
+with tempfile.TemporaryDirectory() as folder:
+    medzoo.generate(8, {n}, seed=0, batch_size=32, out=folder + "/set", progress=False)"""
+LOADER = """
+import medzoo
+for batch in medzoo.dataloader({model}, {n}, batch_size=32, seed=0):
+    pass"""
+WORKER = """
+from benchmarks.speed import in_a_worker
+with in_a_worker() as model:
+    model.generate({n}, seed=0, batch_size=32, progress=False)"""
+KINDS = {
+    "plain loop": "from benchmarks.plain import plain_loop; plain_loop()({n})",
+    "medzoo": "import medzoo; medzoo.generate(8, {n}, seed=0, batch_size=32, progress=False)",
+    "in a process of its own": WORKER,
+    "loader with two workers": LOADER.replace("{model}", "8").replace("seed=0", "seed=0, num_workers=2"),
+}
+
+
+@measures(
+    Row("peak memory to disk, ten times the samples against once", "x", bar=1.05),
+    Row("peak memory through the loader, ten times the samples against once", "x", bar=1.05),
+)
+def growth(size: Size) -> list[Found]:
+    few = 2 if size.quick else size.n
+    many = 10 * few
+    codes = [code.format(n=n, model=109) for code in (TO_DISK, LOADER) for n in (many, few)]
+    with ThreadPoolExecutor(2) as pool:  # memory is not larger for company
+        peaks = list(pool.map(tree_peak, codes))
+    return [Found([a / b], {f"n = {many:,}": [a], f"n = {few:,}": [b]}, "MiB") for a, b in (peaks[:2], peaks[2:])]
+
+
+@measures(*(Row(f"peak memory, {kind}", "MiB") for kind in KINDS))
+def kinds(size: Size) -> list[Found]:
+    n = min(size.n, 4 * BATCH)
+    return [Found([tree_peak(code.format(n=n))], note=f"{n} samples of model 8") for code in KINDS.values()]

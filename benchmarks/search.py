@@ -1,0 +1,66 @@
+"""Finding models in a registry of 10,000 configs, which are the shipped ones under other numbers. Opening is what a new process
+spends before it knows a model; building the index includes that and ends with the answer to the first search."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from .instruments import ROOT, command, in_turn, seconds
+from .rows import Found, Row, Size, measures
+
+WORDS = ("mammography mass", "mri", "chest x-ray", "brain tumour", "nodule")
+NOTHING = "no model goes by this"
+FIRST = 30_000  # number of the configs that are added
+
+
+@measures(
+    Row("search over 10,000 configs", "ms", bar=10),
+    Row("search over 10,000 configs that finds nothing, and says why", "ms", bar=10),
+    Row("opening a registry of 10,000 configs", "ms", bar=150),
+    Row("building the index of 10,000 configs", "s", bar=30),
+)
+def large_registry(size: Size) -> list[Found]:
+    with tempfile.TemporaryDirectory() as folder:
+        fill(Path(folder), size.configs)
+        said = command(sys.executable, "-m", __name__, str(size.runs), MEDZOO_MODEL_CONFIGS=folder)
+    found = json.loads(said)
+    note = f"{found['configs']:,} configs"
+    searches = found["searches"]
+    nothing = searches.pop(NOTHING)
+    return [
+        Found([sum(times) / len(WORDS) for times in zip(*searches.values(), strict=True)], searches, "ms", note),
+        Found(nothing, note=note),
+        Found([1e3 * found["opening"]], note=f"{note}, one run"),
+        Found([found["opening"] + found["first"]], note=f"{note}, one run"),
+    ]
+
+
+def fill(folder: Path, n: int) -> None:
+    """Write ``n`` configs, each a shipped one with another number."""
+    shipped = {p.stem: p.read_text(encoding="utf-8") for p in sorted((ROOT / "model_configs").glob("*.yaml"))}
+    for k, number in enumerate(range(FIRST, FIRST + n)):
+        old, text = list(shipped.items())[k % len(shipped)]
+        new = f"{number:05d}{old[5:]}"
+        text = re.sub(rf"^id: {re.escape(old)}$", f"id: {new}", text, count=1, flags=re.MULTILINE)
+        (folder / f"{new}.yaml").write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """In a process of its own, which has opened no registry yet: print what it takes."""
+    import medzoo
+    from medzoo.registry import registry
+
+    opening = seconds(registry)
+    first = seconds(lambda: medzoo.search(WORDS[0]))
+    sides = {words: lambda _, words=words: medzoo.search(words) for words in (*WORDS, NOTHING)}
+    searches = {words: [1e3 * s for s in times] for words, times in in_turn(int(sys.argv[1]), sides, 1).items()}
+    configs = len(registry().configs)
+    print(json.dumps({"configs": configs, "opening": opening, "first": first, "searches": searches}))
+
+
+if __name__ == "__main__":
+    main()
