@@ -1,0 +1,262 @@
+"""Model 102: its solver solves, its options do what they say, its noise is white, its split is the judge's."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import math
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import save_file
+
+import medzoo
+from medzoo._worker.imports import import_package
+
+PACKAGE = ROOT / "starter_models" / "00102_DIFFUSION_MRI_BRAIN_TUMOURS"
+CODE = import_package(PACKAGE)
+MODEL = 102
+TUMOURS, PLANES = CODE.TUMOURS, CODE.PLANES
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    with medzoo.load(MODEL, device="cpu") as loaded:
+        yield loaded
+
+
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The training script, imported as its own command does, with its ``model`` beside it."""
+    monkeypatch.syspath_prepend(str(PACKAGE))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    for name in ("model", "train"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    script = importlib.import_module("train")
+    for name in ("model", "train"):
+        monkeypatch.delitem(sys.modules, name)
+    return script
+
+
+class Gaussian:
+    """The denoiser of data that are normal with this mean and spread for kind 0, and mean 0 where the kind is not told."""
+
+    def __init__(self, mean: float, spread: float) -> None:
+        self.mean, self.spread, self.rows = mean, spread, []
+
+    def __call__(self, x: torch.Tensor, level: torch.Tensor, kind: torch.Tensor) -> torch.Tensor:
+        self.rows.append(len(x))
+        mean = torch.where(kind == CODE.UNKNOWN, 0.0, self.mean)[:, None, None, None]
+        keep = self.spread**2 / (self.spread**2 + level[:, None, None, None] ** 2)
+        return mean + keep * (x - mean)
+
+    def end(self, noise: torch.Tensor, mean: float) -> torch.Tensor:
+        """Where the probability-flow equation takes noise, by formula, the last step being the denoiser's."""
+        first, last = CODE.levels(2)
+        low, high = (math.hypot(self.spread, level) for level in (last, first))
+        return mean + (self.spread / low) ** 2 * (first * noise - mean) * low / high
+
+
+# ---------------------------------------------------------------------------------------------------------- the solver
+@settings(max_examples=25, deadline=None)
+@given(st.floats(-2, 2), st.floats(0.3, 3))
+def test_solver_follows_the_probability_flow_where_a_formula_knows_it(mean: float, spread: float) -> None:
+    noise = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    net = Gaussian(mean, spread)
+    exact, kind = net.end(noise, mean), torch.zeros(2, dtype=torch.int64)
+    errors = [float((CODE.solve(net, noise, kind, n, 1.0) - exact).abs().max()) for n in (18, 36, 72)]
+    assert errors[0] < 0.1 * spread  # of what may lie two or three spreads from the mean
+    assert errors[2] < 0.35 * errors[1]  # of second order: half the stride, a quarter of the error
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 40), st.sampled_from([0.0, 1.0, 2.5]))
+def test_a_step_is_one_evaluation_of_the_network(steps: int, guidance: float) -> None:
+    net = Gaussian(1.0, 1.0)
+    CODE.solve(net, torch.randn(3, 1, 4, 4), torch.zeros(3, dtype=torch.int64), steps, guidance)
+    assert net.rows == [3 if guidance == 1 else 6] * steps
+
+
+def test_levels_fall_from_the_noisiest_to_the_cleanest() -> None:
+    for steps in (2, 5, 18):
+        levels = CODE.levels(steps)
+        assert len(levels) == steps
+        assert levels[0] == pytest.approx(CODE.NOISIEST)
+        assert levels[-1] == pytest.approx(CODE.CLEANEST)
+        assert all(a > b for a, b in itertools.pairwise(levels))
+    assert CODE.levels(1) == pytest.approx([CODE.NOISIEST])
+
+
+def test_guidance_moves_from_what_is_not_told_through_what_is_told_and_on() -> None:
+    noise, kind = torch.randn(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64)
+    none, one, two = (CODE.solve(Gaussian(3.0, 1.0), noise, kind, 12, g).mean() for g in (0.0, 1.0, 2.0))
+    assert float(one - none) == pytest.approx(3.0, abs=0.1)
+    assert float(two - one) == pytest.approx(3.0, abs=0.1)
+
+
+# ----------------------------------------------------------------------------------------------------------- the package
+def test_noise_is_white_and_the_latents_are_its_leading_components() -> None:
+    generator = CODE.load(PACKAGE, "cpu")
+    draw = torch.Generator().manual_seed(0)
+    latents, rest = torch.randn(400, CODE.LATENT, generator=draw), torch.randn(400, CODE.NUMBERS, generator=draw)
+    white = generator.noise(latents, rest).flatten(1)
+    assert torch.allclose(white @ generator.components.T, latents, atol=1e-3)
+    others = torch.linalg.qr(torch.randn(CODE.NUMBERS, 64, generator=draw))[0]  # any directions
+    spread = (white @ others).var(dim=0)
+    assert float(spread.mean()) == pytest.approx(1.0, abs=0.05)
+    assert float(white.square().sum(dim=1).mean()) == pytest.approx(CODE.NUMBERS, rel=0.01)
+
+
+def test_tones_keep_gray_levels() -> None:
+    gray = torch.arange(256).float()
+    assert (CODE.to_gray(CODE.to_tones(gray)) - gray).abs().max() < 1e-3
+
+
+def test_default_is_twenty_steps_or_fewer() -> None:
+    options = medzoo.info(MODEL).default.options
+    assert options["steps"].default <= 20
+
+
+def test_plane_is_the_one_asked_for_or_drawn_as_often_as_real_slices_have_it(model: medzoo.Model) -> None:
+    means = {
+        plane: model.generate(16, seed=1, condition="pituitary", plane=plane).images.astype(float).mean(axis=(0, 1))
+        for plane in PLANES
+    }
+    assert means["axial"][-8:].mean() < 0.5 * means["coronal"][-8:].mean()  # no neck below an axial head
+    left, right = means["sagittal"][90:, :40].mean(), means["sagittal"][90:, 88:].mean()
+    assert left != pytest.approx(right, rel=0.1)  # a face looks to one side
+    mixed = model.generate(24, seed=1, condition="pituitary").images.astype(float)[:, 0]
+    nearest = np.stack([np.abs(mixed - mean).mean(axis=(1, 2)) for mean in means.values()]).argmin(axis=0)
+    assert len(set(nearest)) > 1
+
+
+def test_without_guidance_the_tumour_makes_no_difference_and_with_it_a_growing_one(model: medzoo.Model) -> None:
+    def apart(guidance: float) -> float:
+        one, two = (
+            model.generate(8, seed=3, condition=tumour, plane="axial", steps=8, guidance=guidance).images.astype(float)
+            for tumour in ("meningioma", "pituitary")
+        )
+        return float(np.abs(one - two).mean())
+
+    none, learned, strong = (apart(g) for g in (0.0, 1.0, 3.0))
+    assert none == 0
+    assert 0 < learned < strong
+
+
+def test_more_steps_settle(model: medzoo.Model) -> None:
+    few, usual, many = (model.generate(6, seed=4, steps=n).images.astype(float) for n in (4, 18, 60))
+    assert np.abs(usual - many).mean() < 0.5 * np.abs(few - many).mean()
+
+
+def test_leading_latents_move_the_picture_and_a_small_step_moves_it_little(model: medzoo.Model) -> None:
+    steps = np.zeros((6, CODE.LATENT), np.float32)
+    steps[1, 0] = 0.05
+    steps[np.arange(2, 6), np.arange(4)] = 2
+    # One stream for all of them: the same sample number each time, as when a slider moves.
+    pictures = [
+        model.generate(1, seed=0, latents=z[None], condition="glioma", plane="axial").images[0].astype(float) for z in steps
+    ]
+    moved = [float(np.abs(p - pictures[0]).mean()) for p in pictures[1:]]
+    assert 0 < moved[0] < 0.2 * moved[1]
+    assert min(moved[1:]) > 0.3
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+def test_training_holds_back_what_the_judge_judges_on(train: ModuleType) -> None:
+    from benchmarks import quality
+    from benchmarks.quality.pictures import _blocks
+
+    for count in (566, 744, 1140):
+        pictures = quality.Pictures(np.arange(count)[:, None], np.zeros(count, np.int64))
+        kept, _ = _blocks(pictures, np.arange(count))
+        assert list(kept.images[:, 0]) == list(np.flatnonzero(train.training_part(count)))
+
+
+def test_every_picture_has_a_plane(train: ModuleType) -> None:
+    assert [train.plane_of("glioma", n) for n in (209, 746, 747, 780, 917, 1841)] == [0, 0, 1, 2, 2, 0]
+    assert train.plane_of("pituitary", 59) == 1
+    assert train.plane_of("meningioma", 569) == 2
+
+
+def test_a_denoiser_before_training_predicts_the_best_guess_of_unit_normal_data() -> None:
+    torch.manual_seed(0)
+    net, clean = CODE.Denoiser().eval(), torch.randn(4, CODE.CHANNELS, CODE.SIDE, CODE.SIDE)
+    level = torch.tensor([0.1, 1.0, 3.0, 30.0])
+    noisy = clean + level[:, None, None, None] * torch.randn_like(clean)
+    with torch.no_grad():
+        guess = net(noisy, level, torch.arange(4))
+    assert torch.allclose(guess, noisy / (1 + level**2)[:, None, None, None], atol=1e-5)
+
+
+def brain_set(folder: Path, each: int) -> Path:
+    """Heads of a kind: bright discs of a size a tumour, on noise."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[-1:1:128j, -1:1:128j]
+    for size, (tumour, first) in enumerate((("meningioma", 1), ("glioma", 209), ("pituitary", 709))):
+        (folder / tumour).mkdir(parents=True)
+        for number in range(first, first + each):
+            head = 90 * (np.hypot(x, y) < 0.4 + 0.15 * size + 0.05 * rng.random()) + rng.normal(30, 8, (128, 128))
+            Image.fromarray(np.clip(head, 0, 255).astype(np.uint8)).save(folder / tumour / f"{number}.jpg")
+    return folder
+
+
+@pytest.mark.slow
+def test_training_runs_from_pictures_to_weights_and_goes_on_after_a_stop(train: ModuleType, tmp_path: Path) -> None:
+    data = brain_set(tmp_path / "data", 40)
+    torch.manual_seed(0)
+    stage = {
+        f"{part}.{k}": v
+        for part, net in (("encoder", train.Encoder()), ("decoder", train.m.Decoder()))
+        for k, v in net.state_dict().items()
+    }
+    save_file(stage, tmp_path / "eye.safetensors")
+
+    def run(steps: int) -> str:
+        command = [
+            sys.executable,
+            "-B",
+            "train.py",
+            "--data",
+            data,
+            "--first-stage",
+            tmp_path / "eye.safetensors",
+            "--out",
+            tmp_path / "out",
+        ]
+        command += ["--threads=1", "--batch=4", "--every=2", f"--steps={steps}"]
+        return subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, check=True, timeout=500).stdout
+
+    assert "step 2" in run(2)
+    again = run(4)
+    assert "step 4" in again
+    assert "step 2" not in again
+    generator = CODE.load(tmp_path / "out", "cpu")
+    assert generator.up_to[0, 0] == 1  # all these meningiomas are axial
+    rows = generator.components
+    assert torch.allclose(rows @ rows.T, torch.eye(CODE.LATENT), atol=1e-4)
+    assert (tmp_path / "out" / "samples.png").exists()
+
+
+@pytest.mark.slow
+def test_comparison_prints_each_model_beside_the_floor(tmp_path: Path) -> None:
+    data = brain_set(tmp_path / "data", 60)
+    command = [sys.executable, "-m", "benchmarks.brain", data, "--model", "102", "-n", "12", "--steps", "2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=500)
+    figures, ratios = done.stdout.split("distances as ratios to the floor")
+    assert [row.split()[:2] for row in figures.splitlines()[1:3]] == [["real", "train"], ["model", "102"]]
+    columns, floor, model = (row.split() for row in ratios.strip().splitlines())
+    assert floor[2:] == ["1.000"] * 3
+    of = figures.splitlines()[0].split()
+    real, drawn = (dict(zip(of, row.split()[2:], strict=False)) for row in figures.splitlines()[1:3])
+    for name, ratio in zip(columns, model[2:], strict=True):
+        assert float(ratio) == pytest.approx(float(drawn[name]) / float(real[name]), rel=0.05)
