@@ -418,7 +418,7 @@ def test_every_dicom_is_valid(tmp_path: Path, modality: str) -> None:
 def test_a_dicom_file_is_shown_in_the_columns_window_and_keeps_its_values(tmp_path: Path) -> None:
     pydicom = pytest.importorskip("pydicom")
     made = samples_of(DICOMS["CT in a window"])
-    made.save(tmp_path / "set", format="dicom")
+    assert made.save(tmp_path / "set", format="dicom").outputs["images"].window == (40, 400)
     one = pydicom.dcmread(min((tmp_path / "set").rglob("*.dcm")))
     assert (one.WindowCenter, one.WindowWidth) == (40, 400)
     assert np.array_equal(one.pixel_array + one.RescaleIntercept, made.images[0, 0])

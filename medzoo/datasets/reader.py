@@ -75,7 +75,7 @@ def finished(folder: Path) -> dict[str, Any]:
 
 def describe(outputs: Mapping[str, Output]) -> dict[str, dict[str, Any]]:
     """What `read` must know of the columns later, as JSON."""
-    fields = ("name", "kind", "dtype", "shape", "range", "unit", "spacing", "condition", "columns")
+    fields = ("name", "kind", "dtype", "shape", "range", "unit", "window", "spacing", "condition", "columns")
     return {n: {f: v for f in fields if (v := getattr(o, f)) not in (None, "", ())} for n, o in outputs.items()}
 
 

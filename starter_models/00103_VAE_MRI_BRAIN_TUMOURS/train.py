@@ -548,7 +548,7 @@ def start_painter(net: m.Painter, data: dict[str, Tensor]) -> None:
 
 def train_painter(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) -> None:
     torch.manual_seed(a.seed + 2)
-    device, n, lazy = torch.device(a.device), 16, 8
+    device, n, lazy = torch.device(a.device), 16, 4
     data = painter_data(a, x, kinds, boxes)
     net = m.Painter()
     if not (a.out / "painter.pt").exists():
@@ -580,9 +580,10 @@ def train_painter(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor
         loss = loss_critic
         if run.step % lazy == 0:
             steep = slope(critic, torch.cat([one[: n // 2], two[: n // 2]]), kind[: n // 2].repeat(2))
-            loss = loss + 0.5 * a.steady * lazy * 2 * steep
+            loss = loss + a.steady * lazy * steep
         judge.zero_grad()
         loss.backward()
+        nn.utils.clip_grad_norm_(critic.parameters(), 10.0)
         judge.step()
         critic.requires_grad_(False)
         with torch.autocast(device.type, dtype=torch.bfloat16):
@@ -593,6 +594,7 @@ def train_painter(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor
         loss = loss_votes + a.likeness * max(0.0, 1 - done / PRIOR_FROM) * keeps
         make.zero_grad()
         loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 10.0)
         make.step()
         run.step += 1
         average.update(net, run.step)
@@ -700,15 +702,15 @@ def main() -> None:
     parser.add_argument("--autoencoder-steps", type=int, default=1_700, help="steps of 32 pictures of 64x64")
     parser.add_argument("--nats", type=float, default=100.0, help="what the code tells of a picture")
     parser.add_argument("--prior-steps", type=int, default=3_000, help="steps of 256 latents")
-    parser.add_argument("--painter-steps", type=int, default=5_000, help="steps of 16 maps of 16x16")
+    parser.add_argument("--painter-steps", type=int, default=7_000, help="steps of 16 maps of 16x16")
     parser.add_argument("--copies", type=int, default=4, help="times that each slice is moved and kept for the painter")
     parser.add_argument(
         "--rate",
         type=float,
-        default=6e-4,
+        default=4e-4,
         help="learning rate of the painter; its critic's is higher, or the painter runs away from it",
     )
-    parser.add_argument("--steady", type=float, default=0.2, help="weight of the penalty on the critic's slope")
+    parser.add_argument("--steady", type=float, default=0.3, help="weight of the penalty on the critic's slope")
     parser.add_argument("--likeness", type=float, default=1.0, help="weight of the real maps at first; it falls to 0")
     parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
