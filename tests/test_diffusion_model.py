@@ -129,13 +129,13 @@ def test_default_is_twenty_steps_or_fewer() -> None:
 
 def test_plane_is_the_one_asked_for_or_drawn_as_often_as_real_slices_have_it(model: medzoo.Model) -> None:
     means = {
-        plane: model.generate(16, seed=1, condition="pituitary", plane=plane).images.astype(float).mean(axis=(0, 1))
+        plane: model.generate(8, seed=1, condition="pituitary", plane=plane).images.astype(float).mean(axis=(0, 1))
         for plane in PLANES
     }
     assert means["axial"][-8:].mean() < 0.5 * means["coronal"][-8:].mean()  # no neck below an axial head
     left, right = means["sagittal"][90:, :40].mean(), means["sagittal"][90:, 88:].mean()
     assert left != pytest.approx(right, rel=0.1)  # a face looks to one side
-    mixed = model.generate(24, seed=1, condition="pituitary").images.astype(float)[:, 0]
+    mixed = model.generate(12, seed=1, condition="pituitary").images.astype(float)[:, 0]
     nearest = np.stack([np.abs(mixed - mean).mean(axis=(1, 2)) for mean in means.values()]).argmin(axis=0)
     assert len(set(nearest)) > 1
 
@@ -154,7 +154,7 @@ def test_without_guidance_the_tumour_makes_no_difference_and_with_it_a_growing_o
 
 
 def test_more_steps_settle(model: medzoo.Model) -> None:
-    few, usual, many = (model.generate(6, seed=4, steps=n).images.astype(float) for n in (4, 18, 60))
+    few, usual, many = (model.generate(4, seed=4, steps=n).images.astype(float) for n in (4, 12, 40))
     assert np.abs(usual - many).mean() < 0.5 * np.abs(few - many).mean()
 
 
@@ -212,7 +212,7 @@ def brain_set(folder: Path, each: int) -> Path:
 
 @pytest.mark.slow
 def test_training_runs_from_pictures_to_weights_and_goes_on_after_a_stop(train: ModuleType, tmp_path: Path) -> None:
-    data = brain_set(tmp_path / "data", 40)
+    data = brain_set(tmp_path / "data", 80)  # fewer are all held back or too near to what is
     torch.manual_seed(0)
     stage = {
         f"{part}.{k}": v
@@ -258,5 +258,6 @@ def test_comparison_prints_each_model_beside_the_floor(tmp_path: Path) -> None:
     assert floor[2:] == ["1.000"] * 3
     of = figures.splitlines()[0].split()
     real, drawn = (dict(zip(of, row.split()[2:], strict=False)) for row in figures.splitlines()[1:3])
-    for name, ratio in zip(columns, model[2:], strict=True):
-        assert float(ratio) == pytest.approx(float(drawn[name]) / float(real[name]), rel=0.05)
+    assert columns == ["SWD", "FDpca", "tails"]
+    for name, ratio in zip(columns[:2], model[2:4], strict=True):  # tails are small, and rounded to little in the first table
+        assert float(ratio) == pytest.approx(float(drawn[name]) / float(real[name]), rel=0.01)
