@@ -440,8 +440,8 @@ def painter_data(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor)
     """What the painter learns from, made once and kept in ``painter_data.pt``, half precision.
 
     ``maps`` (M, 9, 16, 16): the eye's of slices moved anew each time, and how near the tumour's box is. ``soft``
-    (M, 8, 16, 16) and ``kinds`` (M,): the eye's of what the decoder makes of their codes. ``drawn`` (9, 192, 8, 16, 16): the
-    eye's of soft pictures that the prior makes.
+    (M, 8, 16, 16) and ``kinds`` (M,): the eye's of what the decoder makes of their codes. ``drawn`` (9, 64 * copies, 8, 16, 16):
+    the eye's of soft pictures that the prior makes.
     """
     path, device = a.out / "painter_data.pt", torch.device(a.device)
     if path.exists():
@@ -462,7 +462,7 @@ def painter_data(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor)
             soft.append(eye(m.enlarge(decoder(z, kind).float())).half().cpu())
         for k in range(m.KINDS):
             kind = torch.full((64,), k, device=device)
-            for _ in range(3):
+            for _ in range(a.copies):
                 z = prior(torch.randn(64, m.CODE, device=device), kind)
                 drawn.append(eye(m.enlarge(decoder(z, kind).float())).half().cpu())
     made = {"maps": torch.cat(maps), "soft": torch.cat(soft), "kinds": kinds[order]}
