@@ -388,7 +388,7 @@ def main() -> None:
     parser.add_argument("--first-stage", type=Path, required=True, help="the eye: weights.safetensors of model 103")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, sheets and weights.safetensors")
     parser.add_argument("--stage", choices=["gan", "weights", "all"], default="all")
-    parser.add_argument("--steps", type=int, default=7_000, help="steps of 16 maps of 16x16")
+    parser.add_argument("--steps", type=int, default=8_000, help="steps of 16 maps of 16x16")
     parser.add_argument("--mapping-steps", type=int, default=1_500, help="steps of 256 codes, before the GAN")
     parser.add_argument("--copies", type=int, default=4, help="times that each slice is moved and kept")
     parser.add_argument(
