@@ -121,7 +121,8 @@ class Generator(nn.Module):
         numbers = (MAPS + 1) * SIDE * SIDE
         self.mean, self.components = nn.Embedding(KINDS, numbers), nn.Linear(len(PLANES) * CODE, numbers, bias=False)
         self.mapping = Mapping()
-        self.register_buffer("scale", torch.ones(KINDS, CODE))
+        self.register_buffer("turn", torch.eye(LATENT).repeat(KINDS, 1, 1))
+        self.register_buffer("scale", torch.ones(KINDS, CODE - LATENT))
         self.register_buffer("shift", torch.zeros(KINDS, CODE))
         self.style = nn.Sequential(
             nn.Linear(LATENT + KINDS, style), nn.LeakyReLU(0.2), nn.Linear(style, style), nn.LeakyReLU(0.2)
@@ -158,9 +159,11 @@ class Generator(nn.Module):
         return found[torch.arange(len(kind), device=kind.device), kind % len(PLANES)]
 
     def spread(self, maps: Tensor, kind: Tensor) -> Tensor:
-        """The maps with ``scale`` and ``shift`` (9, 192) on each coordinate, which give back what training lost of its spread."""
+        """The maps with ``turn`` (9, 64, 64) on the leading coordinates, ``scale`` (9, 128) on the others and ``shift`` (9, 192) on
+        all, which give back what training lost of their spread and of how they go together."""
         here = self.coordinates(maps, kind)
-        lacks = here * (self.scale[kind] - 1) + self.shift[kind]
+        leading = (self.turn[kind] @ here[:, :LATENT, None])[:, :, 0]
+        lacks = torch.cat([leading, here[:, LATENT:] * self.scale[kind]], dim=1) - here + self.shift[kind]
         placed = (F.one_hot(kind % len(PLANES), len(PLANES))[:, :, None] * lacks[:, None]).flatten(1)
         return maps + self.components(placed).view_as(maps)
 
