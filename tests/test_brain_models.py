@@ -26,7 +26,7 @@ def trainer(number: int, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         monkeypatch.delitem(sys.modules, name, raising=False)
     train = importlib.import_module("train")
     for name in ("model", "train"):
-        monkeypatch.delitem(sys.modules, name)
+        del sys.modules[name]  # delitem would bring it back at the end
     return train
 
 

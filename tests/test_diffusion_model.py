@@ -44,7 +44,7 @@ def train(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         monkeypatch.delitem(sys.modules, name, raising=False)
     script = importlib.import_module("train")
     for name in ("model", "train"):
-        monkeypatch.delitem(sys.modules, name)
+        del sys.modules[name]  # delitem would bring it back at the end
     return script
 
 
