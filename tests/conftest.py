@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 import os
 import socket
+import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -35,6 +39,19 @@ class Model:
             images[i, 0, 0, 1:5] = np.clip(batch.latents[i] * 20 + 128, 0, 255)
             images[i, 0, 0, 5] = batch.options.get("gain", 0)
         return {"images": images}
+
+def load(weights_dir, device):
+    return Model()
+"""
+
+MATRIX = """
+import numpy as np
+import torch
+
+class Model:
+    def sample(self, batch):
+        rows = torch.from_numpy(np.stack([batch.rng(i).uniforms((8, 8)) for i in range(batch.n)]))
+        return {"images": (rows @ rows)[:, None] / 8}
 
 def load(weights_dir, device):
     return Model()
@@ -162,3 +179,42 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageIn
         index.add("numpy", "1.26.0")
         monkeypatch.setenv("UV_DEFAULT_INDEX", index.url)
         yield index
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ModuleType]]:
+    """Imports a script of a package as its own command would, with the package's modules beside it; none of them stays."""
+    folders: list[Path] = []
+
+    def forget() -> None:
+        for name, module in list(sys.modules.items()):
+            if Path(getattr(module, "__file__", None) or "/").parent in folders:
+                del sys.modules[name]
+
+    def imported(folder: Path, name: str = "train") -> ModuleType:
+        folders.append(folder)
+        monkeypatch.syspath_prepend(str(folder))
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        module = importlib.import_module(name)
+        forget()
+        return module
+
+    yield imported
+    forget()
+
+
+def killed_and_finished(command: list[str], first: str, checkpoint: Path) -> str:
+    """What a training says that goes on after it was killed, once its log and its checkpoint told of its first step."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(first):
+            break
+    while not checkpoint.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    assert not (checkpoint.parent / "weights.safetensors").exists()
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert first not in said, "it began again"
+    return said

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import MATRIX
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sets import IMAGES, KINDS, SECONDS, Toy, column, content, lines
@@ -202,18 +203,8 @@ def test_other_bytes_of_the_same_values_are_told_apart(toy: Toy, tmp_path: Path)
 
 
 def test_a_set_in_another_precision_is_another_set_and_made_again_in_its_own(toy: Toy, tmp_path: Path) -> None:
-    code = """
-        import numpy as np
-        import torch
-        class Model:
-            def sample(self, batch):
-                rows = torch.from_numpy(np.stack([batch.rng(i).uniforms((8, 8)) for i in range(batch.n)]))
-                return {"images": (rows @ rows)[:, None] / 8}
-        def load(weights_dir, device):
-            return Model()
-    """
     outputs = {"images": {"kind": "image", "dtype": "float32", "shape": [1, 8, 8], "range": [0, 1]}}
-    toy(code, requires=["numpy", "torch"], outputs=outputs, conditions=None, options=None)
+    toy(MATRIX, requires=["numpy", "torch"], outputs=outputs, conditions=None, options=None)
     asked = ["generate", "901", "-n", "5", "--seed", "1", "--format", "npz", "--out", str(tmp_path / "set"), "--quiet"]
     assert main([*asked, "--precision", "bfloat16"]) == 0
     assert finished(tmp_path / "set")["precision"] == "bfloat16"

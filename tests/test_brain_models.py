@@ -1,10 +1,10 @@
-"""The brain models 101 and 103: planes and latents do what they say, the prior goes back, splits agree, training resumes."""
+"""The brain models 101 and 103: planes and latents do what they say, the prior goes back, training resumes; 102 splits alike."""
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -16,28 +16,25 @@ from PIL import Image
 
 import medzoo
 
-PACKAGES = {101: "00101_GAN_MRI_BRAIN_TUMOURS", 103: "00103_VAE_MRI_BRAIN_TUMOURS"}
-
-
-def trainer(number: int, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A package's ``train``, imported as its own command does, with its ``model`` beside it."""
-    monkeypatch.syspath_prepend(str(ROOT / "starter_models" / PACKAGES[number]))
-    for name in ("model", "train"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    train = importlib.import_module("train")
-    for name in ("model", "train"):
-        del sys.modules[name]  # delitem would bring it back at the end
-    return train
+STARTERS = ROOT / "starter_models"
+PACKAGES = {101: STARTERS / "00101_GAN_MRI_BRAIN_TUMOURS", 103: STARTERS / "00103_VAE_MRI_BRAIN_TUMOURS"}
+READERS = {**PACKAGES, 102: STARTERS / "00102_DIFFUSION_MRI_BRAIN_TUMOURS"}  # whose training reads these slices
+Script = Callable[..., ModuleType]
 
 
 @pytest.fixture(params=PACKAGES)
-def code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return trainer(request.param, monkeypatch)
+def code(request: pytest.FixtureRequest, script: Script) -> ModuleType:
+    return script(PACKAGES[request.param])
 
 
-def test_prior_is_exactly_invertible(monkeypatch: pytest.MonkeyPatch) -> None:
-    code = trainer(103, monkeypatch)
-    prior = code.m.load(ROOT / "starter_models" / PACKAGES[103], "cpu").prior.double()
+@pytest.fixture(params=READERS)
+def reader(request: pytest.FixtureRequest, script: Script) -> ModuleType:
+    return script(READERS[request.param])
+
+
+def test_prior_is_exactly_invertible(script: Script) -> None:
+    code = script(PACKAGES[103])
+    prior = code.m.load(PACKAGES[103], "cpu").prior.double()
     u = torch.randn(32, code.m.CODE, generator=torch.Generator().manual_seed(0)).double()
     kind = torch.arange(32) % code.m.KINDS
     z = prior(u, kind)
@@ -97,20 +94,20 @@ def test_temperature_narrows_the_spread(number: int) -> None:
     assert typical < 0.8 * usual
 
 
-def test_training_holds_back_what_the_judge_judges_on(code: ModuleType) -> None:
+def test_training_holds_back_what_the_judge_judges_on(reader: ModuleType) -> None:
     from benchmarks import quality
     from benchmarks.quality.pictures import _blocks
 
     for count in (566, 744, 1140):
         pictures = quality.Pictures(np.arange(count)[:, None], np.zeros(count, np.int64))
         train, _ = _blocks(pictures, np.arange(count))
-        assert list(train.images[:, 0]) == list(np.flatnonzero(code.training_part(count)))
+        assert list(train.images[:, 0]) == list(np.flatnonzero(reader.training_part(count)))
 
 
-def test_every_picture_has_a_plane(code: ModuleType) -> None:
-    assert [code.plane_of("glioma", n) for n in (209, 746, 747, 780, 917, 1841)] == [0, 0, 1, 2, 2, 0]
-    assert code.plane_of("pituitary", 59) == 1
-    assert code.plane_of("meningioma", 569) == 2
+def test_every_picture_has_a_plane(reader: ModuleType) -> None:
+    assert [reader.plane_of("glioma", n) for n in (209, 746, 747, 780, 917, 1841)] == [0, 0, 1, 2, 2, 0]
+    assert reader.plane_of("pituitary", 59) == 1
+    assert reader.plane_of("meningioma", 569) == 2
 
 
 def test_moving_a_slice_keeps_its_box_in_place(code: ModuleType) -> None:
@@ -139,24 +136,21 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_training_runs_from_pictures_to_weights_and_goes_on_after_a_stop(
-    monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path
-) -> None:
+def test_training_runs_from_pictures_to_weights_and_goes_on_after_a_stop(script: Script, data: Path, tmp_path: Path) -> None:
     def train(number: int, *arguments: str | Path) -> str:
         command = [sys.executable, "train.py", "--data", data, "--out", tmp_path / str(number), "--every=2", "--copies=1"]
-        folder = ROOT / "starter_models" / PACKAGES[number]
         return subprocess.run(
-            [*command, *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=500
+            [*command, *arguments], cwd=PACKAGES[number], capture_output=True, text=True, check=True, timeout=500
         ).stdout
 
     stages = ("eye", "autoencoder", "prior", "painter")
     train(103, *(f"--{stage}-steps=2" for stage in stages))
     assert "painter 4" in train(103, *(f"--{stage}-steps=4" for stage in stages))
-    generator = trainer(103, monkeypatch).m.load(tmp_path / "103", "cpu")
+    generator = script(PACKAGES[103]).m.load(tmp_path / "103", "cpu")
     assert generator.up_to[0, 0] == 1  # all these meningiomas are axial
     assert (tmp_path / "103" / "traversal.png").exists()
 
     first_stage = f"--first-stage={tmp_path / '103' / 'weights.safetensors'}"
     train(101, first_stage, "--steps=2", "--mapping-steps=2")
     assert "gan 4" in train(101, first_stage, "--steps=4")
-    assert trainer(101, monkeypatch).m.load(tmp_path / "101", "cpu").up_to[0, 0] == 1
+    assert script(PACKAGES[101]).m.load(tmp_path / "101", "cpu").up_to[0, 0] == 1

@@ -1,12 +1,12 @@
-"""Model 102: its solver solves, its options do what they say, its noise is white, its split is the judge's."""
+"""Model 102: its solver solves, its options do what they say, its noise is white."""
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,16 +36,8 @@ def model() -> Any:
 
 
 @pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The training script, imported as its own command does, with its ``model`` beside it."""
-    monkeypatch.syspath_prepend(str(PACKAGE))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    for name in ("model", "train"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    script = importlib.import_module("train")
-    for name in ("model", "train"):
-        del sys.modules[name]  # delitem would bring it back at the end
-    return script
+def train(script: Callable[..., ModuleType]) -> ModuleType:
+    return script(PACKAGE)
 
 
 class Gaussian:
@@ -172,22 +164,6 @@ def test_leading_latents_move_the_picture_and_a_small_step_moves_it_little(model
 
 
 # ------------------------------------------------------------------------------------------------------------ training
-def test_training_holds_back_what_the_judge_judges_on(train: ModuleType) -> None:
-    from benchmarks import quality
-    from benchmarks.quality.pictures import _blocks
-
-    for count in (566, 744, 1140):
-        pictures = quality.Pictures(np.arange(count)[:, None], np.zeros(count, np.int64))
-        kept, _ = _blocks(pictures, np.arange(count))
-        assert list(kept.images[:, 0]) == list(np.flatnonzero(train.training_part(count)))
-
-
-def test_every_picture_has_a_plane(train: ModuleType) -> None:
-    assert [train.plane_of("glioma", n) for n in (209, 746, 747, 780, 917, 1841)] == [0, 0, 1, 2, 2, 0]
-    assert train.plane_of("pituitary", 59) == 1
-    assert train.plane_of("meningioma", 569) == 2
-
-
 def test_a_denoiser_before_training_predicts_the_best_guess_of_unit_normal_data() -> None:
     torch.manual_seed(0)
     net, clean = CODE.Denoiser().eval(), torch.randn(4, CODE.CHANNELS, CODE.SIDE, CODE.SIDE)

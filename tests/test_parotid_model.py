@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -45,18 +44,6 @@ def widened(mask: np.ndarray, pixels: int) -> np.ndarray:
 
 def inner(mask: np.ndarray) -> np.ndarray:
     return ~widened(~(mask > 0), 1)
-
-
-@pytest.fixture(scope="module")
-def scripts() -> Iterator[Callable[[str], ModuleType]]:
-    """The package's scripts as modules, as if they were run beside their model."""
-    sys.path.insert(0, str(FOLDER))
-    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    yield importlib.import_module
-    sys.path.remove(str(FOLDER))
-    sys.dont_write_bytecode = kept
-    for name in [n for n, module in sys.modules.items() if str(getattr(module, "__file__", "")).startswith(str(FOLDER))]:
-        del sys.modules[name]
 
 
 # --------------------------------------------------------------------------------------------------------- the samples
@@ -139,8 +126,8 @@ def test_masks_that_no_head_has_do_not_tear_the_picture(kind: str, x: float, y: 
 
 
 # --------------------------------------------------------------------------------------------------------- the phantom
-def test_the_phantom_is_the_same_scan_with_a_gland_of_any_form(scripts: Callable[[str], ModuleType]) -> None:
-    phantom = scripts("phantom")
+def test_the_phantom_is_the_same_scan_with_a_gland_of_any_form(script: Callable[..., ModuleType]) -> None:
+    phantom = script(FOLDER, "phantom")
     scan, other = phantom.scan(5), phantom.scan(6)
     assert np.array_equal(scan.bed, phantom.scan(5).bed)
     assert (np.abs(scan.bed - other.bed) > 100).mean() > 0.05
@@ -151,8 +138,8 @@ def test_the_phantom_is_the_same_scan_with_a_gland_of_any_form(scripts: Callable
     assert abs(np.median(whole[:6]) + 1000) < 30
 
 
-def test_two_fillings_are_joined_by_a_dark_band_and_one_is_not(scripts: Callable[[str], ModuleType]) -> None:
-    phantom = scripts("phantom")
+def test_two_fillings_are_joined_by_a_dark_band_and_one_is_not(script: Callable[..., ModuleType]) -> None:
+    phantom = script(FOLDER, "phantom")
 
     def mean_of(metal: np.ndarray) -> np.ndarray:
         return np.mean([phantom.streaks(metal.astype(float), np.random.default_rng(k)) for k in range(4)], axis=0)
@@ -191,14 +178,14 @@ def test_training_on_dicom_makes_weights_that_generate(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_real_slices_lie_where_the_phantom_has_its_gland(scripts: Callable[[str], ModuleType], tmp_path: Path) -> None:
+def test_real_slices_lie_where_the_phantom_has_its_gland(script: Callable[..., ModuleType], tmp_path: Path) -> None:
     pytest.importorskip("pydicom")
     from scan_files import circle, series, structures
 
     values = np.full((2, 200, 160), 40.0)
     series(tmp_path, values, spacing=(3.0, 0.8, 1.0), origin=(-80, -80, 0))
     structures(tmp_path / "rt.dcm", {"Rt Parotid": [circle(12, (-40, 10), 0.0)]})
-    train = scripts("train")
+    train = script(FOLDER)
     scans = train.read_dicom(tmp_path, train.ROI)
     mask = scans.mask[0, 0].numpy() > 0.5
     np.testing.assert_allclose(np.argwhere(mask).mean(axis=0), (67, 33), atol=0.6)

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import yaml
-from conftest import NUMPY_MODEL, toy_config
+from conftest import MATRIX, NUMPY_MODEL, toy_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -48,18 +48,6 @@ def load(weights_dir, device):
 """
 FLOATS = {"images": {"kind": "image", "dtype": "float32", "shape": [1, 8, 8]}}
 
-MATRIX = """
-import numpy as np
-import torch
-
-class Model:
-    def sample(self, batch):
-        rows = torch.from_numpy(np.stack([batch.rng(i).uniforms((8, 8)) for i in range(batch.n)]))
-        return {"images": (rows @ rows)[:, None] / 8}
-
-def load(weights_dir, device):
-    return Model()
-"""
 WEIGHTED = """
 from pathlib import Path
 import numpy as np

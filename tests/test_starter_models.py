@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, killed_and_finished
 from PIL import Image
 
 import medzoo
@@ -100,19 +98,7 @@ def test_training_restarts_where_it_was_killed_and_its_weights_load(tmp_path: Pa
     out = tmp_path / "run"
     command = [sys.executable, str(MASSES / "train.py"), "--data", str(tmp_path / "data"), "--out", str(out), "--threads", "1"]
     command += ["--every", "1", "--flow-steps", "3", "--painter-steps", "3", "--device", "cpu"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("flow 1 "):
-            break
-    while not (out / "flow.pt").exists() and process.poll() is None:
-        time.sleep(0.05)
-    process.kill()
-    process.communicate()
-    assert not (out / "weights.safetensors").exists()
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert "flow 1 " not in done.stdout, "it began again"
-    assert "painter 3 " in done.stdout
+    assert "painter 3 " in killed_and_finished(command, "flow 1 ", out / "flow.pt")
     samples = medzoo.generate(8, 2, seed=0, weights=out / "weights.safetensors", device="cpu")
     assert samples.images.shape == (2, 1, 128, 128)
     assert samples.provenance["sha256"]["weights"] != samples.provenance["sha256"]["weights.safetensors"]

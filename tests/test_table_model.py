@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib.util
 import json
 import math
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,18 +36,9 @@ def column(samples: medzoo.samples.Samples, name: str) -> np.ndarray:
 
 
 @pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The training script as a module, beside its model."""
+def train(script: Callable[..., ModuleType]) -> ModuleType:
     pytest.importorskip("opacus")
-    monkeypatch.syspath_prepend(str(FOLDER))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    spec = importlib.util.spec_from_file_location("train_107", FOLDER / "train.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["model"]
+    return script(FOLDER)
 
 
 # ------------------------------------------------------------------------------------------------------------ the rows

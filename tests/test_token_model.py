@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, killed_and_finished
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -142,19 +140,7 @@ def test_training_restarts_where_it_was_killed_and_its_weights_load(tmp_path: Pa
     command = [sys.executable, "-B", str(FOLDER / "train.py"), "--data", str(tmp_path / "data"), "--out", str(out)]
     command += ["--threads", "1", "--every", "1", "--codebook-steps", "3", "--transformer-steps", "1", "--painter-steps", "1"]
     command += ["--device", "cpu", "--init", str(ROOT / "starter_models" / "00008_C-DCGAN_MMG_MASSES" / "weights.safetensors")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("codebook 1 "):
-            break
-    while not (out / "codebook.pt").exists() and process.poll() is None:
-        time.sleep(0.05)
-    process.kill()
-    process.communicate()
-    assert not (out / "weights.safetensors").exists()
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert "codebook 1 " not in done.stdout, "it began again"
-    assert "painter 1 " in done.stdout
+    assert "painter 1 " in killed_and_finished(command, "codebook 1 ", out / "codebook.pt")
     samples = medzoo.generate(106, 2, seed=0, weights=out / "weights.safetensors", device="cpu")
     assert samples.images.shape == (2, 1, 128, 128)
     assert samples.provenance["sha256"]["weights"] != samples.provenance["sha256"]["weights.safetensors"]
