@@ -221,6 +221,8 @@ def _unfinished(folder: Path) -> Iterator[Entry]:
             yield Entry("unfinished", path, lock=records.lock_of(_stem(path)))
     for path in sorted((folder / "packages").glob(".*")):
         yield Entry("unfinished", path, lock=store.lock_of(_stem(path)))
+    for path in sorted((folder / "index").glob(".*")):
+        yield Entry("unfinished", path)
     for path in sorted((folder / "downloads").glob(".*")):
         yield Entry("unfinished", path, lock=import_lock() if path.name.startswith(".import.") else None)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import settings
 from .arguments import build_parser
-from .config import REMOTE, ModelConfig, Version
+from .config import REMOTE, Version
 from .errors import (
     ContributionError,
     DatasetError,
@@ -27,11 +27,12 @@ from .errors import (
     PackageError,
 )
 from .pages import print_json
-from .tables import facts, inputs, megabytes, metrics, minutes, package, prose, summary
+from .tables import facts, inputs, megabytes, metrics, minutes, package, prose
 from .upkeep import cache_command, install_command
 
 if TYPE_CHECKING:
     from .audit import Reproduction, Verification
+    from .finder import Found
     from .generator import Model
     from .runtime import Ray
 
@@ -113,10 +114,10 @@ def search_command(a: argparse.Namespace) -> None:
     print_models(search(" ".join(a.words), sort=a.sort, **fields), as_json=a.json)
 
 
-def print_models(models: Sequence[ModelConfig], *, as_json: bool) -> None:
+def print_models(models: Found, *, as_json: bool) -> None:
     """A table, or a list for scripts."""
     if as_json:
-        print_json([summary(c) for c in models])
+        print_json(models.summaries())
     else:
         print(models)
 

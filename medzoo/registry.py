@@ -7,50 +7,59 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
-from itertools import chain
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import files, settings
-from .config import LOCAL, ModelConfig, Version, read_config
+from .config import ID, LOCAL, ModelConfig, Version, read_config
 from .errors import ConfigError, InputError, MedzooWarning, ModelNotFoundError
 from .version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 PACKAGE_CONFIG = "config.yaml"  # of a package that is a folder of the user's own
 
 
+class File(NamedTuple):
+    """A config's file, and what tells whether it was changed since."""
+
+    id: str
+    path: str
+    changed: int  # nanoseconds
+    size: int
+
+
 class Registry:
-    """The known models, by id.
+    """The known models, by id. What there are the names of files say; a config is read when it is asked for.
 
     Parameters
     ----------
     folders
         Folders of ``NNNNN_TYPE_MODALITY_CONTENT.yaml`` files.
     newer
-        A folder whose configs stand in place of those of the first one, as far as their packages lie on a network.
+        A folder whose configs stand in place of those of the first one, number by number.
 
     Raises
     ------
     ConfigError
-        A config breaks the schema, its file is not named by its id, or two share a number.
+        A file is not named by an id, or two share a number.
     """
 
     def __init__(self, folders: Iterable[Path], newer: Path | None = None) -> None:
-        self.configs: dict[str, ModelConfig] = {}
-        numbers: dict[int, ModelConfig] = {}
-        found = [_configs(folder) for folder in folders]
+        folders = list(folders)
+        found = [_files(folder) for folder in folders]
         if newer:
-            found[0] = _renewed(found[0], _configs(newer))
-        for config in chain(*found):
-            if twin := numbers.get(config.number):
-                raise ConfigError(f"{config.path} and {twin.path} share the number {config.number}.", "Give one a free number.")
-            self.configs[config.id] = numbers[config.number] = config
+            folders.append(newer)
+            found[0] |= _files(newer)
+        self.folders = tuple(folders)
+        self._numbers = _by_number(file for numbers in found for file in numbers.values())
+        self.files = {file.id: file for file in self._numbers.values()}
+        self.configs: Mapping[str, ModelConfig] = _Configs(self.files)
 
     def find(self, model_id: int | str) -> ModelConfig:
         """The model that a number, an id or the unique beginning of an id names, in any case.
@@ -58,56 +67,80 @@ class Registry:
         Raises
         ------
         ModelNotFoundError
-            None or several go by that name.
+            None goes by that name.
+        ConfigError
+            Its config breaks the schema, or is not named by its id.
         """
         asked = str(model_id).strip()
-        if asked.isdecimal():
-            digits = asked.lstrip("0")[:9] or "0"  # no id has more than five
-            found = [c for c in self.configs.values() if c.number == int(digits)]
-        else:
-            low = asked.lower()
-            found = [c for c in self.configs.values() if low and c.id.lower().startswith(low)]
-            found = [c for c in found if c.id.lower() == low] or found
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise ModelNotFoundError(f"{asked!r} is the beginning of {len(found)} model ids.",
-                                     "Which one: " + ", ".join(c.id for c in found) + "?")  # fmt: skip
+        whole = asked.isdecimal()
+        number = asked if whole else asked[:5]  # with which every id begins
+        if number.isdecimal():
+            file = self._numbers.get(int(number.lstrip("0")[:9] or "0"))  # no id has more than five digits
+            if file and (whole or file.id.lower().startswith(asked.lower())):
+                return self.configs[file.id]
         close = self._close(asked)
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
-        raise ModelNotFoundError(f"There is no model {asked!r}.", f"{hint}`medzoo list` shows all {len(self.configs)}, "
+        raise ModelNotFoundError(f"There is no model {asked!r}.", f"{hint}`medzoo list` shows all {len(self.files)}, "
                                  "`medzoo update` fetches newer ones.")  # fmt: skip
 
     def _close(self, asked: str) -> list[str]:
-        names = {c.id.lower(): c.id for c in self.configs.values()}
-        names |= {c.id[6:].lower(): c.id for c in self.configs.values()}  # without its number
-        names |= {str(c.number): c.id for c in self.configs.values()}
+        names = {i.lower(): i for i in self.files} | {i[6:].lower(): i for i in self.files}  # the latter without its number
+        names |= {str(number): file.id for number, file in self._numbers.items()}
         close = difflib.get_close_matches(asked.lower(), names, n=3, cutoff=0.5)
         return list(dict.fromkeys(names[c] for c in close))
 
 
-def _configs(folder: Path) -> list[ModelConfig]:
+class _Configs(Mapping[str, ModelConfig]):
+    """Configs by their ids, each read once."""
+
+    def __init__(self, files: Mapping[str, File]) -> None:
+        self._files = files
+        self._read: dict[str, ModelConfig] = {}
+
+    def __getitem__(self, identifier: str) -> ModelConfig:
+        if identifier not in self._read:
+            config = read_config(Path(self._files[identifier].path))
+            if config.id != identifier:
+                raise ConfigError(f"{config.path} holds the model {config.id}.", f"Name the file {config.id}.yaml.")
+            self._read[identifier] = config
+        return self._read[identifier]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+def _files(folder: Path) -> dict[int, File]:
+    """The configs of a folder, by their numbers."""
     if not folder.is_dir():
         raise ConfigError(f"There is no folder of model configs at {folder}.", "Is MEDZOO_MODEL_CONFIGS right?")
-    found = []
-    for path in sorted(folder.glob("*.yaml")):
-        found.append(config := read_config(path))
-        if path.stem != config.id:
-            raise ConfigError(f"{path} holds the model {config.id}.", f"Name the file {config.id}.yaml.")
-    return found
+    with os.scandir(folder) as entries:  # there may be thousands
+        found = [_file(entry) for entry in entries if entry.name.endswith(".yaml") and entry.name[0] != "."]
+    return _by_number(sorted(found))
+
+
+def _file(entry: os.DirEntry[str]) -> File:
+    identifier = entry.name.removesuffix(".yaml")
+    if not ID.fullmatch(identifier):
+        raise ConfigError(f"{entry.path} is not named by a model id.", "An id is NNNNN_TYPE_MODALITY_CONTENT.")
+    about = entry.stat()
+    return File(identifier, entry.path, about.st_mtime_ns, about.st_size)
+
+
+def _by_number(found: Iterable[File]) -> dict[int, File]:
+    numbers: dict[int, File] = {}
+    for file in found:
+        if twin := numbers.get(number := int(file.id[:5])):
+            raise ConfigError(f"{file.path} and {twin.path} share the number {number}.", "Give one a free number.")
+        numbers[number] = file
+    return numbers
 
 
 def is_here(config: ModelConfig) -> bool:
     """Whether a version's package lies on this machine: its config then belongs to just these files."""
     return any(v.scheme in LOCAL for v in config.versions.values())
-
-
-def _renewed(shipped: list[ModelConfig], newer: list[ModelConfig]) -> list[ModelConfig]:
-    """What is newer, number by number; but a bundled model keeps the config that came with its files."""
-    kept = {c.number for c in shipped if is_here(c)}
-    taken = [c for c in newer if c.number not in kept and not is_here(c)]
-    numbers = {c.number for c in taken}
-    return [*(c for c in shipped if c.number not in numbers), *taken]
 
 
 def pointer() -> Path:
@@ -158,7 +191,7 @@ def _registry(folders: tuple[tuple[Path, int], ...], update: tuple[Path, int] | 
 def registry() -> Registry:
     """The models of the shipped configs, as far as no `medzoo update` brought newer ones, and of ``MEDZOO_MODEL_CONFIGS``.
 
-    They are read again only when a folder changes.
+    Which there are is looked up again only when a folder changes.
     """
     folders, update = settings.config_folders(), None
     with suppress(OSError):

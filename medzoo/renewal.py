@@ -152,16 +152,23 @@ def _extract(address: str, archive: Path, unpacked: Path, made: Path) -> None:
 
 
 def _check(address: str, made: Path) -> tuple[str, ...]:
-    """Read it all as it will be read; returns the models that only a newer medzoo has."""
+    """Read it all as it will be read, and take out the configs of bundled models, which belong to the files that came
+    with them; returns the models that only a newer medzoo has.
+    """
     try:
-        newer = Registry([made]).configs.values()
-        _check_locks(made, newer)
-        known = Registry(settings.config_folders(), made).configs
+        newer = Registry([made]).configs
+        _check_locks(made, newer.values())
+        bundled = {c.number for c in Registry(settings.config_folders()[:1]).configs.values() if is_here(c)}
+        here = [c for c in newer.values() if is_here(c)]
+        for config in newer.values():
+            if config in here or config.number in bundled:
+                config.path.unlink()
+        known = Registry(settings.config_folders(), made).files
     except ConfigError as error:
         problem = error.problem.replace(str(made), "model_configs")
         raise ConfigError(f"The registry from {address} was not taken.\n{problem}",
                           f"It may be made for a newer medzoo: pip install -U medzoo. {KEPT}") from error  # fmt: skip
-    return tuple(sorted(c.id for c in newer if is_here(c) and c.id not in known))
+    return tuple(sorted(c.id for c in here if c.id not in known))
 
 
 def _check_locks(made: Path, newer: Iterable[ModelConfig]) -> None:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medzoo import finder, tables
+from medzoo import tables
 from medzoo.config import Condition, DataSet, Metric, ModelConfig, Output, Version
 from medzoo.errors import InputError, MedzooWarning
-from medzoo.finder import Found, search
-from medzoo.registry import Registry
+from medzoo.finder import SORTS, Found, query, search
+from medzoo.registry import File, Registry
 
 
 def model(
@@ -44,10 +44,23 @@ def model(
     return ModelConfig(id_, name, description, modality, organ, content, tags, "1", {"1": version}, Path())
 
 
+class Zoo(Registry):
+    """A registry of configs that no file holds."""
+
+    count = 0
+
+    def __init__(self, models: tuple[ModelConfig, ...]) -> None:
+        Zoo.count += 1  # so that no two have the same files
+        self.folders = (Path(f"/no/such/folder/{Zoo.count}"),)
+        self.files = {m.id: File(m.id, f"{self.folders[0]}/{m.id}.yaml", 0, 0) for m in models}
+        self.configs = {m.id: m for m in models}
+
+    def find(self, model_id: int | str) -> ModelConfig:
+        return next(m for m in self.configs.values() if m.number == model_id)
+
+
 def zoo(*models: ModelConfig) -> AbstractContextManager[object]:
-    registry = Registry([])
-    registry.configs = {m.id: m for m in models}
-    return mock.patch.object(finder, "registry", return_value=registry)
+    return mock.patch.object(query, "registry", return_value=Zoo(models))
 
 
 def numbers(found: Found) -> list[int]:
@@ -263,7 +276,7 @@ def test_words_narrow_in_any_order_and_case(models: list[ModelConfig], one: str,
         assert numbers(both) == numbers(search(f"{other.upper()}  {one}"))
 
 
-@given(configs, texts, st.sampled_from(finder.SORTS))
+@given(configs, texts, st.sampled_from(SORTS))
 def test_sorting_neither_adds_nor_drops(models: list[ModelConfig], words: str, key: str) -> None:
     with zoo(*models):
         assert sorted(numbers(search(words, sort=key))) == numbers(search(words, sort="id"))

@@ -45,22 +45,11 @@ def test_a_model_answers_to_its_number_its_id_and_a_beginning_of_it(name: int | 
     assert resolve(name).id == MASSES
 
 
-def test_an_ambiguous_beginning_lists_the_models(tmp_path: Path) -> None:
-    known = registry_of(tmp_path, "00901_GAN_MRI_A", "00901_GAN_MRI_B".replace("00901", "00902"))
+def test_digits_alone_are_a_number_and_never_a_beginning(tmp_path: Path) -> None:
+    known = registry_of(tmp_path, "00901_GAN_MRI_A", "00902_GAN_MRI_B")
     with pytest.raises(ModelNotFoundError, match=r"no model '0090'"):
-        known.find("0090")  # digits alone are a number, never a beginning
-    known = registry_of(tmp_path / "more", "00903_GAN_MRI_A")
-    twins = Registry([tmp_path / "more"])
-    twins.configs |= {"00903_GAN_MRI_B": known.configs["00903_GAN_MRI_A"]}
-    with pytest.raises(ModelNotFoundError, match=r"'00903_gan' is the beginning of 2 model ids.\nWhich one: 00903_GAN_MRI_A, "):
-        twins.find("00903_gan")
-
-
-def test_a_whole_id_wins_over_a_longer_one_that_begins_with_it(tmp_path: Path) -> None:
-    known = registry_of(tmp_path, "00901_GAN_MRI")
-    longer = registry_of(tmp_path / "other", "00901_GAN_MRI_A").configs
-    known.configs |= longer
-    assert known.find("00901_gan_mri").id == "00901_GAN_MRI"
+        known.find("0090")
+    assert known.find("00902_").id == "00902_GAN_MRI_B"
 
 
 @pytest.mark.parametrize(
@@ -131,10 +120,31 @@ def test_two_models_of_one_number_are_an_error(tmp_path: Path) -> None:
         registry_of(tmp_path, "00901_GAN_MRI_A", "00901_GAN_MRI_B")
 
 
+def test_two_models_of_one_number_in_two_folders_are_an_error(tmp_path: Path) -> None:
+    registry_of(tmp_path / "one", "00901_GAN_MRI_A")
+    registry_of(tmp_path / "two", "00901_GAN_MRI_A")
+    with pytest.raises(ConfigError, match=r"one.00901_GAN_MRI_A.yaml share the number 901"):
+        Registry([tmp_path / "one", tmp_path / "two"])
+
+
 def test_a_file_that_is_not_named_by_its_id_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "00902_X_Y_Z.yaml").write_text(yaml.safe_dump(toy_config()), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"holds the model 00901_TOY_MRI_NOISE.\nName the file"):
+        Registry([tmp_path]).find(902)
+
+
+def test_a_file_that_no_id_names_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "notes.yaml").touch()
+    with pytest.raises(ConfigError, match=r"notes.yaml is not named by a model id.\nAn id is NNNNN_TYPE_MODALITY_CONTENT"):
         Registry([tmp_path])
+
+
+def test_a_config_that_breaks_the_schema_stops_nobody_else(tmp_path: Path) -> None:
+    known = registry_of(tmp_path, "00901_GAN_MRI_A", "00902_GAN_MRI_B")
+    (tmp_path / "00902_GAN_MRI_B.yaml").write_text("- no mapping", encoding="utf-8")
+    assert known.find(901).number == 901
+    with pytest.raises(ConfigError, match="a mapping was expected"):
+        known.find(902)
 
 
 def test_a_missing_config_folder_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

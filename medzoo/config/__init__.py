@@ -27,13 +27,14 @@ from .model import (
     Version,
     requirement_name,
 )
-from .schema import read_config
+from .schema import ID, read_config
 
 __all__ = [
     "ARGUMENTS",
     "CONTRACTS",
     "DTYPES",
     "FORMS",
+    "ID",
     "KINDS",
     "LIST_TYPES",
     "LOCAL",
