@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray  # numpy 1.20, which a model's own environment may have, does not know it
 
+FACTORS = 0xD2E7470EE14C6C93, 0xCA5A826395121157  # of Philox4x64, by its authors
+BUMPS = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B  # of its two keys, from turn to turn
+MANY, SHORT = 64, 128  # samples and words from and up to which all streams at once are faster than one after the other
 LATENTS, NOISE = 0, 1  # what a stream is for; two uses of one sample never share words
 
 
@@ -81,10 +84,39 @@ class Stream:
 
 def latents(seed: int, indices: Sequence[int] | NDArray[Any], size: int) -> NDArray[np.float32]:
     """Standard normal latents of the samples ``indices``, shape (len(indices), size)."""
-    words = np.empty((len(indices), -(-size // 2)), dtype="<u8")
-    for row, index in enumerate(indices):
-        words[row] = Stream(seed, int(index), LATENTS)._raw(words.shape[1])
-    return np.ascontiguousarray(_box_muller(words)[:, :size])
+    words = -(-size // 2)
+    if len(indices) > MANY and words < SHORT:
+        raw = _words(seed, np.asarray(indices).astype(np.uint64), words)
+    else:
+        raw = np.empty((len(indices), words), dtype="<u8")
+        for row, index in enumerate(indices):
+            raw[row] = Stream(seed, int(index), LATENTS)._raw(words)
+    return np.ascontiguousarray(_box_muller(raw)[:, :size])
+
+
+def _words(seed: int, indices: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
+    """The first ``n`` words of each sample's latents, shape (len(indices), n): the same as a `Stream`'s, all at once.
+
+    One numpy operation works on all samples, where a `Stream` each takes microseconds to be made.
+    """
+    shape = len(indices), -(-n // 4)
+    c0 = np.broadcast_to(np.arange(1, shape[1] + 1, dtype=np.uint64), shape)  # numpy's Philox counts before it draws
+    c1 = c2 = np.zeros(shape, np.uint64)
+    c3 = np.full(shape, LATENTS, np.uint64)
+    for turn in range(10):
+        k0, k1 = np.uint64((seed + turn * BUMPS[0]) % 2**64), indices[:, None] + np.uint64(turn * BUMPS[1] % 2**64)
+        (high0, low0), (high2, low2) = _product(c0, FACTORS[0]), _product(c2, FACTORS[1])
+        c0, c1, c2, c3 = high2 ^ c1 ^ k0, low2, high0 ^ c3 ^ k1, low0
+    return np.stack([c0, c1, c2, c3], axis=-1).reshape(shape[0], -1)[:, :n]
+
+
+def _product(x: NDArray[np.uint64], factor: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """The upper and the lower 64 bits of ``x * factor``, by halves of 32."""
+    half, mask = np.uint64(32), np.uint64(2**32 - 1)
+    f_low, f_high, x_low, x_high = np.uint64(factor % 2**32), np.uint64(factor >> 32), x & mask, x >> half
+    low, cross = x_low * f_low, x_high * f_low
+    middle = x_low * f_high + (low >> half) + (cross & mask)
+    return x_high * f_high + (cross >> half) + (middle >> half), x * np.uint64(factor)
 
 
 def _box_muller(words: NDArray[np.uint64]) -> NDArray[np.float32]:

@@ -52,6 +52,14 @@ def test_latents_do_not_depend_on_the_batch(seed: int, batch: list[int], size: i
         assert np.array_equal(Stream(seed, index, LATENTS).normals(size), together[row])
 
 
+@settings(max_examples=50, deadline=None)
+@given(seed=SEEDS, first=INDICES, n=st.integers(seeds.MANY - 1, seeds.MANY + 40), size=st.integers(1, 2 * seeds.SHORT + 2))
+def test_many_samples_at_once_are_those_of_one_after_the_other(seed: int, first: int, n: int, size: int) -> None:
+    together = latents(seed, np.arange(first, first + n), size)
+    for row in (0, n // 2, n - 1):
+        assert np.array_equal(together[row], Stream(seed, first + row, LATENTS).normals(size))
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     one=st.tuples(SEEDS, INDICES, st.sampled_from([LATENTS, NOISE])),
