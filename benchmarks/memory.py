@@ -1,5 +1,5 @@
 """Peak memory of a process and all that it starts: the peak of each, added up, which is never less than what they held at once.
-One run of each. Pictures are model 8's; through the loader come model 109's, of which 5,000 take seconds."""
+Pictures are model 8's; through the loader come model 109's, of which 5,000 take seconds."""
 
 from __future__ import annotations
 
@@ -38,11 +38,16 @@ def growth(size: Size) -> list[Found]:
     many = 10 * few
     codes = [code.format(n=n, model=109) for code in (TO_DISK, LOADER) for n in (many, few)]
     with ThreadPoolExecutor(2) as pool:  # memory is not larger for company
-        peaks = list(pool.map(tree_peak, codes))
-    return [Found([a / b], {f"n = {many:,}": [a], f"n = {few:,}": [b]}, "MiB") for a, b in (peaks[:2], peaks[2:])]
+        peaks = list(pool.map(tree_peak, size.runs * codes))
+    of_each = [peaks[k :: len(codes)] for k in range(len(codes))]  # run by run
+    return [
+        Found([a / b for a, b in zip(large, small, strict=True)], {f"n = {many:,}": large, f"n = {few:,}": small}, "MiB")
+        for large, small in (of_each[:2], of_each[2:])
+    ]
 
 
 @measures(*(Row(f"peak memory, {kind}", "MiB") for kind in KINDS))
 def kinds(size: Size) -> list[Found]:
     n = min(size.n, 4 * BATCH)
-    return [Found([tree_peak(code.format(n=n))], note=f"{n} samples of model 8") for code in KINDS.values()]
+    peaks = {kind: [tree_peak(code.format(n=n)) for _ in range(size.runs)] for kind, code in KINDS.items()}
+    return [Found(runs, note=f"{n} samples of model 8") for runs in peaks.values()]

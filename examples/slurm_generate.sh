@@ -20,7 +20,8 @@ RAY_AUTH_TOKEN=$(python -c "import secrets; print(secrets.token_hex(16))")
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 
 ray_on() { # NODE ARGUMENTS...: Ray on a node, with the cores and GPUs that this job has there, until this script ends
-  srun --overlap --nodes=1 --ntasks=1 --nodelist="$1" ray start --block --num-cpus="$SLURM_CPUS_PER_TASK" "${@:2}" &
+  srun --overlap --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --nodelist="$1" \
+    ray start --block --num-cpus="$SLURM_CPUS_PER_TASK" "${@:2}" &
 }
 nodes_up() { ray status --address="$head" 2> /dev/null | grep -c " node_"; }
 trap 'kill $(jobs -p) 2> /dev/null' EXIT

@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from sets import Toy, python, same
 
 import medzoo
@@ -274,6 +276,52 @@ def test_the_command_starts_a_ray_of_its_own_and_ends_it(flags: Path, tmp_path: 
     assert said.startswith("40 samples of 00901_TOY_MRI_NOISE")
     assert complaint == ""
     assert main(["verify", str(tmp_path / "set")]) == 0
+
+
+@pytest.fixture
+def gone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Ray's folder after a head that was killed: its note says where that was. The path is short, as its sockets lie there."""
+    with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as folder:
+        (Path(folder) / "ray").mkdir()
+        (Path(folder) / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
+        yield Path(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_cluster_that_was_killed_is_not_waited_for(flags: Path, gone: Path, tmp_path: Path) -> None:
+    asked = ["generate", "901", "-n", "8", "--seed", "1", "--out", str(tmp_path / "set"), "--engine", "ray", "--actors", "1"]
+    said, complaint = python(tmp_path, "-m", "medzoo", *asked).communicate()
+    assert said.startswith("8 samples of 00901_TOY_MRI_NOISE"), complaint
+    with pytest.raises(InputError, match=r"Ray cannot be reached or started \(address='auto'\): .*refused"):
+        medzoo.generate(901, 1, engine=Ray("auto"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@posix
+def test_the_slurm_script_starts_ray_and_generates(gone: Path, tmp_path: Path) -> None:
+    """On one node, with stand-ins for Slurm's two commands: `srun` runs here what it was to run there."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name, does in {
+        "srun": f'while [ "${{1:0:2}}" = -- ]; do echo "$1" >> {tmp_path}/srun.log; shift; done; exec "$@"',
+        "scontrol": "echo here",
+    }.items():
+        (commands / name).write_text(f"#!/usr/bin/env bash\n{does}\n")
+        (commands / name).chmod(0o755)
+    job = {"SLURM_JOB_NUM_NODES": "1", "SLURM_CPUS_PER_TASK": "2", "SLURM_JOB_NODELIST": "here", "SLURM_JOB_ID": "7"}
+    asked = {"MODEL": "109", "N": "40", "ACTORS": "2", "FORMAT": "npz", "OUT": str(tmp_path / "set")}
+    path = os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]])
+    script = ROOT / "examples" / "slurm_generate.sh"
+    environment = {**os.environ, **job, **asked, "PATH": path}
+    done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(medzoo.read(tmp_path / "set")) == 40
+    assert "--cpus-per-task=2" in (tmp_path / "srun.log").read_text().split()  # srun takes none over from sbatch
 
 
 @pytest.mark.parametrize(

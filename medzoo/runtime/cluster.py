@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -264,7 +265,7 @@ class ClusterSession(Session):
         except self._ray.exceptions.RayTaskError as error:
             raise WorkerError(f"{self._about}: an actor failed: {error.cause!r}", ALIKE) from error
         except self._ray.exceptions.RayError as error:
-            raise _LostError(" ".join(str(error).split())[:400]) from error
+            raise _LostError(shorten(str(error), 400, placeholder=" ...")) from error
 
     def _lost(self, one: _Range, lost: _LostError) -> None:
         one.losses += 1

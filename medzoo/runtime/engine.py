@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,14 +99,31 @@ class Ray:
             problem = "engine='ray' needs the package ray, which is not installed here."
             raise InputError(problem, "`pip install medzoo[cluster]` brings it.") from error
         try:
-            _knock(os.environ.get("RAY_ADDRESS") if self.address in {None, "auto"} else self.address)
+            address = self._answering()
             if ray.is_initialized():
                 return ray, False
-            ray.init(address=self.address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
             hint = "Give the address that `ray start` printed, or none to start Ray on this machine."
             raise InputError(f"Ray cannot be reached or started (address={self.address!r}): {error}", hint) from error
         return ray, True
+
+    def _answering(self) -> str | None:
+        """The address to give to Ray, which itself would wait for ever for a cluster that is gone.
+
+        Raises
+        ------
+        OSError
+            Nobody is there.
+        """
+        told = os.environ.get("RAY_ADDRESS") if self.address in {None, "auto"} else self.address
+        try:
+            _knock(told or _noted())
+        except OSError:
+            if told or self.address:
+                raise
+            return "local"  # nobody asked for the one that is gone
+        return self.address
 
     def share(self, ray: Any, version: Version, device: str) -> tuple[dict[str, float], int]:
         """What each actor takes (``CPU``, ``GPU``), and how many there shall be.
@@ -133,9 +151,18 @@ class Ray:
         return takes, self.actors or room
 
 
-def _knock(address: str | None) -> None:
-    """OSError where nobody listens at HOST:PORT, which Ray would find out after minutes."""
-    host, _, port = (address or "").rpartition(":")
+def _noted() -> str:
+    """The address of the cluster that Ray takes without being told one: its note outlives a cluster that was killed."""
+    with suppress(ImportError):
+        from ray._private.utils import read_ray_address
+
+        return read_ray_address() or ""
+    return ""
+
+
+def _knock(address: str) -> None:
+    """OSError where nobody listens at HOST:PORT."""
+    host, _, port = address.rpartition(":")
     if host and port.isdecimal() and "/" not in host:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
 
