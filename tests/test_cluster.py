@@ -250,6 +250,15 @@ def test_a_model_that_cannot_be_loaded_says_why(address: str, toy: Toy) -> None:
 
 
 @pytest.mark.slow
+def test_what_an_actor_warns_of_reaches_the_user_once(address: str, toy: Toy) -> None:
+    toy(requires=["numpy", "no-such-package"])
+    with pytest.warns(MedzooWarning) as caught:
+        medzoo.generate(901, 4, engine=Ray(actors=2), env="current")
+    (said,) = (str(w.message) for w in caught)
+    assert "this interpreter is not what 00901_TOY_MRI_NOISE, version 1.0.0, declares: no-such-package" in said
+
+
+@pytest.mark.slow
 def test_what_the_cluster_has_no_room_for(address: str, flags: Path) -> None:
     with pytest.raises(InputError, match="An actor takes 64 CPU; the largest machine of the Ray cluster has 2 CPU"):
         medzoo.load(901, engine=Ray(cpus_per_actor=64))

@@ -41,7 +41,7 @@ class Actor:
     def open(
         self, config: ModelConfig, version: Version, how: Mapping[str, Any], caller: Mapping[str, Any]
     ) -> Exception | dict[str, Any]:
-        """Load the model as `medzoo.load` does; what the session says of itself.
+        """Load the model as `medzoo.load` does; what the session says of itself, and the warnings that came with it.
 
         Parameters
         ----------
@@ -59,12 +59,15 @@ class Actor:
             import torch
 
             torch.set_num_threads(caller["threads"])
-        try:
-            self._session = open_session(config, version, progress=False, **how)
-        except (MedzooError, MemoryError) as error:
-            return error
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            try:
+                self._session = open_session(config, version, progress=False, **how)
+            except (MedzooError, MemoryError) as error:
+                return error
         names = ("device", "batch_size", "digests", "provenance")
-        return {"medzoo": __version__, **{name: getattr(self._session, name) for name in names}}
+        told = [str(w.message) for w in heard if issubclass(w.category, MedzooWarning)]
+        return {"medzoo": __version__, "warnings": told, **{name: getattr(self._session, name) for name in names}}
 
     def make(
         self, batch_of: Callable[[range], Batch], indices: range
@@ -217,6 +220,9 @@ class ClusterSession(Session):
             raise OutOfMemoryError(f"{self._about} cannot be loaded by an actor: {found}", hint)
         if isinstance(found, Exception):
             raise found
+        for text in found.pop("warnings"):
+            if not self._first:  # the others say the same
+                warnings.warn(text, MedzooWarning, stacklevel=2)
         self._first = self._first or found
         first, this = (dict(_flat(about)) for about in (self._first, found))
         if names := [n for n in {**first, **this} if n != "batch_size" and first.get(n) != this.get(n)]:
@@ -265,7 +271,7 @@ class ClusterSession(Session):
         except self._ray.exceptions.RayTaskError as error:
             raise WorkerError(f"{self._about}: an actor failed: {error.cause!r}", ALIKE) from error
         except self._ray.exceptions.RayError as error:
-            raise _LostError(shorten(str(error), 400, placeholder=" ...")) from error
+            raise _LostError(shorten(str(error), 200, placeholder=" ...")) from error
 
     def _lost(self, one: _Range, lost: _LostError) -> None:
         one.losses += 1
