@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import ModuleType
 
-from . import cluster, environments, memory, resume, search, speed, start, writers
+from . import cluster, environments, gpu, memory, resume, search, speed, start, writers
 from .rows import Measurement
 
 
@@ -36,5 +36,6 @@ GROUPS = {
         Group("A run that was killed", resume),
         Group("Several processes", cluster),
         Group("Environments", environments),
+        Group("On a GPU", gpu),
     )
 }

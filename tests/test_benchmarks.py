@@ -20,7 +20,7 @@ from package_index import PackageIndex
 from PIL import Image
 
 from benchmarks import __main__ as bench
-from benchmarks import environments, instruments, report
+from benchmarks import environments, gpu, instruments, report
 from benchmarks.groups import GROUPS, Group
 from benchmarks.rows import RESULTS, Found, Measurement, Results, Row, Size, Skip, measures
 
@@ -42,6 +42,7 @@ BARS = [  # what medzoo is built to: words of the row's name, the bar, its unit
     (r"slider", "<= 60", "ms"),
     (r"^second environment", "<= 5", "s"),
     (r"disk beside the first", "<= 100", "MiB"),
+    (r"^model 8 on a GPU, time against the plain loop", "<= 1.05", "x"),
 ]
 ALSO = [
     r"^png written",
@@ -218,14 +219,31 @@ def test_no_torch_to_be_had_is_a_row_with_the_reason(
 
 
 @pytest.mark.slow
+def test_what_a_gpu_would_be_measured_by_measures_a_cpu() -> None:
+    ratio, each, difference = gpu.beside_the_plain_loop("cpu", "no card", Size(runs=2, n=4, quick=True))
+    assert len(ratio.runs) == len(each.runs) == 2
+    assert [len(side) for side in ratio.sides.values()] == [2, 2]
+    assert difference.runs == [0.0]
+    assert ratio.note == "8 samples in batches of 4, no card"
+
+
+def test_the_published_figures_are_of_a_whole_run_of_several() -> None:
+    results = Results.read(ROOT / "docs" / "performance" / RESULTS)
+    assert results.machine["runs"] >= 3
+    assert not results.machine["quick"]
+    assert [row.name for row in results.rows] == [row.name for row in ALL]
+    assert [row.name for row in results.rows if row.failed or row.skipped == "not asked for"] == []
+
+
+@pytest.mark.slow
 def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--quick", "--out", str(tmp_path / "bench")]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     results = Results.read(tmp_path / "bench" / RESULTS)
     assert [(row.group, row.name) for row in results.rows] == [(row.group, row.name) for row in ALL]
-    for row in results.rows:  # Ray may be missing, or give up on a busy machine
-        assert row.figure is not None or (row.group in {"environments", "cluster"} and row.skipped), row
+    for row in results.rows:  # there may be no GPU, and Ray may give up on a busy machine
+        assert row.figure is not None or (row.group in {"environments", "cluster", "gpu"} and row.skipped), row
         assert row.name.replace("`", "") in run.stdout
     for row in results.missed:
         assert row.verdict in run.stdout
