@@ -78,10 +78,10 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def write_json(path: Path, content: Any, *, sort: bool = True) -> None:
-    """Write ``content`` as indented JSON, its keys sorted or in their order, atomically."""
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as indented JSON, its keys sorted, atomically."""
     with atomic(path) as file:
-        file.write((json.dumps(content, indent=2, sort_keys=sort, ensure_ascii=False) + "\n").encode())
+        file.write((json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
 
 
 @contextmanager
