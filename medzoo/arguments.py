@@ -308,19 +308,23 @@ def add_sets(commands: Commands) -> None:
         commands,
         "reproduce",
         "make a set of samples again from its provenance, and compare",
-        "The new set goes to a folder beside it, which is then removed. Where files differ, it says by how much, and "
-        "whether that is within the tolerance that the model states; the exit code is 9 where it is not.",
+        "The new set goes to a folder beside it, which is then removed; a command that was stopped goes on there when it is "
+        "given again. Where files differ, it says by how much, and "
+        "whether that is within the tolerance that the model states; the exit code is 9 where it is not, or where files are "
+        "no longer as they were written.",
         examples=(
             "medzoo reproduce masses/",
             "medzoo reproduce mine-samples/ --model mine/ --trust",
+            "medzoo reproduce million/ --engine ray",
         ),
-        codes=(2, *RUN, 9),
+        codes=(2, *RUN, 9, 130),
     )
     set_argument(child)
     child.add_argument("--model", metavar="DIR", help="the package folder, where the set was made by one of your own")
     child.add_argument("--weights", type=Path, metavar="FILE", help="the weights, where the set was made with others")
     inputs_argument(child)
     running_arguments(child)
+    engine_arguments(child)
     json_argument(child)
 
 

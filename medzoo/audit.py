@@ -5,28 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+import shutil
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from . import files, settings
 from .datasets.formats import format_class
-from .datasets.journal import LOG, MANIFEST, PROVENANCE, UNFINISHED
+from .datasets.journal import LOG, MANIFEST, PROVENANCE, SEALS, UNFINISHED, done, is_whole, recorded, require_whole, unsealed
 from .datasets.reader import finished, read
 from .datasets.writer import Target, changes
-from .errors import DatasetError, InputError
-from .generator import Run, load
+from .errors import DatasetError, InputError, MedzooWarning
+from .generator import Run, load, with_bar
 from .request import Request
+from .runtime import Ray
 from .samples import Samples
 
-NAMED = 5  # files that a report names of each kind; the rest it counts
+NAMED = 5  # files or samples that a report names of each kind; the rest it counts
 COMPARED_AT_ONCE = 64  # samples in memory
 GIVEN = ("latents", "inputs")  # of the options: what a provenance holds but the digest of
-NOT_COMPARED = {"manifest_sha256", "continued", "batches", "synthetic", "license", "source", "registered", "trust"}
+NOT_COMPARED = {*SEALS, "continued", "batches", "synthetic", "license", "source", "registered", "trust"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Verification:
     missing: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
+    samples: tuple[int, ...] = ()  # that are missing or changed, by number, where the manifest has a line a sample
 
     @property
     def ok(self) -> bool:
@@ -47,8 +53,7 @@ class Verification:
     def __str__(self) -> str:
         if self.ok:
             return f"{self.folder}: {_count(self.files, 'file')}, all as they were written."
-        found = [f"{len(v):,} {k}: {_some(v)}" for k in ("missing", "changed", "extra") if (v := getattr(self, k))]
-        return "\n".join([f"{self.folder}: not as it was written, of {_count(self.files, 'file')}", *found])
+        return "\n".join([f"{self.folder}: not as it was written, of {_count(self.files, 'file')}", *_named(self)])
 
 
 def verify(folder: str | os.PathLike[str]) -> Verification:
@@ -62,7 +67,8 @@ def verify(folder: str | os.PathLike[str]) -> Verification:
     Returns
     -------
     Verification
-        ``missing``, ``changed`` and ``extra`` name files. Of a changed tar file, the samples stand behind it.
+        ``missing``, ``changed`` and ``extra`` name files, ``samples`` the numbers of the samples that this concerns.
+        What an operating system leaves in folders is not extra.
 
     Raises
     ------
@@ -70,41 +76,62 @@ def verify(folder: str | os.PathLike[str]) -> Verification:
         The folder holds no finished set.
     """
     target = settings.user_path(folder, "folder")
+    require_whole(target)
+    found: dict[str, list[str]] = {"": [], "missing": [], "changed": []}
+    samples: set[int] = set()
     try:
-        recorded = json.loads((target / PROVENANCE).read_text(encoding="utf-8"))["manifest_sha256"]
-        missing, changed, known = [], [], {MANIFEST, PROVENANCE, LOG}
-        if files.sha256_of(target / MANIFEST) != recorded:
-            changed.append(MANIFEST)
-        parts: dict[str, list[dict[str, Any]]] = {}  # tar file -> the samples in it
-        for entry in _entries(target, damaged=MANIFEST in changed):
-            name = entry["file"]
-            if "offset" in entry:
-                parts.setdefault(name, []).append({k: entry[k] for k in ("index", "offset", "bytes", "sha256")})
-                continue
-            known.add(name)
-            inside = parts.pop(name, [])
-            if not (target / name).is_file():
-                missing.append(name)
-            elif files.sha256_of(target / name) != entry["sha256"]:
-                bad = [str(p["index"]) for p in inside if _digest(target / name, p) != p["sha256"]]
-                changed.append(name + f" (samples {', '.join(bad)})" * bool(bad))
+        provenance = unsealed((target / PROVENANCE).read_bytes())
+        if provenance is None:
+            found["changed"].append(PROVENANCE)
+        if not (target / MANIFEST).is_file():
+            found["missing"].append(MANIFEST)
+        elif provenance is not None and files.sha256_of(target / MANIFEST) != provenance["manifest_sha256"]:
+            found["changed"].append(MANIFEST)
+        known = {MANIFEST, PROVENANCE, LOG}
+        for how, entry in _checked(target):
+            if "offset" not in entry:
+                known.add(entry["file"])
+                found[how].append(entry["file"])
+            if how and "index" in entry:
+                samples.add(entry["index"])
         there = (p.relative_to(target) for p in sorted(target.rglob("*")) if p.is_file())
-        extra = [p.as_posix() for p in there if p.parts[0] != UNFINISHED and p.as_posix() not in known]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{target} holds no finished set of samples: {error}.") from error
-    return Verification(target, len(known) - 3, tuple(missing), tuple(changed), tuple(extra))
+        others = (p for p in there if p.parts[0] != UNFINISHED and not files.IGNORED & set(p.parts))
+        extra = tuple(p.as_posix() for p in others if p.as_posix() not in known)
+    except OSError as error:
+        raise DatasetError(f"{target} cannot be read: {error}.") from error
+    return Verification(target, len(known) - 3, tuple(found["missing"]), tuple(found["changed"]), extra, tuple(sorted(samples)))
 
 
-def _entries(folder: Path, *, damaged: bool = False) -> Iterator[dict[str, Any]]:
-    """The manifest's lines; of a damaged one those that can be read."""
-    with (folder / MANIFEST).open("rb") as lines:
+def _checked(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The manifest's line of each file with what became of that: "", "missing" or "changed".
+
+    Behind the line of a tar file that is missing or changed come those of the samples that went with it.
+    """
+    parts: dict[str, list[dict[str, Any]]] = {}  # tar file -> the samples in it
+    for entry in _entries(folder):
+        path = folder / entry["file"]
+        if "offset" in entry:
+            parts.setdefault(entry["file"], []).append(entry)
+            continue
+        inside = parts.pop(entry["file"], [])
+        if not path.is_file():
+            yield from (("missing", e) for e in (entry, *inside))
+        elif files.sha256_of(path) != entry["sha256"]:
+            yield "changed", entry
+            yield from (("changed", p) for p in inside if _digest(path, p) != p["sha256"])
+        else:
+            yield "", entry
+
+
+def _entries(folder: Path) -> Iterator[dict[str, Any]]:
+    """The manifest's lines, as far as they can be read, without what a check has no use for."""
+    with suppress(FileNotFoundError), (folder / MANIFEST).open("rb") as lines:
         for line in lines:
-            try:
+            with suppress(ValueError, KeyError, TypeError):  # a damaged manifest still tells of some files
                 entry = json.loads(line)
-                yield {"file": entry["file"], "sha256": entry["sha256"], **entry}
-            except (ValueError, KeyError, TypeError):  # noqa: PERF203
-                if not damaged:
-                    raise
+                numbers = {k: int(entry[k]) for k in ("index", "offset", "bytes") if k in entry or "offset" in entry}
+                whole = {"columns": entry["columns"]} if "columns" in entry else {}
+                yield {"file": str(entry["file"]), "sha256": entry["sha256"], **whole, **numbers}
 
 
 def _digest(path: Path, part: Mapping[str, Any]) -> str:
@@ -133,31 +160,37 @@ class Reproduction:
 
     folder: Path
     files: int
-    different: tuple[str, ...] = ()  # files
-    columns: Mapping[str, Difference] = field(default_factory=dict)  # where files differ
+    missing: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()  # since they were written
+    different: tuple[str, ...] = ()  # files that are made other than they were written
+    columns: Mapping[str, Difference] = field(default_factory=dict)  # whose values differ, as far as both can be read
     circumstances: Mapping[str, Any] = field(default_factory=dict)  # what is not as it was then, as it is now
 
     @property
     def equal(self) -> bool:
         """Whether every file is the same."""
-        return not self.different
+        return not (self.missing or self.changed or self.different)
 
     @property
     def ok(self) -> bool:
         """Whether every sample is the same, within the tolerance."""
-        return self.equal or all(d.within for d in self.columns.values())
+        return not (self.missing or self.changed) and all(d.within for d in self.columns.values())
 
     def __str__(self) -> str:
+        number = _count(self.files, "file")
         if self.equal:
-            return f"{self.folder}: made again, {_count(self.files, 'file')}, byte for byte the same."
-        what = f"{len(self.different):,} of {_count(self.files, 'file')} differ: {_some(self.different)}"
-        lines = [f"{self.folder}: made again, {what}"]
+            return f"{self.folder}: made again, {number}, byte for byte the same."
+        what = f"{len(self.different):,} of {number} differ: {_some(self.different)}"
+        lines = [f"{self.folder}: made again, {what if self.different else f'{number}, all as the manifest has them'}"]
         for name, d in self.columns.items():
             verdict = "within" if d.within else "more than"
-            how = f"by up to {d.largest:g} in {_count(d.samples, 'sample')}, {verdict} the tolerance of {d.tolerance:g}"
-            lines.append(f"{name}: {how if d.samples else 'the same values in other bytes'}")
+            lines.append(
+                f"{name}: by up to {d.largest:g} in {_count(d.samples, 'sample')}, {verdict} the tolerance of {d.tolerance:g}"
+            )
+        if self.ok and not self.columns:
+            lines.append("all values are the same, in other bytes")
         now = ", ".join(f"{k} {json.dumps(v, ensure_ascii=False)}" for k, v in self.circumstances.items())
-        return "\n".join([*lines, *([f"not as it was then: {now}"] if now else [])])
+        return "\n".join([*lines, *_named(self), *([f"not as it was then: {now}"] if now else [])])
 
 
 def reproduce(
@@ -170,8 +203,13 @@ def reproduce(
     latents: Any = None,
     env: str = "auto",
     trust: bool = False,
+    engine: str | Ray | None = None,
+    progress: bool | None = None,
 ) -> Reproduction:
     """Make a finished set again from its provenance, into a folder beside it that is then removed, and compare.
+
+    Where it is stopped, the same call goes on from there. What is missing or changed since the set was written is named
+    before that, with a warning; what is made is then held against the manifest alone.
 
     Parameters
     ----------
@@ -181,14 +219,18 @@ def reproduce(
         The path of the package, where the set was made by one of your own; what the provenance names if None.
     weights, inputs, latents
         The very same as then, where the set was made with some of your own: the folder holds their digests alone.
-    device, env, trust
+    device, env, trust, engine
         See `medzoo.load`.
+    progress
+        Draw a progress bar; only at a terminal if None.
 
     Returns
     -------
     Reproduction
-        ``equal`` where every file is the same byte for byte. Else ``columns`` says by how much samples differ,
-        ``ok`` whether that is within the tolerance that the model states, and ``circumstances`` what is not as it was.
+        ``equal`` where every file is the same byte for byte. Else ``missing`` and ``changed`` name the files that are no
+        longer as they were written, and ``different`` those that are made other than they were; ``columns`` says by how much
+        samples differ, ``ok`` whether nothing is missing or changed and that is within the tolerance that the model states,
+        and ``circumstances`` what is not as it was.
 
     Raises
     ------
@@ -209,22 +251,71 @@ def reproduce(
     same: dict[str, Any] = {"seed": then["seed"], "first": then.get("first", 0), "inputs": inputs, "options": options}
     precision = then.get("precision", "full")
     how: dict[str, Any] = {"device": device, "weights": weights, "env": env, "trust": trust, "precision": precision}
-    version = then["version"] if model_id is None else None
-    with load(then["model"] if model_id is None else model_id, version=version, **how) as model:
+    how |= {"engine": engine, "version": then["version"] if model_id is None else None}
+    try:
+        damage = [found for found in _checked(target) if found[0]]
+    except OSError as error:
+        raise DatasetError(f"{target} cannot be read: {error}.") from error
+    if damage:
+        names = tuple(e["file"] for _, e in damage if "offset" not in e)
+        warnings.warn(
+            f"{target} is not as it was written: {_count(len(names), 'file')} missing or changed ({_some(names)}). It is made "
+            "again and held against what the manifest says of it.", MedzooWarning, stacklevel=2,
+        )  # fmt: skip
+    place = _place_beside(target, then["provenance_sha256"][:16])
+    with place as made, load(then["model"] if model_id is None else model_id, **how) as model:
         request = Request.of(model.config, model.version, then["n"], **same)
         for name in given:
             if request.record.get(name) != then["options"].get(name):
                 raise InputError(f"These {name} are not the ones that {target} was made with.", "Their digests differ.")
-        run, outputs = Run(model, request, batches=[list(b) for b in then["batches"]]), model.version.outputs
-        asked: dict[str, Any] = {"outputs": outputs, "format": then["format"], "n": request.n, "provenance": run.provenance}
-        try:
-            with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.absolute().parent) as aside:
-                again = Path(aside) / "again"
-                with Target(again, **asked) as new:
-                    new.fill(run)
-                return _compare(target, again, then, {name: o.tolerance for name, o in outputs.items()})
-        except OSError as error:
-            raise DatasetError(f"The set cannot be made again beside {target}: {error}.", "Is there room for it?") from error
+        run = Run(model, request, batches=[list(b) for b in then["batches"]])
+        if not _goes_on(made, run.provenance):
+            shutil.rmtree(made, ignore_errors=True)
+        about: dict[str, Any] = {"n": request.n, "format": then["format"], "provenance": run.provenance}
+        with Target(made, outputs=model.version.outputs, **about) as new:
+            if not new.finished:
+                run.go_on(new)
+                new.fill(with_bar(run, progress))
+        return _compare(target, made, then, damage, {name: o.tolerance for name, o in model.version.outputs.items()})
+
+
+@contextmanager
+def _place_beside(folder: Path, name: str) -> Iterator[Path]:
+    """Where to make a set again: under ``name`` in a folder beside it, which one process has at a time.
+
+    It is gone afterwards. Only where the block fails with samples done, they stay for the next try.
+    """
+    whole = folder.resolve()  # of a link, the disk that has the room
+    place = whole.with_name(f".{whole.name}.again")
+    made, lock, kept = place / name, FileLock(place / "lock", timeout=0), False
+    try:
+        place.mkdir(exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise DatasetError(f"Another process is making {folder} again.", "Wait until it is done.") from None
+    except OSError as error:
+        raise DatasetError(f"{folder} cannot be made again beside it: {error}.", "Copy it to where you may write.") from error
+    try:
+        yield made
+    except BaseException:
+        kept = is_whole(made) or done(made) > 0
+        if kept:
+            what = f"What was made again stays in {place}, and the same call goes on from there."
+            warnings.warn(what, MedzooWarning, stacklevel=4)
+        raise
+    finally:
+        if not kept:
+            shutil.rmtree(place, ignore_errors=True)
+        lock.release()
+        if not kept:
+            with suppress(OSError):
+                place.rmdir()  # on Windows the lock kept it until now
+
+
+def _goes_on(made: Path, provenance: Mapping[str, Any]) -> bool:
+    """Whether what an earlier call left is good, and was made as it would be now."""
+    asked = {k: v for k, v in json.loads(json.dumps(provenance)).items() if k != "batches"}
+    return not changes(recorded(made), asked) and (not is_whole(made) or verify(made).ok)
 
 
 def _check_given(folder: Path, then: Mapping[str, Any], model_id: Any, given: Mapping[str, Any]) -> None:
@@ -242,30 +333,35 @@ def _check_given(folder: Path, then: Mapping[str, Any], model_id: Any, given: Ma
         raise InputError(f"{folder} was made without {unused[0]} of your own.", f"Leave {unused[0]} out.")
 
 
-def _compare(folder: Path, again: Path, then: Mapping[str, Any], tolerances: Mapping[str, float]) -> Reproduction:
-    made = {e["file"]: e["sha256"] for e in _entries(again) if "offset" not in e}
-    known = {e["file"] for e in _entries(folder)}
-    different = [name for name in sorted(known | set(made)) if not _is_file_with(folder / name, made.get(name))]
+def _compare(
+    folder: Path,
+    again: Path,
+    then: Mapping[str, Any],
+    damage: Iterable[tuple[str, Mapping[str, Any]]],
+    tolerances: Mapping[str, float],
+) -> Reproduction:
+    was, made = ({e["file"]: e["sha256"] for e in _entries(f) if "offset" not in e} for f in (folder, again))
+    different = tuple(name for name in sorted(was.keys() | made.keys()) if was.get(name) != made.get(name))
     now = finished(again)
     circumstances = changes(then, {k: v for k, v in now.items() if k not in NOT_COMPARED})
+    missing, changed = (tuple(e["file"] for h, e in damage if h == how and "offset" not in e) for how in ("missing", "changed"))
     columns = {}
-    if different:
+    if different and not any("columns" in e for _, e in damage):  # else a file of all samples is gone
         one, other = read(folder), read(again)
+        rows = np.flatnonzero(~np.isin(one.indices, [e["index"] for _, e in damage if "index" in e]))
         step = format_class(then["format"]).step
-        columns = {n: _difference(one, other, n, tolerances.get(n, 0.0) + step(one.outputs[n])) for n in one.columns}
-    return Reproduction(folder, len(known | set(made)), tuple(different), columns, circumstances)
+        found = {n: _difference(one, other, n, rows, tolerances.get(n, 0.0) + step(one.outputs[n])) for n in one.columns}
+        columns = {name: d for name, d in found.items() if d.samples}
+    return Reproduction(folder, len(was.keys() | made.keys()), missing, changed, different, columns, circumstances)
 
 
-def _is_file_with(path: Path, digest: str | None) -> bool:
-    return path.is_file() and files.sha256_of(path) == digest
-
-
-def _difference(one: Samples, other: Samples, name: str, tolerance: float) -> Difference:
+def _difference(one: Samples, other: Samples, name: str, rows: NDArray[np.int64], tolerance: float) -> Difference:
     differing, largest = 0, 0.0
-    for start in range(0, max(len(one), len(other)), COMPARED_AT_ONCE):
-        a, b = (np.asarray(s[start : start + COMPARED_AT_ONCE].columns[name], dtype=np.float64) for s in (one, other))
+    for start in range(0, len(rows), COMPARED_AT_ONCE):
+        some = rows[start : start + COMPARED_AT_ONCE]
+        a, b = (np.asarray(s[some].columns[name], dtype=np.float64) for s in (one, other))
         if a.shape != b.shape:
-            return Difference(max(len(one), len(other)), float("inf"), tolerance)
+            return Difference(len(rows), float("inf"), tolerance)
         apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b)).reshape(len(a), -1)
         apart = np.nan_to_num(apart.max(axis=1, initial=0.0), nan=np.inf)
         differing += int((apart > 0).sum())
@@ -277,5 +373,11 @@ def _count(n: int, what: str) -> str:
     return f"{n:,} {what}{'s' * (n != 1)}"
 
 
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:NAMED]) + f" and {len(names) - NAMED:,} more" * (len(names) > NAMED)
+def _some(names: Sequence[Any]) -> str:
+    return ", ".join(map(str, names[:NAMED])) + f" and {len(names) - NAMED:,} more" * (len(names) > NAMED)
+
+
+def _named(report: Verification | Reproduction) -> list[str]:
+    """A line for each way in which files are not as they were written, and one for their samples."""
+    found = {kind: getattr(report, kind, ()) for kind in ("missing", "changed", "extra", "samples")}
+    return [f"{kind}: {_some(v)}" if kind == "samples" else f"{len(v):,} {kind}: {_some(v)}" for kind, v in found.items() if v]

@@ -320,7 +320,7 @@ def reproduce_command(a: argparse.Namespace) -> int:
     from .datasets.reader import finished
     from .registry import resolve
 
-    how: dict[str, Any] = {"weights": a.weights, "device": a.device, "env": a.env, "trust": a.trust}
+    how: dict[str, Any] = {"weights": a.weights, "device": a.device, "env": a.env, "trust": a.trust, "engine": chosen_engine(a)}
     if a.inputs:
         then = finished(a.folder)
         config = resolve(a.model or then["model"])

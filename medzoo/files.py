@@ -32,7 +32,9 @@ BROKEN = (  # what zipfile raises for an archive that is damaged, encrypted or a
     zipfile.BadZipFile, zlib.error, EOFError, IndexError, RuntimeError, NotImplementedError, ValueError, struct.error,
     FileExistsError, NotADirectoryError,
 )  # fmt: skip
-IGNORED = {"__MACOSX", ".DS_Store", "__pycache__"}
+IGNORED = {  # names of what systems and Python strew about, which is nobody's content
+    "__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", "__pycache__",
+}  # fmt: skip
 
 
 def sha256_of(path: Path) -> str:
@@ -76,10 +78,10 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def write_json(path: Path, content: Any, *, sort: bool = True) -> None:
-    """Write ``content`` as indented JSON, its keys sorted or in their order, atomically."""
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as indented JSON, its keys sorted, atomically."""
     with atomic(path) as file:
-        file.write((json.dumps(content, indent=2, sort_keys=sort, ensure_ascii=False) + "\n").encode())
+        file.write((json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
 
 
 @contextmanager

@@ -69,11 +69,11 @@ class Model:
         if out is None:
             if format is not None:
                 raise InputError(f"format={format!r} without `out` has no effect.", "Give a folder: out='masses/'.")
-            return concatenate(list(_bar(run, progress)))
+            return concatenate(list(with_bar(run, progress)))
         with Target(out, outputs=self.version.outputs, format=format, n=request.n, provenance=run.provenance) as target:
             if not target.finished:
                 run.go_on(target)
-                target.fill(_bar(run, progress))
+                target.fill(with_bar(run, progress))
         return read(target.path)
 
     __call__ = generate
@@ -94,7 +94,7 @@ class Model:
             raise InputError(f"first={first!r} is not a sample number.", "Give a whole number from 0.")
         n = check_count(n)
         request = Request.of(self.config, self.version, n, seed=seed, inputs=inputs, options=options, first=first)
-        return _bar(Run(self, request, batch_size), progress)
+        return with_bar(Run(self, request, batch_size), progress)
 
     def at(self, indices: Sequence[int], request: Request) -> Samples:
         """The samples with the numbers ``indices`` of a request, in one piece or, when memory runs out, in several."""
@@ -212,7 +212,8 @@ class Run:
         return self._start - self._request.first, self._request.n
 
 
-def _bar(run: Run, progress: bool | None) -> Iterator[Samples]:
+def with_bar(run: Run, progress: bool | None) -> Iterator[Samples]:
+    """The run's batches, beside a progress bar where one is to be drawn."""
     if not settings.show_progress(progress):
         yield from run
         return
@@ -251,9 +252,7 @@ def _provenance(model: Model, session: Session, request: Request, batch_size: in
         **session.provenance,
         "libraries": {"medzoo": __version__, **session.provenance["libraries"]},
     }
-    if request.first:
-        about["first"] = request.first
-    return about
+    return about | ({"first": request.first} if request.first else {})
 
 
 def load(

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MATRIX
+from conftest import MATRIX, NUMPY_MODEL
+from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sets import IMAGES, KINDS, SECONDS, Toy, column, content, lines
+from sets import IMAGES, KINDS, SECONDS, Toy, column, content, lines, python
 
 import medzoo
 from medzoo import generator
 from medzoo.cli import main
 from medzoo.datasets import webdataset
-from medzoo.datasets.journal import JOURNAL
+from medzoo.datasets.journal import JOURNAL, RECORD
+from medzoo.datasets.png import Png
 from medzoo.datasets.reader import finished
-from medzoo.errors import DatasetError, InputError
+from medzoo.errors import DatasetError, InputError, MedzooWarning, PackageError
 
 each = pytest.mark.parametrize("format_", KINDS)
-Damage = Callable[[Path], Any]
+Capture = pytest.CaptureFixture[str]
 
 
 @each
@@ -89,24 +93,121 @@ def test_of_a_changed_shard_the_samples_are_named(any_toy: Toy, tmp_path: Path, 
     monkeypatch.setattr(webdataset, "SHARD", 10_000)
     any_toy({"images": IMAGES})
     medzoo.generate(901, 20, seed=1, out=tmp_path / "set", format="webdataset")
-    entry = next(e for e in lines(tmp_path / "set") if e.get("index") == 9)
-    path = tmp_path / "set" / entry["file"]
-    whole = bytearray(path.read_bytes())
-    whole[entry["offset"] + 700] ^= 1
-    path.write_bytes(whole)
-    assert medzoo.verify(tmp_path / "set").changed == (f"{entry['file']} (samples 9)",)
+    first, *_, last = (e for e in lines(tmp_path / "set") if "offset" in e)
+    assert first["file"] != last["file"]
+    damage_shard(tmp_path / "set", 1, last["index"])
+    found = medzoo.verify(tmp_path / "set")
+    assert found.changed == (first["file"], last["file"])
+    assert found.samples == (1, last["index"])
+    assert str(found).endswith(f"\n2 changed: {first['file']}, {last['file']}\nsamples: 1, 19")
+    damage_shard(tmp_path / "set", *range(2, 6))
+    assert str(medzoo.verify(tmp_path / "set")).endswith("\nsamples: 1, 2, 3, 4, 5 and 1 more")
+    (tmp_path / "set" / last["file"]).unlink()
+    assert medzoo.verify(tmp_path / "set").samples[-1] == 19
 
 
-@pytest.mark.parametrize("damage", [lambda f: (f / "provenance.json").unlink(), lambda f: (f / "manifest.jsonl").unlink(),
-                                    lambda f: (f / "provenance.json").write_text("[]")])  # fmt: skip
-def test_what_is_no_finished_set_is_an_error(toy: Toy, tmp_path: Path, damage: Damage) -> None:
+def damage_shard(folder: Path, *indices: int) -> None:
+    for entry in (e for e in lines(folder) if e.get("index") in indices):
+        path = folder / entry["file"]
+        whole = bytearray(path.read_bytes())
+        whole[entry["offset"] + 700] ^= 1
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["manifest.jsonl", "provenance.json"])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_changed_byte_of_what_the_set_says_of_itself_is_named(
+    any_toy: Toy, tmp_path: Path, name: str, data: st.DataObject
+) -> None:
+    folder = tmp_path / "set"
+    if not folder.exists():
+        any_toy(KINDS["webdataset"], labels=True)
+        medzoo.generate(901, 3, seed=1, out=folder, format="webdataset")
+    whole = (folder / name).read_bytes()
+    at = data.draw(st.integers(0, len(whole) - 1))
+    (folder / name).write_bytes(whole[:at] + bytes([whole[at] ^ 1 << data.draw(st.integers(0, 7))]) + whole[at + 1 :])
+    found = medzoo.verify(folder)
+    for function in (medzoo.read, medzoo.reproduce):
+        with pytest.raises(DatasetError, match=rf"{name} is not as it was written"):
+            function(folder)
+    (folder / name).write_bytes(whole)
+    assert found.changed[0] == name
+    assert not found.ok
+
+
+def test_another_seed_in_the_provenance_is_a_change(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+    medzoo.generate(toy(), 3, seed=7, out=tmp_path / "set")
+    path = tmp_path / "set/provenance.json"
+    path.write_text(path.read_text().replace('"seed": 7', '"seed": 1'))
+    assert main(["verify", str(tmp_path / "set")]) == 9
+    assert "1 changed: provenance.json\n" in capsys.readouterr().out
+
+
+def test_what_a_system_leaves_in_folders_is_not_extra(toy: Toy, tmp_path: Path) -> None:
     medzoo.generate(toy(), 2, seed=1, out=tmp_path / "set")
-    damage(tmp_path / "set")
-    for function in (medzoo.verify, medzoo.reproduce):
-        with pytest.raises(DatasetError, match="holds no finished set"):
-            function(tmp_path / "set")
-        with pytest.raises(DatasetError, match="holds no finished set"):
-            function(tmp_path / "nowhere")
+    for name in (".DS_Store", "images/Thumbs.db", "images/desktop.ini", "lost+found/x"):
+        (tmp_path / "set" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "set" / name).touch()
+    assert medzoo.verify(tmp_path / "set").ok
+
+
+def test_without_a_manifest_nothing_else_is_known(toy: Toy, tmp_path: Path) -> None:
+    medzoo.generate(toy(), 2, seed=1, out=tmp_path / "set")
+    (tmp_path / "set/manifest.jsonl").unlink()
+    found = medzoo.verify(tmp_path / "set")
+    assert found.missing == ("manifest.jsonl",)
+    assert len(found.extra) == 2
+    with pytest.raises(DatasetError, match=r"manifest\.jsonl'\.\n`medzoo verify` names what is missing"):
+        medzoo.reproduce(tmp_path / "set")
+
+
+FAILS = """
+from pathlib import Path
+import numpy as np
+FOLDER = Path({folder!r})
+class Model:
+    def sample(self, batch):
+        with (FOLDER / "log").open("a") as log:
+            log.write(f"{{batch.indices[0]}}\\n")
+        if batch.indices[0] >= 8 and (FOLDER / "fail").exists():
+            raise ArithmeticError("as it was told")
+        return {{"images": np.stack([batch.rng(i).bytes(64).reshape(1, 8, 8) for i in range(batch.n)])}}
+def load(weights_dir, device):
+    return Model()
+"""
+
+
+@pytest.fixture
+def fails(toy: Toy, tmp_path: Path) -> Path:
+    """Model 901 and a folder: its file ``log`` has the first sample of each batch; a file ``fail`` stops it at sample 8."""
+    folder = tmp_path / "flags"
+    folder.mkdir()
+    toy(FAILS.format(folder=str(folder)), batch_size=4)
+    return folder
+
+
+@pytest.mark.parametrize("function", [medzoo.verify, medzoo.reproduce, medzoo.read])
+def test_what_is_there_instead_of_a_finished_set_is_said(fails: Path, tmp_path: Path, function: Callable[[Path], Any]) -> None:
+    with pytest.raises(DatasetError, match=r"^There is no folder .*nowhere\.\nName one that"):
+        function(tmp_path / "nowhere")
+    with pytest.raises(
+        DatasetError, match=r"^.*flags holds no set of samples: no provenance\.json lies in it\.\nName a folder"
+    ):
+        function(fails)
+    with pytest.raises(DatasetError, match=r"cannot be read: .*too long"):
+        function(tmp_path / ("x" * 5000))
+    (fails / "fail").touch()
+    with pytest.raises(PackageError):
+        medzoo.generate(901, 2000, seed=1, out=tmp_path / "set")
+    with pytest.raises(DatasetError, match=r"holds no finished set of samples: 8 of 2,000 are there\.\nGive the command that"):
+        function(tmp_path / "set")
+    (tmp_path / "set" / RECORD).write_text("half a li")
+    with pytest.raises(DatasetError, match=r"holds no finished set of samples: 8 are there\."):
+        function(tmp_path / "set")
+    (tmp_path / "set" / RECORD).write_text('{"resumes": false}')
+    with pytest.raises(DatasetError, match=r"being saved from memory\.\nSave them again"):
+        function(tmp_path / "set")
 
 
 def test_what_a_killed_clean_up_left_is_neither_extra_nor_in_the_way(toy: Toy, tmp_path: Path) -> None:
@@ -188,18 +289,15 @@ def test_what_differs_is_measured_against_the_tolerance(
     assert '{"medzoo": "9.9"}' in text
 
 
-def test_other_bytes_of_the_same_values_are_told_apart(toy: Toy, tmp_path: Path) -> None:
-    from PIL import Image
-
+def test_other_bytes_of_the_same_values_are_told_apart(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     medzoo.generate(toy(), 3, seed=1, out=tmp_path / "set")
-    path = tmp_path / "set/images/000001_malignant.png"
-    with Image.open(path) as picture:
-        picture.load()
-    picture.save(path, compress_level=9)
+    encode = Png.encode
+    monkeypatch.setattr(Png, "encode", lambda *given: [(end, data + b" ") for end, data in encode(*given)])
     found = medzoo.reproduce(tmp_path / "set")
-    assert found.different == ("images/000001_malignant.png",)
+    assert found.different == tuple(e["file"] for e in lines(tmp_path / "set"))
     assert found.ok
-    assert "images: the same values in other bytes" in str(found)
+    assert found.columns == {}
+    assert str(found).endswith("\nall values are the same, in other bytes")
 
 
 def test_a_set_in_another_precision_is_another_set_and_made_again_in_its_own(toy: Toy, tmp_path: Path) -> None:
@@ -215,11 +313,54 @@ def test_a_set_in_another_precision_is_another_set_and_made_again_in_its_own(toy
     assert not np.array_equal(medzoo.read(tmp_path / "full").images, medzoo.read(tmp_path / "set").images)
 
 
-def test_what_is_gone_is_not_reproduced_but_named(toy: Toy, tmp_path: Path) -> None:
-    medzoo.generate(toy(), 3, seed=1, out=tmp_path / "set")
-    (tmp_path / "set/images/000001_malignant.png").unlink()
-    with pytest.raises(DatasetError, match=r"000001_malignant\.png cannot be read"):
-        medzoo.reproduce(tmp_path / "set")
+@pytest.mark.parametrize("more", [0, 0.5])
+@pytest.mark.parametrize("format_", ["png", "dicom", "webdataset", "npz"])
+def test_what_is_gone_is_named_before_a_model_loads_and_the_rest_is_compared(
+    toy: Toy, tmp_path: Path, more: float, format_: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webdataset, "SHARD", 3_000)
+    path, folder = tmp_path / "more", tmp_path / "set"
+    path.write_text("0")
+    outputs = {"images": column("image", "float32", 1, 8, 8, range=[0, 2]), "table": column("table", "float32", 2)}
+    toy(UNSTEADY.format(path=str(path)), outputs=outputs, conditions=None, options=None)
+    medzoo.generate(901, 6, seed=1, out=folder, format=format_)
+    names = [e["file"] for e in lines(folder) if "index" in e] or ["samples.npz"]
+    whole = bytearray((folder / names[0]).read_bytes())
+    whole[len(whole) // 4] ^= 1
+    (folder / names[0]).write_bytes(whole)
+    if names[-1] != names[0]:
+        (folder / names[-1]).unlink()
+    path.write_text(str(more))
+    with monkeypatch.context() as patch:
+        patch.setattr("medzoo.audit.load", lambda *_, **__: 1 / 0)
+        with pytest.warns(MedzooWarning, match=re.escape(names[0])), pytest.raises(ZeroDivisionError):
+            medzoo.reproduce(folder)
+    with pytest.warns(MedzooWarning, match=rf"not as it was written: .* missing or changed \(.*{names[0]}"):
+        found = medzoo.reproduce(folder)
+    assert found.changed == (names[0],)
+    assert found.missing == tuple({n: 0 for n in names[1:] if n == names[-1]})
+    assert not found.ok
+    assert not found.equal
+    assert f"1 changed: {names[0]}" in str(found)
+    assert bool(found.different) is bool(more)
+    if not more:
+        assert "all as the manifest has them" in str(found)
+    if more and format_ != "npz":  # the changed sample is the first, the missing one the last: the fourth is left
+        assert found.columns["images"].samples == 1
+        assert found.columns["images"].largest == pytest.approx(more, abs=0.01)
+    else:
+        assert found.columns == {}
+
+
+def test_only_columns_that_differ_are_told_of(toy: Toy, tmp_path: Path) -> None:
+    (tmp_path / "gain").write_text("0")
+    read_gain = f"__import__('pathlib').Path({str(tmp_path / 'gain')!r}).read_text()"
+    toy(NUMPY_MODEL.replace('batch.options.get("gain", 0)', f"int({read_gain})"))
+    medzoo.generate(901, 3, seed=1, out=tmp_path / "set")
+    (tmp_path / "gain").write_text("9")
+    found = medzoo.reproduce(tmp_path / "set")
+    assert list(found.columns) == ["images"]
+    assert "labels" not in str(found)
 
 
 def test_latents_of_the_users_are_asked_for_and_held_against_their_digest(toy: Toy, tmp_path: Path) -> None:
@@ -261,21 +402,118 @@ def test_a_part_of_a_set_and_what_says_too_little_cannot_be_made_again(toy: Toy,
     assert medzoo.verify(tmp_path / "own").ok
 
 
-def test_where_nothing_can_be_written_beside_the_set(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_written_beside_the_set(toy: Toy, tmp_path: Path) -> None:
     medzoo.generate(toy(), 2, seed=1, out=tmp_path / "set")
-
-    def refuse(*arguments: Any, **more: Any) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("medzoo.audit.tempfile.TemporaryDirectory", refuse)
-    with pytest.raises(
-        DatasetError, match=f"cannot be made again beside {re.escape(str(tmp_path / 'set'))}: .*Permission denied"
-    ):
+    (tmp_path / ".set.again").touch()
+    with pytest.raises(DatasetError, match=f"{re.escape(str(tmp_path / 'set'))} cannot be made again beside it: .*exists"):
         medzoo.reproduce(tmp_path / "set")
 
 
+# ------------------------------------------------------------------------------------------------- again, and stopped
+def batches(folder: Path) -> list[int]:
+    """The first sample of each batch that was made since the last call."""
+    found = [int(line) for line in (folder / "log").read_text().split()]
+    (folder / "log").unlink()
+    return found
+
+
+def stopped(fails: Path, folder: Path) -> None:
+    """Leave the beginning of another try to make a set again."""
+    (fails / "fail").touch()
+    with pytest.warns(MedzooWarning, match=r"stays in .*\.set\.again, and the same call"), pytest.raises(PackageError):
+        medzoo.reproduce(folder)
+    (fails / "fail").unlink()
+    assert batches(fails) == [0, 4, 8]
+
+
+def test_what_was_stopped_goes_on(fails: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    medzoo.generate(901, 16, seed=1, out=folder)
+    before = content(tmp_path, "log")
+    assert batches(fails) == [0, 4, 8, 12]
+    stopped(fails, folder)
+    assert medzoo.reproduce(folder).equal
+    assert batches(fails) == [8, 12]
+    assert content(tmp_path, "log") == before
+
+
+@pytest.mark.parametrize("other", ["circumstances", "set", "boundaries"])
+def test_what_was_stopped_is_begun_anew_for_another_set_or_elsewhere(
+    fails: Path, tmp_path: Path, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "set"
+    asked: dict[str, Any] = {"n": 16, "seed": 1, "out": folder}
+    medzoo.generate(901, **asked)
+    batches(fails)
+    stopped(fails, folder)
+    if other == "circumstances":
+        monkeypatch.setattr(generator, "__version__", "9.9")
+    else:
+        shutil.rmtree(folder)
+        medzoo.generate(901, **asked, batch_size=8) if other == "boundaries" else medzoo.generate(901, **{**asked, "seed": 2})
+        batches(fails)
+    found = medzoo.reproduce(folder)
+    assert found.equal
+    assert batches(fails) == ([0, 8] if other == "boundaries" else [0, 4, 8, 12])
+    assert not (tmp_path / ".set.again").exists()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_was_stopped_when_it_was_whole_is_compared_unless_it_is_damaged(
+    fails: Path, tmp_path: Path, damaged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    medzoo.generate(901, 8, seed=1, out=tmp_path / "set")
+    batches(fails)
+    with monkeypatch.context() as patch:
+        patch.setattr("medzoo.audit._compare", lambda *_: 1 / 0)
+        with pytest.warns(MedzooWarning, match="stays in"), pytest.raises(ZeroDivisionError):
+            medzoo.reproduce(tmp_path / "set")
+    (made,) = tmp_path.glob(".set.again/*/images/000000_benign.png")
+    if damaged:
+        made.unlink()
+    batches(fails)
+    assert medzoo.reproduce(tmp_path / "set").equal
+    assert (fails / "log").exists() is damaged
+    assert not (tmp_path / ".set.again").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
+def test_what_was_killed_goes_on_and_nothing_stays(fails: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    medzoo.generate(901, 16, seed=1, out=folder)
+    batches(fails)
+    before = content(tmp_path, "log")
+    code = "import os, sys, medzoo; from medzoo.datasets import journal; commit = journal.Journal.commit\n"
+    code += "def killed(self, done, state): commit(self, done, state); done < 8 or os.kill(os.getpid(), 9)\n"
+    code += "journal.Journal.commit = killed; medzoo.reproduce(sys.argv[1])"
+    with python(tmp_path, "-c", code, str(folder)) as process:
+        process.communicate()
+        assert process.returncode == -9
+    assert list(tmp_path.glob(".set.again/*/.unfinished"))
+    batches(fails)
+    assert medzoo.verify(folder).ok
+    assert medzoo.reproduce(folder).equal
+    assert batches(fails) == [8, 12]
+    assert content(tmp_path, "log") == before
+
+
+def test_one_process_at_a_time_makes_a_set_again(toy: Toy, tmp_path: Path) -> None:
+    medzoo.generate(toy(), 2, seed=1, out=tmp_path / "set")
+    (tmp_path / ".set.again").mkdir()
+    with FileLock(tmp_path / ".set.again/lock"), pytest.raises(DatasetError, match=r"Another process is making .*set again"):
+        medzoo.reproduce(tmp_path / "set")
+    assert medzoo.reproduce(tmp_path / "set").equal
+
+
+def test_a_bar_is_drawn_while_a_set_is_made_again(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+    medzoo.generate(toy(), 9, seed=1, out=tmp_path / "set", progress=False)
+    medzoo.reproduce(tmp_path / "set")
+    assert capsys.readouterr().err == ""
+    medzoo.reproduce(tmp_path / "set", progress=True)
+    assert "9/9" in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------------------------------------------ the commands
-Capture = pytest.CaptureFixture[str]
 
 
 def test_the_commands_print_what_was_found_and_exit_with_9_where_that_is_bad(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
@@ -294,7 +532,7 @@ def test_the_commands_print_what_was_found_and_exit_with_9_where_that_is_bad(toy
     assert main(["verify", folder, "--json"]) == 9
     assert json.loads(capsys.readouterr().out)["missing"] == ["images/000000_benign.png"]
     assert main(["verify", str(tmp_path / "nowhere")]) == 9
-    assert "holds no finished set" in capsys.readouterr().err
+    assert "There is no folder" in capsys.readouterr().err
 
 
 def test_reproduce_as_a_command_takes_a_package_of_the_users(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
@@ -305,6 +543,12 @@ def test_reproduce_as_a_command_takes_a_package_of_the_users(toy: Toy, tmp_path:
     assert "--model mine/" in capsys.readouterr().err
     assert main(["reproduce", str(tmp_path / "set"), "--model", str(tmp_path / "mine"), "--trust"]) == 0
     assert "byte for byte the same" in capsys.readouterr().out
+
+
+def test_reproduce_as_a_command_takes_the_options_of_an_engine(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+    medzoo.generate(toy(), 3, seed=5, out=tmp_path / "set")
+    assert main(["reproduce", str(tmp_path / "set"), "--actors", "2"]) == 2
+    assert "Say --engine ray as well" in capsys.readouterr().err
 
 
 def test_the_command_without_a_seed_continues_what_it_began(toy: Toy, tmp_path: Path, capsys: Capture) -> None:

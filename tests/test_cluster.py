@@ -118,6 +118,10 @@ def test_actors_write_what_one_process_writes(address: str, flags: Path, tmp_pat
     assert same(tmp_path / "one", tmp_path / "many") == []
     assert len(list(flags.glob("loaded-*"))) in (2, 3), "this process, and two actors unless the first was done so soon"
     assert found.images[42, 0, 0, :2].tolist() == [3, 40]
+    batches = len(made(flags))
+    assert main(["reproduce", str(tmp_path / "one"), "--engine", "ray", "--actors", "1"]) == 0
+    assert len(made(flags)) == batches + 9
+    assert len(list(flags.glob("loaded-*"))) > 2, "an actor made them"
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Samples on disk: a folder with the samples, ``manifest.jsonl`` (a line a file) and ``provenance.json``.
 
-`writer` fills a folder batch by batch, `journal` notes how far it is good so that a stopped run can continue, `reader`
-reads it back and `check` holds it against its digests. How samples become files is a `formats.Format`; each has a module.
+`writer` fills a folder batch by batch, `journal` notes how far it is good so that a stopped run can continue, and `reader`
+reads it back; `medzoo.audit` holds it against its digests. How samples become files is a `formats.Format`; each has a module.
 """
 
 from __future__ import annotations

@@ -1,22 +1,27 @@
-"""How far an unfinished set is good: the record of what was asked, and a journal of what was written.
+"""How far a set is good: of an unfinished one a record of what was asked and a journal of what was written, else a seal.
 
-Both lie in ``.unfinished`` inside the set's folder, and go when the set is whole.
+Record and journal lie in ``.unfinished`` inside the set's folder, and go when the set is whole. Its provenance is then
+sealed by a digest of the manifest and one of itself.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
 from .. import files
+from ..errors import DatasetError
 
 MANIFEST, PROVENANCE, LOG, UNFINISHED = "manifest.jsonl", "provenance.json", "run.log", ".unfinished"
 RECORD, JOURNAL = f"{UNFINISHED}/record.json", f"{UNFINISHED}/journal.jsonl"
+SEALS = ("manifest_sha256", "provenance_sha256")  # keys of a finished set's provenance
 BLOCK = 2**20
 
 
@@ -138,20 +143,68 @@ def _write(file: IO[bytes], data: bytes | memoryview, at: int | None = None) -> 
         left = left[file.write(left) :]
 
 
+# --------------------------------------------------------------------------------------------------- what a folder holds
 def is_whole(folder: Path) -> bool:
     """Whether the folder holds a finished set."""
     return (folder / PROVENANCE).exists()
 
 
-def record(folder: Path) -> dict[str, Any] | None:
-    """What the unfinished set in the folder was asked to be; None where there is none.
+def require_whole(folder: Path) -> None:
+    """Raise DatasetError, which says what there is instead, unless the folder holds a finished set."""
+    try:
+        if is_whole(folder):
+            return
+        if not folder.is_dir():
+            raise DatasetError(f"There is no folder {folder}.", "Name one that `medzoo generate` filled.")
+        if not (folder / RECORD).exists():
+            raise DatasetError(f"{folder} holds no set of samples: no {PROVENANCE} lies in it.",
+                               "Name a folder that `medzoo generate` filled, none inside it or above it.")  # fmt: skip
+    except OSError as error:
+        raise DatasetError(f"{folder} cannot be read: {error}.", "Is the path right?") from error
+    if _read(folder / RECORD).get("resumes") is False:
+        raise DatasetError(f"{folder} holds no finished set of samples: they were being saved from memory.",
+                           "Save them again, into another folder.")  # fmt: skip
+    of = f" of {n:,}" if isinstance(n := recorded(folder).get("n"), int) else ""
+    raise DatasetError(f"{folder} holds no finished set of samples: {done(folder):,}{of} are there.",
+                       "Give the command that began it again: it goes on from there.")  # fmt: skip
 
-    Raises
-    ------
-    ValueError
-        The record is damaged.
-    """
-    path = folder / RECORD
-    if is_whole(folder) or not path.exists():
+
+def done(folder: Path) -> int:
+    """How many samples an unfinished set has, as its journal says."""
+    found = 0
+    with suppress(OSError, ValueError, AttributeError):  # the last line of a killed run may be half a line
+        for line in (folder / JOURNAL).read_bytes().splitlines():
+            found = int(json.loads(line).get("done", found))
+    return found
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """The provenance of the set in a folder, of an unfinished one as it began; empty where none can be read."""
+    found = _read(folder / PROVENANCE) or _read(folder / RECORD).get("provenance")
+    return found if isinstance(found, dict) else {}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError, TypeError):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    return {}
+
+
+def sealed(provenance: Mapping[str, Any]) -> bytes:
+    """The text of a finished set's provenance, whose last entry is the digest of the text without it."""
+    text = _text(provenance)
+    return _text({**provenance, "provenance_sha256": hashlib.sha256(text).hexdigest()})
+
+
+def unsealed(text: bytes) -> dict[str, Any] | None:
+    """The provenance that `sealed` made the text of; None where a byte of it is another."""
+    try:
+        provenance = dict(json.loads(text))
+        whole = sealed({k: v for k, v in provenance.items() if k != "provenance_sha256"}) == text
+    except (ValueError, TypeError):
         return None
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    return provenance if whole else None
+
+
+def _text(provenance: Mapping[str, Any]) -> bytes:
+    return (json.dumps(provenance, indent=2, ensure_ascii=False) + "\n").encode()  # unsorted: columns have an order

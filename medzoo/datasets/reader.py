@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from ..errors import DatasetError
 from ..samples import Samples
 from . import FORMATS
 from .formats import format_class
-from .journal import MANIFEST, PROVENANCE
+from .journal import MANIFEST, PROVENANCE, require_whole, unsealed
 
 
 def read(folder: str | os.PathLike[str]) -> Samples:
@@ -55,22 +54,24 @@ def read(folder: str | os.PathLike[str]) -> Samples:
 
 
 def finished(folder: Path) -> dict[str, Any]:
-    """The provenance of a finished set, whose manifest is as it was written.
+    """The provenance of a finished set; it and the manifest are as they were written.
 
     Raises
     ------
     DatasetError
-        There is none, or the manifest is another.
+        There is no such set, or one of them is another.
     """
+    require_whole(folder)
     try:
-        provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-        recorded, found = provenance["manifest_sha256"], files.sha256_of(folder / MANIFEST)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{folder} holds no finished set of samples: {error}.") from error
-    if recorded != found:
-        raise DatasetError(f"{folder / MANIFEST} is not as it was written: its sha256 is not the one in {PROVENANCE}.",
+        provenance = unsealed((folder / PROVENANCE).read_bytes())
+        manifest = files.sha256_of(folder / MANIFEST)
+    except OSError as error:
+        raise DatasetError(f"{folder} cannot be read: {error}.", "`medzoo verify` names what is missing.") from error
+    if provenance is None or provenance.get("manifest_sha256") != manifest:
+        changed = PROVENANCE if provenance is None else MANIFEST
+        raise DatasetError(f"{folder / changed} is not as it was written: its sha256 is not the one in {PROVENANCE}.",
                            "`medzoo verify` names what else has changed.")  # fmt: skip
-    return dict(provenance)
+    return provenance
 
 
 def describe(outputs: Mapping[str, Output]) -> dict[str, dict[str, Any]]:

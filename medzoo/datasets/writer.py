@@ -25,7 +25,7 @@ from ..errors import DatasetError, MedzooWarning
 from ..samples import Samples
 from ..version import __version__
 from .formats import Format, Line, format_class, pick_format
-from .journal import LOG, MANIFEST, PROVENANCE, RECORD, UNFINISHED, Journal, is_whole
+from .journal import LOG, MANIFEST, PROVENANCE, RECORD, SEALS, UNFINISHED, Journal, is_whole, recorded, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ DECIDES = (  # of a provenance: what decides a set
     "model", "version", "sha256", "seed", "n", "first", "options", "precision", "subset", "format", "outputs", "label_names",
     "conditions",
 )  # fmt: skip
-FOUND_OUT = ("batches", "manifest_sha256")  # by a run
+FOUND_OUT = ("batches", *SEALS)  # by a run
 UNTOUCHED = "Nothing was changed. Choose another folder."
 
 
@@ -234,8 +234,8 @@ class Target:
         continued = {"continued": self._continued} if self._continued else {}
         digest = files.sha256_of(self.path / MANIFEST)
         self._log("ended", f"{self._n} samples, {time.monotonic() - began:.1f} s since it was begun or continued")
-        content = {**self._asked, **batches, **continued, "manifest_sha256": digest}
-        files.write_json(self.path / PROVENANCE, content, sort=False)  # the columns keep their order
+        with files.atomic(self.path / PROVENANCE) as file:
+            file.write(sealed({**self._asked, **batches, **continued, "manifest_sha256": digest}))
         self.finished = True
 
     def _log(self, what: str, more: str) -> None:
@@ -255,17 +255,8 @@ class Target:
 
 def recorded_seed(folder: str | os.PathLike[str]) -> int | None:
     """The seed of the set in a folder, finished or not: what a run without a seed of its own takes."""
-    path = settings.user_path(folder, "out")
-    for name, inside in ((PROVENANCE, ()), (RECORD, ("provenance",))):
-        try:
-            found = json.loads((path / name).read_text(encoding="utf-8"))
-            for key in inside:
-                found = found[key]
-            seed = found["seed"]
-        except (OSError, ValueError, TypeError, KeyError):  # `Target` has more to say of a damaged one
-            continue
-        return seed if isinstance(seed, int) else None
-    return None
+    seed = recorded(settings.user_path(folder, "out")).get("seed")
+    return seed if isinstance(seed, int) else None
 
 
 def save(
