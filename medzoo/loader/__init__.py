@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
+from ..registry import resolve
 from ..request import check_count
 from .making import Item
 from .sets import CACHED_BLOCKS as CACHED_BLOCKS
@@ -26,6 +28,7 @@ def dataset(
     device: str = "auto",
     precision: str = "full",
     version: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     inputs: Any = None,
     env: str = "auto",
     trust: bool = False,
@@ -35,7 +38,7 @@ def dataset(
 
     Parameters
     ----------
-    model_id, n, seed, device, precision, version, inputs, env, trust, **options
+    model_id, n, seed, device, precision, version, weights, inputs, env, trust, **options
         As in `medzoo.generate`.
     transform
         Called with each sample, a dict of tensors; what it returns is the item.
@@ -56,7 +59,7 @@ def dataset(
     """
     return SyntheticDataset(
         model_id, n, seed=seed, transform=transform, batch_size=None, keep=keep, device=device, precision=precision,
-        version=version, inputs=inputs, env=env, trust=trust, options=options,
+        version=version, weights=weights, inputs=inputs, env=env, trust=trust, options=options,
     )  # fmt: skip
 
 
@@ -70,6 +73,7 @@ def iterable_dataset(
     device: str = "auto",
     precision: str = "full",
     version: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     inputs: Any = None,
     env: str = "auto",
     trust: bool = False,
@@ -82,7 +86,7 @@ def iterable_dataset(
 
     Parameters
     ----------
-    model_id, seed, device, precision, version, inputs, env, trust, **options
+    model_id, seed, device, precision, version, weights, inputs, env, trust, **options
         As in `medzoo.generate`.
     n
         How many; without end if None.
@@ -104,7 +108,7 @@ def iterable_dataset(
     """
     return SyntheticStream(
         model_id, n, seed=seed, transform=transform, batch_size=batch_size, device=device, precision=precision,
-        version=version, inputs=inputs, env=env, trust=trust, options=options,
+        version=version, weights=weights, inputs=inputs, env=env, trust=trust, options=options,
     )  # fmt: skip
 
 
@@ -125,6 +129,7 @@ def dataloader(
     device: str = "auto",
     precision: str = "full",
     version: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     inputs: Any = None,
     env: str = "auto",
     trust: bool = False,
@@ -132,9 +137,11 @@ def dataloader(
 ) -> DataLoader[Any]:
     """A torch DataLoader of ``n`` samples, made while they are read, a batch ahead of the training step.
 
+    In a job of several processes (torch.distributed) give each a seed of its own, or all train on the same samples.
+
     Parameters
     ----------
-    model_id, seed, device, precision, version, inputs, env, trust, **options
+    model_id, seed, device, precision, version, weights, inputs, env, trust, **options
         As in `medzoo.generate`.
     n
         How many samples an epoch has; None for an epoch without end.
@@ -174,11 +181,18 @@ def dataloader(
     ...     step(batch["images"], batch["labels"])
     """
     check_count(batch_size, "batch_size")
+    for name, given in {"shuffle": shuffle, "fresh": fresh, "drop_last": drop_last}.items():
+        if not isinstance(given, bool):
+            raise InputError(f"{name}={given!r:.60} is neither True nor False.", "Give one of them.")
     if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 0:
         raise InputError(f"num_workers={num_workers!r} is not a number of processes.", "Give a whole number from 0.")
+    chosen = resolve(model_id).version(version)
+    for name in options.keys() & inspect.signature(DataLoader).parameters.keys() - {*chosen.options, *chosen.conditions}:
+        hint = f"A loader of your own does: DataLoader(medzoo.dataset(...), {name}=...); docs/loaders.md has more."
+        raise InputError(f"medzoo.dataloader takes no {name!r}.", hint)
     how: dict[str, Any] = {
         "seed": seed, "transform": transform, "batch_size": batch_size, "device": device, "precision": precision,
-        "version": version, "inputs": inputs, "env": env, "trust": trust, "options": options,
+        "version": version, "weights": weights, "inputs": inputs, "env": env, "trust": trust, "options": options,
     }  # fmt: skip
     data: SyntheticDataset | SyntheticStream
     if n is None:

@@ -19,8 +19,10 @@ from ..registry import resolve
 from ..request import Request, check_count
 from ..runtime import check_precision, name_of, prepare
 from ..runtime.native import pick_device
+from ..runtime.weights import check_fit, their_file
 
 Item = dict[str, torch.Tensor]
+IN_PROCESS = {"_model", "_thread", "_kept", "_recent", "_expected", "_begun"}  # what another process has none of at first
 FORK_WAITS = 120.0  # seconds at most, for the block that is being made
 
 
@@ -67,6 +69,7 @@ class Maker:
         device: str,
         precision: str,
         version: str | None,
+        weights: str | os.PathLike[str] | None,
         inputs: Any,
         env: str,
         trust: bool,
@@ -81,13 +84,17 @@ class Maker:
         self._request = Request.of(config, chosen, n or 1, seed=self.seed, inputs=inputs, options=options)
         self._block = check_count(chosen.batch_size if batch_size is None else batch_size, "batch_size")
         check_precision(name_of(config, chosen), chosen, precision)
-        self._load = {"model_id": model_id, "version": version, "device": device, "env": env, "trust": trust,
-                      "precision": precision}  # fmt: skip
+        package, interpreter = prepare(config, chosen, env=env, trust=trust)
+        if weights is not None:
+            weights = their_file(weights)
+            if chosen.contract == "native":
+                check_fit(name_of(config, chosen), package.path, weights)
+        self._load = {"model_id": model_id, "version": version, "device": device, "weights": weights, "env": env,
+                      "trust": trust, "precision": precision}  # fmt: skip
         self._whole_blocks = not chosen.per_sample  # what such a model makes depends on the whole batch
         self._transform = transform
-        in_process = prepare(config, chosen, env=env, trust=trust)[1] is None
         # CUDA cannot be used in a process that was forked.
-        self.start_method = "spawn" if in_process and pick_device(device, chosen).startswith("cuda") else None
+        self.start_method = "spawn" if interpreter is None and pick_device(device, chosen).startswith("cuda") else None
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers that are at work see it change
         self._reset()
