@@ -43,8 +43,8 @@ def dataset(
     transform
         Called with each sample, a dict of tensors; what it returns is the item.
     keep
-        How many samples a process keeps in memory once they are made; four batches if None. With ``keep=n`` each is made
-        once, which suits many epochs in shuffled order over a set that fits into memory.
+        How many samples of an epoch a process keeps in memory for later: the first that it makes. The last four batches are
+        there in any case. With ``keep=n`` each sample is made once, which suits many epochs over a set that fits into memory.
 
     Returns
     -------
@@ -154,9 +154,10 @@ def dataloader(
         order, not their variety. Of a model whose samples depend on their batch, whole batches are shuffled.
     fresh
         With each iteration over the loader the next ``n`` samples of the seed: epoch e has samples e n to (e + 1) n - 1.
-        Otherwise each epoch has samples 0 to n - 1.
+        Otherwise each epoch has samples 0 to n - 1. ``loader.sampler.set_epoch(e)`` goes on with epoch e.
     keep
-        How many samples a process keeps in memory once they are made; four batches if None.
+        How many samples of an epoch a process keeps in memory for the next ones: the first that it makes; with ``keep=n``
+        each is made once. The last four batches are there in any case.
     multiprocessing_context
         How workers start, as in torch: ``fork``, ``spawn``, ``forkserver``. If None, spawn for a model on a CUDA device, else
         torch's choice.
@@ -200,8 +201,8 @@ def dataloader(
             raise InputError(f"{asked[0]} says nothing of samples without end (n=None).", f"Give `n`, or no {asked[0]}.")
         data, order = SyntheticStream(model_id, None, **how), None
     else:
-        data = SyntheticDataset(model_id, n, keep=keep, in_order=not shuffle, fresh=fresh, **how)
-        order = Order(data, shuffle=shuffle, fresh=fresh)
+        data = SyntheticDataset(model_id, n, keep=keep, fresh=fresh, **how)
+        order = Order(data, shuffle=shuffle, fresh=fresh, drop_last=drop_last)
     return DataLoader(
         data,
         batch_size=batch_size,

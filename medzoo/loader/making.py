@@ -110,17 +110,12 @@ class Maker:
             self._reset()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in {"_model", "_thread", "_kept", "_reader"}}
+        return {k: v for k, v in self.__dict__.items() if k not in IN_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
         self._reset()
-
-    def _set_epoch(self, epoch: int, n: int) -> None:
-        if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or not 0 <= epoch <= 2**62 // n:
-            raise InputError(f"epoch={epoch!r} is no epoch.", "Give a whole number from 0.")
-        self._epoch.fill_(int(epoch))
 
     def _make(self, numbers: Sequence[int]) -> dict[int, Item]:
         """The samples of these numbers."""
@@ -131,13 +126,17 @@ class Maker:
             tensors = samples.to_torch()
         return {int(i): {k: v[row] for k, v in tensors.items()} for row, i in enumerate(samples.indices)}
 
+    def _in_thread(self, make: Callable[[Any], dict[int, Item]], block: Sequence[int]) -> Future[dict[int, Item]]:
+        """What will be made of a block by the thread that is ahead of the reader."""
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="medzoo-ahead")
+        return self._thread.submit(make, block)
+
     def _ahead(self, blocks: Iterable[range]) -> Iterator[dict[int, Item]]:
         """Block after block; while one is in use a thread makes the next."""
-        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="medzoo-ahead")
         pending: Future[dict[int, Item]] | None = None
         try:
             for block in blocks:
-                made, pending = pending, self._thread.submit(self._make, block)
+                made, pending = pending, self._in_thread(self._make, block)
                 if made is not None:
                     yield made.result()
             if pending is not None:
@@ -145,6 +144,19 @@ class Maker:
         finally:
             if pending is not None:
                 pending.cancel()  # unless it has begun
+
+
+def check_epoch(epoch: object, n: int) -> int:
+    """``epoch`` itself if the samples of that epoch of ``n`` can be numbered.
+
+    Raises
+    ------
+    InputError
+        They cannot, or it is no whole number from 0.
+    """
+    if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or not 0 <= epoch <= 2**62 // n:
+        raise InputError(f"epoch={epoch!r} is no epoch.", "Give a whole number from 0.")
+    return int(epoch)
 
 
 def cut(start: int, stop: int | None, block: int, step: int = 1) -> Iterator[range]:
