@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FACTORS = 0xD2E7470EE14C6C93, 0xCA5A826395121157  # of Philox4x64, by its authors
 BUMPS = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B  # of its two keys, from turn to turn
 MANY, SHORT = 64, 128  # samples and words from and up to which all streams at once are faster than one after the other
-LATENTS, NOISE = 0, 1  # what a stream is for; two uses of one sample never share words
+LATENTS, NOISE, ORDER = 0, 1, 2  # what a stream is for; two uses of one sample, or epoch, never share words
 
 
 def check_seed(seed: object) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import NUMPY_MODEL, ROOT
-from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, DistributedSampler, IterableDataset, TensorDataset
 
 import medzoo
 from medzoo.config import Version
@@ -78,14 +78,137 @@ def test_batches_are_dicts_of_tensors_for_training(toy: Toy) -> None:
     assert len(list(medzoo.dataloader(901, 10, batch_size=4, drop_last=True))) == 2
 
 
-def test_samples_are_made_a_batch_ahead_and_not_all_at_first(logging_toy: Callable[[], list[list[int]]]) -> None:
-    loader = medzoo.dataloader(901, 40, batch_size=4, seed=1)
+def settle(data: Any) -> None:
+    """Wait until what was begun ahead is made."""
+    data._thread.submit(int).result()
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_samples_are_made_a_batch_ahead_and_not_all_at_first(logging_toy: Callable[[], list[list[int]]], shuffle: bool) -> None:
+    loader = medzoo.dataloader(901, 40, batch_size=4, seed=1, shuffle=shuffle, fresh=shuffle)
     assert logging_toy() == []  # nothing is made before it is read
-    batches = iter(loader)
-    for k in range(1, 6):
-        next(batches)
-        loader.dataset._thread.submit(int).result()  # type: ignore[attr-defined]  # what is begun ahead is done
-        assert logging_toy() == [list(range(4 * b, 4 * b + 4)) for b in range(k + 1)]
+    for epoch in range(2):
+        before, batches, made = len(logging_toy()), iter(loader), []
+        for k in range(1, 11):
+            next(batches)
+            settle(loader.dataset)
+            made = logging_toy()[before:]
+            assert [len(batch) for batch in made] == [4] * min(k + 1, 10)
+        assert sorted(i for batch in made for i in batch) == [40 * epoch * shuffle + i for i in range(40)]
+        assert (made == sorted(made)) is not shuffle
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_samples_that_are_dropped_or_left_are_not_made(logging_toy: Callable[[], list[list[int]]], shuffle: bool) -> None:
+    loader = medzoo.dataloader(901, 30, batch_size=4, seed=1, shuffle=shuffle, fresh=True, drop_last=True)
+    assert sum(len(batch["images"]) for batch in loader) == 28
+    settle(loader.dataset)
+    assert sum(map(len, logging_toy())) == 28
+    for _ in zip(range(2), loader, strict=False):  # left after two batches, and zip takes one more
+        pass
+    settle(loader.dataset)
+    assert sum(map(len, logging_toy())) <= 28 + 12 + 4
+    own = {tuple(image) for image in torch.cat([b["images"] for b in loader]).flatten(1).tolist()}
+    made = [i for batch in logging_toy() for i in batch if i >= 60]
+    assert len(made) == len(set(made)) == len(own) == 28
+    assert own <= {tuple(image) for image in expected(90)[60:].flatten(1).tolist()}
+
+
+def test_looking_at_a_sample_meanwhile_disturbs_nothing(logging_toy: Callable[[], list[list[int]]]) -> None:
+    images = expected(40)
+    before = len(logging_toy())
+    loader = medzoo.dataloader(901, 40, batch_size=4, seed=1, shuffle=True)
+    for k, _ in enumerate(loader):
+        if k == 1:
+            assert torch.equal(loader.dataset[7]["images"], images[7])
+        settle(loader.dataset)
+    assert sum(len(batch) == 4 for batch in logging_toy()[before:]) >= 9  # all but the one that 7 is in
+    assert sum(map(len, logging_toy()[before:])) <= 41
+
+
+@pytest.mark.parametrize("keep", [1, 3, None])
+@pytest.mark.parametrize("size", [None, 1, 2, 3, 9])
+def test_however_few_are_kept_each_is_made_once_in_order(
+    logging_toy: Callable[[], list[list[int]]], keep: int | None, size: int | None
+) -> None:
+    data = medzoo.dataset(901, 30, seed=1, keep=keep)
+    for i in range(30) if size is None else DataLoader(data, batch_size=size):
+        data[i] if size is None else None
+    settle(data)
+    assert [i for batch in logging_toy() for i in batch] == list(range(30))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_the_first_that_fit_are_kept_for_the_next_epochs(logging_toy: Callable[[], list[list[int]]], shuffle: bool) -> None:
+    loader = medzoo.dataloader(901, 40, batch_size=4, seed=1, keep=12, shuffle=shuffle)
+    for _ in range(3):
+        assert sum(len(b["images"]) for b in loader) == 40
+    made = [i for batch in logging_toy() for i in batch]
+    assert all(made.count(i) == 1 for i in made[:12])
+    assert len(made) <= 40 + 28 + 28
+    assert set(made) == set(range(40))
+
+
+def test_what_is_kept_is_of_the_epoch(logging_toy: Callable[[], list[list[int]]]) -> None:
+    data = medzoo.dataset(901, 40, seed=1, keep=40)
+    for epoch in (0, 2):
+        data.set_epoch(epoch)
+        for _ in range(2):
+            for i in range(39, -1, -1):
+                data[i]
+        assert len(data._kept) == 40
+        assert sorted(i for batch in logging_toy() for i in batch)[-40:] == list(range(40 * epoch, 40 * epoch + 40))
+    assert sum(map(len, logging_toy())) == 80
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_training_goes_on_with_a_later_epoch(toy: Toy, shuffle: bool, fresh: bool) -> None:
+    toy()
+
+    def epoch(loader: DataLoader[Any]) -> torch.Tensor:
+        return torch.cat([b["images"] for b in loader])
+
+    first, again = (medzoo.dataloader(901, 10, 4, seed=1, shuffle=shuffle, fresh=fresh) for _ in range(2))
+    epochs = [epoch(first) for _ in range(4)]
+    again.sampler.set_epoch(2)  # type: ignore[attr-defined]
+    assert torch.equal(epoch(again), epochs[2])
+    assert torch.equal(epoch(again), epochs[3])
+    for e in range(2):  # as some trainers say with every epoch
+        again.sampler.set_epoch(e)  # type: ignore[attr-defined]
+        assert torch.equal(epoch(again), epochs[e])
+    for bad in (-1, 1.0, True):
+        with pytest.raises(InputError, match="is no epoch"):
+            again.sampler.set_epoch(bad)  # type: ignore[attr-defined]
+
+
+def test_a_loader_whose_epochs_are_fresh_has_one_place_to_say_which(toy: Toy) -> None:
+    with pytest.raises(InputError, match=r"follow each other by themselves.*\nloader\.sampler\.set_epoch\(2\)"):
+        medzoo.dataloader(toy(), 8, fresh=True).dataset.set_epoch(2)  # type: ignore[attr-defined]
+
+
+def test_a_loader_of_ones_own_reads_as_ours_does(logging_toy: Callable[[], list[list[int]]]) -> None:
+    ours = medzoo.dataloader(901, 20, batch_size=4, seed=1, shuffle=True)
+    theirs = DataLoader(ours.dataset, batch_size=5, sampler=ours.sampler, collate_fn=list)
+    batches = iter(theirs)
+    assert len(next(batches)) == 5
+    settle(ours.dataset)
+    assert [len(batch) for batch in logging_toy()] == [4, 4, 4]
+    assert sum(map(len, batches)) == 15
+    assert sorted(i for batch in logging_toy() for i in batch) == list(range(20))
+
+
+def test_ranks_share_a_data_set_or_have_seeds_of_their_own(logging_toy: Callable[[], list[list[int]]]) -> None:
+    data = medzoo.dataset(901, 20, seed=1)
+    for epoch in range(2):
+        for rank in range(2):
+            sampler: DistributedSampler[Any] = DistributedSampler(data, num_replicas=2, rank=rank)
+            sampler.set_epoch(epoch)
+            data.set_epoch(epoch)
+            assert sum(len(b["images"]) for b in DataLoader(data, batch_size=5, sampler=sampler)) == 10
+    assert sorted(i for batch in logging_toy() for i in batch) == list(range(40))
+    first, second = (next(iter(medzoo.dataloader(901, None, 20, seed=rank)))["images"] for rank in range(2))
+    assert not {tuple(i) for i in first.flatten(1).tolist()} & {tuple(i) for i in second.flatten(1).tolist()}
 
 
 def test_every_epoch_gives_the_same_samples(toy: Toy) -> None:
@@ -119,7 +242,7 @@ def test_a_data_set_keeps_a_few_blocks_and_no_more(toy: Toy) -> None:
     samples = medzoo.dataset(toy(), 400, seed=1)
     for i in range(400):
         samples[i]
-        assert len(samples._kept) <= CACHED_BLOCKS * 4
+        assert len(samples._kept) + len(samples._recent) <= CACHED_BLOCKS * 4
 
 
 def test_a_data_set_that_may_keep_all_makes_each_sample_once_in_whole_blocks(
@@ -369,6 +492,18 @@ def test_an_iterable_data_set_is_a_block_ahead_and_holds_no_more(
     assert len(list(data)) == 40
 
 
+@pytest.mark.parametrize("index", [1.5, 1.0, "1", None, slice(0, 3), [1], np.zeros(2)])
+def test_what_is_no_index_is_refused(toy: Toy, index: Any) -> None:
+    data = medzoo.dataset(toy(), 10, seed=1)
+    with pytest.raises(InputError, match=r"is not the number of a sample\.\nGive a whole number"):
+        data[index]
+    with pytest.raises(InputError, match="is not the number of a sample"):
+        data.__getitems__([0, index])
+    assert torch.equal(data[np.int16(3)]["images"], data[torch.tensor(3)]["images"])
+    assert len(list(medzoo.dataset(901, 3))) == 3  # which ends with an IndexError
+    assert data.__getitems__([]) == []
+
+
 def test_indices_that_are_not_there_in_one_go(toy: Toy) -> None:
     data = medzoo.dataset(toy(), 10, seed=1)
     for bad in ([3, 10], [-1]):
@@ -392,7 +527,8 @@ def test_a_loader_with_workers_of_its_own(toy: Toy) -> None:
 
 @pytest.mark.slow
 @IN_FORKS
-def test_the_page_on_loaders_runs() -> None:
+def test_the_page_on_loaders_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "loaders.md").read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"```python\n(.+?)```", page, re.DOTALL))
     for large, small in (("10_000", "8"), ("batch_size=64", "batch_size=4"), ("num_workers=4", "num_workers=1")):
@@ -401,11 +537,13 @@ def test_the_page_on_loaders_runs() -> None:
     steps: list[tuple[torch.Tensor, torch.Tensor]] = []
     real = [{"images": torch.zeros(1, 128, 128), "labels": torch.tensor(0)}] * 3
     exec(code, {"step": lambda *batch: steps.append(batch), "real": real})
-    assert [len(labels) for _, labels in steps] == [4] * 11 + [4, 4, 3] * 2 + [4] * 2
+    assert [len(labels) for _, labels in steps] == [4] * 11 + [4, 4, 3] * 2 + [4] * 4
     assert all(images.shape[1:] == (1, 128, 128) for images, _ in steps)
     first, fresh, endless = (torch.cat([i for i, _ in part]) for part in (steps[:2], steps[2:6], steps[6:11]))
     assert (first - fresh[:8]).abs().max() < 1.5 / 255
     assert (fresh - endless[:16]).abs().max() < 1.5 / 255
+    means = [torch.cat([i for i, _ in part]).mean(dim=(1, 2, 3)).sort().values for part in (steps[:2], steps[17:19])]
+    assert torch.allclose(*means, atol=1 / 255)  # of a set on disk, in shuffled order
 
 
 def test_a_data_set_survives_pickling_without_its_model(toy: Toy) -> None:
@@ -444,6 +582,13 @@ def test_without_a_seed_a_data_set_is_fresh_and_says_which_it_took(toy: Toy) -> 
         ({"n": None, "condition": ["benign"] * 2}, InputError, "condition has 2 values for n=1"),
         ({"n": True}, InputError, "n=True is not a number of samples"),
         ({"keep": 0}, InputError, "keep=0"),
+        ({"shuffle": "no"}, InputError, "shuffle='no' is neither True nor False"),
+        ({"fresh": "no"}, InputError, "fresh='no' is neither True nor False"),
+        ({"drop_last": None}, InputError, "drop_last=None is neither True nor False"),
+        ({"collate_fn": list}, InputError, r"takes no 'collate_fn'\.\nA loader of your own does: DataLoader\("),
+        ({"n": None, "prefetch_factor": 2}, InputError, r"takes no 'prefetch_factor'\.\nA loader of your own does"),
+        ({"weights": "none.safetensors"}, InputError, "none.safetensors': there is no such file"),
+        ({"weights": __file__}, InputError, "has no weights.safetensors that others could replace"),
         ({"precision": "half"}, InputError, "precision='half' is no precision"),
         ({"precision": "bfloat16"}, InputError, "does not run on torch"),
     ],
@@ -451,6 +596,12 @@ def test_without_a_seed_a_data_set_is_fresh_and_says_which_it_took(toy: Toy) -> 
 def test_bad_input_fails_at_once(toy: Toy, arguments: dict[str, Any], error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         medzoo.dataloader(**{"model_id": toy(), "n": 8, **arguments})
+
+
+def test_a_models_own_option_may_be_called_as_one_of_torchs_loader(toy: Toy) -> None:
+    option = {"type": "int", "default": 3, "minimum": 0, "maximum": 9, "help": "Something."}
+    code = NUMPY_MODEL.replace('"gain", 0', '"sampler"')
+    assert next(iter(medzoo.dataloader(toy(code, options={"sampler": option}), 1, sampler=5)))["images"][0, 0, 0, 5] * 255 == 5
 
 
 @pytest.mark.parametrize("epoch", [-1, 1.0, True, None, 2**62])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
 import yaml
 from conftest import MATRIX, NUMPY_MODEL, toy_config
 from hypothesis import given, settings
@@ -211,6 +212,20 @@ def test_running_a_package_leaves_nothing_in_its_folder(tmp_path: Path) -> None:
     values(folder)
     assert sorted(p.name for p in folder.rglob("*")) == before
     assert bool(os.environ.get("PYTHONDONTWRITEBYTECODE")) == sys.dont_write_bytecode  # the caller's setting is as it was
+
+
+def test_weights_of_the_users_own_reach_the_loader(weighted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = own_weights(tmp_path)
+    tuned = medzoo.generate(901, 3, seed=1, weights=mine).to_torch()["images"]
+    monkeypatch.chdir(tmp_path)
+    loader = medzoo.dataloader(901, 3, seed=1, weights=mine.name)
+    items = medzoo.iterable_dataset(901, 3, seed=1, weights=mine), medzoo.dataset(901, 3, seed=1, weights=str(mine))
+    monkeypatch.chdir(weighted)  # when they are read, who made the loader may be elsewhere
+    assert torch.equal(next(iter(loader))["images"], tuned)
+    for data in items:
+        assert torch.equal(torch.stack([item["images"] for item in data]), tuned)
+    with pytest.raises(InputError, match="1 tensors that do not fit"):
+        medzoo.dataset(901, 3, weights=own_weights(tmp_path, bias=np.ones(5, np.float32)))
 
 
 def test_weights_of_the_users_own_change_the_samples_and_the_record(weighted: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
+from ..registry import resolve
 from ..request import check_count
 from .making import Item
 from .sets import CACHED_BLOCKS as CACHED_BLOCKS
@@ -26,6 +28,7 @@ def dataset(
     device: str = "auto",
     precision: str = "full",
     version: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     inputs: Any = None,
     env: str = "auto",
     trust: bool = False,
@@ -35,13 +38,13 @@ def dataset(
 
     Parameters
     ----------
-    model_id, n, seed, device, precision, version, inputs, env, trust, **options
+    model_id, n, seed, device, precision, version, weights, inputs, env, trust, **options
         As in `medzoo.generate`.
     transform
         Called with each sample, a dict of tensors; what it returns is the item.
     keep
-        How many samples a process keeps in memory once they are made; four batches if None. With ``keep=n`` each is made
-        once, which suits many epochs in shuffled order over a set that fits into memory.
+        How many samples of an epoch a process keeps in memory for later: the first that it makes. The last four batches are
+        there in any case. With ``keep=n`` each sample is made once, which suits many epochs over a set that fits into memory.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def dataset(
     """
     return SyntheticDataset(
         model_id, n, seed=seed, transform=transform, batch_size=None, keep=keep, device=device, precision=precision,
-        version=version, inputs=inputs, env=env, trust=trust, options=options,
+        version=version, weights=weights, inputs=inputs, env=env, trust=trust, options=options,
     )  # fmt: skip
 
 
@@ -70,6 +73,7 @@ def iterable_dataset(
     device: str = "auto",
     precision: str = "full",
     version: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     inputs: Any = None,
     env: str = "auto",
     trust: bool = False,
@@ -82,7 +86,7 @@ def iterable_dataset(
 
     Parameters
     ----------
-    model_id, seed, device, precision, version, inputs, env, trust, **options
+    model_id, seed, device, precision, version, weights, inputs, env, trust, **options
         As in `medzoo.generate`.
     n
         How many; without end if None.
@@ -104,7 +108,7 @@ def iterable_dataset(
     """
     return SyntheticStream(
         model_id, n, seed=seed, transform=transform, batch_size=batch_size, device=device, precision=precision,
-        version=version, inputs=inputs, env=env, trust=trust, options=options,
+        version=version, weights=weights, inputs=inputs, env=env, trust=trust, options=options,
     )  # fmt: skip
 
 
@@ -125,6 +129,7 @@ def dataloader(
     device: str = "auto",
     precision: str = "full",
     version: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     inputs: Any = None,
     env: str = "auto",
     trust: bool = False,
@@ -132,9 +137,11 @@ def dataloader(
 ) -> DataLoader[Any]:
     """A torch DataLoader of ``n`` samples, made while they are read, a batch ahead of the training step.
 
+    In a job of several processes (torch.distributed) give each a seed of its own, or all train on the same samples.
+
     Parameters
     ----------
-    model_id, seed, device, precision, version, inputs, env, trust, **options
+    model_id, seed, device, precision, version, weights, inputs, env, trust, **options
         As in `medzoo.generate`.
     n
         How many samples an epoch has; None for an epoch without end.
@@ -147,9 +154,10 @@ def dataloader(
         order, not their variety. Of a model whose samples depend on their batch, whole batches are shuffled.
     fresh
         With each iteration over the loader the next ``n`` samples of the seed: epoch e has samples e n to (e + 1) n - 1.
-        Otherwise each epoch has samples 0 to n - 1.
+        Otherwise each epoch has samples 0 to n - 1. ``loader.sampler.set_epoch(e)`` goes on with epoch e.
     keep
-        How many samples a process keeps in memory once they are made; four batches if None.
+        How many samples of an epoch a process keeps in memory for the next ones: the first that it makes; with ``keep=n``
+        each is made once. The last four batches are there in any case.
     multiprocessing_context
         How workers start, as in torch: ``fork``, ``spawn``, ``forkserver``. If None, spawn for a model on a CUDA device, else
         torch's choice.
@@ -174,11 +182,18 @@ def dataloader(
     ...     step(batch["images"], batch["labels"])
     """
     check_count(batch_size, "batch_size")
+    for name, given in {"shuffle": shuffle, "fresh": fresh, "drop_last": drop_last}.items():
+        if not isinstance(given, bool):
+            raise InputError(f"{name}={given!r:.60} is neither True nor False.", "Give one of them.")
     if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 0:
         raise InputError(f"num_workers={num_workers!r} is not a number of processes.", "Give a whole number from 0.")
+    chosen = resolve(model_id).version(version)
+    for name in options.keys() & inspect.signature(DataLoader).parameters.keys() - {*chosen.options, *chosen.conditions}:
+        hint = f"A loader of your own does: DataLoader(medzoo.dataset(...), {name}=...); docs/loaders.md has more."
+        raise InputError(f"medzoo.dataloader takes no {name!r}.", hint)
     how: dict[str, Any] = {
         "seed": seed, "transform": transform, "batch_size": batch_size, "device": device, "precision": precision,
-        "version": version, "inputs": inputs, "env": env, "trust": trust, "options": options,
+        "version": version, "weights": weights, "inputs": inputs, "env": env, "trust": trust, "options": options,
     }  # fmt: skip
     data: SyntheticDataset | SyntheticStream
     if n is None:
@@ -186,8 +201,8 @@ def dataloader(
             raise InputError(f"{asked[0]} says nothing of samples without end (n=None).", f"Give `n`, or no {asked[0]}.")
         data, order = SyntheticStream(model_id, None, **how), None
     else:
-        data = SyntheticDataset(model_id, n, keep=keep, in_order=not shuffle, fresh=fresh, **how)
-        order = Order(data, shuffle=shuffle, fresh=fresh)
+        data = SyntheticDataset(model_id, n, keep=keep, fresh=fresh, **how)
+        order = Order(data, shuffle=shuffle, fresh=fresh, drop_last=drop_last)
     return DataLoader(
         data,
         batch_size=batch_size,

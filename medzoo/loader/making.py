@@ -19,8 +19,10 @@ from ..registry import resolve
 from ..request import Request, check_count
 from ..runtime import check_precision, name_of, prepare
 from ..runtime.native import pick_device
+from ..runtime.weights import check_fit, their_file
 
 Item = dict[str, torch.Tensor]
+IN_PROCESS = {"_model", "_thread", "_kept", "_recent", "_expected", "_begun"}  # what another process has none of at first
 FORK_WAITS = 120.0  # seconds at most, for the block that is being made
 
 
@@ -67,6 +69,7 @@ class Maker:
         device: str,
         precision: str,
         version: str | None,
+        weights: str | os.PathLike[str] | None,
         inputs: Any,
         env: str,
         trust: bool,
@@ -81,13 +84,17 @@ class Maker:
         self._request = Request.of(config, chosen, n or 1, seed=self.seed, inputs=inputs, options=options)
         self._block = check_count(chosen.batch_size if batch_size is None else batch_size, "batch_size")
         check_precision(name_of(config, chosen), chosen, precision)
-        self._load = {"model_id": model_id, "version": version, "device": device, "env": env, "trust": trust,
-                      "precision": precision}  # fmt: skip
+        package, interpreter = prepare(config, chosen, env=env, trust=trust)
+        if weights is not None:
+            weights = their_file(weights)
+            if chosen.contract == "native":
+                check_fit(name_of(config, chosen), package.path, weights)
+        self._load = {"model_id": model_id, "version": version, "device": device, "weights": weights, "env": env,
+                      "trust": trust, "precision": precision}  # fmt: skip
         self._whole_blocks = not chosen.per_sample  # what such a model makes depends on the whole batch
         self._transform = transform
-        in_process = prepare(config, chosen, env=env, trust=trust)[1] is None
         # CUDA cannot be used in a process that was forked.
-        self.start_method = "spawn" if in_process and pick_device(device, chosen).startswith("cuda") else None
+        self.start_method = "spawn" if interpreter is None and pick_device(device, chosen).startswith("cuda") else None
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers that are at work see it change
         self._reset()
@@ -103,17 +110,12 @@ class Maker:
             self._reset()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in {"_model", "_thread", "_kept", "_reader"}}
+        return {k: v for k, v in self.__dict__.items() if k not in IN_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
         self._reset()
-
-    def _set_epoch(self, epoch: int, n: int) -> None:
-        if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or not 0 <= epoch <= 2**62 // n:
-            raise InputError(f"epoch={epoch!r} is no epoch.", "Give a whole number from 0.")
-        self._epoch.fill_(int(epoch))
 
     def _make(self, numbers: Sequence[int]) -> dict[int, Item]:
         """The samples of these numbers."""
@@ -124,13 +126,17 @@ class Maker:
             tensors = samples.to_torch()
         return {int(i): {k: v[row] for k, v in tensors.items()} for row, i in enumerate(samples.indices)}
 
+    def _in_thread(self, make: Callable[[Any], dict[int, Item]], block: Sequence[int]) -> Future[dict[int, Item]]:
+        """What will be made of a block by the thread that is ahead of the reader."""
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="medzoo-ahead")
+        return self._thread.submit(make, block)
+
     def _ahead(self, blocks: Iterable[range]) -> Iterator[dict[int, Item]]:
         """Block after block; while one is in use a thread makes the next."""
-        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="medzoo-ahead")
         pending: Future[dict[int, Item]] | None = None
         try:
             for block in blocks:
-                made, pending = pending, self._thread.submit(self._make, block)
+                made, pending = pending, self._in_thread(self._make, block)
                 if made is not None:
                     yield made.result()
             if pending is not None:
@@ -138,6 +144,19 @@ class Maker:
         finally:
             if pending is not None:
                 pending.cancel()  # unless it has begun
+
+
+def check_epoch(epoch: object, n: int) -> int:
+    """``epoch`` itself if the samples of that epoch of ``n`` can be numbered.
+
+    Raises
+    ------
+    InputError
+        They cannot, or it is no whole number from 0.
+    """
+    if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or not 0 <= epoch <= 2**62 // n:
+        raise InputError(f"epoch={epoch!r} is no epoch.", "Give a whole number from 0.")
+    return int(epoch)
 
 
 def cut(start: int, stop: int | None, block: int, step: int = 1) -> Iterator[range]:

@@ -35,9 +35,7 @@ def other_weights(about: str, package: Path, weights: Path, folder: Path) -> Pat
     InputError
         They do not fit, or the package has none.
     """
-    if not (package / WEIGHTS).is_file():
-        raise InputError(f"{about} has no {WEIGHTS} that others could replace.", "Leave `weights` out.")
-    compare(package / WEIGHTS, weights)
+    check_fit(about, package, weights)
     for name in package_files(package):  # what else its `load` may look for beside the weights
         if not name.endswith((".py", WEIGHTS)):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -45,6 +43,19 @@ def other_weights(about: str, package: Path, weights: Path, folder: Path) -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(weights, folder / WEIGHTS)
     return folder
+
+
+def check_fit(about: str, package: Path, weights: Path) -> None:
+    """Whether a native package can run with the user's weights.
+
+    Raises
+    ------
+    InputError
+        They do not fit, or the package has none.
+    """
+    if not (package / WEIGHTS).is_file():
+        raise InputError(f"{about} has no {WEIGHTS} that others could replace.", "Leave `weights` out.")
+    compare(package / WEIGHTS, weights)
 
 
 def compare(ours: Path, theirs: Path) -> None:
