@@ -11,13 +11,11 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock, Timeout
 
 from .. import files, settings
 from ..config import Output
@@ -89,7 +87,7 @@ class Target:
             "written_with": _writers(self._format),
         })  # fmt: skip
         self._journal = Journal(self.path)
-        self._lock = FileLock(self.path / UNFINISHED / "lock", timeout=0)
+        self._lock = ExitStack()
         self._state: dict[str, Any] = {}
         self._continued: list[dict[str, Any]] = []
         self.done, self.finished = 0, False
@@ -98,25 +96,20 @@ class Target:
     def __enter__(self) -> Target:
         with self._writing("opened"):
             if not self._is_finished():
-                (self.path / UNFINISHED).mkdir(parents=True, exist_ok=True)
-                try:
-                    self._lock.acquire()
-                except Timeout:
-                    raise DatasetError(f"Another process is writing to {self.path} ({_last_start(self.path)}).",
-                                       "Wait until it is done, or choose another folder.") from None  # fmt: skip
+                self._lock_out_others()
         try:
             with self._writing("written"):
                 self.finished = self._is_finished()  # by now perhaps by that other process
                 if not self.finished:
                     self._begin()
         except BaseException:
-            self._lock.release()
+            self._lock.close()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._journal.close()
-        self._lock.release()
+        self._lock.close()
         if self.finished:
             shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
 
@@ -149,6 +142,16 @@ class Target:
         """Remember that batches are smaller from now on."""
         with self._writing("written"):
             self._journal.note(batches=batches)
+
+    def _lock_out_others(self) -> None:
+        path = self.path / UNFINISHED / "lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not files.has_locks(path):
+            warnings.warn(f"The disk of {self.path} has no locks: nothing keeps another process from writing there as well. "
+                          "See that none does.", MedzooWarning, stacklevel=4)  # fmt: skip
+        elif not self._lock.enter_context(files.locked(path, timeout=0)):
+            raise DatasetError(f"Another process is writing to {self.path} ({_last_start(self.path)}).",
+                               "Wait until it is done, or choose another folder.")  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------ what is there
     def _is_finished(self) -> bool:
