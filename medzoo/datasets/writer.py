@@ -33,6 +33,7 @@ DECIDES = (  # of a provenance: what decides a set
     "conditions",
 )  # fmt: skip
 FOUND_OUT = ("batches", "manifest_sha256")  # by a run
+NAMED = 4  # of what differs
 UNTOUCHED = "Nothing was changed. Choose another folder."
 
 
@@ -175,9 +176,11 @@ class Target:
         return False
 
     def _refuse_other(self, found: Mapping[str, Any], what: str) -> None:
-        differ = [f"{k} {found.get(k)!r:.60}, now {v!r:.60}" for k in DECIDES if found.get(k) != (v := self._asked.get(k))]
-        if differ:
-            raise DatasetError(f"{self.path} holds {what}: " + "; ".join(differ) + ".", UNTOUCHED)
+        for keys in (("model", "version"), DECIDES):  # another model has other options, columns ...
+            then, now = ({k: about.get(k) for k in keys} for about in (found, self._asked))
+            if differ := list(differences(then, now)):
+                more = f"; and {len(differ) - NAMED:,} more" * (len(differ) > NAMED)
+                raise DatasetError(f"{self.path} holds {what}: {'; '.join(differ[:NAMED])}{more}.", UNTOUCHED)
 
     def _begin(self) -> None:
         """Begin a new set, or go back to where an unfinished one is good."""
@@ -308,6 +311,18 @@ def _read(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise DatasetError(f"{path} cannot be read: {error}.", UNTOUCHED) from error
+
+
+def differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
+    """What differs, entry by entry of mappings and lists, however deep: ``options.gain 3, now 4``."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in {**then, **now}:
+            yield from differences(then.get(key), now.get(key), f"{name}.{key}".removeprefix("."))
+    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        for k, pair in enumerate(zip(then, now, strict=True)):
+            yield from differences(*pair, f"{name}[{k}]")
+    elif then != now:
+        yield f"{name} {then!r:.60}, now {now!r:.60}"
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
