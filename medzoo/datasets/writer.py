@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -56,7 +56,7 @@ class Target:
         How many samples there will be.
     provenance
         What decides the samples, and under what circumstances they are made. Its ``batches`` may change while the run
-        goes on.
+        goes on. For `look` alone, what is known of it.
     again
         False refuses a folder with a set in it, finished or not, whatever it is.
 
@@ -94,6 +94,22 @@ class Target:
         self.done, self.finished = 0, False
         self.batches: list[list[int]] = []
 
+    def look(self) -> bool:
+        """Whether the set is there and finished, as far as the provenance is known; begins nothing.
+
+        Raises
+        ------
+        DatasetError
+            The folder holds something else.
+        """
+        with self._writing("opened"):
+            if self._is_finished():
+                self._clean_up()
+                return True
+            with suppress(FileNotFoundError):  # nothing begun, or just finished by another process
+                self._read_record()
+            return False
+
     def __enter__(self) -> Target:
         with self._writing("opened"):
             if not self._is_finished():
@@ -112,7 +128,7 @@ class Target:
         self._journal.close()
         self._lock.close()
         if self.finished:
-            shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
+            self._clean_up()
 
     def fill(self, batches: Iterable[Samples]) -> None:
         """Write the samples that are not done; a batch is written while the next is made.
@@ -143,6 +159,9 @@ class Target:
         """Remember that batches are smaller from now on."""
         with self._writing("written"):
             self._journal.note(batches=batches)
+
+    def _clean_up(self) -> None:
+        shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
 
     def _lock_out_others(self) -> None:
         path = self.path / UNFINISHED / "lock"
@@ -175,9 +194,18 @@ class Target:
             raise DatasetError(f"{self.path} holds other things ({others[0]} ...).", UNTOUCHED)
         return False
 
+    def _read_record(self) -> dict[str, Any]:
+        record = _read(self.path / RECORD)
+        if not record["resumes"]:
+            raise DatasetError(f"{self.path} holds a part of samples that were being saved from memory.",
+                               "Nothing was changed. Remove it, or choose another folder.")  # fmt: skip
+        self._refuse_other(record["provenance"], "an unfinished set of other samples")
+        return record
+
     def _refuse_other(self, found: Mapping[str, Any], what: str) -> None:
         for keys in (("model", "version"), DECIDES):  # another model has other options, columns ...
-            then, now = ({k: about.get(k) for k in keys} for about in (found, self._asked))
+            known = [k for k in keys if k != "sha256" or k in self._asked]
+            then, now = ({k: about.get(k) for k in known} for about in (found, self._asked))
             if differ := list(differences(then, now)):
                 more = f"; and {len(differ) - NAMED:,} more" * (len(differ) > NAMED)
                 raise DatasetError(f"{self.path} holds {what}: {'; '.join(differ[:NAMED])}{more}.", UNTOUCHED)
@@ -187,11 +215,7 @@ class Target:
         if not (self.path / RECORD).exists():
             self._begin_anew()
             return
-        record = _read(self.path / RECORD)
-        if not record["resumes"]:
-            raise DatasetError(f"{self.path} holds a part of samples that were being saved from memory.",
-                               "Nothing was changed. Remove it, or choose another folder.")  # fmt: skip
-        self._refuse_other(record["provenance"], "an unfinished set of other samples")
+        record = self._read_record()
         found = self._journal.go_back()
         self.done, self._state = found["done"], found["state"]
         self.batches, self._continued = found.get("batches", record["batches"]), found.get("continued", [])
