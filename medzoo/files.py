@@ -31,7 +31,9 @@ BROKEN = (  # what zipfile raises for an archive that is damaged, encrypted or a
     zipfile.BadZipFile, zlib.error, EOFError, IndexError, RuntimeError, NotImplementedError, ValueError, struct.error,
     FileExistsError, NotADirectoryError,
 )  # fmt: skip
-IGNORED = {"__MACOSX", ".DS_Store", "__pycache__"}
+IGNORED = {  # names of what systems and Python strew about, which is nobody's content
+    "__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", "__pycache__",
+}  # fmt: skip
 
 
 def sha256_of(path: Path) -> str:

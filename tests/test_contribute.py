@@ -313,7 +313,7 @@ def test_pack_is_reproducible_whatever_the_dates_and_the_order(package: Make, tm
         (second / name).write_bytes((first / name).read_bytes())
         (second / name).chmod(0o600 if k % 2 else 0o755)
         os.utime(second / name, (10**9 + k, 10**9 + 7 * k))
-    for junk in (".DS_Store", "__pycache__/model.pyc", "__MACOSX/x.py", ".git/config", "model.pyc"):
+    for junk in (".DS_Store", "Thumbs.db", "__pycache__/model.pyc", "__MACOSX/x.py", ".git/config", "model.pyc"):
         (second / junk).parent.mkdir(exist_ok=True)
         (second / junk).write_text("junk")
     a, b = contribute.pack(first), contribute.pack(second, out=tmp_path / "out")
