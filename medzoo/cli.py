@@ -266,11 +266,12 @@ def parse_value(text: str) -> Any:
 def announce(model: Model, a: argparse.Namespace, n: int, options: dict[str, Any]) -> None:
     """Before a run of many batches: what it will take, measured on one; an error where the disk is too small."""
     from .datasets.formats import pick_format
+    from .datasets.journal import RECORD
     from .datasets.writer import bytes_a_sample
 
     size = min(a.batch_size or model.version.batch_size, 32)
     target = a.out.expanduser().absolute()
-    if n < 20 * size or (target.exists() and any(target.iterdir())):
+    if n < 20 * size or (target / RECORD).exists():
         return  # short enough, or a part of it is there
     model.generate(1, seed=0, progress=False, **options)  # the first call warms up
     began = time.monotonic()

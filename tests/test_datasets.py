@@ -188,9 +188,13 @@ def test_what_is_wrong_with_the_request_shows_before_a_folder_is_made(toy: Toy, 
         assert not (tmp_path / "set").exists()
 
 
-def test_an_empty_folder_may_be_filled(toy: Toy, tmp_path: Path) -> None:
+@pytest.mark.parametrize("strewn", [[], [".DS_Store"], ["Thumbs.db", "desktop.ini", "lost+found"]])
+def test_an_empty_folder_may_be_filled(toy: Toy, tmp_path: Path, strewn: list[str]) -> None:
     (tmp_path / "set").mkdir()
+    for name in strewn:
+        (tmp_path / "set" / name).touch()
     assert len(medzoo.generate(toy(), 2, out=tmp_path / "set")) == 2
+    assert {p.name for p in (tmp_path / "set").iterdir()} >= set(strewn)
 
 
 @pytest.mark.parametrize("out", [5, b"set", ["set"]])
