@@ -627,6 +627,26 @@ def test_reading_a_format_imports_no_other() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "[]"
 
 
+def test_sixteen_bits_are_what_the_speed_of_png16_is_measured_with(
+    any_toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks import writers
+
+    any_toy({"images": IMAGES})  # of 8 bits, as model 8 makes them
+    monkeypatch.setitem(writers.MODELS, "png16", 901)
+    seen: list[Samples] = []
+    monkeypatch.setattr(writers, "timed", lambda samples, *_: (seen.append(samples), (1.0, 1.0))[1])
+    writers.writers(1, 40, ["png16"])
+    seen[0].save(tmp_path / "set", format="png16")
+    with Image.open(tmp_path / "set/images/000039.png") as picture:
+        assert picture.mode.startswith("I;16")
+        assert len(np.unique(np.array(picture) % 256)) > 40  # of 64
+    assert np.array_equal(
+        (medzoo.read(tmp_path / "set").images * 256).astype(np.uint8)[0], medzoo.generate(901, 1, seed=0).images[0]
+    )
+
+
 def test_the_speed_of_each_format_can_be_measured(any_toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)
     from benchmarks import writers
