@@ -8,13 +8,12 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from . import files, settings
@@ -287,29 +286,33 @@ def _place_beside(folder: Path, name: str) -> Iterator[Path]:
     """
     whole = folder.resolve()  # of a link, the disk that has the room
     place = whole.with_name(f".{whole.name}.again")
-    made, lock, kept = place / name, FileLock(place / "lock", timeout=0), False
-    try:
-        place.mkdir(exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise DatasetError(f"Another process is making {folder} again.", "Wait until it is done.") from None
-    except OSError as error:
-        raise DatasetError(f"{folder} cannot be made again beside it: {error}.", "Copy it to where you may write.") from error
-    try:
-        yield made
-    except BaseException:
-        kept = is_whole(made) or done(made) > 0
-        if kept:
-            what = f"What was made again stays in {place}, and the same call goes on from there."
-            warnings.warn(what, MedzooWarning, stacklevel=4)
-        raise
-    finally:
-        if not kept:
-            shutil.rmtree(place, ignore_errors=True)
-        lock.release()
-        if not kept:
-            with suppress(OSError):
-                place.rmdir()  # on Windows the lock kept it until now
+    made, lock, kept = place / name, place / "lock", False
+    with ExitStack() as stack:
+        stack.callback(_remove_if_empty, place)  # on Windows the lock kept it until then
+        try:
+            place.mkdir(exist_ok=True)
+            if not stack.enter_context(files.locked(lock, timeout=0)) and files.has_locks(lock):
+                raise DatasetError(f"Another process is making {folder} again.", "Wait until it is done.")
+        except OSError as error:
+            raise DatasetError(
+                f"{folder} cannot be made again beside it: {error}.", "Copy it to where you may write."
+            ) from error
+        try:
+            yield made
+        except BaseException:
+            kept = is_whole(made) or done(made) > 0
+            if kept:
+                what = f"What was made again stays in {place}, and the same call goes on from there."
+                warnings.warn(what, MedzooWarning, stacklevel=4)
+            raise
+        finally:
+            if not kept:
+                shutil.rmtree(place, ignore_errors=True)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _goes_on(made: Path, provenance: Mapping[str, Any]) -> bool:

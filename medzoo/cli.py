@@ -181,30 +181,36 @@ def generate_command(a: argparse.Namespace) -> None:
     """``medzoo generate``."""
     if a.quiet:
         os.environ["MEDZOO_QUIET"] = "1"
+    from .datasets.journal import is_whole
     from .generator import load
     from .registry import resolve
-    from .request import Request
+    from .request import made_before, requested
 
     config = resolve(a.model)
     version = config.version(a.model_version)
-    options = model_options(a, version)
-    inputs = given_inputs(a, version)
-    # What is wrong with them shows before the model loads.
-    a.n = Request.of(config, version, a.n, seed=a.seed, inputs=inputs, options=options).n
-    where = {"device": a.device, "env": a.env, "trust": a.trust, "precision": a.precision, "engine": chosen_engine(a)}
-    if inputs is not None:
-        options["inputs"] = inputs
-    with load(a.model, version=a.model_version, weights=a.weights, **where) as model:
-        announce(model, a, options)
-        began = time.monotonic()
-        samples = model.generate(a.n, out=a.out, format=a.format, seed=a.seed, batch_size=a.batch_size,
-                                 progress=False if a.quiet else None, **options)  # fmt: skip
-        seconds = time.monotonic() - began
+    options, inputs, engine = model_options(a, version), given_inputs(a, version), chosen_engine(a)
+    # What is wrong with them, or with the folder, shows before the model loads.
+    request = requested(config, version, a.n, out=a.out, format=a.format, seed=a.seed, inputs=inputs, options=options)
+    samples = made_before(config, version, request, a.out, a.format, precision=a.precision, weights=a.weights)
+    there, began = is_whole(settings.user_path(a.out)), time.monotonic()
+    if samples is None:
+        where = {"device": a.device, "env": a.env, "trust": a.trust, "precision": a.precision, "engine": engine}
+        with load(a.model, version=a.model_version, weights=a.weights, **where) as model:
+            announce(model, a, request.n, {**options, **({} if inputs is None else {"inputs": inputs})})
+            began = time.monotonic()
+            samples = model.fulfil(request, out=a.out, format=a.format, batch_size=a.batch_size,
+                                   progress=False if a.quiet else None)  # fmt: skip
     if a.json:
-        print_json({"folder": str(samples.folder), "n": len(samples), "provenance": dict(samples.provenance)})
+        about = {"folder": str(samples.folder), "n": len(samples), "finished_before": there}
+        print_json({**about, "provenance": dict(samples.provenance)})
     elif not a.quiet:
         what = f"{len(samples):,} sample{'s' * (len(samples) != 1)} of {config.id} {version.name}"
-        print(f"{what}, seed {samples.provenance['seed']}, in {a.out} ({minutes(seconds)})")
+        how = (
+            f"finished before: nothing was made, `medzoo verify {a.out}` checks them"
+            if there
+            else minutes(time.monotonic() - began)
+        )
+        print(f"{what}, seed {samples.provenance['seed']}, in {a.out} ({how})")
 
 
 def chosen_engine(a: argparse.Namespace) -> Ray | None:
@@ -257,27 +263,33 @@ def parse_value(text: str) -> Any:
     return text
 
 
-def announce(model: Model, a: argparse.Namespace, options: dict[str, Any]) -> None:
+def announce(model: Model, a: argparse.Namespace, n: int, options: dict[str, Any]) -> None:
     """Before a run of many batches: what it will take, measured on one; an error where the disk is too small."""
     from .datasets.formats import pick_format
+    from .datasets.journal import RECORD
     from .datasets.writer import bytes_a_sample
 
     size = min(a.batch_size or model.version.batch_size, 32)
     target = a.out.expanduser().absolute()
-    if a.n < 20 * size or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
-        return  # short enough, or the writer has something to say about the folder first
+    if n < 20 * size or (target / RECORD).exists():
+        return  # short enough, or a part of it is there
     model.generate(1, seed=0, progress=False, **options)  # the first call warms up
     began = time.monotonic()
     batch = model.generate(size, seed=0, batch_size=size, progress=False, **options)
-    seconds = (time.monotonic() - began) / size * a.n / model.actors
-    needed = int(bytes_a_sample(batch, pick_format(a.format, model.version.outputs)) * a.n)
+    seconds = (time.monotonic() - began) / size * n / model.actors
     folder = next(p for p in (target, *target.parents) if p.exists())
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DatasetError(f"{a.n:,} samples need about {megabytes(needed)}, and {folder} has {megabytes(free)} free.",
-                           "Nothing was written. Ask for fewer, or choose another disk.")  # fmt: skip
+    try:
+        needed = int(bytes_a_sample(batch, pick_format(a.format, model.version.outputs)) * n)
+        free = shutil.disk_usage(folder).free
+    except (DatasetError, OSError):  # no room to try it, which says nothing of the disk that the run writes to
+        takes = f"about {minutes(seconds)}"
+    else:
+        if needed > free:
+            raise DatasetError(f"{n:,} samples need about {megabytes(needed)}, and {folder} has {megabytes(free)} free.",
+                               "Nothing was written. Ask for fewer, or choose another disk.")  # fmt: skip
+        takes = f"about {minutes(seconds)} and {megabytes(needed)}"
     if seconds > LONG_RUN and not a.quiet:
-        print(f"{a.n:,} samples: about {minutes(seconds)} and {megabytes(needed)} in {a.out}", file=sys.stderr)
+        print(f"{n:,} samples: {takes} in {a.out}", file=sys.stderr)
 
 
 def visualize_command(a: argparse.Namespace) -> None:

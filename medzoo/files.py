@@ -12,7 +12,6 @@ import struct
 import sys
 import tempfile
 import time
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -144,6 +143,12 @@ def locked(path: Path, timeout: float = 3600.0, work: Callable[[], Iterable[Path
                 lock.release()
 
 
+def has_locks(path: Path) -> bool:
+    """Whether the disk of the file ``path``, which is made, has locks."""
+    with path.open("ab") as file:
+        return _flock(file.fileno(), shared=True, wait=False) is not None
+
+
 def _acquired(lock: BaseFileLock, timeout: float, work: Callable[[], Iterable[Path]]) -> bool:
     from filelock import Timeout
 
@@ -154,14 +159,12 @@ def _acquired(lock: BaseFileLock, timeout: float, work: Callable[[], Iterable[Pa
                 found.append((file, (about := file.stat()).st_size, about.st_mtime_ns))
         return sorted(found)
 
-    seen, deadline = state(), time.monotonic() + timeout
+    path, seen, deadline = Path(lock.lock_file), state(), time.monotonic() + timeout
     while True:
         try:
-            Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # filelock tells of disks without locks
-                lock.acquire(timeout=min(1.0, timeout))
-                return True
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Without, filelock would make do with the file itself, which whoever is killed leaves to hold up all others.
+            return has_locks(path) and bool(lock.acquire(timeout=min(1.0, timeout)))
         except Timeout:  # noqa: PERF203
             if (now := state()) != seen:
                 seen, deadline = now, time.monotonic() + timeout
@@ -198,7 +201,7 @@ def hold(mark: Path) -> Hold:
         return Hold(None)
     with suppress(OSError):
         os.utime(mark)
-    _flock(descriptor, shared=True)
+    _flock(descriptor, shared=True, wait=True)
     return Hold(descriptor)
 
 
@@ -209,7 +212,7 @@ def remove(path: Path, mark: Path | None = None) -> bool:
             mark.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(mark, os.O_RDWR | os.O_CREAT, 0o666)
             stack.callback(os.close, descriptor)
-            if not _flock(descriptor, shared=False):
+            if _flock(descriptor, shared=False, wait=False) is False:
                 return False
         aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
@@ -223,18 +226,18 @@ def remove(path: Path, mark: Path | None = None) -> bool:
     return True
 
 
-def _flock(descriptor: int, *, shared: bool) -> bool:
-    """The system's lock on an open file until it is closed: shared and waited for, or exclusive and at once or not at all."""
+def _flock(descriptor: int, *, shared: bool, wait: bool) -> bool | None:
+    """Take the system's lock on an open file until it is closed; False where another has it, None on a disk without locks."""
     if sys.platform == "win32":
         return True
     import fcntl
 
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except (BlockingIOError, PermissionError):  # some file systems say the latter
         return False
-    except OSError:  # a file system without locks
-        return True
+    except OSError:
+        return None
     return True
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from . import seeds, settings
+from . import settings
 from .config import ModelConfig, Version
-from .datasets.reader import describe, read
-from .datasets.writer import Target, recorded_seed
+from .datasets.reader import read
+from .datasets.writer import Target
 from .errors import DatasetError, InputError, OutOfMemoryError
 from .registry import introduce, is_local, resolve
-from .request import Request, check_count
+from .request import Request, check_count, made_before, provenance, requested
 from .runtime import Ray, Session, open_session
 from .samples import Samples, concatenate
 from .version import __version__
@@ -62,21 +62,30 @@ class Model:
         **options: Any,
     ) -> Samples:
         """Make ``n`` samples; see `medzoo.generate`."""
-        if out is not None and seed is None:
-            seed = recorded_seed(out)  # the same command without a seed continues what it began
-        request = Request.of(self.config, self.version, n, seed=seed, inputs=inputs, options=options)
+        asked: dict[str, Any] = {"out": out, "format": format, "seed": seed, "inputs": inputs, "options": options}
+        request = requested(self.config, self.version, n, **asked)
+        return self.fulfil(request, out=out, format=format, batch_size=batch_size, progress=progress)
+
+    __call__ = generate
+
+    def fulfil(
+        self,
+        request: Request,
+        *,
+        out: str | os.PathLike[str] | None = None,
+        format: str | None = None,  # noqa: A002
+        batch_size: int | None = None,
+        progress: bool | None = None,
+    ) -> Samples:
+        """Make the samples of a request that `requested` checked."""
         run = Run(self, request, batch_size)
         if out is None:
-            if format is not None:
-                raise InputError(f"format={format!r} without `out` has no effect.", "Give a folder: out='masses/'.")
             return concatenate(list(with_bar(run, progress)))
         with Target(out, outputs=self.version.outputs, format=format, n=request.n, provenance=run.provenance) as target:
             if not target.finished:
                 run.go_on(target)
                 target.fill(with_bar(run, progress))
         return read(target.path)
-
-    __call__ = generate
 
     def stream(
         self,
@@ -110,7 +119,7 @@ class Model:
             if not columns:  # out of the handler, which keeps what did not fit alive
                 self._most = batch.n // 2
                 continue
-            parts.append(Samples(columns, self.version.outputs, batch.indices, _provenance(self, session, request, batch.n)))
+            parts.append(Samples(columns, self.version.outputs, batch.indices, _made_by(self, session, request, batch.n)))
             done += batch.n
         return concatenate(parts)
 
@@ -150,7 +159,7 @@ class Run:
         self._own_size = batch_size is not None
         self._start = request.first
         self._target: Target | None = None
-        self.provenance: dict[str, Any] = _provenance(model, model._open_session(), request, min(size, request.n))
+        self.provenance: dict[str, Any] = _made_by(model, model._open_session(), request, min(size, request.n))
         if batches:
             self.provenance["batches"] = batches
 
@@ -226,33 +235,17 @@ def with_bar(run: Run, progress: bool | None) -> Iterator[Samples]:
             bar.update(len(batch))
 
 
-def _provenance(model: Model, session: Session, request: Request, batch_size: int) -> dict[str, Any]:
-    version = model.version
-    about: dict[str, Any] = {
-        "synthetic": True,
-        "model": model.config.id,
-        "version": version.name,
-        "license": version.license,
-        "source": version.source,
+def _made_by(model: Model, session: Session, request: Request, batch_size: int) -> dict[str, Any]:
+    """The provenance of what a session makes."""
+    return {
+        **provenance(model.config, model.version, request),
         "registered": not is_local(model.config) and "weights" not in session.digests,
         "sha256": session.digests,
-        "modality": model.config.modality,
-        "seed": request.seed,
-        "n": request.n,
-        "options": request.record,
         "batches": [[request.first, batch_size]],  # from sample -> batch size
         "device": model.device,
-        "outputs": describe(version.outputs),
-        "label_names": {
-            name: {str(v): k for k, v in version.conditions[o.condition].values.items()}
-            for name, o in version.outputs.items()
-            if o.condition
-        },
-        "conditions": {c.name: list(c.values) for c in version.conditions.values()},
         **session.provenance,
         "libraries": {"medzoo": __version__, **session.provenance["libraries"]},
     }
-    return about | ({"first": request.first} if request.first else {})
 
 
 def load(
@@ -402,15 +395,16 @@ def generate(
     >>> samples.images.shape, samples.labels.sum()
     ((500, 1, 128, 128), 250)
     """
-    if n is not None:
-        check_count(n)
-    if seed is not None:
-        seeds.check_seed(seed)  # before anything is loaded
+    config = resolve(model_id)
+    chosen = config.version(version)
+    request = requested(config, chosen, n, out=out, format=format, seed=seed, inputs=inputs, options=options)
+    if out is not None:  # what can be wrong with it, or there already, is seen before anything is fetched or loaded
+        found = made_before(config, chosen, request, out, format, precision=precision, weights=weights)
+        if found is not None:
+            return found
     how: dict[str, Any] = {"weights": weights, "env": env, "trust": trust, "precision": precision, "engine": engine}
     with load(model_id, version=version, device=device, **how) as model:
-        return model.generate(
-            n, out=out, format=format, seed=seed, batch_size=batch_size, inputs=inputs, progress=progress, **options
-        )
+        return model.fulfil(request, out=out, format=format, batch_size=batch_size, progress=progress)
 
 
 def stream(

@@ -7,10 +7,12 @@ import errno
 import importlib.util
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -189,9 +191,25 @@ def test_generate_as_json_prints_the_provenance_alone(toy: Toy, tmp_path: Path, 
     assert main(["generate", str(toy()), "-n", "2", "--out", str(out), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     recorded = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
-    assert printed["n"] == 2
+    assert (printed["n"], printed["finished_before"]) == (2, False)
     assert printed["folder"] == str(out)
     assert printed["provenance"]["seed"] == recorded["seed"]
+
+
+def test_generate_says_that_a_set_was_finished_before(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+    words = ["generate", str(toy()), "-n", "4", "--seed", "5", "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    assert "verify" not in capsys.readouterr().out
+    for picture in (tmp_path / "out/images").iterdir():
+        picture.unlink()
+    for more in ([], ["--device", "cpu"]):
+        assert main([*words, *more]) == 0
+        out, err = capsys.readouterr()
+        expected = f"in {tmp_path}/out (finished before: nothing was made, `medzoo verify {tmp_path}/out` checks them)\n"
+        assert out == f"4 samples of 00901_TOY_MRI_NOISE 1.0.0, seed 5, {expected}"
+        assert err == ""
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["finished_before"] is True
 
 
 def test_generate_quietly_prints_nothing(toy: Toy, tmp_path: Path) -> None:
@@ -276,6 +294,17 @@ def test_disk_that_is_too_small_ends_a_long_run_before_it_begins(
         assert main(["generate", str(number), "-n", "100", "--out", str(tmp_path / "out"), *quiet]) == 9
         assert "has 3 kB free" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_estimate_that_cannot_be_made_stops_no_run(
+    toy: Toy, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = toy()
+    monkeypatch.setattr(cli, "LONG_RUN", 0.0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))  # as full as a disk can be
+    assert main(["generate", str(number), "-n", "100", "--out", str(tmp_path / "out")]) == 0
+    assert re.match(rf"100 samples: about [^ ]+ [^ ]+ in {tmp_path}/out\n", capsys.readouterr().err)
+    assert len(medzoo.read(tmp_path / "out")) == 100
 
 
 def test_long_run_is_announced_and_a_short_one_is_not(

@@ -127,9 +127,11 @@ def test_the_same_command_again_changes_nothing(any_toy: Toy, tmp_path: Path, fo
     [
         ({"seed": 2}, "seed 1, now 2"),
         ({"n": 7}, "n 6, now 7"),
-        ({"condition": "benign"}, "options .*None.*, now .*'benign'"),
-        ({"gain": 4}, "options .*3.*, now .*4"),
+        ({"condition": "benign"}, "options.condition None, now 'benign'"),
+        ({"gain": 4}, "options.gain 3, now 4"),
         ({"format": "npz"}, "format 'png', now 'npz'"),
+        ({"condition": ["benign", "malignant"] * 3}, f"options.condition None, now {['benign', 'malignant'] * 3!r:.60}"),
+        ({"seed": 2, "gain": 4}, "seed 1, now 2; options.gain 3, now 4"),
     ],
 )
 def test_another_command_names_the_difference_and_changes_nothing(
@@ -138,16 +140,29 @@ def test_another_command_names_the_difference_and_changes_nothing(
     asked: dict[str, Any] = {"n": 6, "seed": 1, "out": tmp_path / "set"}
     medzoo.generate(toy(), **asked)
     before = content(tmp_path / "set")
-    with pytest.raises(DatasetError, match=rf"holds another set of samples: {says}(.|\n)*Nothing was changed"):
+    with pytest.raises(DatasetError, match=re.escape(f"holds another set of samples: {says}.\nNothing was changed")):
         medzoo.generate(901, **{**asked, **changes})
     assert content(tmp_path / "set") == before
+
+
+def test_of_lists_the_places_that_differ_are_named_and_of_another_model_nothing_else(toy: Toy, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"n": 100, "seed": 1, "out": tmp_path / "set"}
+    several = ["benign", "malignant"] * 50
+    medzoo.generate(toy(), condition=several, **asked)
+    with pytest.raises(DatasetError, match=re.escape("samples: options.condition[98] 'benign', now 'malignant'.\n")):
+        medzoo.generate(901, condition=[*several[:98], "malignant", "malignant"], **asked)
+    with pytest.raises(DatasetError, match=r"samples: (options.condition\[\d\] 'benign', now 'malignant'; ){4}and 46 more\.\n"):
+        medzoo.generate(901, condition=["malignant"] * 100, **asked)
+    other = "samples: model '00901_TOY_MRI_NOISE', now '00008_C-DCGAN_MMG_MASSES'; version '1.0.0', now '2.0.0'.\n"
+    with pytest.raises(DatasetError, match=re.escape(other)):
+        medzoo.generate(8, 2, seed=2, out=tmp_path / "set", device="cpu")
 
 
 def test_other_code_under_the_same_name_is_another_set(toy: Toy, tmp_path: Path) -> None:
     medzoo.generate(toy(), 2, seed=1, out=tmp_path / "set")
     code = medzoo.copy(901, tmp_path / "mine") / "model.py"
     code.write_text(code.read_text() + "# edited\n")
-    with pytest.raises(DatasetError, match="sha256 "):
+    with pytest.raises(DatasetError, match=r"samples: sha256.model.py '\w+, now '\w+\.\n"):
         medzoo.generate(tmp_path / "mine", 2, seed=1, out=tmp_path / "set", trust=True)
 
 
@@ -174,9 +189,13 @@ def test_what_is_wrong_with_the_request_shows_before_a_folder_is_made(toy: Toy, 
         assert not (tmp_path / "set").exists()
 
 
-def test_an_empty_folder_may_be_filled(toy: Toy, tmp_path: Path) -> None:
+@pytest.mark.parametrize("strewn", [[], [".DS_Store"], ["Thumbs.db", "desktop.ini", "lost+found"]])
+def test_an_empty_folder_may_be_filled(toy: Toy, tmp_path: Path, strewn: list[str]) -> None:
     (tmp_path / "set").mkdir()
+    for name in strewn:
+        (tmp_path / "set" / name).touch()
     assert len(medzoo.generate(toy(), 2, out=tmp_path / "set")) == 2
+    assert {p.name for p in (tmp_path / "set").iterdir()} >= set(strewn)
 
 
 @pytest.mark.parametrize("out", [5, b"set", ["set"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import gc
 import json
 import shutil
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import MATRIX, ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -480,7 +481,7 @@ def identifiers(folder: Path) -> list[str]:
 
     found = [pydicom.dcmread(p) for p in sorted(folder.rglob("*.dcm"))]
     keywords = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID")
-    return [str(d[k].value) for d in found for k in keywords]
+    return [str(d[k].value) for d in found for k in keywords if k in d]
 
 
 def test_identifiers_follow_from_what_decides_a_sample(tmp_path: Path) -> None:
@@ -494,13 +495,48 @@ def test_identifiers_follow_from_what_decides_a_sample(tmp_path: Path) -> None:
     assert identifiers(tmp_path / "same") == expected
     assert set(identifiers(tmp_path / "part")) < set(expected)
     for k, change in enumerate(
-        ({"seed": 4}, {"version": "2"}, {"model": "x"}, {"options": {"gain": 1}}, {"sha256": {"model.py": "0"}})
-    ):
+        ({"seed": 4}, {"version": "2"}, {"model": "x"}, {"options": {"gain": 1}}, {"sha256": {"model.py": "0"}},
+         {"precision": "bfloat16"})
+    ):  # fmt: skip
         samples_of(outputs, **change).save(tmp_path / str(k), format="dicom")
         assert not set(identifiers(tmp_path / str(k))) & set(expected), change
     uids = [u for u in expected if u.startswith("2.25.")]
     assert all(pydicom.uid.UID(u).is_valid for u in uids)
     assert len(set(uids)) == 3 * (2 + 2 * 1 + 2 * 4)  # a sample: study and space; two series, of four files each
+
+
+def test_another_precision_makes_other_images_under_other_identifiers(toy: Toy, tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    output = {"kind": "image", "dtype": "float32", "shape": [1, 8, 8], "range": [0, 1]}
+    toy(MATRIX, requires=["numpy", "torch"], outputs={"images": output}, conditions=None, options=None)
+    for precision in ("full", "bfloat16"):
+        asked: dict[str, Any] = {"seed": 1, "precision": precision, "device": "cpu", "format": "dicom"}
+        medzoo.generate(901, 2, out=tmp_path / precision, **asked)
+    one, other = tmp_path / "full", tmp_path / "bfloat16"
+    assert not np.array_equal(medzoo.read(one).images, medzoo.read(other).images)
+    assert not set(identifiers(one)) & set(identifiers(other))
+
+
+def test_where_a_batch_decides_its_samples_it_decides_their_identifiers(any_toy: Toy, tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    any_toy({"images": IMAGES})
+    whole = medzoo.generate(901, 6, seed=1, batch_size=4)
+    for seeding in ("sample", "batch"):
+        of = {}
+        for name, n, batches in (
+            ("whole", 6, [[0, 4]]),
+            ("halved", 6, [[0, 4], [4, 1]]),
+            ("smaller", 6, [[0, 2]]),
+            ("head", 5, [[0, 4]]),
+        ):
+            provenance = {**whole.provenance, "seeding": seeding, "n": n, "batches": batches}
+            made = dataclasses.replace(whole[:n], provenance=provenance)
+            made.save(tmp_path / seeding / name, format="dicom")
+            of[name] = identifiers(tmp_path / seeding / name)
+        each = len(of["whole"]) // 6
+        shared = {name: sum(a == b for a, b in zip(of["whole"], found, strict=False)) / each for name, found in of.items()}
+        assert shared == ({"whole": 6, "halved": 6, "smaller": 6, "head": 5} if seeding == "sample" else
+                          {"whole": 6, "halved": 4, "smaller": 2, "head": 4})  # fmt: skip
 
 
 # ----------------------------------------------------------------------------------------------------------- WebDataset
@@ -589,6 +625,26 @@ def test_reading_a_format_imports_no_other() -> None:
         "import medzoo.datasets.reader, sys; print(sorted({'pydicom', 'nibabel', 'PIL', 'torch', 'pandas'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_sixteen_bits_are_what_the_speed_of_png16_is_measured_with(
+    any_toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks import writers
+
+    any_toy({"images": IMAGES})  # of 8 bits, as model 8 makes them
+    monkeypatch.setitem(writers.MODELS, "png16", 901)
+    seen: list[Samples] = []
+    monkeypatch.setattr(writers, "timed", lambda samples, *_: (seen.append(samples), (1.0, 1.0))[1])
+    writers.writers(1, 40, ["png16"])
+    seen[0].save(tmp_path / "set", format="png16")
+    with Image.open(tmp_path / "set/images/000039.png") as picture:
+        assert picture.mode.startswith("I;16")
+        assert len(np.unique(np.array(picture) % 256)) > 40  # of 64
+    assert np.array_equal(
+        (medzoo.read(tmp_path / "set").images * 256).astype(np.uint8)[0], medzoo.generate(901, 1, seed=0).images[0]
+    )
 
 
 def test_the_speed_of_each_format_can_be_measured(any_toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

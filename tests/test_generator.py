@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 
 import medzoo
 from medzoo import seeds
-from medzoo.errors import InputError, MedzooWarning, ModelNotFoundError, OutOfMemoryError
+from medzoo.cli import main
+from medzoo.errors import DatasetError, InputError, MedzooWarning, ModelNotFoundError, OutOfMemoryError, SourceError
 from medzoo.registry import resolve
 
 Toy = Callable[..., int]
@@ -272,6 +274,46 @@ def test_a_loaded_model_is_loaded_once_and_callable(toy: Toy, tmp_path: Path) ->
         assert len(model()) == 1
         assert "on cpu" in repr(model)
     assert log.read_text() == "x"
+
+
+def test_what_a_folder_says_is_heard_before_anything_is_loaded(toy: Toy, tmp_path: Path) -> None:
+    log, out = tmp_path / "log", tmp_path / "set"
+    toy(NUMPY_MODEL.replace("    return Model()", f"{note(log, 4)}    return Model()"))
+    asked: dict[str, Any] = {"seed": 1, "out": out}
+    expected = medzoo.generate(901, 4, **asked).images
+    log.unlink()
+    assert np.array_equal(medzoo.generate(901, 4, **asked).images, expected)
+    assert main(["generate", "901", "-n", "4", "--seed", "1", "--out", str(out), "--engine", "ray", "--actors", "2"]) == 0
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.tex").touch()
+    for wrong in ({"seed": 2}, {"out": tmp_path / "mine"}, {"out": tmp_path / "new", "format": "csv"}, {"gain": 4}):
+        with pytest.raises((DatasetError, InputError), match=r"holds an|holds other|cannot hold"):
+            medzoo.generate(901, 4, engine="ray", **{**asked, **wrong})
+    with pytest.raises(DatasetError, match="precision None, now 'bfloat16'"):
+        medzoo.generate(901, 4, precision="bfloat16", **asked)
+    assert not log.exists()
+    assert "ray" not in sys.modules
+
+
+def test_a_finished_set_of_a_published_model_needs_neither_network_nor_environment(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = medzoo.generate(toy(), 4, seed=1, out=tmp_path / "set")
+    toy(source="zenodo:1/package.zip", files=None)
+    monkeypatch.setenv("MEDZOO_OFFLINE", "1")
+    assert medzoo.generate(901, 4, seed=1, out=tmp_path / "set").provenance == first.provenance
+    with pytest.raises(SourceError):  # the weights may be others, which it takes the package to know
+        medzoo.generate(901, 4, seed=1, out=tmp_path / "set", weights=tmp_path / "mine.safetensors")
+
+
+def test_code_that_no_config_holds_to_a_digest_is_looked_at_again(toy: Toy, tmp_path: Path) -> None:
+    mine = medzoo.copy(toy(), tmp_path / "mine")
+    asked: dict[str, Any] = {"seed": 1, "out": tmp_path / "set", "trust": True}
+    medzoo.generate(mine, 4, **asked)
+    medzoo.generate(mine, 4, **asked)
+    (mine / "model.py").write_text((mine / "model.py").read_text() + "# edited\n")
+    with pytest.raises(DatasetError, match=r"sha256\.model\.py"):
+        medzoo.generate(mine, 4, **asked)
 
 
 def test_a_closed_model_says_that_it_is_closed(toy: Toy) -> None:

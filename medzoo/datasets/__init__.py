@@ -8,7 +8,7 @@ from __future__ import annotations
 
 FORMATS = {  # name -> its class, and what it holds; the first of `formats.DEFAULTS` that fits is taken where none is named
     "png": ("png.Png", "flat pictures of 8 or 16 bits, floats with 8"),
-    "png16": ("png.Png16", "the same, floats with 16 bits"),
+    "png16": ("png.Png16", "the same, floats with 16 bits (8-bit pictures stay so)"),
     "nifti": ("nifti.Nifti", "pictures and volumes, a .nii.gz each"),
     "dicom": ("dicom.Dicom", "pictures and volumes, a file or a series each"),
     "csv": ("csv.Csv", "tables, a row a sample"),

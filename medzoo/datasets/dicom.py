@@ -1,8 +1,9 @@
 """DICOM: a file a picture, a series a volume, each saying that it is synthetic.
 
 CT and MR of known spacing are stored as such, all else as secondary capture. Every sample is a patient and a study of its
-own; its images and masks are series in one frame of reference. Identifiers follow from the model, its files, the version,
-seed, options and index, so that equal samples make equal files; there are no dates.
+own; its images and masks are series in one frame of reference. Identifiers follow from `DECIDES` and the index, and where a
+model seeds a batch, not a sample, from the batch: so equal samples make equal files, and others never share an identifier.
+There are no dates.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Output
-from ..samples import spacing_of, unit_range
+from ..samples import Samples, spacing_of, unit_range
 from ..version import __version__
-from .formats import OneFileEach, pictures_unfit, step_of
+from .formats import Line, OneFileEach, pictures_unfit, step_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -39,6 +40,7 @@ STORAGE_NEEDS: dict[str, dict[str, Any]] = {  # what each of these asks for and 
            "EchoTrainLength": None, "PatientPosition": None, "PositionReferenceIndicator": ""},
     "": {"ConversionType": "SYN", "PatientOrientation": None},
 }  # fmt: skip
+DECIDES = ("model", "version", "sha256", "seed", "options", "precision")  # of a provenance: a sample, together with its index
 FULL = 2**16 - 1  # floats are stored from 0 to here
 SPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "medzoo")
 DISCLAIMER = "Synthetic image, made by a generative model. Not for diagnosis."
@@ -53,8 +55,14 @@ class Dicom(OneFileEach):
         super().__init__(*arguments)
         words = re.findall(r"[a-z-]+", str(self._provenance.get("modality", "")).lower())
         self._modality = next((MODALITIES[w] for w in words if w in MODALITIES), "OT")
-        decides = ("model", "version", "sha256", "seed", "options")
-        self._identity = json.dumps([self._provenance.get(k) for k in decides], sort_keys=True)
+        self._identity = json.dumps([self._provenance.get(k) for k in DECIDES], sort_keys=True)
+        self._batches: list[list[int]] = []
+
+    def write(self, batch: Samples) -> list[Line]:
+        """Encode a batch, which knows its boundaries."""
+        if self._provenance.get("seeding") == "batch":
+            self._batches = batch.provenance.get("batches", [])
+        return super().write(batch)
 
     @staticmethod
     def unfit(outputs: Mapping[str, Output]) -> list[str]:
@@ -82,11 +90,21 @@ class Dicom(OneFileEach):
         """An identifier as the standard makes one of a UUID."""
         return f"2.25.{uuid.uuid5(SPACE, json.dumps([self._identity, *what])).int}"
 
+    def _sample(self, index: int) -> list[int]:
+        """Which of the samples that `DECIDES` tells of: its index, and the batch it was made in where that decides as well."""
+        if not self._batches:
+            return [index]
+        begun, size = next((start, size) for start, size in reversed(self._batches) if start <= index)
+        first = index - (index - begun) % size
+        end = self._provenance.get("first", 0) + self._provenance.get("n", self._n)
+        return [index, first, min(first + size, end)]
+
     def _series(self, output: Output, about: Mapping[str, Any], channel: int) -> Dataset:
         """What the files of a series have in common, pixels aside."""
         from pydicom import Dataset
 
-        index, model = about["index"], f"{about.get('model', 'no model')} {about.get('version', '')}".strip()
+        index, sample = about["index"], self._sample(about["index"])
+        model = f"{about.get('model', 'no model')} {about.get('version', '')}".strip()
         modality = self._modality
         kind = modality if modality in STORAGE and output.spacing and not _is_color(output) else ""
         depth = len(output.shape) == 4
@@ -101,11 +119,12 @@ class Dicom(OneFileEach):
         ds.StudyDescription = "Synthetic, not for diagnosis"
         ds.SeriesDescription = f"Synthetic {output.name}{f' {channel}' * bool(channel)}, {model}"[:64]
         ds.PatientName = f"Synthetic^{index:06d}"
-        ds.PatientID = f"{hashlib.sha256(self._identity.encode()).hexdigest()[:16]}-{index:06d}"
+        whose = hashlib.sha256(json.dumps([self._identity, *sample[1:]]).encode()).hexdigest()
+        ds.PatientID = f"{whose[:16]}-{index:06d}"
         ds.PatientBirthDate = ds.PatientSex = ""
         ds.Laterality = ""  # required of what may be paired, which we do not know
-        ds.StudyInstanceUID = self._uid(index)
-        ds.SeriesInstanceUID = self._uid(index, output.name, channel)
+        ds.StudyInstanceUID = self._uid(*sample)
+        ds.SeriesInstanceUID = self._uid(*sample, output.name, channel)
         ds.SeriesNumber = 1 + list(self._pictures).index(output.name) + 100 * channel
         ds.BurnedInAnnotation = "NO"
         ds.ImageComments = f"{DISCLAIMER} {json.dumps(about, sort_keys=True)}"
@@ -116,7 +135,7 @@ class Dicom(OneFileEach):
         if output.spacing:
             ds.PixelSpacing = list(output.spacing[-2:])
             if kind or depth:
-                ds.FrameOfReferenceUID = self._uid(index, "space")
+                ds.FrameOfReferenceUID = self._uid(*sample, "space")
                 ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]  # as `medzoo.samples.affine_of` has it
                 ds.SliceThickness = spacing_of(output)[0] if depth else None
         return ds

@@ -13,7 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .. import files
@@ -78,14 +77,14 @@ class Format(ABC):
     def read(cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
         """The columns of a finished set, and its indices."""
 
-    def in_threads(self, function: Callable[[S], T], items: Iterable[S]) -> list[T]:
+    def in_threads(self, function: Callable[[S], T], items: Sequence[S]) -> list[T]:
         """The function's results, in order; encoders spend their time where Python lets threads run side by side."""
-        return list(self._pool.map(function, items))
+        chunks = [items[k : k + 8] for k in range(0, len(items), 8)]  # a task for each picture would cost more than the picture
+        return [found for part in self._pool.map(lambda chunk: [function(item) for item in chunk], chunks) for found in part]
 
-    def about(self, columns: Mapping[str, NDArray[Any]], row: int, index: int) -> Line:
+    def about(self, index: int, labels: Mapping[str, Any]) -> Line:
         """What the manifest says of a sample, whatever the format: seed, labels, conditions."""
         seed = {"seed": self._provenance["seed"]} if "seed" in self._provenance else {}
-        labels = labels_of(columns, row, self._outputs, self._provenance)
         conditions = {k: v for k, v in conditions_of(index, self._provenance).items() if k not in TAKEN}
         return {**conditions, **labels, **seed, "index": index}
 
@@ -117,22 +116,20 @@ class OneFileEach(Format):
         columns = {name: getattr(batch, name) for name in batch.columns}
         if self._table:
             self._table.write(columns, batch.indices)
-        rows = range(len(batch))
-        chunks = [rows[k : k + 8] for k in rows[::8]]  # a task for each picture would cost more than the picture
-        encoded = self.in_threads(lambda chunk: [self._files(columns, batch.indices, row) for row in chunk], chunks)
-        return [line for chunk in encoded for lines in chunk for line in lines]
+        encoded = self.in_threads(lambda row: self._files(columns, row, int(batch.indices[row])), range(len(batch)))
+        return [line for lines in encoded for line in lines]
 
     def finish(self) -> list[Line]:
         """The line of the table."""
         return [self._table.finish(self._n)] if self._table else []
 
-    def _files(self, columns: Mapping[str, NDArray[Any]], indices: NDArray[np.int64], row: int) -> list[Line]:
-        about = self.about(columns, row, int(indices[row]))
+    def _files(self, columns: Mapping[str, NDArray[Any]], row: int, index: int) -> list[Line]:
         labels = labels_of(columns, row, self._outputs, self._provenance)
-        stem = "_".join([f"{about['index']:06d}", *(re.sub(r"[^\w.-]+", "-", str(v)) for v in labels.values())])
+        about = self.about(index, labels)
+        stem = "_".join([f"{index:06d}", *(re.sub(r"[^\w.-]+", "-", str(v)) for v in labels.values())])
         lines = []
         for name, output in self._pictures.items():
-            inside = {"synthetic": True, "index": about["index"], "column": name, **labels}
+            inside = {"synthetic": True, "index": index, "column": name, **labels}
             inside |= {k: self._provenance[k] for k in ("model", "version", "seed", "license") if k in self._provenance}
             for piece, (ending, data) in enumerate(self.encode(columns[name][row], output, inside)):
                 path = f"{name}/{stem}{ending}"

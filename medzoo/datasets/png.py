@@ -51,7 +51,7 @@ class Png(OneFileEach):
 
 
 class Png16(Png):
-    """Floats with 16 bits."""
+    """Floats with 16 bits; integers as `Png` has them."""
 
     FLOAT = np.uint16
 

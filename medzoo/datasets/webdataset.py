@@ -23,7 +23,7 @@ from ..config import Output
 from ..errors import DatasetError
 from ..samples import Samples
 from .columns import Index, LazyColumn, entries_at, singular
-from .formats import Format, Line
+from .formats import Format, Line, labels_of
 from .png import Png, png, unpng
 
 SHARD = 256 * 2**20  # bytes; a shard ends with the sample that reaches them
@@ -43,14 +43,12 @@ class WebDataset(Format):
     def write(self, batch: Samples) -> list[Line]:
         """Append the samples to the shard, or to the next."""
         columns = {name: getattr(batch, name) for name in batch.columns}
-        rows = range(len(batch))
         state, lines = self._state or {"shard": 0, "samples": 0}, []
-        members = self.in_threads(lambda row: self._members(columns, batch.indices, row), rows)
-        for row, packed in zip(rows, members, strict=True):
+        for about, packed, digest in self.in_threads(
+            lambda row: self._members(columns, row, int(batch.indices[row])), range(len(batch))
+        ):
             name = f"shards/{state['shard']:06d}.tar"
             at = self._journal.append(name, packed)
-            about = self.about(columns, row, int(batch.indices[row]))
-            digest = hashlib.sha256(packed).hexdigest()
             lines.append({**about, "file": name, "offset": at, "bytes": len(packed), "sha256": digest})
             state = {**state, "samples": state["samples"] + 1}
             if at + len(packed) >= SHARD:
@@ -70,9 +68,10 @@ class WebDataset(Format):
         self._journal.close(name)
         return {"file": name, "sha256": files.sha256_of(self._folder / name), "samples": state["samples"]}
 
-    def _members(self, columns: Mapping[str, NDArray[Any]], indices: NDArray[np.int64], row: int) -> bytes:
-        """A sample as members of a tar file."""
-        about = {"synthetic": True, **self.about(columns, row, int(indices[row]))}
+    def _members(self, columns: Mapping[str, NDArray[Any]], row: int, index: int) -> tuple[Line, bytes, str]:
+        """What the manifest says of a sample, the sample as members of a tar file, and the digest of these."""
+        line = self.about(index, labels_of(columns, row, self._outputs, self._provenance))
+        about = {"synthetic": True, **line}
         about |= {k: self._provenance[k] for k in ("model", "version", "license") if k in self._provenance}
         members = {"json": json.dumps(about, sort_keys=True).encode()}
         for name, output in self._outputs.items():
@@ -84,7 +83,8 @@ class WebDataset(Format):
                 array = io.BytesIO()
                 np.lib.format.write_array(array, np.ascontiguousarray(columns[name][row]), version=(1, 0))
                 members[f"{name}.npy"] = array.getvalue()
-        return b"".join(member(f"{about['index']:06d}.{ending}", data) for ending, data in members.items())
+        packed = b"".join(member(f"{index:06d}.{ending}", data) for ending, data in members.items())
+        return line, packed, hashlib.sha256(packed).hexdigest()
 
     @classmethod
     def read(cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:

@@ -11,13 +11,11 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-
-from filelock import FileLock, Timeout
 
 from .. import files, settings
 from ..config import Output
@@ -35,6 +33,7 @@ DECIDES = (  # of a provenance: what decides a set
     "conditions",
 )  # fmt: skip
 FOUND_OUT = ("batches", *SEALS)  # by a run
+NAMED = 4  # of what differs
 UNTOUCHED = "Nothing was changed. Choose another folder."
 
 
@@ -57,7 +56,7 @@ class Target:
         How many samples there will be.
     provenance
         What decides the samples, and under what circumstances they are made. Its ``batches`` may change while the run
-        goes on.
+        goes on. For `look` alone, what is known of it.
     again
         False refuses a folder with a set in it, finished or not, whatever it is.
 
@@ -89,36 +88,47 @@ class Target:
             "written_with": _writers(self._format),
         })  # fmt: skip
         self._journal = Journal(self.path)
-        self._lock = FileLock(self.path / UNFINISHED / "lock", timeout=0)
+        self._lock = ExitStack()
         self._state: dict[str, Any] = {}
         self._continued: list[dict[str, Any]] = []
         self.done, self.finished = 0, False
         self.batches: list[list[int]] = []
 
+    def look(self) -> bool:
+        """Whether the set is there and finished, as far as the provenance is known; begins nothing.
+
+        Raises
+        ------
+        DatasetError
+            The folder holds something else.
+        """
+        with self._writing("opened"):
+            if self._is_finished():
+                self._clean_up()
+                return True
+            with suppress(FileNotFoundError):  # nothing begun, or just finished by another process
+                self._read_record()
+            return False
+
     def __enter__(self) -> Target:
         with self._writing("opened"):
             if not self._is_finished():
-                (self.path / UNFINISHED).mkdir(parents=True, exist_ok=True)
-                try:
-                    self._lock.acquire()
-                except Timeout:
-                    raise DatasetError(f"Another process is writing to {self.path} ({_last_start(self.path)}).",
-                                       "Wait until it is done, or choose another folder.") from None  # fmt: skip
+                self._lock_out_others()
         try:
             with self._writing("written"):
                 self.finished = self._is_finished()  # by now perhaps by that other process
                 if not self.finished:
                     self._begin()
         except BaseException:
-            self._lock.release()
+            self._lock.close()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._journal.close()
-        self._lock.release()
+        self._lock.close()
         if self.finished:
-            shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
+            self._clean_up()
 
     def fill(self, batches: Iterable[Samples]) -> None:
         """Write the samples that are not done; a batch is written while the next is made.
@@ -150,6 +160,19 @@ class Target:
         with self._writing("written"):
             self._journal.note(batches=batches)
 
+    def _clean_up(self) -> None:
+        shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
+
+    def _lock_out_others(self) -> None:
+        path = self.path / UNFINISHED / "lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not files.has_locks(path):
+            warnings.warn(f"The disk of {self.path} has no locks: nothing keeps another process from writing there as well. "
+                          "See that none does.", MedzooWarning, stacklevel=4)  # fmt: skip
+        elif not self._lock.enter_context(files.locked(path, timeout=0)):
+            raise DatasetError(f"Another process is writing to {self.path} ({_last_start(self.path)}).",
+                               "Wait until it is done, or choose another folder.")  # fmt: skip
+
     # ------------------------------------------------------------------------------------------------ what is there
     def _is_finished(self) -> bool:
         """Whether the folder holds the very set that is asked for; an error where it holds something else."""
@@ -167,25 +190,32 @@ class Target:
                 raise DatasetError(f"{self.path} holds a set of samples already.", UNTOUCHED)
             self._refuse_other(_read(self.path / PROVENANCE), "another set of samples")
             return True
-        if others := [name for name in inside if name not in {LOG, UNFINISHED}]:
+        if others := [name for name in inside if name not in {LOG, UNFINISHED} | files.IGNORED]:
             raise DatasetError(f"{self.path} holds other things ({others[0]} ...).", UNTOUCHED)
         return False
 
+    def _read_record(self) -> dict[str, Any]:
+        record = _read(self.path / RECORD)
+        if not record["resumes"]:
+            raise DatasetError(f"{self.path} holds a part of samples that were being saved from memory.",
+                               "Nothing was changed. Remove it, or choose another folder.")  # fmt: skip
+        self._refuse_other(record["provenance"], "an unfinished set of other samples")
+        return record
+
     def _refuse_other(self, found: Mapping[str, Any], what: str) -> None:
-        differ = [f"{k} {found.get(k)!r:.60}, now {v!r:.60}" for k in DECIDES if found.get(k) != (v := self._asked.get(k))]
-        if differ:
-            raise DatasetError(f"{self.path} holds {what}: " + "; ".join(differ) + ".", UNTOUCHED)
+        for keys in (("model", "version"), DECIDES):  # another model has other options, columns ...
+            known = [k for k in keys if k != "sha256" or k in self._asked]
+            then, now = ({k: about.get(k) for k in known} for about in (found, self._asked))
+            if differ := list(differences(then, now)):
+                more = f"; and {len(differ) - NAMED:,} more" * (len(differ) > NAMED)
+                raise DatasetError(f"{self.path} holds {what}: {'; '.join(differ[:NAMED])}{more}.", UNTOUCHED)
 
     def _begin(self) -> None:
         """Begin a new set, or go back to where an unfinished one is good."""
         if not (self.path / RECORD).exists():
             self._begin_anew()
             return
-        record = _read(self.path / RECORD)
-        if not record["resumes"]:
-            raise DatasetError(f"{self.path} holds a part of samples that were being saved from memory.",
-                               "Nothing was changed. Remove it, or choose another folder.")  # fmt: skip
-        self._refuse_other(record["provenance"], "an unfinished set of other samples")
+        record = self._read_record()
         found = self._journal.go_back()
         self.done, self._state = found["done"], found["state"]
         self.batches, self._continued = found.get("batches", record["batches"]), found.get("continued", [])
@@ -296,6 +326,18 @@ def _read(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise DatasetError(f"{path} cannot be read: {error}.", UNTOUCHED) from error
+
+
+def differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
+    """What differs, entry by entry of mappings and lists, however deep: ``options.gain 3, now 4``."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in {**then, **now}:
+            yield from differences(then.get(key), now.get(key), f"{name}.{key}".removeprefix("."))
+    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        for k, pair in enumerate(zip(then, now, strict=True)):
+            yield from differences(*pair, f"{name}[{k}]")
+    elif then != now:
+        yield f"{name} {then!r:.60}, now {now!r:.60}"
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
