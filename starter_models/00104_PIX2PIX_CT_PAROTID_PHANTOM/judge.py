@@ -72,7 +72,7 @@ def train_finder(a: argparse.Namespace, masks: nn.Module) -> Finder:
     for step in range(a.steps):
         rng = np.random.default_rng([a.seed, step])
         ct, mask = scans.batch(8, rng, t.foreign_masks(4, scans, masks, rng))
-        with torch.autocast("cpu", torch.bfloat16):
+        with t.mixed(torch.device("cpu")):
             scores = net(ct).float()
         overlap = 2 * (scores.sigmoid() * mask).sum() / (scores.sigmoid().sum() + mask.sum() + 1)
         loss = F.binary_cross_entropy_with_logits(scores, mask) + 0.3 * (1 - overlap)
