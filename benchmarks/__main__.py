@@ -3,7 +3,7 @@
 A row is the median of several runs; one that misses its bar says by how much. What cannot be measured here is a row with
 the reason. Nothing else should run on the machine meanwhile, and the table says when something did.
 
-    python -m benchmarks                                    everything, in eight to ten minutes on two cores
+    python -m benchmarks                                    everything, in a quarter of an hour to half of one on two cores
     python -m benchmarks --only start --only memory         some of it
     python -m benchmarks --out docs/performance && make docs    the figures of docs/performance.md
 """
