@@ -227,6 +227,14 @@ def test_what_a_gpu_would_be_measured_by_measures_a_cpu() -> None:
     assert ratio.note == "8 samples in batches of 4, no card"
 
 
+def test_the_published_figures_are_of_a_whole_run_of_several() -> None:
+    results = Results.read(ROOT / "docs" / "performance" / RESULTS)
+    assert results.machine["runs"] >= 3
+    assert not results.machine["quick"]
+    assert [row.name for row in results.rows] == [row.name for row in ALL]
+    assert [row.name for row in results.rows if row.failed or row.skipped == "not asked for"] == []
+
+
 @pytest.mark.slow
 def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--quick", "--out", str(tmp_path / "bench")]
