@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 from package_index import PackageIndex, serve
-from sets import any_toy  # noqa: F401  (a fixture)
+from sets import any_toy, fails  # noqa: F401  (fixtures)
 from zenodo_server import ZenodoServer, zipped
 
 from medzoo.files import sha256_of

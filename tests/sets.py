@@ -30,6 +30,30 @@ class Model:
 def load(weights_dir, device):
     return Model()
 """
+FAILING_MODEL = """
+import os, signal
+from pathlib import Path
+import numpy as np
+
+FLAGS = Path({flags!r})
+
+class Model:
+    def sample(self, batch):
+        with (FLAGS / "log").open("a") as log:
+            log.write(f"{{batch.indices[0]}}\\n")
+        if batch.indices[0] >= 8 and (FLAGS / "fail").exists():
+            raise ArithmeticError("as it was told")
+        if batch.n > 2 and batch.indices[0] >= 8 and (FLAGS / "memory").exists():
+            (FLAGS / "memory").unlink()  # once: later there is enough
+            raise MemoryError
+        if batch.n <= 2 and (FLAGS / "kill").exists():
+            (FLAGS / "kill").unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {{"images": np.stack([batch.rng(i).bytes(64).reshape(1, 8, 8) for i in range(batch.n)])}}
+
+def load(weights_dir, device):
+    return Model()
+"""
 CONDITION = {"condition": {"values": {"benign": 0, "malignant": 1}, "help": "Malignancy."}}
 SECONDS = {"seconds": {"type": "float", "default": 0, "help": "Time a batch takes."}}
 
@@ -67,6 +91,18 @@ def any_toy(toy: Toy) -> Toy:
         )
 
     return register
+
+
+@pytest.fixture
+def fails(toy: Toy, tmp_path: Path) -> Path:
+    """Model 901, and a folder where a file called ``fail``, ``memory`` or ``kill`` makes it do so from sample 8 on.
+
+    There ``log`` has the first sample of each batch.
+    """
+    flags = tmp_path / "flags"
+    flags.mkdir()
+    toy(FAILING_MODEL.format(flags=str(flags)), batch_size=4)
+    return flags
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:

@@ -162,31 +162,6 @@ def test_without_a_manifest_nothing_else_is_known(toy: Toy, tmp_path: Path) -> N
         medzoo.reproduce(tmp_path / "set")
 
 
-FAILS = """
-from pathlib import Path
-import numpy as np
-FOLDER = Path({folder!r})
-class Model:
-    def sample(self, batch):
-        with (FOLDER / "log").open("a") as log:
-            log.write(f"{{batch.indices[0]}}\\n")
-        if batch.indices[0] >= 8 and (FOLDER / "fail").exists():
-            raise ArithmeticError("as it was told")
-        return {{"images": np.stack([batch.rng(i).bytes(64).reshape(1, 8, 8) for i in range(batch.n)])}}
-def load(weights_dir, device):
-    return Model()
-"""
-
-
-@pytest.fixture
-def fails(toy: Toy, tmp_path: Path) -> Path:
-    """Model 901 and a folder: its file ``log`` has the first sample of each batch; a file ``fail`` stops it at sample 8."""
-    folder = tmp_path / "flags"
-    folder.mkdir()
-    toy(FAILS.format(folder=str(folder)), batch_size=4)
-    return folder
-
-
 @pytest.mark.parametrize("function", [medzoo.verify, medzoo.reproduce, medzoo.read])
 def test_what_is_there_instead_of_a_finished_set_is_said(fails: Path, tmp_path: Path, function: Callable[[Path], Any]) -> None:
     with pytest.raises(DatasetError, match=r"^There is no folder .*nowhere\.\nName one that"):

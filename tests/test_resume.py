@@ -66,39 +66,6 @@ def test_a_run_killed_by_the_clock_ends_as_one_that_was_not(any_toy: Toy, tmp_pa
 
 
 # ------------------------------------------------------------------------------------------- a model that fails on call
-FLAGS = """
-import os, signal
-from pathlib import Path
-import numpy as np
-
-FLAGS = Path({flags!r})
-
-class Model:
-    def sample(self, batch):
-        if batch.indices[0] >= 8 and (FLAGS / "fail").exists():
-            raise ArithmeticError("as it was told")
-        if batch.n > 2 and batch.indices[0] >= 8 and (FLAGS / "memory").exists():
-            (FLAGS / "memory").unlink()  # once: later there is enough
-            raise MemoryError
-        if batch.n <= 2 and (FLAGS / "kill").exists():
-            (FLAGS / "kill").unlink()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return {{"images": np.stack([batch.rng(i).bytes(64).reshape(1, 8, 8) for i in range(batch.n)])}}
-
-def load(weights_dir, device):
-    return Model()
-"""
-
-
-@pytest.fixture
-def fails(toy: Toy, tmp_path: Path) -> Path:
-    """Model 901, and a folder where a file called ``fail``, ``memory`` or ``kill`` makes it do so from sample 8 on."""
-    flags = tmp_path / "flags"
-    flags.mkdir()
-    toy(FLAGS.format(flags=str(flags)), batch_size=4)
-    return flags
-
-
 def begin(fails: Path, folder: Path, **asked: Any) -> None:
     """Leave an unfinished set of eight samples in ``folder``."""
     (fails / "fail").touch()
