@@ -71,6 +71,7 @@ def test_installed_wheel_generates_without_a_network(wheel: Path, tmp_path: Path
     subprocess.run([str(command), "generate", "8", "-n", "4", "--out", "x"], cwd=outside, env=environment, check=True)
     assert len(list((outside / "x").rglob("*.png"))) == 4
     assert json.loads((outside / "x" / "provenance.json").read_text())["model"] == "00008_C-DCGAN_MMG_MASSES"
+    assert "00008_C-DCGAN_MMG_MASSES" in run("-m", "medzoo", "search", "breast mass")
     run("-m", "medzoo", "contribute", "new", "mine", "--name", "GAN_MRI_KNEE")
     assert (outside / "mine" / "model.py").is_file()
 
