@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
+from itertools import chain
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -52,12 +53,12 @@ class Registry:
 
     def __init__(self, folders: Iterable[Path], newer: Path | None = None) -> None:
         folders = list(folders)
-        found = [_files(folder) for folder in folders]
+        first, *others = map(_files, folders)
         if newer:
             folders.append(newer)
-            found[0] |= _files(newer)
+            first = list((_by_number(first) | _by_number(_files(newer))).values())
         self.folders = tuple(folders)
-        self._numbers = _by_number(file for numbers in found for file in numbers.values())
+        self._numbers = _by_number(chain(first, *others))
         self.files = {file.id: file for file in self._numbers.values()}
         self.configs: Mapping[str, ModelConfig] = _Configs(self.files)
 
@@ -112,13 +113,13 @@ class _Configs(Mapping[str, ModelConfig]):
         return len(self._files)
 
 
-def _files(folder: Path) -> dict[int, File]:
-    """The configs of a folder, by their numbers."""
+def _files(folder: Path) -> list[File]:
+    """The configs of a folder, in the order of their ids."""
     if not folder.is_dir():
         raise ConfigError(f"There is no folder of model configs at {folder}.", "Is MEDZOO_MODEL_CONFIGS right?")
     with os.scandir(folder) as entries:  # there may be thousands
         found = [_file(entry) for entry in entries if entry.name.endswith(".yaml") and entry.name[0] != "."]
-    return _by_number(sorted(found))
+    return sorted(found)
 
 
 def _file(entry: os.DirEntry[str]) -> File:

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from functools import cache, lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import files, settings, tables
@@ -105,9 +105,11 @@ class Index:
         self._ask(asked, 1 + words.count(" "), words, beyond, read=lambda row: found[row[0]].update(array("I", row[1])))
         return found
 
-    def words(self) -> list[str]:
-        """Every word of three letters and more that a model has."""
-        return [word for (word,) in self._ask("SELECT DISTINCT word FROM words WHERE length = 1 AND length(word) > 2")]
+    def words_like(self, typed: str) -> list[str]:
+        """The words of about as many letters that begin or end like one that was typed, numbers aside."""
+        asked = """SELECT DISTINCT word FROM words WHERE length = 1 AND word > ':' AND length(word) BETWEEN ? AND ?
+                   AND (substr(word, 1, 1) = ? OR substr(word, -1) = ?)"""
+        return [word for (word,) in self._ask(asked, max(3, len(typed) - 3), len(typed) + 3, typed[0], typed[-1])]
 
     def metrics(self) -> list[str]:
         """The names of metrics that any version reports."""
@@ -161,7 +163,7 @@ def index_of(models: Registry) -> Index:
                                 "Any model runs by its id or number all the same.") from error  # fmt: skip
     made = (
         f"medzoo {__version__}, format {FORMAT}, {sys.byteorder}",
-        hashlib.sha256(json.dumps(sorted(models.files.values())).encode()).hexdigest(),
+        hashlib.sha256("\n".join(map(str, chain.from_iterable(sorted(models.files.values())))).encode()).hexdigest(),
     )
     folders = hashlib.sha256("\n".join(map(str, models.folders)).encode()).hexdigest()
     path = settings.cache_folder() / "index" / f"{folders[:16]}.sqlite"

@@ -186,12 +186,9 @@ def _why_none(index: Index, terms: Mapping[str, list[set[int]]], filters: Mappin
             known = [value.replace("\n", ", ") for value in index.values(name)]
             some = ", ".join(known[:8]) + " ..." * (len(known) > 8)
             lines.append(f"{name} {' or '.join(map(repr, values))} fits no model; known: {some}.")
-    nowhere = [word for word, levels in terms.items() if not any(levels)]
-    words = index.words() if nowhere else []
-    for word in nowhere:
+    for word in (word for word, levels in terms.items() if not any(levels)):
         low = word.casefold()
-        alike = (w for w in words if abs(len(w) - len(low)) < 4)  # of thousands; one slip leaves either end as it is
-        likely = [w for w in alike if w[0] == low[0] or w[-1] == low[-1]]
-        close = difflib.get_close_matches(low, likely, n=3, cutoff=0.7)
+        # One slip leaves either end as it is.
+        close = difflib.get_close_matches(low, index.words_like(low), n=3, cutoff=0.7)
         lines.append(f"{word!r} occurs in no model" + f"; did you mean {' or '.join(close)}?" * bool(close) + "." * (not close))
     return "\n".join(lines) or "Each word and filter fits some model, but no model fits all: leave one out."
