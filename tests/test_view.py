@@ -27,6 +27,7 @@ from medzoo.errors import DatasetError, InputError
 from medzoo.samples import Samples
 from medzoo.view import Explorer, grid, window
 from medzoo.view.explorer import PAGE, REACH
+from medzoo.view.pictures import draw
 
 LONG_MODEL = """
 import numpy as np
@@ -444,6 +445,21 @@ def test_grid_outlines_masks_of_the_same_size() -> None:
     assert len(two.collections) == 2
     assert two.collections[0].get_edgecolor().tolist() != two.collections[1].get_edgecolor().tolist()
     assert all(a.get_xlim() == (-0.5, 3.5) and a.get_ylim() == (3.5, -0.5) for a in figure.axes)
+
+
+def test_a_picture_is_drawn_in_place_of_the_one_before() -> None:
+    masks = Output("masks", "mask", "uint8", (1, 4, 4))
+    values = np.zeros((2, 1, 4, 4), np.uint8)
+    values[0, 0, 0, 0], values[0, 0, 3, 3], values[1, 0, 1:3, 1:3] = 1, 2, 1
+    samples = samples_of(GRAY, masks, images=np.arange(32, dtype=np.uint8).reshape(2, 1, 4, 4), masks=values)
+    axes = grid(samples).axes[0]
+    assert len(axes.collections) == 2
+    draw(axes, samples, 1)
+    (image,), (outline,) = axes.images, axes.collections
+    assert np.allclose(image.get_array(), samples.images[1, 0] / 255)
+    assert outline.get_paths()[0].get_extents().bounds == pytest.approx((0.5, 0.5, 2, 2))
+    assert axes.get_title() == "sample 1"
+    assert (axes.get_xlim(), axes.get_ylim()) == ((-0.5, 3.5), (3.5, -0.5))
 
 
 def test_grid_of_masks_alone_shows_them_white_on_black() -> None:

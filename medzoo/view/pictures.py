@@ -118,7 +118,8 @@ def draw(axes: Axes, samples: Samples, row: int, *, size: float = 9.0) -> None:
     name = picture_column(samples.outputs, samples.columns)
     shown = picture(samples, row)
     h, w = shown.shape[1:]
-    axes.clear()
+    for before in (*axes.images, *axes.collections):  # clear() would build the axes anew, which takes as long as a picture
+        before.remove()
     axes.set_axis_off()
     pixels = np.moveaxis(shown, 0, -1) if len(shown) == 3 else shown[0]
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, aspect=_height_by_width(samples.outputs[name]) * w / h)
