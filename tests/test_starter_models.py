@@ -43,7 +43,7 @@ def test_card_says_what_a_card_must_say(model_id: str) -> None:
     assert finding.state == "ok", finding
 
 
-def test_folding_batch_norm_and_channels_last_are_exact() -> None:
+def test_folding_and_painting_a_few_at_a_time_are_exact() -> None:
     import torch
 
     config = resolve(8)
@@ -51,10 +51,11 @@ def test_folding_batch_norm_and_channels_last_are_exact() -> None:
     fast, plain = (code.load(MASSES, "cpu", fast=f) for f in (True, False))
     assert not [m for m in fast.painter.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert [m for m in plain.painter.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    generator = torch.Generator().manual_seed(0)
-    low = torch.rand(4, 1, 32, 32, generator=generator) * 2 - 1
-    texture, labels = torch.randn(4, 2, generator=generator), torch.tensor([[-1.0], [1.0], [-1.0], [1.0]])
-    noise = [torch.rand(4, 1, side, side, generator=generator) for side in code.SIDES]
+    n, generator = fast.at_once + 1, torch.Generator().manual_seed(0)
+    latents, classes = torch.randn(n, 512, generator=generator), torch.arange(n) % 2
+    noise = [torch.rand(n, 1, side, side, generator=generator) for side in code.SIDES]
+    assert (fast.draw(latents, classes, noise) - plain.draw(latents, classes, noise)).abs().max() < 1e-5
+    low, texture, labels = torch.rand(n, 1, 32, 32, generator=generator) * 2 - 1, latents[:, :2], classes[:, None] * 2.0 - 1
     with torch.inference_mode():
         assert (fast.painter(low, texture, labels, noise) - plain.painter(low, texture, labels, noise)).abs().max() < 1e-5
 
@@ -98,6 +99,7 @@ def test_training_restarts_where_it_was_killed_and_its_weights_load(tmp_path: Pa
     out = tmp_path / "run"
     command = [sys.executable, str(MASSES / "train.py"), "--data", str(tmp_path / "data"), "--out", str(out), "--threads", "1"]
     command += ["--every", "1", "--flow-steps", "3", "--painter-steps", "3", "--device", "cpu"]
+    command += ["--journeys", "64", "--student-steps", "3"]
     assert "painter 3 " in killed_and_finished(command, "flow 1 ", out / "flow.pt")
     samples = medzoo.generate(8, 2, seed=0, weights=out / "weights.safetensors", device="cpu")
     assert samples.images.shape == (2, 1, 128, 128)

@@ -1,10 +1,10 @@
 """Train model 8, version 2.0.0, on mammography mass patches.
 
     python train.py --data cbis_ddsm_masses_128.zip --out runs/masses            # everything, then weights.safetensors
-    python train.py --data ... --out ... --stage flow                            # one stage, e.g. two side by side
+    python train.py --data ... --out ... --stage flow                            # one stage
 
 The data set is a zip or a folder of 128x128 gray PNG files, ``train/is_benign_true/*.png`` and
-``train/is_benign_false/*.png``; nothing else of it is read. Both stages are seeded, write a checkpoint and a
+``train/is_benign_false/*.png``; nothing else of it is read. All stages are seeded, write a checkpoint and a
 sheet of samples every few minutes, and continue from the last checkpoint when started again.
 """
 
@@ -18,6 +18,7 @@ import math
 import os
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 BATCH = 64  # pictures a step of the flow
+STUDENT_BATCH = 32  # of its student, each of which goes through the network twice
+TEXTURE = 0.02  # weight of the texture strengths beside the scores
 WHOLE_FROM = 6_000  # painter steps of quarter pictures before whole ones
 FLOW_FROM = 12_500  # painter steps over small pictures of real patches before those that the flow makes
 
@@ -116,18 +119,14 @@ def warm_up_and_decay(step: int, steps: int) -> float:
 
 
 # ------------------------------------------------------------------------------------------------- stage 1: the flow
-def train_flow(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
-    torch.manual_seed(a.seed)
-    device = torch.device(a.device)
-    basis = {k: v.to(device) for k, v in fit_basis(x).items()}
-    real = coordinates(x.to(device), basis)
-    labels = (y.float() * 2 - 1).to(device)
-    space = m.Space(basis)
-    net = m.Flow().to(device)
+def optimise(
+    a: argparse.Namespace, stage: str, net: m.Flow, steps: int, rate: float, loss_of: Callable[[], Tensor], space: m.Space
+) -> None:
+    """Train ``net``, the flow's or its student, on a loss, from the stage's last checkpoint on."""
     average = Average(net, 0.999)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: warm_up_and_decay(s, a.flow_steps))
-    checkpoint, step, began, losses = a.out / "flow.pt", 0, time.time(), []
+    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: warm_up_and_decay(s, steps))
+    checkpoint, step, began, losses = a.out / f"{stage}.pt", 0, time.time(), []
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         net.load_state_dict(state["net"])
@@ -136,7 +135,45 @@ def train_flow(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
         schedule.load_state_dict(state["schedule"])
         step = state["step"]
         torch.manual_seed(a.seed + step)
-    while step < a.flow_steps:
+    while step < steps:
+        loss = loss_of()
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        step += 1
+        average.update(net, step)
+        losses.append(loss.item())
+        if step % a.every == 0 or step == steps:
+            print(f"{stage} {step} loss {np.mean(losses):.4f} {(time.time() - began) / 60:.1f} min", flush=True)
+            losses.clear()
+            save(
+                checkpoint,
+                net=net.state_dict(),
+                average=average.net.state_dict(),
+                step=step,
+                optimiser=optimiser.state_dict(),
+                schedule=schedule.state_dict(),
+            )
+            latents = torch.randn(64, m.LATENT, generator=torch.Generator().manual_seed(0)).to(a.device)
+            classes = (torch.arange(64, device=a.device) % 2).float() * 2 - 1
+            go = follow if stage == "flow" else m.end_points
+            with torch.inference_mode():
+                small = space.pictures(go(average.net, space, latents, classes)[:, : m.SCORES])[1]
+            sheet(F.interpolate(small, scale_factor=2.0), a.out / f"{stage}.png")
+
+
+def train_flow(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
+    torch.manual_seed(a.seed)
+    device = torch.device(a.device)
+    basis = {k: v.to(device) for k, v in fit_basis(x).items()}
+    real = coordinates(x.to(device), basis)
+    labels = (y.float() * 2 - 1).to(device)
+    space = m.Space(basis)
+    net = m.Flow().to(device)
+
+    def loss_of() -> Tensor:
         i = torch.randint(len(real), (BATCH,), device=device)
         t = torch.rand(BATCH, device=device) * (math.pi / 2)
         cloud, target = torch.randn_like(real[i]), real[i]
@@ -147,31 +184,65 @@ def train_flow(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
             picture, strength = m.velocity(net, space, point, t, labels[i], flips)
         wanted = space.weight * speed[:, : m.SCORES]
         loss = (picture.float() - wanted).square().mean() / space.weight.square().mean()
-        loss = loss + 0.02 * (strength.float() - speed[:, m.SCORES :]).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        step += 1
-        average.update(net, step)
-        losses.append(loss.item())
-        if step % a.every == 0 or step == a.flow_steps:
-            print(f"flow {step} loss {np.mean(losses):.4f} {(time.time() - began) / 60:.1f} min", flush=True)
-            losses.clear()
-            save(
-                checkpoint,
-                net=net.state_dict(),
-                average=average.net.state_dict(),
-                step=step,
-                optimiser=optimiser.state_dict(),
-                schedule=schedule.state_dict(),
-            )
-            latents = torch.randn(64, m.LATENT, generator=torch.Generator().manual_seed(0)).to(device)
-            classes = (torch.arange(64, device=device) % 2).float() * 2 - 1
+        return loss + TEXTURE * (strength.float() - speed[:, m.SCORES :]).square().mean()
+
+    optimise(a, "flow", net, a.flow_steps, 2e-3, loss_of, space)
+
+
+# ---------------------------------------------------------------------------------------- stage 2: the flow's student
+def follow(net: m.Flow, space: m.Space, latents: Tensor, labels: Tensor, steps: int = 4) -> Tensor:
+    """Where ``latents`` (N, 512) arrive when they follow the flow itself to t = pi/2, by the midpoint rule."""
+    point, flips = latents, latents.new_zeros(len(latents), 2)
+
+    def speed(p: Tensor, t: float) -> Tensor:
+        scores, texture = m.velocity(net, space, p, latents.new_full((len(p),), t), labels, flips)
+        return torch.cat([scores / space.weight, texture], dim=1)
+
+    length = math.pi / 2 / steps
+    for k in range(steps):
+        half = point + length / 2 * speed(point, k * length)
+        point = point + length * speed(half, (k + 0.5) * length)
+    return point
+
+
+def journeys(a: argparse.Namespace, net: m.Flow, space: m.Space) -> list[Tensor]:
+    """Latents (N, 512), labels (N,) and where the flow takes them (N, 512): made once, a file a thousand."""
+    (a.out / "journeys").mkdir(exist_ok=True)
+    parts = []
+    for k, start in enumerate(range(0, a.journeys, 1024)):
+        path = a.out / "journeys" / f"{k:03d}.pt"
+        if not path.exists():
+            n, generator = min(1024, a.journeys - start), torch.Generator().manual_seed(100_000 + k)
+            latents = torch.randn(n, m.LATENT, generator=generator).to(a.device)
+            labels = (torch.randint(2, (n,), generator=generator).float() * 2 - 1).to(a.device)
             with torch.inference_mode():
-                small, _ = m.flow(average.net, space, latents, classes)
-            sheet(F.interpolate(small, scale_factor=2.0), a.out / "flow.png")
+                ends = [follow(net, space, *some) for some in zip(latents.split(BATCH), labels.split(BATCH), strict=True)]
+            save(path, latents=latents, labels=labels, ends=torch.cat(ends))
+            print(f"journeys {start + n}", flush=True)
+        parts.append(torch.load(path, weights_only=True, map_location=a.device))
+    return [torch.cat([part[key] for part in parts]) for key in ("latents", "labels", "ends")]
+
+
+def distil(a: argparse.Namespace, x: Tensor) -> None:
+    """Teach a copy of the flow's network to go in the steps of ``model.TIMES`` where the flow goes in many.
+
+    Both steps are trained at once, on where they end (as Luhman & Luhman do with one step, arXiv:2101.02388).
+    """
+    torch.manual_seed(a.seed + 2)
+    device = torch.device(a.device)
+    space = m.Space({k: v.to(device) for k, v in fit_basis(x).items()})
+    net = m.Flow(dropout=0.0).to(device)
+    net.load_state_dict(torch.load(a.out / "flow.pt", weights_only=True, map_location=device)["average"])
+    latents, labels, ends = journeys(a, copy.deepcopy(net).eval(), space)
+
+    def loss_of() -> Tensor:
+        i = torch.randint(len(latents), (STUDENT_BATCH,), device=device)
+        with mixed(device):
+            off = m.end_points(net, space, latents[i], labels[i]) - ends[i]
+        loss = (off[:, : m.SCORES] * space.weight).square().mean() / space.weight.square().mean()
+        return loss + TEXTURE * off[:, m.SCORES :].square().mean()
+
+    optimise(a, "student", net, a.student_steps, 6e-4, loss_of, space)
 
 
 def correct(net: m.Flow, basis: dict[str, Tensor], real: Tensor) -> dict[str, Tensor]:
@@ -188,14 +259,14 @@ def correct(net: m.Flow, basis: dict[str, Tensor], real: Tensor) -> dict[str, Te
 
 
 def trained_flow(out: Path, x: Tensor, basis: dict[str, Tensor], device: torch.device) -> tuple[m.Flow, m.Space]:
-    """The flow of the first stage and its space, corrected."""
+    """The flow's student and its space, corrected."""
     net = m.Flow().eval()
-    net.load_state_dict(torch.load(out / "flow.pt", weights_only=True, map_location="cpu")["average"])
+    net.load_state_dict(torch.load(out / "student.pt", weights_only=True, map_location="cpu")["average"])
     full = basis | correct(net, basis, coordinates(x, basis))
     return net.to(device), m.Space({k: v.to(device) for k, v in full.items()})
 
 
-# ---------------------------------------------------------------------------------------------- stage 2: the painter
+# ---------------------------------------------------------------------------------------------- stage 3: the painter
 class Critic(nn.Module):
     """Scores patches of a picture as real or painted: hinge loss, spectral norm, told the class by projection."""
 
@@ -363,10 +434,10 @@ def fit_accents(tensors: dict[str, Tensor], x: Tensor, seed: int, n: int = 512) 
 
 
 def write_weights(a: argparse.Namespace, x: Tensor) -> None:
-    """One file for ``model.load``: the basis, both averaged networks, half precision."""
+    """One file for ``model.load``: the basis, the averaged networks of student and painter, half precision."""
     tensors, states = fit_basis(x), {}
-    for part in ("flow", "painter"):
-        states[part] = torch.load(a.out / f"{part}.pt", weights_only=True, map_location="cpu")["average"]
+    for part, stage in (("flow", "student"), ("painter", "painter")):
+        states[part] = torch.load(a.out / f"{stage}.pt", weights_only=True, map_location="cpu")["average"]
     net = m.Flow().eval()
     net.load_state_dict(states["flow"])
     tensors |= correct(net, tensors, coordinates(x, tensors))
@@ -381,8 +452,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="zip or folder with train/is_benign_{true,false}/*.png")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, sheets and weights.safetensors")
-    parser.add_argument("--stage", choices=["flow", "painter", "weights", "all"], default="all")
+    parser.add_argument("--stage", choices=["flow", "student", "painter", "weights", "all"], default="all")
     parser.add_argument("--flow-steps", type=int, default=10_500, help="optimiser steps of 64 pictures of 32x32")
+    parser.add_argument("--journeys", type=int, default=16_384, help="latents that the flow takes along for its student")
+    parser.add_argument("--student-steps", type=int, default=3_000, help="optimiser steps of 32 journeys")
     parser.add_argument("--painter-steps", type=int, default=13_300, help="steps of 48 quarter, then 16 whole pictures")
     parser.add_argument("--every", type=int, default=500, help="steps between checkpoints")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -395,6 +468,8 @@ def main() -> None:
     print(json.dumps({"patches": len(x), "malignant": int(y.sum())} | {k: str(v) for k, v in vars(a).items()}), flush=True)
     if a.stage in ("flow", "all"):
         train_flow(a, x, y)
+    if a.stage in ("student", "all"):
+        distil(a, x)
     if a.stage in ("painter", "all"):
         train_painter(a, x, y)
     if a.stage in ("weights", "all"):

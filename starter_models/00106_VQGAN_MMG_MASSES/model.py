@@ -86,7 +86,7 @@ class Decoder(nn.Module):
 
 # ----------------------------------------------------------------------------------- from small pictures to patches
 def conv(channels_in: int, channels: int) -> nn.Sequential:
-    """3x3 convolution and batch norm, which ``fuse`` later makes one convolution."""
+    """3x3 convolution and batch norm, which ``fold`` later makes one convolution."""
     return nn.Sequential(nn.Conv2d(channels_in, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
 
 
@@ -101,6 +101,34 @@ class PainterBlock(nn.Module):
         return x + self.conv2(F.leaky_relu(self.conv1(x), 0.2))
 
 
+class Doubling(nn.Sequential):
+    """Twice the height and width, then a convolution of that and a plane of noise, and batch norm."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__(*conv(channels_in + 1, channels))
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        """``x`` (N, C, H, W), ``noise`` (N, 1, 2H, 2W)."""
+        return super().forward(torch.cat([F.interpolate(x, scale_factor=2.0), noise], dim=1))
+
+
+class FoldedDoubling(nn.Module):
+    """The same in a third of the time: four pixels that are equal take part in one multiplication, not in four."""
+
+    def __init__(self, doubling: Doubling) -> None:
+        super().__init__()
+        fused = torch.nn.utils.fuse_conv_bn_eval(*doubling)
+        weight = fused.weight[:, :-1]  # (out, in, 3, 3); the last input is the noise
+        kernel = F.conv_transpose2d(weight.flatten(0, 1)[:, None], weight.new_ones(1, 1, 2, 2))  # (out * in, 1, 4, 4)
+        kernel = kernel.flip(2, 3).view(*weight.shape[:2], 4, 4).transpose(0, 1)
+        self.picture = nn.ConvTranspose2d(*kernel.shape[:2], 4, stride=2, padding=1)
+        self.noise = nn.Conv2d(1, fused.out_channels, 3, padding=1, bias=False)
+        self.load_state_dict({"picture.weight": kernel, "picture.bias": fused.bias, "noise.weight": fused.weight[:, -1:]})
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        return self.picture(x) + self.noise(noise)
+
+
 class Painter(nn.Module):
     """Paints (N, 1, 128, 128) patches over (N, 1, 32, 32) ones; noise decides what the small picture leaves open.
 
@@ -113,9 +141,9 @@ class Painter(nn.Module):
         a, b, c = width, 2 * width // 3, width // 3
         self.first = conv(2 + 1 + TEXTURES + 1, a)
         self.low = nn.Sequential(*[PainterBlock(a) for _ in range(4)])
-        self.up1 = conv(a + 1, b)
+        self.up1 = Doubling(a, b)
         self.middle = PainterBlock(b)
-        self.up2 = conv(b + 1, c)
+        self.up2 = Doubling(b, c)
         self.high = conv(c, c)
         self.last = nn.Conv2d(c, 1, 3, padding=1)
 
@@ -125,10 +153,8 @@ class Painter(nn.Module):
         facts = torch.cat([texture, labels], dim=1)[:, :, None, None].expand(-1, -1, *low.shape[2:])
         x = torch.cat([low, 8 * detail(low), noise[0], facts], dim=1)
         x = self.low(F.leaky_relu(self.first(x), 0.2))  # (N, a, 40, 40)
-        x = torch.cat([F.interpolate(x, scale_factor=2.0), noise[1]], dim=1)
-        x = self.middle(F.leaky_relu(self.up1(x), 0.2))  # (N, b, 80, 80)
-        x = torch.cat([F.interpolate(x, scale_factor=2.0), noise[2]], dim=1)
-        x = F.leaky_relu(self.high(F.leaky_relu(self.up2(x), 0.2)), 0.2)  # (N, c, 160, 160)
+        x = self.middle(F.leaky_relu(self.up1(x, noise[1]), 0.2))  # (N, b, 80, 80)
+        x = F.leaky_relu(self.high(F.leaky_relu(self.up2(x, noise[2]), 0.2)), 0.2)  # (N, c, 160, 160)
         strength = (0.5 * texture.mean(dim=1)).exp()[:, None, None, None]
         edge = 4 * MARGIN
         return (enlarge(enlarge(low)) + 0.02 * strength * self.last(x))[:, :, edge:-edge, edge:-edge]
@@ -141,22 +167,6 @@ def enlarge(x: Tensor) -> Tensor:
 def detail(x: Tensor) -> Tensor:
     """What halving and doubling the size of ``x`` loses: the finest band of its Laplacian pyramid."""
     return x - enlarge(F.avg_pool2d(x, 2))
-
-
-def accent(x: Tensor, amounts: Tensor) -> Tensor:
-    """``x`` with the strong detail of its three finest bands made stronger, the weak weaker, by ``amounts`` (3,), fine to coarse.
-
-    The painter's texture is a little too even; this gives it the kurtosis of real patches, which the amounts are fitted to.
-    """
-    bands = []
-    for amount in amounts:
-        band = detail(x)
-        spread = band.square().mean(dim=(2, 3), keepdim=True).sqrt() + 1e-6
-        bands.append(band * (1 + amount * ((band.abs() / spread).clamp(max=5) - 0.8)))
-        x = F.avg_pool2d(x, 2)
-    for band in reversed(bands):
-        x = enlarge(x) + band
-    return x
 
 
 def texture_of(x: Tensor) -> Tensor:
@@ -271,7 +281,7 @@ class MassGenerator:
     device
         Where to paint. The transformer draws there too, unless it is one without double precision.
     fast
-        Fold batch norm into the convolutions and lay tensors out channels-last, equal to 1e-5.
+        Fold batch norm and doubling into the convolutions and lay tensors out channels-last, equal to 1e-5.
     """
 
     def __init__(self, tensors: dict[str, Tensor], device: torch.device, *, fast: bool = True) -> None:
@@ -281,12 +291,15 @@ class MassGenerator:
         self.transformer, self.decoder, self.painter = Transformer(), Decoder(), Painter()
         for name, net in (("transformer", self.transformer), ("decoder", self.decoder), ("painter", self.painter)):
             net.load_state_dict(state_of(tensors, name) | {k: v for k, v in net.state_dict().items() if k.endswith("tracked")})
-            net.requires_grad_(False).eval().to(device)
-        self.transformer.to(self.desk).double()
+            net.eval()
         if fast:
-            fold_batch_norm(self.painter)
-            self.decoder.to(memory_format=torch.channels_last)
-            self.painter.to(memory_format=torch.channels_last)
+            fold(self.painter)
+        layout = torch.channels_last if fast else torch.contiguous_format
+        for net in (self.decoder, self.painter):
+            net.requires_grad_(False).to(device, memory_format=layout)
+        self.transformer.requires_grad_(False).to(self.desk).double()
+        # A processor paints a few at a time: more do not fit into its cache.
+        self.at_once = 8 if fast and device.type == "cpu" else 1024
 
     @torch.inference_mode()
     def tokens(self, latents: Tensor, classes: Tensor, temperature: float = 1.0, top_k: int = CODES) -> Tensor:
@@ -298,7 +311,9 @@ class MassGenerator:
     def paint(self, tokens: Tensor, classes: Tensor, noise: list[Tensor]) -> Tensor:
         """Patches (N, 1, 128, 128), uint8, of ``tokens`` (N, 256) and ``classes`` (N,) 0 or 1."""
         low, texture = self.decoder(codes_of(tokens, self.codebook))
-        patches = self.painter(low, texture.clamp(-2.5, 2.5), classes.float()[:, None] * 2 - 1, noise)
+        facts = low, texture.clamp(-2.5, 2.5), classes.float()[:, None] * 2 - 1
+        parts = zip(*(given.split(self.at_once) for given in (*facts, *noise)), strict=True)
+        patches = torch.cat([self.painter(small, strength, label, planes) for small, strength, label, *planes in parts])
         return ((patches.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
     def sample(self, batch: Any) -> dict[str, np.ndarray]:
@@ -325,9 +340,10 @@ def codes_of(tokens: Tensor, codebook: Tensor) -> Tensor:
     return codebook[tokens].transpose(1, 2).unflatten(2, (side, side))
 
 
-def fold_batch_norm(net: nn.Module) -> None:
-    """Make every convolution that a batch norm follows one convolution."""
-    for module in list(net.modules()):
+def fold(painter: Painter) -> None:
+    """Make every convolution that a doubling or a batch norm goes with one convolution."""
+    painter.up1, painter.up2 = FoldedDoubling(painter.up1), FoldedDoubling(painter.up2)
+    for module in list(painter.modules()):
         if isinstance(module, nn.Sequential) and len(module) == 2 and isinstance(module[1], nn.BatchNorm2d):
             module[0] = torch.nn.utils.fuse_conv_bn_eval(module[0], module[1])
             module[1] = nn.Identity()
