@@ -1,4 +1,4 @@
-"""What `make demo` runs: 64 samples of model 8, as a contact sheet and as files."""
+"""What `make demo` runs: 32 samples of model 8, as a contact sheet and as files."""
 
 from __future__ import annotations
 
