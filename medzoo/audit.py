@@ -94,7 +94,7 @@ def verify(folder: str | os.PathLike[str]) -> Verification:
             if how and "index" in entry:
                 samples.add(entry["index"])
         there = (p.relative_to(target) for p in sorted(target.rglob("*")) if p.is_file())
-        others = (p for p in there if p.parts[0] != UNFINISHED and not files.IGNORED & set(p.parts))
+        others = (p for p in there if p.parts[0] != UNFINISHED and not files.is_strewn(p))
         extra = tuple(p.as_posix() for p in others if p.as_posix() not in known)
     except OSError as error:
         raise DatasetError(f"{target} cannot be read: {error}.") from error

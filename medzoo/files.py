@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 from .errors import DatasetError, IntegrityError
@@ -31,9 +31,15 @@ BROKEN = (  # what zipfile raises for an archive that is damaged, encrypted or a
     zipfile.BadZipFile, zlib.error, EOFError, IndexError, RuntimeError, NotImplementedError, ValueError, struct.error,
     FileExistsError, NotADirectoryError,
 )  # fmt: skip
-IGNORED = {  # names of what systems and Python strew about, which is nobody's content
-    "__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", "__pycache__",
-}  # fmt: skip
+STREWN = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", "__pycache__"}
+
+
+def is_strewn(path: PurePath) -> bool:
+    """Whether it is, or lies in, what systems and Python leave in folders, which is nobody's content.
+
+    Beside a file on a disk that is not its own, macOS keeps one of the same name behind ``._``.
+    """
+    return any(part in STREWN or part.startswith("._") for part in path.parts)
 
 
 def sha256_of(path: Path) -> str:
@@ -315,7 +321,7 @@ def difference(archive: Path, folder: Path) -> tuple[str, str, str] | None:
     known = {PurePosixPath(name) for name in packed}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and PurePosixPath(name) not in known and not IGNORED & set(PurePosixPath(name).parts):
+        if path.is_file() and PurePosixPath(name) not in known and not is_strewn(PurePosixPath(name)):
             return name, "no such file", sha256_of(path)
     return None
 
@@ -339,4 +345,4 @@ def _most(archive: Path) -> int:
 
 
 def _entries(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    return [e for e in archive.infolist() if not IGNORED & set(PurePosixPath(e.filename).parts)]
+    return [e for e in archive.infolist() if not is_strewn(PurePosixPath(e.filename))]

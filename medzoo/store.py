@@ -163,7 +163,7 @@ def _top(folder: Path, version: Version) -> Path:
     while level:
         if found := [p for p in level if (p / first).is_file()]:
             return found[0] if len(found) == 1 else folder
-        level = [p for parent in level for p in sorted(parent.iterdir()) if p.is_dir() and p.name not in files.IGNORED]
+        level = [p for parent in level for p in sorted(parent.iterdir()) if p.is_dir() and not files.is_strewn(Path(p.name))]
     return folder  # whoever loads the package says what is missing
 
 
@@ -224,7 +224,7 @@ def copy(model_id: int | str | os.PathLike[str], folder: str | os.PathLike[str],
         inside = {p.relative_to(found.path): p for p in sorted(found.path.rglob("*")) if p.is_file()}
         if chosen.lock:
             inside[Path(chosen.lock)] = config.path.parent / chosen.lock
-        for name in (p for p in inside if not files.IGNORED & set(p.parts)):
+        for name in (p for p in inside if not files.is_strewn(p)):
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(inside[name], aside / name)  # content alone: an installed file may be read-only
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)

@@ -146,7 +146,7 @@ def test_another_seed_in_the_provenance_is_a_change(toy: Toy, tmp_path: Path, ca
 
 def test_what_a_system_leaves_in_folders_is_not_extra(toy: Toy, tmp_path: Path) -> None:
     medzoo.generate(toy(), 2, seed=1, out=tmp_path / "set")
-    for name in (".DS_Store", "images/Thumbs.db", "images/desktop.ini", "lost+found/x"):
+    for name in (".DS_Store", "images/Thumbs.db", "images/desktop.ini", "images/._000000.png", "lost+found/x"):
         (tmp_path / "set" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "set" / name).touch()
     assert medzoo.verify(tmp_path / "set").ok

@@ -189,7 +189,7 @@ def test_what_is_wrong_with_the_request_shows_before_a_folder_is_made(toy: Toy, 
         assert not (tmp_path / "set").exists()
 
 
-@pytest.mark.parametrize("strewn", [[], [".DS_Store"], ["Thumbs.db", "desktop.ini", "lost+found"]])
+@pytest.mark.parametrize("strewn", [[], [".DS_Store"], ["Thumbs.db", "desktop.ini", "lost+found", "._masses"]])
 def test_an_empty_folder_may_be_filled(toy: Toy, tmp_path: Path, strewn: list[str]) -> None:
     (tmp_path / "set").mkdir()
     for name in strewn:

@@ -215,7 +215,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 
 
 def test_unpacking_gives_the_files_without_rubbish(tmp_path: Path) -> None:
-    rubbish = ("__MACOSX/p/w", "p/.DS_Store", "p/Thumbs.db", "p/sub/desktop.ini")
+    rubbish = ("__MACOSX/p/w", "p/.DS_Store", "p/Thumbs.db", "p/sub/desktop.ini", "p/._w")
     archive = make_zip(tmp_path / "a.zip", {"p/model.py": b"x", "p/sub/w": b"yy", "p/e/": b"", **dict.fromkeys(rubbish, b"")})
     files.unpack(archive, tmp_path / "out")
     found = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*"))

@@ -30,7 +30,7 @@ LARGE, HUGE = 10 * 10**6, 100 * 10**6  # bytes of a file beside the weights, of 
 def visible(folder: Path) -> list[str]:
     """Every file of a folder but hidden ones and caches, sorted."""
     found = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file() or p.is_symlink())
-    kept = (p for p in found if not any(part.startswith(".") or part in files.IGNORED for part in p.parts))
+    kept = (p for p in found if not files.is_strewn(p) and not any(part.startswith(".") for part in p.parts))
     return sorted(p.as_posix() for p in kept if p.suffix != ".pyc")
 
 

@@ -190,7 +190,7 @@ class Target:
                 raise DatasetError(f"{self.path} holds a set of samples already.", UNTOUCHED)
             self._refuse_other(_read(self.path / PROVENANCE), "another set of samples")
             return True
-        if others := [name for name in inside if name not in {LOG, UNFINISHED} | files.IGNORED]:
+        if others := [name for name in inside if name not in {LOG, UNFINISHED} and not files.is_strewn(Path(name))]:
             raise DatasetError(f"{self.path} holds other things ({others[0]} ...).", UNTOUCHED)
         return False
 
