@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
 from numbers import Integral
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -119,7 +120,7 @@ def _files(folder: Path) -> list[File]:
         raise ConfigError(f"There is no folder of model configs at {folder}.", "Is MEDZOO_MODEL_CONFIGS right?")
     with os.scandir(folder) as entries:  # there may be thousands
         found = [_file(entry) for entry in entries if entry.name.endswith(".yaml") and entry.name[0] != "."]
-    return sorted(found)
+    return sorted(found, key=attrgetter("id"))
 
 
 def _file(entry: os.DirEntry[str]) -> File:

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from functools import cache, lru_cache
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import files, settings, tables
@@ -163,7 +163,7 @@ def index_of(models: Registry) -> Index:
                                 "Any model runs by its id or number all the same.") from error  # fmt: skip
     made = (
         f"medzoo {__version__}, format {FORMAT}, {sys.byteorder}",
-        hashlib.sha256("\n".join(map(str, chain.from_iterable(sorted(models.files.values())))).encode()).hexdigest(),
+        hashlib.sha256("\n".join(f"{f.path} {f.changed} {f.size}" for f in models.files.values()).encode()).hexdigest(),
     )
     folders = hashlib.sha256("\n".join(map(str, models.folders)).encode()).hexdigest()
     path = settings.cache_folder() / "index" / f"{folders[:16]}.sqlite"
