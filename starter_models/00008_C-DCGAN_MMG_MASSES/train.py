@@ -192,16 +192,10 @@ def train_flow(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
 # ---------------------------------------------------------------------------------------- stage 2: the flow's student
 def follow(net: m.Flow, space: m.Space, latents: Tensor, labels: Tensor, steps: int = 4) -> Tensor:
     """Where ``latents`` (N, 512) arrive when they follow the flow itself to t = pi/2, by the midpoint rule."""
-    point, flips = latents, latents.new_zeros(len(latents), 2)
-
-    def speed(p: Tensor, t: float) -> Tensor:
-        scores, texture = m.velocity(net, space, p, latents.new_full((len(p),), t), labels, flips)
-        return torch.cat([scores / space.weight, texture], dim=1)
-
-    length = math.pi / 2 / steps
+    point, length = latents, math.pi / 2 / steps
     for k in range(steps):
-        half = point + length / 2 * speed(point, k * length)
-        point = point + length * speed(half, (k + 0.5) * length)
+        half = point + length / 2 * m.speed(net, space, point, k * length, labels)
+        point = point + length * m.speed(net, space, half, (k + 0.5) * length, labels)
     return point
 
 

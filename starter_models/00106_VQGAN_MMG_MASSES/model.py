@@ -113,7 +113,7 @@ class Doubling(nn.Sequential):
 
 
 class FoldedDoubling(nn.Module):
-    """The same in a third of the time: four pixels that are equal take part in one multiplication, not in four."""
+    """The same with fewer multiplications: four pixels that are equal take part in one, not in four."""
 
     def __init__(self, doubling: Doubling) -> None:
         super().__init__()
