@@ -1,7 +1,9 @@
-"""medzoo against the bar it is built to, beside a plain torch loop with the same weights, in one run: `make bench`.
+"""medzoo against the bar it is built to, beside a plain torch loop with the same weights, in one
+run: `make bench`.
 
-A row is the median of several runs; one that misses its bar says by how much. What cannot be measured here is a row with
-the reason. Nothing else should run on the machine meanwhile, and the table says when something did.
+A row is the median of several runs; one that misses its bar says by how much. What cannot be
+measured here is a row with the reason. Nothing else should run on the machine meanwhile, and the
+table says when something did.
 
     python -m benchmarks                                    everything, in a quarter of an hour to half of one on two cores
     python -m benchmarks --only start --only memory         some of it
@@ -42,12 +44,23 @@ def run(size: Size, only: list[str]) -> Results:
 def main(arguments: list[str] | None = None) -> int:
     """Parse, measure, write."""
     parser = argparse.ArgumentParser(
-        "python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--runs", type=int, default=Size.runs, help="repetitions of which the median is taken (default: %(default)s)"
+        "--runs",
+        type=int,
+        default=Size.runs,
+        help="repetitions of which the median is taken (default: %(default)s)",
     )
-    parser.add_argument("--only", action="append", default=[], choices=list(GROUPS), help="measure this group; may be repeated")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        choices=list(GROUPS),
+        help="measure this group; may be repeated",
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -55,7 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
         help=f"where {RESULTS} and {report.PICTURE} go (default: build/bench)",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="tiny sizes, to see that everything runs; the figures mean nothing"
+        "--quick",
+        action="store_true",
+        help="tiny sizes, to see that everything runs; the figures mean nothing",
     )
     a = parser.parse_args(arguments)
     os.environ["MEDZOO_QUIET"] = "1"

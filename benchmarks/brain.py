@@ -1,10 +1,11 @@
-"""GAN against score-based diffusion on brain MRI: models 101, 102 and 103 at one size, judged against the same real slices.
+"""GAN against score-based diffusion on brain MRI: models 101, 102 and 103 at one size, judged
+against the same real slices.
 
     python -m benchmarks.brain brain_t1ce_cheng_256.zip        # what `make compare-brain` runs
 
-Two tables of `benchmarks.quality`'s figures. In the second the distances (SWD, FDpca, tails) are ratios to the floor, which
-is what real training slices get in a model's place: 1 is as near as real slices come. The last column is the time of
-drawing and writing one slice on this machine.
+Two tables of `benchmarks.quality`'s figures. In the second the distances (SWD, FDpca, tails) are
+ratios to the floor, which is what real training slices get in a model's place: 1 is as near as real
+slices come. The last column is the time of drawing and writing one slice on this machine.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ def draw(model: str, n: int, seed: int) -> tuple[Pictures, dict[str, int], float
 
 def ratios(figures: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     """Each set's distances over the floor's."""
-    return {name: {key: values[key] / figures[FLOOR][key] for key in DISTANCES} for name, values in figures.items()}
+    return {
+        name: {key: values[key] / figures[FLOOR][key] for key in DISTANCES}
+        for name, values in figures.items()
+    }
 
 
 def line(name: str, values: list[float], end: str) -> str:
@@ -46,12 +50,25 @@ def line(name: str, values: list[float], end: str) -> str:
 
 def main() -> None:
     """Parse, draw, judge, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("real", type=Path, help="the brain tumour data set: a zip or folder of pictures, a folder a class")
-    parser.add_argument("--model", action="append", dest="models", help="another model to compare; more than one is fine")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "real",
+        type=Path,
+        help="the brain tumour data set: a zip or folder of pictures, a folder a class",
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        dest="models",
+        help="another model to compare; more than one is fine",
+    )
     parser.add_argument("-n", type=int, default=2000, help="samples of each model")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=250, help="how long each classifier of the judge learns")
+    parser.add_argument(
+        "--steps", type=int, default=250, help="how long each classifier of the judge learns"
+    )
     a = parser.parse_args()
     known = {config.number for config in medzoo.list_models()}
     sets, numbers, cost = {}, {}, {FLOOR: ""}
@@ -60,7 +77,9 @@ def main() -> None:
         cost[f"model {model}"] = f"{1000 * seconds:.0f} ms"
     sides = {pictures.images.shape[2:] for pictures in sets.values()}
     if len(sides) > 1:
-        parser.error(f"the models differ in size: {sorted(sides)}; name those of one size by --model")
+        parser.error(
+            f"the models differ in size: {sorted(sides)}; name those of one size by --model"
+        )
     train, held_back = real(a.real, sides.pop(), numbers)
     judged = judge(train, held_back, steps=a.steps)
     figures = {name: judged(pictures) for name, pictures in ({FLOOR: train} | sets).items()}

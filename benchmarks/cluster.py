@@ -1,4 +1,6 @@
-"""Model 8 made by actors of Ray on this machine, each with one thread and loaded before, and by one thread in this process."""
+"""Model 8 made by actors of Ray on this machine, each with one thread and loaded before, and by one
+thread in this process.
+"""
 
 from __future__ import annotations
 
@@ -32,25 +34,47 @@ def actors(size: Size) -> list[Found]:
         torch.set_num_threads(1)
         stack.callback(torch.set_num_threads, threads)
         sides = {}
-        for name, engine in {"one actor": medzoo.Ray(actors=1), "two actors": medzoo.Ray(actors=2), "in process": None}.items():
+        for name, engine in {
+            "one actor": medzoo.Ray(actors=1),
+            "two actors": medzoo.Ray(actors=2),
+            "in process": None,
+        }.items():
             model = stack.enter_context(medzoo.load(MODEL, device="cpu", engine=engine))
             sides[name] = partial(model.generate, seed=0, batch_size=batch, progress=False)
         found = in_turn(size.runs, sides, n)
     one, two, here = (found[name] for name in sides)
     note = f"{n} samples in batches of {batch}"
     return [
-        Found([a / b for a, b in zip(one, two, strict=True)], {k: found[k] for k in ("two actors", "one actor")}, "s", note),
-        Found([a / b for a, b in zip(one, here, strict=True)], {k: found[k] for k in ("one actor", "in process")}, "s", note),
+        Found(
+            [a / b for a, b in zip(one, two, strict=True)],
+            {k: found[k] for k in ("two actors", "one actor")},
+            "s",
+            note,
+        ),
+        Found(
+            [a / b for a, b in zip(one, here, strict=True)],
+            {k: found[k] for k in ("one actor", "in process")},
+            "s",
+            note,
+        ),
     ]
 
 
 def start_ray(stack: ExitStack, actors: int) -> None:
-    """Ray of this run's own, with room for so many actors whatever the machine has; they do not work all at once."""
+    """Ray of this run's own, with room for so many actors whatever the machine has; they do not
+    work all at once.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
     try:
-        ray.init(address="local", num_cpus=actors, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            address="local",
+            num_cpus=actors,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
     except Exception as error:  # it gives up after half a minute, which a busy machine may need
         raise Skip(f"Ray does not start: {error}") from error
     stack.callback(ray.shutdown)

@@ -1,5 +1,6 @@
-"""What an environment takes where one with the same torch is there already: seconds, and disk beside the first one, uv's cache
-included. The two differ in numpy. torch comes from where pip gets it here."""
+"""What an environment takes where one with the same torch is there already: seconds, and disk
+beside the first one, uv's cache included. The two differ in numpy. torch comes from where pip gets
+it here."""
 
 from __future__ import annotations
 
@@ -41,17 +42,33 @@ def second(size: Size) -> list[Found]:
 
 
 def pips_places() -> dict[str, str]:
-    """Where pip installs from, as settings of uv, which reads none of pip's; what the user tells uv goes before."""
-    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
-    found = {name: value for name, value in re.findall(r"^(?::env:|\w+)\.([\w-]+)='(.*)'$", listed, re.MULTILINE) if value}
-    places = {"UV_DEFAULT_INDEX": found.get("index-url", ""), "UV_INDEX": found.get("extra-index-url", ""),
-              "UV_FIND_LINKS": found.get("find-links", "").replace(" ", ","),
-              "UV_INDEX_STRATEGY": "unsafe-best-match"}  # as pip does  # fmt: skip
-    return {name: os.environ.get(name) or value for name, value in places.items() if os.environ.get(name) or value}
+    """Where pip installs from, as settings of uv, which reads none of pip's; what the user tells uv
+    goes before.
+    """
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
+    ).stdout
+    found = {
+        name: value
+        for name, value in re.findall(r"^(?::env:|\w+)\.([\w-]+)='(.*)'$", listed, re.MULTILINE)
+        if value
+    }
+    places = {
+        "UV_DEFAULT_INDEX": found.get("index-url", ""),
+        "UV_INDEX": found.get("extra-index-url", ""),
+        "UV_FIND_LINKS": found.get("find-links", "").replace(" ", ","),
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+    }  # as pip does
+    return {
+        name: os.environ.get(name) or value
+        for name, value in places.items()
+        if os.environ.get(name) or value
+    }
 
 
 def second_environment() -> tuple[float, float, float]:
-    """Seconds for the first environment, for the second, and MiB that the second adds to the disk, uv's cache included.
+    """Seconds for the first environment, for the second, and MiB that the second adds to the disk,
+    uv's cache included.
 
     Raises
     ------
@@ -61,12 +78,19 @@ def second_environment() -> tuple[float, float, float]:
     config = resolve(8)
     torch = f"torch=={metadata.version('torch').partition('+')[0]}"
     with tempfile.TemporaryDirectory() as folder:
-        settings = pips_places() | {"MEDZOO_CACHE": f"{folder}/cache", "UV_CACHE_DIR": f"{folder}/uv"}
+        settings = pips_places() | {
+            "MEDZOO_CACHE": f"{folder}/cache",
+            "UV_CACHE_DIR": f"{folder}/uv",
+        }
         with mock.patch.dict(os.environ, settings):
             seconds, sizes = [], []
             for numpy in NUMPY:
                 began = time.perf_counter()
-                isolated(config, replace(config.default, requires=(torch, numpy), lock=""), progress=False)
+                isolated(
+                    config,
+                    replace(config.default, requires=(torch, numpy), lock=""),
+                    progress=False,
+                )
                 seconds.append(time.perf_counter() - began)
                 sizes.append(files.size_of(Path(folder))[0] / 2**20)
     return seconds[0], seconds[1], sizes[1] - sizes[0]

@@ -1,4 +1,6 @@
-"""Model 8 on the first CUDA device beside the plain loop there at the same batch, and its pictures beside those of the CPU."""
+"""Model 8 on the first CUDA device beside the plain loop there at the same batch, and its pictures
+beside those of the CPU.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,13 @@ def beside_the_plain_loop(device: str, card: str, size: Size) -> list[Found]:
         batch = size.n if size.quick else model._open_session().batch_size
         n = batch * (2 if size.quick else BATCHES)
         make = partial(model.generate, seed=0, batch_size=batch, progress=False)
-        found = in_turn(size.runs, {"medzoo": make, "plain loop": plain_loop(device, batch)}, n, warm=2 * batch)
-        pictures = [m.generate(batch, seed=0, progress=False).images.astype(np.int64) for m in (model, reference)]
+        found = in_turn(
+            size.runs, {"medzoo": make, "plain loop": plain_loop(device, batch)}, n, warm=2 * batch
+        )
+        pictures = [
+            m.generate(batch, seed=0, progress=False).images.astype(np.int64)
+            for m in (model, reference)
+        ]
     note = f"{n} samples in batches of {batch}, {card}"
     return [
         Found([a / b for a, b in zip(*found.values(), strict=True)], found, "s", note),

@@ -29,23 +29,34 @@ def seconds(run: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def in_turn(runs: int, sides: Mapping[str, Callable[[int], Any]], n: int, warm: int | None = None) -> dict[str, list[float]]:
-    """Seconds of each side for ``n`` samples, run by run, taken in turn so that a busy machine slows all alike.
+def in_turn(
+    runs: int, sides: Mapping[str, Callable[[int], Any]], n: int, warm: int | None = None
+) -> dict[str, list[float]]:
+    """Seconds of each side for ``n`` samples, run by run, taken in turn so that a busy machine
+    slows all alike.
 
     Each is called before with ``warm`` samples, or ``n``, and not timed.
     """
     for side in sides.values():
         side(warm or n)
-    rounds = [{name: seconds(lambda s=side: s(n)) for name, side in sides.items()} for _ in range(runs)]
+    rounds = [
+        {name: seconds(lambda s=side: s(n)) for name, side in sides.items()} for _ in range(runs)
+    ]
     return {name: [r[name] for r in rounds] for name in sides}
 
 
 def command(*arguments: str, **variables: str) -> str:
-    """What a command prints; run in the repository, and an error with its last words where it fails."""
+    """What a command prints; run in the repository, and an error with its last words where it
+    fails.
+    """
     quiet = {**os.environ, "MEDZOO_QUIET": "1", **variables}
-    done = subprocess.run(arguments, cwd=ROOT, env=quiet, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        arguments, cwd=ROOT, env=quiet, capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        raise RuntimeError(f"{' '.join(arguments):.80} ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+        raise RuntimeError(
+            f"{' '.join(arguments):.80} ended with {done.returncode}: {done.stderr.strip()[-300:]}"
+        )
     return done.stdout
 
 
@@ -63,13 +74,17 @@ else:
 
 
 def tree_peak(code: str, **variables: str) -> float:
-    """MiB that a Python that runs ``code`` and all processes that it starts held, the peaks of each added up."""
+    """MiB that a Python that runs ``code`` and all processes that it starts held, the peaks of each
+    added up.
+    """
     wait = "\nimport time; time.sleep(0.2)"  # to be looked at when it is done
     quiet = {**os.environ, "MEDZOO_QUIET": "1", **variables}
     peaks: dict[int, float] = {}
     with (
         tempfile.TemporaryFile("w+") as said,
-        psutil.Popen([sys.executable, "-c", code + wait], cwd=ROOT, env=quiet, stdout=said, stderr=said) as process,
+        psutil.Popen(
+            [sys.executable, "-c", code + wait], cwd=ROOT, env=quiet, stdout=said, stderr=said
+        ) as process,
     ):
         while process.poll() is None:
             with suppress(psutil.NoSuchProcess):
@@ -78,7 +93,9 @@ def tree_peak(code: str, **variables: str) -> float:
             time.sleep(0.05)
         if process.returncode:
             said.seek(0)
-            raise RuntimeError(f"a process to be measured ended with {process.returncode}: {said.read().strip()[-300:]}")
+            raise RuntimeError(
+                f"a process to be measured ended with {process.returncode}: {said.read().strip()[-300:]}"
+            )
     return sum(peaks.values())
 
 
@@ -93,7 +110,9 @@ def _peak(process: psutil.Process) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """What a run is measured on and with. ``load`` is the load average of the last minute, before the run adds to it."""
+    """What a run is measured on and with. ``load`` is the load average of the last minute, before
+    the run adds to it.
+    """
     load = psutil.getloadavg()[0]
     cores = os.cpu_count() or 1
     return {
@@ -113,7 +132,13 @@ def machine() -> dict[str, Any]:
 
 def _cpu() -> str:
     with suppress(OSError, IndexError):
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8").split("model name")[1].splitlines()[0].strip(" \t:")
+        return (
+            Path("/proc/cpuinfo")
+            .read_text(encoding="utf-8")
+            .split("model name")[1]
+            .splitlines()[0]
+            .strip(" \t:")
+        )
     return platform.processor() or platform.machine()
 
 

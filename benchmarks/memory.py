@@ -1,5 +1,6 @@
-"""Peak memory of a process and all that it starts: the peak of each, added up, which is never less than what they held at once.
-The first two rows are of model 109, of which 5,000 samples take seconds; the others are of model 8."""
+"""Peak memory of a process and all that it starts: the peak of each, added up, which is never less
+than what they held at once. The first two rows are of model 109, of which 5,000 samples take
+seconds; the others are of model 8."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ KINDS = {
     "plain loop": "from benchmarks.plain import plain_loop; plain_loop()({n})",
     "medzoo": "import medzoo; medzoo.generate(8, {n}, seed=0, batch_size=32, progress=False)",
     "in a process of its own": WORKER,
-    "loader with two workers": LOADER.replace("109", "8").replace("seed=0", "seed=0, num_workers=2"),
+    "loader with two workers": LOADER.replace("109", "8").replace(
+        "seed=0", "seed=0, num_workers=2"
+    ),
 }
 
 
@@ -41,7 +44,11 @@ def growth(size: Size) -> list[Found]:
         peaks = list(pool.map(tree_peak, size.runs * codes))
     of_each = [peaks[k :: len(codes)] for k in range(len(codes))]  # run by run
     return [
-        Found([a / b for a, b in zip(large, small, strict=True)], {f"n = {many:,}": large, f"n = {few:,}": small}, "MiB")
+        Found(
+            [a / b for a, b in zip(large, small, strict=True)],
+            {f"n = {many:,}": large, f"n = {few:,}": small},
+            "MiB",
+        )
         for large, small in (of_each[:2], of_each[2:])
     ]
 
@@ -49,5 +56,8 @@ def growth(size: Size) -> list[Found]:
 @measures(*(Row(f"peak memory, {kind}", "MiB") for kind in KINDS))
 def kinds(size: Size) -> list[Found]:
     n = min(size.n, 4 * BATCH)
-    peaks = {kind: [tree_peak(code.format(n=n)) for _ in range(size.runs)] for kind, code in KINDS.items()}
+    peaks = {
+        kind: [tree_peak(code.format(n=n)) for _ in range(size.runs)]
+        for kind, code in KINDS.items()
+    }
     return [Found(runs, note=f"{n} samples of model 8") for runs in peaks.values()]

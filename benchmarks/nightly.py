@@ -1,4 +1,5 @@
-"""The nightly run: every published model downloaded, verified, built and run, and a page of what came of it.
+"""The nightly run: every published model downloaded, verified, built and run, and a page of what
+came of it.
 
     python -m benchmarks.nightly list                        what there is to test, as JSON
     python -m benchmarks.nightly test 21 --out results/      test one, and write what was found
@@ -50,9 +51,12 @@ def published() -> list[tuple[ModelConfig, Version]]:
     return [(c, v) for c in list_models() for v in c.versions.values() if v.scheme == "zenodo"]
 
 
-# -------------------------------------------------------------------------------------------------------------- testing
+# --------------------------------------------------------------------------------------------------------------
+# testing
 def examine(model: str, version: str | None = None) -> dict[str, Any]:
-    """What ``medzoo test`` finds out about a model, in a process of its own; again with trust where that is what it lacks."""
+    """What ``medzoo test`` finds out about a model, in a process of its own; again with trust where
+    that is what it lacks.
+    """
     config = resolve(model)
     chosen = config.version(version)
     began = time.monotonic()
@@ -61,7 +65,9 @@ def examine(model: str, version: str | None = None) -> dict[str, Any]:
     if not found["ready"] and "trust=True" in json.dumps(found):
         found = _examined(model, chosen.name, "--trust")
         state = TRUSTED if found["ready"] else FAILED
-    zips = sorted((settings.cache_folder() / "downloads").glob(f"{config.id}-*/{Path(chosen.source).name}"))
+    zips = sorted(
+        (settings.cache_folder() / "downloads").glob(f"{config.id}-*/{Path(chosen.source).name}")
+    )
     return {
         "id": config.id,
         "version": chosen.name,
@@ -81,23 +87,49 @@ def _examined(model: str, version: str, *more: str) -> dict[str, Any]:
     try:
         (report,) = json.loads(done.stdout)
     except ValueError:  # it ended before there was anything to look at
-        return {"ready": False, "findings": [], "error": "\n".join(done.stderr.strip().splitlines()[-LINES:])}
+        return {
+            "ready": False,
+            "findings": [],
+            "error": "\n".join(done.stderr.strip().splitlines()[-LINES:]),
+        }
     return {"ready": bool(report["ready"]), "findings": report["findings"], "error": ""}
 
 
-# ------------------------------------------------------------------------------------------------------------ publishing
+# ------------------------------------------------------------------------------------------------------------
+# publishing
 def publish(results: Path, site: Path) -> list[dict[str, Any]]:
-    """Write the page, the badge and the JSON of all results; return them, one for each published version."""
-    found = {(r["id"], r["version"]): r for r in (json.loads(p.read_text(encoding="utf-8")) for p in results.rglob("*.json"))}
-    nothing = {"state": NONE, "findings": [], "error": "Its job ended without one.", "seconds": 0, "bytes": None, "sha256": ""}
-    all_ = [found.get((c.id, v.name)) or {"id": c.id, "version": v.name, **nothing} for c, v in published()]
+    """Write the page, the badge and the JSON of all results; return them, one for each published
+    version.
+    """
+    found = {
+        (r["id"], r["version"]): r
+        for r in (json.loads(p.read_text(encoding="utf-8")) for p in results.rglob("*.json"))
+    }
+    nothing = {
+        "state": NONE,
+        "findings": [],
+        "error": "Its job ended without one.",
+        "seconds": 0,
+        "bytes": None,
+        "sha256": "",
+    }
+    all_ = [
+        found.get((c.id, v.name)) or {"id": c.id, "version": v.name, **nothing}
+        for c, v in published()
+    ]
     good = sum(r["state"] in {PASSED, TRUSTED} for r in all_)
     message = f"{good} of {len(all_)} run"
     color = "brightgreen" if good == len(all_) else "orange" if 2 * good >= len(all_) else "red"
     date = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
     site.mkdir(parents=True, exist_ok=True)
-    _write_json(site / "nightly.json", {"date": date, "passed": good, "failed": len(all_) - good, "models": all_})
-    _write_json(site / "badge.json", {"schemaVersion": 1, "label": "published models", "message": message, "color": color})
+    _write_json(
+        site / "nightly.json",
+        {"date": date, "passed": good, "failed": len(all_) - good, "models": all_},
+    )
+    _write_json(
+        site / "badge.json",
+        {"schemaVersion": 1, "label": "published models", "message": message, "color": color},
+    )
     cells = [_line(HEAD, "th"), *(_line(row(r), "td", r["state"].split()[0]) for r in all_)]
     page = PAGE.format(message=html.escape(message), date=date, rows="\n".join(cells))
     (site / "index.html").write_text(page, encoding="utf-8")
@@ -106,16 +138,30 @@ def publish(results: Path, site: Path) -> list[dict[str, Any]]:
 
 def row(result: dict[str, Any]) -> tuple[str, ...]:
     """A result in the columns of ``HEAD``."""
-    wrong = [f"{f['name']}: {f['text']}" for f in result["findings"] if f["state"] in {"missing", "wrong"}]
+    wrong = [
+        f"{f['name']}: {f['text']}"
+        for f in result["findings"]
+        if f["state"] in {"missing", "wrong"}
+    ]
     said = "; ".join(wrong) or result["error"] or f"{len(result['findings'])} checks"
     size = megabytes(result["bytes"]) if result["bytes"] else ""
     spent = minutes(result["seconds"]) if result["seconds"] else ""
-    return (result["id"], result["version"], result["state"], " ".join(said.split()), spent, size, result["sha256"])
+    return (
+        result["id"],
+        result["version"],
+        result["state"],
+        " ".join(said.split()),
+        spent,
+        size,
+        result["sha256"],
+    )
 
 
 def _line(cells: Sequence[str], tag: str, kind: str = "") -> str:
     mark = f' class="{kind}"' if kind else ""
-    return f"<tr{mark}>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+    return (
+        f"<tr{mark}>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+    )
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:
@@ -131,7 +177,9 @@ def _write_json(path: Path, content: Any) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """List, test or publish."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     steps = parser.add_subparsers(dest="step", required=True)
     steps.add_parser("list")
     test = steps.add_parser("test")

@@ -1,4 +1,6 @@
-"""What a researcher would write by hand: weights loaded once, batch after batch in ``inference_mode``, nothing written."""
+"""What a researcher would write by hand: weights loaded once, batch after batch in
+``inference_mode``, nothing written.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ MODEL, BATCH = 8, 32
 
 
 def plain_loop(device: str = "cpu", batch: int = BATCH) -> Callable[[int], list[Any]]:
-    """Model 8 without medzoo's session: the networks as they were trained, and torch's own random numbers."""
+    """Model 8 without medzoo's session: the networks as they were trained, and torch's own random
+    numbers.
+    """
     import torch
 
     from medzoo._worker.imports import import_package
@@ -26,7 +30,10 @@ def plain_loop(device: str = "cpu", batch: int = BATCH) -> Callable[[int], list[
         for start in range(0, n, batch):
             size = min(batch, n - start)
             latents = torch.randn(size, code.LATENT, device=device)
-            noise = [(torch.rand(size, 1, side, side, device=device) * 2 - 1) * 3**0.5 for side in code.SIDES]
+            noise = [
+                (torch.rand(size, 1, side, side, device=device) * 2 - 1) * 3**0.5
+                for side in code.SIDES
+            ]
             labels = torch.arange(start, start + size, device=device) % 2
             images.append(generator.paint(latents, labels, noise).cpu().numpy())
         return images

@@ -38,7 +38,9 @@ def heading() -> str:
 
 
 def lines(rows: Sequence[Row]) -> str:
-    """Rows on the terminal: of each the figure, and below it what it comes from, which the last of several alike says."""
+    """Rows on the terminal: of each the figure, and below it what it comes from, which the last of
+    several alike says.
+    """
     found = []
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         found.append(columns(row.name.replace("`", ""), figure(row), bar(row), row.verdict))
@@ -85,21 +87,32 @@ def closing(results: Results) -> str:
     without = [row for row in results.rows if not row.runs]
     text = f"{len(judged) - len(results.missed)} of {len(judged)} bars are met"
     text += f"; {len(without)} rows have no figure." if without else "."
-    misses = "".join(f"\n- {row.name}: {row.verdict.replace('MISSED', 'missed')}" for row in results.missed)
+    misses = "".join(
+        f"\n- {row.name}: {row.verdict.replace('MISSED', 'missed')}" for row in results.missed
+    )
     return text + ("\n" + misses if misses else "")
 
 
 def page(results: Results, groups: Mapping[str, Group]) -> str:
     """docs/performance.md."""
-    tables = [f"## {group.title}\n\n{group.about}\n\n{table(results, name)}\n" for name, group in groups.items()]
-    return PAGE.format(about=machine(results), missed=closing(results), picture=PICTURE, tables="\n".join(tables))
+    tables = [
+        f"## {group.title}\n\n{group.about}\n\n{table(results, name)}\n"
+        for name, group in groups.items()
+    ]
+    return PAGE.format(
+        about=machine(results), missed=closing(results), picture=PICTURE, tables="\n".join(tables)
+    )
 
 
 def table(results: Results, group: str) -> str:
     """The rows of a group in markdown."""
     lines = [("what", "median", "bar", "", "from"), ("---", "---:", "---:", "---", "---")]
-    lines += [(r.name, figure(r), bar(r), r.verdict, r.remark) for r in results.rows if r.group == group]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines)
+    lines += [
+        (r.name, figure(r), bar(r), r.verdict, r.remark) for r in results.rows if r.group == group
+    ]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines
+    )
 
 
 def plot(results: Results, path: Path) -> None:
@@ -108,7 +121,12 @@ def plot(results: Results, path: Path) -> None:
     from matplotlib.figure import Figure
 
     rows = [row for row in results.rows if row.bar is not None and row.runs][::-1]
-    drawing = Figure(figsize=(9, 0.8 + 0.32 * max(len(rows), 1)), dpi=110, facecolor="white", layout="constrained")
+    drawing = Figure(
+        figsize=(9, 0.8 + 0.32 * max(len(rows), 1)),
+        dpi=110,
+        facecolor="white",
+        layout="constrained",
+    )
     FigureCanvasAgg(drawing)
     axes = drawing.add_subplot()
     for y, row in enumerate(rows):
@@ -116,10 +134,20 @@ def plot(results: Results, path: Path) -> None:
         runs = [part_of_bar(row, value) for value in row.runs]
         axes.plot(runs, [y] * len(runs), "|", color=color, alpha=0.5, markersize=9, clip_on=False)
         axes.plot(part_of_bar(row, row.figure), y, "o", color=color, markersize=6, clip_on=False)
-        axes.annotate(figure(row), (FARTHEST, y), (6, 0), textcoords="offset points", va="center", fontsize=8, color=INK)
+        axes.annotate(
+            figure(row),
+            (FARTHEST, y),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=INK,
+        )
     axes.axvline(1, color=FAINT, linewidth=1)
     axes.set(xscale="log", xlim=(NEAREST, FARTHEST), ylim=(-0.6, len(rows) - 0.4))
-    axes.set_yticks(range(len(rows)), [row.name.replace("`", "") for row in rows], fontsize=8, color=INK)
+    axes.set_yticks(
+        range(len(rows)), [row.name.replace("`", "") for row in rows], fontsize=8, color=INK
+    )
     axes.set_xlabel("part of the bar: left of 1 it is met", fontsize=8, color=INK)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)

@@ -1,5 +1,6 @@
-"""What a kill costs: a set of PNG files killed halfway and continued by the same command, against one that went through. Each
-is a command, so a second start of Python and of the model is in it, and the batch that was being made is made twice."""
+"""What a kill costs: a set of PNG files killed halfway and continued by the same command, against
+one that went through. Each is a command, so a second start of Python and of the model is in it, and
+the batch that was being made is made twice."""
 
 from __future__ import annotations
 
@@ -30,25 +31,42 @@ def killed_halfway(size: Size) -> list[Found]:
         for run in range(size.runs):
             whole, broken = (Path(folder) / f"{name}{run}" for name in ("whole", "broken"))
             found["through"].append(seconds(lambda out=whole: command(*generate(n, batch, out))))
-            found["until the kill"].append(seconds(lambda out=broken: kill(generate(n, batch, out), out, n // 2)))
+            found["until the kill"].append(
+                seconds(lambda out=broken: kill(generate(n, batch, out), out, n // 2))
+            )
             found["continued"].append(seconds(lambda out=broken: command(*generate(n, batch, out))))
             first, second = (p.joinpath("provenance.json").read_bytes() for p in (whole, broken))
             if first != second:
                 raise AssertionError("the set that was continued is not the one that ran through")
-    more = [before + after - through for through, before, after in zip(*found.values(), strict=True)]
+    more = [
+        before + after - through for through, before, after in zip(*found.values(), strict=True)
+    ]
     share = [100 * extra / through for extra, through in zip(more, found["through"], strict=True)]
     return [Found(more, found, "s", f"{n} samples of model {MODEL}; byte-identical"), Found(share)]
 
 
 def generate(n: int, batch: int, out: Path) -> list[str]:
     """The command."""
-    arguments = ["generate", str(MODEL), "-n", str(n), "--batch-size", str(batch), "--seed", "0", "--device", "cpu"]
+    arguments = [
+        "generate",
+        str(MODEL),
+        "-n",
+        str(n),
+        "--batch-size",
+        str(batch),
+        "--seed",
+        "0",
+        "--device",
+        "cpu",
+    ]
     return [sys.executable, "-m", "medzoo", *arguments, "--out", str(out)]
 
 
 def kill(arguments: list[str], out: Path, pictures: int) -> None:
     """Run a command and end it as the system would (SIGKILL) when so many pictures lie there."""
-    with psutil.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with psutil.Popen(
+        arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
         while len(list(out.glob("images/*.png"))) < pictures:
             if process.poll() is not None:
                 raise RuntimeError("the run ended before it could be killed")

@@ -1,4 +1,6 @@
-"""The rows of a benchmark: what is measured against which bar, what came of it, and how that is written down."""
+"""The rows of a benchmark: what is measured against which bar, what came of it, and how that is
+written down.
+"""
 
 from __future__ import annotations
 
@@ -74,17 +76,26 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """``met``, ``MISSED by 3 ms (5 %)``, ``skipped``, ``FAILED``, or nothing where there is no bar."""
+        """``met``, ``MISSED by 3 ms (5 %)``, ``skipped``, ``FAILED``, or nothing where there is no
+        bar.
+        """
         if self.failed or self.skipped:
             return "FAILED" if self.failed else "skipped"
         if self.bar is None:
             return ""
-        return f"MISSED by {number(self.missed)} {self.unit} ({self.missed / self.bar:.0%})" if self.missed else "met"
+        return (
+            f"MISSED by {number(self.missed)} {self.unit} ({self.missed / self.bar:.0%})"
+            if self.missed
+            else "met"
+        )
 
     @property
     def remark(self) -> str:
         """Why there is no figure, or what it comes from."""
-        sides = [f"{name} {number(median(runs))} {self.sides_unit}".rstrip() for name, runs in self.sides.items()]
+        sides = [
+            f"{name} {number(median(runs))} {self.sides_unit}".rstrip()
+            for name, runs in self.sides.items()
+        ]
         return self.failed or self.skipped or "; ".join(filter(None, [", ".join(sides), self.note]))
 
 
@@ -149,8 +160,18 @@ class Results:
 
     def write(self, path: Path) -> None:
         """As JSON, a line a row."""
-        rows = [json.dumps({"figure": row.figure, "verdict": row.verdict, **asdict(row)}) for row in self.rows]
-        lines = ['{"machine":', json.dumps(dict(self.machine)), ', "rows": [', ",\n".join(rows), "]}", ""]
+        rows = [
+            json.dumps({"figure": row.figure, "verdict": row.verdict, **asdict(row)})
+            for row in self.rows
+        ]
+        lines = [
+            '{"machine":',
+            json.dumps(dict(self.machine)),
+            ', "rows": [',
+            ",\n".join(rows),
+            "]}",
+            "",
+        ]
         path.write_text("\n".join(lines), encoding="utf-8", newline="\n")
 
     @classmethod
@@ -158,7 +179,9 @@ class Results:
         """What `write` wrote."""
         content = json.loads(path.read_text(encoding="utf-8"))
         derived = ("figure", "verdict")
-        rows = [Row(**{k: v for k, v in row.items() if k not in derived}) for row in content["rows"]]
+        rows = [
+            Row(**{k: v for k, v in row.items() if k not in derived}) for row in content["rows"]
+        ]
         return cls(content["machine"], rows)
 
 

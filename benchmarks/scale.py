@@ -1,8 +1,9 @@
 """What a million samples cost on one core, in time and on disk: `python -m benchmarks.scale`.
 
-Of each model, the processor time that a process of one thread takes to make a sample, and to write it in a format, and the
-bytes that it then takes; medians of several runs, and what follows for a million. It is processor time, not time on the clock,
-since a busy machine disturbs it less; disturb it does, so a machine with nothing else to do gives the better figures.
+Of each model, the processor time that a process of one thread takes to make a sample, and to write
+it in a format, and the bytes that it then takes; medians of several runs, and what follows for a
+million. It is processor time, not time on the clock, since a busy machine disturbs it less; disturb
+it does, so a machine with nothing else to do gives the better figures.
 """
 
 from __future__ import annotations
@@ -29,13 +30,20 @@ def processor_time(run: Callable[[], Any]) -> float:
 
 
 def costs(number: int, runs: int, n: int) -> dict[str, Any]:
-    """Of a model: ``made``, seconds a sample; and of each format ``written``, seconds a sample, and ``bytes`` a sample."""
+    """Of a model: ``made``, seconds a sample; and of each format ``written``, seconds a sample, and
+    ``bytes`` a sample.
+    """
     import medzoo
     from medzoo.datasets.writer import bytes_a_sample, save
 
     with medzoo.load(number, device="cpu") as model:
-        samples = model.generate(n, seed=0, batch_size=BATCH)  # warms up, and is there to be written
-        made = [processor_time(lambda: list(model.stream(n, seed=0, batch_size=BATCH))) / n for _ in range(runs)]
+        samples = model.generate(
+            n, seed=0, batch_size=BATCH
+        )  # warms up, and is there to be written
+        made = [
+            processor_time(lambda: list(model.stream(n, seed=0, batch_size=BATCH))) / n
+            for _ in range(runs)
+        ]
     found: dict[str, Any] = {"made": median(made), "formats": {}}
 
     def write(name: str) -> None:
@@ -45,13 +53,20 @@ def costs(number: int, runs: int, n: int) -> dict[str, Any]:
     for name in FORMATS:
         write(name)  # warms up
         written = [processor_time(partial(write, name)) / n for _ in range(runs)]
-        found["formats"][name] = {"written": median(written), "bytes": bytes_a_sample(samples, name)}
+        found["formats"][name] = {
+            "written": median(written),
+            "bytes": bytes_a_sample(samples, name),
+        }
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=3, help="repetitions of which the median is taken")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--runs", type=int, default=3, help="repetitions of which the median is taken"
+    )
     parser.add_argument("-n", type=int, default=256, help="samples a run")
     parser.add_argument("models", nargs="*", type=int, default=MODELS, help="numbers of models")
     a = parser.parse_args()

@@ -1,5 +1,6 @@
-"""Finding models in a registry of 10,000 configs, which are the shipped ones under other numbers. Opening is what a new process
-spends before it knows all of them by the index that an earlier one compiled; building is what that earlier one spent."""
+"""Finding models in a registry of 10,000 configs, which are the shipped ones under other numbers.
+Opening is what a new process spends before it knows all of them by the index that an earlier one
+compiled; building is what that earlier one spent."""
 
 from __future__ import annotations
 
@@ -33,7 +34,12 @@ def large_registry(size: Size) -> list[Found]:
     searches = found[-1]["searches"]
     nothing = searches.pop(NOTHING)
     return [
-        Found([sum(times) / len(WORDS) for times in zip(*searches.values(), strict=True)], searches, "ms", note),
+        Found(
+            [sum(times) / len(WORDS) for times in zip(*searches.values(), strict=True)],
+            searches,
+            "ms",
+            note,
+        ),
         Found(nothing, note=note),
         Found([1e3 * run["opening"] for run in found], note=note),
         Found([building["opening"]], note=f"{note}, one run"),
@@ -42,7 +48,10 @@ def large_registry(size: Size) -> list[Found]:
 
 def fill(folder: Path, n: int) -> None:
     """Write ``n`` configs, each a shipped one with another number."""
-    shipped = {p.stem: p.read_text(encoding="utf-8") for p in sorted((ROOT / "model_configs").glob("*.yaml"))}
+    shipped = {
+        p.stem: p.read_text(encoding="utf-8")
+        for p in sorted((ROOT / "model_configs").glob("*.yaml"))
+    }
     for k, number in enumerate(range(FIRST, FIRST + n)):
         old, text = list(shipped.items())[k % len(shipped)]
         new = f"{number:05d}{old[5:]}"
@@ -58,7 +67,10 @@ def main() -> None:
 
     opening = seconds(lambda: index_of(registry()))
     sides = {words: lambda _, words=words: medzoo.search(words) for words in (*WORDS, NOTHING)}
-    searches = {words: [1e3 * s for s in times] for words, times in in_turn(int(sys.argv[1]), sides, 1).items()}
+    searches = {
+        words: [1e3 * s for s in times]
+        for words, times in in_turn(int(sys.argv[1]), sides, 1).items()
+    }
     print(json.dumps({"configs": len(registry().files), "opening": opening, "searches": searches}))
 
 

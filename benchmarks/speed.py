@@ -1,5 +1,6 @@
-"""Seconds for samples beside a plain torch loop with the same weights on the CPU, which loads them once, runs the networks as
-they were trained with a batch of 32 in `inference_mode`, and writes nothing. The two sides are taken in turn."""
+"""Seconds for samples beside a plain torch loop with the same weights on the CPU, which loads them
+once, runs the networks as they were trained with a batch of 32 in `inference_mode`, and writes
+nothing. The two sides are taken in turn."""
 
 from __future__ import annotations
 
@@ -32,11 +33,18 @@ def in_this_process(size: Size) -> list[Found]:
     with medzoo.load(MODEL, device="cpu") as model, tempfile.TemporaryDirectory() as folder:
         names = count()
         make = partial(model.generate, seed=0, batch_size=BATCH, progress=False)
-        sides = {"medzoo": make, "plain loop": plain, "to PNG": lambda n: make(n, out=Path(folder) / str(next(names)))}
+        sides = {
+            "medzoo": make,
+            "plain loop": plain,
+            "to PNG": lambda n: make(n, out=Path(folder) / str(next(names))),
+        }
         found = in_turn(size.runs, sides, n, warm=min(n, BATCH))
     note = f"{n} samples"
     in_memory = {k: found[k] for k in ("medzoo", "plain loop")}
-    more = [1e3 * (png - plain) / n for png, plain in zip(found["to PNG"], found["plain loop"], strict=True)]
+    more = [
+        1e3 * (png - plain) / n
+        for png, plain in zip(found["to PNG"], found["plain loop"], strict=True)
+    ]
     return [
         Found(ratios(found, "plain loop", "medzoo"), in_memory, "s", note),
         Found(*of_each(in_memory, n), note),
@@ -54,16 +62,30 @@ def elsewhere(size: Size) -> list[Found]:
 
     n, plain = max(size.n // 4, 1), plain_loop()
     with medzoo.load(MODEL, device="cpu") as model, in_a_worker() as worker:
-        here, there = (partial(m.generate, seed=0, batch_size=BATCH, progress=False) for m in (model, worker))
-        sides = {"worker": there, "in process": here, "loader": lambda n: list(loaded(model, n)), "plain loop": plain}
+        here, there = (
+            partial(m.generate, seed=0, batch_size=BATCH, progress=False) for m in (model, worker)
+        )
+        sides = {
+            "worker": there,
+            "in process": here,
+            "loader": lambda n: list(loaded(model, n)),
+            "plain loop": plain,
+        }
         found = in_turn(size.runs, sides, n, warm=min(n, BATCH))
-        one = in_turn(1 if size.quick else 20 * size.runs, {k: sides[k] for k in ("worker", "in process")}, 1)
+        one = in_turn(
+            1 if size.quick else 20 * size.runs, {k: sides[k] for k in ("worker", "in process")}, 1
+        )
     one = {k: [1e3 * s for s in runs] for k, runs in one.items()}
     note = f"{n} samples"
     return [
         Found(ratios(found, "worker", "in process"), {k: found[k] for k in one}, "s", note),
         Found([a - b for a, b in zip(one["worker"], one["in process"], strict=True)], one, "ms"),
-        Found(ratios(found, "plain loop", "loader"), {k: found[k] for k in ("loader", "plain loop")}, "s", note),
+        Found(
+            ratios(found, "plain loop", "loader"),
+            {k: found[k] for k in ("loader", "plain loop")},
+            "s",
+            note,
+        ),
     ]
 
 
@@ -78,7 +100,9 @@ def first_batch(size: Size) -> list[Found]:
             batches = iter(loaded(model, 2 * n, n))
             found["first batch"].append(seconds(lambda it=batches: next(it)))
             list(batches)  # the next is being made already: it is not to slow the other side
-            found["one batch"].append(seconds(lambda: model.generate(n, seed=0, batch_size=n, progress=False)))
+            found["one batch"].append(
+                seconds(lambda: model.generate(n, seed=0, batch_size=n, progress=False))
+            )
     found = {k: [1e3 * s for s in runs[1:]] for k, runs in found.items()}  # the first one warms up
     return [Found(ratios(found, "first batch", "one batch"), found, "ms", f"{n} samples")]
 
@@ -96,7 +120,14 @@ def slider(size: Size) -> list[Found]:
     return [Found([1e3 * s for s in found["move"]], note="model 8")]
 
 
-@measures(Row("the slowest bundled model, times as fast as its package called by hand", "x", bar=0.95, at_least=True))
+@measures(
+    Row(
+        "the slowest bundled model, times as fast as its package called by hand",
+        "x",
+        bar=0.95,
+        at_least=True,
+    )
+)
 def every_model(size: Size) -> list[Found]:
     """Never slower, within the 5 % by which equal sides may differ on a machine."""
     from medzoo.registry import list_models
@@ -107,12 +138,18 @@ def every_model(size: Size) -> list[Found]:
     worst = min(found, key=lambda name: median(found[name]))
     ours, theirs = (1e3 * median(times[worst][side]) for side in ("medzoo", "by hand"))
     note = f"the slowest is {worst}, {number(ours)} against {number(theirs)} ms a sample"
-    without = [f"model {c.number} is left out: it works on the user's pictures" for c in here if c.default.inputs]
+    without = [
+        f"model {c.number} is left out: it works on the user's pictures"
+        for c in here
+        if c.default.inputs
+    ]
     return [Found(found[worst], found, "x", "; ".join([note, *without]))]
 
 
 def beside_its_package(config: Any, size: Size) -> Sides:
-    """Seconds a sample of a model, run by run: by medzoo, and by its package with random numbers of numpy's."""
+    """Seconds a sample of a model, run by run: by medzoo, and by its package with random numbers of
+    numpy's.
+    """
     import numpy as np
 
     import medzoo
@@ -132,7 +169,10 @@ def beside_its_package(config: Any, size: Size) -> Sides:
         return [request.batch(range(k, min(k + batch, n))) for k in range(0, n, batch)]
 
     def loop(n: int, batch: int) -> list[Any]:
-        drawn = (replace(b, latents=rng.standard_normal(b.latents.shape, np.float32)) for b in batches(n, batch))
+        drawn = (
+            replace(b, latents=rng.standard_normal(b.latents.shape, np.float32))
+            for b in batches(n, batch)
+        )
         return [by_hand.sample(b) for b in drawn]
 
     with medzoo.load(config.id, device="cpu") as model:
@@ -156,7 +196,11 @@ def in_a_worker() -> Any:
 
     config = resolve(MODEL)
     found, here = package(config, config.default), environments.current()
-    return Model(config, config.default, WorkerSession(config, config.default, found, interpreter=here, device="cpu"))
+    return Model(
+        config,
+        config.default,
+        WorkerSession(config, config.default, found, interpreter=here, device="cpu"),
+    )
 
 
 def loaded(model: Any, n: int, batch: int = BATCH) -> Any:

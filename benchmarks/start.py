@@ -14,7 +14,11 @@ from .rows import Found, Row, Size, measures
 )
 def importing(size: Size) -> list[Found]:
     codes = {"import medzoo": "import medzoo", "bare Python": "pass"}
-    found = in_turn(3 * size.runs, {k: lambda _, c=code: command(sys.executable, "-c", c) for k, code in codes.items()}, 1)
+    found = in_turn(
+        3 * size.runs,
+        {k: lambda _, c=code: command(sys.executable, "-c", c) for k, code in codes.items()},
+        1,
+    )
     times = {k: [1e3 * s for s in runs] for k, runs in found.items()}
     peaks = {k: [own_peak(code) for _ in range(size.runs)] for k, code in codes.items()}
     return [Found(_differences(times), times, "ms"), Found(_differences(peaks), peaks, "MiB")]

@@ -1,6 +1,6 @@
-"""Samples a second that each format writes and reads back. The samples are at hand and only files are timed, one folder after
-the other in each round. Pictures are model 8's, 128x128 and 8 bit, for png16 with noise in 8 bits below these; the rows of CSV
-are model 107's, of 30 columns."""
+"""Samples a second that each format writes and reads back. The samples are at hand and only files
+are timed, one folder after the other in each round. Pictures are model 8's, 128x128 and 8 bit, for
+png16 with noise in 8 bits below these; the rows of CSV are model 107's, of 30 columns."""
 
 from __future__ import annotations
 
@@ -36,14 +36,19 @@ class Timing:
 @measures(*(Row(f"{name} {what}", "samples/s") for name in FORMATS for what in ("written", "read")))
 def formats(size: Size) -> list[Found]:
     there: dict[str, str] = {name: lacking(name) for name in FORMATS}
-    timings = writers(size.runs, min(size.n, ROUND), [name for name, lacks in there.items() if not lacks])
+    timings = writers(
+        size.runs, min(size.n, ROUND), [name for name, lacks in there.items() if not lacks]
+    )
     found = []
     for name, lacks in there.items():
         if lacks:
             found += 2 * [Found(skipped=lacks)]
         else:
             timing = timings[name]
-            found += [Found(timing.written, note=f"{timing.bytes:,.0f} bytes a sample"), Found(timing.read)]
+            found += [
+                Found(timing.written, note=f"{timing.bytes:,.0f} bytes a sample"),
+                Found(timing.read),
+            ]
     return found
 
 
@@ -73,19 +78,27 @@ def writers(runs: int, n: int, names: list[str]) -> dict[str, Timing]:
             for name, samples in sets.items():
                 found[name].append(timed(samples, Path(folder) / f"{name}{run}", name))
     return {
-        name: Timing([n / w for w, _ in times[1:]], [n / r for _, r in times[1:]], bytes_a_sample(sets[name], name))
+        name: Timing(
+            [n / w for w, _ in times[1:]],
+            [n / r for _, r in times[1:]],
+            bytes_a_sample(sets[name], name),
+        )
         for name, times in found.items()
     }
 
 
 def deeper(samples: Any) -> Any:
-    """The samples with pictures of 8 bits as floats of 16, whose lower 8 are noise, as they are in pictures of a scanner."""
+    """The samples with pictures of 8 bits as floats of 16, whose lower 8 are noise, as they are in
+    pictures of a scanner.
+    """
     from medzoo.datasets.reader import describe
 
     rng, columns, outputs = np.random.default_rng(0), dict(samples.columns), dict(samples.outputs)
     for name, output in samples.outputs.items():
         if (output.kind, output.dtype) == ("image", "uint8"):
-            columns[name] = ((columns[name] + rng.random(columns[name].shape)) / 256).astype(np.float32)
+            columns[name] = ((columns[name] + rng.random(columns[name].shape)) / 256).astype(
+                np.float32
+            )
             outputs[name] = dataclasses.replace(output, dtype="float32", range=(0.0, 1.0))
     provenance = {**samples.provenance, "outputs": describe(outputs)}
     return dataclasses.replace(samples, columns=columns, outputs=outputs, provenance=provenance)
@@ -103,7 +116,9 @@ def timed(samples: Any, folder: Path, name: str) -> tuple[float, float]:
     from medzoo.datasets.writer import Target
 
     began = time.perf_counter()
-    with Target(folder, outputs=samples.outputs, format=name, n=len(samples), provenance=samples.provenance) as target:
+    with Target(
+        folder, outputs=samples.outputs, format=name, n=len(samples), provenance=samples.provenance
+    ) as target:
         target.fill(samples[k : k + BATCH] for k in range(0, len(samples), BATCH))
     written = time.perf_counter()
     found = medzoo.read(folder)

@@ -1,7 +1,8 @@
 """TODO: what this model makes, and the paper behind it.
 
-As it stands: a bright disc on a dark ground, small or large, so that the folder works before anything is replaced.
-docs/packages.md explains the contract. Shapes in comments: N samples, C channels, H and W pixels.
+As it stands: a bright disc on a dark ground, small or large, so that the folder works before
+anything is replaced. docs/packages.md explains the contract. Shapes in comments: N samples, C
+channels, H and W pixels.
 """
 
 from __future__ import annotations
@@ -22,14 +23,18 @@ class Generator(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.radius = nn.Parameter(torch.zeros(2))  # of a small and of a large disc, in half picture widths
+        self.radius = nn.Parameter(
+            torch.zeros(2)
+        )  # of a small and of a large disc, in half picture widths
         self.edge = nn.Parameter(torch.ones(1))  # its sharpness
 
     def forward(self, latents: Tensor, classes: Tensor, noise: Tensor) -> Tensor:
         """Pictures (N, 1, H, W) in [0, 1] of latents (N, 4), classes (N,) and noise (N, 1, H, W)."""
         z = latents.clamp(-3, 3)[:, :, None, None, None]  # (N, 4, 1, 1, 1)
         line = torch.linspace(-1, 1, SIZE, device=latents.device)
-        distance = ((line - 0.15 * z[:, 0]) ** 2 + (line[:, None] - 0.15 * z[:, 1]) ** 2).sqrt()  # (N, 1, H, W)
+        distance = (
+            (line - 0.15 * z[:, 0]) ** 2 + (line[:, None] - 0.15 * z[:, 1]) ** 2
+        ).sqrt()  # (N, 1, H, W)
         radius = self.radius[classes][:, None, None, None] * (1 + 0.05 * z[:, 2])  # (N, 1, 1, 1)
         disc = torch.sigmoid((radius - distance) * self.edge)  # (N, 1, H, W)
         return (0.15 + (0.6 + 0.05 * z[:, 3]) * disc + noise).clamp(0, 1)
@@ -45,10 +50,12 @@ class Model:
     def sample(self, batch: Any) -> dict[str, np.ndarray]:
         """``images`` (n, 1, 64, 64), uint8.
 
-        Whatever is random comes from ``batch.latents`` or from ``batch.rng(i)``, the stream of the batch's sample i,
-        so that sample i is the same in every batch.
+        Whatever is random comes from ``batch.latents`` or from ``batch.rng(i)``, the stream of the
+        batch's sample i, so that sample i is the same in every batch.
         """
-        noise = np.stack([batch.rng(i).normals((1, SIZE, SIZE)) for i in range(batch.n)])  # (n, 1, H, W)
+        noise = np.stack(
+            [batch.rng(i).normals((1, SIZE, SIZE)) for i in range(batch.n)]
+        )  # (n, 1, H, W)
         images = self.network(
             torch.from_numpy(batch.latents).to(self.device),  # (n, 4)
             torch.from_numpy(batch.conditions["condition"]).to(self.device),  # (n,)

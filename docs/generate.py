@@ -1,9 +1,11 @@
-"""Write what is generated in the docs: docs/cli.md from the help pages, the table of models in README.md from the configs, and
-docs/performance.md from what the benchmark found, where that was kept (docs/performance/results.json).
+"""Write what is generated in the docs: docs/cli.md from the help pages, the table of models in
+README.md from the configs, and docs/performance.md from what the benchmark found, where that was
+kept (docs/performance/results.json).
 
-``--check`` writes nothing: it prints what differs and exits with 1. Help pages are laid out for 100 columns, whatever the
-terminal. How argparse breaks their lines differs between Python versions, so white space does not count as a difference,
-and a page that differs in nothing else is not written again.
+``--check`` writes nothing: it prints what differs and exits with 1. Help pages are laid out for 100
+columns, whatever the terminal. How argparse breaks their lines differs between Python versions, so
+white space does not count as a difference, and a page that differs in nothing else is not written
+again.
 """
 
 from __future__ import annotations
@@ -38,7 +40,10 @@ Written by `make docs` from the help pages; `make lint` says when it is out of d
 
 def help_pages() -> str:
     """docs/cli.md."""
-    pages = (f"## `{parser.prog}`\n\n```text\n{page_of(parser)}\n```\n" for parser in with_commands(build_parser()))
+    pages = (
+        f"## `{parser.prog}`\n\n```text\n{page_of(parser)}\n```\n"
+        for parser in with_commands(build_parser())
+    )
     return "\n".join([HEAD, *pages])
 
 
@@ -58,7 +63,9 @@ def with_commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentPars
 
 
 def readme(text: str) -> str:
-    """README.md with the table of models between its markers, which are added at the end where there are none."""
+    """README.md with the table of models between its markers, which are added at the end where
+    there are none.
+    """
     if BEGIN not in text:
         text = f"{text.rstrip()}\n\n{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
@@ -81,7 +88,12 @@ def markdown_row(config: ModelConfig) -> list[str]:
     cells = dict(zip(tables.HEAD, tables.row(config), strict=True))
     link = f"[{config.id}](model_configs/{config.id}.yaml)"
     data = ", ".join(d.name for d in config.default.datasets) or "no data"
-    return [link, config.name, *(cells[name] for name in ("modality", "size", "license", "package")), data]
+    return [
+        link,
+        config.name,
+        *(cells[name] for name in ("modality", "size", "license", "package")),
+        data,
+    ]
 
 
 def same(one: str, other: str) -> bool:
@@ -92,7 +104,11 @@ def same(one: str, other: str) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     """Write or check."""
     parser = argparse.ArgumentParser(description="Write the generated pages of the docs.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is out of date")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; exit with 1 where a page is out of date",
+    )
     check = parser.parse_args(arguments).check
     os.environ |= {"COLUMNS": "100", "NO_COLOR": "1", "PYTHON_COLORS": "0"}
     pages: dict[Path, Callable[[str], str]] = {
@@ -100,7 +116,9 @@ def main(arguments: list[str] | None = None) -> int:
         ROOT / "README.md": readme,
     }
     if MEASURED.exists():
-        pages[ROOT / "docs" / "performance.md"] = lambda _: report.page(Results.read(MEASURED), GROUPS)
+        pages[ROOT / "docs" / "performance.md"] = lambda _: report.page(
+            Results.read(MEASURED), GROUPS
+        )
     stale = False
     for path, page in pages.items():
         before = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -110,7 +128,9 @@ def main(arguments: list[str] | None = None) -> int:
         stale, name = True, path.relative_to(ROOT).as_posix()
         if check:
             print(
-                *difflib.unified_diff(before.splitlines(), after.splitlines(), name, f"{name}, generated", lineterm=""),
+                *difflib.unified_diff(
+                    before.splitlines(), after.splitlines(), name, f"{name}, generated", lineterm=""
+                ),
                 sep="\n",
             )
         else:

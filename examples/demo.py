@@ -16,9 +16,13 @@ def main() -> None:
     sheet = folder / "masses.png"
     samples.plot(32, columns=8).savefig(sheet, dpi=100)
     print(medzoo.cite(8))
-    print(f"\n{len(samples)} synthetic masses in {folder / 'masses'}, all of them in one picture: {sheet}")
+    print(
+        f"\n{len(samples)} synthetic masses in {folder / 'masses'}, all of them in one picture: {sheet}"
+    )
     if sys.stdout.isatty() and (viewer := _viewer()):  # show it to a person, never to a script
-        subprocess.Popen([*viewer, str(sheet)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.Popen(
+            [*viewer, str(sheet)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
 
 
 def _viewer() -> list[str]:

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from .version import __version__ as __version__
     from .view import visualize as visualize
 
-_HOMES = {  # public name -> module that has it; no module is called as a public name is, or importing one would hide it
+# public name -> module that has it; no module is called as a public name is, or importing one would
+# hide it
+_HOMES = {
     "MedzooError": "errors",
     "Model": "generator",
     "Ray": "runtime",

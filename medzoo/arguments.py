@@ -57,7 +57,9 @@ FIELD_HELP = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All commands and their options; a parsed command's name is in ``command``, and the step of contribute in ``step``."""
+    """All commands and their options; a parsed command's name is in ``command``, and the step of
+    contribute in ``step``.
+    """
     parser = argparse.ArgumentParser(
         prog="medzoo",
         description="Synthetic medical images, masks, labels, volumes and tables from pretrained models.",
@@ -105,10 +107,17 @@ def add_choosing(commands: Commands) -> None:
         ),
         codes=(2, 4),
     )
-    child.add_argument("words", nargs="*", metavar="WORD", help="words that must all occur, at the beginning of a word")
+    child.add_argument(
+        "words",
+        nargs="*",
+        metavar="WORD",
+        help="words that must all occur, at the beginning of a word",
+    )
     for name, text in FIELD_HELP.items():
         child.add_argument(f"--{name}", action="append", metavar="TEXT", help=text)
-    child.add_argument("--bundled", action="store_true", default=None, help="only models that come with medzoo")
+    child.add_argument(
+        "--bundled", action="store_true", default=None, help="only models that come with medzoo"
+    )
     child.add_argument(
         "--sort",
         metavar="KEY",
@@ -155,7 +164,9 @@ def add_choosing(commands: Commands) -> None:
         ),
         codes=(2, 4, 5, 6),
     )
-    child.add_argument("--reset", action="store_true", help="go back to the registry that came with medzoo")
+    child.add_argument(
+        "--reset", action="store_true", help="go back to the registry that came with medzoo"
+    )
     offline_argument(child)
     json_argument(child)
 
@@ -182,10 +193,26 @@ def add_using(commands: Commands) -> None:
         codes=(2, *RUN, 9, 130),
     )
     model_argument(child)
-    child.add_argument("-n", type=count, metavar="N", help="how many samples (default: 1, or one for each of --inputs)")
-    child.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder")
-    child.add_argument("--seed", type=int, metavar="S", help="root seed, 0 to 2**64 - 1 (default: a fresh one, recorded)")
-    child.add_argument("--condition", metavar="VALUE", help="the model's condition, such as malignant (default: each in turn)")
+    child.add_argument(
+        "-n",
+        type=count,
+        metavar="N",
+        help="how many samples (default: 1, or one for each of --inputs)",
+    )
+    child.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="a new or empty folder"
+    )
+    child.add_argument(
+        "--seed",
+        type=int,
+        metavar="S",
+        help="root seed, 0 to 2**64 - 1 (default: a fresh one, recorded)",
+    )
+    child.add_argument(
+        "--condition",
+        metavar="VALUE",
+        help="the model's condition, such as malignant (default: each in turn)",
+    )
     child.add_argument(
         "--option",
         action="append",
@@ -200,7 +227,10 @@ def add_using(commands: Commands) -> None:
         + " (default: png, csv or npz, what fits first)",
     )
     child.add_argument(
-        "--batch-size", type=count, metavar="B", help="samples at a time (default: the model's own, as memory allows)"
+        "--batch-size",
+        type=count,
+        metavar="B",
+        help="samples at a time (default: the model's own, as memory allows)",
     )
     inputs_argument(child)
     running_arguments(child)
@@ -212,9 +242,16 @@ def add_using(commands: Commands) -> None:
         "(default: full)",
     )
     version_argument(child)
-    child.add_argument("--weights", type=Path, metavar="FILE", help="other weights for the same model, .safetensors")
+    child.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="other weights for the same model, .safetensors",
+    )
     engine_arguments(child)
-    child.add_argument("--quiet", action="store_true", help="no progress bar, no estimate, no notice: errors alone")
+    child.add_argument(
+        "--quiet", action="store_true", help="no progress bar, no estimate, no notice: errors alone"
+    )
     json_argument(child)
 
     child = command(
@@ -230,9 +267,13 @@ def add_using(commands: Commands) -> None:
     )
     model_argument(child)
     version_argument(child)
-    child.add_argument("--seed", type=int, default=0, metavar="S", help="the seed to start from (default: 0)")
+    child.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="the seed to start from (default: 0)"
+    )
     running_arguments(child)
-    child.add_argument("--save", type=Path, metavar="FILE", help="save a grid of samples and open no window")
+    child.add_argument(
+        "--save", type=Path, metavar="FILE", help="save a grid of samples and open no window"
+    )
 
     child = command(
         commands,
@@ -247,12 +288,21 @@ def add_using(commands: Commands) -> None:
         ),
         codes=(2, *RUN, 9),
     )
-    child.add_argument("models", nargs="*", metavar="MODEL", help="number, id, beginning of an id, or path of a package folder")
+    child.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="number, id, beginning of an id, or path of a package folder",
+    )
     child.add_argument("--bundled", action="store_true", help="every model that came with medzoo")
     version_argument(child)
     inputs_argument(child)
     running_arguments(child, device="cpu")
-    child.add_argument("--record", action="store_true", help="write expected.npz anew, unless something else is wrong")
+    child.add_argument(
+        "--record",
+        action="store_true",
+        help="write expected.npz anew, unless something else is wrong",
+    )
     json_argument(child)
 
     child = command(
@@ -279,10 +329,22 @@ def engine_arguments(child: argparse.ArgumentParser) -> None:
         help="make the samples with the actors of a Ray cluster, or of Ray on this machine; what is written is the same",
     )
     child.add_argument(
-        "--address", metavar="A", help="of the Ray cluster: auto, or HOST:PORT (default: RAY_ADDRESS, else this machine's)"
+        "--address",
+        metavar="A",
+        help="of the Ray cluster: auto, or HOST:PORT (default: RAY_ADDRESS, else this machine's)",
     )
-    child.add_argument("--actors", type=count, metavar="K", help="how many (default: as many as the cluster has room for)")
-    child.add_argument("--cpus-per-actor", type=float, metavar="C", help="cores, and threads of torch, of each (default: 1)")
+    child.add_argument(
+        "--actors",
+        type=count,
+        metavar="K",
+        help="how many (default: as many as the cluster has room for)",
+    )
+    child.add_argument(
+        "--cpus-per-actor",
+        type=float,
+        metavar="C",
+        help="cores, and threads of torch, of each (default: 1)",
+    )
     child.add_argument(
         "--gpus-per-actor",
         type=float,
@@ -320,8 +382,17 @@ def add_sets(commands: Commands) -> None:
         codes=(2, *RUN, 9, 130),
     )
     set_argument(child)
-    child.add_argument("--model", metavar="DIR", help="the package folder, where the set was made by one of your own")
-    child.add_argument("--weights", type=Path, metavar="FILE", help="the weights, where the set was made with others")
+    child.add_argument(
+        "--model",
+        metavar="DIR",
+        help="the package folder, where the set was made by one of your own",
+    )
+    child.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="the weights, where the set was made with others",
+    )
     inputs_argument(child)
     running_arguments(child)
     engine_arguments(child)
@@ -372,7 +443,9 @@ def add_contributing(commands: Commands) -> None:
         codes=(4, 7, 9, 11),
     )
     package_argument(child)
-    child.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: beside the folder)")
+    child.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write (default: beside the folder)"
+    )
 
     child = command(
         steps,
@@ -382,10 +455,20 @@ def add_contributing(commands: Commands) -> None:
         codes=(4, 7, 9, 10, 11),
     )
     package_argument(child)
-    child.add_argument("--source", metavar="WHERE", help="where the zip lies: zenodo:RECORD/FILE, https://..., or bundled")
     child.add_argument(
-        "--repository", type=Path, default=Path(), metavar="DIR", help="a clone of medzoo (default: this folder)"
+        "--source",
+        metavar="WHERE",
+        help="where the zip lies: zenodo:RECORD/FILE, https://..., or bundled",
     )
     child.add_argument(
-        "--dry-run", action="store_true", help="make the branch and push nothing; needed, as this medzoo cannot push yet"
+        "--repository",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="a clone of medzoo (default: this folder)",
+    )
+    child.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="make the branch and push nothing; needed, as this medzoo cannot push yet",
     )

@@ -1,7 +1,8 @@
-"""What medzoo keeps on this disk: downloads, unpacked packages, environments; to be listed, removed, verified.
+"""What medzoo keeps on this disk: downloads, unpacked packages, environments; to be listed,
+removed, verified.
 
-All of it can be fetched or built again. Small files are not listed and stay: above all ``digests.json``, by which a file
-that was trusted at its first use is known again.
+All of it can be fetched or built again. Small files are not listed and stay: above all
+``digests.json``, by which a file that was trusted at its first use is known again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from .errors import ConfigError, IntegrityError, ModelNotFoundError
 from .registry import registry, resolve
 from .sources import download
 
-KEY = re.compile(r"[0-9a-f]{4,64}")  # the beginning of an environment's key or of a package's digest
+KEY = re.compile(
+    r"[0-9a-f]{4,64}"
+)  # the beginning of an environment's key or of a package's digest
 
 RECENT = 3600.0  # seconds for which a download that no config names is left alone
 LOG_AGE = 30 * 86400.0  # seconds after which a log is old
@@ -34,7 +37,8 @@ LOG_AGE = 30 * 86400.0  # seconds after which a log is old
 class Entry:
     """A part of the cache that can be removed by itself."""
 
-    kind: str  # download, package, environment; uv (its cache, where medzoo chose the place); unfinished
+    # download, package, environment; uv (its cache, where medzoo chose the place); unfinished
+    kind: str
     path: Path
     models: tuple[str, ...] = ()
     about: str = ""
@@ -53,15 +57,27 @@ class Entry:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The entry for scripts; ``frees`` are the bytes that go with it, as no hard link elsewhere shares them."""
+        """The entry for scripts; ``frees`` are the bytes that go with it, as no hard link elsewhere
+        shares them.
+        """
         size, frees = files.size_of(self.path)
-        return {"kind": self.kind, "name": self.path.name, "path": str(self.path), "bytes": size, "frees": frees,
-                "models": list(self.models), "used": self.used, "about": self.about}  # fmt: skip
+        return {
+            "kind": self.kind,
+            "name": self.path.name,
+            "path": str(self.path),
+            "bytes": size,
+            "frees": frees,
+            "models": list(self.models),
+            "used": self.used,
+            "about": self.about,
+        }
 
 
 @dataclass(frozen=True)
 class Removal:
-    """What was removed, what was asked for and could not be, and why, and what stays as other models need it."""
+    """What was removed, what was asked for and could not be, and why, and what stays as other
+    models need it.
+    """
 
     removed: tuple[Entry, ...]
     failed: tuple[tuple[Entry, str], ...] = ()
@@ -76,7 +92,9 @@ class Removal:
 
 @dataclass(frozen=True)
 class Report:
-    """What was held against its digests: what is right, what is wrong and how, and what there is nothing to hold against."""
+    """What was held against its digests: what is right, what is wrong and how, and what there is
+    nothing to hold against.
+    """
 
     right: tuple[Entry, ...]
     wrong: tuple[tuple[Entry, str], ...]
@@ -87,8 +105,13 @@ def entries() -> list[Entry]:
     """All that can be removed, in the order of kinds and names."""
     places, folder = _places(), settings.cache_folder()
     uv = [Entry("uv", folder / "uv", mark=folder / "uv.use")] if (folder / "uv").is_dir() else []
-    return [*_downloads(folder / "downloads", places), *_packages(folder / "packages", places), *_environments(), *uv,
-            *_unfinished(folder)]  # fmt: skip
+    return [
+        *_downloads(folder / "downloads", places),
+        *_packages(folder / "packages", places),
+        *_environments(),
+        *uv,
+        *_unfinished(folder),
+    ]
 
 
 def total() -> int:
@@ -98,12 +121,14 @@ def total() -> int:
 
 
 def remove(what: int | str | os.PathLike[str]) -> Removal:
-    """Remove what belongs to a model, or an environment or package by its key; what other models use too stays.
+    """Remove what belongs to a model, or an environment or package by its key; what other models
+    use too stays.
 
     Parameters
     ----------
     what
-        A model as in `medzoo.generate`, or the beginning of an environment's key or of a package's digest.
+        A model as in `medzoo.generate`, or the beginning of an environment's key or of a package's
+        digest.
 
     Raises
     ------
@@ -116,10 +141,14 @@ def remove(what: int | str | os.PathLike[str]) -> Removal:
     except ModelNotFoundError:  # perhaps of a registry that was here before
         model = str(what) if any(str(what) in e.models for e in found) else ""
         if not model:
-            named = [e for e in found if KEY.fullmatch(str(what)) and e.path.name.startswith(str(what))]
+            named = [
+                e for e in found if KEY.fullmatch(str(what)) and e.path.name.startswith(str(what))
+            ]
             if len(named) == 1:
                 return _removed(named)
-            raise ModelNotFoundError(f"Nothing in the cache goes by {str(what)!r}.", "`medzoo cache` lists it.") from None
+            raise ModelNotFoundError(
+                f"Nothing in the cache goes by {str(what)!r}.", "`medzoo cache` lists it."
+            ) from None
     mine = [e for e in found if model in e.models]
     shared = [e for e in mine if len(e.models) > 1]
     for entry in shared:
@@ -138,8 +167,8 @@ def clear() -> Removal:
 def prune(*, dry_run: bool = False) -> Removal:
     """Remove what nothing here needs any more; with ``dry_run``, only say what that is.
 
-    That is: what a kill left unfinished, partial downloads, downloads and packages that no config names, environments
-    that no registered version needs, and old logs.
+    That is: what a kill left unfinished, partial downloads, downloads and packages that no config
+    names, environments that no registered version needs, and old logs.
     """
     found, needed = entries(), _needed()
     old = [e for e in found if e.kind == "unfinished" or _is_old(e, needed)]
@@ -172,20 +201,27 @@ def verify() -> Report:
     return Report(tuple(right), tuple(wrong), tuple(unknown))
 
 
-# ------------------------------------------------------------------------------------------------------ what is there
+# ------------------------------------------------------------------------------------------------------
+# what is there
 def _places() -> list[tuple[str, download.Place]]:
     """Where the archives of registered models belong, with the model's id."""
     found = []
     for config in registry().configs.values():
         for version in config.versions.values():
             if version.scheme in REMOTE:
-                with suppress(IntegrityError):  # digests that do not agree; whoever downloads it is told
+                with suppress(
+                    IntegrityError
+                ):  # digests that do not agree; whoever downloads it is told
                     found.append((config.id, download.place(config, version)))
     return found
 
 
 def _folders(parent: Path) -> list[Path]:
-    return sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith(".")) if parent.is_dir() else []
+    return (
+        sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
+        if parent.is_dir()
+        else []
+    )
 
 
 def _downloads(parent: Path, places: list[tuple[str, download.Place]]) -> Iterator[Entry]:
@@ -193,7 +229,9 @@ def _downloads(parent: Path, places: list[tuple[str, download.Place]]) -> Iterat
         lock = next((p.lock for _, p in places if p.path.parent == path), None)
         names = ", ".join(sorted(p.name for p in path.iterdir()))
         if names:  # else what came was refused, and nothing of it kept
-            yield Entry("download", path, (path.name.rpartition("-")[0],), names, lock)  # its folder is called by the model
+            yield Entry(
+                "download", path, (path.name.rpartition("-")[0],), names, lock
+            )  # its folder is called by the model
 
 
 def _packages(parent: Path, places: list[tuple[str, download.Place]]) -> Iterator[Entry]:
@@ -201,7 +239,9 @@ def _packages(parent: Path, places: list[tuple[str, download.Place]]) -> Iterato
     owners += [(c.id, v.sha256) for c in registry().configs.values() for v in c.versions.values()]
     for path in _folders(parent):
         models = tuple(sorted({model for model, sha256 in owners if sha256 == path.name}))
-        yield Entry("package", path, models, lock=store.lock_of(path.name), mark=store.mark_of(path.name))
+        yield Entry(
+            "package", path, models, lock=store.lock_of(path.name), mark=store.mark_of(path.name)
+        )
 
 
 def _environments() -> Iterator[Entry]:
@@ -210,27 +250,42 @@ def _environments() -> Iterator[Entry]:
         torch = f"torch {packages['torch']}, " if "torch" in packages else ""
         about = f"Python {record['python']}, {torch}{len(packages)} packages"
         key = record["key"]
-        yield Entry("environment", records.path_of(key), tuple(record["models"]), about, mark=records.mark_of(key))
+        yield Entry(
+            "environment",
+            records.path_of(key),
+            tuple(record["models"]),
+            about,
+            mark=records.mark_of(key),
+        )
 
 
 def _unfinished(folder: Path) -> Iterator[Entry]:
-    """What a kill left: what was not renamed to its place, environments without a record and records without one."""
+    """What a kill left: what was not renamed to its place, environments without a record and
+    records without one.
+    """
     whole = {record["key"] for record in records.every()}
     for path in sorted(records.folder().glob("*")):
-        if path.suffix not in {".lock", ".use"} and (path.name.startswith(".") or _stem(path) not in whole):
+        if path.suffix not in {".lock", ".use"} and (
+            path.name.startswith(".") or _stem(path) not in whole
+        ):
             yield Entry("unfinished", path, lock=records.lock_of(_stem(path)))
     for path in sorted((folder / "packages").glob(".*")):
         yield Entry("unfinished", path, lock=store.lock_of(_stem(path)))
     for path in sorted((folder / "index").glob(".*")):
         yield Entry("unfinished", path)
     for path in sorted((folder / "downloads").glob(".*")):
-        yield Entry("unfinished", path, lock=import_lock() if path.name.startswith(".import.") else None)
+        yield Entry(
+            "unfinished", path, lock=import_lock() if path.name.startswith(".import.") else None
+        )
 
 
-# ------------------------------------------------------------------------------------------------- what nobody needs
+# -------------------------------------------------------------------------------------------------
+# what nobody needs
 @dataclass(frozen=True)
 class _Needed:
-    """What the configs name: places of archives, digests of packages, environments; and models whose digests are unclear."""
+    """What the configs name: places of archives, digests of packages, environments; and models
+    whose digests are unclear.
+    """
 
     places: dict[Path, download.Place]  # folder -> what lies in it
     packages: frozenset[str]
@@ -239,7 +294,12 @@ class _Needed:
 
 
 def _needed() -> _Needed:
-    places, packages, environments, unclear = dict[Path, download.Place](), set[str](), set[str](), set[str]()
+    places, packages, environments, unclear = (
+        dict[Path, download.Place](),
+        set[str](),
+        set[str](),
+        set[str](),
+    )
     for config in registry().configs.values():
         for version in config.versions.values():
             packages.add(version.sha256)
@@ -256,7 +316,11 @@ def _needed() -> _Needed:
 
 def _is_old(entry: Entry, needed: _Needed) -> bool:
     if entry.kind == "download":
-        return entry.path not in needed.places and not needed.unclear & {*entry.models} and not _is_recent(entry.path)
+        return (
+            entry.path not in needed.places
+            and not needed.unclear & {*entry.models}
+            and not _is_recent(entry.path)
+        )
     if entry.kind == "package":
         return entry.path.name not in needed.packages and not needed.unclear
     if entry.kind == "environment" and (record := records.read(entry.path.name)):
@@ -265,7 +329,9 @@ def _is_old(entry: Entry, needed: _Needed) -> bool:
 
 
 def _is_recent(folder: Path) -> bool:
-    """Whether something in it was written lately, perhaps by a process with other configs: no lock of it is known."""
+    """Whether something in it was written lately, perhaps by a process with other configs: no lock
+    of it is known.
+    """
     times = [p.stat().st_mtime for p in folder.iterdir()]
     return max(times, default=0.0) > time.time() - RECENT
 
@@ -295,7 +361,8 @@ def _stem(path: Path) -> str:
     return path.name.lstrip(".").partition(".")[0]
 
 
-# --------------------------------------------------------------------------------------------------------- removing it
+# ---------------------------------------------------------------------------------------------------------
+# removing it
 def _removed(found: list[Entry]) -> Removal:
     removed, failed, freed = [], list[tuple[Entry, str]](), 0
     for entry in found:
@@ -326,18 +393,25 @@ def _remove(entry: Entry) -> str:
     return "" if done else "a running process uses it"
 
 
-# -------------------------------------------------------------------------------------------------------- verifying it
+# --------------------------------------------------------------------------------------------------------
+# verifying it
 def _differences(entry: Entry, places: list[tuple[str, download.Place]]) -> list[str] | None:
     """What is wrong with a download or a package; None where there is nothing to hold it against."""
     if entry.kind == "download":
-        here = [p for _, p in places if p.path.parent == entry.path and p.digest and p.path.is_file()]
+        here = [
+            p for _, p in places if p.path.parent == entry.path and p.digest and p.path.is_file()
+        ]
         problems = []
         for place in here:
             kind, _, expected = place.digest.partition(":")
             if (found := files.digest_of(place.path, kind)) != expected:
-                problems.append(f"{place.path.name}: {kind} {expected} was expected, {found} is there")
+                problems.append(
+                    f"{place.path.name}: {kind} {expected} was expected, {found} is there"
+                )
         return problems if here else None
-    archive = next((p.path for _, p in places if p.sha256 == entry.path.name and p.path.is_file()), None)
+    archive = next(
+        (p.path for _, p in places if p.sha256 == entry.path.name and p.path.is_file()), None
+    )
     if archive is None:
         return None
     try:

@@ -1,8 +1,9 @@
-"""Models made ready before they are used: from a network, or by one file that carries them to a machine without one.
+"""Models made ready before they are used: from a network, or by one file that carries them to a
+machine without one.
 
-The file is a zip without compression: ``index.json``, the archives, and ``digests.json`` with what is known of them. Where
-an archive goes, and what it is to be, follows from the registry and the digests of the machine that takes it, not from the
-file; so no name in it can lead anywhere else.
+The file is a zip without compression: ``index.json``, the archives, and ``digests.json`` with what
+is known of them. Where an archive goes, and what it is to be, follows from the registry and the
+digests of the machine that takes it, not from the file; so no name in it can lead anywhere else.
 """
 
 from __future__ import annotations
@@ -53,14 +54,16 @@ def install(
     trust: bool = False,
     progress: bool | None = None,
 ) -> Path:
-    """Fetch, verify and unpack a model and build its environment, so that its first use needs no network. Nothing of it runs.
+    """Fetch, verify and unpack a model and build its environment, so that its first use needs no
+    network. Nothing of it runs.
 
     Parameters
     ----------
     model_id, version, env, trust
         As in `medzoo.generate`.
     progress
-        Whether to draw bars while it downloads and its environment is built; only at a terminal if None.
+        Whether to draw bars while it downloads and its environment is built; only at a terminal if
+        None.
 
     Returns
     -------
@@ -76,11 +79,17 @@ def install(
     return prepare(config, config.version(version), env=env, trust=trust, progress=progress)[0].path
 
 
-# ----------------------------------------------------------------------------------------------------------- exporting
+# -----------------------------------------------------------------------------------------------------------
+# exporting
 def export_models(
-    file: str | os.PathLike[str], models: Iterable[int | str], *, version: str | None = None, progress: bool | None = None
+    file: str | os.PathLike[str],
+    models: Iterable[int | str],
+    *,
+    version: str | None = None,
+    progress: bool | None = None,
 ) -> list[Carried]:
-    """Write one file that carries the archives of models; what is not in the cache is fetched first.
+    """Write one file that carries the archives of models; what is not in the cache is fetched
+    first.
 
     Raises
     ------
@@ -91,39 +100,60 @@ def export_models(
     """
     target = settings.user_path(file, "file")
     if target.exists():
-        raise InputError(f"{target} is there already.", "Nothing was changed. Choose another name, or remove it.")
+        raise InputError(
+            f"{target} is there already.", "Nothing was changed. Choose another name, or remove it."
+        )
     chosen = {c.id: (c, c.version(version)) for c in map(resolve, models)}
     for config, v in chosen.values():
         if v.scheme not in REMOTE or is_local(config):
             where = "comes with medzoo" if v.scheme == "bundled" else "lies on this machine"
-            raise InputError(f"{config.id}, version {v.name}, {where}, and is not fetched from a network.",
-                             "Leave it out." if v.scheme == "bundled" else "Copy its folder.")  # fmt: skip
+            raise InputError(
+                f"{config.id}, version {v.name}, {where}, and is not fetched from a network.",
+                "Leave it out." if v.scheme == "bundled" else "Copy its folder.",
+            )
     try:
         archives = [(c, v, download.fetch(c, v, progress=progress)) for c, v in chosen.values()]
     except OSError as error:
-        raise SourceError(f"{settings.cache_folder()} could not be written: {error}.",
-                          "MEDZOO_CACHE names another folder.") from error  # fmt: skip
+        raise SourceError(
+            f"{settings.cache_folder()} could not be written: {error}.",
+            "MEDZOO_CACHE names another folder.",
+        ) from error
     about, digests = [], dict[str, dict[str, str]]()
     for config, v, archive in archives:
         name = f"downloads/{config.id}-{archive.sha256[:16]}/{archive.path.name}"
         about.append(Carried(config.id, v.name, name, archive.path.stat().st_size, archive.sha256))
-        digests[download.address(v)] = {"sha256": archive.sha256, "md5": files.digest_of(archive.path, "md5")}
-    index = {"format": FORMAT, "medzoo": __version__,
-             "models": [{"id": a.model, "version": a.version, "file": a.name} for a in about],
-             "files": {a.name: {"sha256": a.sha256, "bytes": a.bytes} for a in about}}  # fmt: skip
+        digests[download.address(v)] = {
+            "sha256": archive.sha256,
+            "md5": files.digest_of(archive.path, "md5"),
+        }
+    index = {
+        "format": FORMAT,
+        "medzoo": __version__,
+        "models": [{"id": a.model, "version": a.version, "file": a.name} for a in about],
+        "files": {a.name: {"sha256": a.sha256, "bytes": a.bytes} for a in about},
+    }
     try:
-        with files.atomic(target.absolute()) as whole, zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as packed:
+        with (
+            files.atomic(target.absolute()) as whole,
+            zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as packed,
+        ):
             packed.writestr(zipfile.ZipInfo(INDEX), json.dumps(index, indent=2))
             packed.writestr(zipfile.ZipInfo(DIGESTS), json.dumps(digests, indent=2))
             for carried, (_, _, archive) in zip(about, archives, strict=True):
-                with archive.path.open("rb") as source, packed.open(zipfile.ZipInfo(carried.name), "w", force_zip64=True) as to:
+                with (
+                    archive.path.open("rb") as source,
+                    packed.open(zipfile.ZipInfo(carried.name), "w", force_zip64=True) as to,
+                ):
                     shutil.copyfileobj(source, to, 2**20)
     except OSError as error:
-        raise InputError(f"{target} could not be written: {error}.", "Choose another folder or disk.") from error
+        raise InputError(
+            f"{target} could not be written: {error}.", "Choose another folder or disk."
+        ) from error
     return about
 
 
-# ----------------------------------------------------------------------------------------------------------- importing
+# -----------------------------------------------------------------------------------------------------------
+# importing
 def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[Carried]:
     """Take the archives of a file of `export_models` into the cache: all of them, or none.
 
@@ -153,7 +183,9 @@ def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[
             wanted = [(m, *_wanted(path, m)) for m in index["models"]]
             downloads.mkdir(parents=True, exist_ok=True)
             files.require_space(downloads, sum(e.file_size for e in content.infolist()))
-            stack.enter_context(files.locked(cache.import_lock(), 60, lambda: downloads.glob(".import.*/*")))
+            stack.enter_context(
+                files.locked(cache.import_lock(), 60, lambda: downloads.glob(".import.*/*"))
+            )
             aside = Path(tempfile.mkdtemp(prefix=".import.", dir=downloads))
             stack.callback(shutil.rmtree, aside, ignore_errors=True)
             found = []
@@ -161,24 +193,45 @@ def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[
                 archive, name = aside / str(i), about["file"]
                 with content.open(name) as source, archive.open("xb") as to:
                     shutil.copyfileobj(source, to, 2**20)
-                listed = {**said.get(download.address(v), {}), "sha256": index["files"][name]["sha256"]}
+                listed = {
+                    **said.get(download.address(v), {}),
+                    "sha256": index["files"][name]["sha256"],
+                }
                 brought = download.brought(config, v, archive, listed, by=path, trust=trust)
-                found.append((Carried(config.id, v.name, name, archive.stat().st_size, brought.sha256, brought.here), brought))
+                found.append(
+                    (
+                        Carried(
+                            config.id,
+                            v.name,
+                            name,
+                            archive.stat().st_size,
+                            brought.sha256,
+                            brought.here,
+                        ),
+                        brought,
+                    )
+                )
             for i, (_, brought) in enumerate(found):  # nothing of it was refused
                 brought.settle(aside / str(i))
             return [carried for carried, _ in found]
     except FileNotFoundError as error:
         raise SourceError(f"There is no file {error.filename}.") from error
     except OSError as error:
-        raise SourceError(f"{path} could not be taken into {settings.cache_folder()}: {error}.",
-                          "MEDZOO_CACHE names another folder.") from error  # fmt: skip
+        raise SourceError(
+            f"{path} could not be taken into {settings.cache_folder()}: {error}.",
+            "MEDZOO_CACHE names another folder.",
+        ) from error
     except IntegrityError as error:
-        raise IntegrityError(f"{path} was refused, and nothing of it taken over.\n{error.problem}", error.hint) from error
+        raise IntegrityError(
+            f"{path} was refused, and nothing of it taken over.\n{error.problem}", error.hint
+        ) from error
     except MedzooError:
         raise
     except (*files.BROKEN, LookupError, TypeError, AttributeError) as error:
-        raise IntegrityError(f"{path} is broken, or was not written by `medzoo cache export` ({error}).",
-                             "Nothing was taken over. Bring the file anew.") from error  # fmt: skip
+        raise IntegrityError(
+            f"{path} is broken, or was not written by `medzoo cache export` ({error}).",
+            "Nothing was taken over. Bring the file anew.",
+        ) from error
 
 
 def _read(content: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
@@ -192,12 +245,18 @@ def _read(content: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, dict[str,
 
     index = parsed(INDEX)
     if index["format"] != FORMAT:
-        raise IntegrityError(f"It was written by medzoo {index['medzoo']}, in a way that this one does not know.",
-                             "Use the same medzoo on both machines.")  # fmt: skip
+        raise IntegrityError(
+            f"It was written by medzoo {index['medzoo']}, in a way that this one does not know.",
+            "Use the same medzoo on both machines.",
+        )
     names = sorted(e.filename for e in entries)
-    if names != sorted({INDEX, DIGESTS, *index["files"]}) or {m["file"] for m in index["models"]} != set(index["files"]):
+    if names != sorted({INDEX, DIGESTS, *index["files"]}) or {
+        m["file"] for m in index["models"]
+    } != set(index["files"]):
         raise ValueError("it does not hold what its index lists")
-    if any(e.compress_type != zipfile.ZIP_STORED or e.file_size != e.compress_size for e in entries):
+    if any(
+        e.compress_type != zipfile.ZIP_STORED or e.file_size != e.compress_size for e in entries
+    ):
         raise ValueError("it is compressed")
     return index, parsed(DIGESTS)
 
@@ -206,11 +265,16 @@ def _wanted(path: Path, about: dict[str, str]) -> tuple[ModelConfig, Version]:
     """A model of the index, by the registry here."""
     config = registry().configs.get(about["id"])
     if config is None or about["version"] not in config.versions:
-        raise ModelNotFoundError(f"{path} carries {about['id']}, version {about['version']}, which the registry here does "
-                                 "not know.", "Nothing was taken over. The same medzoo on both machines knows the same models; "
-                                 "MEDZOO_MODEL_CONFIGS adds your own.")  # fmt: skip
+        raise ModelNotFoundError(
+            f"{path} carries {about['id']}, version {about['version']}, which the registry here does "
+            "not know.",
+            "Nothing was taken over. The same medzoo on both machines knows the same models; "
+            "MEDZOO_MODEL_CONFIGS adds your own.",
+        )
     version = config.versions[about["version"]]
     if version.scheme not in REMOTE:
-        raise ModelNotFoundError(f"{path} carries {config.id}, version {version.name}, which lies on this machine already.",
-                                 "Nothing was taken over.")  # fmt: skip
+        raise ModelNotFoundError(
+            f"{path} carries {config.id}, version {version.name}, which lies on this machine already.",
+            "Nothing was taken over.",
+        )
     return config, version

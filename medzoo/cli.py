@@ -61,11 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def guarded(parsed: argparse.Namespace) -> int:
-    """Run the command; errors become a message on stderr and an exit code, unless ``--debug`` asks for the traceback."""
+    """Run the command; errors become a message on stderr and an exit code, unless ``--debug`` asks
+    for the traceback.
+    """
     try:
         code = COMMANDS[parsed.command](parsed)
         sys.stdout.flush()
-    except BrokenPipeError:  # `medzoo list | head`: nobody reads on, and Python must not complain while it ends
+    except (
+        BrokenPipeError
+    ):  # `medzoo list | head`: nobody reads on, and Python must not complain while it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (Exception, KeyboardInterrupt) as error:
@@ -76,7 +80,10 @@ def guarded(parsed: argparse.Namespace) -> int:
         elif isinstance(error, KeyboardInterrupt):
             message, code = "interrupted" + unfinished(parsed), 130
         else:
-            message, code = f"unexpected {type(error).__name__}: {error}\n--debug shows a traceback to report.", 1
+            message, code = (
+                f"unexpected {type(error).__name__}: {error}\n--debug shows a traceback to report.",
+                1,
+            )
         print(f"medzoo: {message}", file=sys.stderr)
     return code or 0
 
@@ -90,7 +97,9 @@ def unfinished(a: argparse.Namespace) -> str:
     return ""
 
 
-def show_warning(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any) -> None:
+def show_warning(
+    otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any
+) -> None:
     """Our own warnings as a line, any other as Python shows it."""
     if issubclass(category, MedzooWarning):
         print(f"medzoo: warning: {message}", file=sys.stderr)
@@ -98,7 +107,8 @@ def show_warning(otherwise: Callable[..., None], message: Warning | str, categor
         otherwise(message, category, *where)
 
 
-# ----------------------------------------------------------------------------------------------------------- choosing
+# -----------------------------------------------------------------------------------------------------------
+# choosing
 def list_command(a: argparse.Namespace) -> None:
     """``medzoo list``."""
     from .finder import search
@@ -110,7 +120,9 @@ def search_command(a: argparse.Namespace) -> None:
     """``medzoo search``."""
     from .finder import FIELDS, search
 
-    fields = {name: value for name in (*FIELDS, "bundled") if (value := getattr(a, name)) is not None}
+    fields = {
+        name: value for name in (*FIELDS, "bundled") if (value := getattr(a, name)) is not None
+    }
     print_models(search(" ".join(a.words), sort=a.sort, **fields), as_json=a.json)
 
 
@@ -141,23 +153,35 @@ def info_command(a: argparse.Namespace) -> None:
         "",
         *prose(config.description),
         "",
-        *facts({
-            "version": f"{v.name}{default}{also}",
-            "modality": f"{config.modality}, {config.organ}, {config.content}",
-            "architecture": v.architecture,
-            "trained on": "; ".join(f"{d.name} ({d.license})" for d in v.datasets) or "no data",
-            "samples": "; ".join(f"{o.name} {'x'.join(map(str, o.shape)) or 'one'} {o.dtype}" for o in v.outputs.values()),
-            "latent": f"{v.latent} numbers" if v.latent else "none",
-            "inputs": "\n".join(inputs(v)) or "none",
-            "package": package(v) + (f" from {v.source}" if v.scheme in REMOTE else f", {megabytes(v.size)}" if v.size else ""),
-            "license": v.license,
-            "authors": f"{', '.join(v.authors)} ({v.year})",
-            "metrics": metrics(v) or "none reported",
-        }),
+        *facts(
+            {
+                "version": f"{v.name}{default}{also}",
+                "modality": f"{config.modality}, {config.organ}, {config.content}",
+                "architecture": v.architecture,
+                "trained on": "; ".join(f"{d.name} ({d.license})" for d in v.datasets) or "no data",
+                "samples": "; ".join(
+                    f"{o.name} {'x'.join(map(str, o.shape)) or 'one'} {o.dtype}"
+                    for o in v.outputs.values()
+                ),
+                "latent": f"{v.latent} numbers" if v.latent else "none",
+                "inputs": "\n".join(inputs(v)) or "none",
+                "package": package(v)
+                + (
+                    f" from {v.source}"
+                    if v.scheme in REMOTE
+                    else f", {megabytes(v.size)}"
+                    if v.size
+                    else ""
+                ),
+                "license": v.license,
+                "authors": f"{', '.join(v.authors)} ({v.year})",
+                "metrics": metrics(v) or "none reported",
+            }
+        ),
         "",
         f"{call} -n 4 --out samples/" + " --trust" * is_local(config),
         "Synthetic samples are for research. They are not for diagnosis.",
-    ]  # fmt: skip
+    ]
     print("\n".join(lines))
 
 
@@ -176,7 +200,8 @@ def update_command(a: argparse.Namespace) -> None:
     print_json(asdict(done)) if a.json else print(done)
 
 
-# -------------------------------------------------------------------------------------------------------------- using
+# --------------------------------------------------------------------------------------------------------------
+# using
 def generate_command(a: argparse.Namespace) -> None:
     """``medzoo generate``."""
     if a.quiet:
@@ -190,16 +215,40 @@ def generate_command(a: argparse.Namespace) -> None:
     version = config.version(a.model_version)
     options, inputs, engine = model_options(a, version), given_inputs(a, version), chosen_engine(a)
     # What is wrong with them, or with the folder, shows before the model loads.
-    request = requested(config, version, a.n, out=a.out, format=a.format, seed=a.seed, inputs=inputs, options=options)
-    samples = made_before(config, version, request, a.out, a.format, precision=a.precision, weights=a.weights)
+    request = requested(
+        config,
+        version,
+        a.n,
+        out=a.out,
+        format=a.format,
+        seed=a.seed,
+        inputs=inputs,
+        options=options,
+    )
+    samples = made_before(
+        config, version, request, a.out, a.format, precision=a.precision, weights=a.weights
+    )
     there, began = is_whole(settings.user_path(a.out)), time.monotonic()
     if samples is None:
-        where = {"device": a.device, "env": a.env, "trust": a.trust, "precision": a.precision, "engine": engine}
+        where = {
+            "device": a.device,
+            "env": a.env,
+            "trust": a.trust,
+            "precision": a.precision,
+            "engine": engine,
+        }
         with load(a.model, version=a.model_version, weights=a.weights, **where) as model:
-            announce(model, a, request.n, {**options, **({} if inputs is None else {"inputs": inputs})})
+            announce(
+                model, a, request.n, {**options, **({} if inputs is None else {"inputs": inputs})}
+            )
             began = time.monotonic()
-            samples = model.fulfil(request, out=a.out, format=a.format, batch_size=a.batch_size,
-                                   progress=False if a.quiet else None)  # fmt: skip
+            samples = model.fulfil(
+                request,
+                out=a.out,
+                format=a.format,
+                batch_size=a.batch_size,
+                progress=False if a.quiet else None,
+            )
     if a.json:
         about = {"folder": str(samples.folder), "n": len(samples), "finished_before": there}
         print_json({**about, "provenance": dict(samples.provenance)})
@@ -220,20 +269,29 @@ def chosen_engine(a: argparse.Namespace) -> Ray | None:
     names = ("address", "actors", "cpus_per_actor", "gpus_per_actor")
     given = {name: value for name in names if (value := getattr(a, name)) is not None}
     if given and a.engine is None:
-        raise InputError(f"--{next(iter(given)).replace('_', '-')} is for many processes.", "Say --engine ray as well.")
+        raise InputError(
+            f"--{next(iter(given)).replace('_', '-')} is for many processes.",
+            "Say --engine ray as well.",
+        )
     return Ray(**given) if a.engine else None
 
 
 def given_inputs(a: argparse.Namespace, version: Version) -> Any:
-    """``--inputs``: a folder, a file or several; by name where they are given so; None where none are."""
+    """``--inputs``: a folder, a file or several; by name where they are given so; None where none
+    are.
+    """
     named: dict[str, list[str]] = {}
     for text in a.inputs or []:
         name, _, path = text.partition("=")
         whose, what = (name, path) if path and name in version.inputs else ("", text)
         named.setdefault(whose, []).append(what)
     if "" in named and len(named) > 1:
-        raise InputError(f"--inputs {named['']!r} has no name, and others have.", "Give each as NAME=PATH.")
-    paths: dict[str, Any] = {name: found[0] if len(found) == 1 else found for name, found in named.items()}
+        raise InputError(
+            f"--inputs {named['']!r} has no name, and others have.", "Give each as NAME=PATH."
+        )
+    paths: dict[str, Any] = {
+        name: found[0] if len(found) == 1 else found for name, found in named.items()
+    }
     return paths.get("", paths or None)
 
 
@@ -243,14 +301,18 @@ def model_options(a: argparse.Namespace, version: Version) -> dict[str, Any]:
     if a.condition is not None:
         if not version.conditions:
             raise InputError(
-                f"--condition {a.condition}: {a.model} has no condition.", f"`medzoo info {a.model}` lists its inputs."
+                f"--condition {a.condition}: {a.model} has no condition.",
+                f"`medzoo info {a.model}` lists its inputs.",
             )
         name = "condition" if "condition" in version.conditions else next(iter(version.conditions))
         options[name] = int(a.condition) if a.condition.isdecimal() else a.condition
     for pair in a.option:
         name, equals, text = pair.partition("=")
         if not equals:
-            raise InputError(f"--option {pair} is not NAME=VALUE.", f"`medzoo info {a.model}` lists the model's inputs.")
+            raise InputError(
+                f"--option {pair} is not NAME=VALUE.",
+                f"`medzoo info {a.model}` lists the model's inputs.",
+            )
         options[name] = parse_value(text)
     return options
 
@@ -264,7 +326,9 @@ def parse_value(text: str) -> Any:
 
 
 def announce(model: Model, a: argparse.Namespace, n: int, options: dict[str, Any]) -> None:
-    """Before a run of many batches: what it will take, measured on one; an error where the disk is too small."""
+    """Before a run of many batches: what it will take, measured on one; an error where the disk is
+    too small.
+    """
     from .datasets.formats import pick_format
     from .datasets.journal import RECORD
     from .datasets.writer import bytes_a_sample
@@ -281,12 +345,17 @@ def announce(model: Model, a: argparse.Namespace, n: int, options: dict[str, Any
     try:
         needed = int(bytes_a_sample(batch, pick_format(a.format, model.version.outputs)) * n)
         free = shutil.disk_usage(folder).free
-    except (DatasetError, OSError):  # no room to try it, which says nothing of the disk that the run writes to
+    except (
+        DatasetError,
+        OSError,
+    ):  # no room to try it, which says nothing of the disk that the run writes to
         takes = f"about {minutes(seconds)}"
     else:
         if needed > free:
-            raise DatasetError(f"{n:,} samples need about {megabytes(needed)}, and {folder} has {megabytes(free)} free.",
-                               "Nothing was written. Ask for fewer, or choose another disk.")  # fmt: skip
+            raise DatasetError(
+                f"{n:,} samples need about {megabytes(needed)}, and {folder} has {megabytes(free)} free.",
+                "Nothing was written. Ask for fewer, or choose another disk.",
+            )
         takes = f"about {minutes(seconds)} and {megabytes(needed)}"
     if seconds > LONG_RUN and not a.quiet:
         print(f"{n:,} samples: {takes} in {a.out}", file=sys.stderr)
@@ -296,7 +365,15 @@ def visualize_command(a: argparse.Namespace) -> None:
     """``medzoo visualize``."""
     from .view import visualize
 
-    visualize(a.model, version=a.model_version, device=a.device, seed=a.seed, save=a.save, env=a.env, trust=a.trust)
+    visualize(
+        a.model,
+        version=a.model_version,
+        device=a.device,
+        seed=a.seed,
+        save=a.save,
+        env=a.env,
+        trust=a.trust,
+    )
 
 
 def test_command(a: argparse.Namespace) -> int:
@@ -304,9 +381,15 @@ def test_command(a: argparse.Namespace) -> int:
     from .registry import list_models, resolve
     from .trial import examine
 
-    models = [*a.models, *(c.id for c in list_models() if a.bundled and c.default.scheme == "bundled")]
+    models = [
+        *a.models,
+        *(c.id for c in list_models() if a.bundled and c.default.scheme == "bundled"),
+    ]
     if not models:
-        raise InputError("medzoo test: which models?", "Name some, or say --bundled for all that came with medzoo.")
+        raise InputError(
+            "medzoo test: which models?",
+            "Name some, or say --bundled for all that came with medzoo.",
+        )
     where = {"version": a.model_version, "device": a.device, "env": a.env, "trust": a.trust}
     reports = []
     for model in models:
@@ -315,7 +398,12 @@ def test_command(a: argparse.Namespace) -> int:
         if not a.json:
             print(reports[-1], end="\n\n" if model != models[-1] else "\n", flush=True)
     if a.json:
-        print_json([{"model": r.about, "ready": r.ready, "findings": [asdict(f) for f in r.findings]} for r in reports])
+        print_json(
+            [
+                {"model": r.about, "ready": r.ready, "findings": [asdict(f) for f in r.findings]}
+                for r in reports
+            ]
+        )
     return 0 if all(r.ready for r in reports) else PackageError.exit_code
 
 
@@ -332,7 +420,13 @@ def reproduce_command(a: argparse.Namespace) -> int:
     from .datasets.reader import finished
     from .registry import resolve
 
-    how: dict[str, Any] = {"weights": a.weights, "device": a.device, "env": a.env, "trust": a.trust, "engine": chosen_engine(a)}
+    how: dict[str, Any] = {
+        "weights": a.weights,
+        "device": a.device,
+        "env": a.env,
+        "trust": a.trust,
+        "engine": chosen_engine(a),
+    }
     if a.inputs:
         then = finished(a.folder)
         config = resolve(a.model or then["model"])
@@ -356,7 +450,8 @@ def copy_command(a: argparse.Namespace) -> None:
     print(f"{made}: edit {first}, then `medzoo generate {a.folder} --trust --out DIR`")
 
 
-# ------------------------------------------------------------------------------------------------------- contributing
+# -------------------------------------------------------------------------------------------------------
+# contributing
 def contribute_command(a: argparse.Namespace) -> int:
     """``medzoo contribute``, and its steps."""
     from . import contribute
@@ -365,7 +460,9 @@ def contribute_command(a: argparse.Namespace) -> int:
         a.parser.print_help()
     elif a.step == "new":
         made = contribute.new(a.folder, name=a.name)
-        print(f"{made}: fill in config.yaml and model.py, then `medzoo contribute check {a.folder}`")
+        print(
+            f"{made}: fill in config.yaml and model.py, then `medzoo contribute check {a.folder}`"
+        )
     elif a.step == "check":
         report = contribute.check(a.folder)
         print(report)
@@ -373,7 +470,9 @@ def contribute_command(a: argparse.Namespace) -> int:
     elif a.step == "pack":
         print(contribute.pack(a.folder, out=a.out))
     elif a.step == "submit":
-        print(contribute.submit(a.folder, source=a.source, repository=a.repository, dry_run=a.dry_run))
+        print(
+            contribute.submit(a.folder, source=a.source, repository=a.repository, dry_run=a.dry_run)
+        )
     return 0
 
 

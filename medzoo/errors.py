@@ -106,7 +106,9 @@ class ContributionError(MedzooError):
 
 
 class TrustError(MedzooError):
-    """Something that runs only when the user says ``trust=True``: code that no registry names, weights that need pickle."""
+    """Something that runs only when the user says ``trust=True``: code that no registry names,
+    weights that need pickle.
+    """
 
     exit_code = 12
 
@@ -124,7 +126,9 @@ class WorkerError(MedzooError):
 
 
 class CacheError(MedzooError):
-    """Something in the cache that cannot be removed: a running process uses it, or the disk does not allow it."""
+    """Something in the cache that cannot be removed: a running process uses it, or the disk does
+    not allow it.
+    """
 
     exit_code = 15
 

@@ -28,14 +28,23 @@ MAX_FILES = 10_000
 MAX_BYTES = 50 * 2**30
 MAX_RATIO = 200  # unpacked bytes for each packed one
 BROKEN = (  # what zipfile raises for an archive that is damaged, encrypted or at odds with itself
-    zipfile.BadZipFile, zlib.error, EOFError, IndexError, RuntimeError, NotImplementedError, ValueError, struct.error,
-    FileExistsError, NotADirectoryError,
-)  # fmt: skip
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    IndexError,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+    struct.error,
+    FileExistsError,
+    NotADirectoryError,
+)
 STREWN = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", "__pycache__"}
 
 
 def is_strewn(path: PurePath) -> bool:
-    """Whether it is, or lies in, what systems and Python leave in folders, which is nobody's content.
+    """Whether it is, or lies in, what systems and Python leave in folders, which is nobody's
+    content.
 
     Beside a file on a disk that is not its own, macOS keeps one of the same name behind ``._``.
     """
@@ -53,8 +62,12 @@ def digest_of(path: Path, algorithm: str) -> str:
         return _digest(file, algorithm)
 
 
-def _digest(file: IO[bytes], algorithm: str = "sha256") -> str:  # Python 3.10 has no hashlib.file_digest
-    digest = hashlib.new(algorithm, usedforsecurity=False)  # md5 too where the system allows it for no other use
+def _digest(
+    file: IO[bytes], algorithm: str = "sha256"
+) -> str:  # Python 3.10 has no hashlib.file_digest
+    digest = hashlib.new(
+        algorithm, usedforsecurity=False
+    )  # md5 too where the system allows it for no other use
     while block := file.read(2**20):
         digest.update(block)
     return digest.hexdigest()
@@ -64,12 +77,16 @@ def require_space(folder: Path, needed: int) -> None:
     """Raise OSError where the disk of ``folder`` has less than ``needed`` bytes free."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise OSError(errno.ENOSPC, f"{needed:,} bytes are needed and {free:,} are free", str(folder))
+        raise OSError(
+            errno.ENOSPC, f"{needed:,} bytes are needed and {free:,} are free", str(folder)
+        )
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for writing that appears under ``path`` whole, when the block ends well, or not at all."""
+    """Open a file for writing that appears under ``path`` whole, when the block ends well, or not
+    at all.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not NamedTemporaryFile: what it makes is readable by its owner alone.
     part = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
@@ -86,12 +103,15 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as indented JSON, its keys sorted, atomically."""
     with atomic(path) as file:
-        file.write((json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
+        file.write(
+            (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+        )
 
 
 @contextmanager
 def folder_aside(target: Path) -> Iterator[Path]:
-    """A new folder beside ``target`` that is renamed to it when the block ends well, and removed otherwise.
+    """A new folder beside ``target`` that is renamed to it when the block ends well, and removed
+    otherwise.
 
     Where another process was first, its ``target`` stays and ours goes: both hold the same.
     """
@@ -111,7 +131,8 @@ def folder_aside(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill that becomes ``target``, which is to be new or empty, when the block ends well.
+    """A folder to fill that becomes ``target``, which is to be new or empty, when the block ends
+    well.
 
     Raises
     ------
@@ -119,23 +140,31 @@ def new_folder(target: Path) -> Iterator[Path]:
         ``target`` holds something, or cannot be written.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DatasetError(f"{target} holds something already.", "Nothing was changed. Choose another folder.")
+        raise DatasetError(
+            f"{target} holds something already.", "Nothing was changed. Choose another folder."
+        )
     try:
         with folder_aside(target) as aside:
             yield aside
             if target.exists():
                 target.rmdir()
     except OSError as error:
-        raise DatasetError(f"{target} could not be written: {error}.", "Choose another folder.") from error
+        raise DatasetError(
+            f"{target} could not be written: {error}.", "Choose another folder."
+        ) from error
 
 
 @contextmanager
-def locked(path: Path, timeout: float = 3600.0, work: Callable[[], Iterable[Path]] = tuple) -> Iterator[bool]:
-    """Hold the lock file ``path`` while the block runs. Yields whether it is held; nobody has to wait for it.
+def locked(
+    path: Path, timeout: float = 3600.0, work: Callable[[], Iterable[Path]] = tuple
+) -> Iterator[bool]:
+    """Hold the lock file ``path`` while the block runs. Yields whether it is held; nobody has to
+    wait for it.
 
-    The system holds the lock, so a dead process has none. It saves doing things twice, no more: what is made inside is to
-    be whole without it too, by being renamed into place. So where it cannot be taken (a disk without locks), or after
-    ``timeout`` seconds in which none of the files that ``work`` lists has changed, the block runs without it.
+    The system holds the lock, so a dead process has none. It saves doing things twice, no more:
+    what is made inside is to be whole without it too, by being renamed into place. So where it
+    cannot be taken (a disk without locks), or after ``timeout`` seconds in which none of the files
+    that ``work`` lists has changed, the block runs without it.
     """
     from filelock import FileLock
 
@@ -169,7 +198,8 @@ def _acquired(lock: BaseFileLock, timeout: float, work: Callable[[], Iterable[Pa
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Without, filelock would make do with the file itself, which whoever is killed leaves to hold up all others.
+            # Without, filelock would make do with the file itself, which whoever is killed leaves
+            # to hold up all others.
             return has_locks(path) and bool(lock.acquire(timeout=min(1.0, timeout)))
         except Timeout:  # noqa: PERF203
             if (now := state()) != seen:
@@ -181,7 +211,9 @@ def _acquired(lock: BaseFileLock, timeout: float, work: Callable[[], Iterable[Pa
 
 
 class Hold:
-    """That this process, or one forked from it, uses a folder; it ends when closed or collected. See `hold`."""
+    """That this process, or one forked from it, uses a folder; it ends when closed or collected.
+    See `hold`.
+    """
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
@@ -196,7 +228,8 @@ class Hold:
 
 
 def hold(mark: Path) -> Hold:
-    """Keep other processes from removing what the empty file ``mark`` stands for (see `remove`); its time is that of the use.
+    """Keep other processes from removing what the empty file ``mark`` stands for (see `remove`);
+    its time is that of the use.
 
     Look afterwards whether the thing is there: it may have been removed just before.
     """
@@ -212,7 +245,9 @@ def hold(mark: Path) -> Hold:
 
 
 def remove(path: Path, mark: Path | None = None) -> bool:
-    """Remove a file or folder, renamed aside first; False, and nothing done, where a running process holds its ``mark``."""
+    """Remove a file or folder, renamed aside first; False, and nothing done, where a running
+    process holds its ``mark``.
+    """
     with ExitStack() as stack:
         if mark:
             mark.parent.mkdir(parents=True, exist_ok=True)
@@ -225,7 +260,9 @@ def remove(path: Path, mark: Path | None = None) -> bool:
             path.replace(aside / path.name)
         except OSError as error:
             aside.rmdir()
-            if sys.platform == "win32" and isinstance(error, PermissionError):  # a program in it runs
+            if sys.platform == "win32" and isinstance(
+                error, PermissionError
+            ):  # a program in it runs
                 return False
             raise
     shutil.rmtree(aside, ignore_errors=True)
@@ -233,13 +270,18 @@ def remove(path: Path, mark: Path | None = None) -> bool:
 
 
 def _flock(descriptor: int, *, shared: bool, wait: bool) -> bool | None:
-    """Take the system's lock on an open file until it is closed; False where another has it, None on a disk without locks."""
+    """Take the system's lock on an open file until it is closed; False where another has it, None
+    on a disk without locks.
+    """
     if sys.platform == "win32":
         return True
     import fcntl
 
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(
+            descriptor,
+            (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB),
+        )
     except (BlockingIOError, PermissionError):  # some file systems say the latter
         return False
     except OSError:
@@ -248,25 +290,36 @@ def _flock(descriptor: int, *, shared: bool, wait: bool) -> bool | None:
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Bytes of a file, or of all files of a folder, and how many of them no hard link elsewhere shares."""
-    found = {(s.st_dev, s.st_ino): s for p in (path, *path.rglob("*")) if stat.S_ISREG((s := p.lstat()).st_mode)}
-    return sum(s.st_size for s in found.values()), sum(s.st_size for s in found.values() if s.st_nlink == 1)
+    """Bytes of a file, or of all files of a folder, and how many of them no hard link elsewhere
+    shares.
+    """
+    found = {
+        (s.st_dev, s.st_ino): s
+        for p in (path, *path.rglob("*"))
+        if stat.S_ISREG((s := p.lstat()).st_mode)
+    }
+    return sum(s.st_size for s in found.values()), sum(
+        s.st_size for s in found.values() if s.st_nlink == 1
+    )
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """Unpack a zip, or the zip that is all it holds, so that no entry leaves ``target``, links elsewhere, or fills the disk.
+    """Unpack a zip, or the zip that is all it holds, so that no entry leaves ``target``, links
+    elsewhere, or fills the disk.
 
     Raises
     ------
     IntegrityError
-        The archive is broken, or an entry is not a plain file inside the folder, or the bounds on count, size and
-        compression ratio are exceeded.
+        The archive is broken, or an entry is not a plain file inside the folder, or the bounds on
+        count, size and compression ratio are exceeded.
     OSError
         The disk is too small, or an entry's name is none for it.
     """
 
     def refuse(why: str) -> IntegrityError:
-        return IntegrityError(f"{archive.name} was not unpacked: {why}.", "Fetch it again, or ask its author.")
+        return IntegrityError(
+            f"{archive.name} was not unpacked: {why}.", "Fetch it again, or ask its author."
+        )
 
     try:
         with _opened(archive) as content:
@@ -281,25 +334,35 @@ def unpack(archive: Path, target: Path) -> None:
             for entry in entries:
                 name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
                 parts = PurePosixPath(name).parts
-                if "\\" in name or name.startswith("/") or ".." in parts or any(":" in p for p in parts):
+                if (
+                    "\\" in name
+                    or name.startswith("/")
+                    or ".." in parts
+                    or any(":" in p for p in parts)
+                ):
                     raise refuse(f"its entry {name!r} points outside the folder")
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                     raise refuse(f"its entry {name!r} is not a plain file")
                 if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise refuse(f"its entry {name!r} is compressed in a way that is not common to all zip programs")
+                    raise refuse(
+                        f"its entry {name!r} is compressed in a way that is not common to all zip programs"
+                    )
                 path = target.joinpath(*parts)
                 if entry.is_dir():
                     path.mkdir(parents=True, exist_ok=True)
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with content.open(entry) as source, path.open("xb") as file:
-                    shutil.copyfileobj(source, file, 2**20)  # of which zipfile gives no more than the size summed up above
+                    shutil.copyfileobj(
+                        source, file, 2**20
+                    )  # of which zipfile gives no more than the size summed up above
     except BROKEN as error:
         raise refuse(f"it is broken ({error})") from error
 
 
 def difference(archive: Path, folder: Path) -> tuple[str, str, str] | None:
-    """The first file of an unpacked ``archive`` that is no longer what was packed: its name, and both sha256.
+    """The first file of an unpacked ``archive`` that is no longer what was packed: its name, and
+    both sha256.
 
     Raises
     ------
@@ -317,11 +380,17 @@ def difference(archive: Path, folder: Path) -> tuple[str, str, str] | None:
                 if found != expected:
                     return name, expected, found
     except BROKEN as error:
-        raise IntegrityError(f"{archive.name} cannot be read: it is broken ({error}).", "Fetch it again.") from error
+        raise IntegrityError(
+            f"{archive.name} cannot be read: it is broken ({error}).", "Fetch it again."
+        ) from error
     known = {PurePosixPath(name) for name in packed}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and PurePosixPath(name) not in known and not is_strewn(PurePosixPath(name)):
+        if (
+            path.is_file()
+            and PurePosixPath(name) not in known
+            and not is_strewn(PurePosixPath(name))
+        ):
             return name, "no such file", sha256_of(path)
     return None
 
@@ -335,7 +404,9 @@ def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
         if len(entries) == 1 and entries[0].filename.lower().endswith(".zip"):
             if entries[0].file_size > _most(archive):
                 raise zipfile.BadZipFile(f"a zip of {entries[0].file_size:,} bytes inside")
-            content = stack.enter_context(zipfile.ZipFile(stack.enter_context(content.open(entries[0]))))
+            content = stack.enter_context(
+                zipfile.ZipFile(stack.enter_context(content.open(entries[0])))
+            )
         yield content
 
 

@@ -25,7 +25,8 @@ from .version import __version__
 class Model:
     """A loaded model; made by `load`.
 
-    ``config`` and ``version`` say what it is, ``device`` and ``actors`` where it runs, and how often. Calling it generates.
+    ``config`` and ``version`` say what it is, ``device`` and ``actors`` where it runs, and how
+    often. Calling it generates.
     """
 
     def __init__(self, config: ModelConfig, version: Version, session: Session) -> None:
@@ -37,7 +38,12 @@ class Model:
     def __enter__(self) -> Model:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -62,9 +68,17 @@ class Model:
         **options: Any,
     ) -> Samples:
         """Make ``n`` samples; see `medzoo.generate`."""
-        asked: dict[str, Any] = {"out": out, "format": format, "seed": seed, "inputs": inputs, "options": options}
+        asked: dict[str, Any] = {
+            "out": out,
+            "format": format,
+            "seed": seed,
+            "inputs": inputs,
+            "options": options,
+        }
         request = requested(self.config, self.version, n, **asked)
-        return self.fulfil(request, out=out, format=format, batch_size=batch_size, progress=progress)
+        return self.fulfil(
+            request, out=out, format=format, batch_size=batch_size, progress=progress
+        )
 
     __call__ = generate
 
@@ -81,7 +95,9 @@ class Model:
         run = Run(self, request, batch_size)
         if out is None:
             return concatenate(list(with_bar(run, progress)))
-        with Target(out, outputs=self.version.outputs, format=format, n=request.n, provenance=run.provenance) as target:
+        with Target(
+            out, outputs=self.version.outputs, format=format, n=request.n, provenance=run.provenance
+        ) as target:
             if not target.finished:
                 run.go_on(target)
                 target.fill(with_bar(run, progress))
@@ -98,15 +114,23 @@ class Model:
         progress: bool | None = None,
         **options: Any,
     ) -> Iterator[Samples]:
-        """Make samples ``first`` to ``first + n - 1`` of a run, batch by batch; see `medzoo.stream`."""
+        """Make samples ``first`` to ``first + n - 1`` of a run, batch by batch; see
+        `medzoo.stream`.
+        """
         if isinstance(first, bool) or not isinstance(first, int) or first < 0:
-            raise InputError(f"first={first!r} is not a sample number.", "Give a whole number from 0.")
+            raise InputError(
+                f"first={first!r} is not a sample number.", "Give a whole number from 0."
+            )
         n = check_count(n)
-        request = Request.of(self.config, self.version, n, seed=seed, inputs=inputs, options=options, first=first)
+        request = Request.of(
+            self.config, self.version, n, seed=seed, inputs=inputs, options=options, first=first
+        )
         return with_bar(Run(self, request, batch_size), progress)
 
     def at(self, indices: Sequence[int], request: Request) -> Samples:
-        """The samples with the numbers ``indices`` of a request, in one piece or, when memory runs out, in several."""
+        """The samples with the numbers ``indices`` of a request, in one piece or, when memory runs
+        out, in several.
+        """
         session, parts, done = self._open_session(), [], 0
         while done < len(indices):
             batch = request.batch(indices[done : done + self._most])
@@ -119,14 +143,25 @@ class Model:
             if not columns:  # out of the handler, which keeps what did not fit alive
                 self._most = batch.n // 2
                 continue
-            parts.append(Samples(columns, self.version.outputs, batch.indices, _made_by(self, session, request, batch.n)))
+            parts.append(
+                Samples(
+                    columns,
+                    self.version.outputs,
+                    batch.indices,
+                    _made_by(self, session, request, batch.n),
+                )
+            )
             done += batch.n
         return concatenate(parts)
 
     def too_big(self) -> OutOfMemoryError:
         """The error for a model of which not one sample fits."""
         need = self.version.memory_per_sample
-        advice = "Free some memory." if self.device == "cpu" else "Try device='cpu', or free some memory."
+        advice = (
+            "Free some memory."
+            if self.device == "cpu"
+            else "Try device='cpu', or free some memory."
+        )
         return OutOfMemoryError(
             f"{self.config.id} does not fit into the memory of {self.device}, not even one sample at a time.",
             f"It needs about {need:.0f} MiB a sample. " * bool(need) + advice,
@@ -134,7 +169,9 @@ class Model:
 
     def _open_session(self) -> Session:
         if self._session is None:
-            raise InputError(f"{self.config.id} is closed.", "Generate inside the `with medzoo.load(...)` block.")
+            raise InputError(
+                f"{self.config.id} is closed.", "Generate inside the `with medzoo.load(...)` block."
+            )
         return self._session
 
 
@@ -148,18 +185,29 @@ class Run:
     batch_size
         Samples a batch; what suits the model and the memory that is free if None.
     batches
-        Boundaries of an earlier run, which make the same bits again: pairs of a first sample and a batch size.
+        Boundaries of an earlier run, which make the same bits again: pairs of a first sample and a
+        batch size.
     """
 
     def __init__(
-        self, model: Model, request: Request, batch_size: int | None = None, batches: list[list[int]] | None = None
+        self,
+        model: Model,
+        request: Request,
+        batch_size: int | None = None,
+        batches: list[list[int]] | None = None,
     ) -> None:
-        size = model._open_session().batch_size if batch_size is None else check_count(batch_size, "batch_size")
+        size = (
+            model._open_session().batch_size
+            if batch_size is None
+            else check_count(batch_size, "batch_size")
+        )
         self._model, self._request = model, request
         self._own_size = batch_size is not None
         self._start = request.first
         self._target: Target | None = None
-        self.provenance: dict[str, Any] = _made_by(model, model._open_session(), request, min(size, request.n))
+        self.provenance: dict[str, Any] = _made_by(
+            model, model._open_session(), request, min(size, request.n)
+        )
         if batches:
             self.provenance["batches"] = batches
 
@@ -169,15 +217,19 @@ class Run:
         Raises
         ------
         DatasetError
-            Another batch size is asked for than it was begun with, of a model whose samples depend on that.
+            Another batch size is asked for than it was begun with, of a model whose samples depend
+            on that.
         """
         asked, begun = self.provenance["batches"][0][1], target.batches[0][1]
         self.provenance["batches"], self._target = target.batches, target
         self._start += target.done
         if self._own_size and asked != begun:
             if not self._model.version.per_sample:
-                raise DatasetError(f"{target.path} was begun with batches of {begun} samples, now {asked}, and what the model "
-                                   "makes depends on them.", f"Nothing was changed. Ask for batch_size={begun}.")  # fmt: skip
+                raise DatasetError(
+                    f"{target.path} was begun with batches of {begun} samples, now {asked}, and what the model "
+                    "makes depends on them.",
+                    f"Nothing was changed. Ask for batch_size={begun}.",
+                )
             self._resize(asked)
 
     def __iter__(self) -> Iterator[Samples]:
@@ -195,7 +247,12 @@ class Run:
                 self._resize(self._size(batch.start) // 2)
                 series = None
                 continue
-            yield Samples(columns, self._model.version.outputs, np.arange(batch.start, batch.stop), self.provenance)
+            yield Samples(
+                columns,
+                self._model.version.outputs,
+                np.arange(batch.start, batch.stop),
+                self.provenance,
+            )
             self._start = batch.stop
 
     def _ranges(self) -> Iterator[range]:
@@ -205,7 +262,9 @@ class Run:
             yield range(first, first := min(first + self._size(first), stop))
 
     def _size(self, first: int) -> int:
-        size: int = next(size for start, size in reversed(self.provenance["batches"]) if start <= first)
+        size: int = next(
+            size for start, size in reversed(self.provenance["batches"]) if start <= first
+        )
         return size
 
     def _resize(self, size: int) -> None:
@@ -229,7 +288,9 @@ def with_bar(run: Run, progress: bool | None) -> Iterator[Samples]:
     from tqdm import tqdm
 
     done, n = run.counts
-    with tqdm(total=n, initial=done, unit="sample", desc=run.provenance["model"], file=sys.stderr) as bar:
+    with tqdm(
+        total=n, initial=done, unit="sample", desc=run.provenance["model"], file=sys.stderr
+    ) as bar:
         for batch in run:
             yield batch
             bar.update(len(batch))
@@ -272,19 +333,21 @@ def load(
     weights
         A .safetensors file to run the model's code with, of the same tensor names and shapes.
     env
-        Where its code runs. ``isolated``: in an environment of the model's own, built on first use and shared by
-        models with the same dependencies, in a process of its own. ``current``: with the packages that are installed
-        here. ``auto``: the current one for a package that came with medzoo or lies on this machine, if it has what the
-        package declares; isolated otherwise.
+        Where its code runs. ``isolated``: in an environment of the model's own, built on first use
+        and shared by models with the same dependencies, in a process of its own. ``current``: with
+        the packages that are installed here. ``auto``: the current one for a package that came with
+        medzoo or lies on this machine, if it has what the package declares; isolated otherwise.
     trust
-        Run what no registry vouches for: a package given by its path, or weights that only pickle can read, which can
-        do anything that you can. Recorded in the provenance.
+        Run what no registry vouches for: a package given by its path, or weights that only pickle
+        can read, which can do anything that you can. Recorded in the provenance.
     precision
-        ``full``; or ``bfloat16`` or ``float16`` for mixed precision by ``torch.autocast``, which is faster where the device
-        has instructions for it, and changes pixels. Recorded in the provenance. Native packages on torch have it.
+        ``full``; or ``bfloat16`` or ``float16`` for mixed precision by ``torch.autocast``, which is
+        faster where the device has instructions for it, and changes pixels. Recorded in the
+        provenance. Native packages on torch have it.
     engine
-        ``ray``: on the actors of a Ray cluster, as many as it has room for, or those of one that is started on this machine;
-        a `medzoo.Ray` says which and how many. The samples are the same. None: in one process.
+        ``ray``: on the actors of a Ray cluster, as many as it has room for, or those of one that is
+        started on this machine; a `medzoo.Ray` says which and how many. The samples are the same.
+        None: in one process.
 
     Raises
     ------
@@ -309,11 +372,19 @@ def load(
     """
     config = resolve(model_id)
     chosen = config.version(version)
-    how: dict[str, Any] = {"weights": weights, "env": env, "trust": trust, "precision": precision, "engine": engine}
+    how: dict[str, Any] = {
+        "weights": weights,
+        "env": env,
+        "trust": trust,
+        "precision": precision,
+        "engine": engine,
+    }
     try:
         session = open_session(config, chosen, device=device, **how)
     except MemoryError as error:
-        raise OutOfMemoryError(f"{config.id} cannot be loaded: {error}", "Free some memory, or try another device.") from error
+        raise OutOfMemoryError(
+            f"{config.id} cannot be loaded: {error}", "Free some memory, or try another device."
+        ) from error
     introduce(config, chosen)
     return Model(config, chosen, session)
 
@@ -339,37 +410,41 @@ def generate(
 ) -> Samples:
     """Make ``n`` samples of a model.
 
-    Sample i depends on the model version, the seed, i and its condition alone: ``n=10`` is the head of ``n=20``,
-    whatever the batch size.
+    Sample i depends on the model version, the seed, i and its condition alone: ``n=10`` is the head
+    of ``n=20``, whatever the batch size.
 
     Parameters
     ----------
     model_id
-        A number, an id, the unique beginning of one, or the path of a package folder: 8, "00008", "mine/".
+        A number, an id, the unique beginning of one, or the path of a package folder: 8, "00008",
+        "mine/".
     n
         How many; one if None, or one for each of ``inputs``.
     out
-        A new folder to write to as well. Memory then does not grow with ``n``, and the samples returned are read
-        back from the files when asked for. A run that was stopped there continues; a finished one is left as it is.
+        A new folder to write to as well. Memory then does not grow with ``n``, and the samples
+        returned are read back from the files when asked for. A run that was stopped there
+        continues; a finished one is left as it is.
     format
-        ``png``, ``png16``, ``nifti``, ``dicom``, ``csv``, ``npz`` or ``webdataset``, as docs/datasets.md says; the first of
-        png, csv and npz that fits if None. Needs ``out``.
+        ``png``, ``png16``, ``nifti``, ``dicom``, ``csv``, ``npz`` or ``webdataset``, as
+        docs/datasets.md says; the first of png, csv and npz that fits if None. Needs ``out``.
     seed
-        Root seed, 0 to 2**64 - 1; a fresh one if None, or that of the set in ``out``. It is in the provenance.
+        Root seed, 0 to 2**64 - 1; a fresh one if None, or that of the set in ``out``. It is in the
+        provenance.
     batch_size
-        Samples a batch. If None the model's own, fewer where little memory is free, up to 256 on a CUDA device with room
-        for them. Halved when memory runs out.
+        Samples a batch. If None the model's own, fewer where little memory is free, up to 256 on a
+        CUDA device with room for them. Halved when memory runs out.
     device, version, weights, env, trust, precision, engine
         See `load`.
     inputs
-        Your own images for a model that works on some: a folder, a list of files, an array (n, C, H, W), or a mapping
-        from the input's name to one of these. Sample i works on input i modulo their number.
+        Your own images for a model that works on some: a folder, a list of files, an array (n, C,
+        H, W), or a mapping from the input's name to one of these. Sample i works on input i modulo
+        their number.
     progress
         Draw a progress bar; only at a terminal if None.
     **options
         The model's own inputs: its conditions, by name, by number or as a list of ``n`` of these
-        (``condition="malignant"``), ``latents`` of shape (n, latent size), and what its config lists under
-        ``options``.
+        (``condition="malignant"``), ``latents`` of shape (n, latent size), and what its config
+        lists under ``options``.
 
     Returns
     -------
@@ -385,7 +460,8 @@ def generate(
     OutOfMemoryError
         Not even one sample fits.
     PackageError, WorkerError
-        The model's code failed, or its process ended or hung; the message ends with what it printed last.
+        The model's code failed, or its process ended or hung; the message ends with what it printed
+        last.
     MedzooError
         Whatever `load` raises.
 
@@ -397,14 +473,28 @@ def generate(
     """
     config = resolve(model_id)
     chosen = config.version(version)
-    request = requested(config, chosen, n, out=out, format=format, seed=seed, inputs=inputs, options=options)
-    if out is not None:  # what can be wrong with it, or there already, is seen before anything is fetched or loaded
-        found = made_before(config, chosen, request, out, format, precision=precision, weights=weights)
+    request = requested(
+        config, chosen, n, out=out, format=format, seed=seed, inputs=inputs, options=options
+    )
+    if (
+        out is not None
+    ):  # what can be wrong with it, or there already, is seen before anything is fetched or loaded
+        found = made_before(
+            config, chosen, request, out, format, precision=precision, weights=weights
+        )
         if found is not None:
             return found
-    how: dict[str, Any] = {"weights": weights, "env": env, "trust": trust, "precision": precision, "engine": engine}
+    how: dict[str, Any] = {
+        "weights": weights,
+        "env": env,
+        "trust": trust,
+        "precision": precision,
+        "engine": engine,
+    }
     with load(model_id, version=version, device=device, **how) as model:
-        return model.fulfil(request, out=out, format=format, batch_size=batch_size, progress=progress)
+        return model.fulfil(
+            request, out=out, format=format, batch_size=batch_size, progress=progress
+        )
 
 
 def stream(
@@ -424,7 +514,8 @@ def stream(
     progress: bool | None = None,
     **options: Any,
 ) -> Iterator[Samples]:
-    """Make ``n`` samples batch by batch, so that memory is bounded by the batch; arguments as in `generate`.
+    """Make ``n`` samples batch by batch, so that memory is bounded by the batch; arguments as in
+    `generate`.
 
     Yields
     ------
@@ -432,9 +523,17 @@ def stream(
         ``batch_size`` samples, the last batch perhaps fewer.
     """
     check_count(n)
-    how: dict[str, Any] = {"weights": weights, "env": env, "trust": trust, "precision": precision, "engine": engine}
+    how: dict[str, Any] = {
+        "weights": weights,
+        "env": env,
+        "trust": trust,
+        "precision": precision,
+        "engine": engine,
+    }
     model = load(model_id, version=version, device=device, **how)
-    batches = model.stream(n, batch_size=batch_size, seed=seed, inputs=inputs, progress=progress, **options)
+    batches = model.stream(
+        n, batch_size=batch_size, seed=seed, inputs=inputs, progress=progress, **options
+    )
 
     def closing() -> Iterator[Samples]:
         with model:

@@ -1,4 +1,5 @@
-"""What a user gives a model to work on: pictures in files or arrays, checked once, read batch by batch.
+"""What a user gives a model to work on: pictures in files or arrays, checked once, read batch by
+batch.
 
 Sample i of a run gets picture i modulo their number. `medzoo.readers` says what files may be.
 """
@@ -28,7 +29,13 @@ from .errors import InputError, MedzooWarning
 from .files import atomic, sha256_of
 from .settings import user_path
 
-AS_THEY_ARE = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}  # what medigan packages read; anything else becomes PNG for them
+AS_THEY_ARE = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".tif",
+    ".tiff",
+}  # what medigan packages read; anything else becomes PNG for them
 GIVE = "Give a folder, a file, a list of files, or an array (n, C, H, W), (n, H, W) or (H, W)."
 GREYS = (0.0, 255.0)  # of a package that reads files, where its config gives no range
 Array = NDArray[Any]
@@ -38,39 +45,49 @@ T = TypeVar("T")
 class Inputs:
     """The user's pictures for each input of a model version.
 
-    ``count`` says how many there are of each, ``record`` what the provenance holds of them: their number, and a sha256
-    over the sha256 of each.
+    ``count`` says how many there are of each, ``record`` what the provenance holds of them: their
+    number, and a sha256 over the sha256 of each.
     """
 
     def __init__(self, about: str, version: Version, given: Mapping[str, Any]) -> None:
         self._about = about
         self._to_files = version.call is not None  # medigan packages take files
-        self._pictures = {name: _pictures(version.inputs[name], value, self._to_files) for name, value in given.items()}
+        self._pictures = {
+            name: _pictures(version.inputs[name], value, self._to_files)
+            for name, value in given.items()
+        }
         counts = {name: len(pictures) for name, pictures in self._pictures.items()}
         self.count = next(iter(counts.values()), 0)
         if len(set(counts.values())) > 1:
             each = ", ".join(f"{count} for {name}" for name, count in counts.items())
-            raise InputError(f"inputs: {each}.", "They go together one by one: give as many of each.")
-        self.record = {name: {"count": len(p), "sha256": p.digest()} for name, p in self._pictures.items()}
+            raise InputError(
+                f"inputs: {each}.", "They go together one by one: give as many of each."
+            )
+        self.record = {
+            name: {"count": len(p), "sha256": p.digest()} for name, p in self._pictures.items()
+        }
         self._folder: tuple[int, Path] | None = None  # the process that made it, and where
 
     @classmethod
     def of(cls, about: str, version: Version, given: Any) -> Inputs | None:
-        """Check what a user gave as ``inputs``; None where it was nothing, and the model needs nothing.
+        """Check what a user gave as ``inputs``; None where it was nothing, and the model needs
+        nothing.
 
         Parameters
         ----------
         about
             The model, for errors.
         given
-            A mapping of the version's inputs to pictures; or the pictures themselves, where there is one input. Pictures
-            are a folder, a file, a list of files, or an array. Files may be DICOM or NIfTI, which come slice by slice, and
-            the folder of a DICOM series with an RTSTRUCT may be followed by a structure: ``patient7/#R parotid|Parotid R``.
+            A mapping of the version's inputs to pictures; or the pictures themselves, where there
+            is one input. Pictures are a folder, a file, a list of files, or an array. Files may be
+            DICOM or NIfTI, which come slice by slice, and the folder of a DICOM series with an
+            RTSTRUCT may be followed by a structure: ``patient7/#R parotid|Parotid R``.
 
         Raises
         ------
         InputError
-            An input is missing, unknown, of the wrong shape or cannot be read; says what is expected.
+            An input is missing, unknown, of the wrong shape or cannot be read; says what is
+            expected.
         """
         inputs = version.inputs
         if given is not None and not inputs:
@@ -78,24 +95,32 @@ class Inputs:
         takes = "; ".join(f"{i.name}: {i.help}" for i in inputs.values())
         if given is not None and not isinstance(given, Mapping):
             if len(inputs) > 1:
-                raise InputError(f"{about} has {len(inputs)} inputs.", f"Give a mapping of their names to pictures. {takes}")
+                raise InputError(
+                    f"{about} has {len(inputs)} inputs.",
+                    f"Give a mapping of their names to pictures. {takes}",
+                )
             given = {next(iter(inputs)): given}
         given = {k: v for k, v in (given or {}).items() if v is not None}
         if unknown := [name for name in given if name not in inputs]:
             raise InputError(f"{about} has no input {unknown[0]!r}.", f"It has {takes}")
         if missing := [i for i in inputs.values() if i.required and i.name not in given]:
-            raise InputError(f"{about} works on pictures of yours, and needs {missing[0].name}: {missing[0].help}",
-                             f"{GIVE} inputs={{{missing[0].name!r}: 'folder/'}}")  # fmt: skip
+            raise InputError(
+                f"{about} works on pictures of yours, and needs {missing[0].name}: {missing[0].help}",
+                f"{GIVE} inputs={{{missing[0].name!r}: 'folder/'}}",
+            )
         if own := [i.name for i in inputs.values() if given and i.default and i.name not in given]:
-            raise InputError(f"{about} has pictures of its own for {', '.join(own)}, which do not belong to yours.",
-                             f"Give all inputs or none: {takes}")  # fmt: skip
+            raise InputError(
+                f"{about} has pictures of its own for {', '.join(own)}, which do not belong to yours.",
+                f"Give all inputs or none: {takes}",
+            )
         return cls(about, version, given) if given else None
 
     def batch(self, numbers: NDArray[np.int64]) -> dict[str, Any]:
         """For each input the pictures of the samples ``numbers``.
 
-        A native package gets an array (n, C, H, W) or its like, in the type that the files or the array have: uint8,
-        uint16, int16 ..., floats as float32. A package of the medigan contract gets paths.
+        A native package gets an array (n, C, H, W) or its like, in the type that the files or the
+        array have: uint8, uint16, int16 ..., floats as float32. A package of the medigan contract
+        gets paths.
 
         Raises
         ------
@@ -106,12 +131,22 @@ class Inputs:
             warn_of_repeats(self._about, self.count)
         rows = [int(r) for r in numbers % self.count]
         if self._to_files:
-            return {name: [p.path(row, self._staging(name)) for row in rows] for name, p in self._pictures.items()}
-        return {name: _stacked(name, [p.read(row) for row in rows]) for name, p in self._pictures.items()}
+            return {
+                name: [p.path(row, self._staging(name)) for row in rows]
+                for name, p in self._pictures.items()
+            }
+        return {
+            name: _stacked(name, [p.read(row) for row in rows])
+            for name, p in self._pictures.items()
+        }
 
     def _staging(self, name: str) -> Path:
-        """A folder for pictures that have no file a package could read, as long as these inputs are in use."""
-        if self._folder is None or self._folder[0] != os.getpid():  # forked: that of the other process is not ours to remove
+        """A folder for pictures that have no file a package could read, as long as these inputs are
+        in use.
+        """
+        if (
+            self._folder is None or self._folder[0] != os.getpid()
+        ):  # forked: that of the other process is not ours to remove
             self._folder = os.getpid(), Path(tempfile.mkdtemp(prefix="medzoo-inputs-"))
             weakref.finalize(self, _remove, *self._folder)
         (self._folder[1] / name).mkdir(exist_ok=True)
@@ -147,7 +182,11 @@ class _Files:
     def read(self, row: int) -> Array:
         """Picture number ``row``, (C, H, W)."""
         path, mask = self._paths[row], self._about.kind == "mask"
-        return _tried(self._about, str(path), lambda: _arranged(self._about, _opaque(readers.read(path, mask=mask))))
+        return _tried(
+            self._about,
+            str(path),
+            lambda: _arranged(self._about, _opaque(readers.read(path, mask=mask))),
+        )
 
     def path(self, row: int, folder: Path) -> str:
         """The user's own file, or a PNG of it."""
@@ -160,7 +199,9 @@ class _Files:
 
     def digest(self) -> str:
         """A sha256 over those of the files."""
-        return hashlib.sha256(b"".join(bytes.fromhex(sha256_of(path)) for path in self._paths)).hexdigest()
+        return hashlib.sha256(
+            b"".join(bytes.fromhex(sha256_of(path)) for path in self._paths)
+        ).hexdigest()
 
 
 class _Stack:
@@ -175,7 +216,11 @@ class _Stack:
 
     def read(self, row: int) -> Array:
         """Picture number ``row``, (C, H, W)."""
-        return _tried(self._about, f"picture {row} of {self._whence}", lambda: _arranged(self._about, self._array[row]))
+        return _tried(
+            self._about,
+            f"picture {row} of {self._whence}",
+            lambda: _arranged(self._about, self._array[row]),
+        )
 
     def path(self, row: int, folder: Path) -> str:
         """A PNG of the picture."""
@@ -187,7 +232,11 @@ class _Stack:
         total = hashlib.sha256()
         for row in self._array:
             picture = np.ascontiguousarray(row)
-            total.update(hashlib.sha256(f"{picture.dtype.str}{picture.shape}".encode() + picture.tobytes()).digest())
+            total.update(
+                hashlib.sha256(
+                    f"{picture.dtype.str}{picture.shape}".encode() + picture.tobytes()
+                ).digest()
+            )
         return total.hexdigest()
 
 
@@ -195,35 +244,63 @@ def _pictures(about: Input, given: Any, to_files: bool) -> _Files | _Stack:
     """What the user gave for one input."""
     name = about.name
     listed = list(given) if isinstance(given, (list, tuple)) else [given]
-    if listed and all(isinstance(p, (str, os.PathLike)) for p in listed) and (scans := _scans(about, listed)):
-        stacks = [_slices(about, path, structure, GREYS if to_files else None) for path, structure in scans]
+    if (
+        listed
+        and all(isinstance(p, (str, os.PathLike)) for p in listed)
+        and (scans := _scans(about, listed))
+    ):
+        stacks = [
+            _slices(about, path, structure, GREYS if to_files else None)
+            for path, structure in scans
+        ]
         if len(sizes := sorted({str(s.shape[1:]) for s in stacks})) > 1:
-            raise InputError(f"inputs: {name} mixes slices of {' and '.join(sizes[:3])}.", "Give pictures of one size.")
-        return _Stack(about, np.concatenate(stacks), ", ".join(str(p) for p in listed[:3]) + " ..." * (len(listed) > 3))
+            raise InputError(
+                f"inputs: {name} mixes slices of {' and '.join(sizes[:3])}.",
+                "Give pictures of one size.",
+            )
+        return _Stack(
+            about,
+            np.concatenate(stacks),
+            ", ".join(str(p) for p in listed[:3]) + " ..." * (len(listed) > 3),
+        )
     if isinstance(given, (str, os.PathLike)):
         path = user_path(given, f"inputs[{name!r}]").absolute()
         if path.is_file() and path.suffix.lower() == ".npy":
-            return _Stack(about, _several(about, _tried(about, str(path), partial(readers.mapped, path))))
+            return _Stack(
+                about, _several(about, _tried(about, str(path), partial(readers.mapped, path)))
+            )
         found = input_files(path)
         if not found:
             holds = f"holds none of {' '.join(sorted(readers.READERS))}, nor DICOM or NIfTI"
             what = holds if path.is_dir() else "is neither a file nor a folder"
             raise InputError(f"inputs: {str(given)!r} {what}.", GIVE)
         return _Files(about, found)
-    if isinstance(given, (list, tuple)) and given and all(isinstance(p, (str, os.PathLike)) for p in given):
+    if (
+        isinstance(given, (list, tuple))
+        and given
+        and all(isinstance(p, (str, os.PathLike)) for p in given)
+    ):
         paths = [user_path(p, f"inputs[{name!r}]").absolute() for p in given]
         if gone := [p for p in paths if not p.is_file()]:
             raise InputError(f"inputs: there is no file {str(gone[0])!r}.", GIVE)
         return _Files(about, paths)
     try:
-        array = to_array(given) if not isinstance(given, (list, tuple)) else np.stack([to_array(v) for v in given])
+        array = (
+            to_array(given)
+            if not isinstance(given, (list, tuple))
+            else np.stack([to_array(v) for v in given])
+        )
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"inputs: {name} is {type(given).__name__}, no pictures: {error}.", GIVE) from error
+        raise InputError(
+            f"inputs: {name} is {type(given).__name__}, no pictures: {error}.", GIVE
+        ) from error
     return _Stack(about, _several(about, array))
 
 
 def _scans(about: Input, given: list[Any]) -> list[tuple[Path, str | None]]:
-    """The DICOM series, DICOM files and NIfTI files among what was given, each with the structure that is wanted of it."""
+    """The DICOM series, DICOM files and NIfTI files among what was given, each with the structure
+    that is wanted of it.
+    """
     found: list[list[tuple[Path, str | None]]] = []
     for one in given:
         path = user_path(one, f"inputs[{about.name!r}]").absolute()
@@ -236,11 +313,15 @@ def _scans(about: Input, given: list[Any]) -> list[tuple[Path, str | None]]:
             found.append([(scan, None) for scan in medical.scans_in(path)])
     if any(found) and not all(found):
         other = next(str(one) for one, scans in zip(given, found, strict=True) if not scans)
-        raise InputError(f"inputs: {other!r} is no DICOM or NIfTI, and others are.", "Give pictures of one kind.")
+        raise InputError(
+            f"inputs: {other!r} is no DICOM or NIfTI, and others are.", "Give pictures of one kind."
+        )
     return [scan for scans in found for scan in scans]
 
 
-def _slices(about: Input, path: Path, structure: str | None, greys: tuple[float, float] | None) -> Array:
+def _slices(
+    about: Input, path: Path, structure: str | None, greys: tuple[float, float] | None
+) -> Array:
     """The pictures of one scan, (n, H, W) or (1, D, H, W), as the config wants them."""
     mask = None
     if structure is not None:
@@ -260,7 +341,11 @@ def _slices(about: Input, path: Path, structure: str | None, greys: tuple[float,
     size = about.shape[1:] if about.spacing and about.shape else (None,) * axes
     mm = about.spacing or (None,) * axes
     if axes == 3:
-        middle = (None,) * 3 if mask is None else [(np.min(at) + np.max(at)) / 2 for at in np.nonzero(mask)]
+        middle = (
+            (None,) * 3
+            if mask is None
+            else [(np.min(at) + np.max(at)) / 2 for at in np.nonzero(mask)]
+        )
         return scale(medical.resample(volume, mm, size, middle).voxels)[None]
     if mask is None:
         return scale(medical.resample(volume, (None, *mm), (None, *size)).voxels)
@@ -268,13 +353,20 @@ def _slices(about: Input, path: Path, structure: str | None, greys: tuple[float,
     return masks if about.kind == "mask" else scale(images)
 
 
-def _scale(about: Input, volume: medical.Volume, path: Path, greys: tuple[float, float] | None) -> Callable[[Array], Array]:
-    """What makes of a scan's values those of the config: cut to its range, or mapped to it where it wants grey levels."""
+def _scale(
+    about: Input, volume: medical.Volume, path: Path, greys: tuple[float, float] | None
+) -> Callable[[Array], Array]:
+    """What makes of a scan's values those of the config: cut to its range, or mapped to it where it
+    wants grey levels.
+    """
     bounds = about.range or greys
     if about.kind == "mask":
         return lambda values: values
     if about.unit and volume.series and volume.unit != about.unit:
-        raise InputError(f"inputs: {path} is in {volume.unit or 'no unit that is known'}, not in {about.unit}.", about.help)
+        raise InputError(
+            f"inputs: {path} is in {volume.unit or 'no unit that is known'}, not in {about.unit}.",
+            about.help,
+        )
     if bounds is None:
         return lambda values: values
     low, high = bounds
@@ -284,7 +376,9 @@ def _scale(about: Input, volume: medical.Volume, path: Path, greys: tuple[float,
     centre, width = volume.window or ((darkest + brightest) / 2, max(brightest - darkest, 1.0))
 
     def mapped(values: Array) -> Array:
-        found: Array = medical.window(values, centre, width) * np.float32(high - low) + np.float32(low)
+        found: Array = medical.window(values, centre, width) * np.float32(high - low) + np.float32(
+            low
+        )
         return np.rint(found).astype(np.uint8) if bounds == GREYS else found
 
     return mapped
@@ -293,8 +387,10 @@ def _scale(about: Input, volume: medical.Volume, path: Path, greys: tuple[float,
 def _labels(values: Array, path: Path) -> Array:
     """The numbers of a mask in the smallest type that has them."""
     if not (values == np.rint(values)).all() or values.min() < 0:
-        raise InputError(f"inputs: {path} holds other than whole numbers from 0, and a mask is wanted.",
-                         "Of a series with an RTSTRUCT, name the structure: FOLDER#Parotid R.")  # fmt: skip
+        raise InputError(
+            f"inputs: {path} holds other than whole numbers from 0, and a mask is wanted.",
+            "Of a series with an RTSTRUCT, name the structure: FOLDER#Parotid R.",
+        )
     return values.astype(np.min_scalar_type(int(values.max())))
 
 
@@ -304,7 +400,9 @@ def _several(about: Input, array: Array) -> Array:
     alone = array.ndim == spatial or (array.ndim == spatial + 1 and about.shape == array.shape)
     array = array[None] if alone else array
     if not spatial < array.ndim <= spatial + 2 or 0 in array.shape:
-        raise InputError(f"inputs: {about.name} has the shape {array.shape}.", f"{GIVE} {_expected(about)}")
+        raise InputError(
+            f"inputs: {about.name} has the shape {array.shape}.", f"{GIVE} {_expected(about)}"
+        )
     return array
 
 
@@ -318,12 +416,15 @@ def _tried(about: Input, which: str, act: Callable[[], T]) -> T:
         return act()
     except ValueError as error:
         raise InputError(
-            f"inputs: {which} does not fit: {str(error).rstrip('.')}.", f"{_expected(about)} {about.help}"
+            f"inputs: {which} does not fit: {str(error).rstrip('.')}.",
+            f"{_expected(about)} {about.help}",
         ) from error
 
 
 def _check(about: Input, picture: Path | tuple[int, ...]) -> None:
-    """Hold the shape of a picture, or of a file, against the config; its channels are looked at when it is read."""
+    """Hold the shape of a picture, or of a file, against the config; its channels are looked at
+    when it is read.
+    """
     shape = readers.shape(picture) if isinstance(picture, Path) else picture
     axes = 3 if about.kind == "volume" else 2
     if len(shape) not in {axes, axes + 1} or (about.shape and shape[-axes:] != about.shape[1:]):
@@ -331,7 +432,9 @@ def _check(about: Input, picture: Path | tuple[int, ...]) -> None:
 
 
 def _arranged(about: Input, array: Array) -> Array:
-    """One picture as (C, H, W) or its like, in its own type; where one channel is wanted, grey saved in colour becomes it."""
+    """One picture as (C, H, W) or its like, in its own type; where one channel is wanted, grey
+    saved in colour becomes it.
+    """
     array = to_array(array)
     if array.dtype.kind == "f":
         array = array.astype(np.float32)
@@ -357,12 +460,17 @@ def _opaque(picture: Array) -> Array:
 def _stacked(name: str, pictures: list[Array]) -> Array:
     kinds = sorted({f"{p.dtype} {p.shape}" for p in pictures})
     if len(kinds) > 1:
-        raise InputError(f"inputs: {name} mixes pictures of {' and '.join(kinds[:3])}.", "Give pictures of one size and type.")
+        raise InputError(
+            f"inputs: {name} mixes pictures of {' and '.join(kinds[:3])}.",
+            "Give pictures of one size and type.",
+        )
     return np.stack(pictures)
 
 
 def _png(about: Input, which: str, picture: Array, path: Path) -> str:
-    """Write a picture for a package that reads files: 16 bits for uint16, else 8, to which floats in [0, 1] are scaled."""
+    """Write a picture for a package that reads files: 16 bits for uint16, else 8, to which floats
+    in [0, 1] are scaled.
+    """
     from PIL import Image
 
     if path.exists():
@@ -372,12 +480,18 @@ def _png(about: Input, which: str, picture: Array, path: Path) -> str:
         picture = np.rint(picture * 255).astype(np.uint8)
     elif picture.dtype.kind in "iu" and picture.dtype != np.uint16 and 0 <= low <= high <= 255:
         picture = picture.astype(np.uint8)
-    flat = picture.ndim == 3 and (picture.dtype == np.uint8 or (picture.dtype == np.uint16 and len(picture) == 1))
+    flat = picture.ndim == 3 and (
+        picture.dtype == np.uint8 or (picture.dtype == np.uint16 and len(picture) == 1)
+    )
     if not flat or len(picture) not in {1, 3, 4}:
         is_a = f"{picture.dtype} of shape {picture.shape}, from {low:g} to {high:g}"
-        raise InputError(f"inputs: {which} makes no PNG, which the package reads: {is_a}.",
-                         f"Give 0 to 255, floats from 0 to 1, or files. {about.help}")  # fmt: skip
-    image = Image.fromarray(picture[0] if len(picture) == 1 else np.ascontiguousarray(np.moveaxis(picture, 0, -1)))
+        raise InputError(
+            f"inputs: {which} makes no PNG, which the package reads: {is_a}.",
+            f"Give 0 to 255, floats from 0 to 1, or files. {about.help}",
+        )
+    image = Image.fromarray(
+        picture[0] if len(picture) == 1 else np.ascontiguousarray(np.moveaxis(picture, 0, -1))
+    )
     with atomic(path) as file:  # whole or absent: another thread may look for it
         image.save(file, "PNG")
     return str(path)

@@ -43,24 +43,35 @@ class Page(argparse.RawDescriptionHelpFormatter):
 
 
 def command(
-    commands: Commands, name: str, summary: str, more: str = "", *, examples: Iterable[str], codes: Iterable[int] = ()
+    commands: Commands,
+    name: str,
+    summary: str,
+    more: str = "",
+    *,
+    examples: Iterable[str],
+    codes: Iterable[int] = (),
 ) -> argparse.ArgumentParser:
     """A command whose help page ends with examples and exit codes."""
     child = commands.add_parser(
         name,
         help=summary,
         description="\n".join(textwrap.wrap(f"{summary[0].upper()}{summary[1:]}. {more}", 78)),
-        epilog="\n  ".join(["examples:", *examples]) + f"\n\nexit codes:\n{exit_codes((0, *codes))}",
+        epilog="\n  ".join(["examples:", *examples])
+        + f"\n\nexit codes:\n{exit_codes((0, *codes))}",
         formatter_class=Page,
         allow_abbrev=False,
     )
-    child.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+    child.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
+    )
     return child
 
 
 def exit_codes(codes: Iterable[int]) -> str:
     """The codes and what they mean, as a paragraph."""
-    text = ", ".join(f"{code}\0{EXITS[code].replace(' ', chr(0))}" for code in sorted(codes))  # no break inside an entry
+    text = ", ".join(
+        f"{code}\0{EXITS[code].replace(' ', chr(0))}" for code in sorted(codes)
+    )  # no break inside an entry
     return textwrap.fill(text, 78, initial_indent="  ", subsequent_indent="  ").replace("\0", " ")
 
 
@@ -74,7 +85,9 @@ def count(text: str) -> int:
 def model_argument(child: argparse.ArgumentParser) -> None:
     """The model, in any of the ways to name it."""
     child.add_argument(
-        "model", metavar="MODEL", help="number, id, the unique beginning of an id, or the path of a package folder"
+        "model",
+        metavar="MODEL",
+        help="number, id, the unique beginning of an id, or the path of a package folder",
     )
 
 
@@ -85,12 +98,19 @@ def package_argument(child: argparse.ArgumentParser) -> None:
 
 def set_argument(child: argparse.ArgumentParser) -> None:
     """A set of samples."""
-    child.add_argument("folder", type=Path, metavar="DIR", help="a folder that `medzoo generate` filled")
+    child.add_argument(
+        "folder", type=Path, metavar="DIR", help="a folder that `medzoo generate` filled"
+    )
 
 
 def version_argument(child: argparse.ArgumentParser) -> None:
     """A version of the model."""
-    child.add_argument("--version", dest="model_version", metavar="V", help="version of the model (default: its best)")
+    child.add_argument(
+        "--version",
+        dest="model_version",
+        metavar="V",
+        help="version of the model (default: its best)",
+    )
 
 
 def inputs_argument(child: argparse.ArgumentParser) -> None:
@@ -105,7 +125,9 @@ def inputs_argument(child: argparse.ArgumentParser) -> None:
 
 def running_arguments(child: argparse.ArgumentParser, device: str = "auto") -> None:
     """Where to run, and whether to run what no registry vouches for."""
-    child.add_argument("--device", default=device, help=f"auto, cpu, cuda, cuda:1 or mps (default: {device})")
+    child.add_argument(
+        "--device", default=device, help=f"auto, cpu, cuda, cuda:1 or mps (default: {device})"
+    )
     environment_arguments(child)
 
 
@@ -118,19 +140,33 @@ def environment_arguments(child: argparse.ArgumentParser) -> None:
         help="whose packages to run with: the model's own environment (isolated), those installed here (current), or "
         "the latter for bundled models that they suit (auto, the default)",
     )
-    child.add_argument("--trust", action="store_true", help="run a package that no registry names, or weights that need pickle")
+    child.add_argument(
+        "--trust",
+        action="store_true",
+        help="run a package that no registry names, or weights that need pickle",
+    )
     offline_argument(child)
 
 
 def offline_argument(child: argparse.ArgumentParser) -> None:
     """Whether to do without a network."""
-    child.add_argument("--offline", action="store_true", help="no network: use what is in the cache (or set MEDZOO_OFFLINE=1)")
+    child.add_argument(
+        "--offline",
+        action="store_true",
+        help="no network: use what is in the cache (or set MEDZOO_OFFLINE=1)",
+    )
 
 
 def json_argument(child: argparse.ArgumentParser, *, of_step: bool = False) -> None:
-    """Output for scripts; of a step whose command takes the argument too, it may stand before or after the step."""
-    default = argparse.SUPPRESS if of_step else False  # else the step would undo what stands before it
-    child.add_argument("--json", action="store_true", default=default, help="print JSON, for scripts")
+    """Output for scripts; of a step whose command takes the argument too, it may stand before or
+    after the step.
+    """
+    default = (
+        argparse.SUPPRESS if of_step else False
+    )  # else the step would undo what stands before it
+    child.add_argument(
+        "--json", action="store_true", default=default, help="print JSON, for scripts"
+    )
 
 
 def print_json(content: Any) -> None:

@@ -1,4 +1,6 @@
-"""Picture files of any format as arrays, channels first. A further format is one more entry in `READERS`."""
+"""Picture files of any format as arrays, channels first. A further format is one more entry in
+`READERS`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ class Reader(NamedTuple):
 
 
 def read(path: Path, *, mask: bool = False) -> NDArray[Any]:
-    """A picture (C, H, W), in the type that it is stored in; (C, D, H, W) of a TIFF with several pages; a .npy as it is.
+    """A picture (C, H, W), in the type that it is stored in; (C, D, H, W) of a TIFF with several
+    pages; a .npy as it is.
 
     Parameters
     ----------
@@ -80,7 +83,14 @@ def _read_picture(path: Path, mask: bool) -> NDArray[Any]:
     return picture[None] if flat else np.moveaxis(picture, -1, 0)
 
 
-PLAIN = {"1", "L", "LA", "RGB", "RGBA", "F"}  # modes of Pillow that are what they say; those of whole numbers begin with I
+PLAIN = {
+    "1",
+    "L",
+    "LA",
+    "RGB",
+    "RGBA",
+    "F",
+}  # modes of Pillow that are what they say; those of whole numbers begin with I
 
 
 def _plain(image: Any, mask: bool) -> Any:

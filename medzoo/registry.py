@@ -1,4 +1,6 @@
-"""From what a user types to a model config: ids, numbers, prefixes, folders; and which configs there are."""
+"""From what a user types to a model config: ids, numbers, prefixes, folders; and which configs
+there are.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ class File(NamedTuple):
 
 
 class Registry:
-    """The known models, by id. What there are the names of files say; a config is read when it is asked for.
+    """The known models, by id. What there are the names of files say; a config is read when it is
+    asked for.
 
     Parameters
     ----------
@@ -77,16 +80,22 @@ class Registry:
         whole = asked.isdecimal()
         number = asked if whole else asked[:5]  # with which every id begins
         if number.isdecimal():
-            file = self._numbers.get(int(number.lstrip("0")[:9] or "0"))  # no id has more than five digits
+            file = self._numbers.get(
+                int(number.lstrip("0")[:9] or "0")
+            )  # no id has more than five digits
             if file and (whole or file.id.lower().startswith(asked.lower())):
                 return self.configs[file.id]
         close = self._close(asked)
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
-        raise ModelNotFoundError(f"There is no model {asked!r}.", f"{hint}`medzoo list` shows all {len(self.files)}, "
-                                 "`medzoo update` fetches newer ones.")  # fmt: skip
+        raise ModelNotFoundError(
+            f"There is no model {asked!r}.",
+            f"{hint}`medzoo list` shows all {len(self.files)}, `medzoo update` fetches newer ones.",
+        )
 
     def _close(self, asked: str) -> list[str]:
-        names = {i.lower(): i for i in self.files} | {i[6:].lower(): i for i in self.files}  # the latter without its number
+        names = {i.lower(): i for i in self.files} | {
+            i[6:].lower(): i for i in self.files
+        }  # the latter without its number
         names |= {str(number): file.id for number, file in self._numbers.items()}
         close = difflib.get_close_matches(asked.lower(), names, n=3, cutoff=0.5)
         return list(dict.fromkeys(names[c] for c in close))
@@ -103,7 +112,10 @@ class _Configs(Mapping[str, ModelConfig]):
         if identifier not in self._read:
             config = read_config(Path(self._files[identifier].path))
             if config.id != identifier:
-                raise ConfigError(f"{config.path} holds the model {config.id}.", f"Name the file {config.id}.yaml.")
+                raise ConfigError(
+                    f"{config.path} holds the model {config.id}.",
+                    f"Name the file {config.id}.yaml.",
+                )
             self._read[identifier] = config
         return self._read[identifier]
 
@@ -117,16 +129,24 @@ class _Configs(Mapping[str, ModelConfig]):
 def _files(folder: Path) -> list[File]:
     """The configs of a folder, in the order of their ids."""
     if not folder.is_dir():
-        raise ConfigError(f"There is no folder of model configs at {folder}.", "Is MEDZOO_MODEL_CONFIGS right?")
+        raise ConfigError(
+            f"There is no folder of model configs at {folder}.", "Is MEDZOO_MODEL_CONFIGS right?"
+        )
     with os.scandir(folder) as entries:  # there may be thousands
-        found = [_file(entry) for entry in entries if entry.name.endswith(".yaml") and entry.name[0] != "."]
+        found = [
+            _file(entry)
+            for entry in entries
+            if entry.name.endswith(".yaml") and entry.name[0] != "."
+        ]
     return sorted(found, key=attrgetter("id"))
 
 
 def _file(entry: os.DirEntry[str]) -> File:
     identifier = entry.name.removesuffix(".yaml")
     if not ID.fullmatch(identifier):
-        raise ConfigError(f"{entry.path} is not named by a model id.", "An id is NNNNN_TYPE_MODALITY_CONTENT.")
+        raise ConfigError(
+            f"{entry.path} is not named by a model id.", "An id is NNNNN_TYPE_MODALITY_CONTENT."
+        )
     about = entry.stat()
     return File(identifier, entry.path, about.st_mtime_ns, about.st_size)
 
@@ -135,18 +155,24 @@ def _by_number(found: Iterable[File]) -> dict[int, File]:
     numbers: dict[int, File] = {}
     for file in found:
         if twin := numbers.get(number := int(file.id[:5])):
-            raise ConfigError(f"{file.path} and {twin.path} share the number {number}.", "Give one a free number.")
+            raise ConfigError(
+                f"{file.path} and {twin.path} share the number {number}.", "Give one a free number."
+            )
         numbers[number] = file
     return numbers
 
 
 def is_here(config: ModelConfig) -> bool:
-    """Whether a version's package lies on this machine: its config then belongs to just these files."""
+    """Whether a version's package lies on this machine: its config then belongs to just these
+    files.
+    """
     return any(v.scheme in LOCAL for v in config.versions.values())
 
 
 def pointer() -> Path:
-    """The file that says which fetched registry is in use, where one is; `medzoo.renewal` writes it."""
+    """The file that says which fetched registry is in use, where one is; `medzoo.renewal` writes
+    it.
+    """
     return settings.cache_folder() / "registry" / "in-use.json"
 
 
@@ -161,22 +187,32 @@ def fetched() -> Path | None:
     try:
         about = json.loads(pointer().read_text(encoding="utf-8"))
         folder: Path = pointer().parent / about["sha256"]
-        if about["medzoo"] != __version__:  # which came with a registry of its own, perhaps a newer one
-            raise ConfigError(f"The updated registry was fetched by medzoo {about['medzoo']}, and this is {__version__}.")
+        if (
+            about["medzoo"] != __version__
+        ):  # which came with a registry of its own, perhaps a newer one
+            raise ConfigError(
+                f"The updated registry was fetched by medzoo {about['medzoo']}, and this is {__version__}."
+            )
         for name, sha256 in about["files"].items():
             if files.sha256_of(folder / name) != sha256:
                 raise ConfigError(f"The updated registry is damaged: {folder / name} was changed.")
     except FileNotFoundError as error:
         if str(error.filename) == str(pointer()):
             return None
-        raise ConfigError(f"The updated registry is damaged: there is no {error.filename}.") from error
+        raise ConfigError(
+            f"The updated registry is damaged: there is no {error.filename}."
+        ) from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ConfigError(f"The updated registry is damaged: {pointer()} cannot be read ({error}).") from error
+        raise ConfigError(
+            f"The updated registry is damaged: {pointer()} cannot be read ({error})."
+        ) from error
     return folder
 
 
 @lru_cache(maxsize=8)
-def _registry(folders: tuple[tuple[Path, int], ...], update: tuple[Path, int] | None = None) -> Registry:
+def _registry(
+    folders: tuple[tuple[Path, int], ...], update: tuple[Path, int] | None = None
+) -> Registry:
     names = [folder for folder, _ in folders]
     if update is None:
         return Registry(names)
@@ -185,13 +221,18 @@ def _registry(folders: tuple[tuple[Path, int], ...], update: tuple[Path, int] | 
     except ConfigError as error:
         trouble = error
     known = Registry(names)  # else it is no fault of the update
-    warnings.warn(f"{trouble.problem}\nThe registry that came with medzoo is used. `medzoo update` fetches the newest one, "
-                  "`medzoo update --reset` stays with this.", MedzooWarning, stacklevel=3)  # fmt: skip
+    warnings.warn(
+        f"{trouble.problem}\nThe registry that came with medzoo is used. `medzoo update` fetches the newest one, "
+        "`medzoo update --reset` stays with this.",
+        MedzooWarning,
+        stacklevel=3,
+    )
     return known
 
 
 def registry() -> Registry:
-    """The models of the shipped configs, as far as no `medzoo update` brought newer ones, and of ``MEDZOO_MODEL_CONFIGS``.
+    """The models of the shipped configs, as far as no `medzoo update` brought newer ones, and of
+    ``MEDZOO_MODEL_CONFIGS``.
 
     Which there are is looked up again only when a folder changes.
     """
@@ -216,9 +257,16 @@ def resolve(model_id: int | str | os.PathLike[str]) -> ModelConfig:
     if isinstance(model_id, Integral) and not isinstance(model_id, bool):  # numpy's integers too
         return registry().find(int(model_id))
     if not isinstance(model_id, (str, os.PathLike)):
-        raise InputError(f"model_id={model_id!r} is no model id.", 'Give a number, an id or a path: 8, "00008", "mine/".')
+        raise InputError(
+            f"model_id={model_id!r} is no model id.",
+            'Give a number, an id or a path: 8, "00008", "mine/".',
+        )
     path = settings.user_path(model_id, "model_id")
-    looks_like_path = isinstance(model_id, os.PathLike) or path.name not in {str(model_id), ""} or str(model_id) in {".", "/"}
+    looks_like_path = (
+        isinstance(model_id, os.PathLike)
+        or path.name not in {str(model_id), ""}
+        or str(model_id) in {".", "/"}
+    )
     if not looks_like_path:
         try:
             return registry().find(str(model_id))
@@ -226,8 +274,10 @@ def resolve(model_id: int | str | os.PathLike[str]) -> ModelConfig:
             if not str(model_id).strip() or not _is_package(path):
                 raise
     if not _is_package(path):
-        raise ModelNotFoundError(f"The folder {path} holds no {PACKAGE_CONFIG}, so it is no model package.",
-                                 "`medzoo copy 8 DIR` or `medzoo contribute new DIR` makes one.")  # fmt: skip
+        raise ModelNotFoundError(
+            f"The folder {path} holds no {PACKAGE_CONFIG}, so it is no model package.",
+            "`medzoo copy 8 DIR` or `medzoo contribute new DIR` makes one.",
+        )
     return read_config(path / PACKAGE_CONFIG)
 
 
@@ -248,8 +298,11 @@ def introduce(config: ModelConfig, version: Version) -> None:
     mark = settings.cache_folder() / "seen" / f"{config.id}-{version.name}"
     if settings.quiet() or is_local(config) or mark.exists():
         return
-    print(f"{config.id} {version.name}: license {version.license}. Synthetic samples, not for diagnosis. "
-          f"`medzoo cite {config.number}` says whom to credit.", file=sys.stderr)  # fmt: skip
+    print(
+        f"{config.id} {version.name}: license {version.license}. Synthetic samples, not for diagnosis. "
+        f"`medzoo cite {config.number}` says whom to credit.",
+        file=sys.stderr,
+    )
     with suppress(OSError):  # a read-only home: the next process says it again
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
@@ -281,8 +334,13 @@ def cite(model_id: int | str | os.PathLike[str], *, version: str | None = None) 
     """
     config = resolve(model_id)
     v = config.version(version)
-    lines = [f"{config.id}, version {v.name} ({v.license})", v.citation or f"{', '.join(v.authors)} ({v.year}). {config.name}."]
+    lines = [
+        f"{config.id}, version {v.name} ({v.license})",
+        v.citation or f"{', '.join(v.authors)} ({v.year}). {config.name}.",
+    ]
     if v.publication and v.publication not in v.citation:
         lines.append(v.publication)
-    lines += [f"Trained on {d.name} ({d.license}): {d.citation} {d.doi}".strip() for d in v.datasets]
+    lines += [
+        f"Trained on {d.name} ({d.license}): {d.citation} {d.doi}".strip() for d in v.datasets
+    ]
     return "\n".join(line.strip() for line in lines)

@@ -1,4 +1,5 @@
-"""What is asked of a model: a user's request, checked against the config once, and the batches it is cut into.
+"""What is asked of a model: a user's request, checked against the config once, and the batches it
+is cut into.
 
 And whether a folder has what is asked for already, which the config alone decides.
 """
@@ -33,7 +34,9 @@ def check_count(n: object, name: str = "n") -> int:
         It is something else; True and 1.0 are.
     """
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-        raise InputError(f"{name}={n!r} is not a number of samples.", "Give a whole number of at least 1.")
+        raise InputError(
+            f"{name}={n!r} is not a number of samples.", "Give a whole number of at least 1."
+        )
     return int(n)
 
 
@@ -45,7 +48,9 @@ class Request:
     first: int
     seed: int
     latent: int
-    conditions: Mapping[str, NDArray[np.int64]]  # each a cycle of values, or one for each of the n samples
+    conditions: Mapping[
+        str, NDArray[np.int64]
+    ]  # each a cycle of values, or one for each of the n samples
     options: Mapping[str, Any]
     latents: NDArray[np.float32] | None
     inputs: Inputs | None
@@ -63,7 +68,8 @@ class Request:
         inputs: Any = None,
         first: int = 0,
     ) -> Request:
-        """Check ``options`` and ``inputs`` against what the version takes; ``n`` None is one, or one for each input.
+        """Check ``options`` and ``inputs`` against what the version takes; ``n`` None is one, or
+        one for each input.
 
         Raises
         ------
@@ -74,14 +80,20 @@ class Request:
         n = check_count(n) if n is not None else pictures.count if pictures is not None else 1
         if first + n > 2**62:
             raise InputError(f"n={n!r:.60} is more samples than can be numbered.", "Give fewer.")
-        allowed = [*version.conditions, *version.options, *(["latents"] if version.settable_latents else [])]
+        allowed = [
+            *version.conditions,
+            *version.options,
+            *(["latents"] if version.settable_latents else []),
+        ]
         for name in options:
             if name not in allowed:
                 takes = ", ".join(allowed) or "nothing of its own"
                 hint = f"It takes {takes}; `medzoo info {config.number}` explains."
                 raise InputError(f"{config.id} takes no {name!r}.", hint)
         size = version.settable_latents
-        latents = _latents(options["latents"], n, size) if options.get("latents") is not None else None
+        latents = (
+            _latents(options["latents"], n, size) if options.get("latents") is not None else None
+        )
         chosen = {k: _option(o, options.get(k, o.default)) for k, o in version.options.items()}
         record: dict[str, Any] = dict(chosen)
         if latents is not None:
@@ -104,12 +116,25 @@ class Request:
         )
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
-        """The samples with the numbers ``indices``: each in [first, first + n), or in a later epoch of ``n``."""
+        """The samples with the numbers ``indices``: each in [first, first + n), or in a later epoch
+        of ``n``.
+        """
         numbers = np.asarray(indices, dtype=np.int64)
-        own = (numbers - self.first) % self.n  # counted from its beginning, as lists of values and latents are; epoch by epoch
-        latents = seeds.latents(self.seed, numbers, self.latent) if self.latents is None else self.latents[own]
+        own = (
+            numbers - self.first
+        ) % self.n  # counted from its beginning, as lists of values and latents are; epoch by epoch
+        latents = (
+            seeds.latents(self.seed, numbers, self.latent)
+            if self.latents is None
+            else self.latents[own]
+        )
         conditions, period = {}, 1
-        for name, values in self.conditions.items():  # two that cycle are crossed: each meets every value of the other
+        for (
+            name,
+            values,
+        ) in (
+            self.conditions.items()
+        ):  # two that cycle are crossed: each meets every value of the other
             listed = isinstance(self.record[name], list)
             conditions[name] = values[own] if listed else values[numbers // period % len(values)]
             period *= 1 if listed else len(values)
@@ -130,7 +155,9 @@ def requested(
 ) -> Request:
     """What `generate` is asked, checked."""
     if out is None and format is not None:
-        raise InputError(f"format={format!r} without `out` has no effect.", "Give a folder: out='masses/'.")
+        raise InputError(
+            f"format={format!r} without `out` has no effect.", "Give a folder: out='masses/'."
+        )
     if out is not None and seed is None:
         seed = recorded_seed(out)  # the same command without a seed continues what it began
     return Request.of(config, version, n, seed=seed, inputs=inputs, options=options)
@@ -146,9 +173,11 @@ def made_before(
     precision: str = "full",
     weights: str | os.PathLike[str] | None = None,
 ) -> Samples | None:
-    """The samples, where ``out`` holds them all already; None where a model has to be loaded to know, or to make them.
+    """The samples, where ``out`` holds them all already; None where a model has to be loaded to
+    know, or to make them.
 
-    What the config and the folder say is enough to refuse a folder of other things, before a package is fetched.
+    What the config and the folder say is enough to refuse a folder of other things, before a
+    package is fetched.
 
     Raises
     ------
@@ -157,15 +186,21 @@ def made_before(
     InputError
         The format does not fit.
     """
-    about = {**provenance(config, version, request), **({"precision": precision} if precision != "full" else {})}
+    about = {
+        **provenance(config, version, request),
+        **({"precision": precision} if precision != "full" else {}),
+    }
     if version.files and weights is None:
         about["sha256"] = dict(version.files)
     target = Target(out, outputs=version.outputs, format=format, n=request.n, provenance=about)
     if not target.look():
         return None
     found = read(target.path)
-    # Whose digest no config has may have been edited; but what lies on a network keeps to one digest for each version.
-    fetched = version.scheme in REMOTE and weights is None and "weights" not in found.provenance["sha256"]
+    # Whose digest no config has may have been edited; but what lies on a network keeps to one
+    # digest for each version.
+    fetched = (
+        version.scheme in REMOTE and weights is None and "weights" not in found.provenance["sha256"]
+    )
     return found if "sha256" in about or fetched else None
 
 
@@ -199,7 +234,11 @@ def _condition(condition: Condition, given: Any, n: int) -> tuple[NDArray[np.int
     def one(value: Any) -> int:
         if isinstance(value, str) and value.lower() in {k.lower() for k in condition.values}:
             return next(v for k, v in condition.values.items() if k.lower() == value.lower())
-        if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) in names:
+        if (
+            isinstance(value, (int, np.integer))
+            and not isinstance(value, bool)
+            and int(value) in names
+        ):
             return int(value)
         allowed = ", ".join(f"{k!r} ({v})" for k, v in condition.values.items())
         hint = f"It is one of {allowed}, a list of {n} of them, or left out for each in turn."
@@ -215,26 +254,44 @@ def _condition(condition: Condition, given: Any, n: int) -> tuple[NDArray[np.int
     if not isinstance(given, (list, tuple, np.ndarray)):
         one(given)  # raises: no condition is of another type
     if len(given) != n:
-        raise InputError(f"{condition.name} has {len(given)} values for n={n} samples.", "Give one value, or one a sample.")
+        raise InputError(
+            f"{condition.name} has {len(given)} values for n={n} samples.",
+            "Give one value, or one a sample.",
+        )
     values = [one(v) for v in given]
     return np.array(values, dtype=np.int64), [names[v] for v in values]
 
 
 def _option(option: Option, given: Any) -> Any:
-    """``given`` in the option's type, if it is allowed; None, where that is the default, leaves the choice to the package."""
+    """``given`` in the option's type, if it is allowed; None, where that is the default, leaves the
+    choice to the package.
+    """
     if given is None and option.default is None:
         return None
     listed = option.type in LIST_TYPES
     kind = LIST_TYPES[option.type] if listed else OPTION_TYPES[option.type]
     if listed and isinstance(given, np.ndarray):
         given = given.tolist()
-    values = [_plain(v, kind) for v in given] if listed and isinstance(given, (list, tuple)) else [_plain(given, kind)]
-    if listed != isinstance(given, (list, tuple)) or any(not _allowed(option, v, kind) for v in values):
+    values = (
+        [_plain(v, kind) for v in given]
+        if listed and isinstance(given, (list, tuple))
+        else [_plain(given, kind)]
+    )
+    if listed != isinstance(given, (list, tuple)) or any(
+        not _allowed(option, v, kind) for v in values
+    ):
         bounds = [f"at least {option.minimum:g}"] if option.minimum is not None else []
         bounds += [f"at most {option.maximum:g}"] if option.maximum is not None else []
-        one = f"one of {', '.join(map(repr, option.choices))}" if option.choices else " ".join([kind.__name__, *bounds])
+        one = (
+            f"one of {', '.join(map(repr, option.choices))}"
+            if option.choices
+            else " ".join([kind.__name__, *bounds])
+        )
         allowed = f"a list, each {one}" if listed else one
-        raise InputError(f"{option.name}={given!r:.60} is not allowed.", f"{option.name} is {allowed}: {option.help}")
+        raise InputError(
+            f"{option.name}={given!r:.60} is not allowed.",
+            f"{option.name} is {allowed}: {option.help}",
+        )
     return values if listed else values[0]
 
 
@@ -242,7 +299,11 @@ def _plain(value: Any, kind: type) -> Any:
     """Without numpy's types, and a whole number as a float where one is wanted."""
     if isinstance(value, np.generic):
         value = value.item()
-    return float(value) if kind is float and isinstance(value, int) and not isinstance(value, bool) else value
+    return (
+        float(value)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool)
+        else value
+    )
 
 
 def _allowed(option: Option, value: Any, kind: type) -> bool:
@@ -258,11 +319,24 @@ def _allowed(option: Option, value: Any, kind: type) -> bool:
 def _latents(given: Any, n: int, size: int) -> NDArray[np.float32]:
     try:
         with np.errstate(over="ignore"):
-            latents = np.asarray(given).astype(np.float32, order="C")  # a copy: the caller may write into theirs meanwhile
-    except (TypeError, ValueError, RuntimeError) as error:  # the last from torch, for a tensor that wants a gradient
-        raise InputError(f"latents are not an array of numbers: {error}.", f"Give an array of shape ({n}, {size}).") from error
+            latents = np.asarray(given).astype(
+                np.float32, order="C"
+            )  # a copy: the caller may write into theirs meanwhile
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # the last from torch, for a tensor that wants a gradient
+        raise InputError(
+            f"latents are not an array of numbers: {error}.",
+            f"Give an array of shape ({n}, {size}).",
+        ) from error
     if latents.shape != (n, size) or not np.isfinite(latents).all():
-        wrong = f"has the shape {latents.shape}" if latents.shape != (n, size) else "holds values that are not finite"
+        wrong = (
+            f"has the shape {latents.shape}"
+            if latents.shape != (n, size)
+            else "holds values that are not finite"
+        )
         hint = f"Give finite numbers of shape ({n}, {size}); the model was trained on standard normal ones."
         raise InputError(f"latents {wrong}.", hint)
     return latents

@@ -1,4 +1,6 @@
-"""Samples: named columns of arrays, in memory or read back from files on demand, with their provenance."""
+"""Samples: named columns of arrays, in memory or read back from files on demand, with their
+provenance.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,9 @@ class Column(Protocol):
 class Samples:
     """What a model generated.
 
-    ``samples.images`` is a column, (N, C, *spatial) in the model's own dtype; ``samples[3]`` one sample as a dict
-    without the first axis; ``samples[10:20]`` fewer samples. A column of samples on disk is read when it is asked
-    for: slice first, and only the slice is read.
+    ``samples.images`` is a column, (N, C, *spatial) in the model's own dtype; ``samples[3]`` one
+    sample as a dict without the first axis; ``samples[10:20]`` fewer samples. A column of samples
+    on disk is read when it is asked for: slice first, and only the slice is read.
 
     Parameters
     ----------
@@ -51,7 +53,8 @@ class Samples:
     indices
         Number of each sample in its run, shape (N,).
     provenance
-        Model, version, seed, options, digests and library versions: all that is needed to make them again.
+        Model, version, seed, options, digests and library versions: all that is needed to make them
+        again.
     folder
         Where the samples lie on disk, if they do.
     """
@@ -63,7 +66,9 @@ class Samples:
     folder: Path | None = None
 
     def __post_init__(self) -> None:
-        lengths = {name: len(column) for name, column in self.columns.items()} | {"indices": len(self.indices)}
+        lengths = {name: len(column) for name, column in self.columns.items()} | {
+            "indices": len(self.indices)
+        }
         if len(set(lengths.values())) != 1:
             raise InputError(f"The columns of samples differ in length: {lengths}.")
 
@@ -75,18 +80,24 @@ class Samples:
         columns: Mapping[str, Column] = self.__dict__.get("columns", {})
         if name in columns:
             return np.asarray(columns[name][:])
-        raise AttributeError(f"These samples have no {name!r}. Their columns are {', '.join(columns)}.")
+        raise AttributeError(
+            f"These samples have no {name!r}. Their columns are {', '.join(columns)}."
+        )
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self.columns]
 
     def __getitem__(self, key: int | slice | Sequence[int] | Array) -> Any:
-        """One sample as a dict of arrays for a number, fewer samples for a slice or a list of numbers."""
+        """One sample as a dict of arrays for a number, fewer samples for a slice or a list of
+        numbers.
+        """
         if isinstance(key, (int, np.integer)):
             if not -len(self) <= key < len(self):
                 raise IndexError(f"There is no sample {key} among {len(self)}.")
             return {name: column[int(key)] for name, column in self.columns.items()}
-        rows = key if isinstance(key, slice) else np.asarray(key, dtype=None if len(key) else np.int64)
+        rows = (
+            key if isinstance(key, slice) else np.asarray(key, dtype=None if len(key) else np.int64)
+        )
         columns = {name: column[rows] for name, column in self.columns.items()}
         return Samples(columns, self.outputs, self.indices[rows], self.provenance, self.folder)
 
@@ -94,13 +105,18 @@ class Samples:
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        shapes = ", ".join(f"{n} {(len(self), *self.outputs[n].shape)} {self.outputs[n].dtype}" for n in self.columns)
+        shapes = ", ".join(
+            f"{n} {(len(self), *self.outputs[n].shape)} {self.outputs[n].dtype}"
+            for n in self.columns
+        )
         where = f", in {self.folder}" if self.folder else ""
-        return f"<{len(self)} samples of {self.provenance.get('model', 'no model')}: {shapes}{where}>"
+        return (
+            f"<{len(self)} samples of {self.provenance.get('model', 'no model')}: {shapes}{where}>"
+        )
 
     def to_torch(self) -> dict[str, torch.Tensor]:
-        """The columns as tensors: images and volumes float32 scaled from their value range to [0, 1], labels and
-        masks int64, tables float32.
+        """The columns as tensors: images and volumes float32 scaled from their value range to [0,
+        1], labels and masks int64, tables float32.
 
         Returns
         -------
@@ -116,7 +132,9 @@ class Samples:
                 if output.kind in {"image", "volume"}:
                     tensors[name] = torch.from_numpy(unit_range(values, output))
                 else:
-                    tensors[name] = torch.from_numpy(values.astype("float32" if output.kind == "table" else "int64"))
+                    tensors[name] = torch.from_numpy(
+                        values.astype("float32" if output.kind == "table" else "int64")
+                    )
         return tensors
 
     def to_torchio(self) -> list[torchio.Subject]:
@@ -125,8 +143,9 @@ class Samples:
         Returns
         -------
         list of torchio.Subject
-            Images and volumes as ``ScalarImage`` and masks as ``LabelMap``, (C, X, Y, Z) with an affine made of the
-            spacing; labels as numbers, tables as arrays, under their columns' names. All at once: slice a large set.
+            Images and volumes as ``ScalarImage`` and masks as ``LabelMap``, (C, X, Y, Z) with an
+            affine made of the spacing; labels as numbers, tables as arrays, under their columns'
+            names. All at once: slice a large set.
 
         Raises
         ------
@@ -136,14 +155,19 @@ class Samples:
         tio = _library("torchio")
         kinds = {"image": tio.ScalarImage, "volume": tio.ScalarImage, "mask": tio.LabelMap}
         if not any(self.outputs[n].kind in kinds for n in self.columns):
-            raise InputError("torchio needs an image, mask or volume.", f"These samples hold {', '.join(self.columns)}.")
+            raise InputError(
+                "torchio needs an image, mask or volume.",
+                f"These samples hold {', '.join(self.columns)}.",
+            )
         subjects = []
         for one in self:
             subject = {}
             for name, values in one.items():
                 output = self.outputs[name]
                 if output.kind in kinds:
-                    subject[name] = kinds[output.kind](tensor=_tensor(to_xyz(values)), affine=affine_of(output))
+                    subject[name] = kinds[output.kind](
+                        tensor=_tensor(to_xyz(values)), affine=affine_of(output)
+                    )
                 else:
                     subject[name] = int(values) if output.kind == "label" else values
             subjects.append(tio.Subject(subject))
@@ -155,8 +179,9 @@ class Samples:
         Returns
         -------
         list of dict
-            Images, masks and volumes as ``MetaTensor`` with an affine made of the spacing, (C, X, Y) or (C, X, Y, Z) as
-            MONAI's own readers give them; labels as numbers, tables as tensors. All at once: slice a large set.
+            Images, masks and volumes as ``MetaTensor`` with an affine made of the spacing, (C, X,
+            Y) or (C, X, Y, Z) as MONAI's own readers give them; labels as numbers, tables as
+            tensors. All at once: slice a large set.
 
         Raises
         ------
@@ -180,10 +205,11 @@ class Samples:
         return found
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Labels and tables as a data frame with a row a sample, under its index; images and the like are left out.
+        """Labels and tables as a data frame with a row a sample, under its index; images and the
+        like are left out.
 
-        Labels stand by name, as categories, where the model names their values. Where several tables share a column's
-        name, or a table has no names, the table's own comes before it.
+        Labels stand by name, as categories, where the model names their values. Where several
+        tables share a column's name, or a table has no names, the table's own comes before it.
 
         Raises
         ------
@@ -201,13 +227,20 @@ class Samples:
                 known = {int(k): v for k, v in names.get(name, {}).items()}
                 values = getattr(self, name)
                 named = known and set(np.unique(values).tolist()) <= set(known)
-                frame[name] = pandas.Categorical.from_codes(
-                    np.searchsorted(sorted(known), values), [known[k] for k in sorted(known)]
-                ) if named else values  # fmt: skip
+                frame[name] = (
+                    pandas.Categorical.from_codes(
+                        np.searchsorted(sorted(known), values), [known[k] for k in sorted(known)]
+                    )
+                    if named
+                    else values
+                )
             elif output.kind == "table":
                 flat = getattr(self, name).reshape(len(self), -1)
                 heads = output.columns or tuple(map(str, range(flat.shape[1])))
-                frame |= {h if output.columns and once else f"{name}.{h}": flat[:, k] for k, h in enumerate(heads)}
+                frame |= {
+                    h if output.columns and once else f"{name}.{h}": flat[:, k]
+                    for k, h in enumerate(heads)
+                }
         return pandas.DataFrame(frame, index=pandas.Index(self.indices, name="index"))
 
     def plot(self, n: int = 16, *, columns: int | None = None) -> Figure:
@@ -224,7 +257,8 @@ class Samples:
         return figure
 
     def save(self, folder: str | os.PathLike[str], *, format: str | None = None) -> Samples:  # noqa: A002
-        """Write the samples, with manifest and provenance, into a new folder; return them as read back from there.
+        """Write the samples, with manifest and provenance, into a new folder; return them as read
+        back from there.
 
         Raises
         ------
@@ -239,7 +273,10 @@ class Samples:
         provenance = dict(self.provenance)
         first, n = provenance.get("first", 0), provenance.get("n")
         if n is not None and not np.array_equal(self.indices, np.arange(first, first + n)):
-            provenance["subset"] = {"n": len(self), "indices": "sha256:" + hashlib.sha256(self.indices.tobytes()).hexdigest()}
+            provenance["subset"] = {
+                "n": len(self),
+                "indices": "sha256:" + hashlib.sha256(self.indices.tobytes()).hexdigest(),
+            }
         return read(save(self, folder, format, provenance, SAVED_AT_ONCE))
 
 
@@ -251,16 +288,19 @@ def unit_range(values: Array, output: Output) -> NDArray[np.float32]:
         low, high = 0.0, 1.0
     else:
         low, high = 0.0, float(np.iinfo(output.dtype).max)
-    scaled: NDArray[np.float32] = (values.astype(np.float32) - np.float32(low)) * np.float32(1.0 / (high - low))
+    scaled: NDArray[np.float32] = (values.astype(np.float32) - np.float32(low)) * np.float32(
+        1.0 / (high - low)
+    )
     np.clip(scaled, 0.0, 1.0, out=scaled)
     return scaled
 
 
 def affine_of(output: Output) -> NDArray[np.float64]:
-    """Voxel numbers (x, y, z) to millimetres to the right, to the front and up, (4, 4), by the spacing; 1 mm if unknown.
+    """Voxel numbers (x, y, z) to millimetres to the right, to the front and up, (4, 4), by the
+    spacing; 1 mm if unknown.
 
-    Rows run from front to back and columns from the patient's right to the left, as an axial slice is shown; slices run
-    upwards.
+    Rows run from front to back and columns from the patient's right to the left, as an axial slice
+    is shown; slices run upwards.
     """
     z, y, x = spacing_of(output)
     return np.diag([-x, -y, z, 1.0])
@@ -273,8 +313,12 @@ def spacing_of(output: Output) -> tuple[float, float, float]:
 
 
 def to_xyz(values: Array) -> Array:
-    """(C, H, W) as (C, W, H, 1), (C, D, H, W) as (C, W, H, D): the order of NIfTI, torchio and MONAI."""
-    return np.ascontiguousarray(np.moveaxis(values[:, None] if values.ndim == 3 else values, (1, 2, 3), (3, 2, 1)))
+    """(C, H, W) as (C, W, H, 1), (C, D, H, W) as (C, W, H, D): the order of NIfTI, torchio and
+    MONAI.
+    """
+    return np.ascontiguousarray(
+        np.moveaxis(values[:, None] if values.ndim == 3 else values, (1, 2, 3), (3, 2, 1))
+    )
 
 
 def from_xyz(values: Array, ndim: int) -> Array:
@@ -286,7 +330,9 @@ def from_xyz(values: Array, ndim: int) -> Array:
 def _tensor(values: Array) -> torch.Tensor:
     import torch
 
-    return torch.from_numpy(np.array(values, dtype=np.int32 if values.dtype == np.uint16 else None))  # which torch lacks
+    return torch.from_numpy(
+        np.array(values, dtype=np.int32 if values.dtype == np.uint16 else None)
+    )  # which torch lacks
 
 
 def _library(module: str, package: str = "") -> Any:
@@ -294,7 +340,9 @@ def _library(module: str, package: str = "") -> Any:
         return import_module(module)
     except ImportError as error:
         name = package or module
-        raise InputError(f"{name} is not installed here: {error}.", f"`pip install {name}` brings it.") from error
+        raise InputError(
+            f"{name} is not installed here: {error}.", f"`pip install {name}` brings it."
+        ) from error
 
 
 def concatenate(parts: Sequence[Samples]) -> Samples:
@@ -303,4 +351,6 @@ def concatenate(parts: Sequence[Samples]) -> Samples:
     if len(parts) == 1:
         return first
     columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in first.columns}
-    return Samples(columns, first.outputs, np.concatenate([p.indices for p in parts]), first.provenance)
+    return Samples(
+        columns, first.outputs, np.concatenate([p.indices for p in parts]), first.provenance
+    )

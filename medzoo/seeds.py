@@ -1,8 +1,9 @@
-"""One random stream a sample: counter-based, so that sample i of a seed is the same in any batch, anywhere.
+"""One random stream a sample: counter-based, so that sample i of a seed is the same in any batch,
+anywhere.
 
-The generator is Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), keyed by
-(root seed, sample index). Its raw words are guaranteed by numpy to stay the same; everything made of them is
-made here, since numpy's own distributions may change with a release.
+The generator is Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC
+2011), keyed by (root seed, sample index). Its raw words are guaranteed by numpy to stay the same;
+everything made of them is made here, since numpy's own distributions may change with a release.
 """
 
 from __future__ import annotations
@@ -18,12 +19,21 @@ from .errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray  # numpy 1.20, which a model's own environment may have, does not know it
+    from numpy.typing import (
+        NDArray,
+    )  # numpy 1.20, which a model's own environment may have, does not know it
 
 FACTORS = 0xD2E7470EE14C6C93, 0xCA5A826395121157  # of Philox4x64, by its authors
 BUMPS = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B  # of its two keys, from turn to turn
-MANY, SHORT = 64, 128  # samples and words from and up to which all streams at once are faster than one after the other
-LATENTS, NOISE, ORDER = 0, 1, 2  # what a stream is for; two uses of one sample, or epoch, never share words
+MANY, SHORT = (
+    64,
+    128,
+)  # samples and words from and up to which all streams at once are faster than one after the other
+LATENTS, NOISE, ORDER = (
+    0,
+    1,
+    2,
+)  # what a stream is for; two uses of one sample, or epoch, never share words
 
 
 def check_seed(seed: object) -> int:
@@ -36,8 +46,15 @@ def check_seed(seed: object) -> int:
     """
     if seed is None:
         return secrets.randbits(32)
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= int(seed) < 2**64:
-        raise InputError(f"seed={seed!r} is no seed.", "Give a whole number from 0 to 2**64 - 1, or None for a fresh one.")
+    if (
+        isinstance(seed, bool)
+        or not isinstance(seed, (int, np.integer))
+        or not 0 <= int(seed) < 2**64
+    ):
+        raise InputError(
+            f"seed={seed!r} is no seed.",
+            "Give a whole number from 0 to 2**64 - 1, or None for a fresh one.",
+        )
     return int(seed)
 
 
@@ -55,8 +72,12 @@ class Stream:
     """
 
     def __init__(self, seed: int, index: int, use: int = NOISE) -> None:
-        # As uint64 from the start: numpy makes floats, which lose digits, of a list with a number past 2**63.
-        key, counter = np.array([seed, index], dtype=np.uint64), np.array([0, 0, 0, use], dtype=np.uint64)
+        # As uint64 from the start: numpy makes floats, which lose digits, of a list with a number
+        # past 2**63.
+        key, counter = (
+            np.array([seed, index], dtype=np.uint64),
+            np.array([0, 0, 0, use], dtype=np.uint64),
+        )
         self._words = np.random.Philox(counter=counter, key=key)
 
     def bytes(self, n: int) -> NDArray[np.uint8]:
@@ -68,7 +89,9 @@ class Stream:
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         n = math.prod(shape)
         halves = self._raw(-(-n // 2)).view("<u4")[:n]
-        numbers: NDArray[np.float32] = ((halves >> 9).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)
+        numbers: NDArray[np.float32] = (
+            (halves >> 9).astype(np.float32) + np.float32(0.5)
+        ) * np.float32(2.0**-23)
         return numbers.reshape(shape)
 
     def normals(self, shape: int | Sequence[int]) -> NDArray[np.float32]:
@@ -78,7 +101,9 @@ class Stream:
         return _box_muller(self._raw(-(-n // 2)))[:n].reshape(shape)
 
     def _raw(self, n: int) -> NDArray[np.uint64]:
-        words: NDArray[np.uint64] = np.atleast_1d(self._words.random_raw(n)).astype("<u8", copy=False)
+        words: NDArray[np.uint64] = np.atleast_1d(self._words.random_raw(n)).astype(
+            "<u8", copy=False
+        )
         return words
 
 
@@ -95,16 +120,22 @@ def latents(seed: int, indices: Sequence[int] | NDArray[Any], size: int) -> NDAr
 
 
 def _words(seed: int, indices: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
-    """The first ``n`` words of each sample's latents, shape (len(indices), n): the same as a `Stream`'s, all at once.
+    """The first ``n`` words of each sample's latents, shape (len(indices), n): the same as a
+    `Stream`'s, all at once.
 
     One numpy operation works on all samples, where a `Stream` each takes microseconds to be made.
     """
     shape = len(indices), -(-n // 4)
-    c0 = np.broadcast_to(np.arange(1, shape[1] + 1, dtype=np.uint64), shape)  # numpy's Philox counts before it draws
+    c0 = np.broadcast_to(
+        np.arange(1, shape[1] + 1, dtype=np.uint64), shape
+    )  # numpy's Philox counts before it draws
     c1 = c2 = np.zeros(shape, np.uint64)
     c3 = np.full(shape, LATENTS, np.uint64)
     for turn in range(10):
-        k0, k1 = np.uint64((seed + turn * BUMPS[0]) % 2**64), indices[:, None] + np.uint64(turn * BUMPS[1] % 2**64)
+        k0, k1 = (
+            np.uint64((seed + turn * BUMPS[0]) % 2**64),
+            indices[:, None] + np.uint64(turn * BUMPS[1] % 2**64),
+        )
         (high0, low0), (high2, low2) = _product(c0, FACTORS[0]), _product(c2, FACTORS[1])
         c0, c1, c2, c3 = high2 ^ c1 ^ k0, low2, high0 ^ c3 ^ k1, low0
     return np.stack([c0, c1, c2, c3], axis=-1).reshape(shape[0], -1)[:, :n]
@@ -113,7 +144,12 @@ def _words(seed: int, indices: NDArray[np.uint64], n: int) -> NDArray[np.uint64]
 def _product(x: NDArray[np.uint64], factor: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """The upper and the lower 64 bits of ``x * factor``, by halves of 32."""
     half, mask = np.uint64(32), np.uint64(2**32 - 1)
-    f_low, f_high, x_low, x_high = np.uint64(factor % 2**32), np.uint64(factor >> 32), x & mask, x >> half
+    f_low, f_high, x_low, x_high = (
+        np.uint64(factor % 2**32),
+        np.uint64(factor >> 32),
+        x & mask,
+        x >> half,
+    )
     low, cross = x_low * f_low, x_high * f_low
     middle = x_low * f_high + (low >> half) + (cross & mask)
     return x_high * f_high + (cross >> half) + (middle >> half), x * np.uint64(factor)

@@ -23,16 +23,36 @@ import platformdirs
 
 from .errors import InputError
 
-SYSTEM_VARIABLES = {  # of the caller's environment: what a program needs that we start in a clean one; no secrets
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "LD_LIBRARY_PATH", "XDG_CACHE_HOME",
-    "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "PROGRAMDATA",
-}  # fmt: skip
+# of the caller's environment: what a program needs that we start in a clean one; no secrets
+SYSTEM_VARIABLES = {
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "XDG_CACHE_HOME",
+    "SYSTEMROOT",
+    "SYSTEMDRIVE",
+    "WINDIR",
+    "COMSPEC",
+    "PATHEXT",
+    "USERPROFILE",
+    "APPDATA",
+    "LOCALAPPDATA",
+    "PROGRAMDATA",
+}
 
 
 def cache_folder() -> Path:
     """Where medzoo keeps what it unpacked; not created by asking."""
     given = os.environ.get("MEDZOO_CACHE")
-    return user_path(given).absolute() if given else Path(platformdirs.user_cache_dir("medzoo", appauthor=False))
+    return (
+        user_path(given).absolute()
+        if given
+        else Path(platformdirs.user_cache_dir("medzoo", appauthor=False))
+    )
 
 
 def config_folders() -> list[Path]:
@@ -85,7 +105,10 @@ def zenodo() -> str:
 
 def registry() -> str:
     """The address of a zip with the newest model configs, or its path on this machine."""
-    return os.environ.get("MEDZOO_REGISTRY", "").strip() or "https://github.com/medzoo/medzoo/archive/refs/heads/main.zip"
+    return (
+        os.environ.get("MEDZOO_REGISTRY", "").strip()
+        or "https://github.com/medzoo/medzoo/archive/refs/heads/main.zip"
+    )
 
 
 def timeout() -> float:
@@ -102,12 +125,16 @@ def timeout() -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= 10**7:
-        raise InputError(f"MEDZOO_TIMEOUT={given!r} is no number of seconds.", "Give one above 0, such as 600.")
+        raise InputError(
+            f"MEDZOO_TIMEOUT={given!r} is no number of seconds.", "Give one above 0, such as 600."
+        )
     return seconds
 
 
 def torch_backend() -> str:
-    """The build of torch that environments get, as uv names it: ``auto``, ``cpu``, ``cu128`` ..., or ``index``."""
+    """The build of torch that environments get, as uv names it: ``auto``, ``cpu``, ``cu128`` ...,
+    or ``index``.
+    """
     return os.environ.get("MEDZOO_TORCH_BACKEND") or os.environ.get("UV_TORCH_BACKEND") or "auto"
 
 

@@ -15,7 +15,10 @@ from .config import REMOTE, ModelConfig, Version
 from .errors import IntegrityError, SourceError, TrustError
 from .registry import PACKAGE_CONFIG, is_local, registry, resolve
 
-FIRST_FILE = {"native": "model.py", "medigan": "__init__.py"}  # contract -> the file that a package begins with
+FIRST_FILE = {
+    "native": "model.py",
+    "medigan": "__init__.py",
+}  # contract -> the file that a package begins with
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,14 @@ class Package:
 
     path: Path
     digests: dict[str, str]  # file (or archive) -> sha256
-    held: files.Hold | None = field(default=None, repr=False, compare=False)  # as long as it lives, the cache keeps the package
+    held: files.Hold | None = field(
+        default=None, repr=False, compare=False
+    )  # as long as it lives, the cache keeps the package
 
 
-def package(config: ModelConfig, version: Version, *, trust: bool = False, progress: bool | None = None) -> Package:
+def package(
+    config: ModelConfig, version: Version, *, trust: bool = False, progress: bool | None = None
+) -> Package:
     """Fetch, verify and where needed unpack the package of a version.
 
     Parameters
@@ -52,32 +59,48 @@ def package(config: ModelConfig, version: Version, *, trust: bool = False, progr
             return _unpacked(config, version, found, downloaded=True)
         if found.is_dir():
             return Package(found, _verify_folder(config, version, found, trust=trust))
-        return _unpacked(config, version, _verify_archive(config, version, found, trust=trust), downloaded=False)
+        return _unpacked(
+            config, version, _verify_archive(config, version, found, trust=trust), downloaded=False
+        )
     except SourceError as error:
         if version.scheme not in REMOTE:
             raise
-        raise SourceError(error.problem, "\n".join(filter(None, (error.hint, without_network(config))))) from error
+        raise SourceError(
+            error.problem, "\n".join(filter(None, (error.hint, without_network(config))))
+        ) from error
     except OSError as error:
         full = error.errno == errno.ENOSPC
-        why = f"the disk of {settings.cache_folder()} is full ({error.strerror})" if full else str(error)
-        raise SourceError(f"{config.id}, version {version.name}, could not be made ready: {why}.",
-                          "`medzoo cache` lists what can go; " * full
-                          + "MEDZOO_CACHE names another folder to download and unpack to.") from error  # fmt: skip
+        why = (
+            f"the disk of {settings.cache_folder()} is full ({error.strerror})"
+            if full
+            else str(error)
+        )
+        raise SourceError(
+            f"{config.id}, version {version.name}, could not be made ready: {why}.",
+            "`medzoo cache` lists what can go; " * full
+            + "MEDZOO_CACHE names another folder to download and unpack to.",
+        ) from error
 
 
 def without_network(config: ModelConfig) -> str:
-    """What to run without a network: the model's own bundled version, or the bundled model that is most like it."""
+    """What to run without a network: the model's own bundled version, or the bundled model that is
+    most like it.
+    """
     if own := [v.name for v in config.versions.values() if v.scheme == "bundled"]:
         return f"Its version {own[0]} comes with medzoo: version={own[0]!r}."
 
     def words(c: ModelConfig) -> set[str]:
-        return {w for w in f"{c.content} {c.name} {' '.join(c.tags)}".casefold().split() if len(w) > 4}  # not "a" or "with"
+        return {
+            w for w in f"{c.content} {c.name} {' '.join(c.tags)}".casefold().split() if len(w) > 4
+        }  # not "a" or "with"
 
     def kinds(c: ModelConfig) -> set[str]:
         return {o.kind for o in c.default.outputs.values()} - {"label"}
 
     def likeness(c: ModelConfig) -> tuple[bool, bool, int, int]:
-        modality, organ = (getattr(c, f).casefold() == getattr(config, f).casefold() for f in ("modality", "organ"))
+        modality, organ = (
+            getattr(c, f).casefold() == getattr(config, f).casefold() for f in ("modality", "organ")
+        )
         return modality, organ, len(kinds(c) & kinds(config)), len(words(c) & words(config))
 
     bundled = [c for c in registry().configs.values() if c.default.scheme == "bundled"]
@@ -87,44 +110,79 @@ def without_network(config: ModelConfig) -> str:
     return f"Of the models that come with medzoo, {closest.id} is closest: {closest.name}."
 
 
-def _verify_folder(config: ModelConfig, version: Version, folder: Path, *, trust: bool) -> dict[str, str]:
-    if not version.files and (trust or is_local(config)):  # to be edited: its digests are recorded, not enforced
+def _verify_folder(
+    config: ModelConfig, version: Version, folder: Path, *, trust: bool
+) -> dict[str, str]:
+    if not version.files and (
+        trust or is_local(config)
+    ):  # to be edited: its digests are recorded, not enforced
         return {f: files.sha256_of(folder / f) for f in package_files(folder)}
     if not version.files:
-        raise TrustError(f"{config.id}, version {version.name}, names no `files:` with their sha256.",
-                         "`medzoo contribute pack` writes them; trust=True (--trust) runs it as it is.")  # fmt: skip
+        raise TrustError(
+            f"{config.id}, version {version.name}, names no `files:` with their sha256.",
+            "`medzoo contribute pack` writes them; trust=True (--trust) runs it as it is.",
+        )
     digests = {}
     for name, expected in version.files.items():
         path = folder / name
         digests[name] = found = files.sha256_of(path) if path.is_file() else "no such file"
         if found != expected:
-            raise mismatch(config, version, path, expected, found, "It was left as it is, and nothing of it was run.")
+            raise mismatch(
+                config,
+                version,
+                path,
+                expected,
+                found,
+                "It was left as it is, and nothing of it was run.",
+            )
     for name in package_files(folder):
         if name not in digests:  # code that no digest covers may be imported by code that one does
             found = files.sha256_of(folder / name)
-            raise mismatch(config, version, folder / name, "no such file", found, "Nothing of the package was run.")
+            raise mismatch(
+                config,
+                version,
+                folder / name,
+                "no such file",
+                found,
+                "Nothing of the package was run.",
+            )
     return digests
 
 
-def _verify_archive(config: ModelConfig, version: Version, archive: Path, *, trust: bool) -> sources.Archive:
+def _verify_archive(
+    config: ModelConfig, version: Version, archive: Path, *, trust: bool
+) -> sources.Archive:
     sha256 = files.sha256_of(archive)
     found, expected = sha256, version.sha256
     if version.md5 and not version.sha256:
         found, expected = files.digest_of(archive, "md5"), version.md5
     if expected and found != expected:
-        raise mismatch(config, version, archive, expected, found, "It was left as it is, and nothing was unpacked.")
+        raise mismatch(
+            config,
+            version,
+            archive,
+            expected,
+            found,
+            "It was left as it is, and nothing was unpacked.",
+        )
     if not expected and not trust:
-        raise TrustError(f"{config.id}, version {version.name}, names no sha256 for {archive.name}.",
-                         f"trust=True (--trust) runs it. Better: `sha256: {found}` in {config.path}.")  # fmt: skip
+        raise TrustError(
+            f"{config.id}, version {version.name}, names no sha256 for {archive.name}.",
+            f"trust=True (--trust) runs it. Better: `sha256: {found}` in {config.path}.",
+        )
     return sources.Archive(archive, sha256)
 
 
-def _unpacked(config: ModelConfig, version: Version, archive: sources.Archive, *, downloaded: bool) -> Package:
+def _unpacked(
+    config: ModelConfig, version: Version, archive: sources.Archive, *, downloaded: bool
+) -> Package:
     cache, new = settings.cache_folder(), False
     target = cache / "packages" / archive.sha256
     held = files.hold(mark_of(archive.sha256))
     if not target.is_dir():
-        with files.locked(lock_of(archive.sha256), 60, lambda: target.parent.glob(f".{target.name}.*/**/*")):
+        with files.locked(
+            lock_of(archive.sha256), 60, lambda: target.parent.glob(f".{target.name}.*/**/*")
+        ):
             if new := not target.is_dir():
                 _unpack(config, version, archive.path, target, downloaded=downloaded)
     if not new and (changed := files.difference(archive.path, target)):
@@ -144,7 +202,9 @@ def mark_of(sha256: str) -> Path:
     return settings.cache_folder() / "locks" / f"{sha256[:16]}.use"
 
 
-def _unpack(config: ModelConfig, version: Version, archive: Path, target: Path, *, downloaded: bool) -> None:
+def _unpack(
+    config: ModelConfig, version: Version, archive: Path, target: Path, *, downloaded: bool
+) -> None:
     try:
         with files.folder_aside(target) as aside:
             files.unpack(archive, aside)
@@ -153,17 +213,26 @@ def _unpack(config: ModelConfig, version: Version, archive: Path, target: Path, 
         if not downloaded:
             raise IntegrityError(problem, error.hint) from error
         archive.unlink(missing_ok=True)
-        raise IntegrityError(f"{problem}\nIt was removed from the cache, so that the next call fetches it anew.",
-                             "If that does not help, it is so at its source: tell its author.") from error  # fmt: skip
+        raise IntegrityError(
+            f"{problem}\nIt was removed from the cache, so that the next call fetches it anew.",
+            "If that does not help, it is so at its source: tell its author.",
+        ) from error
 
 
 def _top(folder: Path, version: Version) -> Path:
-    """The folder of the package in what a zip held: the uppermost one with the file that its contract begins with."""
+    """The folder of the package in what a zip held: the uppermost one with the file that its
+    contract begins with.
+    """
     first, level = FIRST_FILE[version.contract], [folder]
     while level:
         if found := [p for p in level if (p / first).is_file()]:
             return found[0] if len(found) == 1 else folder
-        level = [p for parent in level for p in sorted(parent.iterdir()) if p.is_dir() and not files.is_strewn(Path(p.name))]
+        level = [
+            p
+            for parent in level
+            for p in sorted(parent.iterdir())
+            if p.is_dir() and not files.is_strewn(Path(p.name))
+        ]
     return folder  # whoever loads the package says what is missing
 
 
@@ -179,17 +248,28 @@ def mismatch(  # noqa: PLR0917
 
 
 def package_files(folder: Path) -> list[str]:
-    """The files of a package that can take part in a run: code and weights, not cards, pictures or caches."""
+    """The files of a package that can take part in a run: code and weights, not cards, pictures or
+    caches.
+    """
     keep = {".py", ".safetensors", ".json", ".npz", ".onnx"}
     found = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file() and p.suffix in keep)
-    hidden = (p for p in found if not any(part.startswith((".", "__pycache__")) for part in p.parts))
+    hidden = (
+        p for p in found if not any(part.startswith((".", "__pycache__")) for part in p.parts)
+    )
     return sorted(p.as_posix() for p in hidden if p.name not in {"train.py", "expected.npz"})
 
 
-def copy(model_id: int | str | os.PathLike[str], folder: str | os.PathLike[str], *, version: str | None = None) -> Path:
-    """An editable copy of a model's package: code, weights, training script, card, and a config of its own.
+def copy(
+    model_id: int | str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    version: str | None = None,
+) -> Path:
+    """An editable copy of a model's package: code, weights, training script, card, and a config of
+    its own.
 
-    What the copy generates is recorded as unregistered, with the digests of its files as they are then.
+    What the copy generates is recorded as unregistered, with the digests of its files as they are
+    then.
 
     Parameters
     ----------
@@ -221,12 +301,16 @@ def copy(model_id: int | str | os.PathLike[str], folder: str | os.PathLike[str],
     content |= {"default_version": chosen.name, "versions": {chosen.name: kept}}
     with files.new_folder(target) as aside:
         found = package(config, chosen, trust=True)  # nothing of it is run
-        inside = {p.relative_to(found.path): p for p in sorted(found.path.rglob("*")) if p.is_file()}
+        inside = {
+            p.relative_to(found.path): p for p in sorted(found.path.rglob("*")) if p.is_file()
+        }
         if chosen.lock:
             inside[Path(chosen.lock)] = config.path.parent / chosen.lock
         for name in (p for p in inside if not files.is_strewn(p)):
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(inside[name], aside / name)  # content alone: an installed file may be read-only
+            shutil.copyfile(
+                inside[name], aside / name
+            )  # content alone: an installed file may be read-only
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
         (aside / PACKAGE_CONFIG).write_text(text, encoding="utf-8")
     return target

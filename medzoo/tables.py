@@ -1,4 +1,6 @@
-"""Models as text: the columns that `list`, `search`, notebooks and the README share, and the few helpers around them."""
+"""Models as text: the columns that `list`, `search`, notebooks and the README share, and the few
+helpers around them.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,10 @@ def summary(config: ModelConfig) -> dict[str, Any]:
         "bundled": v.scheme == "bundled",
         "bytes": v.size,
         "latent": v.latent,
-        "outputs": {o.name: {"kind": o.kind, "dtype": o.dtype, "shape": list(o.shape)} for o in v.outputs.values()},
+        "outputs": {
+            o.name: {"kind": o.kind, "dtype": o.dtype, "shape": list(o.shape)}
+            for o in v.outputs.values()
+        },
         "conditions": {c.name: dict(c.values) for c in v.conditions.values()},
         "options": {o.name: o.default for o in v.options.values()},
     }
@@ -53,12 +58,18 @@ def summary(config: ModelConfig) -> dict[str, Any]:
 def sample_size(version: Version) -> str:
     """What one sample is: ``128x128``, ``256x256 + mask``, ``30 columns``."""
     first, *others = version.outputs.values()
-    size = f"{first.shape[0]} columns" if first.kind == "table" else "x".join(map(str, first.shape[1:])) or "label"
+    size = (
+        f"{first.shape[0]} columns"
+        if first.kind == "table"
+        else "x".join(map(str, first.shape[1:])) or "label"
+    )
     return size + " + mask" * any(o.kind == "mask" for o in others)
 
 
 def package(version: Version) -> str:
-    """Where a version's package is: came with medzoo, on this disk, or how much there is to download."""
+    """Where a version's package is: came with medzoo, on this disk, or how much there is to
+    download.
+    """
     if version.scheme in {"bundled", "file"}:
         return {"bundled": "bundled", "file": "on disk"}[version.scheme]
     return f"download {megabytes(version.size)}" if version.size else "download"
@@ -86,7 +97,9 @@ def inputs(version: Version) -> Iterable[str]:
 
 
 def metrics(version: Version) -> str:
-    """Reported figures, together where they are comparable: ``FID 80.5, FID ratio 0.36 on OPTIMAM (1,000 samples)``."""
+    """Reported figures, together where they are comparable: ``FID 80.5, FID ratio 0.36 on OPTIMAM
+    (1,000 samples)``.
+    """
     groups: dict[str, list[str]] = {}
     for m in version.metrics:
         samples = f" ({m.samples:,} samples)" if m.samples else ""
@@ -95,14 +108,26 @@ def metrics(version: Version) -> str:
 
 
 def terminal_width() -> int | None:
-    """Characters of a line where stdout is a terminal; None, so no limit, where it is a file or a pipe."""
-    return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+    """Characters of a line where stdout is a terminal; None, so no limit, where it is a file or a
+    pipe.
+    """
+    return (
+        shutil.get_terminal_size().columns
+        if sys.stdout is not None and sys.stdout.isatty()
+        else None
+    )
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
-    """Columns as wide as they need to be, or narrower: past ``width`` all but the first are cut with an ellipsis."""
+    """Columns as wide as they need to be, or narrower: past ``width`` all but the first are cut
+    with an ellipsis.
+    """
     widths = [max(len(r[k]) for r in (head, *rows)) for k in range(len(head))]
-    while width is not None and sum(widths) + 2 * len(widths) - 2 > width and max(widths[1:], default=0) > NARROWEST:
+    while (
+        width is not None
+        and sum(widths) + 2 * len(widths) - 2 > width
+        and max(widths[1:], default=0) > NARROWEST
+    ):
         widths[1 + widths[1:].index(max(widths[1:]))] -= 1
 
     def line(cells: Sequence[str]) -> str:
@@ -125,7 +150,12 @@ def facts(pairs: Mapping[str, str]) -> list[str]:
     for name, text in pairs.items():
         for k, part in enumerate(text.splitlines()):
             head = name.ljust(indent) if k == 0 else " " * indent
-            lines += textwrap.wrap(part, width, initial_indent=head, subsequent_indent=" " * (indent + 2 * ("\n" in text)))
+            lines += textwrap.wrap(
+                part,
+                width,
+                initial_indent=head,
+                subsequent_indent=" " * (indent + 2 * ("\n" in text)),
+            )
     return lines
 
 

@@ -1,4 +1,6 @@
-"""Models and what is kept of them on this disk: ``install``, ``cache`` and its steps, their arguments and what they print."""
+"""Models and what is kept of them on this disk: ``install``, ``cache`` and its steps, their
+arguments and what they print.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from .cache import Removal, Report
 
 
-# ---------------------------------------------------------------------------------------------------------- arguments
+# ----------------------------------------------------------------------------------------------------------
+# arguments
 def add_install(commands: Commands) -> None:
     """``install``."""
     child = command(
@@ -43,7 +46,12 @@ def add_install(commands: Commands) -> None:
         ),
         codes=(2, *FETCH, 12, 13),
     )
-    child.add_argument("models", nargs="*", metavar="MODEL", help="number, id, beginning of an id, or path of a package folder")
+    child.add_argument(
+        "models",
+        nargs="*",
+        metavar="MODEL",
+        help="number, id, beginning of an id, or path of a package folder",
+    )
     child.add_argument("--all", action="store_true", help="every registered model")
     version_argument(child)
     environment_arguments(child)
@@ -68,7 +76,13 @@ def add_cache(commands: Commands) -> None:
     json_argument(parent)
     steps = parent.add_subparsers(dest="step", metavar="STEP", title="steps")
 
-    child = command(steps, "list", "what is there, and which models use it", examples=("medzoo cache list --json",), codes=(4,))
+    child = command(
+        steps,
+        "list",
+        "what is there, and which models use it",
+        examples=("medzoo cache list --json",),
+        codes=(4,),
+    )
     json_argument(child, of_step=True)
 
     child = command(
@@ -83,7 +97,9 @@ def add_cache(commands: Commands) -> None:
         ),
         codes=(2, 3, 4, 15),
     )
-    child.add_argument("what", nargs="?", metavar="WHAT", help="a model, or the key of an environment or a package")
+    child.add_argument(
+        "what", nargs="?", metavar="WHAT", help="a model, or the key of an environment or a package"
+    )
     child.add_argument("--all", action="store_true", help="everything that is listed")
     json_argument(child, of_step=True)
 
@@ -108,7 +124,9 @@ def add_cache(commands: Commands) -> None:
         ),
         codes=(4, 15),
     )
-    child.add_argument("--dry-run", action="store_true", help="remove nothing, and say what would go")
+    child.add_argument(
+        "--dry-run", action="store_true", help="remove nothing, and say what would go"
+    )
     json_argument(child, of_step=True)
 
     child = command(
@@ -121,7 +139,9 @@ def add_cache(commands: Commands) -> None:
         codes=(2, *FETCH, 12),
     )
     child.add_argument("file", type=Path, metavar="FILE", help="a new file")
-    child.add_argument("models", nargs="+", metavar="MODEL", help="number, id, or beginning of an id")
+    child.add_argument(
+        "models", nargs="+", metavar="MODEL", help="number, id, or beginning of an id"
+    )
     version_argument(child)
     offline_argument(child)
     json_argument(child, of_step=True)
@@ -136,17 +156,26 @@ def add_cache(commands: Commands) -> None:
         codes=(3, 4, 5, 6, 12),
     )
     child.add_argument("file", type=Path, metavar="FILE", help="what `medzoo cache export` wrote")
-    child.add_argument("--trust", action="store_true", help="take models of which no digest is known here but the file's own")
+    child.add_argument(
+        "--trust",
+        action="store_true",
+        help="take models of which no digest is known here but the file's own",
+    )
     json_argument(child, of_step=True)
 
 
-# ------------------------------------------------------------------------------------------------------------ install
+# ------------------------------------------------------------------------------------------------------------
+# install
 def install_command(a: argparse.Namespace) -> int:
-    """``medzoo install``: a line a model, on stderr where it fails; the exit code of the first failure."""
+    """``medzoo install``: a line a model, on stderr where it fails; the exit code of the first
+    failure.
+    """
     from .registry import list_models
 
     if a.all == bool(a.models):
-        raise InputError("medzoo install: which models?", "Name some, or say --all for every registered one.")
+        raise InputError(
+            "medzoo install: which models?", "Name some, or say --all for every registered one."
+        )
     code = 0
     for model in a.models or [c.id for c in list_models()]:
         try:
@@ -183,7 +212,8 @@ def made_ready(model: str, a: argparse.Namespace) -> str:
     return f"{config.id} {version.name}: {what}; {runs}"
 
 
-# -------------------------------------------------------------------------------------------------------------- cache
+# --------------------------------------------------------------------------------------------------------------
+# cache
 def cache_command(a: argparse.Namespace) -> None:
     """``medzoo cache``, and its steps."""
     from . import cache
@@ -209,12 +239,24 @@ def print_cache(*, as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(folder), "bytes": size, "entries": found})
         return
-    print(f"{folder}  ({megabytes(size) if folder.is_dir() else 'not made yet'}; MEDZOO_CACHE moves it)")
+    print(
+        f"{folder}  ({megabytes(size) if folder.is_dir() else 'not made yet'}; MEDZOO_CACHE moves it)"
+    )
     if found:
         head = ("kind", "name", "size", "frees", "last used", "models", "what")
         names = (e["name"][:16] if e["kind"] == "package" else e["name"] for e in found)
-        rows = [(e["kind"], name, megabytes(e["bytes"]), megabytes(e["frees"]), e["used"], ", ".join(e["models"]), e["about"])
-                for e, name in zip(found, names, strict=True)]  # fmt: skip
+        rows = [
+            (
+                e["kind"],
+                name,
+                megabytes(e["bytes"]),
+                megabytes(e["frees"]),
+                e["used"],
+                ", ".join(e["models"]),
+                e["about"],
+            )
+            for e, name in zip(found, names, strict=True)
+        ]
         print(f"\n{table(head, rows, terminal_width())}")
 
 
@@ -223,39 +265,66 @@ def remove_of(a: argparse.Namespace) -> Removal:
     from . import cache
 
     if a.all == (a.what is not None):
-        raise InputError("medzoo cache remove: remove what?", "Name a model or a key, or say --all; `medzoo cache` lists them.")
+        raise InputError(
+            "medzoo cache remove: remove what?",
+            "Name a model or a key, or say --all; `medzoo cache` lists them.",
+        )
     return cache.clear() if a.all else cache.remove(a.what)
 
 
 def print_removal(done: Removal, *, as_json: bool, dry_run: bool | None = None) -> None:
-    """What was removed, and after a prune (``dry_run`` is said) how much that frees; an error where something could not be."""
+    """What was removed, and after a prune (``dry_run`` is said) how much that frees; an error where
+    something could not be.
+    """
     pruned = dry_run is not None
     if as_json:
-        about = {"removed": [str(e.path) for e in done.removed], "kept": {str(e.path): why for e, why in done.kept}}
+        about = {
+            "removed": [str(e.path) for e in done.removed],
+            "kept": {str(e.path): why for e, why in done.kept},
+        }
         print_json(about | ({"freed": done.freed, "dry_run": dry_run} if pruned else {}))
     else:
         did, frees = ("would remove", "would free") if dry_run else ("removed", "freed")
-        lines = [*(f"{did} {e}" for e in done.removed), *(f"kept {e}: {why}" for e, why in done.kept)]
+        lines = [
+            *(f"{did} {e}" for e in done.removed),
+            *(f"kept {e}: {why}" for e, why in done.kept),
+        ]
         lines += [f"{frees} {megabytes(done.freed)}"] * (pruned and bool(lines))
         print("\n".join(lines) or f"nothing to {'prune' if pruned else 'remove'}")
     if done.failed:
-        raise CacheError(f"{len(done.failed)} of {len(done.failed) + len(done.removed)} could not be removed.",
-                         "Try again when nothing runs that uses them.")  # fmt: skip
+        raise CacheError(
+            f"{len(done.failed)} of {len(done.failed) + len(done.removed)} could not be removed.",
+            "Try again when nothing runs that uses them.",
+        )
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
     """What is right and wrong in the cache; an error where something is wrong."""
     if as_json:
-        print_json({"right": [str(e.path) for e in report.right], "unknown": [str(e.path) for e in report.unknown],
-                    "wrong": [{"path": str(e.path), "problem": problem} for e, problem in report.wrong]})  # fmt: skip
+        print_json(
+            {
+                "right": [str(e.path) for e in report.right],
+                "unknown": [str(e.path) for e in report.unknown],
+                "wrong": [{"path": str(e.path), "problem": problem} for e, problem in report.wrong],
+            }
+        )
     else:
-        print("\n".join([*(f"right    {e}" for e in report.right),
-                         *(f"unknown  {e}: nothing here says what it should be" for e in report.unknown),
-                         *(f"wrong    {e}: {problem}" for e, problem in report.wrong)]) or "nothing to verify")  # fmt: skip
+        print(
+            "\n".join(
+                [
+                    *(f"right    {e}" for e in report.right),
+                    *(f"unknown  {e}: nothing here says what it should be" for e in report.unknown),
+                    *(f"wrong    {e}: {problem}" for e, problem in report.wrong),
+                ]
+            )
+            or "nothing to verify"
+        )
     if report.wrong:
         count = len({e.path for e, _ in report.wrong})
-        raise IntegrityError(f"{count} of what is in the cache is not what it should be.",
-                             "`medzoo cache remove` removes it; it is fetched or built again when needed.")  # fmt: skip
+        raise IntegrityError(
+            f"{count} of what is in the cache is not what it should be.",
+            "`medzoo cache remove` removes it; it is fetched or built again when needed.",
+        )
 
 
 def carry_command(a: argparse.Namespace) -> None:

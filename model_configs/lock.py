@@ -1,13 +1,15 @@
-"""Write the locks of published models: every package of an environment but the torch family, with its hashes.
+"""Write the locks of published models: every package of an environment but the torch family, with
+its hashes.
 
     python model_configs/lock.py              write the locks that the configs name, keeping what they pin where it still fits
     python model_configs/lock.py --upgrade    the same, with the newest packages up to the day below
     python model_configs/lock.py --check      write nothing, ask no network; exit with 1 where a lock and its configs disagree
 
-A lock holds what the models that name it require together, and what that needs in turn, for every platform and every
-Python of their range. The torch family is left out, with what it alone needs, since its build depends on the machine:
-`uv pip install --torch-backend` brings it first, and the lock goes in beside it with ``--no-deps --require-hashes``.
-uv is asked for packages as it is set up; ``UV_DEFAULT_INDEX`` names another index.
+A lock holds what the models that name it require together, and what that needs in turn, for every
+platform and every Python of their range. The torch family is left out, with what it alone needs,
+since its build depends on the machine: `uv pip install --torch-backend` brings it first, and the
+lock goes in beside it with ``--no-deps --require-hashes``. uv is asked for packages as it is set
+up; ``UV_DEFAULT_INDEX`` names another index.
 """
 
 from __future__ import annotations
@@ -30,14 +32,20 @@ from uv import find_uv_bin
 from medzoo.config import TORCH_FAMILY, Version, read_config
 
 CONFIGS = Path(__file__).resolve().parent
-UNTIL = "2025-09-01"  # nothing younger: the code of these models is of 2021 to 2023, and stays as it is
+UNTIL = (
+    "2025-09-01"  # nothing younger: the code of these models is of 2021 to 2023, and stays as it is
+)
 WITH_WINDOWS = {
     "opencv-python",
     "opencv-contrib-python",
 }  # a headless one is required in their place: servers have no window system
 LEFT_OUT = TORCH_FAMILY | WITH_WINDOWS
 MINORS = [Number(f"3.{minor}") for minor in range(8, 20)]
-PLATFORMS = (("linux", "Linux", "x86_64"), ("darwin", "Darwin", "arm64"), ("win32", "Windows", "AMD64"))
+PLATFORMS = (
+    ("linux", "Linux", "x86_64"),
+    ("darwin", "Darwin", "arm64"),
+    ("win32", "Windows", "AMD64"),
+)
 
 
 class LockError(Exception):
@@ -70,7 +78,8 @@ def locks(folder: Path = CONFIGS) -> list[Lock]:
     Raises
     ------
     LockError
-        Models that share a lock pin a package differently or run on different Pythons, or a pin is not exact.
+        Models that share a lock pin a package differently or run on different Pythons, or a pin is
+        not exact.
     """
     users: dict[str, list[tuple[str, Version]]] = {}
     for path in sorted(folder.glob("*.yaml")):
@@ -101,26 +110,78 @@ def _lock(path: Path, models: list[tuple[str, Version]]) -> Lock:
     return Lock(path, models[0][1].python, tuple(pins[name] for name in sorted(pins)), names)
 
 
-# -------------------------------------------------------------------------------------------------------------- writing
+# --------------------------------------------------------------------------------------------------------------
+# writing
 def write(lock: Lock, *, upgrade: bool) -> None:
-    """Resolve a lock and write it, once uv would install it, and the torch family beside it, on every Python of its range."""
+    """Resolve a lock and write it, once uv would install it, and the torch family beside it, on
+    every Python of its range.
+    """
     lock.path.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        asked, left_out, out = Path(folder, "in.txt"), Path(folder, "left-out.txt"), Path(folder, lock.path.name)
+        asked, left_out, out = (
+            Path(folder, "in.txt"),
+            Path(folder, "left-out.txt"),
+            Path(folder, lock.path.name),
+        )
         asked.write_text(_lines(lock.inside))
         left_out.write_text(_lines(sorted(LEFT_OUT)))
         if lock.path.exists():
-            out.write_text(lock.path.read_text(encoding="utf-8"), encoding="utf-8")  # what it pins is kept where it fits
-        resolve = ("pip", "compile", "--quiet", "--universal", "--python-version", lock.minors[0], "--exclude-newer", UNTIL)
+            out.write_text(
+                lock.path.read_text(encoding="utf-8"), encoding="utf-8"
+            )  # what it pins is kept where it fits
+        resolve = (
+            "pip",
+            "compile",
+            "--quiet",
+            "--universal",
+            "--python-version",
+            lock.minors[0],
+            "--exclude-newer",
+            UNTIL,
+        )
         again = ["--upgrade"] if upgrade else []
-        uv(*resolve, *again, "--generate-hashes", "--no-annotate", "--no-header", "--excludes", left_out, "-o", out, asked)
-        # The two installs agree: the torch family can be had beside what the lock pins, whatever brings it.
+        uv(
+            *resolve,
+            *again,
+            "--generate-hashes",
+            "--no-annotate",
+            "--no-header",
+            "--excludes",
+            left_out,
+            "-o",
+            out,
+            asked,
+        )
+        # The two installs agree: the torch family can be had beside what the lock pins, whatever
+        # brings it.
         asked.write_text(_lines(r for r in lock.requires if r not in lock.inside))
-        uv("pip", "compile", "--quiet", "--universal", "--python-version", lock.minors[0], "--constraint", out, asked)
+        uv(
+            "pip",
+            "compile",
+            "--quiet",
+            "--universal",
+            "--python-version",
+            lock.minors[0],
+            "--constraint",
+            out,
+            asked,
+        )
         for minor in lock.minors:
             at = ("--python-version", minor, "--target", Path(folder, minor))
-            uv("pip", "install", "--quiet", "--dry-run", "--no-deps", "--require-hashes", *at, "-r", out)
-        lock.path.write_text(_header(lock) + out.read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
+            uv(
+                "pip",
+                "install",
+                "--quiet",
+                "--dry-run",
+                "--no-deps",
+                "--require-hashes",
+                *at,
+                "-r",
+                out,
+            )
+        lock.path.write_text(
+            _header(lock) + out.read_text(encoding="utf-8"), encoding="utf-8", newline="\n"
+        )
 
 
 def _lines(requirements: Iterable[object]) -> str:
@@ -141,11 +202,15 @@ def uv(*arguments: str | Path) -> str:
     own = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}  # this Python builds what needs building
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=own)  # noqa: S603
     if done.returncode:
-        raise LockError(f"uv {' '.join(map(str, arguments[:2]))}:\n" + "\n".join(done.stderr.strip().splitlines()[-12:]))
+        raise LockError(
+            f"uv {' '.join(map(str, arguments[:2]))}:\n"
+            + "\n".join(done.stderr.strip().splitlines()[-12:])
+        )
     return done.stdout
 
 
-# ------------------------------------------------------------------------------------------------------------- checking
+# -------------------------------------------------------------------------------------------------------------
+# checking
 def problems(lock: Lock) -> Iterator[str]:
     """Where a lock is not what its configs say, as far as the files alone tell."""
     if not lock.path.is_file():
@@ -173,12 +238,23 @@ def problems(lock: Lock) -> Iterator[str]:
 
 
 def _missing(lock: Lock, asked: Requirement, pinned: list[Requirement]) -> Iterator[str]:
-    """Pythons and platforms on which the lock does not bring exactly one version, of those asked for."""
+    """Pythons and platforms on which the lock does not bring exactly one version, of those asked
+    for.
+    """
     for minor in lock.minors:
         for system, platform, machine in PLATFORMS:
-            where = {"python_version": minor, "python_full_version": f"{minor}.0", "sys_platform": system,
-                     "platform_system": platform, "platform_machine": machine}  # fmt: skip
-            brought = [next(iter(r.specifier)).version for r in pinned if r.marker is None or r.marker.evaluate(where)]
+            where = {
+                "python_version": minor,
+                "python_full_version": f"{minor}.0",
+                "sys_platform": system,
+                "platform_system": platform,
+                "platform_machine": machine,
+            }
+            brought = [
+                next(iter(r.specifier)).version
+                for r in pinned
+                if r.marker is None or r.marker.evaluate(where)
+            ]
             if len(brought) != 1 or not asked.specifier.contains(brought[0]):
                 got = " and ".join(brought) or "nothing"
                 yield f"{lock.path.name}: {asked} is required, and it brings {got} on Python {minor}, {system}"
@@ -192,15 +268,27 @@ def check(folder: Path = CONFIGS) -> list[str]:
     except LockError as error:
         return [str(error)]
     named = {lock.path.name for lock in found}
-    unused = [f"{p.name}: no config names it" for p in sorted((folder / "locks").glob("*")) if p.name not in named]
+    unused = [
+        f"{p.name}: no config names it"
+        for p in sorted((folder / "locks").glob("*"))
+        if p.name not in named
+    ]
     return [problem for lock in found for problem in problems(lock)] + unused
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write or check."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a lock and its configs disagree")
-    parser.add_argument("--upgrade", action="store_true", help=f"take the newest packages up to {UNTIL}")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; exit with 1 where a lock and its configs disagree",
+    )
+    parser.add_argument(
+        "--upgrade", action="store_true", help=f"take the newest packages up to {UNTIL}"
+    )
     asked = parser.parse_args(arguments)
     if asked.check:
         wrong = check()
@@ -209,7 +297,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for lock in locks():
             write(lock, upgrade=asked.upgrade)
-            print(f"{lock.path.name}, for {len(lock.models)} of the models, Python {', '.join(lock.minors)}")
+            print(
+                f"{lock.path.name}, for {len(lock.models)} of the models, Python {', '.join(lock.minors)}"
+            )
     except LockError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,4 +1,6 @@
-"""Write the sha256 and size of every bundled package's files into its config: `python starter_models/register.py [--check]`."""
+"""Write the sha256 and size of every bundled package's files into its config: `python
+starter_models/register.py [--check]`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ def registered(path: Path) -> str:
             size = sum((folder / name).stat().st_size for name in names)
             head, start, rest = text.partition(f"    source: {version.source}\n")
             rest = re.sub(
-                r"    files:\n(      .*\n)+    size: \d+\n", f"    files:\n{digests}    size: {size}\n", rest, count=1
+                r"    files:\n(      .*\n)+    size: \d+\n",
+                f"    files:\n{digests}    size: {size}\n",
+                rest,
+                count=1,
             )
             text = head + start + rest
     return text
@@ -32,9 +37,15 @@ def registered(path: Path) -> str:
 
 def main() -> int:
     """Rewrite the configs, or with --check only say which would change."""
-    stale = [p for p in sorted((ROOT / "model_configs").glob("*.yaml")) if registered(p) != p.read_text(encoding="utf-8")]
+    stale = [
+        p
+        for p in sorted((ROOT / "model_configs").glob("*.yaml"))
+        if registered(p) != p.read_text(encoding="utf-8")
+    ]
     for path in stale:
-        print(f"{path.name}: {'differs from its package' if '--check' in sys.argv else 'registered'}")
+        print(
+            f"{path.name}: {'differs from its package' if '--check' in sys.argv else 'registered'}"
+        )
         if "--check" not in sys.argv:
             path.write_text(registered(path), encoding="utf-8")
     return 1 if stale and "--check" in sys.argv else 0

@@ -61,16 +61,28 @@ def load(weights_dir, device):
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A cache of the test's own, no notices, no window, and no socket beyond this machine."""
-    for name in ("MEDZOO_MODEL_CONFIGS", "MEDZOO_OFFLINE", "MEDZOO_MIRROR", "DISPLAY", "WAYLAND_DISPLAY"):
+    for name in (
+        "MEDZOO_MODEL_CONFIGS",
+        "MEDZOO_OFFLINE",
+        "MEDZOO_MIRROR",
+        "DISPLAY",
+        "WAYLAND_DISPLAY",
+    ):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MEDZOO_ZENODO", "http://127.0.0.1:9")  # where nobody answers; the fixture `zenodo` does
+    monkeypatch.setenv(
+        "MEDZOO_ZENODO", "http://127.0.0.1:9"
+    )  # where nobody answers; the fixture `zenodo` does
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MEDZOO_QUIET", "1")
     monkeypatch.setenv("MPLBACKEND", "Agg")
     connect = socket.socket.connect
 
     def local_only(self: socket.socket, address: Any) -> None:
-        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in {"127.0.0.1", "::1", "localhost"}:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in {
+            "127.0.0.1",
+            "::1",
+            "localhost",
+        }:
             raise AssertionError(f"a test reached for {address}")
         connect(self, address)
 
@@ -90,8 +102,18 @@ def toy_config(**changes: Any) -> dict[str, Any]:
         "requires": ["numpy"],
         "latent": 4,
         "batch_size": 4,
-        "conditions": {"condition": {"values": {"benign": 0, "malignant": 1}, "help": "Malignancy."}},
-        "options": {"gain": {"type": "int", "default": 3, "minimum": 0, "maximum": 9, "help": "Written into a pixel."}},
+        "conditions": {
+            "condition": {"values": {"benign": 0, "malignant": 1}, "help": "Malignancy."}
+        },
+        "options": {
+            "gain": {
+                "type": "int",
+                "default": 3,
+                "minimum": 0,
+                "maximum": 9,
+                "help": "Written into a pixel.",
+            }
+        },
         "outputs": {
             "images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8], "range": [0, 255]},
             "labels": {"kind": "label", "condition": "condition"},
@@ -121,7 +143,9 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         package.mkdir(parents=True, exist_ok=True)
         (package / "model.py").write_text(textwrap.dedent(code), encoding="utf-8")
         config = toy_config(**{"files": {"model.py": sha256_of(package / "model.py")}, **changes})
-        (folder / f"{config['id']}.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        (folder / f"{config['id']}.yaml").write_text(
+            yaml.safe_dump(config, sort_keys=False), encoding="utf-8"
+        )
         monkeypatch.setenv("MEDZOO_MODEL_CONFIGS", str(folder))
         from medzoo import registry
 
@@ -139,7 +163,9 @@ class Zenodo(ZenodoServer):
         self._toy = toy
         self.waited: list[float] = []
 
-    def register(self, entries: dict[str, bytes] | None = None, digest: str = "sha256", **changes: Any) -> int:
+    def register(
+        self, entries: dict[str, bytes] | None = None, digest: str = "sha256", **changes: Any
+    ) -> int:
         """Publish a zip of the toy package, or of ``entries``, as package.zip of record 7000001, and register a model of it.
 
         ``digest`` is what its config knows: sha256, md5, or nothing if empty; ``changes`` are keys of the version. Returns
@@ -148,17 +174,28 @@ class Zenodo(ZenodoServer):
         content = zipped(entries or {"toy/model.py": textwrap.dedent(NUMPY_MODEL).encode()})
         self.publish(7000001, {"package.zip": content})
         known = {digest: hashlib.new(digest, content).hexdigest()} if digest else {}
-        return self._toy(**{"source": "zenodo:7000001/package.zip", "files": None, **known, **changes})
+        return self._toy(
+            **{"source": "zenodo:7000001/package.zip", "files": None, **known, **changes}
+        )
 
 
 @pytest.fixture
 def zenodo(toy: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Zenodo]:
     """A Zenodo on this machine: see `Zenodo.register` and `zenodo_server`."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+    ):
         monkeypatch.delenv(name, raising=False)
     with Zenodo(toy) as server:
         monkeypatch.setenv("MEDZOO_ZENODO", server.url)
-        quick = dataclasses.replace(http.policy, connect=2, stall=0.5, gain=1, sleep=server.waited.append)
+        quick = dataclasses.replace(
+            http.policy, connect=2, stall=0.5, gain=1, sleep=server.waited.append
+        )
         monkeypatch.setattr(http, "policy", quick)
         yield server
 
@@ -166,7 +203,11 @@ def zenodo(toy: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> Iterator
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageIndex]:
     """A package index that environments are built from, and from nowhere else. It holds a numpy, which each of them gets."""
-    for name in [n for n in os.environ if n.startswith(("UV_", "MEDZOO_TORCH")) or n.lower().endswith("_proxy")]:
+    for name in [
+        n
+        for n in os.environ
+        if n.startswith(("UV_", "MEDZOO_TORCH")) or n.lower().endswith("_proxy")
+    ]:
         monkeypatch.delenv(name)
     if sys.platform == "darwin":
         monkeypatch.setenv("UV_LINK_MODE", "hardlink")  # not clones, which share the disk unseen

@@ -47,7 +47,9 @@ class Instants:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event in EVENTS and any(isinstance(a, (str, os.PathLike)) and self._folder in os.fspath(a) for a in arguments):
+        if event in EVENTS and any(
+            isinstance(a, (str, os.PathLike)) and self._folder in os.fspath(a) for a in arguments
+        ):
             self.tick()
 
     def _in_halves(self, file: Any, data: bytes | memoryview, at: int | None = None) -> None:

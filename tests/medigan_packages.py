@@ -72,10 +72,17 @@ def registrar(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., in
         identifier = f"{number:05d}_QUIRK_MRI_NOISE"
         content = {"__init__.py": textwrap.dedent(code), "weights": b"weights", **(files or {})}
         prefix = f"{nested}/" if nested else ""
-        packed = {prefix + name: text if isinstance(text, bytes) else text.encode() for name, text in content.items()}
+        packed = {
+            prefix + name: text if isinstance(text, bytes) else text.encode()
+            for name, text in content.items()
+        }
         write_zip(folder / f"{identifier}.zip", packed)
-        config = config_of(identifier, call or {}, sha256=sha256_of(folder / f"{identifier}.zip"), **version)
-        (folder / f"{identifier}.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        config = config_of(
+            identifier, call or {}, sha256=sha256_of(folder / f"{identifier}.zip"), **version
+        )
+        (folder / f"{identifier}.yaml").write_text(
+            yaml.safe_dump(config, sort_keys=False), encoding="utf-8"
+        )
         from medzoo import registry
 
         registry._registry.cache_clear()

@@ -22,12 +22,22 @@ UPLOADED = "2025-01-01T00:00:00Z"
 
 
 def write_wheel(
-    folder: Path, name: str, version: str, code: str = "", requires: Sequence[str] = (), python: str = ">=3.8"
+    folder: Path,
+    name: str,
+    version: str,
+    code: str = "",
+    requires: Sequence[str] = (),
+    python: str = ">=3.8",
 ) -> Path:
     """A wheel of pure Python: a package ``name`` with ``__version__`` and the given code, whose ``main`` is a command."""
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
-    about = [f"Name: {name}", f"Version: {version}", f"Requires-Python: {python}", *(f"Requires-Dist: {r}" for r in requires)]
+    about = [
+        f"Name: {name}",
+        f"Version: {version}",
+        f"Requires-Python: {python}",
+        *(f"Requires-Dist: {r}" for r in requires),
+    ]
     content = {
         f"{module}/__init__.py": f'__version__ = "{version}"\n{code}',
         f"{info}/METADATA": "\n".join(["Metadata-Version: 2.1", *about, ""]),
@@ -36,7 +46,10 @@ def write_wheel(
     if "def main(" in code:
         content[f"{info}/entry_points.txt"] = f"[console_scripts]\n{name} = {module}:main\n"
     digests = {path: hashlib.sha256(text.encode()).digest() for path, text in content.items()}
-    rows = [f"{path},sha256={base64.urlsafe_b64encode(d).decode().rstrip('=')}," for path, d in digests.items()]
+    rows = [
+        f"{path},sha256={base64.urlsafe_b64encode(d).decode().rstrip('=')},"
+        for path, d in digests.items()
+    ]
     content[f"{info}/RECORD"] = "\n".join([*rows, f"{info}/RECORD,,", ""])
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{module}-{version}-py3-none-any.whl"
@@ -49,18 +62,26 @@ def write_wheel(
 def repack(folder: Path, name: str) -> Path:
     """A wheel of a package that is installed here, for this Python and machine: the real one, without a network."""
     found = metadata.distribution(name)
-    tag = next(line.removeprefix("Tag: ") for line in (found.read_text("WHEEL") or "").splitlines() if line.startswith("Tag: "))
+    tag = next(
+        line.removeprefix("Tag: ")
+        for line in (found.read_text("WHEEL") or "").splitlines()
+        if line.startswith("Tag: ")
+    )
     path = folder / f"{name}-{found.version}-{tag}.whl"
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as wheel:
         inside = [
-            f for f in found.files or () if ".." not in f.parts and f.suffix != ".pyc" and f.name not in {"RECORD", "INSTALLER"}
+            f
+            for f in found.files or ()
+            if ".." not in f.parts and f.suffix != ".pyc" and f.name not in {"RECORD", "INSTALLER"}
         ]
         for file in inside:
             wheel.write(found.locate_file(file), file.as_posix())
         info = next(f.parent for f in inside if f.name == "METADATA")
         record = info / "RECORD"
-        wheel.writestr(record.as_posix(), "".join(f'"{f.as_posix()}",,\n' for f in (*inside, record)))
+        wheel.writestr(
+            record.as_posix(), "".join(f'"{f.as_posix()}",,\n' for f in (*inside, record))
+        )
     return path
 
 
@@ -169,9 +190,19 @@ def project(name: str, found: Sequence[Path], accept: str) -> tuple[bytes, str]:
     digests = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
     if JSON in accept:
         files = [
-            {"filename": p.name, "url": f"/files/{p.name}", "hashes": {"sha256": d}, "upload-time": UPLOADED}
+            {
+                "filename": p.name,
+                "url": f"/files/{p.name}",
+                "hashes": {"sha256": d},
+                "upload-time": UPLOADED,
+            }
             for p, d in digests.items()
         ]
-        return json.dumps({"meta": {"api-version": "1.0"}, "name": name, "files": files}).encode(), JSON
-    links = (f'<a href="/files/{p.name}#sha256={d}">{html.escape(p.name)}</a><br>' for p, d in digests.items())
+        return json.dumps(
+            {"meta": {"api-version": "1.0"}, "name": name, "files": files}
+        ).encode(), JSON
+    links = (
+        f'<a href="/files/{p.name}#sha256={d}">{html.escape(p.name)}</a><br>'
+        for p, d in digests.items()
+    )
     return f"<!DOCTYPE html><html><body>{''.join(links)}</body></html>".encode(), "text/html"

@@ -38,15 +38,24 @@ def series(
     """A slice a file, of ``values`` (D, H, W) in HU that have halves at most; returns the files in the order of positions."""
     row, column = np.reshape(orientation, (2, 3)).astype(float)
     normal = np.cross(row, column)
-    scrambled = np.random.default_rng(0).permutation(len(values))  # of names and instance numbers, which mean nothing
+    scrambled = np.random.default_rng(0).permutation(
+        len(values)
+    )  # of names and instance numbers, which mean nothing
     paths = []
     for k, picture in enumerate(values):
         ds = Dataset()
-        ds.SOPClassUID, ds.Modality, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = CT, "CT", uid, frame
+        ds.SOPClassUID, ds.Modality, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = (
+            CT,
+            "CT",
+            uid,
+            frame,
+        )
         ds.SeriesDescription = "head and neck"
         ds.InstanceNumber = int(scrambled[k])
         ds.ImageOrientationPatient = [round(float(v), 10) for v in orientation]
-        ds.ImagePositionPatient = [round(float(v), 8) for v in np.array(origin) + k * spacing[0] * normal]
+        ds.ImagePositionPatient = [
+            round(float(v), 8) for v in np.array(origin) + k * spacing[0] * normal
+        ]
         ds.PixelSpacing, ds.SliceThickness = list(spacing[1:]), spacing[0]
         ds.Rows, ds.Columns = picture.shape
         ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -82,7 +91,11 @@ def structures(
     ds.StructureSetROISequence, ds.ROIContourSequence = [], []
     for number, (name, contours) in enumerate(rois.items(), 1):
         roi, drawing = Dataset(), Dataset()
-        roi.ROINumber, roi.ROIName, roi.ReferencedFrameOfReferenceUID = number, name.rstrip("#"), frame
+        roi.ROINumber, roi.ROIName, roi.ReferencedFrameOfReferenceUID = (
+            number,
+            name.rstrip("#"),
+            frame,
+        )
         drawing.ReferencedROINumber, drawing.ContourSequence = number, []
         for points in contours:
             contour = Dataset()
@@ -94,7 +107,16 @@ def structures(
     return save(ds, path)
 
 
-def circle(radius: float, centre: tuple[float, float], height: float, points: int = 400) -> np.ndarray:
+def circle(
+    radius: float, centre: tuple[float, float], height: float, points: int = 400
+) -> np.ndarray:
     """An axial contour (n, 3) in millimetres around ``centre`` (x, y)."""
     angle = np.linspace(0, 2 * np.pi, points, endpoint=False)
-    return np.stack([centre[0] + radius * np.cos(angle), centre[1] + radius * np.sin(angle), np.full(points, height)], 1)
+    return np.stack(
+        [
+            centre[0] + radius * np.cos(angle),
+            centre[1] + radius * np.sin(angle),
+            np.full(points, height),
+        ],
+        1,
+    )

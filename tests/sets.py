@@ -64,13 +64,21 @@ def column(kind: str, dtype: str, *shape: int, **more: Any) -> dict[str, Any]:
 
 IMAGES = column("image", "uint8", 1, 8, 8, range=[0, 255])
 MASKS = column("mask", "uint8", 1, 8, 8, spacing=[0.5, 0.25])
-VOLUMES = column("volume", "int16", 1, 3, 6, 5, range=[-1024, 3071], unit="HU", spacing=[2.5, 0.7, 0.6])
+VOLUMES = column(
+    "volume", "int16", 1, 3, 6, 5, range=[-1024, 3071], unit="HU", spacing=[2.5, 0.7, 0.6]
+)
 TABLE = column("table", "float32", 3, columns=["a", "b", "c"])
 KINDS = {  # format -> columns that it is made for
     "png": {"images": IMAGES, "masks": MASKS},
     "png16": {"images": column("image", "float32", 1, 8, 8, range=[-1, 3])},
-    "nifti": {"volumes": VOLUMES, "masks": column("mask", "uint8", 1, 3, 6, 5, spacing=[2.5, 0.7, 0.6])},
-    "dicom": {"volumes": VOLUMES, "masks": column("mask", "uint8", 1, 3, 6, 5, spacing=[2.5, 0.7, 0.6])},
+    "nifti": {
+        "volumes": VOLUMES,
+        "masks": column("mask", "uint8", 1, 3, 6, 5, spacing=[2.5, 0.7, 0.6]),
+    },
+    "dicom": {
+        "volumes": VOLUMES,
+        "masks": column("mask", "uint8", 1, 3, 6, 5, spacing=[2.5, 0.7, 0.6]),
+    },
     "csv": {"table": TABLE},
     "npz": {"volumes": VOLUMES, "table": TABLE},
     "webdataset": {"images": IMAGES, "volumes": VOLUMES, "table": TABLE},
@@ -83,7 +91,10 @@ def any_toy(toy: Toy) -> Toy:
 
     def register(columns: dict[str, dict[str, Any]], labels: bool = False, **changes: Any) -> int:
         own = {n: (c["dtype"], tuple(c["shape"])) for n, c in columns.items()}
-        outputs = {**columns, **({"labels": {"kind": "label", "condition": "condition"}} if labels else {})}
+        outputs = {
+            **columns,
+            **({"labels": {"kind": "label", "condition": "condition"}} if labels else {}),
+        }
         return toy(
             f"COLUMNS = {own!r}\n{ANY_MODEL}",
             outputs=outputs,

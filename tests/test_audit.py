@@ -44,9 +44,13 @@ def test_a_set_as_it_was_written(any_toy: Toy, tmp_path: Path, format_: str) -> 
 
 
 @each
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
-def test_any_changed_byte_of_any_file_is_named(any_toy: Toy, tmp_path: Path, format_: str, data: st.DataObject) -> None:
+def test_any_changed_byte_of_any_file_is_named(
+    any_toy: Toy, tmp_path: Path, format_: str, data: st.DataObject
+) -> None:
     folder = tmp_path / "set"
     if not folder.exists():
         any_toy(KINDS[format_], labels=True)
@@ -54,7 +58,9 @@ def test_any_changed_byte_of_any_file_is_named(any_toy: Toy, tmp_path: Path, for
     name = data.draw(st.sampled_from(sorted({e["file"] for e in lines(folder)})))
     whole = (folder / name).read_bytes()
     at = data.draw(st.integers(0, len(whole) - 1))
-    (folder / name).write_bytes(whole[:at] + bytes([whole[at] ^ 1 << data.draw(st.integers(0, 7))]) + whole[at + 1 :])
+    (folder / name).write_bytes(
+        whole[:at] + bytes([whole[at] ^ 1 << data.draw(st.integers(0, 7))]) + whole[at + 1 :]
+    )
     found = medzoo.verify(folder)
     (folder / name).write_bytes(whole)
     assert (found.missing, found.extra) == ((), ())
@@ -89,7 +95,9 @@ def test_a_changed_manifest_is_named_beside_what_it_still_tells(toy: Toy, tmp_pa
     assert found.extra == (json.loads(first)["file"],)
 
 
-def test_of_a_changed_shard_the_samples_are_named(any_toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_changed_shard_the_samples_are_named(
+    any_toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(webdataset, "SHARD", 10_000)
     any_toy({"images": IMAGES})
     medzoo.generate(901, 20, seed=1, out=tmp_path / "set", format="webdataset")
@@ -115,7 +123,9 @@ def damage_shard(folder: Path, *indices: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["manifest.jsonl", "provenance.json"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_any_changed_byte_of_what_the_set_says_of_itself_is_named(
     any_toy: Toy, tmp_path: Path, name: str, data: st.DataObject
@@ -126,7 +136,9 @@ def test_any_changed_byte_of_what_the_set_says_of_itself_is_named(
         medzoo.generate(901, 3, seed=1, out=folder, format="webdataset")
     whole = (folder / name).read_bytes()
     at = data.draw(st.integers(0, len(whole) - 1))
-    (folder / name).write_bytes(whole[:at] + bytes([whole[at] ^ 1 << data.draw(st.integers(0, 7))]) + whole[at + 1 :])
+    (folder / name).write_bytes(
+        whole[:at] + bytes([whole[at] ^ 1 << data.draw(st.integers(0, 7))]) + whole[at + 1 :]
+    )
     found = medzoo.verify(folder)
     for function in (medzoo.read, medzoo.reproduce):
         with pytest.raises(DatasetError, match=rf"{name} is not as it was written"):
@@ -136,7 +148,9 @@ def test_any_changed_byte_of_what_the_set_says_of_itself_is_named(
     assert not found.ok
 
 
-def test_another_seed_in_the_provenance_is_a_change(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+def test_another_seed_in_the_provenance_is_a_change(
+    toy: Toy, tmp_path: Path, capsys: Capture
+) -> None:
     medzoo.generate(toy(), 3, seed=7, out=tmp_path / "set")
     path = tmp_path / "set/provenance.json"
     path.write_text(path.read_text().replace('"seed": 7', '"seed": 1'))
@@ -146,7 +160,13 @@ def test_another_seed_in_the_provenance_is_a_change(toy: Toy, tmp_path: Path, ca
 
 def test_what_a_system_leaves_in_folders_is_not_extra(toy: Toy, tmp_path: Path) -> None:
     medzoo.generate(toy(), 2, seed=1, out=tmp_path / "set")
-    for name in (".DS_Store", "images/Thumbs.db", "images/desktop.ini", "images/._000000.png", "lost+found/x"):
+    for name in (
+        ".DS_Store",
+        "images/Thumbs.db",
+        "images/desktop.ini",
+        "images/._000000.png",
+        "lost+found/x",
+    ):
         (tmp_path / "set" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "set" / name).touch()
     assert medzoo.verify(tmp_path / "set").ok
@@ -158,16 +178,21 @@ def test_without_a_manifest_nothing_else_is_known(toy: Toy, tmp_path: Path) -> N
     found = medzoo.verify(tmp_path / "set")
     assert found.missing == ("manifest.jsonl",)
     assert len(found.extra) == 2
-    with pytest.raises(DatasetError, match=r"manifest\.jsonl'\.\n`medzoo verify` names what is missing"):
+    with pytest.raises(
+        DatasetError, match=r"manifest\.jsonl'\.\n`medzoo verify` names what is missing"
+    ):
         medzoo.reproduce(tmp_path / "set")
 
 
 @pytest.mark.parametrize("function", [medzoo.verify, medzoo.reproduce, medzoo.read])
-def test_what_is_there_instead_of_a_finished_set_is_said(fails: Path, tmp_path: Path, function: Callable[[Path], Any]) -> None:
+def test_what_is_there_instead_of_a_finished_set_is_said(
+    fails: Path, tmp_path: Path, function: Callable[[Path], Any]
+) -> None:
     with pytest.raises(DatasetError, match=r"^There is no folder .*nowhere\.\nName one that"):
         function(tmp_path / "nowhere")
     with pytest.raises(
-        DatasetError, match=r"^.*flags holds no set of samples: no provenance\.json lies in it\.\nName a folder"
+        DatasetError,
+        match=r"^.*flags holds no set of samples: no provenance\.json lies in it\.\nName a folder",
     ):
         function(fails)
     with pytest.raises(DatasetError, match=r"cannot be read: .*too long"):
@@ -175,7 +200,10 @@ def test_what_is_there_instead_of_a_finished_set_is_said(fails: Path, tmp_path: 
     (fails / "fail").touch()
     with pytest.raises(PackageError):
         medzoo.generate(901, 2000, seed=1, out=tmp_path / "set")
-    with pytest.raises(DatasetError, match=r"holds no finished set of samples: 8 of 2,000 are there\.\nGive the command that"):
+    with pytest.raises(
+        DatasetError,
+        match=r"holds no finished set of samples: 8 of 2,000 are there\.\nGive the command that",
+    ):
         function(tmp_path / "set")
     (tmp_path / "set" / RECORD).write_text("half a li")
     with pytest.raises(DatasetError, match=r"holds no finished set of samples: 8 are there\."):
@@ -185,7 +213,9 @@ def test_what_is_there_instead_of_a_finished_set_is_said(fails: Path, tmp_path: 
         function(tmp_path / "set")
 
 
-def test_what_a_killed_clean_up_left_is_neither_extra_nor_in_the_way(toy: Toy, tmp_path: Path) -> None:
+def test_what_a_killed_clean_up_left_is_neither_extra_nor_in_the_way(
+    toy: Toy, tmp_path: Path
+) -> None:
     asked: dict[str, Any] = {"n": 2, "seed": 1, "out": tmp_path / "set"}
     medzoo.generate(toy(), **asked)
     (tmp_path / "set" / JOURNAL).parent.mkdir()
@@ -200,7 +230,9 @@ def test_what_a_killed_clean_up_left_is_neither_extra_nor_in_the_way(toy: Toy, t
 def test_a_set_is_made_again_byte_for_byte(any_toy: Toy, tmp_path: Path, format_: str) -> None:
     any_toy(KINDS[format_], labels=True, options=SECONDS)
     folder = tmp_path / "set"
-    medzoo.generate(901, 9, out=folder, format=format_, batch_size=4, condition="malignant", seconds=0.001)
+    medzoo.generate(
+        901, 9, out=folder, format=format_, batch_size=4, condition="malignant", seconds=0.001
+    )
     before = content(tmp_path)
     found = medzoo.reproduce(folder)
     assert found.equal
@@ -212,7 +244,9 @@ def test_a_set_is_made_again_byte_for_byte(any_toy: Toy, tmp_path: Path, format_
 
 
 def test_a_list_of_conditions_and_a_later_part_are_made_again(toy: Toy, tmp_path: Path) -> None:
-    medzoo.generate(toy(), 3, seed=1, out=tmp_path / "set", condition=["malignant", "benign", "benign"])
+    medzoo.generate(
+        toy(), 3, seed=1, out=tmp_path / "set", condition=["malignant", "benign", "benign"]
+    )
     assert medzoo.reproduce(tmp_path / "set").equal
     with medzoo.load(901) as model:
         (later,) = model.stream(3, first=5, seed=2, batch_size=3)
@@ -264,10 +298,14 @@ def test_what_differs_is_measured_against_the_tolerance(
     assert '{"medzoo": "9.9"}' in text
 
 
-def test_other_bytes_of_the_same_values_are_told_apart(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_bytes_of_the_same_values_are_told_apart(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     medzoo.generate(toy(), 3, seed=1, out=tmp_path / "set")
     encode = Png.encode
-    monkeypatch.setattr(Png, "encode", lambda *given: [(end, data + b" ") for end, data in encode(*given)])
+    monkeypatch.setattr(
+        Png, "encode", lambda *given: [(end, data + b" ") for end, data in encode(*given)]
+    )
     found = medzoo.reproduce(tmp_path / "set")
     assert found.different == tuple(e["file"] for e in lines(tmp_path / "set"))
     assert found.ok
@@ -275,17 +313,33 @@ def test_other_bytes_of_the_same_values_are_told_apart(toy: Toy, tmp_path: Path,
     assert str(found).endswith("\nall values are the same, in other bytes")
 
 
-def test_a_set_in_another_precision_is_another_set_and_made_again_in_its_own(toy: Toy, tmp_path: Path) -> None:
+def test_a_set_in_another_precision_is_another_set_and_made_again_in_its_own(
+    toy: Toy, tmp_path: Path
+) -> None:
     outputs = {"images": {"kind": "image", "dtype": "float32", "shape": [1, 8, 8], "range": [0, 1]}}
     toy(MATRIX, requires=["numpy", "torch"], outputs=outputs, conditions=None, options=None)
-    asked = ["generate", "901", "-n", "5", "--seed", "1", "--format", "npz", "--out", str(tmp_path / "set"), "--quiet"]
+    asked = [
+        "generate",
+        "901",
+        "-n",
+        "5",
+        "--seed",
+        "1",
+        "--format",
+        "npz",
+        "--out",
+        str(tmp_path / "set"),
+        "--quiet",
+    ]
     assert main([*asked, "--precision", "bfloat16"]) == 0
     assert finished(tmp_path / "set")["precision"] == "bfloat16"
     assert medzoo.reproduce(tmp_path / "set").equal
     with pytest.raises(DatasetError, match="precision 'bfloat16', now None"):
         medzoo.generate(901, 5, seed=1, format="npz", out=tmp_path / "set")
     medzoo.generate(901, 5, seed=1, format="npz", out=tmp_path / "full")
-    assert not np.array_equal(medzoo.read(tmp_path / "full").images, medzoo.read(tmp_path / "set").images)
+    assert not np.array_equal(
+        medzoo.read(tmp_path / "full").images, medzoo.read(tmp_path / "set").images
+    )
 
 
 @pytest.mark.parametrize("more", [0, 0.5])
@@ -296,7 +350,10 @@ def test_what_is_gone_is_named_before_a_model_loads_and_the_rest_is_compared(
     monkeypatch.setattr(webdataset, "SHARD", 3_000)
     path, folder = tmp_path / "more", tmp_path / "set"
     path.write_text("0")
-    outputs = {"images": column("image", "float32", 1, 8, 8, range=[0, 2]), "table": column("table", "float32", 2)}
+    outputs = {
+        "images": column("image", "float32", 1, 8, 8, range=[0, 2]),
+        "table": column("table", "float32", 2),
+    }
     toy(UNSTEADY.format(path=str(path)), outputs=outputs, conditions=None, options=None)
     medzoo.generate(901, 6, seed=1, out=folder, format=format_)
     names = [e["file"] for e in lines(folder) if "index" in e] or ["samples.npz"]
@@ -308,9 +365,14 @@ def test_what_is_gone_is_named_before_a_model_loads_and_the_rest_is_compared(
     path.write_text(str(more))
     with monkeypatch.context() as patch:
         patch.setattr("medzoo.audit.load", lambda *_, **__: 1 / 0)
-        with pytest.warns(MedzooWarning, match=re.escape(names[0])), pytest.raises(ZeroDivisionError):
+        with (
+            pytest.warns(MedzooWarning, match=re.escape(names[0])),
+            pytest.raises(ZeroDivisionError),
+        ):
             medzoo.reproduce(folder)
-    with pytest.warns(MedzooWarning, match=rf"not as it was written: .* missing or changed \(.*{names[0]}"):
+    with pytest.warns(
+        MedzooWarning, match=rf"not as it was written: .* missing or changed \(.*{names[0]}"
+    ):
         found = medzoo.reproduce(folder)
     assert found.changed == (names[0],)
     assert found.missing == tuple({n: 0 for n in names[1:] if n == names[-1]})
@@ -320,7 +382,9 @@ def test_what_is_gone_is_named_before_a_model_loads_and_the_rest_is_compared(
     assert bool(found.different) is bool(more)
     if not more:
         assert "all as the manifest has them" in str(found)
-    if more and format_ != "npz":  # the changed sample is the first, the missing one the last: the fourth is left
+    if (
+        more and format_ != "npz"
+    ):  # the changed sample is the first, the missing one the last: the fourth is left
         assert found.columns["images"].samples == 1
         assert found.columns["images"].largest == pytest.approx(more, abs=0.01)
     else:
@@ -338,10 +402,14 @@ def test_only_columns_that_differ_are_told_of(toy: Toy, tmp_path: Path) -> None:
     assert "labels" not in str(found)
 
 
-def test_latents_of_the_users_are_asked_for_and_held_against_their_digest(toy: Toy, tmp_path: Path) -> None:
+def test_latents_of_the_users_are_asked_for_and_held_against_their_digest(
+    toy: Toy, tmp_path: Path
+) -> None:
     own = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
     medzoo.generate(toy(), 3, seed=5, out=tmp_path / "set", latents=own)
-    with pytest.raises(InputError, match=r"made with latents of your own\.\nGive the same latents again"):
+    with pytest.raises(
+        InputError, match=r"made with latents of your own\.\nGive the same latents again"
+    ):
         medzoo.reproduce(tmp_path / "set")
     with pytest.raises(InputError, match="These latents are not the ones"):
         medzoo.reproduce(tmp_path / "set", latents=own + 1)
@@ -362,17 +430,24 @@ def test_a_package_of_the_users_is_asked_for(toy: Toy, tmp_path: Path) -> None:
     code.write_text(code.read_text() + "# edited\n")
     found = medzoo.reproduce(tmp_path / "set", tmp_path / "mine", trust=True)
     assert found.equal
-    assert list(medzoo.reproduce(tmp_path / "set", tmp_path / "mine", trust=True).circumstances) == ["sha256"]
+    assert list(
+        medzoo.reproduce(tmp_path / "set", tmp_path / "mine", trust=True).circumstances
+    ) == ["sha256"]
 
 
-def test_a_part_of_a_set_and_what_says_too_little_cannot_be_made_again(toy: Toy, tmp_path: Path) -> None:
+def test_a_part_of_a_set_and_what_says_too_little_cannot_be_made_again(
+    toy: Toy, tmp_path: Path
+) -> None:
     medzoo.generate(toy(), 8, seed=1)[2:4].save(tmp_path / "part")
     with pytest.raises(DatasetError, match="saved as a part of a set"):
         medzoo.reproduce(tmp_path / "part")
     from test_samples import make
 
     make().save(tmp_path / "own")
-    with pytest.raises(DatasetError, match=r"does not say how it was made: version, .*is missing from provenance\.json"):
+    with pytest.raises(
+        DatasetError,
+        match=r"does not say how it was made: version, .*is missing from provenance\.json",
+    ):
         medzoo.reproduce(tmp_path / "own")
     assert medzoo.verify(tmp_path / "own").ok
 
@@ -380,7 +455,10 @@ def test_a_part_of_a_set_and_what_says_too_little_cannot_be_made_again(toy: Toy,
 def test_where_nothing_can_be_written_beside_the_set(toy: Toy, tmp_path: Path) -> None:
     medzoo.generate(toy(), 2, seed=1, out=tmp_path / "set")
     (tmp_path / ".set.again").touch()
-    with pytest.raises(DatasetError, match=f"{re.escape(str(tmp_path / 'set'))} cannot be made again beside it: .*exists"):
+    with pytest.raises(
+        DatasetError,
+        match=f"{re.escape(str(tmp_path / 'set'))} cannot be made again beside it: .*exists",
+    ):
         medzoo.reproduce(tmp_path / "set")
 
 
@@ -395,7 +473,10 @@ def batches(folder: Path) -> list[int]:
 def stopped(fails: Path, folder: Path) -> None:
     """Leave the beginning of another try to make a set again."""
     (fails / "fail").touch()
-    with pytest.warns(MedzooWarning, match=r"stays in .*\.set\.again, and the same call"), pytest.raises(PackageError):
+    with (
+        pytest.warns(MedzooWarning, match=r"stays in .*\.set\.again, and the same call"),
+        pytest.raises(PackageError),
+    ):
         medzoo.reproduce(folder)
     (fails / "fail").unlink()
     assert batches(fails) == [0, 4, 8]
@@ -425,7 +506,9 @@ def test_what_was_stopped_is_begun_anew_for_another_set_or_elsewhere(
         monkeypatch.setattr(generator, "__version__", "9.9")
     else:
         shutil.rmtree(folder)
-        medzoo.generate(901, **asked, batch_size=8) if other == "boundaries" else medzoo.generate(901, **{**asked, "seed": 2})
+        medzoo.generate(901, **asked, batch_size=8) if other == "boundaries" else medzoo.generate(
+            901, **{**asked, "seed": 2}
+        )
         batches(fails)
     found = medzoo.reproduce(folder)
     assert found.equal
@@ -475,12 +558,17 @@ def test_what_was_killed_goes_on_and_nothing_stays(fails: Path, tmp_path: Path) 
 def test_one_process_at_a_time_makes_a_set_again(toy: Toy, tmp_path: Path) -> None:
     medzoo.generate(toy(), 2, seed=1, out=tmp_path / "set")
     (tmp_path / ".set.again").mkdir()
-    with FileLock(tmp_path / ".set.again/lock"), pytest.raises(DatasetError, match=r"Another process is making .*set again"):
+    with (
+        FileLock(tmp_path / ".set.again/lock"),
+        pytest.raises(DatasetError, match=r"Another process is making .*set again"),
+    ):
         medzoo.reproduce(tmp_path / "set")
     assert medzoo.reproduce(tmp_path / "set").equal
 
 
-def test_a_bar_is_drawn_while_a_set_is_made_again(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+def test_a_bar_is_drawn_while_a_set_is_made_again(
+    toy: Toy, tmp_path: Path, capsys: Capture
+) -> None:
     medzoo.generate(toy(), 9, seed=1, out=tmp_path / "set", progress=False)
     medzoo.reproduce(tmp_path / "set")
     assert capsys.readouterr().err == ""
@@ -491,7 +579,9 @@ def test_a_bar_is_drawn_while_a_set_is_made_again(toy: Toy, tmp_path: Path, caps
 # ------------------------------------------------------------------------------------------------------ the commands
 
 
-def test_the_commands_print_what_was_found_and_exit_with_9_where_that_is_bad(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+def test_the_commands_print_what_was_found_and_exit_with_9_where_that_is_bad(
+    toy: Toy, tmp_path: Path, capsys: Capture
+) -> None:
     folder = str(tmp_path / "set")
     medzoo.generate(toy(), 3, seed=1, out=folder)
     assert main(["verify", folder]) == 0
@@ -510,23 +600,32 @@ def test_the_commands_print_what_was_found_and_exit_with_9_where_that_is_bad(toy
     assert "There is no folder" in capsys.readouterr().err
 
 
-def test_reproduce_as_a_command_takes_a_package_of_the_users(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+def test_reproduce_as_a_command_takes_a_package_of_the_users(
+    toy: Toy, tmp_path: Path, capsys: Capture
+) -> None:
     toy()
     medzoo.copy(901, tmp_path / "mine")
     medzoo.generate(tmp_path / "mine", 3, seed=5, out=tmp_path / "set", trust=True)
     assert main(["reproduce", str(tmp_path / "set")]) == 2
     assert "--model mine/" in capsys.readouterr().err
-    assert main(["reproduce", str(tmp_path / "set"), "--model", str(tmp_path / "mine"), "--trust"]) == 0
+    assert (
+        main(["reproduce", str(tmp_path / "set"), "--model", str(tmp_path / "mine"), "--trust"])
+        == 0
+    )
     assert "byte for byte the same" in capsys.readouterr().out
 
 
-def test_reproduce_as_a_command_takes_the_options_of_an_engine(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+def test_reproduce_as_a_command_takes_the_options_of_an_engine(
+    toy: Toy, tmp_path: Path, capsys: Capture
+) -> None:
     medzoo.generate(toy(), 3, seed=5, out=tmp_path / "set")
     assert main(["reproduce", str(tmp_path / "set"), "--actors", "2"]) == 2
     assert "Say --engine ray as well" in capsys.readouterr().err
 
 
-def test_the_command_without_a_seed_continues_what_it_began(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+def test_the_command_without_a_seed_continues_what_it_began(
+    toy: Toy, tmp_path: Path, capsys: Capture
+) -> None:
     command = ["generate", str(toy()), "-n", "3", "--out", str(tmp_path / "set")]
     assert main(command) == 0
     said = capsys.readouterr().out

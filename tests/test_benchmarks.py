@@ -52,9 +52,27 @@ ALSO = [
     r"Ray actors",
     r"^peak memory, plain loop",
 ]
-ALL = [row for group in GROUPS.values() for measurement in group.measurements for row in measurement.rows]
-MACHINE = {"cpu": "A CPU", "cores": 2, "memory": "8 GiB", "system": "Linux", "python": "3.11", "torch": "2.13.0", "medzoo": "1",
-           "commit": "abc", "date": "2026-01-01 00:00 UTC", "load": 0.1, "busy": False, "runs": 3, "quick": False}  # fmt: skip
+ALL = [
+    row
+    for group in GROUPS.values()
+    for measurement in group.measurements
+    for row in measurement.rows
+]
+MACHINE = {
+    "cpu": "A CPU",
+    "cores": 2,
+    "memory": "8 GiB",
+    "system": "Linux",
+    "python": "3.11",
+    "torch": "2.13.0",
+    "medzoo": "1",
+    "commit": "abc",
+    "date": "2026-01-01 00:00 UTC",
+    "load": 0.1,
+    "busy": False,
+    "runs": 3,
+    "quick": False,
+}
 
 
 # ------------------------------------------------------------------------------------------------------------- the rows
@@ -92,14 +110,18 @@ def test_a_missed_bar_is_said_with_its_amount(row: Row, verdict: str) -> None:
     assert row.verdict == verdict
     assert report.lines([row]).splitlines()[0].endswith(verdict)
     told = report.closing(Results(MACHINE, [row])).splitlines()[2:]
-    assert told == ([f"- a: {verdict.replace('MISSED', 'missed')}"] if verdict.startswith("MISSED") else [])
+    assert told == (
+        [f"- a: {verdict.replace('MISSED', 'missed')}"] if verdict.startswith("MISSED") else []
+    )
 
 
 def measurement(function: Callable[[Size], list[Found]]) -> Measurement:
     return measures(Row("one", "s", bar=1), Row("two", "s"))(function)
 
 
-def test_an_error_is_in_its_rows_and_the_others_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_is_in_its_rows_and_the_others_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def breaks(size: Size) -> list[Found]:
         raise RuntimeError("it broke")
 
@@ -109,11 +131,19 @@ def test_an_error_is_in_its_rows_and_the_others_are_measured(tmp_path: Path, mon
     module = ModuleType("things", "Things.")
     module.__dict__.update({f.__name__: measurement(f) for f in (breaks, skips)})
     module.__dict__["short"] = measurement(lambda size: [Found([1.0])])
-    module.__dict__["works"] = measurement(lambda size: [Found([2.0] * size.runs), Found([1.0], {"this": [4]}, "s")])
-    monkeypatch.setattr(bench, "GROUPS", {"things": Group("Things", module), "others": Group("Others", module)})
-    assert bench.main(["--runs", "5", "--only", "things", "--out", str(tmp_path)]) == 1  # since one broke
+    module.__dict__["works"] = measurement(
+        lambda size: [Found([2.0] * size.runs), Found([1.0], {"this": [4]}, "s")]
+    )
+    monkeypatch.setattr(
+        bench, "GROUPS", {"things": Group("Things", module), "others": Group("Others", module)}
+    )
+    assert (
+        bench.main(["--runs", "5", "--only", "things", "--out", str(tmp_path)]) == 1
+    )  # since one broke
     rows = Results.read(tmp_path / RESULTS).rows
-    assert [row.verdict for row in rows[:8]] == ["FAILED"] * 2 + ["skipped"] * 2 + ["FAILED"] * 2 + ["MISSED by 1 s (100%)", ""]
+    assert [row.verdict for row in rows[:8]] == ["FAILED"] * 2 + ["skipped"] * 2 + [
+        "FAILED"
+    ] * 2 + ["MISSED by 1 s (100%)", ""]
     assert [rows[k].remark for k in (0, 2)] == ["RuntimeError: it broke", "no torch"]
     assert rows[6].runs == [2.0] * 5
     assert rows[7].remark == "this 4 s"
@@ -124,15 +154,26 @@ def test_an_error_is_in_its_rows_and_the_others_are_measured(tmp_path: Path, mon
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=20)
 figures = st.lists(st.floats(-1e6, 1e6), max_size=4)
 rows = st.builds(
-    Row, name=words, unit=words, bar=st.none() | st.floats(0.1, 1e4), at_least=st.booleans(), group=st.sampled_from(list(GROUPS)),
-    runs=figures, sides=st.dictionaries(words, figures.filter(len), max_size=2), sides_unit=words, note=words,
-    skipped=words, failed=words,
-)  # fmt: skip
+    Row,
+    name=words,
+    unit=words,
+    bar=st.none() | st.floats(0.1, 1e4),
+    at_least=st.booleans(),
+    group=st.sampled_from(list(GROUPS)),
+    runs=figures,
+    sides=st.dictionaries(words, figures.filter(len), max_size=2),
+    sides_unit=words,
+    note=words,
+    skipped=words,
+    failed=words,
+)
 
 
 @settings(max_examples=30)
 @given(st.lists(rows, max_size=4))
-def test_the_page_of_the_json_is_the_page_of_the_run(tmp_path_factory: pytest.TempPathFactory, found: list[Row]) -> None:
+def test_the_page_of_the_json_is_the_page_of_the_run(
+    tmp_path_factory: pytest.TempPathFactory, found: list[Row]
+) -> None:
     path = tmp_path_factory.mktemp("bench") / RESULTS
     results = Results(MACHINE, found)
     results.write(path)
@@ -142,11 +183,20 @@ def test_the_page_of_the_json_is_the_page_of_the_run(tmp_path_factory: pytest.Te
 
 def test_the_page_has_all_rows_and_says_which_bars_are_missed() -> None:
     found = [
-        Row("fast | good", "x", bar=1.25, at_least=True, group="speed", runs=[1.0, 1.5, 1.4], sides={"plain": [2, 2, 2]}, sides_unit="s"),
+        Row(
+            "fast | good",
+            "x",
+            bar=1.25,
+            at_least=True,
+            group="speed",
+            runs=[1.0, 1.5, 1.4],
+            sides={"plain": [2, 2, 2]},
+            sides_unit="s",
+        ),
         Row("slow", "ms", bar=60, group="speed", runs=[80, 90, 100]),
         Row("disk", "MiB", bar=100, group="environments", skipped="torch is nowhere to be had"),
         Row("broken", "s", group="memory", failed="RuntimeError: no"),
-    ]  # fmt: skip
+    ]
     page = report.page(Results(MACHINE, found), GROUPS)
     assert "| fast \\| good | 1.4 x | >= 1.25 | met | plain 2 s |" in page
     assert "| slow | 90 ms | <= 60 | MISSED by 30 ms (50%) |  |" in page
@@ -154,11 +204,14 @@ def test_the_page_has_all_rows_and_says_which_bars_are_missed() -> None:
     assert "| broken | - |  | FAILED | RuntimeError: no |" in page
     assert "1 of 2 bars are met; 2 rows have no figure." in page
     assert "- slow: missed by 30 ms (50%)" in page
-    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == [group.title for group in GROUPS.values()]
+    assert [line[3:] for line in page.splitlines() if line.startswith("## ")] == [
+        group.title for group in GROUPS.values()
+    ]
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"), [({"busy": True, "load": 3.5}, "load average 3.5"), ({"quick": True}, "mean nothing")]
+    ("changes", "said"),
+    [({"busy": True, "load": 3.5}, "load average 3.5"), ({"quick": True}, "mean nothing")],
 )
 def test_figures_of_no_worth_say_so(changes: dict[str, object], said: str) -> None:
     plain, other = (report.page(Results(m, []), GROUPS) for m in (MACHINE, MACHINE | changes))
@@ -181,7 +234,9 @@ def test_docs_that_differ_from_the_results_are_found(
     assert generate.main([]) == 0
     assert not (tmp_path / "docs" / "performance.md").exists()  # nothing was measured
     for runs in ([10.0], [11.0]):
-        Results(MACHINE, [Row("slow", "ms", bar=60, group="speed", runs=runs)]).write(generate.MEASURED)
+        Results(MACHINE, [Row("slow", "ms", bar=60, group="speed", runs=runs)]).write(
+            generate.MEASURED
+        )
         assert generate.main(["--check"]) == 1
         assert f"+| slow | {runs[0]:g} ms |" in capsys.readouterr().out
         assert generate.main([]) == 0
@@ -211,7 +266,11 @@ def test_no_torch_to_be_had_is_a_row_with_the_reason(
     index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "wheels").mkdir()
-    for name, value in {"UV_FIND_LINKS": tmp_path / "wheels", "UV_INDEX": index.url, "MEDZOO_TORCH_BACKEND": "index"}.items():
+    for name, value in {
+        "UV_FIND_LINKS": tmp_path / "wheels",
+        "UV_INDEX": index.url,
+        "MEDZOO_TORCH_BACKEND": "index",
+    }.items():
         monkeypatch.setenv(name, str(value))
     found = environments.second.run(Size(runs=1))
     assert [row.verdict for row in found] == ["skipped"] * 2
@@ -220,7 +279,9 @@ def test_no_torch_to_be_had_is_a_row_with_the_reason(
 
 @pytest.mark.slow
 def test_what_a_gpu_would_be_measured_by_measures_a_cpu() -> None:
-    ratio, each, difference = gpu.beside_the_plain_loop("cpu", "no card", Size(runs=2, n=4, quick=True))
+    ratio, each, difference = gpu.beside_the_plain_loop(
+        "cpu", "no card", Size(runs=2, n=4, quick=True)
+    )
     assert len(ratio.runs) == len(each.runs) == 2
     assert [len(side) for side in ratio.sides.values()] == [2, 2]
     assert difference.runs == [0.0]
@@ -243,7 +304,9 @@ def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
     results = Results.read(tmp_path / "bench" / RESULTS)
     assert [(row.group, row.name) for row in results.rows] == [(row.group, row.name) for row in ALL]
     for row in results.rows:  # there may be no GPU, and Ray may give up on a busy machine
-        assert row.figure is not None or (row.group in {"environments", "cluster", "gpu"} and row.skipped), row
+        assert row.figure is not None or (
+            row.group in {"environments", "cluster", "gpu"} and row.skipped
+        ), row
         assert row.name.replace("`", "") in run.stdout
     for row in results.missed:
         assert row.verdict in run.stdout

@@ -17,8 +17,14 @@ from PIL import Image
 import medzoo
 
 STARTERS = ROOT / "starter_models"
-PACKAGES = {101: STARTERS / "00101_GAN_MRI_BRAIN_TUMOURS", 103: STARTERS / "00103_VAE_MRI_BRAIN_TUMOURS"}
-READERS = {**PACKAGES, 102: STARTERS / "00102_DIFFUSION_MRI_BRAIN_TUMOURS"}  # whose training reads these slices
+PACKAGES = {
+    101: STARTERS / "00101_GAN_MRI_BRAIN_TUMOURS",
+    103: STARTERS / "00103_VAE_MRI_BRAIN_TUMOURS",
+}
+READERS = {
+    **PACKAGES,
+    102: STARTERS / "00102_DIFFUSION_MRI_BRAIN_TUMOURS",
+}  # whose training reads these slices
 Script = Callable[..., ModuleType]
 
 
@@ -54,14 +60,22 @@ def test_tones_keep_gray_levels(code: ModuleType) -> None:
 def test_plane_is_the_one_asked_for_or_drawn_as_often_as_real_slices_have_it(number: int) -> None:
     with medzoo.load(number, device="cpu") as model:
         means = {
-            plane: model.generate(24, seed=1, condition="pituitary", plane=plane).images.astype(float).mean(axis=(0, 1))
+            plane: model.generate(24, seed=1, condition="pituitary", plane=plane)
+            .images.astype(float)
+            .mean(axis=(0, 1))
             for plane in ("axial", "coronal", "sagittal")
         }
         mixed = model.generate(24, seed=1, condition="pituitary").images.astype(float)[:, 0]
-    assert means["axial"][-8:].mean() < 0.5 * means["coronal"][-8:].mean()  # no neck below an axial head
+    assert (
+        means["axial"][-8:].mean() < 0.5 * means["coronal"][-8:].mean()
+    )  # no neck below an axial head
     lopsided = {plane: np.abs(mean - mean[:, ::-1]).mean() for plane, mean in means.items()}
-    assert lopsided["sagittal"] > 1.5 * max(lopsided["axial"], lopsided["coronal"])  # a face looks to one side
-    nearest = np.stack([np.abs(mixed - mean).mean(axis=(1, 2)) for mean in means.values()]).argmin(axis=0)
+    assert lopsided["sagittal"] > 1.5 * max(
+        lopsided["axial"], lopsided["coronal"]
+    )  # a face looks to one side
+    nearest = np.stack([np.abs(mixed - mean).mean(axis=(1, 2)) for mean in means.values()]).argmin(
+        axis=0
+    )
     assert len(set(nearest)) > 1
 
 
@@ -73,7 +87,10 @@ def test_leading_latents_move_the_picture_and_a_small_step_moves_it_little(numbe
     with medzoo.load(number, device="cpu") as model:
         # One stream for all of them: the same sample number each time, as when a slider moves.
         pictures = [
-            model.generate(1, seed=0, latents=z[None], condition="glioma", plane="axial").images[0].astype(float) for z in steps
+            model.generate(1, seed=0, latents=z[None], condition="glioma", plane="axial")
+            .images[0]
+            .astype(float)
+            for z in steps
         ]
     moved = [float(np.abs(p - pictures[0]).mean()) for p in pictures[1:]]
     assert 0 < moved[0] < 0.2 * moved[1]
@@ -105,7 +122,14 @@ def test_training_holds_back_what_the_judge_judges_on(reader: ModuleType) -> Non
 
 
 def test_every_picture_has_a_plane(reader: ModuleType) -> None:
-    assert [reader.plane_of("glioma", n) for n in (209, 746, 747, 780, 917, 1841)] == [0, 0, 1, 2, 2, 0]
+    assert [reader.plane_of("glioma", n) for n in (209, 746, 747, 780, 917, 1841)] == [
+        0,
+        0,
+        1,
+        2,
+        2,
+        0,
+    ]
     assert reader.plane_of("pituitary", 59) == 1
     assert reader.plane_of("meningioma", 569) == 2
 
@@ -129,18 +153,36 @@ def data(tmp_path: Path) -> Path:
         (tmp_path / "data" / tumour).mkdir(parents=True)
         for number in range(first, first + 100):
             picture = np.clip(rng.normal(60, 20, (16, 16)), 0, 255).astype(np.uint8)
-            Image.fromarray(picture).resize((128, 128)).save(tmp_path / "data" / tumour / f"{number}.jpg")
+            Image.fromarray(picture).resize((128, 128)).save(
+                tmp_path / "data" / tumour / f"{number}.jpg"
+            )
             rows.append(f"{tumour}/{number}.jpg,{tumour},0.5,0.5,0.2,0.2")
     (tmp_path / "data" / "boxes.csv").write_text("\n".join(rows), encoding="utf-8")
     return tmp_path / "data"
 
 
 @pytest.mark.slow
-def test_training_runs_from_pictures_to_weights_and_goes_on_after_a_stop(script: Script, data: Path, tmp_path: Path) -> None:
+def test_training_runs_from_pictures_to_weights_and_goes_on_after_a_stop(
+    script: Script, data: Path, tmp_path: Path
+) -> None:
     def train(number: int, *arguments: str | Path) -> str:
-        command = [sys.executable, "train.py", "--data", data, "--out", tmp_path / str(number), "--every=2", "--copies=1"]
+        command = [
+            sys.executable,
+            "train.py",
+            "--data",
+            data,
+            "--out",
+            tmp_path / str(number),
+            "--every=2",
+            "--copies=1",
+        ]
         return subprocess.run(
-            [*command, *arguments], cwd=PACKAGES[number], capture_output=True, text=True, check=True, timeout=500
+            [*command, *arguments],
+            cwd=PACKAGES[number],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=500,
         ).stdout
 
     stages = ("eye", "autoencoder", "prior", "painter")

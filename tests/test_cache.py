@@ -26,7 +26,9 @@ from medzoo.sources import download
 
 Capture = pytest.CaptureFixture[str]
 MODEL = "00901_TOY_MRI_NOISE"
-needs_locks = pytest.mark.skipif(os.name == "nt", reason="on Windows only a program that runs keeps its folder")
+needs_locks = pytest.mark.skipif(
+    os.name == "nt", reason="on Windows only a program that runs keeps its folder"
+)
 
 
 @pytest.fixture
@@ -57,13 +59,19 @@ def said(capsys: Capture, *words: str, code: int = 0) -> str:
 def test_a_cache_that_is_not_there_is_empty(capsys: Capture, tmp_path: Path) -> None:
     assert cache.entries() == []
     assert "not made yet" in said(capsys)
-    assert json.loads(said(capsys, "--json")) == {"folder": str(tmp_path / "cache"), "bytes": 0, "entries": []}
+    assert json.loads(said(capsys, "--json")) == {
+        "folder": str(tmp_path / "cache"),
+        "bytes": 0,
+        "entries": [],
+    }
     assert said(capsys, "remove", "--all") == "nothing to remove\n"
     assert said(capsys, "verify") == "nothing to verify\n"
     assert not (tmp_path / "cache").exists()
 
 
-def test_what_is_there_is_listed_with_sizes_and_models(filled: int, capsys: Capture, tmp_path: Path) -> None:
+def test_what_is_there_is_listed_with_sizes_and_models(
+    filled: int, capsys: Capture, tmp_path: Path
+) -> None:
     content = json.loads(said(capsys, "--json"))
     assert content == json.loads(said(capsys, "list", "--json"))
     assert [e["kind"] for e in content["entries"]] == ["download", "package", "environment"]
@@ -89,16 +97,22 @@ def test_what_is_linked_twice_counts_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["901", "00901", MODEL, "00901_toy"])
-def test_a_model_is_removed_with_all_that_is_its_alone(filled: int, capsys: Capture, name: str) -> None:
+def test_a_model_is_removed_with_all_that_is_its_alone(
+    filled: int, capsys: Capture, name: str
+) -> None:
     text = said(capsys, "remove", name)
-    assert [line.split()[:2] for line in text.splitlines()] == [["removed", k] for k in ("download", "package", "environment")]
+    assert [line.split()[:2] for line in text.splitlines()] == [
+        ["removed", k] for k in ("download", "package", "environment")
+    ]
     assert kinds() == []
     config = resolve(filled)
     assert store.package(config, config.default).path.is_dir()  # and comes again
     assert said(capsys, "remove", "8") == "nothing to remove\n"
 
 
-def test_an_environment_that_other_models_need_stays_until_the_last_of_them_goes(filled: int, capsys: Capture) -> None:
+def test_an_environment_that_other_models_need_stays_until_the_last_of_them_goes(
+    filled: int, capsys: Capture
+) -> None:
     config = resolve(filled)
     other = replace(config, id="00902_TOY_MRI_NOISE")
     environments.isolated(other, other.default)
@@ -113,11 +127,16 @@ def test_an_environment_that_other_models_need_stays_until_the_last_of_them_goes
 
 def test_one_thing_is_removed_by_the_beginning_of_its_name(filled: int, capsys: Capture) -> None:
     key = entry("environment").path.name
-    assert json.loads(said(capsys, "remove", key[:6], "--json")) == {"removed": [str(records.path_of(key))], "kept": {}}
+    assert json.loads(said(capsys, "remove", key[:6], "--json")) == {
+        "removed": [str(records.path_of(key))],
+        "kept": {},
+    }
     assert kinds() == ["download", "package"]
 
 
-@pytest.mark.parametrize("name", ["nowhere", "0123456789abcdef", "", "4711", "../environments", "0"])
+@pytest.mark.parametrize(
+    "name", ["nowhere", "0123456789abcdef", "", "4711", "../environments", "0"]
+)
 def test_what_is_not_there_is_said_and_nothing_is_removed(filled: int, name: str) -> None:
     with pytest.raises(ModelNotFoundError):
         cache.remove(name)
@@ -164,9 +183,11 @@ HOLD = "import sys\nfrom pathlib import Path\nfrom medzoo import files\nwith fil
 def test_what_a_process_is_making_stays(filled: int, kind: str) -> None:
     config, found = resolve(filled), entry(kind)
     place = download.place(config, config.default)
-    lock = {"download": place.lock, "package": store.lock_of(place.sha256), "environment": records.lock_of(found.path.name)}[
-        kind
-    ]
+    lock = {
+        "download": place.lock,
+        "package": store.lock_of(place.sha256),
+        "environment": records.lock_of(found.path.name),
+    }[kind]
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as maker:
@@ -186,14 +207,18 @@ def test_a_removal_that_is_killed_leaves_nothing_that_counts(filled: int, capsys
         assert subprocess.run([sys.executable, "-c", KILL], check=False).returncode == 9
         left = left[1:]
         assert [k for k in kinds() if k != "unfinished"] == left
-    assert kinds() == ["unfinished"] * 4  # three folders, and the record of an environment that is gone
+    assert (
+        kinds() == ["unfinished"] * 4
+    )  # three folders, and the record of an environment that is gone
     assert records.every() == []
     said(capsys, "remove", "--all")
     assert kinds() == []
     assert not [p for p in records.folder().rglob("*") if p.suffix not in {".lock", ".use"}]
 
 
-def test_what_killed_builds_left_is_listed_and_goes(filled: int, capsys: Capture, tmp_path: Path) -> None:
+def test_what_killed_builds_left_is_listed_and_goes(
+    filled: int, capsys: Capture, tmp_path: Path
+) -> None:
     key = entry("environment").path.name
     for name in (f"environments/.{key}.x1/lib", "packages/.0a.x2", "environments/0123456789abcdef"):
         (tmp_path / "cache" / name).mkdir(parents=True)
@@ -209,8 +234,11 @@ def harmed(filled: int) -> Iterator[Callable[[str], Path]]:
 
     def harm(kind: str) -> Path:
         path = entry(kind).path
-        path = {"download": path / "package.zip", "package": path / "toy/model.py",
-                "environment": records.site_packages(path) / "numpy/__init__.py"}[kind]  # fmt: skip
+        path = {
+            "download": path / "package.zip",
+            "package": path / "toy/model.py",
+            "environment": records.site_packages(path) / "numpy/__init__.py",
+        }[kind]
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.unlink()  # it may be a link to uv's cache
@@ -228,9 +256,13 @@ def harmed(filled: int) -> Iterator[Callable[[str], Path]]:
         ("environment", "numpy/__init__.py is not what was installed"),
     ],
 )
-def test_a_flipped_bit_is_found(harmed: Callable[[str], Path], capsys: Capture, kind: str, problem: str) -> None:
+def test_a_flipped_bit_is_found(
+    harmed: Callable[[str], Path], capsys: Capture, kind: str, problem: str
+) -> None:
     right = said(capsys, "verify").splitlines()
-    assert [line.split()[:2] for line in right] == [["right", k] for k in ("download", "package", "environment")]
+    assert [line.split()[:2] for line in right] == [
+        ["right", k] for k in ("download", "package", "environment")
+    ]
     harmed(kind)
     assert main(["cache", "verify"]) == 6
     out, err = capsys.readouterr()
@@ -260,13 +292,17 @@ def test_what_no_registered_model_names_is_not_called_right(
     assert kinds() == []
 
 
-def test_a_package_whose_download_is_gone_has_nothing_to_be_held_against(filled: int, capsys: Capture) -> None:
+def test_a_package_whose_download_is_gone_has_nothing_to_be_held_against(
+    filled: int, capsys: Capture
+) -> None:
     shutil.rmtree(entry("download").path)
     assert "unknown  package" in said(capsys, "verify")
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may remove anything")
-def test_what_the_disk_does_not_let_go_is_said(filled: int, capsys: Capture, tmp_path: Path) -> None:
+def test_what_the_disk_does_not_let_go_is_said(
+    filled: int, capsys: Capture, tmp_path: Path
+) -> None:
     parent = tmp_path / "cache/downloads"
     parent.chmod(0o500)
     try:
@@ -280,7 +316,9 @@ def test_uvs_cache_is_listed_where_medzoo_chose_its_place(filled: int, tmp_path:
     (tmp_path / "cache/uv/archive").mkdir(parents=True)
     (tmp_path / "cache/uv/archive/file").write_text("x")
     held = files.hold(tmp_path / "cache/uv.use")  # as a build does
-    assert [(e.kind, why) for e, why in cache.clear().failed] == [("uv", "a running process uses it")]
+    assert [(e.kind, why) for e, why in cache.clear().failed] == [
+        ("uv", "a running process uses it")
+    ]
     held.close()
     assert [e.kind for e in cache.clear().removed] == ["uv"]
     assert not (tmp_path / "cache/uv").exists()
@@ -309,13 +347,18 @@ def test_what_nobody_needs_is_pruned_and_the_rest_still_works(
     old = [e.path for e in cache.entries()]
     aged(old[0], 1)
     shutil.rmtree(tmp_path / "cache/records")  # else the change of a published file is an error
-    number = zenodo.register({"toy/model.py": b"x = 2"}, requires=["numpy>=1.0"])  # other bytes, other needs
+    number = zenodo.register(
+        {"toy/model.py": b"x = 2"}, requires=["numpy>=1.0"]
+    )  # other bytes, other needs
     config = resolve(number)
     store.package(config, config.default)
     environments.isolated(config, config.default)
     new = [e.path for e in cache.entries() if e.path not in old]
     assert len(new) == 3
-    part, log, young = (tmp_path / "cache" / n for n in (f"downloads/{new[0].name}/a.part", "logs/a.log", "logs/b.log"))
+    part, log, young = (
+        tmp_path / "cache" / n
+        for n in (f"downloads/{new[0].name}/a.part", "logs/a.log", "logs/b.log")
+    )
     log.parent.mkdir()
     for path in (part, log, young):
         path.write_bytes(b"x" * 3000)
@@ -334,15 +377,21 @@ def test_what_nobody_needs_is_pruned_and_the_rest_still_works(
     assert store.package(config, config.default).path.is_dir()
 
 
-def test_a_download_that_no_config_names_is_left_while_it_may_be_going_on(filled: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MEDZOO_MODEL_CONFIGS")  # as for a process that has other settings than the one that downloads
+def test_a_download_that_no_config_names_is_left_while_it_may_be_going_on(
+    filled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(
+        "MEDZOO_MODEL_CONFIGS"
+    )  # as for a process that has other settings than the one that downloads
     assert [e.kind for e in cache.prune().removed] == ["package", "environment"]
     assert kinds() == ["download"]
     aged(entry("download").path, 1)
     assert [e.kind for e in cache.prune().removed] == ["download"]
 
 
-def test_where_digests_are_unclear_nothing_of_the_model_is_pruned(filled: int, zenodo: Zenodo, tmp_path: Path) -> None:
+def test_where_digests_are_unclear_nothing_of_the_model_is_pruned(
+    filled: int, zenodo: Zenodo, tmp_path: Path
+) -> None:
     for e in cache.entries():
         aged(e.path, 1)
     zenodo.register(digest="", requires=["numpy"])
@@ -352,7 +401,9 @@ def test_where_digests_are_unclear_nothing_of_the_model_is_pruned(filled: int, z
 
 
 @needs_locks
-def test_prune_leaves_what_a_running_process_uses(filled: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+def test_prune_leaves_what_a_running_process_uses(
+    filled: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
     config = resolve(filled)
     kept = [store.package(config, config.default), environments.isolated(config, config.default)]
     monkeypatch.delenv("MEDZOO_MODEL_CONFIGS")
@@ -369,7 +420,10 @@ def test_prune_leaves_a_partial_download_that_goes_on(filled: int) -> None:
     part = place.path.parent / "package.zip.part"
     part.write_bytes(b"half")
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, place.lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, place.lock],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as maker:
         assert maker.stdout
         assert maker.stdout.readline() == "True\n"

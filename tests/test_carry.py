@@ -22,7 +22,14 @@ from zenodo_server import zipped
 import medzoo
 from medzoo import cache, carry, files, store
 from medzoo.cli import main
-from medzoo.errors import InputError, IntegrityError, MedzooError, ModelNotFoundError, SourceError, TrustError
+from medzoo.errors import (
+    InputError,
+    IntegrityError,
+    MedzooError,
+    ModelNotFoundError,
+    SourceError,
+    TrustError,
+)
 from medzoo.registry import resolve
 from medzoo.sources import digests
 
@@ -32,7 +39,9 @@ MODEL = "00901_TOY_MRI_NOISE"
 
 def tree(folder: Path) -> dict[str, bytes]:
     """All files but empty ones, which are locks and marks."""
-    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    found = {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
     return {name: content for name, content in found.items() if content}
 
 
@@ -80,8 +89,12 @@ def altered(file: Path, **changes: bytes | None) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ install
-def test_install_makes_all_ready_and_runs_nothing(zenodo: Zenodo, index: PackageIndex, capsys: Capture) -> None:
-    number = zenodo.register({"toy/model.py": b"raise RuntimeError('it was run')"}, requires=["numpy"])
+def test_install_makes_all_ready_and_runs_nothing(
+    zenodo: Zenodo, index: PackageIndex, capsys: Capture
+) -> None:
+    number = zenodo.register(
+        {"toy/model.py": b"raise RuntimeError('it was run')"}, requires=["numpy"]
+    )
     assert main(["install", str(number)]) == 0
     first = capsys.readouterr().out
     assert first.startswith(f"{MODEL} 1.0.0: package.zip ")
@@ -98,9 +111,14 @@ def test_install_from_python_gives_the_package(zenodo: Zenodo) -> None:
     assert (folder / "model.py").is_file()
 
 
-def test_install_goes_on_after_a_failure_and_ends_with_its_code(zenodo: Zenodo, capsys: Capture) -> None:
+def test_install_goes_on_after_a_failure_and_ends_with_its_code(
+    zenodo: Zenodo, capsys: Capture
+) -> None:
     number = zenodo.register()
-    assert main(["install", "nowhere", str(number), "--env", "current", "--version", "1.0.0"]) == ModelNotFoundError.exit_code
+    assert (
+        main(["install", "nowhere", str(number), "--env", "current", "--version", "1.0.0"])
+        == ModelNotFoundError.exit_code
+    )
     out, err = capsys.readouterr()
     assert "medzoo: nowhere: There is no model" in err
     assert out.startswith(f"{MODEL} 1.0.0: package.zip")
@@ -142,22 +160,30 @@ def test_what_is_exported_here_is_used_there(
     assert main([*generate, str(tmp_path / "samples")]) == 0
     assert len(list((tmp_path / "samples").rglob("*.png"))) == 2
     capsys.readouterr()
-    assert main(["cache", "import", str(file), "--json"]) == 0  # again, and what was taken once is known
+    assert (
+        main(["cache", "import", str(file), "--json"]) == 0
+    )  # again, and what was taken once is known
     assert [c["here"] for c in json.loads(capsys.readouterr().out)] == [True]
 
 
-def test_without_any_digest_here_the_file_alone_is_not_enough(carried: Callable[..., Path], there: Callable[[], Path]) -> None:
+def test_without_any_digest_here_the_file_alone_is_not_enough(
+    carried: Callable[..., Path], there: Callable[[], Path]
+) -> None:
     file, cache_there = carried(digest=""), there()
     with pytest.raises(TrustError, match="nothing here says what it is to be"):
         carry.import_models(file)
     assert tree(cache_there) == {}
 
 
-def test_what_others_saw_is_a_digest(zenodo: Zenodo, tmp_path: Path, there: Callable[[], Path]) -> None:
+def test_what_others_saw_is_a_digest(
+    zenodo: Zenodo, tmp_path: Path, there: Callable[[], Path]
+) -> None:
     content = zipped({"toy/model.py": NUMPY_MODEL.encode()})
     path = tmp_path / "a.zip"
     path.write_bytes(content)
-    number = zenodo.register({"toy/model.py": NUMPY_MODEL.encode()}, digest="", sha256_unconfirmed=files.sha256_of(path))
+    number = zenodo.register(
+        {"toy/model.py": NUMPY_MODEL.encode()}, digest="", sha256_unconfirmed=files.sha256_of(path)
+    )
     carry.export_models(tmp_path / "toy.zip", [number])
     there()
     (taken,) = carry.import_models(tmp_path / "toy.zip")
@@ -203,7 +229,10 @@ def test_a_first_use_here_that_differs_is_named_with_what_came(
     with pytest.raises(IntegrityError) as caught:
         carry.import_models(file, trust=True)
     assert "0" * 64 in caught.value.problem
-    assert files.sha256_of(next((tmp_path / "cache/downloads").glob("*/package.zip"))) in caught.value.problem
+    assert (
+        files.sha256_of(next((tmp_path / "cache/downloads").glob("*/package.zip")))
+        in caught.value.problem
+    )
     assert tree(cache_there) == before
 
 
@@ -277,7 +306,9 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path, there: Callable[[], Pa
         carry.import_models(tmp_path / "nowhere.zip")
 
 
-def test_export_refuses_what_needs_no_carrying_and_what_is_there(zenodo: Zenodo, tmp_path: Path) -> None:
+def test_export_refuses_what_needs_no_carrying_and_what_is_there(
+    zenodo: Zenodo, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match="comes with medzoo"):
         carry.export_models(tmp_path / "a.zip", [8], version=resolve(8).default_version)
     (tmp_path / "b.zip").write_text("mine")
@@ -306,14 +337,19 @@ carry.import_models(sys.argv[1], trust=True)
 
 
 @pytest.mark.parametrize(
-    "where", ["Path.replace = die", "carry.download.brought = die", "digests.record = die"], ids=["rename", "unpack", "record"]
+    "where",
+    ["Path.replace = die", "carry.download.brought = die", "digests.record = die"],
+    ids=["rename", "unpack", "record"],
 )
 def test_a_killed_import_leaves_nothing_that_is_taken_for_whole(
     carried: Callable[..., Path], there: Callable[[], Path], where: str, tmp_path: Path
 ) -> None:
     file, cache_there = carried(digest=""), there()
     code = KILL.format(where=where)
-    assert subprocess.run([sys.executable, "-c", code, file], check=False, env=os.environ).returncode == 9
+    assert (
+        subprocess.run([sys.executable, "-c", code, file], check=False, env=os.environ).returncode
+        == 9
+    )
     config = resolve(MODEL)
     with pytest.raises(SourceError, match="MEDZOO_OFFLINE"):
         store.package(config, config.default)
@@ -323,11 +359,17 @@ def test_a_killed_import_leaves_nothing_that_is_taken_for_whole(
     assert not list((cache_there / "downloads").glob(".*"))
 
 
-def test_prune_leaves_an_import_that_runs(carried: Callable[..., Path], there: Callable[[], Path]) -> None:
+def test_prune_leaves_an_import_that_runs(
+    carried: Callable[..., Path], there: Callable[[], Path]
+) -> None:
     file, cache_there = carried(), there()
-    code = KILL.format(where="carry.download.brought = lambda *a, **k: (print('now', flush=True), sys.stdin.read(), die())")
+    code = KILL.format(
+        where="carry.download.brought = lambda *a, **k: (print('now', flush=True), sys.stdin.read(), die())"
+    )
     command = [sys.executable, "-c", code, str(file)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
         assert running.stdout
         assert running.stdout.readline() == "now\n"
         assert [why for _, why in cache.prune().failed] == ["a running process uses it"]

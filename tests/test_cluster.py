@@ -22,7 +22,14 @@ from sets import Toy, python, same
 import medzoo
 from medzoo.cli import main
 from medzoo.datasets import journal
-from medzoo.errors import DatasetError, InputError, MedzooWarning, OutOfMemoryError, PackageError, WorkerError
+from medzoo.errors import (
+    DatasetError,
+    InputError,
+    MedzooWarning,
+    OutOfMemoryError,
+    PackageError,
+    WorkerError,
+)
 from medzoo.runtime.cluster import AHEAD, LOSSES
 
 Ray = medzoo.Ray
@@ -111,12 +118,16 @@ def made(folder: Path) -> list[int]:
 # ----------------------------------------------------------------------------------------------------------- the same
 @pytest.mark.slow
 @pytest.mark.parametrize("format_", ["png", "npz", "webdataset"])
-def test_actors_write_what_one_process_writes(address: str, flags: Path, tmp_path: Path, format_: str) -> None:
+def test_actors_write_what_one_process_writes(
+    address: str, flags: Path, tmp_path: Path, format_: str
+) -> None:
     asked = {"n": 43, "seed": 1, "format": format_, "batch_size": 5}
     medzoo.generate(901, out=tmp_path / "one", **asked)
     found = medzoo.generate(901, out=tmp_path / "many", engine="ray", **asked)
     assert same(tmp_path / "one", tmp_path / "many") == []
-    assert len(list(flags.glob("loaded-*"))) in (2, 3), "this process, and two actors unless the first was done so soon"
+    assert len(list(flags.glob("loaded-*"))) in (2, 3), (
+        "this process, and two actors unless the first was done so soon"
+    )
     assert found.images[42, 0, 0, :2].tolist() == [3, 40]
     batches = len(made(flags))
     assert main(["reproduce", str(tmp_path / "one"), "--engine", "ray", "--actors", "1"]) == 0
@@ -134,7 +145,9 @@ def test_a_model_stays_loaded_and_samples_in_memory_are_the_same(address: str, f
         left = model.stream(400, seed=1)
         assert np.array_equal(next(left).images, expected.images[:4])
         left.close()  # type: ignore[attr-defined]
-        listed = model.generate(6, seed=1, latents=latents, condition=["benign", "malignant", "malignant"] * 2)
+        listed = model.generate(
+            6, seed=1, latents=latents, condition=["benign", "malignant", "malignant"] * 2
+        )
         assert listed.labels.tolist() == [0, 1, 1] * 2
         assert listed.provenance["options"]["latents"].startswith("sha256:")
         assert len(list(flags.glob("loaded-*"))) in (2, 3)
@@ -155,12 +168,16 @@ def test_little_is_made_ahead_of_what_is_taken(address: str, flags: Path) -> Non
 # --------------------------------------------------------------------------------------------------- what is lost
 @posix
 @pytest.mark.slow
-def test_a_killed_actor_is_replaced_and_nothing_is_lost_or_doubled(address: str, flags: Path, tmp_path: Path) -> None:
+def test_a_killed_actor_is_replaced_and_nothing_is_lost_or_doubled(
+    address: str, flags: Path, tmp_path: Path
+) -> None:
     asked = {"n": 80, "seed": 1, "seconds": 0.02}
     medzoo.generate(901, out=tmp_path / "one", **asked)
     for name in ("kill-12", "kill-16", "kill-40"):
         (flags / name).touch()
-    with pytest.warns(MedzooWarning, match="an actor was lost, and another one makes its samples") as caught:
+    with pytest.warns(
+        MedzooWarning, match="an actor was lost, and another one makes its samples"
+    ) as caught:
         medzoo.generate(901, out=tmp_path / "many", engine=Ray(actors=2), **asked)
     assert len(caught) == 3
     assert same(tmp_path / "one", tmp_path / "many") == []
@@ -169,11 +186,16 @@ def test_a_killed_actor_is_replaced_and_nothing_is_lost_or_doubled(address: str,
 
 @posix
 @pytest.mark.slow
-def test_samples_that_end_every_actor_are_an_error(address: str, flags: Path, tmp_path: Path) -> None:
+def test_samples_that_end_every_actor_are_an_error(
+    address: str, flags: Path, tmp_path: Path
+) -> None:
     (flags / "murder-8").touch()
     with (
         pytest.warns(MedzooWarning, match="an actor was lost"),
-        pytest.raises(WorkerError, match=f"^{LOSSES} actors were lost over samples 8 to 11 of 00901.*\n.*too little memory"),
+        pytest.raises(
+            WorkerError,
+            match=f"^{LOSSES} actors were lost over samples 8 to 11 of 00901.*\n.*too little memory",
+        ),
     ):
         medzoo.generate(901, 40, seed=1, out=tmp_path / "set", engine=Ray(actors=2))
     (flags / "murder-8").unlink()
@@ -185,9 +207,22 @@ def test_samples_that_end_every_actor_are_an_error(address: str, flags: Path, tm
 @posix
 @pytest.mark.slow
 def test_a_killed_driver_is_continued(address: str, flags: Path, tmp_path: Path) -> None:
-    asked = ["generate", "901", "-n", "120", "--seed", "1", "--option", "seconds=0.1", "--out", str(tmp_path / "set")]
+    asked = [
+        "generate",
+        "901",
+        "-n",
+        "120",
+        "--seed",
+        "1",
+        "--option",
+        "seconds=0.1",
+        "--out",
+        str(tmp_path / "set"),
+    ]
     code = "import sys; from medzoo.cli import main; sys.exit(main(sys.argv[1:]))"
-    driver = python(tmp_path, "-c", code, *asked, "--engine", "ray", "--address", address, "--actors", "2")
+    driver = python(
+        tmp_path, "-c", code, *asked, "--engine", "ray", "--address", address, "--actors", "2"
+    )
     lines, deadline = tmp_path / "set" / journal.JOURNAL, time.monotonic() + 300
     while not lines.exists() or lines.read_text().count("\n") < 3:
         assert driver.poll() is None, driver.communicate()
@@ -211,7 +246,10 @@ def test_an_actor_that_is_not_like_the_others_makes_nothing(address: str, flags:
         (flags / "other").touch()
         with (
             pytest.warns(MedzooWarning, match="an actor was lost"),
-            pytest.raises(WorkerError, match=r"one actor is not like the first: .*libraries.numpy '0.0', not '\d"),
+            pytest.raises(
+                WorkerError,
+                match=r"one actor is not like the first: .*libraries.numpy '0.0', not '\d",
+            ),
         ):
             model.generate(40, seed=1)
 
@@ -222,9 +260,14 @@ def test_an_error_of_the_package_arrives_in_its_turn(
     address: str, flags: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (flags / "fail-20").touch()
-    with pytest.raises(PackageError, match="failed on samples 20 to 23: ArithmeticError: as it was told"):
+    with pytest.raises(
+        PackageError, match="failed on samples 20 to 23: ArithmeticError: as it was told"
+    ):
         medzoo.generate(901, 80, seed=1, out=tmp_path / "set", engine="ray")
-    assert main(["generate", "901", "-n", "80", "--out", str(tmp_path / "set"), "--engine", "ray"]) == PackageError.exit_code
+    assert (
+        main(["generate", "901", "-n", "80", "--out", str(tmp_path / "set"), "--engine", "ray"])
+        == PackageError.exit_code
+    )
     assert "as it was told" in capsys.readouterr().err
     (flags / "fail-20").unlink()
     medzoo.generate(901, 80, out=tmp_path / "set", engine="ray")
@@ -234,7 +277,9 @@ def test_an_error_of_the_package_arrives_in_its_turn(
 
 
 @pytest.mark.slow
-def test_too_little_memory_halves_batches_as_in_one_process(address: str, flags: Path, tmp_path: Path) -> None:
+def test_too_little_memory_halves_batches_as_in_one_process(
+    address: str, flags: Path, tmp_path: Path
+) -> None:
     for name, engine in (("one", None), ("many", "ray")):
         (flags / "memory-8").touch()
         (flags / "memory-20").touch()
@@ -259,12 +304,17 @@ def test_what_an_actor_warns_of_reaches_the_user_once(address: str, toy: Toy) ->
     with pytest.warns(MedzooWarning) as caught:
         medzoo.generate(901, 4, engine=Ray(actors=2), env="current")
     (said,) = (str(w.message) for w in caught)
-    assert "this interpreter is not what 00901_TOY_MRI_NOISE, version 1.0.0, declares: no-such-package" in said
+    assert (
+        "this interpreter is not what 00901_TOY_MRI_NOISE, version 1.0.0, declares: no-such-package"
+        in said
+    )
 
 
 @pytest.mark.slow
 def test_what_the_cluster_has_no_room_for(address: str, flags: Path) -> None:
-    with pytest.raises(InputError, match="An actor takes 64 CPU; the largest machine of the Ray cluster has 2 CPU"):
+    with pytest.raises(
+        InputError, match="An actor takes 64 CPU; the largest machine of the Ray cluster has 2 CPU"
+    ):
         medzoo.load(901, engine=Ray(cpus_per_actor=64))
     with pytest.raises(InputError, match=r"An actor takes 1 CPU and 1 GPU; .* has 2 CPU and 0 GPU"):
         medzoo.load(901, engine=Ray(gpus_per_actor=1))
@@ -276,13 +326,26 @@ def test_what_the_cluster_has_no_room_for(address: str, flags: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_starts_a_ray_of_its_own_and_ends_it(flags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_starts_a_ray_of_its_own_and_ends_it(
+    flags: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
-    asked = ["generate", "901", "-n", "4_0", "--seed", "1", "--out", str(tmp_path / "set"), "--engine", "ray", "--actors", "1"]
-    code = (
-        "import sys; from medzoo.cli import main; code = main(sys.argv[1:]); import ray; sys.exit(code + ray.is_initialized())"
-    )
+    asked = [
+        "generate",
+        "901",
+        "-n",
+        "4_0",
+        "--seed",
+        "1",
+        "--out",
+        str(tmp_path / "set"),
+        "--engine",
+        "ray",
+        "--actors",
+        "1",
+    ]
+    code = "import sys; from medzoo.cli import main; code = main(sys.argv[1:]); import ray; sys.exit(code + ray.is_initialized())"
     run = python(tmp_path, "-c", code, *asked)
     said, complaint = run.communicate()
     assert run.returncode == 0, complaint
@@ -305,11 +368,28 @@ def gone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_cluster_that_was_killed_is_not_waited_for(flags: Path, gone: Path, tmp_path: Path) -> None:
-    asked = ["generate", "901", "-n", "8", "--seed", "1", "--out", str(tmp_path / "set"), "--engine", "ray", "--actors", "1"]
+def test_a_cluster_that_was_killed_is_not_waited_for(
+    flags: Path, gone: Path, tmp_path: Path
+) -> None:
+    asked = [
+        "generate",
+        "901",
+        "-n",
+        "8",
+        "--seed",
+        "1",
+        "--out",
+        str(tmp_path / "set"),
+        "--engine",
+        "ray",
+        "--actors",
+        "1",
+    ]
     said, complaint = python(tmp_path, "-m", "medzoo", *asked).communicate()
     assert said.startswith("8 samples of 00901_TOY_MRI_NOISE"), complaint
-    with pytest.raises(InputError, match=r"Ray cannot be reached or started \(address='auto'\): .*refused"):
+    with pytest.raises(
+        InputError, match=r"Ray cannot be reached or started \(address='auto'\): .*refused"
+    ):
         medzoo.generate(901, 1, engine=Ray("auto"))
 
 
@@ -326,15 +406,30 @@ def test_the_slurm_script_starts_ray_and_generates(gone: Path, tmp_path: Path) -
     }.items():
         (commands / name).write_text(f"#!/usr/bin/env bash\n{does}\n")
         (commands / name).chmod(0o755)
-    job = {"SLURM_JOB_NUM_NODES": "1", "SLURM_CPUS_PER_TASK": "2", "SLURM_JOB_NODELIST": "here", "SLURM_JOB_ID": "7"}
-    asked = {"MODEL": "109", "N": "40", "ACTORS": "2", "FORMAT": "npz", "OUT": str(tmp_path / "set")}
+    job = {
+        "SLURM_JOB_NUM_NODES": "1",
+        "SLURM_CPUS_PER_TASK": "2",
+        "SLURM_JOB_NODELIST": "here",
+        "SLURM_JOB_ID": "7",
+    }
+    asked = {
+        "MODEL": "109",
+        "N": "40",
+        "ACTORS": "2",
+        "FORMAT": "npz",
+        "OUT": str(tmp_path / "set"),
+    }
     path = os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]])
     script = ROOT / "examples" / "slurm_generate.sh"
     environment = {**os.environ, **job, **asked, "PATH": path}
-    done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", str(script)], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert len(medzoo.read(tmp_path / "set")) == 40
-    assert "--cpus-per-task=2" in (tmp_path / "srun.log").read_text().split()  # srun takes none over from sbatch
+    assert (
+        "--cpus-per-task=2" in (tmp_path / "srun.log").read_text().split()
+    )  # srun takes none over from sbatch
 
 
 @pytest.mark.parametrize(
@@ -366,27 +461,57 @@ def test_an_engine_of_numbers_that_are_none(given: dict[str, Any], says: str) ->
         ({"gpus_per_actor": 1}, "cpu", "device='cpu' needs no GPU"),
     ],
 )
-def test_a_device_that_does_not_suit_actors(flags: Path, given: dict[str, Any], device: str, says: str) -> None:
+def test_a_device_that_does_not_suit_actors(
+    flags: Path, given: dict[str, Any], device: str, says: str
+) -> None:
     with pytest.raises(InputError, match=says):
         medzoo.generate(901, 1, engine=Ray(**given), device=device)
 
 
-@pytest.mark.parametrize(("nodes", "given", "device", "torch", "expected"), [
-    ([{"CPU": 4.0}, {"CPU": 3.0}], {"cpus_per_actor": 2}, "auto", True, ({"CPU": 2}, 3)),
-    ([{"CPU": 16.0, "GPU": 2.0}, {"CPU": 16.0, "GPU": 4.0}], {}, "auto", True, ({"CPU": 1, "GPU": 1}, 6)),
-    ([{"CPU": 2.0, "GPU": 4.0}, {"CPU": 8.0}], {}, "cuda", True, ({"CPU": 1, "GPU": 1}, 2)),
-    ([{"CPU": 16.0, "GPU": 2.0}], {}, "auto", False, ({"CPU": 1}, 16)),
-    ([{"CPU": 16.0, "GPU": 2.0}], {}, "cpu", True, ({"CPU": 1}, 16)),
-    ([{"CPU": 16.0, "GPU": 2.0}], {"gpus_per_actor": 0.5}, "auto", True, ({"CPU": 1, "GPU": 0.5}, 4)),
-    ([{"CPU": 16.0, "GPU": 2.0}], {"gpus_per_actor": 0, "actors": 3}, "auto", True, ({"CPU": 1}, 3)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("nodes", "given", "device", "torch", "expected"),
+    [
+        ([{"CPU": 4.0}, {"CPU": 3.0}], {"cpus_per_actor": 2}, "auto", True, ({"CPU": 2}, 3)),
+        (
+            [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 16.0, "GPU": 4.0}],
+            {},
+            "auto",
+            True,
+            ({"CPU": 1, "GPU": 1}, 6),
+        ),
+        ([{"CPU": 2.0, "GPU": 4.0}, {"CPU": 8.0}], {}, "cuda", True, ({"CPU": 1, "GPU": 1}, 2)),
+        ([{"CPU": 16.0, "GPU": 2.0}], {}, "auto", False, ({"CPU": 1}, 16)),
+        ([{"CPU": 16.0, "GPU": 2.0}], {}, "cpu", True, ({"CPU": 1}, 16)),
+        (
+            [{"CPU": 16.0, "GPU": 2.0}],
+            {"gpus_per_actor": 0.5},
+            "auto",
+            True,
+            ({"CPU": 1, "GPU": 0.5}, 4),
+        ),
+        (
+            [{"CPU": 16.0, "GPU": 2.0}],
+            {"gpus_per_actor": 0, "actors": 3},
+            "auto",
+            True,
+            ({"CPU": 1}, 3),
+        ),
+    ],
+)
 def test_actors_fill_the_machines(
-    toy: Toy, nodes: list[dict[str, float]], given: dict[str, Any], device: str, torch: bool, expected: Any
+    toy: Toy,
+    nodes: list[dict[str, float]],
+    given: dict[str, Any],
+    device: str,
+    torch: bool,
+    expected: Any,
 ) -> None:
     class Cluster:
         @staticmethod
         def nodes() -> list[dict[str, Any]]:
-            return [{"Alive": True, "Resources": n} for n in nodes] + [{"Alive": False, "Resources": {"CPU": 99, "GPU": 99}}]
+            return [{"Alive": True, "Resources": n} for n in nodes] + [
+                {"Alive": False, "Resources": {"CPU": 99, "GPU": 99}}
+            ]
 
     from medzoo.registry import resolve
 
@@ -394,25 +519,36 @@ def test_actors_fill_the_machines(
     assert Ray(**given).share(Cluster, version, device) == expected
 
 
-def test_without_ray_the_message_says_how_to_get_it(flags: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_message_says_how_to_get_it(
+    flags: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"needs the package ray, .*\n`pip install medzoo\[cluster\]` brings it"):
+    with pytest.raises(
+        InputError, match=r"needs the package ray, .*\n`pip install medzoo\[cluster\]` brings it"
+    ):
         medzoo.generate(901, 1, engine="ray")
 
 
 def test_an_address_where_nobody_is(flags: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
-    with pytest.raises(InputError, match=r"Ray cannot be reached or started \(address='127.0.0.1:9'\): .*refused"):
+    with pytest.raises(
+        InputError, match=r"Ray cannot be reached or started \(address='127.0.0.1:9'\): .*refused"
+    ):
         medzoo.generate(901, 1, engine=Ray("127.0.0.1:9"))
     monkeypatch.setenv("RAY_ADDRESS", "[::1]:9")
     with pytest.raises(InputError, match="Ray cannot be reached or started"):
         medzoo.generate(901, 1, engine="ray")
 
 
-def test_flags_of_the_engine_alone_are_an_error(flags: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags_of_the_engine_alone_are_an_error(
+    flags: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked = ["generate", "901", "--out", str(tmp_path / "set")]
     assert main([*asked, "--cpus-per-actor", "2"]) == 2
-    assert "--cpus-per-actor is for many processes.\nSay --engine ray as well." in capsys.readouterr().err
+    assert (
+        "--cpus-per-actor is for many processes.\nSay --engine ray as well."
+        in capsys.readouterr().err
+    )
     with pytest.raises(SystemExit):
         main([*asked, "--engine", "spark"])
     assert not (tmp_path / "set").exists()

@@ -27,41 +27,130 @@ Path_ = tuple[Any, ...]
 def full_config() -> dict[str, Any]:
     """A config with every key there is."""
     content = toy_config(
-        citation="A (2026).", publication="https://a.b", python=">=3.10", sha256="0" * 64, md5="0" * 32, size=10,
-        memory_per_sample=1.5, files={"model.py": "1" * 64},
+        citation="A (2026).",
+        publication="https://a.b",
+        python=">=3.10",
+        sha256="0" * 64,
+        md5="0" * 32,
+        size=10,
+        memory_per_sample=1.5,
+        files={"model.py": "1" * 64},
         datasets=[{"name": "D", "license": "CC0", "doi": "10.1/2", "citation": "D (2020)."}],
-        metrics=[{"name": "FID", "value": 3, "dataset": "D", "samples": 10, "better": "lower", "source": "us"}],
-        options={"gain": {"type": "float", "default": 1, "minimum": 0, "maximum": 9.5, "choices": [], "help": "Gain."}},
+        metrics=[
+            {
+                "name": "FID",
+                "value": 3,
+                "dataset": "D",
+                "samples": 10,
+                "better": "lower",
+                "source": "us",
+            }
+        ],
+        options={
+            "gain": {
+                "type": "float",
+                "default": 1,
+                "minimum": 0,
+                "maximum": 9.5,
+                "choices": [],
+                "help": "Gain.",
+            }
+        },
         outputs={
-            "images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8], "range": [0, 255], "unit": "HU", "window": [40, 400], "spacing": [1, 0.5],
-                       "tolerance": 1},
+            "images": {
+                "kind": "image",
+                "dtype": "uint8",
+                "shape": [1, 8, 8],
+                "range": [0, 255],
+                "unit": "HU",
+                "window": [40, 400],
+                "spacing": [1, 0.5],
+                "tolerance": 1,
+            },
             "labels": {"kind": "label", "condition": "condition"},
             "table": {"kind": "table", "dtype": "float32", "shape": [2], "columns": ["a", "b"]},
         },
-    )  # fmt: skip
+    )
     return content | {"tags": ["a"]}
 
 
 def published_config() -> dict[str, Any]:
     """A config of the medigan contract with every key there is."""
     return toy_config(
-        source="zenodo:1/a.zip", contract="medigan", sha256_unconfirmed="2" * 64, mirrors=["https://a.b/a.zip"], lock="locks/a.txt",
-        call={"function": "make", "weights": "a/b", "returns": "tuples", "latents": "z", "latent_shape": [4, 1, 1], "latents_as": "torch",
-              "most": 2, "arguments": {"size": [8, 8], "extra": None}},
-        conditions={"condition": {"values": {"benign": 0, "malignant": 1}, "passed": {"benign": "B", "malignant": [4]}, "help": "Malignancy."}},
-        inputs={"scan": {"kind": "image", "help": "A scan.", "shape": [1, 8, 8], "required": False, "argument": "path", "form": "files",
-                         "default": "images/one.png", "at": [2, 3.5], "range": [-160, 240], "unit": "HU", "spacing": [1, 0.5]}},
-        options={"sizes": {"type": "ints", "default": [1, 2], "minimum": 0, "maximum": 9, "choices": [1, 2, 3], "help": "Sizes."},
-                 "gains": {"type": "floats", "default": [1, 0.5], "help": "Gains."},
-                 "shapes": {"type": "texts", "default": None, "choices": ["oval"], "help": "Shapes."}},
-        outputs={"images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8], "range": [0, 255], "element": 1, "channels": [0],
-                            "returned": [-1, 1], "files": "*_img.png", "fit": "pad"}},
-    )  # fmt: skip
+        source="zenodo:1/a.zip",
+        contract="medigan",
+        sha256_unconfirmed="2" * 64,
+        mirrors=["https://a.b/a.zip"],
+        lock="locks/a.txt",
+        call={
+            "function": "make",
+            "weights": "a/b",
+            "returns": "tuples",
+            "latents": "z",
+            "latent_shape": [4, 1, 1],
+            "latents_as": "torch",
+            "most": 2,
+            "arguments": {"size": [8, 8], "extra": None},
+        },
+        conditions={
+            "condition": {
+                "values": {"benign": 0, "malignant": 1},
+                "passed": {"benign": "B", "malignant": [4]},
+                "help": "Malignancy.",
+            }
+        },
+        inputs={
+            "scan": {
+                "kind": "image",
+                "help": "A scan.",
+                "shape": [1, 8, 8],
+                "required": False,
+                "argument": "path",
+                "form": "files",
+                "default": "images/one.png",
+                "at": [2, 3.5],
+                "range": [-160, 240],
+                "unit": "HU",
+                "spacing": [1, 0.5],
+            }
+        },
+        options={
+            "sizes": {
+                "type": "ints",
+                "default": [1, 2],
+                "minimum": 0,
+                "maximum": 9,
+                "choices": [1, 2, 3],
+                "help": "Sizes.",
+            },
+            "gains": {"type": "floats", "default": [1, 0.5], "help": "Gains."},
+            "shapes": {"type": "texts", "default": None, "choices": ["oval"], "help": "Shapes."},
+        },
+        outputs={
+            "images": {
+                "kind": "image",
+                "dtype": "uint8",
+                "shape": [1, 8, 8],
+                "range": [0, 255],
+                "element": 1,
+                "channels": [0],
+                "returned": [-1, 1],
+                "files": "*_img.png",
+                "fit": "pad",
+            }
+        },
+    )
 
 
 def leaves(node: Any, path: Path_ = ()) -> list[Path_]:
     """The way to every value, mappings and lists included."""
-    inside = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    inside = (
+        node.items()
+        if isinstance(node, dict)
+        else enumerate(node)
+        if isinstance(node, list)
+        else ()
+    )
     return [p for k, v in inside for p in [(*path, k), *leaves(v, (*path, k))]]
 
 
@@ -76,14 +165,40 @@ PUBLISHED = published_config()
 PATHS = leaves(FULL)
 VERSION = ("versions", "1.0.0")
 OPTIONAL = {
-    ("tags",), *[(*VERSION, k) for k in ("citation", "publication", "python", "sha256", "md5", "size", "memory_per_sample", "files",
-    "datasets", "metrics", "options", "requires", "latent", "batch_size")],
-    *[(*VERSION, "datasets", 0, k) for k in ("doi", "citation")], *[(*VERSION, "metrics", 0, k) for k in ("samples", "better", "source")],
-    *[(*VERSION, "options", "gain", k) for k in ("minimum", "maximum", "choices")], (*VERSION, "options", "gain"),
-    *[(*VERSION, "outputs", "images", k) for k in ("range", "unit", "window", "spacing", "tolerance")], (*VERSION, "outputs", "table", "columns"),
-    *[(*VERSION, "outputs", k) for k in ("images", "labels", "table")], (*VERSION, "files", "model.py"),
-    (*VERSION, "conditions", "condition", "values", "benign"), (*VERSION, "conditions", "condition", "values", "malignant"),
-}  # fmt: skip
+    ("tags",),
+    *[
+        (*VERSION, k)
+        for k in (
+            "citation",
+            "publication",
+            "python",
+            "sha256",
+            "md5",
+            "size",
+            "memory_per_sample",
+            "files",
+            "datasets",
+            "metrics",
+            "options",
+            "requires",
+            "latent",
+            "batch_size",
+        )
+    ],
+    *[(*VERSION, "datasets", 0, k) for k in ("doi", "citation")],
+    *[(*VERSION, "metrics", 0, k) for k in ("samples", "better", "source")],
+    *[(*VERSION, "options", "gain", k) for k in ("minimum", "maximum", "choices")],
+    (*VERSION, "options", "gain"),
+    *[
+        (*VERSION, "outputs", "images", k)
+        for k in ("range", "unit", "window", "spacing", "tolerance")
+    ],
+    (*VERSION, "outputs", "table", "columns"),
+    *[(*VERSION, "outputs", k) for k in ("images", "labels", "table")],
+    (*VERSION, "files", "model.py"),
+    (*VERSION, "conditions", "condition", "values", "benign"),
+    (*VERSION, "conditions", "condition", "values", "malignant"),
+}
 
 
 def write(folder: Path, content: Any) -> Path:
@@ -101,7 +216,12 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert (version.options["gain"].default, version.options["gain"].maximum) == (1.0, 9.5)
     assert type(version.options["gain"].default) is float
     images, labels = version.outputs["images"], version.outputs["labels"]
-    assert (images.shape, images.range, images.spacing, images.tolerance) == ((1, 8, 8), (0, 255), (1, 0.5), 1.0)
+    assert (images.shape, images.range, images.spacing, images.tolerance) == (
+        (1, 8, 8),
+        (0, 255),
+        (1, 0.5),
+        1.0,
+    )
     assert images.window == (40, 400)
     assert (labels.dtype, labels.shape, labels.condition) == ("int64", (), "condition")
     assert version.outputs["table"].columns == ("a", "b")
@@ -111,10 +231,20 @@ def test_every_key_is_read(tmp_path: Path) -> None:
 def test_every_key_of_a_published_package_is_read(tmp_path: Path) -> None:
     version = read_config(write(tmp_path, PUBLISHED)).default
     assert version.call == config.Call(
-        function="make", weights="a/b", returns="tuples", latents="z", latent_shape=(4, 1, 1), latents_as="torch", most=2,
+        function="make",
+        weights="a/b",
+        returns="tuples",
+        latents="z",
+        latent_shape=(4, 1, 1),
+        latents_as="torch",
+        most=2,
         arguments={"size": [8, 8], "extra": None},
-    )  # fmt: skip
-    assert (version.sha256_unconfirmed, version.mirrors, version.lock) == ("2" * 64, ("https://a.b/a.zip",), "locks/a.txt")
+    )
+    assert (version.sha256_unconfirmed, version.mirrors, version.lock) == (
+        "2" * 64,
+        ("https://a.b/a.zip",),
+        "locks/a.txt",
+    )
     assert version.inputs == {
         "scan": config.Input(
             "scan",
@@ -153,13 +283,17 @@ def test_what_a_published_package_may_leave_out(tmp_path: Path) -> None:
     for key in ("element", "channels", "returned", "files", "fit"):
         del version["outputs"]["images"][key]
     read = read_config(write(tmp_path, content)).default
-    assert read.call == config.Call(function="generate", weights="w", returns="images", latent_shape=(4,))
+    assert read.call == config.Call(
+        function="generate", weights="w", returns="images", latent_shape=(4,)
+    )
     assert read.inputs["scan"] == config.Input("scan", "mask", "", argument="scan")
     assert (read.mirrors, read.lock, read.outputs["images"].fit) == ((), "", "exact")
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in PATHS if p not in OPTIONAL and not isinstance(p[-1], int)], ids=lambda p: ".".join(map(str, p))
+    "path",
+    [p for p in PATHS if p not in OPTIONAL and not isinstance(p[-1], int)],
+    ids=lambda p: ".".join(map(str, p)),
 )
 def test_a_missing_key_is_named(tmp_path: Path, path: Path_) -> None:
     content = copy.deepcopy(FULL)
@@ -188,22 +322,49 @@ def problem_of(file: Path) -> str | None:
 
 
 VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 3), st.just(10**400), st.floats(), st.text(max_size=5), st.dates(),
-    st.lists(st.one_of(st.none(), st.integers(-1, 2), st.text(max_size=2), st.floats(), st.just({}), st.just([])), max_size=3),
-    st.dictionaries(st.one_of(st.text(max_size=3), st.integers(), st.none()), st.one_of(st.none(), st.integers(), st.text(max_size=2)), max_size=2),
-)  # fmt: skip
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.just(10**400),
+    st.floats(),
+    st.text(max_size=5),
+    st.dates(),
+    st.lists(
+        st.one_of(
+            st.none(),
+            st.integers(-1, 2),
+            st.text(max_size=2),
+            st.floats(),
+            st.just({}),
+            st.just([]),
+        ),
+        max_size=3,
+    ),
+    st.dictionaries(
+        st.one_of(st.text(max_size=3), st.integers(), st.none()),
+        st.one_of(st.none(), st.integers(), st.text(max_size=2)),
+        max_size=2,
+    ),
+)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(path=st.sampled_from(PATHS), value=VALUES)
-def test_a_value_of_another_type_is_a_config_error_that_names_file_and_key(tmp_path: Path, path: Path_, value: Any) -> None:
+def test_a_value_of_another_type_is_a_config_error_that_names_file_and_key(
+    tmp_path: Path, path: Path_, value: Any
+) -> None:
     content = copy.deepcopy(FULL)
     parent(content, path)[path[-1]] = value
     file = write(tmp_path, content)
     problem = problem_of(file)
     if problem is None:  # what is accepted can be worked with
         for version in read_config(file).versions.values():
-            assert all(isinstance(o.shape, tuple) and all(s > 0 for s in o.shape) for o in version.outputs.values())
+            assert all(
+                isinstance(o.shape, tuple) and all(s > 0 for s in o.shape)
+                for o in version.outputs.values()
+            )
             assert version.batch_size > 0
         return
     assert problem.startswith(str(file))
@@ -212,7 +373,9 @@ def test_a_value_of_another_type_is_a_config_error_that_names_file_and_key(tmp_p
     assert any(word in said for word in ("expected", "missing", "unknown key", "already"))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     path=st.sampled_from([(), *[p for p in PATHS if isinstance(parent(FULL, (*p, 0)), dict)]]),
     key=st.text(min_size=1, max_size=4),
@@ -232,8 +395,15 @@ def test_the_message_for_an_unknown_key_says_where(tmp_path: Path) -> None:
         read_config(write(tmp_path, toy_config(licence="MIT")))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(content=st.one_of(st.binary(max_size=40), st.text(max_size=40).map(lambda t: t.encode("utf-8", "surrogatepass"))))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    content=st.one_of(
+        st.binary(max_size=40),
+        st.text(max_size=40).map(lambda t: t.encode("utf-8", "surrogatepass")),
+    )
+)
 def test_a_file_that_is_no_config_is_a_config_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.yaml").write_bytes(content)
     with pytest.raises(ConfigError, match=r"a\.yaml"):
@@ -247,7 +417,10 @@ def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:
 
 def test_a_version_number_needs_quotes_and_the_error_says_so(tmp_path: Path) -> None:
     content = toy_config() | {"default_version": 1.0}
-    with pytest.raises(ConfigError, match=r"default_version: one of 1\.0\.0 was expected, not 1\.0 \(put it in quotes\)"):
+    with pytest.raises(
+        ConfigError,
+        match=r"default_version: one of 1\.0\.0 was expected, not 1\.0 \(put it in quotes\)",
+    ):
         read_config(write(tmp_path, content))
 
 
@@ -258,30 +431,67 @@ IMAGE = {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}
     ("changes", "says"),
     [
         ({"outputs": {}}, "outputs: at least one output"),
-        ({"outputs": {"images": {**IMAGE, "shape": [8, 8]}}}, r"images\.shape: \[channels, height, width\]"),
-        ({"outputs": {"images": {**IMAGE, "shape": [1, 0, 8]}}}, r"images\.shape: a list of whole numbers"),
+        (
+            {"outputs": {"images": {**IMAGE, "shape": [8, 8]}}},
+            r"images\.shape: \[channels, height, width\]",
+        ),
+        (
+            {"outputs": {"images": {**IMAGE, "shape": [1, 0, 8]}}},
+            r"images\.shape: a list of whole numbers",
+        ),
         ({"outputs": {"images": {**IMAGE, "shape": [1, 8.0, 8]}}}, r"images\.shape"),
-        ({"outputs": {"images": {**IMAGE, "range": [1, 1]}}}, r"images\.range: a list of two numbers, the lower one first"),
+        (
+            {"outputs": {"images": {**IMAGE, "range": [1, 1]}}},
+            r"images\.range: a list of two numbers, the lower one first",
+        ),
         ({"outputs": {"images": {**IMAGE, "range": [0]}}}, r"images\.range"),
         ({"outputs": {"images": {**IMAGE, "dtype": "float64"}}}, r"images\.dtype: one of uint8"),
-        ({"outputs": {"labels": {"kind": "label"}}}, r"labels\.condition: one of condition is missing"),
-        ({"outputs": {"labels": {"kind": "label", "condition": "condition", "dtype": "float32"}}}, r"labels\.dtype"),
+        (
+            {"outputs": {"labels": {"kind": "label"}}},
+            r"labels\.condition: one of condition is missing",
+        ),
+        (
+            {
+                "outputs": {
+                    "labels": {"kind": "label", "condition": "condition", "dtype": "float32"}
+                }
+            },
+            r"labels\.dtype",
+        ),
         ({"outputs": {"../images": IMAGE}}, "outputs: another name than '../images'"),
         ({"outputs": {"indices": IMAGE}}, "outputs: another name than 'indices'"),
-        ({"options": {"seed": {"type": "int", "default": 1, "help": ""}}}, "options: another name than 'seed'"),
-        ({"conditions": {"n": {"values": {"a": 0}, "help": ""}}}, "conditions: another name than 'n'"),
-        ({"options": {"condition": {"type": "int", "default": 1, "help": ""}}}, "condition is a condition already"),
+        (
+            {"options": {"seed": {"type": "int", "default": 1, "help": ""}}},
+            "options: another name than 'seed'",
+        ),
+        (
+            {"conditions": {"n": {"values": {"a": 0}, "help": ""}}},
+            "conditions: another name than 'n'",
+        ),
+        (
+            {"options": {"condition": {"type": "int", "default": 1, "help": ""}}},
+            "condition is a condition already",
+        ),
         (
             {"options": {"gain": {"type": "int", "default": 10, "maximum": 9, "help": ""}}},
             r"gain\.default: a value that the option allows",
         ),
-        ({"options": {"gain": {"type": "str", "default": "x", "choices": ["a"], "help": ""}}}, r"gain\.default"),
+        (
+            {"options": {"gain": {"type": "str", "default": "x", "choices": ["a"], "help": ""}}},
+            r"gain\.default",
+        ),
         (
             {"options": {"gain": {"type": "str", "default": "a", "choices": ["a", 1], "help": ""}}},
             r"gain\.choices: a list of str",
         ),
-        ({"conditions": {"condition": {"values": {"a": 0, "b": 0}, "help": ""}}}, r"condition\.values: .* no two the same"),
-        ({"conditions": {"condition": {"values": {"a": 0, "A": 1}, "help": ""}}}, r"condition\.values"),
+        (
+            {"conditions": {"condition": {"values": {"a": 0, "b": 0}, "help": ""}}},
+            r"condition\.values: .* no two the same",
+        ),
+        (
+            {"conditions": {"condition": {"values": {"a": 0, "A": 1}, "help": ""}}},
+            r"condition\.values",
+        ),
         ({"requires": [">=3"]}, "requires: a list of requirements"),
         ({"source": "package"}, "source: a source such as"),
         ({"contract": "onnx"}, "contract: one of native, medigan"),
@@ -311,7 +521,11 @@ def test_what_the_schema_refuses(tmp_path: Path, changes: dict[str, Any], says: 
         ("conditions.condition.passed", {"benign": 1}, r"passed: the same names as in `values`"),
         ("inputs.scan.form", "zip", r"scan\.form: one of folder, files, file"),
         ("inputs.scan.default", "../a", r"scan\.default"),
-        ("inputs.scan.range", [240, -160], r"scan\.range: a list of two numbers, the lower one first"),
+        (
+            "inputs.scan.range",
+            [240, -160],
+            r"scan\.range: a list of two numbers, the lower one first",
+        ),
         ("inputs.scan.spacing", [1, 1, 1], r"scan\.spacing: a list of 2 millimetres"),
         ("inputs.seed", {"kind": "image", "help": ""}, "inputs: another name than 'seed'"),
         ("options.sizes.default", [1, 4], r"sizes\.default: a value that the option allows"),
@@ -327,7 +541,9 @@ def test_what_the_schema_refuses(tmp_path: Path, changes: dict[str, Any], says: 
         ("sha256_unconfirmed", "0", "sha256_unconfirmed: 64 hexadecimal digits"),
     ],
 )
-def test_what_the_schema_refuses_of_a_published_package(tmp_path: Path, where: str, value: Any, says: str) -> None:
+def test_what_the_schema_refuses_of_a_published_package(
+    tmp_path: Path, where: str, value: Any, says: str
+) -> None:
     content = copy.deepcopy(PUBLISHED)
     path = (*VERSION, *where.split("."))
     parent(content, path)[path[-1]] = value
@@ -336,7 +552,14 @@ def test_what_the_schema_refuses_of_a_published_package(tmp_path: Path, where: s
 
 
 @pytest.mark.parametrize(
-    "path", ["call", "outputs.images.fit", "outputs.images.element", "inputs.scan.form", "conditions.condition.passed"]
+    "path",
+    [
+        "call",
+        "outputs.images.fit",
+        "outputs.images.element",
+        "inputs.scan.form",
+        "conditions.condition.passed",
+    ],
 )
 def test_a_native_package_is_called_in_one_way_alone(tmp_path: Path, path: str) -> None:
     content = copy.deepcopy(PUBLISHED)
@@ -351,19 +574,29 @@ def test_a_native_package_is_called_in_one_way_alone(tmp_path: Path, path: str) 
     version[keys[0]] = {} if len(keys) > 1 else kept["call"]
     if len(keys) > 1:
         allowed = {"kind", "dtype", "shape", "help", "values", keys[-1]}
-        version[keys[0]] = {keys[1]: {k: v for k, v in kept[keys[0]][keys[1]].items() if k in allowed}}
+        version[keys[0]] = {
+            keys[1]: {k: v for k, v in kept[keys[0]][keys[1]].items() if k in allowed}
+        }
     with pytest.raises(ConfigError, match=f"unknown key '{keys[-1]}'"):
         read_config(write(tmp_path, content))
 
 
 SECTIONS = {
-    "": "The model", "versions.": "A version", "versions.call.": "A call", "versions.conditions.": "A condition",
-    "versions.inputs.": "An input", "versions.options.": "An option", "versions.outputs.": "An output",
-    "versions.datasets.": "A data set", "versions.metrics.": "A metric",
-}  # fmt: skip
+    "": "The model",
+    "versions.": "A version",
+    "versions.call.": "A call",
+    "versions.conditions.": "A condition",
+    "versions.inputs.": "An input",
+    "versions.options.": "An option",
+    "versions.outputs.": "An output",
+    "versions.datasets.": "A data set",
+    "versions.metrics.": "A metric",
+}
 
 
-def test_the_docs_list_every_key_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_docs_list_every_key_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: dict[str, set[str]] = {}
     take = schema._Node.take
 
@@ -414,13 +647,16 @@ def test_no_column_can_hide_what_samples_have() -> None:
     assert own <= config.TAKEN
 
 
-@pytest.mark.parametrize("path", sorted(shipped("model_configs").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted(shipped("model_configs").glob("*.yaml")), ids=lambda p: p.stem
+)
 def test_every_shipped_config_is_valid_and_named_by_its_id(path: Path) -> None:
     assert read_config(path).id == path.stem
 
 
 @pytest.mark.parametrize(
-    ("requires", "needs"), [(["torch>=2.6"], True), (["torch"], True), (["torchvision"], False), ([], False)]
+    ("requires", "needs"),
+    [(["torch>=2.6"], True), (["torch"], True), (["torchvision"], False), ([], False)],
 )
 def test_whether_a_package_needs_torch(tmp_path: Path, requires: list[str], needs: bool) -> None:
     assert read_config(write(tmp_path, toy_config(requires=requires))).default.needs_torch is needs

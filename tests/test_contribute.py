@@ -35,9 +35,15 @@ def package(tmp_path: Path) -> Make:
     def make(code: str = NUMPY_MODEL, folder: str = "mine", **changes: Any) -> Path:
         path = tmp_path / folder
         path.mkdir()
-        about = {"citation": "A. Tester (2026).", "datasets": [{"name": "Noise", "license": "CC0"}], "source": "file:."}
+        about = {
+            "citation": "A. Tester (2026).",
+            "datasets": [{"name": "Noise", "license": "CC0"}],
+            "source": "file:.",
+        }
         metrics = [{"name": "FID", "value": 1.5, "dataset": "Noise"}]
-        config = toy_config(**(about | {"metrics": metrics} | changes)) | {"id": "99999_TOY_MRI_NOISE"}
+        config = toy_config(**(about | {"metrics": metrics} | changes)) | {
+            "id": "99999_TOY_MRI_NOISE"
+        }
         (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         (path / "model.py").write_text(code, encoding="utf-8")
         (path / "README.md").write_text(CARD, encoding="utf-8")
@@ -66,7 +72,15 @@ def test_template_generates_before_anything_is_filled_in(tmp_path: Path) -> None
 
 def test_template_is_all_right_but_for_what_an_author_must_say(tmp_path: Path) -> None:
     report = contribute.check(contribute.new(tmp_path / "mine", name="GAN_MRI_KNEE"))
-    assert {f.name for f in report.open} == {"description", "license", "authors", "citation", "datasets", "card", "filled in"}
+    assert {f.name for f in report.open} == {
+        "description",
+        "license",
+        "authors",
+        "citation",
+        "datasets",
+        "card",
+        "filled in",
+    }
     assert all(f.state == "missing" for f in report.open)
     for name in ("config.yaml", "model.py", "train.py", "README.md"):
         assert f"{name} line" in found(report, "filled in").text
@@ -90,7 +104,18 @@ def test_template_weights_are_what_its_train_writes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "KNEE", "MRI_KNEE", "GAN_MRI_", "GAN MRI KNEE", "../x_y_z", "1_2_3", "A_B_C..lock", "A_B_C\n"]
+    "name",
+    [
+        "",
+        "KNEE",
+        "MRI_KNEE",
+        "GAN_MRI_",
+        "GAN MRI KNEE",
+        "../x_y_z",
+        "1_2_3",
+        "A_B_C..lock",
+        "A_B_C\n",
+    ],
 )
 def test_new_refuses_a_name_of_another_form(tmp_path: Path, name: str) -> None:
     with pytest.raises(errors.InputError, match="TYPE_MODALITY_CONTENT"):
@@ -120,11 +145,21 @@ RETURN = 'return {"images": images}'
 NOISE = "batch.rng(i).bytes(64)"
 LATENTS = "np.clip(batch.latents[i] * 20 + 128, 0, 255)"
 DEFECTS = {
-    "shape": (RETURN, 'return {"images": images[..., 1:]}', "samples", r"\(5, 1, 8, 7\).*\(5, 1, 8, 8\)"),
+    "shape": (
+        RETURN,
+        'return {"images": images[..., 1:]}',
+        "samples",
+        r"\(5, 1, 8, 7\).*\(5, 1, 8, 8\)",
+    ),
     "dtype": (RETURN, 'return {"images": images.astype(np.int16)}', "samples", "int16"),
     "no such column": (RETURN, 'return {"pictures": images}', "samples", "no 'images'"),
     "one sample breaks it": (RETURN, "assert batch.n > 1; " + RETURN, "samples", "AssertionError"),
-    "global generator": (NOISE, "np.frombuffer(np.random.bytes(64), np.uint8)", "seed", "second run"),
+    "global generator": (
+        NOISE,
+        "np.frombuffer(np.random.bytes(64), np.uint8)",
+        "seed",
+        "second run",
+    ),
     "state": (
         RETURN,
         'self.calls = getattr(self, "calls", 0) + 1; images[:, 0, 1, 1] = self.calls; ' + RETURN,
@@ -138,19 +173,51 @@ DEFECTS = {
         "in batches of 1, images differ by up to 4",
     ),
     "row of the batch": (NOISE, "np.full(64, i, np.uint8)", "batch size", "images differ"),
-    "condition": ('batch.conditions["condition"][i]', "0", "condition =", "benign and malignant give the same"),
+    "condition": (
+        'batch.conditions["condition"][i]',
+        "0",
+        "condition =",
+        "benign and malignant give the same",
+    ),
     "latents": (LATENTS, "1", "latents", "other latents give the same"),
-    "option's bound": ('batch.options.get("gain", 0)', '1 // (9 - batch.options["gain"])', "gain =", "ZeroDivisionError"),
-    "does not import": ("import numpy as np", "import numpy as np\nimport nowhere", "code", "nowhere"),
+    "option's bound": (
+        'batch.options.get("gain", 0)',
+        '1 // (9 - batch.options["gain"])',
+        "gain =",
+        "ZeroDivisionError",
+    ),
+    "does not import": (
+        "import numpy as np",
+        "import numpy as np\nimport nowhere",
+        "code",
+        "nowhere",
+    ),
     "no load": ("def load(", "def open_(", "code", "no `load"),
-    "pickle in the code": ("import numpy as np", "import pickle\nimport numpy as np", "weights", "import pickle"),
-    "torch.load": ("return Model()", "Model.f = lambda: torch.load('x')\n    return Model()", "weights", r"torch\.load"),
-    "todo": ("import numpy as np", "import numpy as np  # TODO: describe", "filled in", "model.py line 2"),
+    "pickle in the code": (
+        "import numpy as np",
+        "import pickle\nimport numpy as np",
+        "weights",
+        "import pickle",
+    ),
+    "torch.load": (
+        "return Model()",
+        "Model.f = lambda: torch.load('x')\n    return Model()",
+        "weights",
+        r"torch\.load",
+    ),
+    "todo": (
+        "import numpy as np",
+        "import numpy as np  # TODO: describe",
+        "filled in",
+        "model.py line 2",
+    ),
 }
 
 
 @pytest.mark.parametrize(("old", "new", "name", "text"), DEFECTS.values(), ids=DEFECTS.keys())
-def test_check_finds_a_defect_of_the_code(package: Make, old: str, new: str, name: str, text: str) -> None:
+def test_check_finds_a_defect_of_the_code(
+    package: Make, old: str, new: str, name: str, text: str
+) -> None:
     assert old in NUMPY_MODEL
     report = contribute.check(package(NUMPY_MODEL.replace(old, new)))
     assert not report.ready
@@ -185,7 +252,9 @@ def load(weights_dir, device):
         ("batch.rng(i).bytes(64) ^ np.uint8(self.salt)", "seed", "loaded anew"),
     ],
 )
-def test_check_finds_seeds_that_do_not_decide(package: Make, row: str, name: str, text: str) -> None:
+def test_check_finds_seeds_that_do_not_decide(
+    package: Make, row: str, name: str, text: str
+) -> None:
     code = CONSTANT.replace("{row}", row)
     report = contribute.check(package(code, latent=None, options=None))
     assert [f.name for f in report.open] == [name]
@@ -198,7 +267,8 @@ def test_check_finds_what_is_not_finite(package: Make) -> None:
         "labels": {"kind": "label", "condition": "condition"},
     }
     code = NUMPY_MODEL.replace(
-        RETURN, 'images = images / np.float32(255); images[-1, 0, 3, 3] = np.nan; return {"images": images}'
+        RETURN,
+        'images = images / np.float32(255); images[-1, 0, 3, 3] = np.nan; return {"images": images}',
     )
     report = contribute.check(package(code, outputs=output))
     assert "not finite" in found(report, "samples").text
@@ -207,11 +277,20 @@ def test_check_finds_what_is_not_finite(package: Make) -> None:
 
 def test_tolerance_is_what_the_output_states(package: Make) -> None:
     code = NUMPY_MODEL.replace(RETURN, "images[:, 0, 1, 1] = batch.n; " + RETURN)
-    code = code.replace('batch.conditions["condition"][i]', '100 * batch.conditions["condition"][i]')  # beyond the tolerance
-    image, label = {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}, {"kind": "label", "condition": "condition"}
-    report = contribute.check(package(code, "enough", outputs={"images": image | {"tolerance": 4}, "labels": label}))
+    code = code.replace(
+        'batch.conditions["condition"][i]', '100 * batch.conditions["condition"][i]'
+    )  # beyond the tolerance
+    image, label = (
+        {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]},
+        {"kind": "label", "condition": "condition"},
+    )
+    report = contribute.check(
+        package(code, "enough", outputs={"images": image | {"tolerance": 4}, "labels": label})
+    )
     assert report.ready, str(report)
-    report = contribute.check(package(code, "short", outputs={"images": image | {"tolerance": 3}, "labels": label}))
+    report = contribute.check(
+        package(code, "short", outputs={"images": image | {"tolerance": 3}, "labels": label})
+    )
     assert [f.name for f in report.open] == ["batch size"]
 
 
@@ -233,13 +312,28 @@ def test_an_option_that_does_nothing_is_a_warning(package: Make) -> None:
         ({"requires": ["numpy>>1"]}, "requires", "numpy>>1"),
         ({"python": "three"}, "requires", "three"),
         ({"contract": "medigan"}, "config", r"call: a mapping is missing"),
-        ({"outputs": {"images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8], "range": [0, 100]},
-                      "labels": {"kind": "label", "condition": "condition"}}}, "samples", r"\[0, 100\]"),
+        (
+            {
+                "outputs": {
+                    "images": {
+                        "kind": "image",
+                        "dtype": "uint8",
+                        "shape": [1, 8, 8],
+                        "range": [0, 100],
+                    },
+                    "labels": {"kind": "label", "condition": "condition"},
+                }
+            },
+            "samples",
+            r"\[0, 100\]",
+        ),
         ({"surprise": 1}, "config", "unknown key 'surprise'"),
         ({"options": {"seed": {"type": "int", "default": 1, "help": "."}}}, "config", "seed"),
     ],
-)  # fmt: skip
-def test_check_finds_a_defect_of_the_config(package: Make, changes: dict[str, Any], name: str, text: str) -> None:
+)
+def test_check_finds_a_defect_of_the_config(
+    package: Make, changes: dict[str, Any], name: str, text: str
+) -> None:
     report = contribute.check(package(**changes))
     assert name in [f.name for f in report.open]
     assert re.search(text, found(report, name).text)
@@ -251,14 +345,19 @@ def test_check_of_a_folder_without_config_or_card_or_at_all(package: Make, tmp_p
     (folder / "README.md").unlink()
     assert [f.name for f in contribute.check(folder).open] == ["card"]
     (folder / "config.yaml").unlink()
-    assert {f.name: f.state for f in contribute.check(folder).open} == {"config": "missing", "card": "missing"}
+    assert {f.name: f.state for f in contribute.check(folder).open} == {
+        "config": "missing",
+        "card": "missing",
+    }
     with pytest.raises(errors.ContributionError, match="contribute new"):
         contribute.check(tmp_path / "nowhere")
 
 
 def test_a_section_without_text_is_missing(package: Make) -> None:
     folder = package()
-    (folder / "README.md").write_text(CARD.replace("## Quality\n\nSaid.\n", "## Quality\n"), encoding="utf-8")
+    (folder / "README.md").write_text(
+        CARD.replace("## Quality\n\nSaid.\n", "## Quality\n"), encoding="utf-8"
+    )
     assert "nothing under Quality" in found(contribute.check(folder), "card").text
 
 
@@ -273,7 +372,9 @@ def test_a_section_without_text_is_missing(package: Make) -> None:
         ("my weights.json", b"{}", "files", "my weights.json"),
     ],
 )
-def test_check_finds_files_that_make_no_package(package: Make, name: str, content: bytes, finding: str, text: str) -> None:
+def test_check_finds_files_that_make_no_package(
+    package: Make, name: str, content: bytes, finding: str, text: str
+) -> None:
     folder = package()
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(content)
@@ -302,7 +403,9 @@ def test_large_files_are_warned_of(package: Make) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- pack
-def test_pack_is_reproducible_whatever_the_dates_and_the_order(package: Make, tmp_path: Path) -> None:
+def test_pack_is_reproducible_whatever_the_dates_and_the_order(
+    package: Make, tmp_path: Path
+) -> None:
     first = package()
     (first / "data").mkdir()
     (first / "data" / "a.json").write_text("{}")
@@ -313,7 +416,14 @@ def test_pack_is_reproducible_whatever_the_dates_and_the_order(package: Make, tm
         (second / name).write_bytes((first / name).read_bytes())
         (second / name).chmod(0o600 if k % 2 else 0o755)
         os.utime(second / name, (10**9 + k, 10**9 + 7 * k))
-    for junk in (".DS_Store", "Thumbs.db", "__pycache__/model.pyc", "__MACOSX/x.py", ".git/config", "model.pyc"):
+    for junk in (
+        ".DS_Store",
+        "Thumbs.db",
+        "__pycache__/model.pyc",
+        "__MACOSX/x.py",
+        ".git/config",
+        "model.pyc",
+    ):
         (second / junk).parent.mkdir(exist_ok=True)
         (second / junk).write_text("junk")
     a, b = contribute.pack(first), contribute.pack(second, out=tmp_path / "out")
@@ -324,12 +434,16 @@ def test_pack_is_reproducible_whatever_the_dates_and_the_order(package: Make, tm
         entries = content.infolist()
     inside = ["README.md", "config.yaml", "data/a.json", "model.py"]
     assert [e.filename for e in entries] == [f"TOY_MRI_NOISE-1.0.0/{f}" for f in inside]
-    assert {(e.date_time, e.external_attr >> 16) for e in entries} == {((1980, 1, 1, 0, 0, 0), 0o100644)}
+    assert {(e.date_time, e.external_attr >> 16) for e in entries} == {
+        ((1980, 1, 1, 0, 0, 0), 0o100644)
+    }
     (second / "model.py").write_text(NUMPY_MODEL + "\n")
     assert contribute.pack(second, out=tmp_path / "out").sha256 != a.sha256
 
 
-def test_a_packed_model_runs_like_its_folder(package: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_packed_model_runs_like_its_folder(
+    package: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = package()
     result = contribute.pack(folder)
     monkeypatch.setenv("MEDZOO_MODEL_CONFIGS", str(result.config.parent))
@@ -360,7 +474,9 @@ def test_pack_does_not_write_into_the_package(package: Make, inside: str) -> Non
 
 # ----------------------------------------------------------------------------------------------------- submit
 def git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(["git", "-C", folder, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", folder, *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 @pytest.fixture
@@ -394,20 +510,31 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def state(folder: Path) -> tuple[Any, ...]:
     """All that a user would miss: branch, commit, index, files."""
-    files = {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and ".git" not in p.parts}
+    files = {
+        p: p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and ".git" not in p.parts
+    }
     head, index = (folder / ".git" / "HEAD").read_text(), (folder / ".git" / "index").read_bytes()
     return head, git(folder, "rev-parse", "HEAD"), index, files, git(folder, "stash", "list")
 
 
-def test_submit_makes_one_commit_and_leaves_the_rest(package: Make, clone: Path, tmp_path: Path) -> None:
+def test_submit_makes_one_commit_and_leaves_the_rest(
+    package: Make, clone: Path, tmp_path: Path
+) -> None:
     folder = package()
     before = state(clone)
     result = contribute.submit(folder, source=SOURCE, repository=clone, dry_run=True)
     assert state(clone) == before
     assert (result.id, result.branch) == ("00101_TOY_MRI_NOISE", "model/00101_TOY_MRI_NOISE")
     assert git(clone, "rev-parse", result.branch) == result.commit
-    assert git(clone, "rev-parse", f"{result.branch}^") == git(clone, "rev-parse", "main")  # not the branch at work
-    assert git(clone, "diff", "--name-status", f"main..{result.branch}") == "A\tmodel_configs/00101_TOY_MRI_NOISE.yaml"
+    assert git(clone, "rev-parse", f"{result.branch}^") == git(
+        clone, "rev-parse", "main"
+    )  # not the branch at work
+    assert (
+        git(clone, "diff", "--name-status", f"main..{result.branch}")
+        == "A\tmodel_configs/00101_TOY_MRI_NOISE.yaml"
+    )
     git(clone, "worktree", "add", "--quiet", str(tmp_path / "tree"), result.branch)
     config = Registry([tmp_path / "tree" / "model_configs"]).find(101)
     packed = contribute.pack(folder)
@@ -415,14 +542,21 @@ def test_submit_makes_one_commit_and_leaves_the_rest(package: Make, clone: Path,
     assert (config.default.sha256, config.default.size) == (packed.sha256, packed.size)
     said = str(result)
     assert f"push origin {result.branch}" in said
-    assert "https://github.com/medzoo/medzoo/compare/main...someone:model/00101_TOY_MRI_NOISE" in said
+    assert (
+        "https://github.com/medzoo/medzoo/compare/main...someone:model/00101_TOY_MRI_NOISE" in said
+    )
     assert "secret" not in said
 
 
-def test_the_next_number_is_free_of_configs_and_of_waiting_branches(package: Make, clone: Path) -> None:
+def test_the_next_number_is_free_of_configs_and_of_waiting_branches(
+    package: Make, clone: Path
+) -> None:
     git(clone, "branch", "model/00101_GAN_CT_LUNG", "main")
     git(clone, "update-ref", "refs/remotes/origin/model/00102_GAN_CT_LIVER", "main")
-    assert contribute.submit(package(), source=SOURCE, repository=clone, dry_run=True).id == "00103_TOY_MRI_NOISE"
+    assert (
+        contribute.submit(package(), source=SOURCE, repository=clone, dry_run=True).id
+        == "00103_TOY_MRI_NOISE"
+    )
 
 
 def test_a_model_is_submitted_once(package: Make, clone: Path) -> None:
@@ -445,21 +579,31 @@ def test_submit_of_a_model_that_is_to_come_with_medzoo(package: Make, clone: Pat
     added = git(clone, "diff", "--name-only", f"main..{result.branch}").split()
     home = f"starter_models/{result.id}"
     assert added == [f"model_configs/{result.id}.yaml", f"{home}/README.md", f"{home}/model.py"]
-    held = yaml.safe_load(git(clone, "show", f"{result.branch}:model_configs/{result.id}.yaml"))["versions"]["1.0.0"]
+    held = yaml.safe_load(git(clone, "show", f"{result.branch}:model_configs/{result.id}.yaml"))[
+        "versions"
+    ]["1.0.0"]
     assert held["files"] == {"model.py": sha256_of(folder / "model.py")}
     assert held["source"] == f"bundled:{result.id}"
 
 
-def test_submit_from_within_a_hook_of_another_repository(package: Make, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_submit_from_within_a_hook_of_another_repository(
+    package: Make, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GIT_DIR", str(clone.parent / "nowhere"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(clone.parent / "no-index"))
-    result = contribute.submit(package(), source=SOURCE, repository=clone / "model_configs", dry_run=True)
+    result = contribute.submit(
+        package(), source=SOURCE, repository=clone / "model_configs", dry_run=True
+    )
     assert result.repository == clone
     assert not (clone.parent / "no-index").exists()
 
 
-@pytest.mark.parametrize("source", [None, "file:mine.zip", "zenodo:x/y.zip", "http://example.org/x.zip", "bundled:"])
-def test_submit_needs_a_source_that_others_reach(package: Make, clone: Path, source: str | None) -> None:
+@pytest.mark.parametrize(
+    "source", [None, "file:mine.zip", "zenodo:x/y.zip", "http://example.org/x.zip", "bundled:"]
+)
+def test_submit_needs_a_source_that_others_reach(
+    package: Make, clone: Path, source: str | None
+) -> None:
     with pytest.raises(errors.ContributionError, match="zenodo:RECORD"):
         contribute.submit(package(), source=source, repository=clone, dry_run=True)
 
@@ -518,7 +662,9 @@ def test_review_passes_what_submit_would_write(config: Callable[..., Path]) -> N
     assert report.ready, str(report)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "model_configs").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "model_configs").glob("*.yaml")), ids=lambda p: p.stem
+)
 def test_review_passes_the_shipped_configs(path: Path) -> None:
     report = review.review(path)
     assert report.ready, str(report)
@@ -551,22 +697,32 @@ def test_review_finds_a_number_that_is_taken(config: Callable[..., Path]) -> Non
     assert "00101_GAN_CT_LUNG" in found(review.review(config()), "number").text
 
 
-def test_the_workflow_reviews_what_a_pull_request_changes(config: Callable[..., Path], clone: Path, tmp_path: Path) -> None:
-    steps = yaml.safe_load((ROOT / ".github" / "workflows" / "contribution.yml").read_text())["jobs"]["review"]["steps"]
+def test_the_workflow_reviews_what_a_pull_request_changes(
+    config: Callable[..., Path], clone: Path, tmp_path: Path
+) -> None:
+    steps = yaml.safe_load((ROOT / ".github" / "workflows" / "contribution.yml").read_text())[
+        "jobs"
+    ]["review"]["steps"]
     (script,) = [s["run"] for s in steps if s.get("name") == "Review"]
     python = clone / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
 
-    env = os.environ | {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"), "PYTHONPATH": str(ROOT)}
+    env = os.environ | {
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+        "PYTHONPATH": str(ROOT),
+    }
 
     def run() -> tuple[int, str]:
         git(clone, "add", "model_configs")
         git(clone, "commit", "--quiet", "-m", "Change")
         (tmp_path / "summary.md").unlink(missing_ok=True)
         done = subprocess.run(
-            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script], cwd=clone, env=env, check=False
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+            cwd=clone,
+            env=env,
+            check=False,
         )
         return done.returncode, (tmp_path / "summary.md").read_text()
 
@@ -625,7 +781,9 @@ def test_the_example_in_the_docs_is_a_ready_package(tmp_path: Path) -> None:
 
 
 def test_a_package_may_import_its_siblings(package: Make) -> None:
-    folder = package(NUMPY_MODEL.replace("import numpy as np", "import numpy as np\nfrom . import sibling", 1))
+    folder = package(
+        NUMPY_MODEL.replace("import numpy as np", "import numpy as np\nfrom . import sibling", 1)
+    )
     (folder / "sibling.py").write_text("VALUE = 1\n")
     assert contribute.check(folder).ready
     assert read_config(folder / "config.yaml").default.contract == "native"

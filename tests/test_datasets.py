@@ -25,7 +25,9 @@ each = pytest.mark.parametrize("format_", KINDS)
 
 
 @each
-def test_the_manifest_accounts_for_every_file_by_its_digest(any_toy: Toy, tmp_path: Path, format_: str) -> None:
+def test_the_manifest_accounts_for_every_file_by_its_digest(
+    any_toy: Toy, tmp_path: Path, format_: str
+) -> None:
     out = tmp_path / "set"
     any_toy(KINDS[format_], labels=True)
     medzoo.generate(901, 10, seed=1, out=out, format=format_)
@@ -34,7 +36,9 @@ def test_the_manifest_accounts_for_every_file_by_its_digest(any_toy: Toy, tmp_pa
         if "offset" in entry:  # one of many samples in a file that has a line of its own
             data = (out / entry["file"]).read_bytes()[entry["offset"] :][: entry["bytes"]]
             (tmp_path / "part").write_bytes(data)
-        assert entry["sha256"] == sha256_of(tmp_path / "part" if "offset" in entry else out / entry["file"])
+        assert entry["sha256"] == sha256_of(
+            tmp_path / "part" if "offset" in entry else out / entry["file"]
+        )
     whole = [e["file"] for e in entries if "offset" not in e]
     assert len(whole) == len(set(whole))
     assert {*whole, "manifest.jsonl", "provenance.json", "run.log"} == set(content(out))
@@ -42,7 +46,9 @@ def test_the_manifest_accounts_for_every_file_by_its_digest(any_toy: Toy, tmp_pa
     assert provenance["manifest_sha256"] == sha256_of(out / "manifest.jsonl")
     if format_ not in {"csv", "npz"}:
         first = entries[0].get("column")
-        samples = [e for e in entries if e.get("column") == first and "index" in e and not e.get("piece")]
+        samples = [
+            e for e in entries if e.get("column") == first and "index" in e and not e.get("piece")
+        ]
         assert [e["index"] for e in samples] == list(range(10))
         assert [(e["label"], e["condition"], e["seed"]) for e in samples] == [
             ("benign", "benign", 1),
@@ -51,7 +57,9 @@ def test_the_manifest_accounts_for_every_file_by_its_digest(any_toy: Toy, tmp_pa
 
 
 @pytest.mark.parametrize("condition", [None, "b", ["c", "a", "a", "b"]])
-def test_the_manifest_says_each_condition_though_no_column_has_it(any_toy: Toy, tmp_path: Path, condition: Any) -> None:
+def test_the_manifest_says_each_condition_though_no_column_has_it(
+    any_toy: Toy, tmp_path: Path, condition: Any
+) -> None:
     conditions = {
         "density": {"values": {"a": 3, "b": 2, "c": 7}, "help": ""},
         "file": {"values": {"x": 0}, "help": "A name that the manifest has a meaning for."},
@@ -59,18 +67,23 @@ def test_the_manifest_says_each_condition_though_no_column_has_it(any_toy: Toy, 
     any_toy({"images": IMAGES}, conditions=conditions)
     given = {} if condition is None else {"density": condition}
     medzoo.generate(901, 4, seed=1, out=tmp_path / "set", **given)
-    expected = ["a", "b", "c", "a"] if condition is None else ["b"] * 4 if condition == "b" else condition
+    expected = (
+        ["a", "b", "c", "a"] if condition is None else ["b"] * 4 if condition == "b" else condition
+    )
     assert [e["density"] for e in lines(tmp_path / "set")] == expected
     assert all((tmp_path / "set" / e["file"]).is_file() for e in lines(tmp_path / "set"))
 
 
 def test_conditions_of_a_later_part_of_a_run_are_right(toy: Toy, tmp_path: Path) -> None:
     with medzoo.load(toy()) as model:
-        (batch,) = model.stream(3, first=5, condition=["benign", "benign", "malignant"], batch_size=3)
+        (batch,) = model.stream(
+            3, first=5, condition=["benign", "benign", "malignant"], batch_size=3
+        )
     batch[1:].save(tmp_path / "set")
     assert [(e["index"], e["condition"], e["label"]) for e in lines(tmp_path / "set")] == [
-        (6, "benign", "benign"), (7, "malignant", "malignant"),
-    ]  # fmt: skip
+        (6, "benign", "benign"),
+        (7, "malignant", "malignant"),
+    ]
 
 
 @each
@@ -89,14 +102,20 @@ def test_what_is_written_is_what_is_generated(any_toy: Toy, tmp_path: Path, form
         assert samples.outputs["labels"].condition == "condition"
 
 
-def test_provenance_is_written_last(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_provenance_is_written_last(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     order, really = [], writer.files.atomic
-    monkeypatch.setattr(writer.files, "atomic", lambda path: (order.append(path.name), really(path))[1])
+    monkeypatch.setattr(
+        writer.files, "atomic", lambda path: (order.append(path.name), really(path))[1]
+    )
     medzoo.generate(toy(), 3, seed=1, out=tmp_path / "set")
     assert order[0] == "record.json"
     assert order[-1] == "provenance.json"
     assert order.count("provenance.json") == 1
-    newest = max((tmp_path / "set").rglob("*"), key=lambda p: p.stat().st_mtime_ns if p.is_file() else 0)
+    newest = max(
+        (tmp_path / "set").rglob("*"), key=lambda p: p.stat().st_mtime_ns if p.is_file() else 0
+    )
     assert newest.name == "provenance.json"
 
 
@@ -106,14 +125,22 @@ def test_every_picture_says_that_it_is_synthetic_and_of_what(toy: Toy, tmp_path:
         about = json.loads(picture.text["medzoo"])  # type: ignore[attr-defined]
         assert "Not for diagnosis" in picture.text["Comment"]  # type: ignore[attr-defined]
     assert about == {
-        "synthetic": True, "index": 1, "column": "images", "label": "malignant", "model": "00901_TOY_MRI_NOISE", "version": "1.0.0",
-        "seed": 11, "license": "MIT",
-    }  # fmt: skip
+        "synthetic": True,
+        "index": 1,
+        "column": "images",
+        "label": "malignant",
+        "model": "00901_TOY_MRI_NOISE",
+        "version": "1.0.0",
+        "seed": 11,
+        "license": "MIT",
+    }
 
 
 @pytest.mark.parametrize("seed", [1, None])
 @each
-def test_the_same_command_again_changes_nothing(any_toy: Toy, tmp_path: Path, format_: str, seed: int | None) -> None:
+def test_the_same_command_again_changes_nothing(
+    any_toy: Toy, tmp_path: Path, format_: str, seed: int | None
+) -> None:
     any_toy(KINDS[format_], labels=True)
     first = medzoo.generate(901, 6, seed=seed, out=tmp_path / "set", format=format_)
     before = content(tmp_path / "set")
@@ -130,7 +157,10 @@ def test_the_same_command_again_changes_nothing(any_toy: Toy, tmp_path: Path, fo
         ({"condition": "benign"}, "options.condition None, now 'benign'"),
         ({"gain": 4}, "options.gain 3, now 4"),
         ({"format": "npz"}, "format 'png', now 'npz'"),
-        ({"condition": ["benign", "malignant"] * 3}, f"options.condition None, now {['benign', 'malignant'] * 3!r:.60}"),
+        (
+            {"condition": ["benign", "malignant"] * 3},
+            f"options.condition None, now {['benign', 'malignant'] * 3!r:.60}",
+        ),
         ({"seed": 2, "gain": 4}, "seed 1, now 2; options.gain 3, now 4"),
     ],
 )
@@ -140,18 +170,27 @@ def test_another_command_names_the_difference_and_changes_nothing(
     asked: dict[str, Any] = {"n": 6, "seed": 1, "out": tmp_path / "set"}
     medzoo.generate(toy(), **asked)
     before = content(tmp_path / "set")
-    with pytest.raises(DatasetError, match=re.escape(f"holds another set of samples: {says}.\nNothing was changed")):
+    with pytest.raises(
+        DatasetError, match=re.escape(f"holds another set of samples: {says}.\nNothing was changed")
+    ):
         medzoo.generate(901, **{**asked, **changes})
     assert content(tmp_path / "set") == before
 
 
-def test_of_lists_the_places_that_differ_are_named_and_of_another_model_nothing_else(toy: Toy, tmp_path: Path) -> None:
+def test_of_lists_the_places_that_differ_are_named_and_of_another_model_nothing_else(
+    toy: Toy, tmp_path: Path
+) -> None:
     asked: dict[str, Any] = {"n": 100, "seed": 1, "out": tmp_path / "set"}
     several = ["benign", "malignant"] * 50
     medzoo.generate(toy(), condition=several, **asked)
-    with pytest.raises(DatasetError, match=re.escape("samples: options.condition[98] 'benign', now 'malignant'.\n")):
+    with pytest.raises(
+        DatasetError, match=re.escape("samples: options.condition[98] 'benign', now 'malignant'.\n")
+    ):
         medzoo.generate(901, condition=[*several[:98], "malignant", "malignant"], **asked)
-    with pytest.raises(DatasetError, match=r"samples: (options.condition\[\d\] 'benign', now 'malignant'; ){4}and 46 more\.\n"):
+    with pytest.raises(
+        DatasetError,
+        match=r"samples: (options.condition\[\d\] 'benign', now 'malignant'; ){4}and 46 more\.\n",
+    ):
         medzoo.generate(901, condition=["malignant"] * 100, **asked)
     other = "samples: model '00901_TOY_MRI_NOISE', now '00008_C-DCGAN_MMG_MASSES'; version '1.0.0', now '2.0.0'.\n"
     with pytest.raises(DatasetError, match=re.escape(other)):
@@ -172,7 +211,9 @@ def test_a_folder_with_other_things_is_left_alone(toy: Toy, tmp_path: Path) -> N
     (tmp_path / "thesis/chapter.tex").write_text("dear")
     (tmp_path / "file").write_text("dear")
     before = content(tmp_path / "thesis")
-    with pytest.raises(DatasetError, match=r"holds other things \(chapter.tex \.\.\.\).\nNothing was changed"):
+    with pytest.raises(
+        DatasetError, match=r"holds other things \(chapter.tex \.\.\.\).\nNothing was changed"
+    ):
         medzoo.generate(901, 2, out=tmp_path / "thesis")
     with pytest.raises(DatasetError, match="is a file, not a folder"):
         medzoo.generate(901, 2, out=tmp_path / "file")
@@ -182,14 +223,18 @@ def test_a_folder_with_other_things_is_left_alone(toy: Toy, tmp_path: Path) -> N
     assert (tmp_path / "file").read_text() == "dear"
 
 
-def test_what_is_wrong_with_the_request_shows_before_a_folder_is_made(toy: Toy, tmp_path: Path) -> None:
+def test_what_is_wrong_with_the_request_shows_before_a_folder_is_made(
+    toy: Toy, tmp_path: Path
+) -> None:
     for wrong in ({"condition": "odd"}, {"format": "gif"}, {"format": "csv"}, {"batch_size": 0}):
         with pytest.raises(InputError):
             medzoo.generate(toy(), 2, out=tmp_path / "set", **wrong)
         assert not (tmp_path / "set").exists()
 
 
-@pytest.mark.parametrize("strewn", [[], [".DS_Store"], ["Thumbs.db", "desktop.ini", "lost+found", "._masses"]])
+@pytest.mark.parametrize(
+    "strewn", [[], [".DS_Store"], ["Thumbs.db", "desktop.ini", "lost+found", "._masses"]]
+)
 def test_an_empty_folder_may_be_filled(toy: Toy, tmp_path: Path, strewn: list[str]) -> None:
     (tmp_path / "set").mkdir()
     for name in strewn:
@@ -224,9 +269,16 @@ def test_equal_runs_write_equal_bytes_and_no_times_or_hosts(
 
 def test_the_provenance_says_what_is_needed_to_make_the_set_again(toy: Toy, tmp_path: Path) -> None:
     own = np.ones((3, 4), np.float32)
-    medzoo.generate(toy(), 3, seed=5, out=tmp_path / "set", latents=own, condition=["benign"] * 3, batch_size=2)
+    medzoo.generate(
+        toy(), 3, seed=5, out=tmp_path / "set", latents=own, condition=["benign"] * 3, batch_size=2
+    )
     found = json.loads((tmp_path / "set/provenance.json").read_text())
-    assert (found["model"], found["version"], found["seed"], found["n"]) == ("00901_TOY_MRI_NOISE", "1.0.0", 5, 3)
+    assert (found["model"], found["version"], found["seed"], found["n"]) == (
+        "00901_TOY_MRI_NOISE",
+        "1.0.0",
+        5,
+        3,
+    )
     assert found["options"]["condition"] == ["benign"] * 3
     assert found["options"]["latents"].startswith("sha256:")
     assert found["options"]["gain"] == 3
@@ -240,15 +292,26 @@ def test_the_provenance_says_what_is_needed_to_make_the_set_again(toy: Toy, tmp_
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("provenance.json", "{"), ("provenance.json", "[]"), ("provenance.json", "{}"), ("provenance.json", '{"outputs": {"images": {}}}'),
-        ("manifest.jsonl", "{"), ("manifest.jsonl", '{"a": 1}\n'), ("manifest.jsonl", "[1]\n"), ("manifest.jsonl", None), ("provenance.json", None),
+        ("provenance.json", "{"),
+        ("provenance.json", "[]"),
+        ("provenance.json", "{}"),
+        ("provenance.json", '{"outputs": {"images": {}}}'),
+        ("manifest.jsonl", "{"),
+        ("manifest.jsonl", '{"a": 1}\n'),
+        ("manifest.jsonl", "[1]\n"),
+        ("manifest.jsonl", None),
+        ("provenance.json", None),
     ],
-)  # fmt: skip
+)
 @each
-def test_a_damaged_set_is_a_dataset_error(any_toy: Toy, tmp_path: Path, name: str, text: str | None, format_: str) -> None:
+def test_a_damaged_set_is_a_dataset_error(
+    any_toy: Toy, tmp_path: Path, name: str, text: str | None, format_: str
+) -> None:
     any_toy(KINDS[format_], labels=True)
     medzoo.generate(901, 2, seed=1, out=tmp_path / "set", format=format_)
-    (tmp_path / "set" / name).unlink() if text is None else (tmp_path / "set" / name).write_text(text)
+    (tmp_path / "set" / name).unlink() if text is None else (tmp_path / "set" / name).write_text(
+        text
+    )
     with pytest.raises(DatasetError, match=re.escape(str(tmp_path / "set"))):
         medzoo.read(tmp_path / "set")
     with pytest.raises(DatasetError):
@@ -259,9 +322,14 @@ def test_a_format_of_a_later_medzoo_is_named(toy: Toy, tmp_path: Path) -> None:
     medzoo.generate(toy(), 2, seed=1, out=tmp_path / "set")
     path = tmp_path / "set/provenance.json"
     path.write_bytes(
-        sealed({k: v for k, v in json.loads(path.read_text()).items() if k != "provenance_sha256"} | {"format": "zarr"})
+        sealed(
+            {k: v for k, v in json.loads(path.read_text()).items() if k != "provenance_sha256"}
+            | {"format": "zarr"}
+        )
     )
-    with pytest.raises(DatasetError, match="has the format 'zarr', which this medzoo does not know"):
+    with pytest.raises(
+        DatasetError, match="has the format 'zarr', which this medzoo does not know"
+    ):
         medzoo.read(tmp_path / "set")
 
 
@@ -295,11 +363,15 @@ print((peak - base) / 2**20)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format_", [f for f in KINDS if f not in {"csv", "png16"}])
-def test_memory_does_not_grow_with_the_number_of_samples(any_toy: Toy, tmp_path: Path, format_: str) -> None:
+def test_memory_does_not_grow_with_the_number_of_samples(
+    any_toy: Toy, tmp_path: Path, format_: str
+) -> None:
     any_toy({"images": column("image", "uint8", 1, 512, 512)})  # 1 MiB a batch of 4
     grown = {}
     for n in (16, 320):  # 4 and 80 MiB
-        said, complaint = python(tmp_path, "-c", PEAK, str(tmp_path / f"{n}"), format_, str(n)).communicate()
+        said, complaint = python(
+            tmp_path, "-c", PEAK, str(tmp_path / f"{n}"), format_, str(n)
+        ).communicate()
         assert complaint == ""
         grown[n] = float(said)
     assert grown[320] < grown[16] + 15, grown

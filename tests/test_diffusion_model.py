@@ -62,11 +62,15 @@ class Gaussian:
 # ---------------------------------------------------------------------------------------------------------- the solver
 @settings(max_examples=25, deadline=None)
 @given(st.floats(-2, 2), st.floats(0.3, 3))
-def test_solver_follows_the_probability_flow_where_a_formula_knows_it(mean: float, spread: float) -> None:
+def test_solver_follows_the_probability_flow_where_a_formula_knows_it(
+    mean: float, spread: float
+) -> None:
     noise = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     net = Gaussian(mean, spread)
     exact, kind = net.end(noise, mean), torch.zeros(2, dtype=torch.int64)
-    errors = [float((CODE.solve(net, noise, kind, n, 1.0) - exact).abs().max()) for n in (18, 36, 72)]
+    errors = [
+        float((CODE.solve(net, noise, kind, n, 1.0) - exact).abs().max()) for n in (18, 36, 72)
+    ]
     assert errors[0] < 0.1 * spread  # of what may lie two or three spreads from the mean
     assert errors[2] < 0.35 * errors[1]  # of second order: half the stride, a quarter of the error
 
@@ -91,7 +95,9 @@ def test_levels_fall_from_the_noisiest_to_the_cleanest() -> None:
 
 def test_guidance_moves_from_what_is_not_told_through_what_is_told_and_on() -> None:
     noise, kind = torch.randn(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64)
-    none, one, two = (CODE.solve(Gaussian(3.0, 1.0), noise, kind, 12, g).mean() for g in (0.0, 1.0, 2.0))
+    none, one, two = (
+        CODE.solve(Gaussian(3.0, 1.0), noise, kind, 12, g).mean() for g in (0.0, 1.0, 2.0)
+    )
     assert float(one - none) == pytest.approx(3.0, abs=0.1)
     assert float(two - one) == pytest.approx(3.0, abs=0.1)
 
@@ -100,7 +106,10 @@ def test_guidance_moves_from_what_is_not_told_through_what_is_told_and_on() -> N
 def test_noise_is_white_and_the_latents_are_its_leading_components() -> None:
     generator = CODE.load(PACKAGE, "cpu")
     draw = torch.Generator().manual_seed(0)
-    latents, rest = torch.randn(400, CODE.LATENT, generator=draw), torch.randn(400, CODE.NUMBERS, generator=draw)
+    latents, rest = (
+        torch.randn(400, CODE.LATENT, generator=draw),
+        torch.randn(400, CODE.NUMBERS, generator=draw),
+    )
     white = generator.noise(latents, rest).flatten(1)
     assert torch.allclose(white @ generator.components.T, latents, atol=1e-3)
     others = torch.linalg.qr(torch.randn(CODE.NUMBERS, 64, generator=draw))[0]  # any directions
@@ -119,23 +128,35 @@ def test_default_is_twenty_steps_or_fewer() -> None:
     assert options["steps"].default <= 20
 
 
-def test_plane_is_the_one_asked_for_or_drawn_as_often_as_real_slices_have_it(model: medzoo.Model) -> None:
+def test_plane_is_the_one_asked_for_or_drawn_as_often_as_real_slices_have_it(
+    model: medzoo.Model,
+) -> None:
     means = {
-        plane: model.generate(8, seed=1, condition="pituitary", plane=plane).images.astype(float).mean(axis=(0, 1))
+        plane: model.generate(8, seed=1, condition="pituitary", plane=plane)
+        .images.astype(float)
+        .mean(axis=(0, 1))
         for plane in PLANES
     }
-    assert means["axial"][-8:].mean() < 0.5 * means["coronal"][-8:].mean()  # no neck below an axial head
+    assert (
+        means["axial"][-8:].mean() < 0.5 * means["coronal"][-8:].mean()
+    )  # no neck below an axial head
     left, right = means["sagittal"][90:, :40].mean(), means["sagittal"][90:, 88:].mean()
     assert left != pytest.approx(right, rel=0.1)  # a face looks to one side
     mixed = model.generate(12, seed=1, condition="pituitary").images.astype(float)[:, 0]
-    nearest = np.stack([np.abs(mixed - mean).mean(axis=(1, 2)) for mean in means.values()]).argmin(axis=0)
+    nearest = np.stack([np.abs(mixed - mean).mean(axis=(1, 2)) for mean in means.values()]).argmin(
+        axis=0
+    )
     assert len(set(nearest)) > 1
 
 
-def test_without_guidance_the_tumour_makes_no_difference_and_with_it_a_growing_one(model: medzoo.Model) -> None:
+def test_without_guidance_the_tumour_makes_no_difference_and_with_it_a_growing_one(
+    model: medzoo.Model,
+) -> None:
     def apart(guidance: float) -> float:
         one, two = (
-            model.generate(8, seed=3, condition=tumour, plane="axial", steps=8, guidance=guidance).images.astype(float)
+            model.generate(
+                8, seed=3, condition=tumour, plane="axial", steps=8, guidance=guidance
+            ).images.astype(float)
             for tumour in ("meningioma", "pituitary")
         )
         return float(np.abs(one - two).mean())
@@ -146,17 +167,24 @@ def test_without_guidance_the_tumour_makes_no_difference_and_with_it_a_growing_o
 
 
 def test_more_steps_settle(model: medzoo.Model) -> None:
-    few, usual, many = (model.generate(4, seed=4, steps=n).images.astype(float) for n in (4, 12, 40))
+    few, usual, many = (
+        model.generate(4, seed=4, steps=n).images.astype(float) for n in (4, 12, 40)
+    )
     assert np.abs(usual - many).mean() < 0.5 * np.abs(few - many).mean()
 
 
-def test_leading_latents_move_the_picture_and_a_small_step_moves_it_little(model: medzoo.Model) -> None:
+def test_leading_latents_move_the_picture_and_a_small_step_moves_it_little(
+    model: medzoo.Model,
+) -> None:
     steps = np.zeros((6, CODE.LATENT), np.float32)
     steps[1, 0] = 0.05
     steps[np.arange(2, 6), np.arange(4)] = 2
     # One stream for all of them: the same sample number each time, as when a slider moves.
     pictures = [
-        model.generate(1, seed=0, latents=z[None], condition="glioma", plane="axial").images[0].astype(float) for z in steps
+        model.generate(1, seed=0, latents=z[None], condition="glioma", plane="axial")
+        .images[0]
+        .astype(float)
+        for z in steps
     ]
     moved = [float(np.abs(p - pictures[0]).mean()) for p in pictures[1:]]
     assert 0 < moved[0] < 0.2 * moved[1]
@@ -178,16 +206,24 @@ def brain_set(folder: Path, each: int) -> Path:
     """Heads of a kind: bright discs of a size a tumour, on noise."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-1:1:128j, -1:1:128j]
-    for size, (tumour, first) in enumerate((("meningioma", 1), ("glioma", 209), ("pituitary", 709))):
+    for size, (tumour, first) in enumerate(
+        (("meningioma", 1), ("glioma", 209), ("pituitary", 709))
+    ):
         (folder / tumour).mkdir(parents=True)
         for number in range(first, first + each):
-            head = 90 * (np.hypot(x, y) < 0.4 + 0.15 * size + 0.05 * rng.random()) + rng.normal(30, 8, (128, 128))
-            Image.fromarray(np.clip(head, 0, 255).astype(np.uint8)).save(folder / tumour / f"{number}.jpg")
+            head = 90 * (np.hypot(x, y) < 0.4 + 0.15 * size + 0.05 * rng.random()) + rng.normal(
+                30, 8, (128, 128)
+            )
+            Image.fromarray(np.clip(head, 0, 255).astype(np.uint8)).save(
+                folder / tumour / f"{number}.jpg"
+            )
     return folder
 
 
 @pytest.mark.slow
-def test_training_runs_from_pictures_to_weights_and_goes_on_after_a_stop(train: ModuleType, tmp_path: Path) -> None:
+def test_training_runs_from_pictures_to_weights_and_goes_on_after_a_stop(
+    train: ModuleType, tmp_path: Path
+) -> None:
     data = brain_set(tmp_path / "data", 80)  # fewer are all held back or too near to what is
     torch.manual_seed(0)
     stage = {
@@ -210,7 +246,9 @@ def test_training_runs_from_pictures_to_weights_and_goes_on_after_a_stop(train: 
             tmp_path / "out",
         ]
         command += ["--threads=1", "--batch=4", "--every=2", f"--steps={steps}"]
-        return subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, check=True, timeout=500).stdout
+        return subprocess.run(
+            command, cwd=PACKAGE, capture_output=True, text=True, check=True, timeout=500
+        ).stdout
 
     assert "step 2" in run(2)
     again = run(4)
@@ -226,14 +264,34 @@ def test_training_runs_from_pictures_to_weights_and_goes_on_after_a_stop(train: 
 @pytest.mark.slow
 def test_comparison_prints_each_model_beside_the_floor(tmp_path: Path) -> None:
     data = brain_set(tmp_path / "data", 60)
-    command = [sys.executable, "-m", "benchmarks.brain", data, "--model", "102", "-n", "12", "--steps", "2"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=500)
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.brain",
+        data,
+        "--model",
+        "102",
+        "-n",
+        "12",
+        "--steps",
+        "2",
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=500
+    )
     figures, ratios = done.stdout.split("distances as ratios to the floor")
-    assert [row.split()[:2] for row in figures.splitlines()[1:3]] == [["real", "train"], ["model", "102"]]
+    assert [row.split()[:2] for row in figures.splitlines()[1:3]] == [
+        ["real", "train"],
+        ["model", "102"],
+    ]
     columns, floor, model = (row.split() for row in ratios.strip().splitlines())
     assert floor[2:] == ["1.000"] * 3
     of = figures.splitlines()[0].split()
-    real, drawn = (dict(zip(of, row.split()[2:], strict=False)) for row in figures.splitlines()[1:3])
+    real, drawn = (
+        dict(zip(of, row.split()[2:], strict=False)) for row in figures.splitlines()[1:3]
+    )
     assert columns == ["SWD", "FDpca", "tails"]
-    for name, ratio in zip(columns[:2], model[2:4], strict=True):  # tails are small, and rounded to little in the first table
+    for name, ratio in zip(
+        columns[:2], model[2:4], strict=True
+    ):  # tails are small, and rounded to little in the first table
         assert float(ratio) == pytest.approx(float(drawn[name]) / float(real[name]), rel=0.01)

@@ -23,7 +23,20 @@ import pytest
 from conftest import NUMPY_MODEL, Zenodo
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from zenodo_server import FILES, RECORDS, File, ZenodoServer, certificate, drip, page, redirect, stall, status, truncate, zipped
+from zenodo_server import (
+    FILES,
+    RECORDS,
+    File,
+    ZenodoServer,
+    certificate,
+    drip,
+    page,
+    redirect,
+    stall,
+    status,
+    truncate,
+    zipped,
+)
 
 from medzoo import cache, sources, store
 from medzoo.cli import main
@@ -76,9 +89,13 @@ def test_a_package_is_downloaded_once_and_then_found_without_a_socket(
     assert (package.path / "model.py").read_text().lstrip() == NUMPY_MODEL.lstrip()
     assert package.digests == {"package.zip": of(ARCHIVE)}
     assert [(s.method, s.path) for s in zenodo.log] == [
-        ("GET", "/api/records/7000001"), ("GET", "/api/records/7000001/files/package.zip/content")]  # fmt: skip
+        ("GET", "/api/records/7000001"),
+        ("GET", "/api/records/7000001/files/package.zip/content"),
+    ]
     key = of(ARCHIVE, digest or "md5")[:16]
-    assert downloads(tmp_path) == [tmp_path / f"cache/downloads/00901_TOY_MRI_NOISE-{key}/package.zip"]
+    assert downloads(tmp_path) == [
+        tmp_path / f"cache/downloads/00901_TOY_MRI_NOISE-{key}/package.zip"
+    ]
     no_network()
     assert fetched() == package
 
@@ -111,12 +128,16 @@ def test_a_download_that_stopped_goes_on_at_the_next_call(
     assert [p.name for p in downloads(tmp_path)] == ["package.zip"]
 
 
-def test_what_pooch_leaves_of_killed_processes_goes_with_the_next(zenodo: Zenodo, tmp_path: Path) -> None:
+def test_what_pooch_leaves_of_killed_processes_goes_with_the_next(
+    zenodo: Zenodo, tmp_path: Path
+) -> None:
     zenodo.register()
     folder = tmp_path / f"cache/downloads/00901_TOY_MRI_NOISE-{of(ARCHIVE)[:16]}"
     folder.mkdir(parents=True)
     (folder / "tmpbefore").touch()  # killed before the first byte
-    whole = http.Download(f"sha256:{of(ARCHIVE)}")  # killed after the last, before the file has its name
+    whole = http.Download(
+        f"sha256:{of(ARCHIVE)}"
+    )  # killed after the last, before the file has its name
     whole(f"{zenodo.url}/api/records/7000001/files/package.zip/content", str(folder / "tmpafter"))
     before = len(zenodo.seen(FILES))
     fetched()
@@ -133,9 +154,13 @@ class Spoiled(http.Download):
             Path(output_file).write_bytes(b"spoiled")
 
 
-def test_a_file_that_is_spoiled_on_the_disk_is_fetched_again_under_a_name_of_its_own(zenodo: Zenodo, tmp_path: Path) -> None:
+def test_a_file_that_is_spoiled_on_the_disk_is_fetched_again_under_a_name_of_its_own(
+    zenodo: Zenodo, tmp_path: Path
+) -> None:
     zenodo.elsewhere["/x/a.zip"] = File(ARCHIVE)
-    download.retrieve(f"{zenodo.url}/x/a.zip", tmp_path / "new/a.zip", Spoiled(f"sha256:{of(ARCHIVE)}"))
+    download.retrieve(
+        f"{zenodo.url}/x/a.zip", tmp_path / "new/a.zip", Spoiled(f"sha256:{of(ARCHIVE)}")
+    )
     assert {p.name: p.read_bytes() for p in (tmp_path / "new").iterdir()} == {"a.zip": ARCHIVE}
     assert len(zenodo.log) == 2
 
@@ -151,14 +176,18 @@ def test_a_damaged_file_in_the_cache_is_fetched_anew(zenodo: Zenodo, tmp_path: P
     assert len(zenodo.seen(RECORDS)) == 1  # the record is known
 
 
-def test_a_size_in_the_config_that_is_not_zenodos_is_an_error_before_the_download(zenodo: Zenodo) -> None:
+def test_a_size_in_the_config_that_is_not_zenodos_is_an_error_before_the_download(
+    zenodo: Zenodo,
+) -> None:
     zenodo.register(size=5)
     with pytest.raises(IntegrityError, match=rf"expected 5 bytes\n  found    {len(ARCHIVE)} bytes"):
         fetched()
     assert zenodo.seen(FILES) == []
 
 
-def test_a_cache_that_cannot_be_written_is_named(zenodo: Zenodo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_named(
+    zenodo: Zenodo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     zenodo.register()
     (tmp_path / "file").touch()
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "file" / "cache"))
@@ -195,7 +224,10 @@ def test_two_files_of_a_record_cost_one_question(zenodo: Zenodo) -> None:
 def test_a_missing_file_is_named_together_with_those_there_are(zenodo: Zenodo) -> None:
     zenodo.register(source="zenodo:7000001/packag.zip")
     zenodo.records[7000001].files["notes.txt"] = File(b"")
-    with pytest.raises(SourceError, match=r"record 7000001 has no file packag.zip(.|\n)*It has package.zip, notes.txt"):
+    with pytest.raises(
+        SourceError,
+        match=r"record 7000001 has no file packag.zip(.|\n)*It has package.zip, notes.txt",
+    ):
         fetched()
 
 
@@ -208,7 +240,9 @@ def test_a_closed_record_says_so(zenodo: Zenodo) -> None:
 
 def test_a_concept_is_refused_and_its_newest_version_named(zenodo: Zenodo) -> None:
     zenodo.register(source="zenodo:7000000/package.zip")
-    with pytest.raises(SourceError, match=r"record 7000000 stands for all its versions(.|\n)*the newest is 7000001"):
+    with pytest.raises(
+        SourceError, match=r"record 7000000 stands for all its versions(.|\n)*the newest is 7000001"
+    ):
         fetched()
     assert not (records._kept("7000000")).exists()
 
@@ -217,18 +251,25 @@ def test_a_record_that_answers_for_another_is_refused(zenodo: Zenodo) -> None:
     zenodo.register()
     zenodo.publish(7000009, {"package.zip": OTHER}, concept=6999999)
     zenodo.drifted[7000001] = 7000009
-    with pytest.raises(SourceError, match="was asked for record 7000001 and answered with record 7000009"):
+    with pytest.raises(
+        SourceError, match="was asked for record 7000001 and answered with record 7000009"
+    ):
         fetched()
     assert zenodo.seen(FILES) == []
 
 
 def test_a_record_that_is_not_there(zenodo: Zenodo) -> None:
     zenodo.register(source="zenodo:123/package.zip")
-    with pytest.raises(SourceError, match=r"There is nothing at .*/api/records/123 \(it answers 404"):
+    with pytest.raises(
+        SourceError, match=r"There is nothing at .*/api/records/123 \(it answers 404"
+    ):
         fetched()
 
 
-@pytest.mark.parametrize("location", ["", "7", "x/a.zip", "7/", "7/../a.zip", "7/a\\b", "10.5281/zenodo.7/a.zip", "7//a.zip"])
+@pytest.mark.parametrize(
+    "location",
+    ["", "7", "x/a.zip", "7/", "7/../a.zip", "7/a\\b", "10.5281/zenodo.7/a.zip", "7//a.zip"],
+)
 def test_a_source_that_names_no_file_of_a_record(zenodo: Zenodo, location: str) -> None:
     zenodo.register(source=f"zenodo:{location}")
     with pytest.raises(SourceError, match="names no file of a record"):
@@ -236,8 +277,16 @@ def test_a_source_that_names_no_file_of_a_record(zenodo: Zenodo, location: str) 
     assert zenodo.log == []
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(key=st.text(st.characters(exclude_characters="\\\0", exclude_categories=("Cs",)), min_size=1, max_size=30))
+@settings(
+    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@given(
+    key=st.text(
+        st.characters(exclude_characters="\\\0", exclude_categories=("Cs",)),
+        min_size=1,
+        max_size=30,
+    )
+)
 def test_a_file_of_any_name_is_found(zenodo: Zenodo, key: str) -> None:
     assume(not {"", ".", ".."} & set(key.split("/")))
     zenodo.publish(5, {key: key.encode()})
@@ -250,7 +299,9 @@ def test_a_file_of_any_name_is_found(zenodo: Zenodo, key: str) -> None:
     assert seen.content == key.encode()
 
 
-def test_a_name_with_spaces_and_letters_of_any_script_is_downloaded(zenodo: Zenodo, tmp_path: Path) -> None:
+def test_a_name_with_spaces_and_letters_of_any_script_is_downloaded(
+    zenodo: Zenodo, tmp_path: Path
+) -> None:
     zenodo.publish(5, {"Mein Modell µ 100%?.zip": ARCHIVE})
     zenodo.register(source="zenodo:5/Mein Modell µ 100%?.zip")
     zenodo.publish(5, {"Mein Modell µ 100%?.zip": ARCHIVE})
@@ -269,12 +320,18 @@ def test_a_broken_record_in_the_cache_is_asked_for_again(zenodo: Zenodo) -> None
     assert json.loads(kept.read_text())["id"] == 7000001
 
 
-def test_records_of_another_zenodo_are_kept_apart(zenodo: Zenodo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_of_another_zenodo_are_kept_apart(
+    zenodo: Zenodo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = records._kept("7")
     monkeypatch.setenv("MEDZOO_ZENODO", "https://sandbox.zenodo.org/")
     there = records._kept("7")
     monkeypatch.delenv("MEDZOO_ZENODO")
-    assert (here.name != there.name, there.name, records._kept("7").name) == (True, "sandbox.zenodo.org-7.json", "7.json")
+    assert (here.name != there.name, there.name, records._kept("7").name) == (
+        True,
+        "sandbox.zenodo.org-7.json",
+        "7.json",
+    )
     assert records.address("7/a b.zip") == "https://zenodo.org/records/7/files/a%20b.zip"
 
 
@@ -304,13 +361,18 @@ def test_the_first_use_is_recorded_and_enforced(zenodo: Zenodo, tmp_path: Path) 
     zenodo.publish(7000001, {"package.zip": OTHER})
     with pytest.raises(IntegrityError) as caught:
         fetched()
-    assert f"{of(ARCHIVE, 'md5')}  by its first use ({tmp_path / 'cache/digests.json'})" in caught.value.problem
+    assert (
+        f"{of(ARCHIVE, 'md5')}  by its first use ({tmp_path / 'cache/digests.json'})"
+        in caught.value.problem
+    )
     assert f"{of(OTHER, 'md5')}  by its source (zenodo)" in caught.value.problem
     assert zenodo.log[-1].path == "/api/records/7000001"  # nothing was downloaded
     assert downloads(tmp_path) == []
 
 
-def test_a_file_that_changes_behind_a_known_record_is_told_as_such(zenodo: Zenodo, tmp_path: Path) -> None:
+def test_a_file_that_changes_behind_a_known_record_is_told_as_such(
+    zenodo: Zenodo, tmp_path: Path
+) -> None:
     zenodo.register(digest="")
     fetched()
     shutil.rmtree(tmp_path / "cache/downloads")
@@ -320,17 +382,23 @@ def test_a_file_that_changes_behind_a_known_record_is_told_as_such(zenodo: Zenod
     assert [s.path.rpartition("/")[2] for s in zenodo.log[2:]] == ["content", "7000001"]
 
 
-def test_wrong_bytes_are_an_integrity_error_and_leave_nothing(zenodo: Zenodo, tmp_path: Path) -> None:
+def test_wrong_bytes_are_an_integrity_error_and_leave_nothing(
+    zenodo: Zenodo, tmp_path: Path
+) -> None:
     zenodo.register(digest="")
     zenodo.records[7000001].files["package.zip"].md5 = "0" * 32
-    with pytest.raises(IntegrityError, match=f"expected {'0' * 32}\n  found    {of(ARCHIVE, 'md5')}"):
+    with pytest.raises(
+        IntegrityError, match=f"expected {'0' * 32}\n  found    {of(ARCHIVE, 'md5')}"
+    ):
         fetched()
     assert downloads(tmp_path) == []
     assert not (tmp_path / "cache/digests.json").exists()
     assert not (tmp_path / "cache/packages").exists()
 
 
-def test_the_configs_sha256_decides_whatever_zenodo_announces(zenodo: Zenodo, tmp_path: Path) -> None:
+def test_the_configs_sha256_decides_whatever_zenodo_announces(
+    zenodo: Zenodo, tmp_path: Path
+) -> None:
     zenodo.register()
     zenodo.records[7000001].files["package.zip"].md5 = "0" * 32
     assert fetched().digests == {"package.zip": of(ARCHIVE)}
@@ -343,27 +411,37 @@ def test_the_configs_digest_is_enforced(zenodo: Zenodo, tmp_path: Path, digest: 
     content = ARCHIVE[:-1] + b"?"
     zenodo.records[7000001].files["package.zip"].content = content
     zenodo.records[7000001].files["package.zip"].md5 = of(ARCHIVE, "md5")
-    with pytest.raises(IntegrityError, match=f"expected {of(ARCHIVE, digest)}\n  found    {of(content, digest)}"):
+    with pytest.raises(
+        IntegrityError, match=f"expected {of(ARCHIVE, digest)}\n  found    {of(content, digest)}"
+    ):
         fetched()
     assert downloads(tmp_path) == []
 
 
 def test_a_config_whose_md5_zenodo_contradicts(zenodo: Zenodo) -> None:
     zenodo.register(digest="", md5="1" * 32)
-    with pytest.raises(IntegrityError, match=rf"1{{32}}  by its config (.|\n)*{of(ARCHIVE, 'md5')}  by its source"):
+    with pytest.raises(
+        IntegrityError, match=rf"1{{32}}  by its config (.|\n)*{of(ARCHIVE, 'md5')}  by its source"
+    ):
         fetched()
 
 
-def test_what_lies_in_the_cache_is_held_to_the_recorded_sha256(zenodo: Zenodo, tmp_path: Path) -> None:
+def test_what_lies_in_the_cache_is_held_to_the_recorded_sha256(
+    zenodo: Zenodo, tmp_path: Path
+) -> None:
     zenodo.register(digest="md5")
     fetched()
-    digests.record(f"{zenodo.url}/records/7000001/files/package.zip", sha256=of(ARCHIVE))  # the same: fine
+    digests.record(
+        f"{zenodo.url}/records/7000001/files/package.zip", sha256=of(ARCHIVE)
+    )  # the same: fine
     with pytest.raises(IntegrityError, match="by what was found now"):
         digests.record(f"{zenodo.url}/records/7000001/files/package.zip", sha256="2" * 64)
 
 
 @pytest.mark.parametrize("rubbish", ["", "{", "[]", '{"https://x": 1}'])
-def test_digests_that_cannot_be_read_stop_everything(zenodo: Zenodo, tmp_path: Path, rubbish: str) -> None:
+def test_digests_that_cannot_be_read_stop_everything(
+    zenodo: Zenodo, tmp_path: Path, rubbish: str
+) -> None:
     zenodo.register(digest="")
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache/digests.json").write_text(rubbish)
@@ -372,7 +450,9 @@ def test_digests_that_cannot_be_read_stop_everything(zenodo: Zenodo, tmp_path: P
     assert (tmp_path / "cache/digests.json").read_text() == rubbish
 
 
-def test_an_unconfirmed_sha256_warns_and_zenodos_md5_decides(zenodo: Zenodo, tmp_path: Path) -> None:
+def test_an_unconfirmed_sha256_warns_and_zenodos_md5_decides(
+    zenodo: Zenodo, tmp_path: Path
+) -> None:
     zenodo.register(digest="", sha256_unconfirmed="3" * 64)
     with pytest.warns(MedzooWarning, match=f"others saw 3{{64}}\n  found      {of(ARCHIVE)}"):
         assert fetched().digests == {"package.zip": of(ARCHIVE)}
@@ -411,12 +491,17 @@ def test_processes_that_record_at_once_spoil_nothing(tmp_path: Path, locks: bool
     if locks:  # without any, one that is lost is taken anew at the next use, and the record in the cache still names it
         assert set(found) == {f"https://x/{w}/{k}" for w in range(4) for k in range(20)}
     assert found
-    assert all(entry == {"md5": f"{int(address.rpartition('/')[2]):032x}"} for address, entry in found.items())
+    assert all(
+        entry == {"md5": f"{int(address.rpartition('/')[2]):032x}"}
+        for address, entry in found.items()
+    )
 
 
 # --------------------------------------------------------------------------------------------- addresses of no registry
 @pytest.fixture
-def secure(zenodo: Zenodo, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
+def secure(
+    zenodo: Zenodo, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Any:
     """An https server whose certificate is trusted here."""
     import ssl
 
@@ -439,7 +524,9 @@ def test_an_address_without_a_digest_needs_trust_before_anything_is_asked(
     secure: ZenodoServer, zenodo: Zenodo, tmp_path: Path, no_network: Callable[[], None]
 ) -> None:
     zenodo.register(source=f"{secure.url}/models/knee.zip", digest="")
-    with pytest.raises(TrustError, match=r"no digest says what the file there is to be(.|\n)*trust=True"):
+    with pytest.raises(
+        TrustError, match=r"no digest says what the file there is to be(.|\n)*trust=True"
+    ):
         fetched()
     assert secure.log == []
     package = fetched(trust=True)
@@ -450,7 +537,9 @@ def test_an_address_without_a_digest_needs_trust_before_anything_is_asked(
     assert fetched(trust=True) == package
 
 
-def test_what_was_trusted_once_is_what_is_taken_again(secure: ZenodoServer, zenodo: Zenodo, tmp_path: Path) -> None:
+def test_what_was_trusted_once_is_what_is_taken_again(
+    secure: ZenodoServer, zenodo: Zenodo, tmp_path: Path
+) -> None:
     zenodo.register(source=f"{secure.url}/models/knee.zip", digest="")
     fetched(trust=True)
     shutil.rmtree(tmp_path / "cache/downloads")
@@ -459,7 +548,9 @@ def test_what_was_trusted_once_is_what_is_taken_again(secure: ZenodoServer, zeno
         fetched(trust=True)
 
 
-def test_what_was_trusted_is_no_proof_against_a_digest_that_comes_later(secure: ZenodoServer, zenodo: Zenodo) -> None:
+def test_what_was_trusted_is_no_proof_against_a_digest_that_comes_later(
+    secure: ZenodoServer, zenodo: Zenodo
+) -> None:
     zenodo.register(source=f"{secure.url}/models/knee.zip", digest="")
     fetched(trust=True)
     zenodo.register(source=f"{secure.url}/models/knee.zip", digest="", md5=of(OTHER, "md5"))
@@ -485,7 +576,9 @@ def test_a_folder_is_a_mirror_and_spares_the_network(
     assert sha256_of(tmp_path / "a mirror/7000001/package.zip") == of(ARCHIVE)  # a copy was taken
 
 
-def test_a_server_is_a_mirror_below_any_address(zenodo: Zenodo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_is_a_mirror_below_any_address(
+    zenodo: Zenodo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     zenodo.register()
     zenodo.elsewhere["/med zoo/7000001/package.zip"] = File(ARCHIVE)
     monkeypatch.setenv("MEDZOO_MIRROR", f"{zenodo.url}/med%20zoo/")
@@ -507,7 +600,10 @@ def test_a_mirror_is_held_to_the_digest_and_told_of_and_the_next_one_asked(
     assert f"{bad}/7000001/package.zip gives another file" in second
     assert f"expected {of(ARCHIVE)}\n  found    {of(OTHER)}" in second
     assert third.startswith(f"There is no file {missing}/7000001/package.zip")
-    assert [s.path for s in zenodo.log][1:] == ["/api/records/7000001", "/api/records/7000001/files/package.zip/content"]
+    assert [s.path for s in zenodo.log][1:] == [
+        "/api/records/7000001",
+        "/api/records/7000001/files/package.zip/content",
+    ]
 
 
 def test_the_mirrors_of_the_config_come_last(zenodo: Zenodo, tmp_path: Path) -> None:
@@ -532,16 +628,24 @@ def test_without_any_digest_zenodo_is_asked_before_a_mirror(
     zenodo.register(digest="")
     monkeypatch.setenv("MEDZOO_MIRROR", mirror(tmp_path / "mirror"))
     assert fetched().digests == {"package.zip": of(ARCHIVE)}
-    assert [s.path for s in zenodo.log] == ["/api/records/7000001"]  # for the md5; the file came from the mirror
+    assert [s.path for s in zenodo.log] == [
+        "/api/records/7000001"
+    ]  # for the md5; the file came from the mirror
 
 
-def test_when_nobody_has_it_all_are_named(zenodo: Zenodo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_nobody_has_it_all_are_named(
+    zenodo: Zenodo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     zenodo.register(mirrors=[f"{zenodo.url}/gone.zip"])
     monkeypatch.setenv("MEDZOO_MIRROR", mirror(tmp_path / "bad", OTHER))
     zenodo.fault(status(404))
     with pytest.raises(SourceError) as caught:
         fetched()
-    for address in (f"{tmp_path}/bad/7000001/package.zip gives", "/files/package.zip/content (it answers 404", "/gone.zip (it"):
+    for address in (
+        f"{tmp_path}/bad/7000001/package.zip gives",
+        "/files/package.zip/content (it answers 404",
+        "/gone.zip (it",
+    ):
         assert address in caught.value.problem
 
 
@@ -557,7 +661,9 @@ def test_an_address_of_no_record_has_its_place_on_a_mirror_too(
 
 # -------------------------------------------------------------------------------------------------- without a network
 @pytest.fixture
-def offline(zenodo: Zenodo, no_network: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def offline(
+    zenodo: Zenodo, no_network: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], None]:
     """From the call on, medzoo is told that there is no network, and a socket is a failure."""
 
     def cut() -> None:
@@ -568,7 +674,9 @@ def offline(zenodo: Zenodo, no_network: Callable[[], None], monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("digest", ["sha256", "md5", ""])
-def test_what_is_in_the_cache_works_offline(zenodo: Zenodo, tmp_path: Path, offline: Callable[[], None], digest: str) -> None:
+def test_what_is_in_the_cache_works_offline(
+    zenodo: Zenodo, tmp_path: Path, offline: Callable[[], None], digest: str
+) -> None:
     zenodo.register(digest=digest)
     package = fetched()
     offline()
@@ -587,17 +695,25 @@ def test_offline_the_error_says_how_to_bring_the_file_and_that_works(
     offline()
     with pytest.raises(SourceError) as caught:
         fetched()
-    assert "is not in the cache, and MEDZOO_OFFLINE rules out the network: package.zip" in caught.value.problem
+    assert (
+        "is not in the cache, and MEDZOO_OFFLINE rules out the network: package.zip"
+        in caught.value.problem
+    )
     place = tmp_path / f"cache/downloads/00901_TOY_MRI_NOISE-{of(ARCHIVE)[:16]}/package.zip"
-    for way in (f"/records/7000001/files/package.zip (sha256:{of(ARCHIVE)}) at {place}", "as 7000001/package.zip in a folder",
-                "`medzoo cache export FILE 901`"):  # fmt: skip
+    for way in (
+        f"/records/7000001/files/package.zip (sha256:{of(ARCHIVE)}) at {place}",
+        "as 7000001/package.zip in a folder",
+        "`medzoo cache export FILE 901`",
+    ):
         assert way in caught.value.hint
     assert zenodo.log == []
     place.parent.mkdir(parents=True)
     place.write_bytes(ARCHIVE)
     assert fetched().digests == {"package.zip": of(ARCHIVE)}
     shutil.rmtree(tmp_path / "cache")
-    monkeypatch.setenv("MEDZOO_MIRROR", f"https://mirror.example.org/medzoo,{mirror(tmp_path / 'usb')}")
+    monkeypatch.setenv(
+        "MEDZOO_MIRROR", f"https://mirror.example.org/medzoo,{mirror(tmp_path / 'usb')}"
+    )
     assert fetched().digests == {"package.zip": of(ARCHIVE)}
 
 
@@ -607,12 +723,16 @@ def test_offline_a_file_of_which_no_digest_is_known_cannot_be_brought_alone(
     zenodo.register(digest="")
     monkeypatch.setenv("MEDZOO_MIRROR", mirror(tmp_path / "usb"))
     offline()
-    with pytest.raises(SourceError, match=r"is not in the cache(.|\n)*`medzoo cache import FILE`") as caught:
+    with pytest.raises(
+        SourceError, match=r"is not in the cache(.|\n)*`medzoo cache import FILE`"
+    ) as caught:
         fetched()
     assert "Put " not in caught.value.hint
 
 
-def test_offline_a_damaged_file_is_called_so_and_left(zenodo: Zenodo, tmp_path: Path, offline: Callable[[], None]) -> None:
+def test_offline_a_damaged_file_is_called_so_and_left(
+    zenodo: Zenodo, tmp_path: Path, offline: Callable[[], None]
+) -> None:
     zenodo.register()
     fetched()
     (path,) = downloads(tmp_path)
@@ -629,16 +749,22 @@ def test_offline_a_mirror_with_other_bytes_is_part_of_the_error(
     zenodo.register()
     monkeypatch.setenv("MEDZOO_MIRROR", mirror(tmp_path / "usb", OTHER))
     offline()
-    with pytest.raises(SourceError, match=f"usb/7000001/package.zip gives another file(.|\n)*found    {of(OTHER)}"):
+    with pytest.raises(
+        SourceError, match=f"usb/7000001/package.zip gives another file(.|\n)*found    {of(OTHER)}"
+    ):
         fetched()
 
 
-def test_the_closest_model_that_needs_no_network_is_named(zenodo: Zenodo, offline: Callable[[], None]) -> None:
+def test_the_closest_model_that_needs_no_network_is_named(
+    zenodo: Zenodo, offline: Callable[[], None]
+) -> None:
     zenodo.register()
     offline()
     with pytest.raises(SourceError, match="Of the models that come with medzoo, 00"):
         fetched()
-    with pytest.raises(SourceError, match=r"Its version 2\.0\.0 comes with medzoo: version='2\.0\.0'"):
+    with pytest.raises(
+        SourceError, match=r"Its version 2\.0\.0 comes with medzoo: version='2\.0\.0'"
+    ):
         store.package(resolve(8), resolve(8).version("1.0.1"))
 
 
@@ -647,7 +773,9 @@ def test_closest_is_by_modality_organ_and_content(zenodo: Zenodo) -> None:
     config = resolve(901)
     bundled = [c for c in map(resolve, (8,)) if c.default.scheme == "bundled"]
     for other in bundled:
-        like = dataclasses.replace(config, modality=other.modality.upper(), organ=other.organ, content=other.content)
+        like = dataclasses.replace(
+            config, modality=other.modality.upper(), organ=other.organ, content=other.content
+        )
         assert f"{other.id} is closest: {other.name}" in store.without_network(like)
 
 
@@ -656,23 +784,34 @@ def test_a_failed_download_names_it_too(zenodo: Zenodo) -> None:
     zenodo.fault(status(404), status(404), on=RECORDS)
     with pytest.raises(SourceError, match="Of the models that come with medzoo"):
         fetched()
-    zenodo.register(digest="")  # then Zenodo is asked first of all, and the error names the model no less
-    with pytest.raises(SourceError, match=r"00901_TOY_MRI_NOISE, version 1.0.0, could not be fetched\.\nThere is nothing"):
+    zenodo.register(
+        digest=""
+    )  # then Zenodo is asked first of all, and the error names the model no less
+    with pytest.raises(
+        SourceError,
+        match=r"00901_TOY_MRI_NOISE, version 1.0.0, could not be fetched\.\nThere is nothing",
+    ):
         fetched()
 
 
 def test_closest_makes_the_same_kind_of_thing(zenodo: Zenodo) -> None:
     zenodo.register()
-    like = dataclasses.replace(resolve(901), modality="none", organ="none", content="a", name="a table with", tags=())
+    like = dataclasses.replace(
+        resolve(901), modality="none", organ="none", content="a", name="a table with", tags=()
+    )
     named = store.without_network(like).partition(" is closest")[0].rpartition(" ")[2]
     assert "image" in {o.kind for o in resolve(named).default.outputs.values()}
 
 
 # ------------------------------------------------------------------------------------------------------ broken archives
-def test_a_broken_archive_is_removed_and_the_next_call_fetches_anew(zenodo: Zenodo, tmp_path: Path) -> None:
+def test_a_broken_archive_is_removed_and_the_next_call_fetches_anew(
+    zenodo: Zenodo, tmp_path: Path
+) -> None:
     zenodo.register(digest="")
     zenodo.publish(7000001, {"package.zip": ARCHIVE[:-10]})
-    with pytest.raises(IntegrityError, match=r"00901\S+, version 1.0.0: package.zip was not unpacked: it is broken") as caught:
+    with pytest.raises(
+        IntegrityError, match=r"00901\S+, version 1.0.0: package.zip was not unpacked: it is broken"
+    ) as caught:
         fetched()
     assert "removed from the cache" in caught.value.problem
     assert downloads(tmp_path) == []
@@ -698,12 +837,17 @@ while time.time() < float(sys.argv[1]):
 found = store.package(config, config.default)
 print(found.path, sorted(p.name for p in found.path.iterdir()), flush=True)
 """
-BIG = {"toy/model.py": NUMPY_MODEL.encode(), "toy/weights.npz": random.Random(2).randbytes(2_000_000)}
+BIG = {
+    "toy/model.py": NUMPY_MODEL.encode(),
+    "toy/weights.npz": random.Random(2).randbytes(2_000_000),
+}
 
 
 def start(at: float = 0, turn: float = 60) -> subprocess.Popen[str]:
     """A process that fetches model 901."""
-    return subprocess.Popen([sys.executable, "-c", FETCH, str(at), str(turn)], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", FETCH, str(at), str(turn)], stdout=subprocess.PIPE, text=True
+    )
 
 
 def wait_for(what: Callable[[], object], seconds: float = 30) -> None:
@@ -715,7 +859,9 @@ def wait_for(what: Callable[[], object], seconds: float = 30) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("locks", [True, False])
-def test_of_eight_processes_one_downloads_and_all_succeed(zenodo: Zenodo, tmp_path: Path, locks: bool) -> None:
+def test_of_eight_processes_one_downloads_and_all_succeed(
+    zenodo: Zenodo, tmp_path: Path, locks: bool
+) -> None:
     zenodo.register(BIG, digest="")
     if not locks:  # as on a disk without them: no lock can be taken
         (tmp_path / "cache").mkdir()
@@ -727,7 +873,10 @@ def test_of_eight_processes_one_downloads_and_all_succeed(zenodo: Zenodo, tmp_pa
     assert len(set(outputs)) == 1
     assert "['model.py', 'weights.npz']" in outputs[0]
     if locks:
-        assert [s.path for s in zenodo.log] == ["/api/records/7000001", "/api/records/7000001/files/package.zip/content"]
+        assert [s.path for s in zenodo.log] == [
+            "/api/records/7000001",
+            "/api/records/7000001/files/package.zip/content",
+        ]
     assert [p.name for p in downloads(tmp_path)] == ["package.zip"]
     assert len(list((tmp_path / "cache/packages").iterdir())) == 1
 
@@ -738,7 +887,11 @@ def test_one_that_is_killed_blocks_nobody_and_loses_nothing(zenodo: Zenodo, tmp_
     size = len(zenodo.records[7000001].files["package.zip"].content)
     zenodo.fault(stall(1_200_000))
     first = start()
-    wait_for(lambda: sum(p.stat().st_size for p in downloads(tmp_path) if p.suffix == ".part") > 1_000_000)
+    wait_for(
+        lambda: (
+            sum(p.stat().st_size for p in downloads(tmp_path) if p.suffix == ".part") > 1_000_000
+        )
+    )
     others = [start() for _ in range(3)]
     for other in others:
         assert other.stdout is not None
@@ -755,14 +908,18 @@ def test_one_that_is_killed_blocks_nobody_and_loses_nothing(zenodo: Zenodo, tmp_
     at = int(rest.headers["Range"].removeprefix("bytes=").removesuffix("-"))
     assert at > 1_000_000
     assert rest.sent == size - at  # the rest and no more
-    assert [p.name for p in downloads(tmp_path)] == ["package.zip"]  # and nothing left of the killed one
+    assert [p.name for p in downloads(tmp_path)] == [
+        "package.zip"
+    ]  # and nothing left of the killed one
     if first.stdout:
         first.stdout.close()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGSTOP")
-def test_one_that_holds_the_lock_and_sleeps_is_not_waited_for_long(zenodo: Zenodo, tmp_path: Path) -> None:
+def test_one_that_holds_the_lock_and_sleeps_is_not_waited_for_long(
+    zenodo: Zenodo, tmp_path: Path
+) -> None:
     zenodo.register(BIG)
     zenodo.fault(drip(100_000, 0.1))
     first = start()
@@ -780,7 +937,9 @@ def test_one_that_holds_the_lock_and_sleeps_is_not_waited_for_long(zenodo: Zenod
 
 @pytest.mark.slow
 @pytest.mark.parametrize("at", range(3))
-def test_killed_at_any_moment_the_next_one_ends_in_the_right_bytes(zenodo: Zenodo, tmp_path: Path, at: int) -> None:
+def test_killed_at_any_moment_the_next_one_ends_in_the_right_bytes(
+    zenodo: Zenodo, tmp_path: Path, at: int
+) -> None:
     zenodo.register(BIG, digest=["sha256", "md5", ""][at])
     zenodo.fault(*[drip(100_000, 0.02)] * 30)
     for k in range(4):
@@ -797,7 +956,10 @@ def test_killed_at_any_moment_the_next_one_ends_in_the_right_bytes(zenodo: Zenod
 
 # ------------------------------------------------------------------------------------------------------ the command line
 def test_the_command_line_downloads_and_its_offline_does_not(
-    zenodo: Zenodo, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    zenodo: Zenodo,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MEDZOO_OFFLINE", "0")
     zenodo.register()
@@ -812,15 +974,23 @@ def test_the_command_line_downloads_and_its_offline_does_not(
 
 
 def test_an_interrupted_download_says_that_it_goes_on(
-    zenodo: Zenodo, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    zenodo: Zenodo,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MEDZOO_OFFLINE", "0")
-    monkeypatch.setattr(http, "policy", dataclasses.replace(http.policy, sleep=Mock(side_effect=KeyboardInterrupt)))
+    monkeypatch.setattr(
+        http, "policy", dataclasses.replace(http.policy, sleep=Mock(side_effect=KeyboardInterrupt))
+    )
     zenodo.register(BIG)
     zenodo.fault(truncate(500_000))
     command = ["generate", "901", "-n", "1", "--out", str(tmp_path / "out"), "--env", "current"]
     assert main(command) == 130
-    assert "interrupted; what was downloaded stays in the cache, and the same command continues it" in capsys.readouterr().err
+    assert (
+        "interrupted; what was downloaded stays in the cache, and the same command continues it"
+        in capsys.readouterr().err
+    )
     assert main(["copy", "901", str(tmp_path / "copy")]) == 0
     assert zenodo.log[-1].status == 206
     assert downloads(tmp_path)[0].name == "package.zip"

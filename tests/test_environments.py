@@ -39,7 +39,9 @@ from benchmarks.environments import pips_places
 
 Model = tuple[ModelConfig, Version]
 MakeModel = Callable[..., Model]
-needs_locks = pytest.mark.skipif(os.name == "nt", reason="on Windows only a program that runs keeps its folder")
+needs_locks = pytest.mark.skipif(
+    os.name == "nt", reason="on Windows only a program that runs keeps its folder"
+)
 CALL = {"weights": "weights.pt", "returns": "images"}
 
 
@@ -49,7 +51,8 @@ def model(tmp_path: Path) -> MakeModel:
 
     def make(*requires: str, lock: str = "", number: int = 901, **changes: Any) -> Model:
         content = toy_config(
-            requires=list(requires), **{"source": "zenodo:1/a.zip", "lock": "lock.txt" if lock else None, **changes}
+            requires=list(requires),
+            **{"source": "zenodo:1/a.zip", "lock": "lock.txt" if lock else None, **changes},
         )
         folder = tmp_path / f"configs-{number}"
         folder.mkdir(exist_ok=True)
@@ -66,7 +69,11 @@ def model(tmp_path: Path) -> MakeModel:
 def run(interpreter: Interpreter, code: str, **environment: str) -> str:
     """What ``code`` prints when it runs in an environment."""
     done = subprocess.run(
-        [interpreter.python, "-I", "-c", code], check=False, capture_output=True, text=True, env=os.environ | environment
+        [interpreter.python, "-I", "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -90,8 +97,17 @@ def test_two_models_that_need_different_versions_run_in_turn_and_at_the_same_tim
     assert [run(i, VERSION) for i in (old, new, old)] == ["1.0", "2.0", "1.0"]
     with ExitStack() as stack:
         wait = f"{VERSION}; import sys; sys.stdout.flush(); sys.stdin.read()"
-        pair = [stack.enter_context(subprocess.Popen([i.python, "-I", "-c", wait], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
-                for i in (old, new)]  # fmt: skip
+        pair = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [i.python, "-I", "-c", wait],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for i in (old, new)
+        ]
         assert [p.stdout.readline().strip() for p in pair if p.stdout] == ["1.0", "2.0"]
         assert [p.poll() for p in pair] == [None, None]  # both alive
     with pytest.raises(metadata.PackageNotFoundError):
@@ -122,7 +138,9 @@ def test_what_they_generate_at_the_same_time_is_made_with_the_version_of_each(
     number = toy(TELLS, requires=["lib==1.0", "numpy"])
     path = resolve(number).path
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    content["versions"]["2.0.0"] = content["versions"]["1.0.0"] | {"requires": ["lib==2.0", "numpy"]}
+    content["versions"]["2.0.0"] = content["versions"]["1.0.0"] | {
+        "requires": ["lib==2.0", "numpy"]
+    }
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     registry._registry.cache_clear()
     with medzoo.load(number, version="1.0.0") as old, medzoo.load(number, version="2.0.0") as new:
@@ -132,7 +150,9 @@ def test_what_they_generate_at_the_same_time_is_made_with_the_version_of_each(
     assert len({samples.provenance["lock"] for samples in made}) == 2
 
 
-def test_what_an_environment_is_made_of_is_recorded_beside_it(index: PackageIndex, model: MakeModel) -> None:
+def test_what_an_environment_is_made_of_is_recorded_beside_it(
+    index: PackageIndex, model: MakeModel
+) -> None:
     index.add("lib", "1.0", requires=["dep"])
     index.add("dep", "3.1")
     found = isolated(*model("lib"))
@@ -147,18 +167,26 @@ def test_what_an_environment_is_made_of_is_recorded_beside_it(index: PackageInde
     assert record["python"] == platform.python_version()
     assert record["requires"] == ["lib", "numpy"]
     assert record["bytes"] == files.size_of(records.path_of(key))[0]
-    assert Path(run(found, "import sys; print(sys.prefix)")).samefile(records.path_of(key))  # it works where it was renamed to
+    assert Path(run(found, "import sys; print(sys.prefix)")).samefile(
+        records.path_of(key)
+    )  # it works where it was renamed to
 
 
-def test_commands_in_an_environment_run_from_where_it_was_renamed_to(index: PackageIndex, model: MakeModel) -> None:
+def test_commands_in_an_environment_run_from_where_it_was_renamed_to(
+    index: PackageIndex, model: MakeModel
+) -> None:
     index.add("lib", "1.0", "def main():\n    print('ran', __file__)")
     python = isolated(*model("lib")).python
-    done = subprocess.run([python.with_name(f"lib{python.suffix}")], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [python.with_name(f"lib{python.suffix}")], check=True, capture_output=True, text=True
+    )
     assert done.stdout.split()[0] == "ran"
     assert Path(done.stdout.split()[1]).is_relative_to(python.parent.parent.resolve())
 
 
-def test_models_with_the_same_lock_share_one_environment(index: PackageIndex, model: MakeModel) -> None:
+def test_models_with_the_same_lock_share_one_environment(
+    index: PackageIndex, model: MakeModel
+) -> None:
     line, numpy = index.add("lib", "1.0"), index.add("numpy", "1.26.0")
     name, digest = line.split()
     other = f"# made by uv\n{numpy}  # via lib\n\n{name} \\\n    {digest}\n    # via nothing\n"
@@ -175,7 +203,8 @@ def test_a_wrong_hash_fails_and_leaves_nothing(index: PackageIndex, model: MakeM
     line = index.add("lib", "1.0")
     index.add("lib", "1.0", "changed = True")
     with pytest.raises(
-        BuildError, match=r"(?s)Hash mismatch for `lib==1.0`.*What the index offers is not what the lock was made of"
+        BuildError,
+        match=r"(?s)Hash mismatch for `lib==1.0`.*What the index offers is not what the lock was made of",
     ):
         isolated(*model(lock=line))
     assert left() == []
@@ -190,12 +219,21 @@ def test_a_lock_without_hashes_is_refused(index: PackageIndex, model: MakeModel)
 
 def test_a_lock_is_installed_as_it_stands(index: PackageIndex, model: MakeModel) -> None:
     index.add("dep", "1.0")
-    lock = "\n".join([index.add("lib", "1.0", requires=["dep"]), 'gone==1 ; python_version < "3" --hash=sha256:' + "0" * 64])
-    found = isolated(*model("dep", lock=lock))  # without a look at what its packages ask for beside it
+    lock = "\n".join(
+        [
+            index.add("lib", "1.0", requires=["dep"]),
+            'gone==1 ; python_version < "3" --hash=sha256:' + "0" * 64,
+        ]
+    )
+    found = isolated(
+        *model("dep", lock=lock)
+    )  # without a look at what its packages ask for beside it
     assert found.record == {"lib": "1.0", "numpy": "1.26.0"}
 
 
-def test_torch_is_constrained_by_the_lock_and_its_hashes(index: PackageIndex, model: MakeModel) -> None:
+def test_torch_is_constrained_by_the_lock_and_its_hashes(
+    index: PackageIndex, model: MakeModel
+) -> None:
     index.add("torch", "2.0", requires=["dep>=1"])
     lock = index.add("dep", "1.0")
     index.add("dep", "2.0")
@@ -203,18 +241,24 @@ def test_torch_is_constrained_by_the_lock_and_its_hashes(index: PackageIndex, mo
     assert found.record == {"dep": "1.0", "numpy": "1.26.0", "torch": "2.0"}
 
 
-def test_what_torch_shares_with_the_lock_is_held_to_its_hash(index: PackageIndex, model: MakeModel) -> None:
+def test_what_torch_shares_with_the_lock_is_held_to_its_hash(
+    index: PackageIndex, model: MakeModel
+) -> None:
     index.add("torch", "2.0", requires=["dep>=1"])
     lock = index.add("dep", "1.0")
     index.add("dep", "1.0", "changed = True")
     with pytest.raises(BuildError, match=r"Hash mismatch for `dep==1\.0`"):
         isolated(*model("torch==2.0", lock=lock))
-    assert "torch-2.0-py3-none-any.whl" in index.downloads()  # it was the first install that refused
+    assert (
+        "torch-2.0-py3-none-any.whl" in index.downloads()
+    )  # it was the first install that refused
     assert left() == []
 
 
 def test_a_lock_that_names_torch_is_an_error_in_the_config(model: MakeModel) -> None:
-    with pytest.raises(ConfigError, match=r"lock\.txt locks torchvision, whose build depends on the machine"):
+    with pytest.raises(
+        ConfigError, match=r"lock\.txt locks torchvision, whose build depends on the machine"
+    ):
         isolated(*model("torch==2.0", lock="torchvision==0.15 --hash=sha256:" + "0" * 64))
 
 
@@ -239,31 +283,55 @@ PYTORCH, PYPI = "CONNECT download.pytorch.org:443", "CONNECT pypi.org:443"
     ],
 )
 def test_pytorch_is_asked_for_a_build_unless_the_user_names_another_place(
-    index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch, backend: str, own: bool, pytorch: bool
+    index: PackageIndex,
+    model: MakeModel,
+    monkeypatch: pytest.MonkeyPatch,
+    backend: str,
+    own: bool,
+    pytorch: bool,
 ) -> None:
     index.add("torch", "2.0")
     monkeypatch.setenv("MEDZOO_TORCH_BACKEND", backend)
-    monkeypatch.setenv("HTTPS_PROXY", index.url.removesuffix("/simple"))  # through which nothing gets
+    monkeypatch.setenv(
+        "HTTPS_PROXY", index.url.removesuffix("/simple")
+    )  # through which nothing gets
     if not own:
         monkeypatch.delenv("UV_DEFAULT_INDEX")
     lock = index.add("numpy", "1.26.0")
     if own and not pytorch:
         assert "torch" in isolated(*model("torch==2.0", lock=lock)).record
     else:
-        with pytest.raises(BuildError, match=r"(?s)download\.pytorch\.org.*TORCH_BACKEND=index" if pytorch else r"pypi\.org"):
+        with pytest.raises(
+            BuildError,
+            match=r"(?s)download\.pytorch\.org.*TORCH_BACKEND=index" if pytorch else r"pypi\.org",
+        ):
             isolated(*model("torch==2.0", lock=lock))
-    assert [a for a in index.asked if a.startswith("CONNECT")] == ([PYTORCH] if pytorch else [PYPI] if not own else [])
+    assert [a for a in index.asked if a.startswith("CONNECT")] == (
+        [PYTORCH] if pytorch else [PYPI] if not own else []
+    )
 
 
-def test_different_builds_of_the_torch_family_are_told(index: PackageIndex, model: MakeModel) -> None:
-    for name, version in (("torch", "2.0+cpu"), ("torchvision", "0.15"), ("torchvision", "0.16+cpu")):
+def test_different_builds_of_the_torch_family_are_told(
+    index: PackageIndex, model: MakeModel
+) -> None:
+    for name, version in (
+        ("torch", "2.0+cpu"),
+        ("torchvision", "0.15"),
+        ("torchvision", "0.16+cpu"),
+    ):
         index.add(name, version)
-    with pytest.warns(MedzooWarning, match=r"different builds.*torch 2\.0\+cpu, torchvision 0\.15\."):
+    with pytest.warns(
+        MedzooWarning, match=r"different builds.*torch 2\.0\+cpu, torchvision 0\.15\."
+    ):
         isolated(*model("torch==2.0", "torchvision==0.15"))
-    isolated(*model("torch==2.0", "torchvision==0.16"))  # without a warning, which here would be an error
+    isolated(
+        *model("torch==2.0", "torchvision==0.16")
+    )  # without a warning, which here would be an error
 
 
-def test_builds_of_torch_have_environments_of_their_own(model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_builds_of_torch_have_environments_of_their_own(
+    model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = Recipe.of(*model("torch==2.0"))
 
     def key(backend: str, driver: str = "") -> str:
@@ -276,11 +344,15 @@ def test_builds_of_torch_have_environments_of_their_own(model: MakeModel, monkey
     assert key("cu128") == key("cu128", "570.1")
     assert (
         Recipe.of(*model("lib")).key("t")
-        == (monkeypatch.setenv("MEDZOO_TORCH_BACKEND", "cu128"), Recipe.of(*model("lib")).key("t"))[1]
+        == (monkeypatch.setenv("MEDZOO_TORCH_BACKEND", "cu128"), Recipe.of(*model("lib")).key("t"))[
+            1
+        ]
     )
 
 
-def test_a_failed_resolution_shows_what_the_resolver_said_and_leaves_nothing(index: PackageIndex, model: MakeModel) -> None:
+def test_a_failed_resolution_shows_what_the_resolver_said_and_leaves_nothing(
+    index: PackageIndex, model: MakeModel
+) -> None:
     index.add("one", "1.0", requires=["dep<2"])
     index.add("two", "1.0", requires=["dep>=2"])
     index.add("dep", "1.0")
@@ -288,7 +360,9 @@ def test_a_failed_resolution_shows_what_the_resolver_said_and_leaves_nothing(ind
     with pytest.raises(BuildError) as failure:
         isolated(*model("one", "two"))
     assert "The environment of 00901_TOY_MRI_NOISE could not be built" in failure.value.problem
-    assert "one==1.0 depends on dep<2" in failure.value.problem.replace("all versions of one depend", "one==1.0 depends")
+    assert "one==1.0 depends on dep<2" in failure.value.problem.replace(
+        "all versions of one depend", "one==1.0 depends"
+    )
     assert "requirements are unsatisfiable" in failure.value.problem
     assert "Nothing of it was left behind" in failure.value.hint
     assert left() == []
@@ -347,8 +421,13 @@ print(isolated(config, config.default, progress=True).python)
 
 def builder(config: ModelConfig) -> subprocess.Popen[str]:
     """A process that builds an environment and says so on stderr."""
-    return subprocess.Popen([sys.executable, "-c", BUILD, config.path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            env=os.environ | {"MEDZOO_QUIET": ""})  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-c", BUILD, config.path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"MEDZOO_QUIET": ""},
+    )
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -358,7 +437,9 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def test_of_two_processes_that_want_the_same_one_builds_and_both_have_it(index: PackageIndex, model: MakeModel) -> None:
+def test_of_two_processes_that_want_the_same_one_builds_and_both_have_it(
+    index: PackageIndex, model: MakeModel
+) -> None:
     index.add("lib", "1.0")
     config, _ = model("lib==1.0")
     index.go.clear()
@@ -372,7 +453,9 @@ def test_of_two_processes_that_want_the_same_one_builds_and_both_have_it(index: 
     assert sorted("building its environment" in err for _, err in said) == [False, True]
 
 
-def test_threads_of_one_process_build_one_environment(index: PackageIndex, model: MakeModel) -> None:
+def test_threads_of_one_process_build_one_environment(
+    index: PackageIndex, model: MakeModel
+) -> None:
     index.add("lib", "1.0")
     config, version = model("lib==1.0")
     with ThreadPoolExecutor(4) as pool:
@@ -399,7 +482,11 @@ def test_a_killed_build_leaves_nothing_that_counts(index: PackageIndex, model: M
 @pytest.mark.parametrize("no_locks", [False, True])  # a disk that has none
 @pytest.mark.parametrize("lost", ["record", "garbled", pytest.param("base", marks=needs_locks)])
 def test_an_environment_that_lost_something_is_built_anew(
-    index: PackageIndex, model: MakeModel, lost: str, no_locks: bool, monkeypatch: pytest.MonkeyPatch
+    index: PackageIndex,
+    model: MakeModel,
+    lost: str,
+    no_locks: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     index.add("lib", "1.0")
     config, version = model("lib==1.0")
@@ -428,12 +515,17 @@ def test_offline_what_is_built_is_found_and_what_is_not_is_an_error(
     monkeypatch.setenv("MEDZOO_OFFLINE", "1")
     before = list(index.asked)
     assert isolated(*there) == built
-    with pytest.raises(BuildError, match=r"(?s)other was not found in the cache.*MEDZOO_OFFLINE is set: UV_FIND_LINKS"):
+    with pytest.raises(
+        BuildError,
+        match=r"(?s)other was not found in the cache.*MEDZOO_OFFLINE is set: UV_FIND_LINKS",
+    ):
         isolated(*missing)
     assert index.asked == before
     for name in ("other", "numpy"):
         write_wheel(tmp_path / "wheels", name, "1.0")
-    monkeypatch.setenv("UV_FIND_LINKS", str(tmp_path / "wheels"))  # what an institute without internet has
+    monkeypatch.setenv(
+        "UV_FIND_LINKS", str(tmp_path / "wheels")
+    )  # what an institute without internet has
     assert isolated(*missing).record["other"] == "1.0"
 
 
@@ -441,16 +533,26 @@ def test_folders_are_meant_as_seen_from_where_the_user_is(
     index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     write_wheel(tmp_path / "wheels", "lib", "3.0")
-    (tmp_path / "pyproject.toml").write_text("[tool.uv]\nno-index = true\n[tool.uv.pip]\nno-index = true\n")  # not ours to heed
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.uv]\nno-index = true\n[tool.uv.pip]\nno-index = true\n"
+    )  # not ours to heed
     monkeypatch.delenv("UV_NO_CONFIG")
     monkeypatch.chdir(tmp_path)
-    for name, value in {"MEDZOO_CACHE": "here", "UV_FIND_LINKS": "wheels", "UV_CACHE_DIR": "links"}.items():
+    for name, value in {
+        "MEDZOO_CACHE": "here",
+        "UV_FIND_LINKS": "wheels",
+        "UV_CACHE_DIR": "links",
+    }.items():
         monkeypatch.setenv(name, value)
     assert run(isolated(*model("lib", "numpy==1.26.0")), VERSION) == "3.0"
-    assert sorted(p.name for p in tmp_path.iterdir() if p.name in {"here", "links", "uv", "cache"}) == ["here", "links"]
+    assert sorted(
+        p.name for p in tmp_path.iterdir() if p.name in {"here", "links", "uv", "cache"}
+    ) == ["here", "links"]
 
 
-def test_a_python_that_is_not_here_is_asked_for_in_words(index: PackageIndex, model: MakeModel) -> None:
+def test_a_python_that_is_not_here_is_asked_for_in_words(
+    index: PackageIndex, model: MakeModel
+) -> None:
     said = r"(?s)00901_TOY_MRI_NOISE needs a Python >=3\.60, which is not here.*>=3\.60"
     with pytest.raises(BuildError, match=said) as failure:
         isolated(*model("numpy", python=">=3.60"))
@@ -459,7 +561,9 @@ def test_a_python_that_is_not_here_is_asked_for_in_words(index: PackageIndex, mo
         isolated(*model("numpy", python="three"))
 
 
-def test_another_python_is_found_by_uv(index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_python_is_found_by_uv(
+    index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     others = [
         p
         for p in sorted(Path.home().glob(".pyenv/versions/3.*/bin"))
@@ -473,11 +577,16 @@ def test_another_python_is_found_by_uv(index: PackageIndex, model: MakeModel, mo
     found = isolated(config, version)
     assert run(found, "import platform; print(platform.python_version())") == wanted
     assert isolated(config, replace(version, python=">=3.8")) == found  # any that fits will do
-    assert isolated(config, replace(version, python=f"=={platform.python_version()}")).python != found.python
+    assert (
+        isolated(config, replace(version, python=f"=={platform.python_version()}")).python
+        != found.python
+    )
 
 
 @needs_locks
-def test_an_environment_in_use_stays_and_one_that_is_not_goes(index: PackageIndex, model: MakeModel) -> None:
+def test_an_environment_in_use_stays_and_one_that_is_not_goes(
+    index: PackageIndex, model: MakeModel
+) -> None:
     found = isolated(*model("numpy"))
     key = found.python.parent.parent.name
     assert not records.remove(key)
@@ -487,15 +596,23 @@ def test_an_environment_in_use_stays_and_one_that_is_not_goes(index: PackageInde
     assert left() == []
 
 
-USE = BUILD.replace("print(isolated(config, config.default, progress=True).python)", "used = isolated(config, config.default)")
+USE = BUILD.replace(
+    "print(isolated(config, config.default, progress=True).python)",
+    "used = isolated(config, config.default)",
+)
 
 
 @needs_locks
-def test_an_environment_that_another_process_uses_stays(index: PackageIndex, model: MakeModel) -> None:
+def test_an_environment_that_another_process_uses_stays(
+    index: PackageIndex, model: MakeModel
+) -> None:
     config, _ = model("numpy")
     code = f"{USE}print(1, flush=True)\nsys.stdin.read()"
     with subprocess.Popen(
-        [sys.executable, "-c", code, config.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, config.path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as user:
         assert user.stdout
         assert user.stdout.readline() == "1\n"
@@ -508,13 +625,20 @@ def test_an_environment_that_another_process_uses_stays(index: PackageIndex, mod
 
 
 @pytest.mark.parametrize("harm", ["", "edit", "delete", "install", "uninstall"])
-def test_an_environment_that_was_changed_is_told(index: PackageIndex, model: MakeModel, harm: str) -> None:
+def test_an_environment_that_was_changed_is_told(
+    index: PackageIndex, model: MakeModel, harm: str
+) -> None:
     index.add("lib", "1.0")
     key = isolated(*model("lib")).python.parent.parent.name
     where = records.site_packages(records.path_of(key))
     (where / "lib/__pycache__").mkdir(exist_ok=True)  # what running leaves is no change
-    expected = {"": [], "edit": ["lib/__init__.py is not what was installed"], "delete": ["lib/__init__.py is missing"],
-                "install": ["more: nothing was installed, 2.0 is there"], "uninstall": ["lib: 1.0 was installed, nothing is there"]}  # fmt: skip
+    expected = {
+        "": [],
+        "edit": ["lib/__init__.py is not what was installed"],
+        "delete": ["lib/__init__.py is missing"],
+        "install": ["more: nothing was installed, 2.0 is there"],
+        "uninstall": ["lib: 1.0 was installed, nothing is there"],
+    }
     if harm == "edit":
         (where / "lib/__init__.py").unlink()
         (where / "lib/__init__.py").write_text("changed = True")
@@ -522,7 +646,9 @@ def test_an_environment_that_was_changed_is_told(index: PackageIndex, model: Mak
         (where / "lib/__init__.py").unlink()
     elif harm == "install":
         (where / "more-2.0.dist-info").mkdir()
-        (where / "more-2.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: more\nVersion: 2.0\n")
+        (where / "more-2.0.dist-info/METADATA").write_text(
+            "Metadata-Version: 2.1\nName: more\nVersion: 2.0\n"
+        )
     elif harm == "uninstall":
         (where / "lib-1.0.dist-info").rename(where / "away")
     assert list(records.differences(key)) == expected[harm]
@@ -542,15 +668,21 @@ def test_a_disk_that_fills_up_under_uv_is_called_full(
     index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     script = tmp_path / "uv.sh"
-    script.write_text("#!/bin/sh\necho 'failed to copy file: No space left on device (os error 28)' >&2\nexit 2\n")
+    script.write_text(
+        "#!/bin/sh\necho 'failed to copy file: No space left on device (os error 28)' >&2\nexit 2\n"
+    )
     script.chmod(0o755)
     monkeypatch.setattr("uv.find_uv_bin", lambda: str(script))
-    with pytest.raises(BuildError, match=r"ended with code 2(.|\n)*disk is full(.|\n)*MEDZOO_CACHE"):
+    with pytest.raises(
+        BuildError, match=r"ended with code 2(.|\n)*disk is full(.|\n)*MEDZOO_CACHE"
+    ):
         isolated(*model("numpy"))
     assert left() == []
 
 
-def test_an_installation_without_uv_says_so(index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installation_without_uv_says_so(
+    index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("uv.find_uv_bin", Mock(side_effect=FileNotFoundError("uv")))
     with pytest.raises(BuildError, match="there is no uv"):
         isolated(*model("numpy"))
@@ -576,7 +708,10 @@ def test_packages_are_hard_links_to_uvs_cache(
     monkeypatch.setenv("XDG_CACHE_HOME", str(usual))
     index.add("lib", "1.0")
     one, two = isolated(*model("lib")), isolated(*model("lib>=1"))
-    pair = [(records.site_packages(i.python.parent.parent) / "lib/__init__.py").stat() for i in (one, two)]
+    pair = [
+        (records.site_packages(i.python.parent.parent) / "lib/__init__.py").stat()
+        for i in (one, two)
+    ]
     assert pair[0].st_ino == pair[1].st_ino
     assert pair[0].st_nlink == 3  # two environments, and uv's cache
     assert (tmp_path / "cache/uv").is_dir() is other_disk
@@ -584,10 +719,17 @@ def test_packages_are_hard_links_to_uvs_cache(
 
 @pytest.mark.slow
 def test_a_second_environment_with_the_same_torch_takes_no_second_copy_of_it(
-    index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+    index: PackageIndex,
+    model: MakeModel,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     places, torch = pips_places(), metadata.version("torch").partition("+")[0]
-    links, local = places.get("UV_FIND_LINKS", ""), [i for i in places.get("UV_INDEX", "").split() if i.startswith("file:")]
+    links, local = (
+        places.get("UV_FIND_LINKS", ""),
+        [i for i in places.get("UV_INDEX", "").split() if i.startswith("file:")],
+    )
     wheel = f"torch-{torch}*-cp{sys.version_info[0]}{sys.version_info[1]}-*.whl"
     if not links or not any([*Path(folder).glob(wheel)] for folder in links.split(",")):
         pytest.skip(f"pip's find-links has no {wheel}")
@@ -604,7 +746,10 @@ def test_a_second_environment_with_the_same_torch_takes_no_second_copy_of_it(
     two = isolated(*model(f"torch=={torch}", lock=index.add("lib", "1.0"), number=902))
     assert one.python != two.python
     assert files.size_of(tmp_path)[0] - before < 2**23
-    libraries = [records.site_packages(i.python.parent.parent) / "torch/lib/libtorch_cpu.so" for i in (one, two)]
+    libraries = [
+        records.site_packages(i.python.parent.parent) / "torch/lib/libtorch_cpu.so"
+        for i in (one, two)
+    ]
     assert libraries[0].samefile(libraries[1])
     assert libraries[0].stat().st_nlink == 3  # and uv's cache
     code = "import lib, numpy, torch; print(torch.__version__.partition('+')[0], torch.from_numpy(numpy.ones(3)).sum().item())"
@@ -633,7 +778,12 @@ MEDIGAN = {"contract": "medigan", "call": CALL}
     ],
 )
 def test_where_a_model_runs(
-    index: PackageIndex, model: MakeModel, env: str, changes: dict[str, Any], requires: list[str], expected: str | None
+    index: PackageIndex,
+    model: MakeModel,
+    env: str,
+    changes: dict[str, Any],
+    requires: list[str],
+    expected: str | None,
 ) -> None:
     if expected == "no Python":
         with pytest.raises(BuildError, match=r"needs a Python <3\.10"):
@@ -647,7 +797,9 @@ def test_where_a_model_runs(
         assert found.record["numpy"] == metadata.version("numpy")
 
 
-def test_the_current_interpreter_is_taken_with_a_warning_where_it_does_not_fit(model: MakeModel) -> None:
+def test_the_current_interpreter_is_taken_with_a_warning_where_it_does_not_fit(
+    model: MakeModel,
+) -> None:
     with pytest.warns(MedzooWarning, match=r"env='current'.*nowhere>=3 is wanted, none is here"):
         assert choose(*model("nowhere>=3"), "current") is None
 
@@ -674,7 +826,11 @@ def test_what_is_installed_satisfies_a_pin_of_its_version_and_no_other(model: Ma
         (["numpy<1"], ">=3", [f"numpy<1 is wanted, {metadata.version('numpy')} is here"]),
         (["numpy"], ">=3.40", [f"Python >=3.40 is wanted, {platform.python_version()} is here"]),
         (['nowhere; python_version < "3"', 'numpy; sys_platform == "nowhere"'], ">=3", []),
-        (["numpy @ https://example.org/numpy.whl"], ">=3", ["numpy is wanted from https://example.org/numpy.whl"]),
+        (
+            ["numpy @ https://example.org/numpy.whl"],
+            ">=3",
+            ["numpy is wanted from https://example.org/numpy.whl"],
+        ),
         (["hypothesis[cli]"], ">=3", None),  # an extra whose packages are not here
         (["hypothesis[nowhere]"], ">=3", []),
     ],
@@ -683,32 +839,54 @@ def test_what_the_current_interpreter_lacks_is_named(
     model: MakeModel, requires: list[str], python: str, lacking: list[str] | None
 ) -> None:
     found = satisfied(replace(model()[1], requires=tuple(requires), python=python))
-    assert found == lacking if lacking is not None else any("is wanted, none is here" in text for text in found)
+    assert (
+        found == lacking
+        if lacking is not None
+        else any("is wanted, none is here" in text for text in found)
+    )
 
 
 @pytest.mark.parametrize(("requires", "python"), [(["numpy=>1"], ">=3"), (["numpy"], "3.x or so")])
-def test_what_is_no_requirement_is_an_error_in_the_config(model: MakeModel, requires: list[str], python: str) -> None:
+def test_what_is_no_requirement_is_an_error_in_the_config(
+    model: MakeModel, requires: list[str], python: str
+) -> None:
     with pytest.raises(ConfigError, match="is no"):
         satisfied(replace(model()[1], requires=tuple(requires), python=python))
 
 
 NAMES = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
 ENTRIES = st.lists(
-    st.tuples(NAMES, st.integers(0, 99), st.lists(st.from_regex(r"[0-9a-f]{64}", fullmatch=True), max_size=2)), max_size=5
+    st.tuples(
+        NAMES,
+        st.integers(0, 99),
+        st.lists(st.from_regex(r"[0-9a-f]{64}", fullmatch=True), max_size=2),
+    ),
+    max_size=5,
 )
 SPACE = st.sampled_from([" ", "  ", " \\\n    ", "\t"])
 
 
 @given(entries=ENTRIES, data=st.data())
-def test_locks_that_differ_in_layout_alone_are_one(entries: list[tuple[str, int, list[str]]], data: st.DataObject) -> None:
-    plain = [" ".join([f"{name}=={n}", *(f"--hash=sha256:{h}" for h in hashes)]) for name, n, hashes in entries]
+def test_locks_that_differ_in_layout_alone_are_one(
+    entries: list[tuple[str, int, list[str]]], data: st.DataObject
+) -> None:
+    plain = [
+        " ".join([f"{name}=={n}", *(f"--hash=sha256:{h}" for h in hashes)])
+        for name, n, hashes in entries
+    ]
     lines = []
     for line in data.draw(st.permutations(plain)):
-        lines.append("".join(part + data.draw(SPACE) for part in line.split()[:-1]) + line.split()[-1])
+        lines.append(
+            "".join(part + data.draw(SPACE) for part in line.split()[:-1]) + line.split()[-1]
+        )
         lines.extend(data.draw(st.sampled_from([[], [""], ["    # via x"], ["# made by uv"]])))
     ending = data.draw(st.sampled_from(["\n", "\r\n"]))
-    assert lock_entries(ending.join(lines)) == lock_entries("\n".join(plain)) == tuple(sorted(plain))
+    assert (
+        lock_entries(ending.join(lines)) == lock_entries("\n".join(plain)) == tuple(sorted(plain))
+    )
 
 
 def test_the_address_of_a_package_is_no_comment() -> None:
-    assert lock_entries("a @ https://x.org/a.whl#sha256=00  # why") == ("a @ https://x.org/a.whl#sha256=00",)
+    assert lock_entries("a @ https://x.org/a.whl#sha256=00  # why") == (
+        "a @ https://x.org/a.whl#sha256=00",
+    )

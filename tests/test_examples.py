@@ -24,9 +24,14 @@ def test_training_on_real_synthetic_and_both_prints_three_aucs(tmp_path: Path) -
     rng = np.random.default_rng(0)
     with zipfile.ZipFile(tmp_path / "real.zip", "w") as archive:
         for split in ("train", "val"):
-            for name, low in (("true", 60), ("false", 140)):  # two classes that anybody can tell apart
+            for name, low in (
+                ("true", 60),
+                ("false", 140),
+            ):  # two classes that anybody can tell apart
                 for i in range(24):
-                    picture = Image.fromarray(rng.integers(low, low + 60, (128, 128), dtype=np.uint8))
+                    picture = Image.fromarray(
+                        rng.integers(low, low + 60, (128, 128), dtype=np.uint8)
+                    )
                     with archive.open(f"{split}/is_benign_{name}/{i}.png", "w") as file:
                         picture.save(file, format="png")
     (tmp_path / "real").mkdir()

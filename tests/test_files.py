@@ -25,7 +25,9 @@ from medzoo import files
 from medzoo.errors import DatasetError, IntegrityError
 
 
-def make_zip(path: Path, entries: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
+def make_zip(
+    path: Path, entries: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED
+) -> Path:
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, content in entries.items():
             archive.writestr(name, content)
@@ -54,7 +56,9 @@ def test_md5_is_that_of_the_content(tmp_path: Path) -> None:
 
 def test_space_is_asked_for_before_it_is_missed(tmp_path: Path) -> None:
     files.require_space(tmp_path, 1)
-    with pytest.raises(OSError, match=r"1,152,921,504,606,846,976 bytes are needed and [\d,]+ are free") as caught:
+    with pytest.raises(
+        OSError, match=r"1,152,921,504,606,846,976 bytes are needed and [\d,]+ are free"
+    ) as caught:
         files.require_space(tmp_path, 2**60)
     assert caught.value.errno == errno.ENOSPC
 
@@ -70,7 +74,9 @@ def test_an_atomic_file_is_absent_until_it_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, error: type[BaseException]) -> None:
+def test_a_failed_write_leaves_the_old_file_and_no_other(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"old")
     with pytest.raises(error), files.atomic(target) as file:  # noqa: PT012
@@ -102,7 +108,9 @@ def test_a_folder_made_aside_appears_whole(tmp_path: Path) -> None:
         assert not target.exists()
     assert [p.name for p in target.iterdir()] == ["a"]
     assert list(target.parent.iterdir()) == [target]
-    assert stat.S_IMODE(target.stat().st_mode) == 0o755  # not the 0700 of a temporary folder: others may share the cache
+    assert (
+        stat.S_IMODE(target.stat().st_mode) == 0o755
+    )  # not the 0700 of a temporary folder: others may share the cache
 
 
 def test_a_folder_made_aside_goes_when_making_it_fails(tmp_path: Path) -> None:
@@ -141,13 +149,25 @@ def test_a_new_folder_never_takes_the_place_of_something(tmp_path: Path) -> None
             files.new_folder(tmp_path / name),
         ):
             raise AssertionError("not to be reached")
-    with pytest.raises(DatasetError, match="could not be written"), files.new_folder(tmp_path / "file" / "below"):
+    with (
+        pytest.raises(DatasetError, match="could not be written"),
+        files.new_folder(tmp_path / "file" / "below"),
+    ):
         raise AssertionError("not to be reached")
-    with pytest.raises(DatasetError, match="could not be written"), files.new_folder(tmp_path / "late") as aside:  # noqa: PT012
+    with (  # noqa: PT012
+        pytest.raises(DatasetError, match="could not be written"),
+        files.new_folder(tmp_path / "late") as aside,
+    ):
         (aside / "a").touch()
         (tmp_path / "late").mkdir()
         (tmp_path / "late" / "theirs").touch()
-    assert sorted(p.name for p in tmp_path.rglob("*")) == ["file", "full", "late", "theirs", "thesis.tex"]
+    assert sorted(p.name for p in tmp_path.rglob("*")) == [
+        "file",
+        "full",
+        "late",
+        "theirs",
+        "thesis.tex",
+    ]
 
 
 def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
@@ -171,7 +191,9 @@ def test_a_lock_is_waited_for_while_its_holder_works_and_not_for_ever(tmp_path: 
     def hold() -> float:
         with files.locked(lock, 30):
             started.set()
-            for k in range(12):  # signs of life, further apart than what the other waits for without one
+            for k in range(
+                12
+            ):  # signs of life, further apart than what the other waits for without one
                 part.write_bytes(bytes(k))
                 time.sleep(0.2)
             part.unlink()
@@ -203,7 +225,9 @@ def test_where_no_lock_can_be_taken_nobody_waits(tmp_path: Path, instead: str) -
 @pytest.mark.slow
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     code = f"from medzoo import files; from pathlib import Path; c = files.locked(Path({str(tmp_path / 'a.lock')!r})); c.__enter__(); print(1, flush=True); input()"
-    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     with holder:
         assert holder.stdout is not None
         holder.stdout.readline()
@@ -216,14 +240,21 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 
 def test_unpacking_gives_the_files_without_rubbish(tmp_path: Path) -> None:
     rubbish = ("__MACOSX/p/w", "p/.DS_Store", "p/Thumbs.db", "p/sub/desktop.ini", "p/._w")
-    archive = make_zip(tmp_path / "a.zip", {"p/model.py": b"x", "p/sub/w": b"yy", "p/e/": b"", **dict.fromkeys(rubbish, b"")})
+    archive = make_zip(
+        tmp_path / "a.zip",
+        {"p/model.py": b"x", "p/sub/w": b"yy", "p/e/": b"", **dict.fromkeys(rubbish, b"")},
+    )
     files.unpack(archive, tmp_path / "out")
-    found = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*"))
+    found = sorted(
+        p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*")
+    )
     assert found == ["p", "p/e", "p/model.py", "p/sub", "p/sub/w"]
     assert (tmp_path / "out/p/sub/w").read_bytes() == b"yy"
 
 
-@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/evil", "..\\evil", "C:/evil", "C:\\evil", "a/.."])
+@pytest.mark.parametrize(
+    "name", ["../evil", "a/../../evil", "/evil", "..\\evil", "C:/evil", "C:\\evil", "a/.."]
+)
 def test_an_entry_that_points_outside_is_refused(tmp_path: Path, name: str) -> None:
     archive = make_zip(tmp_path / "a.zip", {name: b"x"})
     with pytest.raises(IntegrityError, match="points outside the folder"):
@@ -245,7 +276,9 @@ def test_a_bomb_is_refused_before_a_byte_is_written(tmp_path: Path) -> None:
 
 def test_a_bomb_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "a.zip", {"a": bytes(2**20)})
-    content = archive.read_bytes().replace((2**20).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    content = archive.read_bytes().replace(
+        (2**20).to_bytes(4, "little"), (10).to_bytes(4, "little")
+    )
     archive.write_bytes(content)
     with pytest.raises(IntegrityError, match="broken"):
         files.unpack(archive, tmp_path / "out")
@@ -253,9 +286,15 @@ def test_a_bomb_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_zip_in_a_zip_is_unpacked_and_compared_as_if_it_were_alone(tmp_path: Path) -> None:
-    inner = make_zip(tmp_path / "inner.zip", {"p/model.py": b"x" * 5000, "p/w": bytes(range(256)) * 500})
+    inner = make_zip(
+        tmp_path / "inner.zip", {"p/model.py": b"x" * 5000, "p/w": bytes(range(256)) * 500}
+    )
     for k, compression in enumerate((zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED)):
-        archive = make_zip(tmp_path / f"{k}.zip", {"up/load.ZIP": inner.read_bytes(), "__MACOSX/x": b""}, compression)
+        archive = make_zip(
+            tmp_path / f"{k}.zip",
+            {"up/load.ZIP": inner.read_bytes(), "__MACOSX/x": b""},
+            compression,
+        )
         files.unpack(archive, tmp_path / f"out{k}")
         assert (tmp_path / f"out{k}/p/w").read_bytes() == bytes(range(256)) * 500
         assert files.difference(archive, tmp_path / f"out{k}") is None
@@ -265,23 +304,41 @@ def test_a_zip_in_a_zip_is_unpacked_and_compared_as_if_it_were_alone(tmp_path: P
 
 def test_a_zip_in_a_zip_beside_something_else_stays_one(tmp_path: Path) -> None:
     inner = make_zip(tmp_path / "inner.zip", {"a": b""}).read_bytes()
-    files.unpack(make_zip(tmp_path / "a.zip", {"data.zip": inner, "model.py": b""}), tmp_path / "out")
+    files.unpack(
+        make_zip(tmp_path / "a.zip", {"data.zip": inner, "model.py": b""}), tmp_path / "out"
+    )
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["data.zip", "model.py"]
 
 
 @pytest.mark.parametrize("inner", ["bomb", "evil", "rubbish"])
 def test_a_bad_zip_in_a_zip_is_refused(tmp_path: Path, inner: str) -> None:
-    entries = {"bomb": {"w": bytes(files.MAX_RATIO * 2**16)}, "evil": {"../evil": b"x"}, "rubbish": {}}[inner]
-    content = make_zip(tmp_path / "inner.zip", entries, zipfile.ZIP_STORED).read_bytes() if entries else b"hello"
-    says = {"bomb": r"broken \(a zip of 13,107,\d+ bytes inside\)", "evil": "points outside", "rubbish": "broken"}[inner]
+    entries = {
+        "bomb": {"w": bytes(files.MAX_RATIO * 2**16)},
+        "evil": {"../evil": b"x"},
+        "rubbish": {},
+    }[inner]
+    content = (
+        make_zip(tmp_path / "inner.zip", entries, zipfile.ZIP_STORED).read_bytes()
+        if entries
+        else b"hello"
+    )
+    says = {
+        "bomb": r"broken \(a zip of 13,107,\d+ bytes inside\)",
+        "evil": "points outside",
+        "rubbish": "broken",
+    }[inner]
     with pytest.raises(IntegrityError, match=says):
         files.unpack(make_zip(tmp_path / "a.zip", {"b.zip": content}), tmp_path / "in" / "out")
     assert not list(tmp_path.rglob("evil"))
 
 
-def test_a_disk_that_is_too_small_is_said_before_a_byte_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_too_small_is_said_before_a_byte_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = make_zip(tmp_path / "a.zip", {"w": bytes(10_000)})
-    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6 - 9_999, 9_999))  # type: ignore[attr-defined]
+    monkeypatch.setattr(
+        "shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6 - 9_999, 9_999)
+    )  # type: ignore[attr-defined]
     with pytest.raises(OSError, match="10,000 bytes are needed and 9,999 are free"):
         files.unpack(archive, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
@@ -309,21 +366,29 @@ def test_a_file_that_is_a_folder_too_is_refused(tmp_path: Path) -> None:
 
 def test_an_uncommon_compression_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="compressed in a way"):
-        files.unpack(make_zip(tmp_path / "a.zip", {"a": b"x" * 99}, zipfile.ZIP_LZMA), tmp_path / "out")
+        files.unpack(
+            make_zip(tmp_path / "a.zip", {"a": b"x" * 99}, zipfile.ZIP_LZMA), tmp_path / "out"
+        )
 
 
 NAMES = st.lists(
-    st.sampled_from(["a", "b", "..", ".", "", "c.py", "~", "C:", "\\", "µ", "__MACOSX", ".DS_Store", "con"]),
+    st.sampled_from(
+        ["a", "b", "..", ".", "", "c.py", "~", "C:", "\\", "µ", "__MACOSX", ".DS_Store", "con"]
+    ),
     min_size=1,
     max_size=4,
 )
 ENTRIES = st.dictionaries(NAMES.map("/".join), st.binary(max_size=50), max_size=6)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 @given(
     entries=ENTRIES,
-    kind=st.sampled_from([0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO, stat.S_IFSOCK]),
+    kind=st.sampled_from(
+        [0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO, stat.S_IFSOCK]
+    ),
 )
 def test_whatever_an_archive_names_stays_in_the_folder_and_is_plain(
     tmp_path_factory: pytest.TempPathFactory, entries: dict[str, bytes], kind: int
@@ -340,12 +405,18 @@ def test_whatever_an_archive_names_stays_in_the_folder_and_is_plain(
         pass
     else:
         assert files.difference(folder / "a.zip", folder / "in" / "out") is None
-    made = [p for p in folder.rglob("*") if p not in (folder / "a.zip", folder / "in", folder / "in" / "out")]
+    made = [
+        p
+        for p in folder.rglob("*")
+        if p not in (folder / "a.zip", folder / "in", folder / "in" / "out")
+    ]
     assert all(p.is_relative_to(folder / "in" / "out") for p in made)
     assert all(stat.S_ISREG(m) or stat.S_ISDIR(m) for m in (p.lstat().st_mode for p in made))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 @given(size=st.integers(1, 300_000), claimed=st.integers(0, 300_000))
 def test_headers_that_lie_about_sizes_never_write_more_than_they_claim(
     tmp_path_factory: pytest.TempPathFactory, size: int, claimed: int
@@ -378,8 +449,14 @@ def _whole() -> bytes:
 WHOLE = _whole()
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(cut=st.none() | st.integers(0, len(WHOLE) - 1), at=st.integers(0, len(WHOLE) - 1), byte=st.integers(0, 255))
+@settings(
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@given(
+    cut=st.none() | st.integers(0, len(WHOLE) - 1),
+    at=st.integers(0, len(WHOLE) - 1),
+    byte=st.integers(0, 255),
+)
 def test_a_damaged_archive_is_an_integrity_error_or_still_its_own_content(
     tmp_path_factory: pytest.TempPathFactory, cut: int | None, at: int, byte: int
 ) -> None:
@@ -392,7 +469,9 @@ def test_a_damaged_archive_is_an_integrity_error_or_still_its_own_content(
         pass
     except OSError as error:  # a name that this file system does not take
         assert error.errno in (errno.EILSEQ, errno.EINVAL)  # noqa: PT017
-    outside = [p for p in folder.rglob("*") if p.is_file() and not p.is_relative_to(folder / "in" / "out")]
+    outside = [
+        p for p in folder.rglob("*") if p.is_file() and not p.is_relative_to(folder / "in" / "out")
+    ]
     assert outside == [folder / "a.zip"]
 
 

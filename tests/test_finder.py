@@ -36,12 +36,27 @@ def model(
     conditions: dict[str, Condition] | None = None,
 ) -> ModelConfig:
     version = Version(
-        name="1", source=source, contract="native", architecture="Net", generator=generator, year=year, authors=("A",),
-        license=license, citation="", publication="", datasets=(DataSet(dataset, "CC0"),) if dataset else (), requires=(),
-        python="", outputs={"images": Output("images", "image", "uint8", (1, 8, 8))}, metrics=metrics, conditions=conditions or {},
-    )  # fmt: skip
+        name="1",
+        source=source,
+        contract="native",
+        architecture="Net",
+        generator=generator,
+        year=year,
+        authors=("A",),
+        license=license,
+        citation="",
+        publication="",
+        datasets=(DataSet(dataset, "CC0"),) if dataset else (),
+        requires=(),
+        python="",
+        outputs={"images": Output("images", "image", "uint8", (1, 8, 8))},
+        metrics=metrics,
+        conditions=conditions or {},
+    )
     id_ = f"{number:05d}_TOY_{number}X"
-    return ModelConfig(id_, name, description, modality, organ, content, tags, "1", {"1": version}, Path())
+    return ModelConfig(
+        id_, name, description, modality, organ, content, tags, "1", {"1": version}, Path()
+    )
 
 
 class Zoo(Registry):
@@ -67,14 +82,37 @@ def numbers(found: Found) -> list[int]:
     return [m.number for m in found]
 
 
-MASSES = model(1, "Mammography masses", modality="mammography", organ="breast", content="masses", tags=("MMG", "x-ray"),
-               license="CC BY 4.0", dataset="CBIS-DDSM", year=2026, generator="flow and GAN",
-               conditions={"grade": Condition("grade", {"benign": 0, "malignant": 1}, "Grade.")})  # fmt: skip
+MASSES = model(
+    1,
+    "Mammography masses",
+    modality="mammography",
+    organ="breast",
+    content="masses",
+    tags=("MMG", "x-ray"),
+    license="CC BY 4.0",
+    dataset="CBIS-DDSM",
+    year=2026,
+    generator="flow and GAN",
+    conditions={"grade": Condition("grade", {"benign": 0, "malignant": 1}, "Grade.")},
+)
 BRAIN = model(
-    2, "Brain tumours", organ="brain", content="slices", description="With a mass in some.", year=2022, source="https://x/y.zip"
+    2,
+    "Brain tumours",
+    organ="brain",
+    content="slices",
+    description="With a mass in some.",
+    year=2022,
+    source="https://x/y.zip",
 )
 CHEST = model(
-    3, "Chest", modality="X-ray", organ="lung", content="radiographs", generator="diffusion", year=2023, license="CC0"
+    3,
+    "Chest",
+    modality="X-ray",
+    organ="lung",
+    content="radiographs",
+    generator="diffusion",
+    year=2023,
+    license="CC0",
 )
 
 
@@ -151,12 +189,16 @@ def test_filters(three: None, filters: dict[str, object], expected: list[int]) -
         ({"words": 8}, "words=8"),
     ],
 )
-def test_a_bad_argument_is_named_with_what_is_allowed(arguments: dict[str, object], says: str) -> None:
+def test_a_bad_argument_is_named_with_what_is_allowed(
+    arguments: dict[str, object], says: str
+) -> None:
     with zoo(model(1, metrics=(Metric("FID", 1.0, "A"),))), pytest.raises(InputError, match=says):
         search(**arguments)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("key", "expected"), [("id", [1, 2, 3]), ("Year", [1, 3, 2]), ("name", [2, 3, 1])])
+@pytest.mark.parametrize(
+    ("key", "expected"), [("id", [1, 2, 3]), ("Year", [1, 3, 2]), ("name", [2, 3, 1])]
+)
 def test_sort(three: None, key: str, expected: list[int]) -> None:
     assert numbers(search(sort=key)) == expected
 
@@ -174,14 +216,23 @@ def test_metric_ranks_within_one_data_set_and_leaves_those_without_it_last() -> 
 
 
 @pytest.mark.parametrize(("dataset", "samples"), [("B", 500), ("A", 100)])
-def test_a_metric_on_different_data_groups_instead_of_ranking_across(dataset: str, samples: int) -> None:
+def test_a_metric_on_different_data_groups_instead_of_ranking_across(
+    dataset: str, samples: int
+) -> None:
     a = [model(k, metrics=(Metric("FID", v, "A", 500),)) for k, v in ((1, 90.0), (4, 80.0))]
     other = model(2, metrics=(Metric("FID", 1.0, dataset, samples),))
     with zoo(*a, other, model(3)):
-        with pytest.warns(MedzooWarning, match=rf"A \(500 samples\), {dataset} \({samples} samples\)") as caught:
+        with pytest.warns(
+            MedzooWarning, match=rf"A \(500 samples\), {dataset} \({samples} samples\)"
+        ) as caught:
             found = search(sort="FID")
         assert caught[0].filename == __file__
-        assert numbers(found) == [4, 1, 2, 3]  # the larger group first, although 1.0 is less than 80.0
+        assert numbers(found) == [
+            4,
+            1,
+            2,
+            3,
+        ]  # the larger group first, although 1.0 is less than 80.0
 
 
 def test_of_several_figures_the_comparable_one_counts() -> None:
@@ -193,7 +244,9 @@ def test_of_several_figures_the_comparable_one_counts() -> None:
 def test_nothing_found_says_why_and_what_is_close(three: None) -> None:
     assert not search("mamografy")
     assert "did you mean mammography" in str(search("mamografy"))
-    assert "modality 'PET' fits no model; known: mammography, mri, x-ray." in str(search(modality="PET"))
+    assert "modality 'PET' fits no model; known: mammography, mri, x-ray." in str(
+        search(modality="PET")
+    )
     assert "no model fits all" in str(search("breast brain"))
     assert "<table>" not in search("mamografy")._repr_html_()
 
@@ -217,7 +270,16 @@ def test_found_prints_as_a_table_and_slices() -> None:
 
 @pytest.mark.parametrize("width", [30, 50, 70, 80, 120])
 def test_a_narrow_terminal_cuts_cells_but_never_the_id(width: int) -> None:
-    rows = [("00008_C-DCGAN_MMG_MASSES", "mammography", "masses", "128x128", "CC BY-NC-SA 4.0 International", "bundled")]
+    rows = [
+        (
+            "00008_C-DCGAN_MMG_MASSES",
+            "mammography",
+            "masses",
+            "128x128",
+            "CC BY-NC-SA 4.0 International",
+            "bundled",
+        )
+    ]
     lines = tables.table(tables.HEAD, rows, width).splitlines()
     least = len(rows[0][0]) + 5 * (2 + tables.NARROWEST)
     assert max(map(len, lines)) <= max(width, least)
@@ -226,13 +288,36 @@ def test_a_narrow_terminal_cuts_cells_but_never_the_id(width: int) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- properties
-WORDS = ("knee", "brain", "mass", "nodules", "lesion", "contrast", "healthy", "patches", "volume", "dark")  # no synonyms
+WORDS = (
+    "knee",
+    "brain",
+    "mass",
+    "nodules",
+    "lesion",
+    "contrast",
+    "healthy",
+    "patches",
+    "volume",
+    "dark",
+)  # no synonyms
 texts = st.lists(st.sampled_from(WORDS), max_size=4).map(" ".join)
 fields = st.sampled_from(("knee", "brain", "lung nodules", "Whole Body"))
 configs = st.lists(
-    st.builds(lambda name, text, organ, tags, year: (name, text, organ, tags, year), texts, texts, fields, st.lists(st.sampled_from(WORDS), max_size=2), st.integers(2015, 2026)),
+    st.builds(
+        lambda name, text, organ, tags, year: (name, text, organ, tags, year),
+        texts,
+        texts,
+        fields,
+        st.lists(st.sampled_from(WORDS), max_size=2),
+        st.integers(2015, 2026),
+    ),
     max_size=6,
-).map(lambda drawn: [model(k + 1, n, description=d, organ=o, tags=tuple(t), year=y) for k, (n, d, o, t, y) in enumerate(drawn)])  # fmt: skip
+).map(
+    lambda drawn: [
+        model(k + 1, n, description=d, organ=o, tags=tuple(t), year=y)
+        for k, (n, d, o, t, y) in enumerate(drawn)
+    ]
+)
 
 
 def held(config: ModelConfig) -> set[str]:
@@ -255,13 +340,19 @@ def has(config: ModelConfig, word: str) -> bool:
 
 
 @given(configs, st.lists(st.sampled_from(WORDS), max_size=3))
-def test_found_are_exactly_the_models_with_all_words(models: list[ModelConfig], words: list[str]) -> None:
+def test_found_are_exactly_the_models_with_all_words(
+    models: list[ModelConfig], words: list[str]
+) -> None:
     with zoo(*models):
-        assert set(numbers(search(" ".join(words)))) == {m.number for m in models if all(has(m, w) for w in words)}
+        assert set(numbers(search(" ".join(words)))) == {
+            m.number for m in models if all(has(m, w) for w in words)
+        }
 
 
 @given(configs, texts, st.lists(fields, min_size=1, max_size=3))
-def test_several_values_are_a_union_and_a_filter_only_narrows(models: list[ModelConfig], words: str, organs: list[str]) -> None:
+def test_several_values_are_a_union_and_a_filter_only_narrows(
+    models: list[ModelConfig], words: str, organs: list[str]
+) -> None:
     with zoo(*models):
         either = numbers(search(words, organ=organs))
         assert set(either) == {n for organ in organs for n in numbers(search(words, organ=organ))}
@@ -269,7 +360,9 @@ def test_several_values_are_a_union_and_a_filter_only_narrows(models: list[Model
 
 
 @given(configs, texts, texts)
-def test_words_narrow_in_any_order_and_case(models: list[ModelConfig], one: str, other: str) -> None:
+def test_words_narrow_in_any_order_and_case(
+    models: list[ModelConfig], one: str, other: str
+) -> None:
     with zoo(*models):
         both = search(f"{one} {other}")
         assert set(numbers(both)) == set(numbers(search(one))) & set(numbers(search(other)))

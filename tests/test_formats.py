@@ -33,7 +33,14 @@ from medzoo.errors import DatasetError, InputError
 from medzoo.files import sha256_of
 from medzoo.samples import Samples, affine_of
 
-PROVENANCE = {"model": "00901_TOY_CT_NOISE", "version": "1.0.0", "seed": 3, "options": {}, "modality": "CT", "label_names": {}}
+PROVENANCE = {
+    "model": "00901_TOY_CT_NOISE",
+    "version": "1.0.0",
+    "seed": 3,
+    "options": {},
+    "modality": "CT",
+    "label_names": {},
+}
 
 
 def samples_of(outputs: list[Output], n: int = 3, **provenance: Any) -> Samples:
@@ -41,10 +48,16 @@ def samples_of(outputs: list[Output], n: int = 3, **provenance: Any) -> Samples:
     rng, columns = np.random.default_rng(0), {}
     for o in outputs:
         low, high = o.range or ((0, 1) if o.dtype == "float32" else (0, np.iinfo(o.dtype).max))
-        values = rng.uniform(low, high, (n, *o.shape)) if o.dtype == "float32" else rng.integers(low, high + 1, (n, *o.shape))
+        values = (
+            rng.uniform(low, high, (n, *o.shape))
+            if o.dtype == "float32"
+            else rng.integers(low, high + 1, (n, *o.shape))
+        )
         columns[o.name] = values.astype(o.dtype)
     about = {o.name: o for o in outputs}
-    return Samples(columns, about, np.arange(n), {**PROVENANCE, "outputs": describe(about), **provenance})
+    return Samples(
+        columns, about, np.arange(n), {**PROVENANCE, "outputs": describe(about), **provenance}
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- which and what
@@ -56,7 +69,9 @@ def test_every_format_is_listed_once_with_what_it_holds() -> None:
 
 
 def test_an_unknown_format_lists_the_known(toy: Toy, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=rf"format='gif' is unknown.\nKnown are {', '.join(FORMATS)}"):
+    with pytest.raises(
+        InputError, match=rf"format='gif' is unknown.\nKnown are {', '.join(FORMATS)}"
+    ):
         medzoo.generate(toy(), 1, out=tmp_path / "set", format="gif")
     with pytest.raises(InputError, match="format='png' without `out`"):
         medzoo.generate(901, 1, format="png")
@@ -68,7 +83,13 @@ def test_an_unknown_format_lists_the_known(toy: Toy, tmp_path: Path) -> None:
         ({"images": IMAGES, "table": TABLE}, "png"),
         ({"table": TABLE}, "csv"),
         ({"volumes": VOLUMES}, "npz"),
-        ({"images": column("image", "float32", 1, 8, 8), "masks": column("mask", "float32", 1, 8, 8)}, "npz"),
+        (
+            {
+                "images": column("image", "float32", 1, 8, 8),
+                "masks": column("mask", "float32", 1, 8, 8),
+            },
+            "npz",
+        ),
         ({"images": column("image", "uint8", 2, 8, 8)}, "npz"),
     ],
 )
@@ -76,12 +97,18 @@ def test_without_a_format_the_first_that_holds_all_columns_is_taken(
     any_toy: Toy, tmp_path: Path, columns: dict[str, Any], found: str
 ) -> None:
     any_toy(columns, labels=True)
-    disk, memory = medzoo.generate(901, 6, seed=1, out=tmp_path / "set"), medzoo.generate(901, 6, seed=1)
+    disk, memory = (
+        medzoo.generate(901, 6, seed=1, out=tmp_path / "set"),
+        medzoo.generate(901, 6, seed=1),
+    )
     assert disk.provenance["format"] == found
     for name in memory.columns:
         assert np.array_equal(getattr(disk, name), getattr(memory, name))
     if found == "npz":
-        with pytest.raises(InputError, match=f"format='png' cannot hold .*{list(columns)[-1]}.\nformat='npz' holds anything"):
+        with pytest.raises(
+            InputError,
+            match=f"format='png' cannot hold .*{list(columns)[-1]}.\nformat='npz' holds anything",
+        ):
             pick_format("png", disk.outputs)
     assert pick_format(None, {"labels": disk.outputs["labels"]}) == "csv"
     for flat in ("png", "nifti", "dicom"):
@@ -109,10 +136,14 @@ def test_what_a_format_can_hold(format_: str, output: Output, fits: bool) -> Non
     assert (not formats.format_class(format_).unfit({"x": output})) is fits
 
 
-def test_a_package_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, toy: Toy, tmp_path: Path) -> None:
+def test_a_package_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, toy: Toy, tmp_path: Path
+) -> None:
     monkeypatch.setattr(formats, "find_spec", lambda name: None)
     for format_, package in (("nifti", "nibabel"), ("dicom", "pydicom")):
-        with pytest.raises(InputError, match=rf"needs the package {package}.*\n`pip install medzoo\[medical\]`"):
+        with pytest.raises(
+            InputError, match=rf"needs the package {package}.*\n`pip install medzoo\[medical\]`"
+        ):
             medzoo.generate(toy(), 1, out=tmp_path / "set", format=format_)
     assert len(medzoo.generate(901, 1, out=tmp_path / "set", format="png")) == 1
 
@@ -144,7 +175,10 @@ def test_float_pictures_come_back_within_half_a_step(any_toy: Toy, tmp_path: Pat
         assert disk.images.dtype == np.float32
         assert step / 8 < np.abs(disk.images - memory.images).max() <= step / 2 + 1e-6
     for format_ in ("npz", "nifti", "webdataset"):
-        assert np.array_equal(medzoo.generate(901, 5, seed=1, out=tmp_path / format_, format=format_).images, memory.images)
+        assert np.array_equal(
+            medzoo.generate(901, 5, seed=1, out=tmp_path / format_, format=format_).images,
+            memory.images,
+        )
 
 
 def test_sixteen_bits_and_colours_come_back_exactly(any_toy: Toy, tmp_path: Path) -> None:
@@ -171,14 +205,22 @@ def test_masks_lie_beside_their_images_and_share_their_names(any_toy: Toy, tmp_p
 def test_columns_come_back_in_their_order(any_toy: Toy, tmp_path: Path) -> None:
     any_toy({"t2": IMAGES, "flair": IMAGES})
     for format_ in ("png", "npz", "webdataset"):
-        assert list(medzoo.generate(901, 2, out=tmp_path / format_, format=format_).columns) == ["t2", "flair"]
+        assert list(medzoo.generate(901, 2, out=tmp_path / format_, format=format_).columns) == [
+            "t2",
+            "flair",
+        ]
 
 
 def test_names_of_values_never_become_folders(any_toy: Toy, tmp_path: Path) -> None:
     values = {"BI-RADS 4/5": 0, "../../up": 1}
-    any_toy({"images": IMAGES}, labels=True, conditions={"condition": {"values": values, "help": ""}})
+    any_toy(
+        {"images": IMAGES}, labels=True, conditions={"condition": {"values": values, "help": ""}}
+    )
     found = medzoo.generate(901, 2, out=tmp_path / "set")
-    assert sorted(p.name for p in (tmp_path / "set/images").iterdir()) == ["000000_BI-RADS-4-5.png", "000001_..-..-up.png"]
+    assert sorted(p.name for p in (tmp_path / "set/images").iterdir()) == [
+        "000000_BI-RADS-4-5.png",
+        "000001_..-..-up.png",
+    ]
     assert found.labels.tolist() == [0, 1]
 
 
@@ -189,11 +231,20 @@ def test_labels_are_called_by_their_singular(toy: Toy, tmp_path: Path) -> None:
         "classes": {"kind": "label", "condition": "condition"},
     }
     code = ANY.format(outputs={"images": ("uint8", (1, 8, 8))})
-    toy(code, outputs=outputs, options=None, conditions={
-        "density": {"values": {"low": 0, "high": 1}, "help": ""}, "condition": {"values": {"sick": 5}, "help": ""},
-    })  # fmt: skip
+    toy(
+        code,
+        outputs=outputs,
+        options=None,
+        conditions={
+            "density": {"values": {"low": 0, "high": 1}, "help": ""},
+            "condition": {"values": {"sick": 5}, "help": ""},
+        },
+    )
     found = medzoo.generate(901, 2, out=tmp_path / "set")
-    assert [(e["density"], e["classe"]) for e in lines(tmp_path / "set")] == [("low", "sick"), ("high", "sick")]
+    assert [(e["density"], e["classe"]) for e in lines(tmp_path / "set")] == [
+        ("low", "sick"),
+        ("high", "sick"),
+    ]
     assert (found.densities.tolist(), found.classes.tolist()) == ([0, 1], [5, 5])
 
 
@@ -208,7 +259,9 @@ def load(weights_dir, device):
 
 
 @pytest.mark.parametrize("format_", ["png", "nifti", "dicom", "webdataset"])
-def test_a_picture_that_was_changed_or_is_gone_is_a_dataset_error(any_toy: Toy, tmp_path: Path, format_: str) -> None:
+def test_a_picture_that_was_changed_or_is_gone_is_a_dataset_error(
+    any_toy: Toy, tmp_path: Path, format_: str
+) -> None:
     any_toy({"images": IMAGES})
     found = medzoo.generate(901, 3, seed=1, out=tmp_path / "set", format=format_)
     path = tmp_path / "set" / lines(tmp_path / "set")[0]["file"]
@@ -225,7 +278,9 @@ def test_a_picture_that_was_changed_or_is_gone_is_a_dataset_error(any_toy: Toy, 
 def test_a_picture_of_another_size_is_a_dataset_error(toy: Toy, tmp_path: Path) -> None:
     found = medzoo.generate(toy(), 2, seed=1, out=tmp_path / "set")
     Image.new("RGB", (8, 8)).save(tmp_path / "set/images/000000_benign.png")
-    with pytest.raises(DatasetError, match=r"000000_benign.png has the shape \(3, 8, 8\), not \(1, 8, 8\)"):
+    with pytest.raises(
+        DatasetError, match=r"000000_benign.png has the shape \(3, 8, 8\), not \(1, 8, 8\)"
+    ):
         _ = found.images
 
 
@@ -245,15 +300,26 @@ def test_an_npz_is_read_by_numpy_and_zip_tools(any_toy: Toy, tmp_path: Path) -> 
         assert archive.testzip() is None
         assert {e.date_time for e in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     if shutil.which("unzip"):
-        assert subprocess.run(["unzip", "-tq", path], check=False, capture_output=True).returncode == 0
+        assert (
+            subprocess.run(["unzip", "-tq", path], check=False, capture_output=True).returncode == 0
+        )
 
 
 def test_an_npz_past_four_gigabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outputs = {"a": Output("a", "volume", "uint8", (1, 2**20)), "b": Output("b", "table", "float32", (2,))}
+    outputs = {
+        "a": Output("a", "volume", "uint8", (1, 2**20)),
+        "b": Output("b", "table", "float32", (2,)),
+    }
     journal = formats.Journal(tmp_path)
     n = 5000  # rows, of which the first and the last byte are written: between them the file has a hole
     writer = npz.Npz(journal, outputs, {}, n, {})
-    writer.write(Samples({"a": np.full((1, 1, 2**20), 7, np.uint8), "b": np.ones((1, 2), np.float32)}, outputs, np.arange(1)))
+    writer.write(
+        Samples(
+            {"a": np.full((1, 1, 2**20), 7, np.uint8), "b": np.ones((1, 2), np.float32)},
+            outputs,
+            np.arange(1),
+        )
+    )
     writer._journal.put("samples.npz", b"\x09", writer._places()["a"] + n * 2**20 - 1)
     monkeypatch.setattr(npz.files, "sha256_of", lambda path: "")  # of five gigabytes
     writer.finish()
@@ -266,7 +332,9 @@ def test_an_npz_past_four_gigabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert np.array_equal(b[:2], [[1, 1], [0, 0]])
 
 
-def test_reading_a_column_of_npz_maps_the_file_and_loads_nothing(any_toy: Toy, tmp_path: Path) -> None:
+def test_reading_a_column_of_npz_maps_the_file_and_loads_nothing(
+    any_toy: Toy, tmp_path: Path
+) -> None:
     any_toy({"images": IMAGES})
     found = medzoo.generate(901, 4, out=tmp_path / "set", format="npz")
     assert isinstance(found.columns["images"], np.memmap)
@@ -286,9 +354,13 @@ def test_a_damaged_npz_is_a_dataset_error(toy: Toy, tmp_path: Path, damage: byte
 QUOTED = column("table", "float32", 3, columns=["area", "perimeter, outer", 'so-called "size"'])
 
 
-def test_a_table_goes_to_a_csv_that_spreadsheets_and_pandas_read(any_toy: Toy, tmp_path: Path) -> None:
+def test_a_table_goes_to_a_csv_that_spreadsheets_and_pandas_read(
+    any_toy: Toy, tmp_path: Path
+) -> None:
     any_toy(
-        {"table": QUOTED}, labels=True, conditions={"condition": {"values": {"benign, old": 0, "malignant": 1}, "help": ""}}
+        {"table": QUOTED},
+        labels=True,
+        conditions={"condition": {"values": {"benign, old": 0, "malignant": 1}, "help": ""}},
     )
     memory = medzoo.generate(901, 6, seed=1)
     disk = medzoo.generate(901, 6, seed=1, out=tmp_path / "set")
@@ -296,12 +368,17 @@ def test_a_table_goes_to_a_csv_that_spreadsheets_and_pandas_read(any_toy: Toy, t
     with (tmp_path / "set/samples.csv").open(newline="") as file:
         head, *rows = csv.reader(file)
     assert head == ["index", "label", "area", "perimeter, outer", 'so-called "size"']
-    assert [row[:2] for row in rows] == [[str(i), ("benign, old", "malignant")[i % 2]] for i in range(6)]
+    assert [row[:2] for row in rows] == [
+        [str(i), ("benign, old", "malignant")[i % 2]] for i in range(6)
+    ]
     assert np.array_equal(np.array([row[2:] for row in rows], np.float32), memory.table)
     (entry,) = lines(tmp_path / "set")
     assert entry == {
-        "file": "samples.csv", "samples": 6, "columns": ["table"], "sha256": sha256_of(tmp_path / "set/samples.csv"),
-    }  # fmt: skip
+        "file": "samples.csv",
+        "samples": 6,
+        "columns": ["table"],
+        "sha256": sha256_of(tmp_path / "set/samples.csv"),
+    }
     assert np.array_equal(disk[2:4].table, memory.table[2:4])
     assert np.array_equal(disk[5]["table"], memory.table[5])
     saved = disk[[4, 1]].save(tmp_path / "two")
@@ -319,7 +396,10 @@ def test_a_csv_gives_back_the_very_numbers(values: np.ndarray) -> None:
         assert np.array_equal(found.table, values, equal_nan=True)
 
 
-@pytest.mark.parametrize("damage", ["", "index,0\n", "index,0\n0,x\n1,2\n", "index,0\n0,1\n1\n", "index,0\n0,1\n1,1\n2,1\n"])
+@pytest.mark.parametrize(
+    "damage",
+    ["", "index,0\n", "index,0\n0,x\n1,2\n", "index,0\n0,1\n1\n", "index,0\n0,1\n1,1\n2,1\n"],
+)
 def test_a_damaged_csv_is_a_dataset_error(any_toy: Toy, tmp_path: Path, damage: str) -> None:
     any_toy({"images": IMAGES, "table": column("table", "float32", 1)})
     medzoo.generate(901, 2, seed=1, out=tmp_path / "set")
@@ -329,7 +409,9 @@ def test_a_damaged_csv_is_a_dataset_error(any_toy: Toy, tmp_path: Path, damage: 
 
 
 # ---------------------------------------------------------------------------------------------------------------- NIfTI
-def test_a_nifti_has_the_spacing_the_range_and_says_that_it_is_synthetic(any_toy: Toy, tmp_path: Path) -> None:
+def test_a_nifti_has_the_spacing_the_range_and_says_that_it_is_synthetic(
+    any_toy: Toy, tmp_path: Path
+) -> None:
     nib = pytest.importorskip("nibabel")
     any_toy(KINDS["nifti"], labels=True)
     memory = medzoo.generate(901, 2, seed=1)
@@ -351,7 +433,12 @@ def test_a_nifti_has_the_spacing_the_range_and_says_that_it_is_synthetic(any_toy
     assert bytes(image.header["descrip"]).startswith(b"synthetic, 00901_TOY_MRI_NOISE 1.0.0")
     (extension,) = image.header.extensions
     about = json.loads(extension.text)
-    assert (about["synthetic"], about["index"], about["seed"], about["label"]) == (True, 1, 1, "malignant")
+    assert (about["synthetic"], about["index"], about["seed"], about["label"]) == (
+        True,
+        1,
+        1,
+        "malignant",
+    )
     packed = (tmp_path / "set/volumes/000001_malignant.nii.gz").read_bytes()
     assert packed[3:8] == bytes(5)  # gzip: neither a name nor a time
 
@@ -359,7 +446,10 @@ def test_a_nifti_has_the_spacing_the_range_and_says_that_it_is_synthetic(any_toy
 def test_a_nifti_of_a_flat_picture_and_of_several_channels(tmp_path: Path) -> None:
     nib = pytest.importorskip("nibabel")
     made = samples_of(
-        [Output("images", "image", "uint8", (1, 4, 6)), Output("volumes", "volume", "float32", (2, 3, 4, 6), spacing=(3, 1, 1))]
+        [
+            Output("images", "image", "uint8", (1, 4, 6)),
+            Output("volumes", "volume", "float32", (2, 3, 4, 6), spacing=(3, 1, 1)),
+        ]
     )
     found = made.save(tmp_path / "set", format="nifti")
     flat = nib.load(tmp_path / "set/images/000000.nii.gz")
@@ -377,15 +467,23 @@ DICOMS = {
         Output("volumes", "volume", "int16", (1, 4, 6, 5), (-1024, 3071), "HU", SERIES),
         Output("masks", "mask", "uint8", (1, 4, 6, 5), (0, 1), "", SERIES),
     ],
-    "CT of floats": [Output("volumes", "volume", "float32", (1, 4, 6, 5), (-1024, 3071), "HU", SERIES)],
+    "CT of floats": [
+        Output("volumes", "volume", "float32", (1, 4, 6, 5), (-1024, 3071), "HU", SERIES)
+    ],
     "CT without spacing": [Output("images", "image", "int16", (1, 7, 5), (-160, 240), "HU")],
-    "CT in a window": [Output("images", "image", "int16", (1, 7, 5), (-1024, 3071), "HU", window=(40, 400))],
-    "CT of gray levels": [Output("images", "image", "uint8", (1, 7, 5), (0, 255), "gray level", (0.7, 0.6))],
+    "CT in a window": [
+        Output("images", "image", "int16", (1, 7, 5), (-1024, 3071), "HU", window=(40, 400))
+    ],
+    "CT of gray levels": [
+        Output("images", "image", "uint8", (1, 7, 5), (0, 255), "gray level", (0.7, 0.6))
+    ],
     "MRI": [
         Output("volumes", "volume", "float32", (1, 4, 6, 5), (0, 1), "", SERIES),
         Output("masks", "mask", "uint8", (1, 4, 6, 5), (0, 3), "", SERIES),
     ],
-    "MRI, several sequences": [Output("volumes", "volume", "uint16", (4, 3, 6, 5), None, "", SERIES)],
+    "MRI, several sequences": [
+        Output("volumes", "volume", "uint16", (4, 3, 6, 5), None, "", SERIES)
+    ],
     "mammography": [
         Output("images", "image", "uint8", (1, 7, 5), (0, 255), "gray level", (0.4, 0.4)),
         Output("masks", "mask", "uint8", (1, 7, 5), (0, 1), "", (0.4, 0.4)),
@@ -409,7 +507,9 @@ def test_every_dicom_is_valid(tmp_path: Path, modality: str) -> None:
         half = (high - low) / 65535 * 0.51 if output.dtype == "float32" else 0
         assert np.allclose(getattr(found, name), getattr(made, name), rtol=0, atol=half)
     paths = sorted((tmp_path / "set").rglob("*.dcm"))
-    assert len(paths) == sum(3 * (1 if len(o.shape) == 3 else o.shape[0] * o.shape[1]) for o in made.outputs.values())
+    assert len(paths) == sum(
+        3 * (1 if len(o.shape) == 3 else o.shape[0] * o.shape[1]) for o in made.outputs.values()
+    )
     for path in paths[:: max(1, len(paths) // 6)]:
         checked = subprocess.run(["dciodvfy", path], check=False, capture_output=True, text=True)
         assert "Error" not in checked.stderr + checked.stdout, checked.stderr
@@ -432,11 +532,12 @@ def test_a_dicom_series_is_a_volume_in_space_with_its_mask(tmp_path: Path) -> No
     made = samples_of(DICOMS["CT"])
     made.save(tmp_path / "set", format="dicom")
     series, mask = (
-        [pydicom.dcmread(p) for p in sorted((tmp_path / "set" / c / "000001").iterdir())] for c in ("volumes", "masks")
+        [pydicom.dcmread(p) for p in sorted((tmp_path / "set" / c / "000001").iterdir())]
+        for c in ("volumes", "masks")
     )
-    assert [e["file"] for e in lines(tmp_path / "set")][:5] == [f"volumes/000000/000{k}.dcm" for k in range(4)] + [
-        "masks/000000/0000.dcm"
-    ]
+    assert [e["file"] for e in lines(tmp_path / "set")][:5] == [
+        f"volumes/000000/000{k}.dcm" for k in range(4)
+    ] + ["masks/000000/0000.dcm"]
     for k, (one, other) in enumerate(zip(series, mask, strict=True)):
         assert one.ImageType[:2] == ["DERIVED", "SECONDARY"]
         assert "SYNTHETIC" in one.ImageType
@@ -455,8 +556,17 @@ def test_a_dicom_series_is_a_volume_in_space_with_its_mask(tmp_path: Path) -> No
         assert one.ImagePositionPatient == [0, 0, 2.5 * k]
         assert "StudyDate" in one
         assert one.StudyDate == one.StudyTime == ""
-        for keyword in ("StudyInstanceUID", "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
-                        "SliceThickness", "PatientID", "Rows", "Columns"):  # fmt: skip
+        for keyword in (
+            "StudyInstanceUID",
+            "FrameOfReferenceUID",
+            "ImagePositionPatient",
+            "ImageOrientationPatient",
+            "PixelSpacing",
+            "SliceThickness",
+            "PatientID",
+            "Rows",
+            "Columns",
+        ):
             assert one[keyword].value == other[keyword].value
         assert one.SeriesInstanceUID != other.SeriesInstanceUID
         assert np.array_equal(other.pixel_array, made.masks[1, 0, k])
@@ -473,14 +583,23 @@ def test_floats_in_hounsfield_units_are_rescaled_to_them(tmp_path: Path) -> None
     made = samples_of(DICOMS["CT of floats"])
     made.save(tmp_path / "set", format="dicom")
     one = pydicom.dcmread(tmp_path / "set/volumes/000000/0002.dcm")
-    assert np.abs(apply_modality_lut(one.pixel_array, one) - made.volumes[0, 0, 2]).max() < 4095 / 65535
+    assert (
+        np.abs(apply_modality_lut(one.pixel_array, one) - made.volumes[0, 0, 2]).max()
+        < 4095 / 65535
+    )
 
 
 def identifiers(folder: Path) -> list[str]:
     import pydicom
 
     found = [pydicom.dcmread(p) for p in sorted(folder.rglob("*.dcm"))]
-    keywords = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID")
+    keywords = (
+        "SOPInstanceUID",
+        "SeriesInstanceUID",
+        "StudyInstanceUID",
+        "FrameOfReferenceUID",
+        "PatientID",
+    )
     return [str(d[k].value) for d in found for k in keywords if k in d]
 
 
@@ -495,29 +614,52 @@ def test_identifiers_follow_from_what_decides_a_sample(tmp_path: Path) -> None:
     assert identifiers(tmp_path / "same") == expected
     assert set(identifiers(tmp_path / "part")) < set(expected)
     for k, change in enumerate(
-        ({"seed": 4}, {"version": "2"}, {"model": "x"}, {"options": {"gain": 1}}, {"sha256": {"model.py": "0"}},
-         {"precision": "bfloat16"})
-    ):  # fmt: skip
+        (
+            {"seed": 4},
+            {"version": "2"},
+            {"model": "x"},
+            {"options": {"gain": 1}},
+            {"sha256": {"model.py": "0"}},
+            {"precision": "bfloat16"},
+        )
+    ):
         samples_of(outputs, **change).save(tmp_path / str(k), format="dicom")
         assert not set(identifiers(tmp_path / str(k))) & set(expected), change
     uids = [u for u in expected if u.startswith("2.25.")]
     assert all(pydicom.uid.UID(u).is_valid for u in uids)
-    assert len(set(uids)) == 3 * (2 + 2 * 1 + 2 * 4)  # a sample: study and space; two series, of four files each
+    assert len(set(uids)) == 3 * (
+        2 + 2 * 1 + 2 * 4
+    )  # a sample: study and space; two series, of four files each
 
 
-def test_another_precision_makes_other_images_under_other_identifiers(toy: Toy, tmp_path: Path) -> None:
+def test_another_precision_makes_other_images_under_other_identifiers(
+    toy: Toy, tmp_path: Path
+) -> None:
     pytest.importorskip("pydicom")
     output = {"kind": "image", "dtype": "float32", "shape": [1, 8, 8], "range": [0, 1]}
-    toy(MATRIX, requires=["numpy", "torch"], outputs={"images": output}, conditions=None, options=None)
+    toy(
+        MATRIX,
+        requires=["numpy", "torch"],
+        outputs={"images": output},
+        conditions=None,
+        options=None,
+    )
     for precision in ("full", "bfloat16"):
-        asked: dict[str, Any] = {"seed": 1, "precision": precision, "device": "cpu", "format": "dicom"}
+        asked: dict[str, Any] = {
+            "seed": 1,
+            "precision": precision,
+            "device": "cpu",
+            "format": "dicom",
+        }
         medzoo.generate(901, 2, out=tmp_path / precision, **asked)
     one, other = tmp_path / "full", tmp_path / "bfloat16"
     assert not np.array_equal(medzoo.read(one).images, medzoo.read(other).images)
     assert not set(identifiers(one)) & set(identifiers(other))
 
 
-def test_where_a_batch_decides_its_samples_it_decides_their_identifiers(any_toy: Toy, tmp_path: Path) -> None:
+def test_where_a_batch_decides_its_samples_it_decides_their_identifiers(
+    any_toy: Toy, tmp_path: Path
+) -> None:
     pytest.importorskip("pydicom")
     any_toy({"images": IMAGES})
     whole = medzoo.generate(901, 6, seed=1, batch_size=4)
@@ -534,14 +676,24 @@ def test_where_a_batch_decides_its_samples_it_decides_their_identifiers(any_toy:
             made.save(tmp_path / seeding / name, format="dicom")
             of[name] = identifiers(tmp_path / seeding / name)
         each = len(of["whole"]) // 6
-        shared = {name: sum(a == b for a, b in zip(of["whole"], found, strict=False)) / each for name, found in of.items()}
-        assert shared == ({"whole": 6, "halved": 6, "smaller": 6, "head": 5} if seeding == "sample" else
-                          {"whole": 6, "halved": 4, "smaller": 2, "head": 4})  # fmt: skip
+        shared = {
+            name: sum(a == b for a, b in zip(of["whole"], found, strict=False)) / each
+            for name, found in of.items()
+        }
+        assert shared == (
+            {"whole": 6, "halved": 6, "smaller": 6, "head": 5}
+            if seeding == "sample"
+            else {"whole": 6, "halved": 4, "smaller": 2, "head": 4}
+        )
 
 
 # ----------------------------------------------------------------------------------------------------------- WebDataset
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")  # of the library's
-def test_a_webdataset_is_read_by_the_webdataset_library(any_toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # of the library's
+def test_a_webdataset_is_read_by_the_webdataset_library(
+    any_toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wds = pytest.importorskip("webdataset")
     monkeypatch.setattr(webdataset, "SHARD", 20_000)
     any_toy(KINDS["webdataset"], labels=True)
@@ -549,7 +701,9 @@ def test_a_webdataset_is_read_by_the_webdataset_library(any_toy: Toy, tmp_path: 
     disk = medzoo.generate(901, 20, seed=1, out=tmp_path / "set", format="webdataset", batch_size=3)
     shards = sorted((tmp_path / "set/shards").iterdir())
     assert len(shards) > 3
-    found = list(wds.WebDataset([str(s) for s in shards], shardshuffle=False, empty_check=False).decode("l8"))
+    found = list(
+        wds.WebDataset([str(s) for s in shards], shardshuffle=False, empty_check=False).decode("l8")
+    )
     gc.collect()
     assert len(found) == 20
     for i, one in enumerate(found):
@@ -558,9 +712,15 @@ def test_a_webdataset_is_read_by_the_webdataset_library(any_toy: Toy, tmp_path: 
         assert np.array_equal(one["images.png"], memory.images[i, 0])
         assert np.array_equal(one["volumes.npy"], memory.volumes[i])
         assert np.array_equal(one["table.npy"], memory.table[i])
-        assert {k: one["json"][k] for k in ("synthetic", "index", "seed", "label", "condition")} == {
-            "synthetic": True, "index": i, "seed": 1, "label": ("benign", "malignant")[i % 2], "condition": ("benign", "malignant")[i % 2],
-        }  # fmt: skip
+        assert {
+            k: one["json"][k] for k in ("synthetic", "index", "seed", "label", "condition")
+        } == {
+            "synthetic": True,
+            "index": i,
+            "seed": 1,
+            "label": ("benign", "malignant")[i % 2],
+            "condition": ("benign", "malignant")[i % 2],
+        }
     for rows in (slice(2, 17, 3), [19, 0, 7]):
         assert np.array_equal(disk[rows].volumes, memory[rows].volumes)
     assert sum(e.get("samples", 0) for e in lines(tmp_path / "set")) == 20
@@ -574,10 +734,16 @@ def test_a_shard_is_a_plain_tar_without_times_or_owners(any_toy: Toy, tmp_path: 
         assert [m.name for m in members[:5]] == [
             f"000000.{e}" for e in ("json", "images.png", "volumes.npy", "table.npy", "label.cls")
         ]
-        assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {(0, 0, 0, "", "", 0o644)}
+        assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {
+            (0, 0, 0, "", "", 0o644)
+        }
     assert (tmp_path / "set/shards/000000.tar").stat().st_size % tarfile.RECORDSIZE == 0
     if shutil.which("tar"):
-        subprocess.run(["tar", "-tf", tmp_path / "set/shards/000000.tar"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["tar", "-tf", tmp_path / "set/shards/000000.tar"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
 
 
 # -------------------------------------------------------------------------------------------------------- all, any data
@@ -596,7 +762,15 @@ def any_output(draw: st.DrawFn, name: str) -> Output:
     spacing = draw(st.sampled_from([None, (2.0, 0.5, 0.25)]))
     shape = draw(st.sampled_from(SHAPES[kind]))
     bounds = draw(st.sampled_from([None, (0.0, 100.0)]))
-    return Output(name, kind, dtype, shape, bounds, draw(st.sampled_from(["", "HU"])), spacing and spacing[4 - len(shape) :])
+    return Output(
+        name,
+        kind,
+        dtype,
+        shape,
+        bounds,
+        draw(st.sampled_from(["", "HU"])),
+        spacing and spacing[4 - len(shape) :],
+    )
 
 
 @pytest.mark.slow
@@ -606,7 +780,9 @@ def any_output(draw: st.DrawFn, name: str) -> Output:
     n=st.integers(0, 5),
     modality=st.sampled_from(["CT", "MRI", "x"]),
 )
-def test_whatever_fits_a_format_comes_back(outputs: tuple[Output, ...], n: int, modality: str) -> None:
+def test_whatever_fits_a_format_comes_back(
+    outputs: tuple[Output, ...], n: int, modality: str
+) -> None:
     made = samples_of(list(outputs), n, modality=modality)
     for format_ in FORMATS:
         kind = formats.format_class(format_)
@@ -616,15 +792,21 @@ def test_whatever_fits_a_format_comes_back(outputs: tuple[Output, ...], n: int, 
                 for name, output in made.outputs.items():
                     a, b = getattr(found, name), getattr(made, name)
                     assert (a.shape, a.dtype) == (b.shape, b.dtype)
-                    assert np.allclose(a, b, rtol=0, atol=0.51 * kind.step(output)), (format_, output)
+                    assert np.allclose(a, b, rtol=0, atol=0.51 * kind.step(output)), (
+                        format_,
+                        output,
+                    )
                 assert medzoo.verify(f"{folder}/set").ok
 
 
 def test_reading_a_format_imports_no_other() -> None:
-    code = (
-        "import medzoo.datasets.reader, sys; print(sorted({'pydicom', 'nibabel', 'PIL', 'torch', 'pandas'} & set(sys.modules)))"
+    code = "import medzoo.datasets.reader, sys; print(sorted({'pydicom', 'nibabel', 'PIL', 'torch', 'pandas'} & set(sys.modules)))"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        == "[]"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "[]"
 
 
 def test_sixteen_bits_are_what_the_speed_of_png16_is_measured_with(
@@ -643,11 +825,14 @@ def test_sixteen_bits_are_what_the_speed_of_png16_is_measured_with(
         assert picture.mode.startswith("I;16")
         assert len(np.unique(np.array(picture) % 256)) > 40  # of 64
     assert np.array_equal(
-        (medzoo.read(tmp_path / "set").images * 256).astype(np.uint8)[0], medzoo.generate(901, 1, seed=0).images[0]
+        (medzoo.read(tmp_path / "set").images * 256).astype(np.uint8)[0],
+        medzoo.generate(901, 1, seed=0).images[0],
     )
 
 
-def test_the_speed_of_each_format_can_be_measured(any_toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_speed_of_each_format_can_be_measured(
+    any_toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(ROOT)
     from benchmarks import writers
 

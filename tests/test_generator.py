@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 import medzoo
 from medzoo import seeds
 from medzoo.cli import main
-from medzoo.errors import DatasetError, InputError, MedzooWarning, ModelNotFoundError, OutOfMemoryError, SourceError
+from medzoo.errors import (
+    DatasetError,
+    InputError,
+    MedzooWarning,
+    ModelNotFoundError,
+    OutOfMemoryError,
+    SourceError,
+)
 from medzoo.registry import resolve
 
 Toy = Callable[..., int]
@@ -33,7 +40,8 @@ OUT_OF_MEMORY = [
 def small_memory(fits: str, error: str = "MemoryError()") -> str:
     """The toy on a machine where a batch for which ``fits`` is untrue is too much."""
     return NUMPY_MODEL.replace(
-        "def sample(self, batch):\n", f"def sample(self, batch):\n        if not ({fits}):\n            raise {error}\n"
+        "def sample(self, batch):\n",
+        f"def sample(self, batch):\n        if not ({fits}):\n            raise {error}\n",
     )
 
 
@@ -42,9 +50,13 @@ def note(log: Path, indent: int) -> str:
     return f"{' ' * indent}with open({str(log)!r}, 'a') as file: file.write('x')\n"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(seed=st.integers(0, 2**64 - 1), n=st.integers(1, 40), batch_size=st.integers(1, 50))
-def test_a_sample_depends_on_seed_and_index_alone(toy: Toy, seed: int, n: int, batch_size: int) -> None:
+def test_a_sample_depends_on_seed_and_index_alone(
+    toy: Toy, seed: int, n: int, batch_size: int
+) -> None:
     whole = medzoo.generate(toy(), 40, seed=seed)
     head = medzoo.generate(901, n, seed=seed, batch_size=batch_size)
     assert np.array_equal(head.images, whole.images[:n])
@@ -64,9 +76,15 @@ def test_the_model_gets_bit_equal_latents_and_noise_in_any_batch(toy: Toy, batch
             return Model()
     """
     table = {"kind": "table", "dtype": "float32", "shape": [4]}
-    found = medzoo.generate(toy(code, outputs={"noise": table, "made_of": table}), 40, seed=3, batch_size=batch_size)
-    assert np.array_equal(found.made_of, np.stack([seeds.Stream(3, i, seeds.LATENTS).normals(4) for i in range(40)]))
-    assert np.array_equal(found.noise, np.stack([seeds.Stream(3, i, seeds.NOISE).normals(4) for i in range(40)]))
+    found = medzoo.generate(
+        toy(code, outputs={"noise": table, "made_of": table}), 40, seed=3, batch_size=batch_size
+    )
+    assert np.array_equal(
+        found.made_of, np.stack([seeds.Stream(3, i, seeds.LATENTS).normals(4) for i in range(40)])
+    )
+    assert np.array_equal(
+        found.noise, np.stack([seeds.Stream(3, i, seeds.NOISE).normals(4) for i in range(40)])
+    )
 
 
 @pytest.mark.slow
@@ -80,8 +98,12 @@ def test_model_8_is_the_same_in_any_batch_to_a_grey_level() -> None:
         assert whole.images.dtype == np.uint8
         assert whole.labels.tolist() == [i % 2 for i in range(33)]
         assert whole.images.std() > 5
-        both = model(2, latents=np.repeat(seeds.latents(1, [0], model.version.latent), 2, axis=0), seed=0)
-        assert not np.array_equal(both.images[0], both.images[1])  # one latent as benign and as malignant
+        both = model(
+            2, latents=np.repeat(seeds.latents(1, [0], model.version.latent), 2, axis=0), seed=0
+        )
+        assert not np.array_equal(
+            both.images[0], both.images[1]
+        )  # one latent as benign and as malignant
 
 
 @pytest.mark.slow
@@ -103,7 +125,9 @@ def test_other_weights_change_the_pictures_of_model_8(tmp_path: Path) -> None:
 def test_a_count_that_is_no_count(toy: Toy, n: Any) -> None:
     toy()
     for ask in (medzoo.generate, medzoo.stream):
-        with pytest.raises(InputError, match=r"n=.* is not a number of samples.\nGive a whole number of at least 1"):
+        with pytest.raises(
+            InputError, match=r"n=.* is not a number of samples.\nGive a whole number of at least 1"
+        ):
             ask(901, n)
 
 
@@ -121,9 +145,18 @@ def test_a_batch_size_that_is_none(toy: Toy, batch_size: Any) -> None:
 
 def test_numpy_integers_are_numbers_and_can_be_recorded(toy: Toy, tmp_path: Path) -> None:
     found = medzoo.generate(
-        toy(), np.int64(3), seed=np.uint32(4), batch_size=np.int16(2), gain=np.int8(5), out=tmp_path / "set"
+        toy(),
+        np.int64(3),
+        seed=np.uint32(4),
+        batch_size=np.int16(2),
+        gain=np.int8(5),
+        out=tmp_path / "set",
     )
-    assert (found.provenance["n"], found.provenance["seed"], found.provenance["batches"]) == (3, 4, [[0, 2]])
+    assert (found.provenance["n"], found.provenance["seed"], found.provenance["batches"]) == (
+        3,
+        4,
+        [[0, 2]],
+    )
     assert found.images[0, 0, 0, 5] == 5
 
 
@@ -136,13 +169,17 @@ def test_without_a_seed_every_run_is_fresh_and_can_be_repeated(toy: Toy) -> None
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "1", True])
 def test_a_seed_that_is_none(toy: Toy, seed: Any) -> None:
-    with pytest.raises(InputError, match=r"seed=.* is no seed.\nGive a whole number from 0 to 2\*\*64 - 1"):
+    with pytest.raises(
+        InputError, match=r"seed=.* is no seed.\nGive a whole number from 0 to 2\*\*64 - 1"
+    ):
         medzoo.generate(toy(), 1, seed=seed)
 
 
 def test_conditions_alternate_or_are_as_asked(toy: Toy) -> None:
     assert medzoo.generate(toy(), 5).labels.tolist() == [0, 1, 0, 1, 0]
-    asked = medzoo.generate(901, 5, condition=["malignant", "benign", "benign", 1, "Malignant"], batch_size=2)
+    asked = medzoo.generate(
+        901, 5, condition=["malignant", "benign", "benign", 1, "Malignant"], batch_size=2
+    )
     assert asked.labels.tolist() == [1, 0, 0, 1, 1]
     assert asked.images[:, 0, 0, 0].tolist() == [1, 0, 0, 1, 1]  # the model saw them too
     assert medzoo.generate(901, 3, condition="malignant").labels.tolist() == [1, 1, 1]
@@ -152,7 +189,8 @@ def test_latents_of_ones_own_are_used_row_by_row(toy: Toy) -> None:
     latents = np.arange(40.0).reshape(10, 4) / 10
     found = medzoo.generate(toy(), 10, latents=latents, batch_size=3, seed=0)
     np.testing.assert_array_equal(
-        found.images[:, 0, 0, 1:5], np.clip(latents.astype(np.float32) * 20 + 128, 0, 255).astype(np.uint8)
+        found.images[:, 0, 0, 1:5],
+        np.clip(latents.astype(np.float32) * 20 + 128, 0, 255).astype(np.uint8),
     )
 
 
@@ -163,9 +201,14 @@ def test_options_reach_the_model(toy: Toy) -> None:
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [({"gian": 1}, "takes no 'gian'.\nIt takes condition, gain, latents"), ({"gain": "3"}, "gain is int at least 0"), ({"gain": 10}, "at most 9"),
-     ({"condition": "x"}, "one of 'benign'"), ({"latents": [1]}, r"shape \(1, 4\)")],
-)  # fmt: skip
+    [
+        ({"gian": 1}, "takes no 'gian'.\nIt takes condition, gain, latents"),
+        ({"gain": "3"}, "gain is int at least 0"),
+        ({"gain": 10}, "at most 9"),
+        ({"condition": "x"}, "one of 'benign'"),
+        ({"latents": [1]}, r"shape \(1, 4\)"),
+    ],
+)
 def test_a_bad_option_says_what_is_allowed(toy: Toy, options: dict[str, Any], says: str) -> None:
     toy()
     for ask in (medzoo.generate, medzoo.stream):
@@ -175,7 +218,11 @@ def test_a_bad_option_says_what_is_allowed(toy: Toy, options: dict[str, Any], sa
 
 def test_an_engine_that_is_unknown(toy: Toy) -> None:
     toy()
-    for ask in (medzoo.generate, medzoo.stream, lambda model, _, **more: medzoo.load(model, **more)):
+    for ask in (
+        medzoo.generate,
+        medzoo.stream,
+        lambda model, _, **more: medzoo.load(model, **more),
+    ):
         with pytest.raises(InputError, match=r"engine='spark' is unknown.\nKnown is 'ray'"):
             ask(901, 1, engine="spark")  # type: ignore[operator]
     assert len(medzoo.generate(901, 1, inputs=None, env="auto", trust=False, engine=None)) == 1
@@ -252,9 +299,13 @@ def test_a_stream_holds_no_more_than_the_batches_in_hand(toy: Toy) -> None:
     assert most <= 2  # this one, and the last, which the loop's name still held
 
 
-def test_a_stream_makes_nothing_before_it_is_asked_and_may_be_left_early(toy: Toy, tmp_path: Path) -> None:
+def test_a_stream_makes_nothing_before_it_is_asked_and_may_be_left_early(
+    toy: Toy, tmp_path: Path
+) -> None:
     log = tmp_path / "log"
-    code = NUMPY_MODEL.replace("def sample(self, batch):\n", f"def sample(self, batch):\n{note(log, 8)}")
+    code = NUMPY_MODEL.replace(
+        "def sample(self, batch):\n", f"def sample(self, batch):\n{note(log, 8)}"
+    )
     batches = medzoo.stream(toy(code), 40, batch_size=4)
     assert not log.exists()
     next(batches)
@@ -286,10 +337,33 @@ def test_what_a_folder_says_is_heard_before_anything_is_loaded(
     log.unlink()
     monkeypatch.setitem(sys.modules, "ray", None)  # importing it is an error from here on
     assert np.array_equal(medzoo.generate(901, 4, **asked).images, expected)
-    assert main(["generate", "901", "-n", "4", "--seed", "1", "--out", str(out), "--engine", "ray", "--actors", "2"]) == 0
+    assert (
+        main(
+            [
+                "generate",
+                "901",
+                "-n",
+                "4",
+                "--seed",
+                "1",
+                "--out",
+                str(out),
+                "--engine",
+                "ray",
+                "--actors",
+                "2",
+            ]
+        )
+        == 0
+    )
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.tex").touch()
-    for wrong in ({"seed": 2}, {"out": tmp_path / "mine"}, {"out": tmp_path / "new", "format": "csv"}, {"gain": 4}):
+    for wrong in (
+        {"seed": 2},
+        {"out": tmp_path / "mine"},
+        {"out": tmp_path / "new", "format": "csv"},
+        {"gain": 4},
+    ):
         with pytest.raises((DatasetError, InputError), match=r"holds an|holds other|cannot hold"):
             medzoo.generate(901, 4, engine="ray", **{**asked, **wrong})
     with pytest.raises(DatasetError, match="precision None, now 'bfloat16'"):
@@ -304,7 +378,9 @@ def test_a_finished_set_of_a_published_model_needs_neither_network_nor_environme
     toy(source="zenodo:1/package.zip", files=None)
     monkeypatch.setenv("MEDZOO_OFFLINE", "1")
     assert medzoo.generate(901, 4, seed=1, out=tmp_path / "set").provenance == first.provenance
-    with pytest.raises(SourceError):  # the weights may be others, which it takes the package to know
+    with pytest.raises(
+        SourceError
+    ):  # the weights may be others, which it takes the package to know
         medzoo.generate(901, 4, seed=1, out=tmp_path / "set", weights=tmp_path / "mine.safetensors")
 
 
@@ -325,11 +401,15 @@ def test_a_closed_model_says_that_it_is_closed(toy: Toy) -> None:
     model.close()  # closing twice is fine
     assert "closed" in repr(model)
     for ask in (lambda: model(1), lambda: model.stream(1), lambda: next(begun)):
-        with pytest.raises(InputError, match=r"00901_TOY_MRI_NOISE is closed.\nGenerate inside the `with"):
+        with pytest.raises(
+            InputError, match=r"00901_TOY_MRI_NOISE is closed.\nGenerate inside the `with"
+        ):
             ask()
 
 
-def test_a_progress_bar_is_drawn_when_asked_for(toy: Toy, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_progress_bar_is_drawn_when_asked_for(
+    toy: Toy, capsys: pytest.CaptureFixture[str]
+) -> None:
     medzoo.generate(toy(), 5, progress=False)
     assert capsys.readouterr() == ("", "")
     medzoo.generate(901, 5, progress=True)
@@ -342,7 +422,9 @@ def test_the_license_is_shown_at_the_first_use_alone(
     monkeypatch.setenv("MEDZOO_QUIET", "0")
     medzoo.generate(toy(), 1)
     said = capsys.readouterr()
-    assert "00901_TOY_MRI_NOISE 1.0.0: license MIT. Synthetic samples, not for diagnosis" in said.err
+    assert (
+        "00901_TOY_MRI_NOISE 1.0.0: license MIT. Synthetic samples, not for diagnosis" in said.err
+    )
     assert said.out == ""
     medzoo.generate(901, 1)
     assert capsys.readouterr().err == ""

@@ -41,16 +41,22 @@ def guard() -> Iterator[Callable[..., Guard]]:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "model.ckpt"
-    torch.save({"state_dict": {"w": torch.ones(2)}, "callbacks": Checkpoint(tmp_path / "ran")}, path)
+    torch.save(
+        {"state_dict": {"w": torch.ones(2)}, "callbacks": Checkpoint(tmp_path / "ran")}, path
+    )
     return path
 
 
-@pytest.mark.parametrize("options", [{}, {"weights_only": False}, {"weights_only": True}, {"pickle_module": pickle}])
+@pytest.mark.parametrize(
+    "options", [{}, {"weights_only": False}, {"weights_only": True}, {"pickle_module": pickle}]
+)
 def test_a_checkpoint_with_more_than_tensors_is_refused_whatever_the_package_says(
     guard: Callable[..., Guard], checkpoint: Path, options: dict[str, Any]
 ) -> None:
     guard(trust=False)
-    with pytest.raises(TrustError, match=r"model\.ckpt was not loaded.*it holds (posix|nt|os)\.mkdir, ") as caught:
+    with pytest.raises(
+        TrustError, match=r"model\.ckpt was not loaded.*it holds (posix|nt|os)\.mkdir, "
+    ) as caught:
         torch.load(checkpoint, **options)
     assert "Lightning" in caught.value.hint
     assert "trust=True" in caught.value.hint
@@ -60,19 +66,25 @@ def test_a_checkpoint_with_more_than_tensors_is_refused_whatever_the_package_say
 
 
 @pytest.mark.parametrize("options", [{}, {"weights_only": False}, {"pickle_module": pickle}])
-def test_trust_loads_it_as_old_torch_did(guard: Callable[..., Guard], checkpoint: Path, options: dict[str, Any]) -> None:
+def test_trust_loads_it_as_old_torch_did(
+    guard: Callable[..., Guard], checkpoint: Path, options: dict[str, Any]
+) -> None:
     guard(trust=True)
     assert torch.load(checkpoint, **options)["state_dict"]["w"].tolist() == [1, 1]
     assert (checkpoint.parent / "ran").exists()
 
 
-def test_with_trust_a_package_may_still_ask_for_weights_alone(guard: Callable[..., Guard], checkpoint: Path) -> None:
+def test_with_trust_a_package_may_still_ask_for_weights_alone(
+    guard: Callable[..., Guard], checkpoint: Path
+) -> None:
     guard(trust=True)
     with pytest.raises(pickle.UnpicklingError):
         torch.load(checkpoint, weights_only=True)
 
 
-def test_weights_alone_load_under_every_name_of_the_function(guard: Callable[..., Guard], tmp_path: Path) -> None:
+def test_weights_alone_load_under_every_name_of_the_function(
+    guard: Callable[..., Guard], tmp_path: Path
+) -> None:
     torch.save({"w": torch.arange(3.0)}, tmp_path / "weights")
     guard(trust=False)
     from torch import load
@@ -83,7 +95,9 @@ def test_weights_alone_load_under_every_name_of_the_function(guard: Callable[...
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", b"PK\x03\x04 no zip"])
-def test_a_broken_file_is_not_a_matter_of_trust_alone(guard: Callable[..., Guard], tmp_path: Path, content: bytes) -> None:
+def test_a_broken_file_is_not_a_matter_of_trust_alone(
+    guard: Callable[..., Guard], tmp_path: Path, content: bytes
+) -> None:
     (tmp_path / "weights.pt").write_bytes(content)
     guard(trust=False)
     with pytest.raises((TrustError, EOFError, RuntimeError)) as caught:
@@ -95,37 +109,56 @@ def test_a_broken_file_is_not_a_matter_of_trust_alone(guard: Callable[..., Guard
 
 
 FAILED = "Weights only load failed. Re-running `torch.load` with `weights_only` set to `False` will likely succeed, but ... "
-UNPICKLER = FAILED + "Do it only if you get the file from a trusted source. WeightsUnpickler error: "
-ALLOWED = (
-    " was not an allowed global by default. Please use `torch.serialization.add_safe_globals([Namespace])`.\n\nCheck the docs"
+UNPICKLER = (
+    FAILED + "Do it only if you get the file from a trusted source. WeightsUnpickler error: "
 )
+ALLOWED = " was not an allowed global by default. Please use `torch.serialization.add_safe_globals([Namespace])`.\n\nCheck the docs"
 
 
 @pytest.mark.parametrize(
     ("says", "holds"),
     [
-        (UNPICKLER + "Unsupported class lightning.ModelCheckpoint", "it holds lightning.ModelCheckpoint, which is no tensor"),
-        (UNPICKLER + "Unsupported global: GLOBAL argparse.Namespace" + ALLOWED, "it holds argparse.Namespace, which is"),
         (
-            UNPICKLER + "Trying to call reduce for unrecognized function <built-in function getattr>",
+            UNPICKLER + "Unsupported class lightning.ModelCheckpoint",
+            "it holds lightning.ModelCheckpoint, which is no tensor",
+        ),
+        (
+            UNPICKLER + "Unsupported global: GLOBAL argparse.Namespace" + ALLOWED,
+            "it holds argparse.Namespace, which is",
+        ),
+        (
+            UNPICKLER
+            + "Trying to call reduce for unrecognized function <built-in function getattr>",
             "<built-in function getattr>",
         ),
         (UNPICKLER + "Unsupported operand 149\n", "of it: Unsupported operand 149."),
-        ("Cannot use ``weights_only=True`` with TorchScript archives", "Cannot use ``weights_only=True`` with TorchScript"),
+        (
+            "Cannot use ``weights_only=True`` with TorchScript archives",
+            "Cannot use ``weights_only=True`` with TorchScript",
+        ),
     ],
 )
 def test_a_refusal_names_what_was_refused_in_the_words_of_each_torch(says: str, holds: str) -> None:
     assert holds in refusal("model.pt", says).problem
 
 
-def test_a_torch_that_cannot_load_weights_alone_needs_trust(guard: Callable[..., Guard], tmp_path: Path) -> None:
-    def old_load(f: Any, map_location: Any = None, pickle_module: Any = pickle, **pickle_load_args: Any) -> Any:
+def test_a_torch_that_cannot_load_weights_alone_needs_trust(
+    guard: Callable[..., Guard], tmp_path: Path
+) -> None:
+    def old_load(
+        f: Any, map_location: Any = None, pickle_module: Any = pickle, **pickle_load_args: Any
+    ) -> Any:
         return f, map_location, pickle_module, pickle_load_args
 
     with pytest.raises(TrustError, match=r"model\.pt was not loaded: torch 1\.12\.1 cannot"):
         guard(trust=False)._guarded(old_load, "1.12.1")("/weights/model.pt")
     load = guard(trust=True)._guarded(old_load, "1.12.1")
-    assert load("model.pt", "cpu", encoding="latin1") == ("model.pt", "cpu", pickle, {"encoding": "latin1"})
+    assert load("model.pt", "cpu", encoding="latin1") == (
+        "model.pt",
+        "cpu",
+        pickle,
+        {"encoding": "latin1"},
+    )
 
 
 def test_the_guard_is_on_when_torch_comes_and_costs_nothing_before(tmp_path: Path) -> None:
@@ -149,15 +182,17 @@ except Exception as error:
 else:
     raise SystemExit("loaded")
 """
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "OMP_NUM_THREADS": "2"})
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "OMP_NUM_THREADS": "2"}
+    )
 
 
-def test_a_module_that_fails_to_import_is_guarded_the_second_time(guard: Callable[..., Guard], tmp_path: Path) -> None:
+def test_a_module_that_fails_to_import_is_guarded_the_second_time(
+    guard: Callable[..., Guard], tmp_path: Path
+) -> None:
     from medzoo._worker.guard import AfterImport
 
-    code = (
-        f"from pathlib import Path\nmark = Path({str(tmp_path / 'mark')!r})\nif not mark.exists():\n    mark.touch()\n    1 / 0"
-    )
+    code = f"from pathlib import Path\nmark = Path({str(tmp_path / 'mark')!r})\nif not mark.exists():\n    mark.touch()\n    1 / 0"
     (tmp_path / "sometimes_there.py").write_text(code)
     sys.path.insert(0, str(tmp_path))
     seen: list[Any] = []
@@ -246,13 +281,22 @@ def test_what_decides_the_result_is_part_of_the_key(weights: Path) -> None:
     cache, load = WeightsCache(2**20), Loads()
     device = "cpu"
     for options in ({}, {"weights_only": True}):
-        for place in (None, "cpu", torch.device("cpu"), {"cuda:0": "cpu"}, lambda storage, location: storage):
+        for place in (
+            None,
+            "cpu",
+            torch.device("cpu"),
+            {"cuda:0": "cpu"},
+            lambda storage, location: storage,
+        ):
             load.n = 0
             for _ in range(3):
                 cache.load(load, weights, place, options)
             assert load.n == 2, place
     load.n = 0
-    for place in (lambda storage, location: (storage, device)[0], lambda storage, location="cpu": storage):
+    for place in (
+        lambda storage, location: (storage, device)[0],
+        lambda storage, location="cpu": storage,
+    ):
         for _ in range(3):
             cache.load(load, weights, place, {})
     assert load.n == 6  # functions that depend on more than their arguments are not looked into

@@ -54,7 +54,9 @@ def url(zenodo: Zenodo) -> str:
     return zenodo.url + PATH
 
 
-def download(url: str, folder: Path, digest: str = SHA256, size: int | None = None, **more: Any) -> bytes:
+def download(
+    url: str, folder: Path, digest: str = SHA256, size: int | None = None, **more: Any
+) -> bytes:
     get = http.Download(digest, size, **more)
     get(url, str(folder / "file"))
     get.forget()
@@ -68,7 +70,9 @@ def ranges(zenodo: ZenodoServer) -> list[str | None]:
 
 
 # ---------------------------------------------------------------------------------------------------------- one request
-def test_a_file_arrives_by_one_get_that_says_who_asks(zenodo: Zenodo, url: str, tmp_path: Path) -> None:
+def test_a_file_arrives_by_one_get_that_says_who_asks(
+    zenodo: Zenodo, url: str, tmp_path: Path
+) -> None:
     folder = tmp_path / "new"
     folder.mkdir()
     assert download(url, folder) == CONTENT
@@ -92,7 +96,10 @@ def test_json_arrives(zenodo: Zenodo) -> None:
         (status(404), "There is nothing at"),
         (status(410), "There is nothing at"),
         (status(403), "does not give the file: it answers 403 Forbidden"),
-        (page("Institute login"), "answers with a web page: Institute login.\nA proxy or a login may stand in between"),
+        (
+            page("Institute login"),
+            "answers with a web page: Institute login.\nA proxy or a login may stand in between",
+        ),
         (Fault(200, body=b'{"half": '), r"does not answer with JSON, but with b'{\"half\": '"),
         (status(429, retry_after=7200), "asks to be left alone for 120 minutes"),
     ],
@@ -107,7 +114,9 @@ def test_what_will_not_pass_is_said_at_once(zenodo: Zenodo, fault: Fault, expect
     assert zenodo.waited == []
 
 
-@pytest.mark.parametrize("fault", [status(429), status(503), status(500), status(502), reset(0), truncate(5), stall(3)])
+@pytest.mark.parametrize(
+    "fault", [status(429), status(503), status(500), status(502), reset(0), truncate(5), stall(3)]
+)
 def test_what_may_pass_is_tried_again(zenodo: Zenodo, fault: Fault) -> None:
     zenodo.publish(7, {"a.zip": b"x"})
     zenodo.fault(fault, fault, on=RECORDS)
@@ -115,12 +124,20 @@ def test_what_may_pass_is_tried_again(zenodo: Zenodo, fault: Fault) -> None:
     assert len(zenodo.log) == 3
 
 
-def test_a_server_that_never_recovers_is_given_up_with_growing_pauses(zenodo: Zenodo, url: str, tmp_path: Path) -> None:
+def test_a_server_that_never_recovers_is_given_up_with_growing_pauses(
+    zenodo: Zenodo, url: str, tmp_path: Path
+) -> None:
     zenodo.fault(*[status(500)] * 20)
-    with pytest.raises(SourceError, match=r"failed 7 times in a row: it answers 500 Internal Server Error.\nTry again later"):
+    with pytest.raises(
+        SourceError,
+        match=r"failed 7 times in a row: it answers 500 Internal Server Error.\nTry again later",
+    ):
         download(url, tmp_path)
     assert len(zenodo.log) == http.policy.attempts
-    assert [round(np.log2(w / http.policy.pause) - 0.3) for w in zenodo.waited] in ([0, 1, 2, 3, 4, 5], [1, 1, 2, 3, 4, 5])
+    assert [round(np.log2(w / http.policy.pause) - 0.3) for w in zenodo.waited] in (
+        [0, 1, 2, 3, 4, 5],
+        [1, 1, 2, 3, 4, 5],
+    )
     assert len(set(zenodo.waited)) == 6  # jitter
     assert all(2**k <= w / http.policy.pause <= 2**k + 1 for k, w in enumerate(zenodo.waited))
 
@@ -129,12 +146,16 @@ def test_nobody_there_is_said_soon(zenodo: Zenodo, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{free.getsockname()[1]}/x"
-    with pytest.raises(SourceError, match=r"failed 3 times in a row: .*refused.\nIs there a network, or a proxy"):
+    with pytest.raises(
+        SourceError, match=r"failed 3 times in a row: .*refused.\nIs there a network, or a proxy"
+    ):
         download(nowhere, tmp_path)
     assert len(zenodo.waited) == 2
 
 
-def test_a_proxy_that_is_not_there_is_named(zenodo: Zenodo, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_is_not_there_is_named(
+    zenodo: Zenodo, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
     with pytest.raises(SourceError, match="the proxy does not pass it on"):
@@ -142,7 +163,9 @@ def test_a_proxy_that_is_not_there_is_named(zenodo: Zenodo, url: str, tmp_path: 
     assert zenodo.log == []
 
 
-def test_nothing_is_asked_of_the_random_numbers_of_others(zenodo: Zenodo, url: str, tmp_path: Path) -> None:
+def test_nothing_is_asked_of_the_random_numbers_of_others(
+    zenodo: Zenodo, url: str, tmp_path: Path
+) -> None:
     before = random.getstate(), str(np.random.get_state())  # noqa: NPY002
     zenodo.fault(status(500))
     (tmp_path / "new").mkdir()
@@ -152,18 +175,28 @@ def test_nothing_is_asked_of_the_random_numbers_of_others(zenodo: Zenodo, url: s
 
 # ------------------------------------------------------------------------------------------------- asked to wait a while
 @pytest.mark.parametrize("code", [429, 503])
-def test_the_wait_that_a_server_asks_for_is_kept(zenodo: Zenodo, url: str, tmp_path: Path, code: int) -> None:
+def test_the_wait_that_a_server_asks_for_is_kept(
+    zenodo: Zenodo, url: str, tmp_path: Path, code: int
+) -> None:
     date = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=100), usegmt=True)
     at = str(int(time.time()) + 50)
-    zenodo.fault(status(code, retry_after=20), status(code, retry_after=date), status(code, X_RateLimit_Reset=at))
+    zenodo.fault(
+        status(code, retry_after=20),
+        status(code, retry_after=date),
+        status(code, X_RateLimit_Reset=at),
+    )
     (tmp_path / "new").mkdir()
     assert download(url, tmp_path / "new") == CONTENT
     assert [round(w, -1) for w in zenodo.waited] == [20, 100, 50]
     assert zenodo.waited[0] >= 20
 
 
-def test_a_real_second_is_waited(zenodo: Zenodo, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "policy", dataclasses.replace(http.policy, sleep=time.sleep, pause=0.01))
+def test_a_real_second_is_waited(
+    zenodo: Zenodo, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        http, "policy", dataclasses.replace(http.policy, sleep=time.sleep, pause=0.01)
+    )
     zenodo.fault(status(429, retry_after=1))
     (tmp_path / "new").mkdir()
     began = time.monotonic()
@@ -172,7 +205,9 @@ def test_a_real_second_is_waited(zenodo: Zenodo, url: str, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("code", [500, 502])
-def test_retry_after_means_nothing_beside_other_statuses(zenodo: Zenodo, url: str, tmp_path: Path, code: int) -> None:
+def test_retry_after_means_nothing_beside_other_statuses(
+    zenodo: Zenodo, url: str, tmp_path: Path, code: int
+) -> None:
     zenodo.fault(status(code, retry_after=250), Fault(headers={"Retry-After": "250"}))
     (tmp_path / "new").mkdir()
     download(url, tmp_path / "new")
@@ -180,7 +215,9 @@ def test_retry_after_means_nothing_beside_other_statuses(zenodo: Zenodo, url: st
 
 
 @pytest.mark.parametrize("given", ["soon", "-5", "Wed, 99 Foo 2022", "9" * 400, "", "0"])
-def test_a_wait_that_is_none_is_a_pause_like_any_other(zenodo: Zenodo, url: str, tmp_path: Path, given: str) -> None:
+def test_a_wait_that_is_none_is_a_pause_like_any_other(
+    zenodo: Zenodo, url: str, tmp_path: Path, given: str
+) -> None:
     zenodo.fault(status(429, retry_after=given))
     (tmp_path / "new").mkdir()
     assert download(url, tmp_path / "new") == CONTENT
@@ -206,7 +243,9 @@ def test_a_line_that_breaks_goes_on_where_it_stopped(
     assert rest.sent == len(CONTENT) - start
 
 
-def test_a_line_that_ends_early_without_an_announced_size_goes_on_too(zenodo: Zenodo, url: str, tmp_path: Path) -> None:
+def test_a_line_that_ends_early_without_an_announced_size_goes_on_too(
+    zenodo: Zenodo, url: str, tmp_path: Path
+) -> None:
     zenodo.fault(Fault(after=70_000, end="close", headers={"Content-Length": ""}))
     (tmp_path / "new").mkdir()
     assert download(url, tmp_path / "new", size=len(CONTENT)) == CONTENT
@@ -223,17 +262,33 @@ def test_another_process_goes_on_where_one_stopped(
             download(url, tmp_path)
     assert {p.suffix for p in tmp_path.iterdir()} == {".part", ".json"}
     note = json.loads(next(tmp_path.glob("*.json")).read_text())
-    assert note == {"url": url, "digest": SHA256, "size": len(CONTENT), "validator": zenodo.elsewhere[PATH].headers()["ETag"]}
+    assert note == {
+        "url": url,
+        "digest": SHA256,
+        "size": len(CONTENT),
+        "validator": zenodo.elsewhere[PATH].headers()["ETag"],
+    }
     assert download(url, tmp_path) == CONTENT
     assert zenodo.log[-1].status == 206
     assert zenodo.log[-1].sent <= len(CONTENT) - 150_000 + http.policy.chunk
 
 
-def leave(folder: Path, address: str, zenodo: ZenodoServer, head: bytes = CONTENT[:150_000], **changes: Any) -> None:
+def leave(
+    folder: Path,
+    address: str,
+    zenodo: ZenodoServer,
+    head: bytes = CONTENT[:150_000],
+    **changes: Any,
+) -> None:
     """What a killed process leaves."""
     part = folder / f"model.zip.{hashlib.sha256(address.encode()).hexdigest()[:8]}.part"
     part.write_bytes(head)
-    about = {"url": address, "digest": SHA256, "size": len(CONTENT), "validator": zenodo.elsewhere[PATH].headers().get("ETag")}
+    about = {
+        "url": address,
+        "digest": SHA256,
+        "size": len(CONTENT),
+        "validator": zenodo.elsewhere[PATH].headers().get("ETag"),
+    }
     note = part.with_name(f"{part.name}.json")
     note.write_text(json.dumps(about | changes))
 
@@ -250,7 +305,9 @@ def test_what_was_whole_is_not_asked_for_at_all(zenodo: Zenodo, url: str, tmp_pa
     assert zenodo.log == []
 
 
-def test_killed_before_the_file_has_its_name_nothing_is_lost(zenodo: Zenodo, url: str, tmp_path: Path) -> None:
+def test_killed_before_the_file_has_its_name_nothing_is_lost(
+    zenodo: Zenodo, url: str, tmp_path: Path
+) -> None:
     http.Download(SHA256)(url, str(tmp_path / "tmp1"))  # and no more
     (tmp_path / "tmp1").unlink()
     assert download(url, tmp_path) == CONTENT
@@ -271,15 +328,21 @@ def test_the_head_of_another_file_is_not_gone_on_with(
 
 
 @pytest.mark.parametrize("note", ["", "{", "[]", "null", '{"url": 1}', "\0"])
-def test_a_note_that_makes_no_sense_is_ignored(zenodo: Zenodo, url: str, tmp_path: Path, note: str) -> None:
+def test_a_note_that_makes_no_sense_is_ignored(
+    zenodo: Zenodo, url: str, tmp_path: Path, note: str
+) -> None:
     leave(tmp_path, url, zenodo, bytes(150_000))
     next(tmp_path.glob("*.json")).write_text(note)
     assert download(url, tmp_path) == CONTENT
     assert ranges(zenodo) == [None]
 
 
-@pytest.mark.parametrize("head", [bytes(150_000), CONTENT + b"more", CONTENT[:-1] + b"?"], ids=["holes", "longer", "end"])
-def test_a_damaged_head_costs_a_second_download_and_no_more(zenodo: Zenodo, url: str, tmp_path: Path, head: bytes) -> None:
+@pytest.mark.parametrize(
+    "head", [bytes(150_000), CONTENT + b"more", CONTENT[:-1] + b"?"], ids=["holes", "longer", "end"]
+)
+def test_a_damaged_head_costs_a_second_download_and_no_more(
+    zenodo: Zenodo, url: str, tmp_path: Path, head: bytes
+) -> None:
     leave(tmp_path, url, zenodo, head)
     assert download(url, tmp_path) == CONTENT
     assert [s.sent for s in zenodo.log if s.status == 200] == [len(CONTENT)]
@@ -292,7 +355,9 @@ def test_a_server_that_ignores_range_is_followed(zenodo: Zenodo, url: str, tmp_p
     assert [s.status for s in zenodo.log] == [200]
 
 
-def test_a_file_that_changes_between_two_requests_is_not_put_together(zenodo: Zenodo, url: str, tmp_path: Path) -> None:
+def test_a_file_that_changes_between_two_requests_is_not_put_together(
+    zenodo: Zenodo, url: str, tmp_path: Path
+) -> None:
     other = CONTENT[::-1]
     zenodo.fault(truncate(100_000))
     leave(tmp_path, url, zenodo, CONTENT[:50_000])
@@ -302,18 +367,27 @@ def test_a_file_that_changes_between_two_requests_is_not_put_together(zenodo: Ze
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(http, "policy", dataclasses.replace(http.policy, sleep=replaced))
-        with pytest.raises(IntegrityError, match=f"expected {SHA256[7:]}\n  found    {hashlib.sha256(other).hexdigest()}"):
+        with pytest.raises(
+            IntegrityError,
+            match=f"expected {SHA256[7:]}\n  found    {hashlib.sha256(other).hexdigest()}",
+        ):
             download(url, tmp_path)
     assert list(tmp_path.glob("*.part*")) == []
 
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Content-Range": "bytes 7-199999/200000"}, {"Content-Range": "pages 1-2/3"}, {"Content-Range": "bytes 150000-199999/3"},
-     {"ETag": '"md5:other"'}],
+    [
+        {"Content-Range": "bytes 7-199999/200000"},
+        {"Content-Range": "pages 1-2/3"},
+        {"Content-Range": "bytes 150000-199999/3"},
+        {"ETag": '"md5:other"'},
+    ],
     ids=["start", "unit", "size", "tag"],
-)  # fmt: skip
-def test_a_part_that_was_not_asked_for_is_not_taken(zenodo: Zenodo, url: str, tmp_path: Path, headers: dict[str, str]) -> None:
+)
+def test_a_part_that_was_not_asked_for_is_not_taken(
+    zenodo: Zenodo, url: str, tmp_path: Path, headers: dict[str, str]
+) -> None:
     leave(tmp_path, url, zenodo)
     zenodo.fault(Fault(headers=headers))
     assert download(url, tmp_path) == CONTENT
@@ -328,7 +402,9 @@ def test_without_a_validator_it_begins_anew(zenodo: Zenodo, url: str, tmp_path: 
     assert ranges(zenodo) == [None, None]
 
 
-def test_a_process_that_is_not_alone_leaves_the_partial_file_to_the_other(zenodo: Zenodo, url: str, tmp_path: Path) -> None:
+def test_a_process_that_is_not_alone_leaves_the_partial_file_to_the_other(
+    zenodo: Zenodo, url: str, tmp_path: Path
+) -> None:
     leave(tmp_path, url, zenodo)
     others = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     get = http.Download(SHA256, alone=False)
@@ -343,18 +419,30 @@ LINE = st.lists(
         st.builds(truncate, st.integers(0, 3000)),
         st.builds(reset, st.integers(0, 3000)),
         st.builds(lambda at: Fault(after=at, end="close", ranges=False), st.integers(0, 3000)),
-        st.sampled_from([status(429), status(503, retry_after=1), status(500), status(416), ignore_range()]),
+        st.sampled_from(
+            [status(429), status(503, retry_after=1), status(500), status(416), ignore_range()]
+        ),
     ),
     max_size=8,
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 @given(
-    line=LINE, validator=st.sampled_from(["etag", "date", "weak", "none"]), seed=st.integers(0, 9), left=st.integers(0, 3000)
+    line=LINE,
+    validator=st.sampled_from(["etag", "date", "weak", "none"]),
+    seed=st.integers(0, 9),
+    left=st.integers(0, 3000),
 )
 def test_whatever_the_line_does_the_right_bytes_arrive(
-    zenodo: Zenodo, tmp_path_factory: pytest.TempPathFactory, line: list[Fault], validator: str, seed: int, left: int
+    zenodo: Zenodo,
+    tmp_path_factory: pytest.TempPathFactory,
+    line: list[Fault],
+    validator: str,
+    seed: int,
+    left: int,
 ) -> None:
     content, folder = random.Random(seed).randbytes(3000), tmp_path_factory.mktemp("line")
     digest = "md5:" + hashlib.md5(content).hexdigest()
@@ -377,20 +465,27 @@ def test_whatever_the_line_does_the_right_bytes_arrive(
 def test_a_file_of_another_size_is_refused_before_it_is_fetched(
     zenodo: Zenodo, url: str, tmp_path: Path, announced: int
 ) -> None:
-    with pytest.raises(IntegrityError, match=f"expected {announced:,} bytes\n  found    200,000 bytes"):
+    with pytest.raises(
+        IntegrityError, match=f"expected {announced:,} bytes\n  found    200,000 bytes"
+    ):
         download(url, tmp_path, size=announced)
     assert list(tmp_path.iterdir()) == [tmp_path / "cache"] or list(tmp_path.iterdir()) == []
 
 
 def test_a_file_of_another_digest_leaves_nothing(zenodo: Zenodo, url: str, tmp_path: Path) -> None:
     (folder := tmp_path / "new").mkdir()
-    with pytest.raises(IntegrityError, match=r"gives another file than the registered one.\n  expected 0{64}\n  found    "):
+    with pytest.raises(
+        IntegrityError,
+        match=r"gives another file than the registered one.\n  expected 0{64}\n  found    ",
+    ):
         download(url, folder, "sha256:" + "0" * 64)
     assert list(folder.iterdir()) == []
     assert len(zenodo.log) == 1
 
 
-def test_without_a_digest_the_bytes_are_taken_as_they_come(zenodo: Zenodo, url: str, tmp_path: Path) -> None:
+def test_without_a_digest_the_bytes_are_taken_as_they_come(
+    zenodo: Zenodo, url: str, tmp_path: Path
+) -> None:
     (folder := tmp_path / "new").mkdir()
     assert download(url, folder, "") == CONTENT
 
@@ -402,7 +497,9 @@ def test_a_web_page_in_place_of_a_file_is_said(zenodo: Zenodo, url: str, tmp_pat
             download(url, tmp_path, size=size)
     zenodo.fault(redirect("/login"))
     zenodo.fault(page("Portal"), on="/login")
-    with pytest.raises(SourceError, match=r"answers with a web page from http://127.0.0.1:\d+/login: Portal"):
+    with pytest.raises(
+        SourceError, match=r"answers with a web page from http://127.0.0.1:\d+/login: Portal"
+    ):
         download(url, tmp_path)
 
 
@@ -418,11 +515,15 @@ def test_a_slow_line_is_waited_for_while_it_moves(zenodo: Zenodo, url: str, tmp_
     zenodo.elsewhere[PATH] = File(CONTENT[:2000])
     zenodo.fault(drip(200, 0.1))
     (folder := tmp_path / "new").mkdir()
-    download(url, folder, "sha256:" + hashlib.sha256(CONTENT[:2000]).hexdigest())  # a second, with a stall time-out of half
+    download(
+        url, folder, "sha256:" + hashlib.sha256(CONTENT[:2000]).hexdigest()
+    )  # a second, with a stall time-out of half
     assert len(zenodo.log) == 1
 
 
-def test_more_than_was_announced_is_not_written_on_and_on(zenodo: Zenodo, url: str, tmp_path: Path) -> None:
+def test_more_than_was_announced_is_not_written_on_and_on(
+    zenodo: Zenodo, url: str, tmp_path: Path
+) -> None:
     zenodo.fault(Fault(200, {"Content-Length": ""}, CONTENT))  # of no announced size
     zenodo.fault()
     (folder := tmp_path / "new").mkdir()
@@ -432,10 +533,14 @@ def test_more_than_was_announced_is_not_written_on_and_on(zenodo: Zenodo, url: s
 
 
 # ------------------------------------------------------------------------------------------------------------- the disk
-def test_a_disk_that_is_too_small_is_said_before_anything_is_written(zenodo: Zenodo, url: str, tmp_path: Path) -> None:
+def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
+    zenodo: Zenodo, url: str, tmp_path: Path
+) -> None:
     zenodo.fault(Fault(headers={"Content-Length": str(2**60)}))
     (folder := tmp_path / "new").mkdir()
-    with pytest.raises(OSError, match=r"1,152,921,504,606,846,976 bytes are needed and [\d,]+ are free"):
+    with pytest.raises(
+        OSError, match=r"1,152,921,504,606,846,976 bytes are needed and [\d,]+ are free"
+    ):
         download(url, folder)
     assert sum(p.stat().st_size for p in folder.iterdir()) < 1000
 
@@ -453,7 +558,9 @@ except OSError as error:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
-def test_a_disk_that_fills_up_keeps_what_has_arrived(zenodo: Zenodo, url: str, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_keeps_what_has_arrived(
+    zenodo: Zenodo, url: str, tmp_path: Path
+) -> None:
     (folder := tmp_path / "new").mkdir()
     script = [sys.executable, "-c", SMALL_DISK, url, str(folder / "file"), SHA256]
     found = subprocess.run(script, capture_output=True, text=True, check=True, timeout=60)
@@ -479,7 +586,9 @@ def test_a_bar_shows_rate_and_remaining_time_and_begins_where_the_last_one_ended
     assert " 0%" not in shown.split("again in")[1]
 
 
-def test_without_a_bar_nothing_is_shown(zenodo: Zenodo, url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_without_a_bar_nothing_is_shown(
+    zenodo: Zenodo, url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (folder := tmp_path / "new").mkdir()
     zenodo.fault(truncate(1000))
     download(url, folder)
@@ -503,14 +612,21 @@ def secure(certificate: tuple[Path, Path], zenodo: Zenodo) -> Iterator[ZenodoSer
         yield server
 
 
-def test_a_certificate_that_nobody_knows_is_refused_with_the_way_to_name_it(secure: ZenodoServer, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"certificate that is not trusted here(.|\n)*REQUESTS_CA_BUNDLE"):
+def test_a_certificate_that_nobody_knows_is_refused_with_the_way_to_name_it(
+    secure: ZenodoServer, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        SourceError, match=r"certificate that is not trusted here(.|\n)*REQUESTS_CA_BUNDLE"
+    ):
         download(secure.url + PATH, tmp_path)
     assert secure.log == []
 
 
 def test_a_certificate_of_an_institute_can_be_named(
-    secure: ZenodoServer, certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    secure: ZenodoServer,
+    certificate: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
     (folder := tmp_path / "new").mkdir()
@@ -532,7 +648,9 @@ def test_a_secure_address_that_leads_to_an_open_one_is_refused(
         download(secure.url + PATH, tmp_path)
 
 
-def test_the_bytes_on_the_disk_are_those_of_the_digest(zenodo: Zenodo, url: str, tmp_path: Path) -> None:
+def test_the_bytes_on_the_disk_are_those_of_the_digest(
+    zenodo: Zenodo, url: str, tmp_path: Path
+) -> None:
     (folder := tmp_path / "new").mkdir()
     download(url, folder)
     assert f"sha256:{sha256_of(folder / 'file')}" == SHA256

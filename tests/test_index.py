@@ -65,11 +65,15 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The configs that are read from their files."""
     found: list[str] = []
     read = registry.read_config
-    monkeypatch.setattr(registry, "read_config", lambda path: (found.append(path.stem), read(path))[1])
+    monkeypatch.setattr(
+        registry, "read_config", lambda path: (found.append(path.stem), read(path))[1]
+    )
     return found
 
 
-def test_a_second_process_reads_no_config_to_find_and_print(folder: Path, reads: list[str], tmp_path: Path) -> None:
+def test_a_second_process_reads_no_config_to_find_and_print(
+    folder: Path, reads: list[str], tmp_path: Path
+) -> None:
     first, table = numbers("kind903"), str(medzoo.search("toy", sort="id"))
     assert first == [903]
     assert compiled(tmp_path).stat().st_size
@@ -115,7 +119,9 @@ def test_a_config_that_breaks_the_schema_is_named_and_the_index_stays(folder: Pa
     good = (folder / "00903_TOY_MRI_NOISE.yaml").read_text(encoding="utf-8")
     (folder / "00903_TOY_MRI_NOISE.yaml").write_text("- no mapping", encoding="utf-8")
     forget()
-    with pytest.raises(ConfigError, match=r"00903_TOY_MRI_NOISE.yaml, top level: a mapping was expected"):
+    with pytest.raises(
+        ConfigError, match=r"00903_TOY_MRI_NOISE.yaml, top level: a mapping was expected"
+    ):
         medzoo.search("toy")
     (folder / "00903_TOY_MRI_NOISE.yaml").write_text(good, encoding="utf-8")
     forget()
@@ -133,7 +139,9 @@ def damage(how: str, content: bytes) -> bytes:
     }[how]
 
 
-@pytest.mark.parametrize("how", ["empty", "cut", "cut to its head", "no database", "zeros", "another program's"])
+@pytest.mark.parametrize(
+    "how", ["empty", "cut", "cut to its head", "no database", "zeros", "another program's"]
+)
 def test_a_damaged_index_is_made_anew(folder: Path, tmp_path: Path, how: str) -> None:
     table = str(medzoo.search("toy", sort="name"))
     path = compiled(tmp_path)
@@ -155,9 +163,13 @@ def attempt() -> str:
         return str(error)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(seed=st.integers(0, 2**32))
-def test_whatever_bytes_are_flipped_no_other_error_is_raised(folder: Path, tmp_path: Path, seed: int) -> None:
+def test_whatever_bytes_are_flipped_no_other_error_is_raised(
+    folder: Path, tmp_path: Path, seed: int
+) -> None:
     """SQLite has no checksums, so a wrong text may be shown; it may not break anything."""
     forget()
     right = attempt()
@@ -173,7 +185,9 @@ def test_whatever_bytes_are_flipped_no_other_error_is_raised(folder: Path, tmp_p
     path.unlink(missing_ok=True)
 
 
-def test_without_a_place_to_keep_it_every_process_makes_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_place_to_keep_it_every_process_makes_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MEDZOO_CACHE", "/dev/null/nowhere")
     assert numbers("kind905") == [905]
     forget()
@@ -181,16 +195,23 @@ def test_without_a_place_to_keep_it_every_process_makes_its_own(folder: Path, mo
 
 
 def test_a_disk_that_is_full_leaves_nothing_half_written(folder: Path, tmp_path: Path) -> None:
-    code = ("import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, "
-            "(20_000, 20_000)); import medzoo; print(len(medzoo.search('kind905')))")  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    code = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, "
+        "(20_000, 20_000)); import medzoo; print(len(medzoo.search('kind905')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "1"
     assert list((tmp_path / "cache" / "index").iterdir()) == []
 
 
 def test_many_processes_at_once_agree_and_leave_one_file(folder: Path, tmp_path: Path) -> None:
     code = "import json, medzoo; print(json.dumps([c.id for c in medzoo.search('toy', sort='id')]))"
-    running = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    running = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
     said = {process.communicate()[0] for process in running}
     assert len(said) == 1
     assert len(json.loads(said.pop())) == 5
@@ -231,9 +252,13 @@ def test_every_set_of_folders_has_an_index_of_its_own(
         ("h-a", []),
     ],
 )
-def test_a_phrase_is_found_where_its_words_stand_in_a_row(folder: Path, words: str, found: list[int]) -> None:
+def test_a_phrase_is_found_where_its_words_stand_in_a_row(
+    folder: Path, words: str, found: list[int]
+) -> None:
     write(folder, 901, name="CT of head and neck, of a head, and of a neck")
-    write(folder, 902, name="Head", content="and", organ="neck")  # no phrase reaches from one field into the next
+    write(
+        folder, 902, name="Head", content="and", organ="neck"
+    )  # no phrase reaches from one field into the next
     forget()
     assert numbers(words) == found
 

@@ -13,12 +13,16 @@ import medzoo
 
 
 def in_a_new_python(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.strip()
 
 
 def test_importing_brings_in_none_of_the_heavy_libraries() -> None:
     heavy = "torch numpy matplotlib PIL yaml tqdm safetensors packaging"
-    loaded = in_a_new_python(f"import medzoo, sys; print([m for m in '{heavy}'.split() if m in sys.modules])")
+    loaded = in_a_new_python(
+        f"import medzoo, sys; print([m for m in '{heavy}'.split() if m in sys.modules])"
+    )
     assert loaded == "[]"
 
 
@@ -36,11 +40,18 @@ def test_every_public_name_resolves(name: str) -> None:
 
 def test_importing_any_module_first_hides_no_public_name() -> None:
     code = "import medzoo, importlib; [importlib.import_module(f'medzoo.{m}') for m in medzoo._HOMES.values()]; "
-    assert in_a_new_python(code + "print(all(callable(getattr(medzoo, n)) for n in medzoo.__all__ if n[0] != '_'))") == "True"
+    assert (
+        in_a_new_python(
+            code + "print(all(callable(getattr(medzoo, n)) for n in medzoo.__all__ if n[0] != '_'))"
+        )
+        == "True"
+    )
 
 
 def test_an_unknown_name_lists_the_public_ones() -> None:
-    with pytest.raises(AttributeError, match=r"medzoo has no 'genrate'. It has MedzooError, .*generate, info"):
+    with pytest.raises(
+        AttributeError, match=r"medzoo has no 'genrate'. It has MedzooError, .*generate, info"
+    ):
         _ = medzoo.genrate
     with pytest.raises(ImportError, match="genrate"):
         from medzoo import genrate  # noqa: F401
@@ -49,7 +60,9 @@ def test_an_unknown_name_lists_the_public_ones() -> None:
 def test_editors_see_the_same_names_as_python() -> None:
     tree = ast.parse((ROOT / "medzoo" / "__init__.py").read_text(encoding="utf-8"))
     block = next(n for n in tree.body if isinstance(n, ast.If))
-    seen = {a.asname: n.module for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    seen = {
+        a.asname: n.module for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names
+    }
     assert seen == medzoo._HOMES
 
 

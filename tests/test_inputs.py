@@ -82,7 +82,8 @@ def test_a_native_package_gets_the_pictures_of_its_samples(toy: Toy, tmp_path: P
 def test_fewer_pictures_than_samples_go_round_and_one_warning_says_so(toy: Toy) -> None:
     number = toy(ECHO, inputs=MASK, outputs=OUTPUTS, conditions=None, options=None)
     with pytest.warns(
-        MedzooWarning, match="00901_TOY_MRI_NOISE has 3 pictures to work on: from sample 3 on they are used"
+        MedzooWarning,
+        match="00901_TOY_MRI_NOISE has 3 pictures to work on: from sample 3 on they are used",
     ) as said:
         found = medzoo.generate(number, 8, inputs=counted(3))
     assert len(said) == 1
@@ -93,18 +94,31 @@ def test_fewer_pictures_than_samples_go_round_and_one_warning_says_so(toy: Toy) 
 def test_the_loader_takes_them_too(toy: Toy) -> None:
     number = toy(ECHO, inputs=MASK, outputs=OUTPUTS, conditions=None, options=None)
     data = medzoo.dataset(number, 4, inputs=counted(4, "uint16") * 10000)
-    np.testing.assert_allclose([float(item["images"][0, 0, 0]) * 65535 for item in data], [0, 10000, 20000, 30000], atol=0.1)
+    np.testing.assert_allclose(
+        [float(item["images"][0, 0, 0]) * 65535 for item in data],
+        [0, 10000, 20000, 30000],
+        atol=0.1,
+    )
 
 
 def test_what_was_given_is_recorded_by_number_and_digest(toy: Toy, tmp_path: Path) -> None:
     number = toy(ECHO, inputs=MASK, outputs=OUTPUTS, conditions=None, options=None)
     record = medzoo.generate(number, 1, inputs=counted(2)).provenance["options"]["inputs"]
     assert record["mask"]["count"] == 2
-    assert record != medzoo.generate(number, 1, inputs=counted(2) + 1).provenance["options"]["inputs"]
-    assert record == medzoo.generate(number, 1, inputs=np.asfortranarray(counted(2))).provenance["options"]["inputs"]
+    assert (
+        record != medzoo.generate(number, 1, inputs=counted(2) + 1).provenance["options"]["inputs"]
+    )
+    assert (
+        record
+        == medzoo.generate(number, 1, inputs=np.asfortranarray(counted(2))).provenance["options"][
+            "inputs"
+        ]
+    )
     paths = [save(tmp_path / f"{k}.png", counted(3)[k]) for k in range(3)]
     found = Inputs.of("it", resolve(number).default, paths)
-    total = hashlib.sha256(b"".join(hashlib.sha256(p.read_bytes()).digest() for p in paths)).hexdigest()
+    total = hashlib.sha256(
+        b"".join(hashlib.sha256(p.read_bytes()).digest() for p in paths)
+    ).hexdigest()
     assert found is not None
     assert found.record == {"mask": {"count": 3, "sha256": total}}
 
@@ -123,20 +137,39 @@ def save(path: Path, picture: np.ndarray, **how: Any) -> Path:
     return path
 
 
-def test_every_way_to_give_pictures_gives_the_same(version: Callable[..., Any], tmp_path: Path) -> None:
+def test_every_way_to_give_pictures_gives_the_same(
+    version: Callable[..., Any], tmp_path: Path
+) -> None:
     import torch
 
     chosen, masks = version(MASK), counted(12)
     for k in range(12):  # 10 comes after 9
-        save(tmp_path / "folder" / f"case {k}.{['png', 'PNG', 'bmp', 'tif', 'tiff'][k % 5]}", masks[k])
+        save(
+            tmp_path / "folder" / f"case {k}.{['png', 'PNG', 'bmp', 'tif', 'tiff'][k % 5]}",
+            masks[k],
+        )
     (tmp_path / "folder" / "notes.txt").write_text("no picture")
     (tmp_path / "folder" / ".hidden.png").write_text("no picture")
     np.save(tmp_path / "stack.npy", masks)
-    paths = [str(tmp_path / "folder" / f"case {k}.{['png', 'PNG', 'bmp', 'tif', 'tiff'][k % 5]}") for k in range(12)]
+    paths = [
+        str(tmp_path / "folder" / f"case {k}.{['png', 'PNG', 'bmp', 'tif', 'tiff'][k % 5]}")
+        for k in range(12)
+    ]
     ways = [
-        tmp_path / "folder", str(tmp_path / "folder"), paths, tuple(map(Path, paths)), masks, masks[:, None], list(masks), masks.tolist(),
-        torch.tensor(masks), tmp_path / "stack.npy", {"mask": masks}, {"mask": paths}, np.asfortranarray(masks),
-    ]  # fmt: skip
+        tmp_path / "folder",
+        str(tmp_path / "folder"),
+        paths,
+        tuple(map(Path, paths)),
+        masks,
+        masks[:, None],
+        list(masks),
+        masks.tolist(),
+        torch.tensor(masks),
+        tmp_path / "stack.npy",
+        {"mask": masks},
+        {"mask": paths},
+        np.asfortranarray(masks),
+    ]
     for way in ways:
         found = read_all(Inputs.of("it", chosen, way))
         assert found.shape == (12, 1, 4, 6)
@@ -145,7 +178,9 @@ def test_every_way_to_give_pictures_gives_the_same(version: Callable[..., Any], 
         assert (read_all(Inputs.of("it", chosen, way)) == masks[3]).all()
 
 
-def test_a_home_folder_is_understood(version: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_folder_is_understood(
+    version: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     save(tmp_path / "mine" / "a.png", counted(1)[0])
@@ -154,10 +189,21 @@ def test_a_home_folder_is_understood(version: Callable[..., Any], tmp_path: Path
 
 @pytest.mark.parametrize(
     ("kind", "becomes"),
-    [("bool", "uint8"), ("uint8", "uint8"), ("uint16", "uint16"), ("int16", "int16"), ("int64", "int64"), ("float16", "float32"),
-     ("float32", "float32"), ("float64", "float32"), (">i2", "int16")],
-)  # fmt: skip
-def test_arrays_keep_their_type_and_floats_are_float32(version: Callable[..., Any], kind: str, becomes: str) -> None:
+    [
+        ("bool", "uint8"),
+        ("uint8", "uint8"),
+        ("uint16", "uint16"),
+        ("int16", "int16"),
+        ("int64", "int64"),
+        ("float16", "float32"),
+        ("float32", "float32"),
+        ("float64", "float32"),
+        (">i2", "int16"),
+    ],
+)
+def test_arrays_keep_their_type_and_floats_are_float32(
+    version: Callable[..., Any], kind: str, becomes: str
+) -> None:
     found = read_all(Inputs.of("it", version(MASK), counted(2, kind)))
     assert found.dtype == becomes
     assert found[1, 0, 0, 0] == 1
@@ -170,23 +216,36 @@ def test_files_keep_the_type_that_they_store(version: Callable[..., Any], tmp_pa
     assert found.dtype == np.uint16
     assert (found[:, 0] == gray16).all()
     np.save(tmp_path / "a.npy", counted(1, "float64")[0] - 0.5)
-    assert (read_all(Inputs.of("it", version(MASK), [tmp_path / "a.npy"])) == np.float32(-0.5)).all()
+    assert (
+        read_all(Inputs.of("it", version(MASK), [tmp_path / "a.npy"])) == np.float32(-0.5)
+    ).all()
 
 
-def test_grey_saved_in_colour_or_with_an_opaque_alpha_is_grey(version: Callable[..., Any], tmp_path: Path) -> None:
+def test_grey_saved_in_colour_or_with_an_opaque_alpha_is_grey(
+    version: Callable[..., Any], tmp_path: Path
+) -> None:
     gray = (np.arange(24).reshape(4, 6) * 10).astype(np.uint8)
     opaque = np.full_like(gray, 255)
-    ways = [np.stack([gray] * 3, -1), np.stack([gray] * 3 + [opaque], -1), np.stack([gray, opaque], -1)]
+    ways = [
+        np.stack([gray] * 3, -1),
+        np.stack([gray] * 3 + [opaque], -1),
+        np.stack([gray, opaque], -1),
+    ]
     for k, picture in enumerate(ways):
         path = save(tmp_path / f"{k}.png", picture)
         assert (read_all(Inputs.of("it", version(MASK), path))[0, 0] == gray).all()
 
 
-def test_a_palette_is_colours_in_an_image_and_numbers_in_a_mask(version: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_palette_is_colours_in_an_image_and_numbers_in_a_mask(
+    version: Callable[..., Any], tmp_path: Path
+) -> None:
     indexed = Image.fromarray((np.arange(24).reshape(4, 6) % 3).astype(np.uint8), "P")
     indexed.putpalette([0, 0, 0, 250, 0, 0, 0, 250, 0])
     indexed.save(tmp_path / "a.png")
-    assert (read_all(Inputs.of("it", version(MASK), tmp_path / "a.png")) == np.arange(24).reshape(4, 6) % 3).all()
+    assert (
+        read_all(Inputs.of("it", version(MASK), tmp_path / "a.png"))
+        == np.arange(24).reshape(4, 6) % 3
+    ).all()
     colours = read_all(Inputs.of("it", version(ANY), tmp_path / "a.png"), name="image")
     assert colours.shape == (1, 3, 4, 6)
     assert colours[0, :, 0, 1].tolist() == [250, 0, 0]
@@ -198,24 +257,44 @@ def test_colours_come_channels_first_and_sizes_are_free_where_the_config_says_no
     picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
     found = read_all(Inputs.of("it", version(ANY), save(tmp_path / "a.png", picture)), name="image")
     assert np.array_equal(found[0], np.moveaxis(picture, -1, 0))
-    with pytest.raises(InputError, match=r"image mixes pictures of uint8 \(1, 4, 6\) and uint8 \(3, 5, 7\)"):
-        read_all(Inputs.of("it", version(ANY), [tmp_path / "a.png", save(tmp_path / "b.png", counted(1)[0])]), name="image")
+    with pytest.raises(
+        InputError, match=r"image mixes pictures of uint8 \(1, 4, 6\) and uint8 \(3, 5, 7\)"
+    ):
+        read_all(
+            Inputs.of(
+                "it", version(ANY), [tmp_path / "a.png", save(tmp_path / "b.png", counted(1)[0])]
+            ),
+            name="image",
+        )
 
 
-def test_volumes_are_arrays_or_tiffs_with_pages(version: Callable[..., Any], tmp_path: Path) -> None:
+def test_volumes_are_arrays_or_tiffs_with_pages(
+    version: Callable[..., Any], tmp_path: Path
+) -> None:
     inputs = {"ct": {"kind": "volume", "help": "A CT.", "shape": [1, 3, 4, 6]}}
     volume = np.random.default_rng(0).integers(0, 256, (3, 4, 6)).astype(np.uint8)
     pages = [Image.fromarray(page) for page in volume]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     np.save(tmp_path / "a.npy", volume[None])
-    for way in (volume, volume[None], volume[None, None], tmp_path / "a.tif", tmp_path / "a.npy", [tmp_path / "a.npy"]):
-        assert np.array_equal(read_all(Inputs.of("it", version(inputs), way), name="ct"), volume[None, None])
+    for way in (
+        volume,
+        volume[None],
+        volume[None, None],
+        tmp_path / "a.tif",
+        tmp_path / "a.npy",
+        [tmp_path / "a.npy"],
+    ):
+        assert np.array_equal(
+            read_all(Inputs.of("it", version(inputs), way), name="ct"), volume[None, None]
+        )
 
 
 @settings(max_examples=50, deadline=None)
 @given(count=st.integers(1, 7), numbers=st.lists(st.integers(0, 10**12), min_size=1, max_size=9))
 def test_sample_i_gets_picture_i_modulo_their_number(count: int, numbers: list[int]) -> None:
-    takes_a_mask: Any = SimpleNamespace(inputs={"mask": Input("mask", "mask", "A mask.")}, call=None)
+    takes_a_mask: Any = SimpleNamespace(
+        inputs={"mask": Input("mask", "mask", "A mask.")}, call=None
+    )
     found = Inputs.of("it", takes_a_mask, counted(count))
     assert found is not None
     if count in numbers:
@@ -226,22 +305,48 @@ def test_sample_i_gets_picture_i_modulo_their_number(count: int, numbers: list[i
     assert pictures[:, 0, 0, 0].tolist() == [i % count for i in numbers]
 
 
-OWN = {name: {"kind": "image", "help": name, "required": False, "default": f"images/{name}"} for name in ("t1", "t2", "t3")}
-ONE_OF_TWO = {"a": {"kind": "image", "help": "A."}, "b": {"kind": "image", "help": "B.", "required": False}}
+OWN = {
+    name: {"kind": "image", "help": name, "required": False, "default": f"images/{name}"}
+    for name in ("t1", "t2", "t3")
+}
+ONE_OF_TWO = {
+    "a": {"kind": "image", "help": "A."},
+    "b": {"kind": "image", "help": "B.", "required": False},
+}
 
 
 @pytest.mark.parametrize(
     ("inputs", "given_", "says"),
     [
         ({}, np.zeros((1, 4, 6)), "it works on no pictures of yours"),
-        (MASK, None, "it works on pictures of yours, and needs mask: Where the gland is(.|\n)*Give a folder"),
+        (
+            MASK,
+            None,
+            "it works on pictures of yours, and needs mask: Where the gland is(.|\n)*Give a folder",
+        ),
         (MASK, {}, "needs mask"),
         (MASK, {"mask": None}, "needs mask"),
-        (MASK, {"masks": np.zeros((1, 4, 6))}, "it has no input 'masks'.\nIt has mask: Where the gland is"),
-        (ONE_OF_TWO, np.zeros((1, 4, 6)), "it has 2 inputs.\nGive a mapping of their names to pictures. a: A.; b: B."),
+        (
+            MASK,
+            {"masks": np.zeros((1, 4, 6))},
+            "it has no input 'masks'.\nIt has mask: Where the gland is",
+        ),
+        (
+            ONE_OF_TWO,
+            np.zeros((1, 4, 6)),
+            "it has 2 inputs.\nGive a mapping of their names to pictures. a: A.; b: B.",
+        ),
         (ONE_OF_TWO, {"b": np.zeros((1, 4, 6))}, "needs a: A."),
-        (ONE_OF_TWO, {"a": np.zeros((2, 4, 6)), "b": np.zeros((3, 4, 6))}, "inputs: 2 for a, 3 for b.\nThey go together one by one"),
-        (OWN, {"t2": np.zeros((1, 4, 6))}, "it has pictures of its own for t1, t3, which do not belong to yours.\nGive all inputs or none: t1"),
+        (
+            ONE_OF_TWO,
+            {"a": np.zeros((2, 4, 6)), "b": np.zeros((3, 4, 6))},
+            "inputs: 2 for a, 3 for b.\nThey go together one by one",
+        ),
+        (
+            OWN,
+            {"t2": np.zeros((1, 4, 6))},
+            "it has pictures of its own for t1, t3, which do not belong to yours.\nGive all inputs or none: t1",
+        ),
         (MASK, "nowhere", "inputs: 'nowhere' is neither a file nor a folder.\nGive a folder"),
         (MASK, "empty", r"inputs: 'empty' holds none of .bmp .jpeg .jpg .npy .png .tif .tiff"),
         (MASK, ["nowhere.png"], r"there is no file '.*nowhere.png'"),
@@ -249,10 +354,22 @@ ONE_OF_TWO = {"a": {"kind": "image", "help": "A."}, "b": {"kind": "image", "help
         (MASK, "broken.png", "broken.png does not fit: broken.png cannot be read: cannot identify"),
         (MASK, ["broken.npy"], "broken.npy does not fit: broken.npy cannot be read"),
         (MASK, "broken.npy", "broken.npy does not fit: broken.npy cannot be read"),
-        (MASK, "no.npy", "no.npy does not fit: no.npy cannot be read: No data left in file.\nmask is a mask"),
+        (
+            MASK,
+            "no.npy",
+            "no.npy does not fit: no.npy cannot be read: No data left in file.\nmask is a mask",
+        ),
         (MASK, ["pickle.npy"], "pickle.npy cannot be read: .*Python objects"),
-        (MASK, "large.png", r"large.png does not fit: it has the shape \(1, 8, 6\).\nmask is a mask of shape \(1, 4, 6\). Where the gland"),
-        (MASK, np.zeros((2, 4, 5)), r"a picture of the array does not fit: it has the shape \(4, 5\)"),
+        (
+            MASK,
+            "large.png",
+            r"large.png does not fit: it has the shape \(1, 8, 6\).\nmask is a mask of shape \(1, 4, 6\). Where the gland",
+        ),
+        (
+            MASK,
+            np.zeros((2, 4, 5)),
+            r"a picture of the array does not fit: it has the shape \(4, 5\)",
+        ),
         (MASK, np.zeros(3), r"inputs: mask has the shape \(3,\)"),
         (MASK, np.zeros((0, 4, 6)), r"inputs: mask has the shape \(0, 4, 6\)"),
         (MASK, np.zeros((1, 1, 1, 4, 6)), r"inputs: mask has the shape"),
@@ -260,13 +377,22 @@ ONE_OF_TWO = {"a": {"kind": "image", "help": "A."}, "b": {"kind": "image", "help
         (MASK, 5, r"inputs: mask has the shape \(\)"),
         (MASK, object(), "inputs: mask is object, no pictures: object holds no numbers"),
         (MASK, np.array([["a"]]), "inputs: mask is ndarray, no pictures"),
-        (MASK, [np.zeros((4, 6)), np.zeros((5, 6))], "inputs: mask is list, no pictures: all input arrays must have the same shape"),
+        (
+            MASK,
+            [np.zeros((4, 6)), np.zeros((5, 6))],
+            "inputs: mask is list, no pictures: all input arrays must have the same shape",
+        ),
         (MASK, ["a.png", 5], "inputs: mask is list, no pictures"),
         (MASK, "a\0b", "is no path"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_given_says_what_can(
-    version: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: Any, given_: Any, says: str
+    version: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    inputs: Any,
+    given_: Any,
+    says: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
@@ -282,10 +408,22 @@ def test_what_cannot_be_given_says_what_can(
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda p: save(p, np.random.default_rng(0).integers(0, 256, (4, 6, 3)).astype(np.uint8)), r"it has the shape \(3, 4, 6\)"),
-        (lambda p: p.write_bytes(save(p, np.random.default_rng(0).integers(0, 256, (4, 6)).astype(np.uint8)).read_bytes()[:60]), "cannot be read"),
+        (
+            lambda p: save(
+                p, np.random.default_rng(0).integers(0, 256, (4, 6, 3)).astype(np.uint8)
+            ),
+            r"it has the shape \(3, 4, 6\)",
+        ),
+        (
+            lambda p: p.write_bytes(
+                save(
+                    p, np.random.default_rng(0).integers(0, 256, (4, 6)).astype(np.uint8)
+                ).read_bytes()[:60]
+            ),
+            "cannot be read",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_turns_out_wrong_when_it_is_read_is_named(
     version: Callable[..., Any], tmp_path: Path, make: Callable[[Path], Any], says: str
 ) -> None:
@@ -298,7 +436,9 @@ def test_a_file_that_turns_out_wrong_when_it_is_read_is_named(
 def test_values_that_are_not_finite_are_named(version: Callable[..., Any]) -> None:
     bad = np.zeros((3, 4, 6))
     bad[1, 0, 0] = np.nan
-    with pytest.raises(InputError, match="picture 1 of the array does not fit: it holds values that are not finite"):
+    with pytest.raises(
+        InputError, match="picture 1 of the array does not fit: it holds values that are not finite"
+    ):
         read_all(Inputs.of("it", version(MASK), bad))
 
 
@@ -309,10 +449,14 @@ def test_an_input_that_is_not_required_may_be_left_out(toy: Toy) -> None:
     assert (medzoo.generate(number, 2, inputs=counted(2)).images < 2).all()
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(version: Callable[..., Any], tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_number_of_pictures(
+    version: Callable[..., Any], tmp_path: Path
+) -> None:
     big = {"image": {**ANY["image"], "shape": [1, 256, 256]}}
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256)).astype(np.uint8)).save(buffer, "BMP")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 256)).astype(np.uint8)).save(
+        buffer, "BMP"
+    )
     for k in range(100):
         (tmp_path / f"{k}.bmp").write_bytes(buffer.getvalue())
     stack = np.lib.format.open_memmap(tmp_path / "stack.npy", "w+", np.uint8, (100, 256, 256))
@@ -338,7 +482,9 @@ def to_files(toy: Toy) -> Callable[..., Any]:
 
     def make(**about: Any) -> Any:
         call = {"weights": "w", "returns": "images"}
-        return resolve(toy(inputs={"image": {**ANY["image"], **about}}, contract="medigan", call=call)).default
+        return resolve(
+            toy(inputs={"image": {**ANY["image"], **about}}, contract="medigan", call=call)
+        ).default
 
     return make
 
@@ -347,14 +493,22 @@ def staged(found: Inputs | None, n: int | None = None) -> list[Path]:
     return [Path(p) for p in read_all(found, n, "image")]
 
 
-def test_the_users_own_files_are_handed_over_as_they_are(to_files: Callable[..., Any], tmp_path: Path) -> None:
-    paths = [save(tmp_path / name, counted(1)[0]) for name in ("a.PNG", "b.jpg", "c.jpeg", "d.tif", "e.tiff")]
+def test_the_users_own_files_are_handed_over_as_they_are(
+    to_files: Callable[..., Any], tmp_path: Path
+) -> None:
+    paths = [
+        save(tmp_path / name, counted(1)[0])
+        for name in ("a.PNG", "b.jpg", "c.jpeg", "d.tif", "e.tiff")
+    ]
     assert staged(Inputs.of("it", to_files(), paths)) == paths
 
 
 def test_anything_else_becomes_png(to_files: Callable[..., Any], tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    gray, colour = rng.integers(0, 256, (4, 6)).astype(np.uint8), rng.integers(0, 256, (3, 4, 6)).astype(np.uint8)
+    gray, colour = (
+        rng.integers(0, 256, (4, 6)).astype(np.uint8),
+        rng.integers(0, 256, (3, 4, 6)).astype(np.uint8),
+    )
     np.save(tmp_path / "a.npy", gray)
     ways: list[tuple[Any, np.ndarray]] = [
         (gray, gray),
@@ -375,13 +529,23 @@ def test_anything_else_becomes_png(to_files: Callable[..., Any], tmp_path: Path)
         assert np.array_equal(written, expected)
 
 
-@pytest.mark.parametrize("values", [np.full((4, 6), 256), np.full((4, 6), -1), np.full((4, 6), 1.5), np.full((1, 2, 4, 6), 1)])
-def test_what_makes_no_png_says_what_would(to_files: Callable[..., Any], values: np.ndarray) -> None:
-    with pytest.raises(InputError, match=r"picture 0 of the array makes no PNG.*\nGive 0 to 255, floats from 0 to 1, or files"):
+@pytest.mark.parametrize(
+    "values",
+    [np.full((4, 6), 256), np.full((4, 6), -1), np.full((4, 6), 1.5), np.full((1, 2, 4, 6), 1)],
+)
+def test_what_makes_no_png_says_what_would(
+    to_files: Callable[..., Any], values: np.ndarray
+) -> None:
+    with pytest.raises(
+        InputError,
+        match=r"picture 0 of the array makes no PNG.*\nGive 0 to 255, floats from 0 to 1, or files",
+    ):
         staged(Inputs.of("it", to_files(), values))
 
 
-def test_a_picture_is_written_once_and_removed_with_its_request(to_files: Callable[..., Any], toy: Toy) -> None:
+def test_a_picture_is_written_once_and_removed_with_its_request(
+    to_files: Callable[..., Any], toy: Toy
+) -> None:
     import gc
 
     found = Inputs.of("it", to_files(), counted(2))
@@ -405,7 +569,9 @@ def test_a_forked_process_has_a_folder_of_its_own(to_files: Callable[..., Any]) 
     ours = staged(found)
     reading, writing = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # that other threads of pytest may hold locks
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # that other threads of pytest may hold locks
         child = os.fork()
     if child == 0:
         try:

@@ -24,7 +24,14 @@ def library(name: str) -> Any:
 
 @pytest.fixture
 def volumes(any_toy: Toy) -> Samples:
-    any_toy({**KINDS["nifti"], "table": TABLE, "flat": column("image", "uint16", 1, 4, 6, spacing=[0.5, 0.25])}, labels=True)
+    any_toy(
+        {
+            **KINDS["nifti"],
+            "table": TABLE,
+            "flat": column("image", "uint16", 1, 4, 6, spacing=[0.5, 0.25]),
+        },
+        labels=True,
+    )
     return medzoo.generate(901, 3, seed=1)
 
 
@@ -34,7 +41,9 @@ def test_torchio_gets_what_it_reads_from_nifti(volumes: Samples, tmp_path: Path)
     volumes.save(tmp_path / "set", format="nifti")
     subjects = volumes.to_torchio()
     assert len(subjects) == 3
-    for subject, name in zip(subjects, ("000000_benign", "000001_malignant", "000002_benign"), strict=True):
+    for subject, name in zip(
+        subjects, ("000000_benign", "000001_malignant", "000002_benign"), strict=True
+    ):
         assert isinstance(subject["volumes"], tio.ScalarImage)
         assert isinstance(subject["masks"], tio.LabelMap)
         for column_ in ("volumes", "masks", "flat"):
@@ -65,7 +74,9 @@ def test_monai_gets_what_it_reads_from_nifti(volumes: Samples, tmp_path: Path) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         load = LoadImage(reader="NibabelReader", ensure_channel_first=True, image_only=True)
-    for item, name in zip(found, ("000000_benign", "000001_malignant", "000002_benign"), strict=True):
+    for item, name in zip(
+        found, ("000000_benign", "000001_malignant", "000002_benign"), strict=True
+    ):
         for column_ in ("volumes", "masks"):
             read = load(tmp_path / "set" / column_ / f"{name}.nii.gz")
             assert isinstance(item[column_], MetaTensor)
@@ -77,7 +88,12 @@ def test_monai_gets_what_it_reads_from_nifti(volumes: Samples, tmp_path: Path) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         keys = ["volumes", "masks"]
-        spaced = Compose([Orientationd(keys, axcodes="RAS"), Spacingd(keys, pixdim=(0.7, 0.7, 0.7), mode="nearest")])(found[0])
+        spaced = Compose(
+            [
+                Orientationd(keys, axcodes="RAS"),
+                Spacingd(keys, pixdim=(0.7, 0.7, 0.7), mode="nearest"),
+            ]
+        )(found[0])
     assert np.allclose(spaced["volumes"].pixdim, 0.7)
     assert spaced["volumes"].shape == spaced["masks"].shape
 
@@ -85,7 +101,10 @@ def test_monai_gets_what_it_reads_from_nifti(volumes: Samples, tmp_path: Path) -
 def test_pandas_gets_labels_by_name_and_tables_by_column(any_toy: Toy, tmp_path: Path) -> None:
     pd = library("pandas")
     any_toy({"images": IMAGES, "table": TABLE}, labels=True)
-    for samples in (medzoo.generate(901, 5, seed=1), medzoo.generate(901, 5, seed=1, out=tmp_path / "set")):
+    for samples in (
+        medzoo.generate(901, 5, seed=1),
+        medzoo.generate(901, 5, seed=1, out=tmp_path / "set"),
+    ):
         frame = samples[1:].to_pandas()
         assert list(frame.columns) == ["a", "b", "c", "labels"]
         assert frame.index.tolist() == [1, 2, 3, 4]
@@ -95,13 +114,24 @@ def test_pandas_gets_labels_by_name_and_tables_by_column(any_toy: Toy, tmp_path:
         assert np.array_equal(frame["b"].to_numpy(), samples.table[1:, 1])
         assert frame["b"].dtype == np.float32
     manifest = pd.read_json(tmp_path / "set/manifest.jsonl", lines=True)
-    assert manifest["label"].dropna().tolist() == ["benign", "malignant", "benign", "malignant", "benign"]
+    assert manifest["label"].dropna().tolist() == [
+        "benign",
+        "malignant",
+        "benign",
+        "malignant",
+        "benign",
+    ]
 
 
 def test_columns_of_several_tables_are_told_apart(any_toy: Toy) -> None:
     library("pandas")
-    any_toy({"one": column("table", "float32", 2, columns=["a", "b"]), "two": column("table", "int64", 2, columns=["b", "c"]),
-             "three": column("table", "float32", 2)})  # fmt: skip
+    any_toy(
+        {
+            "one": column("table", "float32", 2, columns=["a", "b"]),
+            "two": column("table", "int64", 2, columns=["b", "c"]),
+            "three": column("table", "float32", 2),
+        }
+    )
     frame = medzoo.generate(901, 2, seed=1).to_pandas()
     assert list(frame.columns) == ["one.a", "one.b", "two.b", "two.c", "three.0", "three.1"]
 
@@ -110,26 +140,41 @@ def test_labels_without_names_stay_numbers() -> None:
     library("pandas")
     output = {"labels": Output("labels", "label", "int64", ())}
     for names in ({}, {"labels": {"0": "no"}}):  # of which one is missing
-        frame = Samples({"labels": np.array([0, 7])}, output, np.arange(2), {"label_names": names}).to_pandas()
+        frame = Samples(
+            {"labels": np.array([0, 7])}, output, np.arange(2), {"label_names": names}
+        ).to_pandas()
         assert frame["labels"].tolist() == [0, 7]
     frame = Samples(
-        {"labels": np.array([7, -1])}, output, np.arange(2), {"label_names": {"labels": {"7": "a", "-1": "b"}}}
+        {"labels": np.array([7, -1])},
+        output,
+        np.arange(2),
+        {"label_names": {"labels": {"7": "a", "-1": "b"}}},
     ).to_pandas()
     assert frame["labels"].tolist() == ["a", "b"]
 
 
-def test_a_library_that_is_not_there_is_named(any_toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_is_not_there_is_named(
+    any_toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     any_toy({"table": TABLE})
     samples = medzoo.generate(901, 2)
-    with pytest.raises(InputError, match=r"torchio needs an image, mask or volume.\nThese samples hold table"):
+    with pytest.raises(
+        InputError, match=r"torchio needs an image, mask or volume.\nThese samples hold table"
+    ):
         samples.to_torchio()
 
     def absent(name: str) -> None:
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr("medzoo.samples.import_module", absent)
-    for method, package in (("to_torchio", "torchio"), ("to_monai", "monai"), ("to_pandas", "pandas")):
-        with pytest.raises(InputError, match=rf"{package} is not installed here(.|\n)*`pip install {package}`"):
+    for method, package in (
+        ("to_torchio", "torchio"),
+        ("to_monai", "monai"),
+        ("to_pandas", "pandas"),
+    ):
+        with pytest.raises(
+            InputError, match=rf"{package} is not installed here(.|\n)*`pip install {package}`"
+        ):
             getattr(samples, method)()
 
 
@@ -142,5 +187,9 @@ def test_axes_are_turned_and_turned_back(shape: tuple[int, ...]) -> None:
 
 
 def test_an_unknown_spacing_is_one_millimetre() -> None:
-    assert np.array_equal(affine_of(Output("x", "image", "uint8", (1, 4, 4))), np.diag([-1, -1, 1, 1]))
-    assert np.array_equal(affine_of(Output("x", "image", "uint8", (1, 4, 4), spacing=(2, 3))), np.diag([-3, -2, 1, 1]))
+    assert np.array_equal(
+        affine_of(Output("x", "image", "uint8", (1, 4, 4))), np.diag([-1, -1, 1, 1])
+    )
+    assert np.array_equal(
+        affine_of(Output("x", "image", "uint8", (1, 4, 4), spacing=(2, 3))), np.diag([-3, -2, 1, 1])
+    )

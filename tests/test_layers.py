@@ -25,7 +25,10 @@ LAYERS = [
     {"cli"},
     {"__main__"},
 ]
-UPWARD = {("samples", "view"), ("samples", "datasets")}  # methods that plot or save, inside themselves
+UPWARD = {
+    ("samples", "view"),
+    ("samples", "datasets"),
+}  # methods that plot or save, inside themselves
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 PACKAGE = ROOT / "medzoo"
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
@@ -39,7 +42,12 @@ def room(path: Path) -> str:
 def imports(path: Path) -> set[tuple[str, bool]]:
     """The rooms that a module imports from, and whether it does so at its top."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    inside = {id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef)) for n in ast.walk(f)}
+    inside = {
+        id(n)
+        for f in ast.walk(tree)
+        if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for n in ast.walk(f)
+    }
     here = ("medzoo", *path.relative_to(PACKAGE).with_suffix("").parts)
     found: set[tuple[str, bool]] = set()
     for node in ast.walk(tree):
@@ -50,7 +58,9 @@ def imports(path: Path) -> set[tuple[str, bool]]:
             base = list(here[: len(here) - node.level]) if node.level else []
             base += node.module.split(".") if node.module else []
             names = [".".join([*base, a.name]) for a in node.names]
-        found |= {(n.split(".")[1], id(node) not in inside) for n in names if n.startswith("medzoo.")}
+        found |= {
+            (n.split(".")[1], id(node) not in inside) for n in names if n.startswith("medzoo.")
+        }
     return found
 
 
@@ -61,7 +71,9 @@ def test_every_room_has_its_layer() -> None:
 def test_the_page_on_the_architecture_has_the_same_layers() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) \| (.+?) \|", page, re.MULTILINE)
-    assert [(int(k), set(re.findall(r"`(\w+)`", rooms))) for k, rooms in rows] == list(enumerate(LAYERS[:-1]))
+    assert [(int(k), set(re.findall(r"`(\w+)`", rooms))) for k, rooms in rows] == list(
+        enumerate(LAYERS[:-1])
+    )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
@@ -69,16 +81,23 @@ def test_a_module_imports_from_lower_layers_alone(path: Path) -> None:
     own = room(path)
     for other, at_top in imports(path):
         if other != own and not ((own, other) in UPWARD and not at_top):
-            assert LEVEL[other] < LEVEL[own], f"{own} (layer {LEVEL[own]}) imports {other} (layer {LEVEL[other]})"
+            assert LEVEL[other] < LEVEL[own], (
+                f"{own} (layer {LEVEL[own]}) imports {other} (layer {LEVEL[other]})"
+            )
 
 
 def test_the_exceptions_are_all_needed() -> None:
     assert {
-        (room(p), other) for p in MODULES for other, _ in imports(p) if LEVEL[other] >= LEVEL[room(p)] and other != room(p)
+        (room(p), other)
+        for p in MODULES
+        for other, _ in imports(p)
+        if LEVEL[other] >= LEVEL[room(p)] and other != room(p)
     } == UPWARD
 
 
-def test_imports_are_read_as_python_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imports_are_read_as_python_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
     (tmp_path / "sub").mkdir()
     code = "from .. import files\nfrom ..config import x\nfrom .near import y\nimport medzoo.store\ndef f():\n    from medzoo.view import grid\nimport os\n"
@@ -99,4 +118,7 @@ def test_no_module_is_called_as_a_public_name_which_it_would_hide() -> None:
 
 
 def test_no_file_outgrows_its_room() -> None:
-    assert {p.name: n for p in MODULES if (n := len(p.read_text(encoding="utf-8").splitlines())) > 450} == {}
+    # 450 lines of 128 columns became up to 560 of 100.
+    assert {
+        p.name: n for p in MODULES if (n := len(p.read_text(encoding="utf-8").splitlines())) > 560
+    } == {}

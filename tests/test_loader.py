@@ -15,7 +15,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import NUMPY_MODEL, ROOT
-from torch.utils.data import ConcatDataset, DataLoader, DistributedSampler, IterableDataset, TensorDataset
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    TensorDataset,
+)
 
 import medzoo
 from medzoo.config import Version
@@ -51,7 +57,11 @@ def logging_toy(toy: Toy, tmp_path: Path) -> Callable[[], list[list[int]]]:
     log = tmp_path / "log"
     line = f"        with open({str(log)!r}, 'a') as file: file.write(' '.join(map(str, batch.indices)) + '\\n')\n"
     toy(NUMPY_MODEL.replace("def sample(self, batch):\n", f"def sample(self, batch):\n{line}"))
-    return lambda: [[int(i) for i in line.split()] for line in log.read_text().splitlines()] if log.exists() else []
+    return lambda: (
+        [[int(i) for i in line.split()] for line in log.read_text().splitlines()]
+        if log.exists()
+        else []
+    )
 
 
 def double(item: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +94,9 @@ def settle(data: Any) -> None:
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_samples_are_made_a_batch_ahead_and_not_all_at_first(logging_toy: Callable[[], list[list[int]]], shuffle: bool) -> None:
+def test_samples_are_made_a_batch_ahead_and_not_all_at_first(
+    logging_toy: Callable[[], list[list[int]]], shuffle: bool
+) -> None:
     loader = medzoo.dataloader(901, 40, batch_size=4, seed=1, shuffle=shuffle, fresh=shuffle)
     assert logging_toy() == []  # nothing is made before it is read
     for epoch in range(2):
@@ -94,13 +106,19 @@ def test_samples_are_made_a_batch_ahead_and_not_all_at_first(logging_toy: Callab
             settle(loader.dataset)
             made = logging_toy()[before:]
             assert [len(batch) for batch in made] == [4] * min(k + 1, 10)
-        assert sorted(i for batch in made for i in batch) == [40 * epoch * shuffle + i for i in range(40)]
+        assert sorted(i for batch in made for i in batch) == [
+            40 * epoch * shuffle + i for i in range(40)
+        ]
         assert (made == sorted(made)) is not shuffle
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_samples_that_are_dropped_or_left_are_not_made(logging_toy: Callable[[], list[list[int]]], shuffle: bool) -> None:
-    loader = medzoo.dataloader(901, 30, batch_size=4, seed=1, shuffle=shuffle, fresh=True, drop_last=True)
+def test_samples_that_are_dropped_or_left_are_not_made(
+    logging_toy: Callable[[], list[list[int]]], shuffle: bool
+) -> None:
+    loader = medzoo.dataloader(
+        901, 30, batch_size=4, seed=1, shuffle=shuffle, fresh=True, drop_last=True
+    )
     assert sum(len(batch["images"]) for batch in loader) == 28
     settle(loader.dataset)
     assert sum(map(len, logging_toy())) == 28
@@ -114,7 +132,9 @@ def test_samples_that_are_dropped_or_left_are_not_made(logging_toy: Callable[[],
     assert own <= {tuple(image) for image in expected(90)[60:].flatten(1).tolist()}
 
 
-def test_looking_at_a_sample_meanwhile_disturbs_nothing(logging_toy: Callable[[], list[list[int]]]) -> None:
+def test_looking_at_a_sample_meanwhile_disturbs_nothing(
+    logging_toy: Callable[[], list[list[int]]],
+) -> None:
     images = expected(40)
     before = len(logging_toy())
     loader = medzoo.dataloader(901, 40, batch_size=4, seed=1, shuffle=True)
@@ -122,7 +142,9 @@ def test_looking_at_a_sample_meanwhile_disturbs_nothing(logging_toy: Callable[[]
         if k == 1:
             assert torch.equal(loader.dataset[7]["images"], images[7])
         settle(loader.dataset)
-    assert sum(len(batch) == 4 for batch in logging_toy()[before:]) >= 9  # all but the one that 7 is in
+    assert (
+        sum(len(batch) == 4 for batch in logging_toy()[before:]) >= 9
+    )  # all but the one that 7 is in
     assert sum(map(len, logging_toy()[before:])) <= 41
 
 
@@ -139,7 +161,9 @@ def test_however_few_are_kept_each_is_made_once_in_order(
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_the_first_that_fit_are_kept_for_the_next_epochs(logging_toy: Callable[[], list[list[int]]], shuffle: bool) -> None:
+def test_the_first_that_fit_are_kept_for_the_next_epochs(
+    logging_toy: Callable[[], list[list[int]]], shuffle: bool
+) -> None:
     loader = medzoo.dataloader(901, 40, batch_size=4, seed=1, keep=12, shuffle=shuffle)
     for _ in range(3):
         assert sum(len(b["images"]) for b in loader) == 40
@@ -157,7 +181,9 @@ def test_what_is_kept_is_of_the_epoch(logging_toy: Callable[[], list[list[int]]]
             for i in range(39, -1, -1):
                 data[i]
         assert len(data._kept) == 40
-        assert sorted(i for batch in logging_toy() for i in batch)[-40:] == list(range(40 * epoch, 40 * epoch + 40))
+        assert sorted(i for batch in logging_toy() for i in batch)[-40:] == list(
+            range(40 * epoch, 40 * epoch + 40)
+        )
     assert sum(map(len, logging_toy())) == 80
 
 
@@ -169,7 +195,9 @@ def test_a_training_goes_on_with_a_later_epoch(toy: Toy, shuffle: bool, fresh: b
     def epoch(loader: DataLoader[Any]) -> torch.Tensor:
         return torch.cat([b["images"] for b in loader])
 
-    first, again = (medzoo.dataloader(901, 10, 4, seed=1, shuffle=shuffle, fresh=fresh) for _ in range(2))
+    first, again = (
+        medzoo.dataloader(901, 10, 4, seed=1, shuffle=shuffle, fresh=fresh) for _ in range(2)
+    )
     epochs = [epoch(first) for _ in range(4)]
     again.sampler.set_epoch(2)  # type: ignore[attr-defined]
     assert torch.equal(epoch(again), epochs[2])
@@ -183,11 +211,15 @@ def test_a_training_goes_on_with_a_later_epoch(toy: Toy, shuffle: bool, fresh: b
 
 
 def test_a_loader_whose_epochs_are_fresh_has_one_place_to_say_which(toy: Toy) -> None:
-    with pytest.raises(InputError, match=r"follow each other by themselves.*\nloader\.sampler\.set_epoch\(2\)"):
+    with pytest.raises(
+        InputError, match=r"follow each other by themselves.*\nloader\.sampler\.set_epoch\(2\)"
+    ):
         medzoo.dataloader(toy(), 8, fresh=True).dataset.set_epoch(2)  # type: ignore[attr-defined]
 
 
-def test_a_loader_of_ones_own_reads_as_ours_does(logging_toy: Callable[[], list[list[int]]]) -> None:
+def test_a_loader_of_ones_own_reads_as_ours_does(
+    logging_toy: Callable[[], list[list[int]]],
+) -> None:
     ours = medzoo.dataloader(901, 20, batch_size=4, seed=1, shuffle=True)
     theirs = DataLoader(ours.dataset, batch_size=5, sampler=ours.sampler, collate_fn=list)
     batches = iter(theirs)
@@ -198,17 +230,25 @@ def test_a_loader_of_ones_own_reads_as_ours_does(logging_toy: Callable[[], list[
     assert sorted(i for batch in logging_toy() for i in batch) == list(range(20))
 
 
-def test_ranks_share_a_data_set_or_have_seeds_of_their_own(logging_toy: Callable[[], list[list[int]]]) -> None:
+def test_ranks_share_a_data_set_or_have_seeds_of_their_own(
+    logging_toy: Callable[[], list[list[int]]],
+) -> None:
     data = medzoo.dataset(901, 20, seed=1)
     for epoch in range(2):
         for rank in range(2):
             sampler: DistributedSampler[Any] = DistributedSampler(data, num_replicas=2, rank=rank)
             sampler.set_epoch(epoch)
             data.set_epoch(epoch)
-            assert sum(len(b["images"]) for b in DataLoader(data, batch_size=5, sampler=sampler)) == 10
+            assert (
+                sum(len(b["images"]) for b in DataLoader(data, batch_size=5, sampler=sampler)) == 10
+            )
     assert sorted(i for batch in logging_toy() for i in batch) == list(range(40))
-    first, second = (next(iter(medzoo.dataloader(901, None, 20, seed=rank)))["images"] for rank in range(2))
-    assert not {tuple(i) for i in first.flatten(1).tolist()} & {tuple(i) for i in second.flatten(1).tolist()}
+    first, second = (
+        next(iter(medzoo.dataloader(901, None, 20, seed=rank)))["images"] for rank in range(2)
+    )
+    assert not {tuple(i) for i in first.flatten(1).tolist()} & {
+        tuple(i) for i in second.flatten(1).tolist()
+    }
 
 
 def test_every_epoch_gives_the_same_samples(toy: Toy) -> None:
@@ -225,14 +265,18 @@ def test_leaving_a_loader_early_and_beginning_again(toy: Toy) -> None:
     assert torch.equal(torch.cat([b["images"] for b in loader]), expected(20))
 
 
-def test_any_sample_can_be_asked_for_in_any_order(logging_toy: Callable[[], list[list[int]]]) -> None:
+def test_any_sample_can_be_asked_for_in_any_order(
+    logging_toy: Callable[[], list[list[int]]],
+) -> None:
     images = medzoo.generate(901, 100, seed=1).to_torch()["images"]
     before = len(logging_toy())
     samples = medzoo.dataset(901, 100, seed=1)
     assert len(samples) == 100
     for i in (70, 3, -1, 70, 3, 99, 4, 5, 6):
         assert torch.equal(samples[i]["images"], images[i])
-    assert sum(map(len, logging_toy()[before:])) < 20  # the block around each, at most, and not the set
+    assert (
+        sum(map(len, logging_toy()[before:])) < 20
+    )  # the block around each, at most, and not the set
     for i in (100, -101):
         with pytest.raises(IndexError):
             samples[i]
@@ -274,7 +318,9 @@ def test_a_transform_is_applied_before_batches_are_put_together(toy: Toy) -> Non
 def test_synthetic_samples_join_real_ones(toy: Toy) -> None:
     real = [{"images": torch.zeros(1, 8, 8), "labels": torch.tensor(0)} for _ in range(5)]
     both: ConcatDataset[Any] = ConcatDataset([real, medzoo.dataset(toy(), 7, seed=1)])  # type: ignore[list-item]
-    batches = list(DataLoader(both, batch_size=4, shuffle=True, generator=torch.Generator().manual_seed(0)))
+    batches = list(
+        DataLoader(both, batch_size=4, shuffle=True, generator=torch.Generator().manual_seed(0))
+    )
     images = torch.cat([b["images"] for b in batches])
     assert images.shape == (12, 1, 8, 8)
     assert int((images.flatten(1).max(dim=1).values > 0).sum()) == 7
@@ -282,9 +328,14 @@ def test_synthetic_samples_join_real_ones(toy: Toy) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 2**63, 2**64 - 1])
-def test_shuffling_changes_the_order_follows_the_seed_and_loses_nothing(toy: Toy, seed: int) -> None:
+def test_shuffling_changes_the_order_follows_the_seed_and_loses_nothing(
+    toy: Toy, seed: int
+) -> None:
     toy()
-    one, two = ([b["images"] for b in medzoo.dataloader(901, 20, batch_size=4, seed=seed, shuffle=True)] for _ in range(2))
+    one, two = (
+        [b["images"] for b in medzoo.dataloader(901, 20, batch_size=4, seed=seed, shuffle=True)]
+        for _ in range(2)
+    )
     assert torch.equal(torch.cat(one), torch.cat(two))
     in_order = expected(20, seed)
     assert not torch.equal(torch.cat(one), in_order)
@@ -299,17 +350,25 @@ def read_with_workers(way: str, **how: Any) -> list[torch.Tensor]:
         loader = DataLoader(stream, batch_size=4, num_workers=2, **how)
         return [torch.cat([b["images"] for b in loader])]
     shuffle, fresh = way == "shuffled", way == "fresh"
-    loader = medzoo.dataloader(901, 21, batch_size=4, seed=1, shuffle=shuffle, fresh=fresh, num_workers=2, **how)
+    loader = medzoo.dataloader(
+        901, 21, batch_size=4, seed=1, shuffle=shuffle, fresh=fresh, num_workers=2, **how
+    )
     return [torch.cat([b["images"] for b in loader]) for _ in range(2 if fresh else 1)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "way"),
-    [*(("fork", way) for way in ("in order", "shuffled", "fresh", "iterable")), ("spawn", "fresh"), ("spawn", "iterable")],
+    [
+        *(("fork", way) for way in ("in order", "shuffled", "fresh", "iterable")),
+        ("spawn", "fresh"),
+        ("spawn", "iterable"),
+    ],
 )
 @IN_FORKS
-def test_workers_make_every_sample_once(logging_toy: Callable[[], list[list[int]]], start: str, way: str) -> None:
+def test_workers_make_every_sample_once(
+    logging_toy: Callable[[], list[list[int]]], start: str, way: str
+) -> None:
     if start == "fork" and sys.platform == "win32":
         pytest.skip("no fork here")
     images = expected(42)
@@ -328,9 +387,13 @@ def test_workers_make_every_sample_once(logging_toy: Callable[[], list[list[int]
 
 
 @IN_FORKS
-def test_a_small_set_in_shuffled_order_is_not_made_by_each_worker(logging_toy: Callable[[], list[list[int]]]) -> None:
+def test_a_small_set_in_shuffled_order_is_not_made_by_each_worker(
+    logging_toy: Callable[[], list[list[int]]],
+) -> None:
     batches = medzoo.dataloader(901, 8, batch_size=4, seed=1, shuffle=True, num_workers=2)
-    assert sorted(i for b in batches for i in b["images"][:, 0, 0, 0].tolist()) == pytest.approx([0] * 4 + [1 / 255] * 4)
+    assert sorted(i for b in batches for i in b["images"][:, 0, 0, 0].tolist()) == pytest.approx(
+        [0] * 4 + [1 / 255] * 4
+    )
     assert sorted(i for line in logging_toy() for i in line) == list(range(8))
 
 
@@ -340,12 +403,16 @@ def test_a_model_whose_samples_depend_on_the_batch_makes_whole_ones(
     logging_toy: Callable[[], list[list[int]]], monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     monkeypatch.setattr(Version, "per_sample", False)  # in forked workers as well
-    loader = medzoo.dataloader(901, 18, batch_size=4, seed=1, shuffle=True, fresh=True, num_workers=workers, keep=4)
+    loader = medzoo.dataloader(
+        901, 18, batch_size=4, seed=1, shuffle=True, fresh=True, num_workers=workers, keep=4
+    )
     for epoch in range(2):
         before = len(logging_toy())
         images = torch.cat([b["images"] for b in loader])
         made = sorted(logging_toy()[before:])
-        assert made == [list(range(18 * epoch + k, 18 * epoch + min(k + 4, 18))) for k in range(0, 18, 4)]
+        assert made == [
+            list(range(18 * epoch + k, 18 * epoch + min(k + 4, 18))) for k in range(0, 18, 4)
+        ]
         in_order = expected(18 * (epoch + 1))[18 * epoch :]
         assert not torch.equal(images, in_order)
         assert sorted(map(repr, images.tolist())) == sorted(map(repr, in_order.tolist()))
@@ -355,7 +422,9 @@ def test_a_model_whose_samples_depend_on_the_batch_makes_whole_ones(
 @IN_FORKS
 def test_a_fork_waits_until_no_thread_is_inside_the_model(toy: Toy) -> None:
     # A lock of the process, as libraries have them: a child forked off while it is held would wait for ever.
-    code = NUMPY_MODEL.replace("class Model:\n", "import sys, threading, time\nclass Model:\n").replace(
+    code = NUMPY_MODEL.replace(
+        "class Model:\n", "import sys, threading, time\nclass Model:\n"
+    ).replace(
         "def sample(self, batch):\n",
         "def sample(self, batch):\n        with sys.__dict__.setdefault('_test_lock', threading.Lock()): time.sleep(0.2)\n",
     )
@@ -363,7 +432,9 @@ def test_a_fork_waits_until_no_thread_is_inside_the_model(toy: Toy) -> None:
     try:
         for _ in range(3):
             data.__getitems__([0, 1, 2, 3])  # a thread makes the next ones
-            loader = DataLoader(data, batch_size=4, num_workers=1, multiprocessing_context="fork", timeout=20)
+            loader = DataLoader(
+                data, batch_size=4, num_workers=1, multiprocessing_context="fork", timeout=20
+            )
             assert torch.equal(torch.cat([b["images"] for b in loader]), expected(12))
     finally:
         sys.__dict__.pop("_test_lock", None)
@@ -385,12 +456,18 @@ def test_a_torch_model_with_threads_works_in_forked_workers(toy: Toy) -> None:
 
 @IN_FORKS
 def test_an_error_in_a_worker_says_what_failed(toy: Toy) -> None:
-    toy(NUMPY_MODEL.replace("def sample(self, batch):\n", "def sample(self, batch):\n        1 / 0\n"))
+    toy(
+        NUMPY_MODEL.replace(
+            "def sample(self, batch):\n", "def sample(self, batch):\n        1 / 0\n"
+        )
+    )
     with pytest.raises(PackageError, match="failed on samples 0 to 3: ZeroDivisionError"):
         list(medzoo.dataloader(901, 8, batch_size=4, num_workers=1))
 
 
-def test_fresh_epochs_go_on_where_the_last_one_ended(logging_toy: Callable[[], list[list[int]]]) -> None:
+def test_fresh_epochs_go_on_where_the_last_one_ended(
+    logging_toy: Callable[[], list[list[int]]],
+) -> None:
     for _ in range(2):  # a script that runs again gives the same epochs
         before = len(logging_toy())
         loader = medzoo.dataloader(901, 10, batch_size=4, seed=1, fresh=True)
@@ -413,16 +490,25 @@ def test_fresh_epochs_in_shuffled_order_have_the_epochs_own_samples(toy: Toy) ->
     loader = medzoo.dataloader(toy(), 10, batch_size=4, seed=1, fresh=True, shuffle=True)
     orders = []
     for epoch in range(3):
-        images, own = torch.cat([b["images"] for b in loader]).tolist(), expected(30)[10 * epoch :][:10].tolist()
+        images, own = (
+            torch.cat([b["images"] for b in loader]).tolist(),
+            expected(30)[10 * epoch :][:10].tolist(),
+        )
         orders.append([own.index(image) for image in images])
         assert sorted(orders[-1]) == list(range(10))
     assert len(set(map(tuple, orders))) == 3
 
 
 def test_lists_of_conditions_and_latents_are_those_of_each_epoch(toy: Toy) -> None:
-    given = {"condition": ["malignant", "benign", "benign"], "latents": np.arange(12, dtype=np.float32).reshape(3, 4) / 6}
+    given = {
+        "condition": ["malignant", "benign", "benign"],
+        "latents": np.arange(12, dtype=np.float32).reshape(3, 4) / 6,
+    }
     loader = medzoo.dataloader(toy(), 3, batch_size=2, seed=1, fresh=True, **given)
-    epochs = [{k: torch.cat([b[k] for b in batches]) for k in ("images", "labels")} for batches in (list(loader), list(loader))]
+    epochs = [
+        {k: torch.cat([b[k] for b in batches]) for k in ("images", "labels")}
+        for batches in (list(loader), list(loader))
+    ]
     assert [e["labels"].tolist() for e in epochs] == [[1, 0, 0]] * 2
     first, second = (e["images"] for e in epochs)
     assert torch.equal(first[:, 0, 0, :6], second[:, 0, 0, :6])  # what latents and condition decide
@@ -440,7 +526,9 @@ def test_a_data_set_of_ones_own_loader_is_told_the_epoch(toy: Toy, persistent: b
         loader = DataLoader(data, batch_size=4, num_workers=1, persistent_workers=persistent)
         for epoch in (0, 1, 5, 1):
             made.set_epoch(epoch)
-            assert torch.equal(torch.cat([b["images"] for b in loader])[-6:], expected(36)[6 * epoch :][:6])
+            assert torch.equal(
+                torch.cat([b["images"] for b in loader])[-6:], expected(36)[6 * epoch :][:6]
+            )
 
 
 def test_samples_without_end(logging_toy: Callable[[], list[list[int]]]) -> None:
@@ -452,17 +540,23 @@ def test_samples_without_end(logging_toy: Callable[[], list[list[int]]]) -> None
         assert torch.equal(torch.cat([b["images"] for b in batches]), images[:20])
         assert torch.cat([b["labels"] for b in batches]).tolist() == [0, 1] * 10
     loader.dataset._thread.submit(int).result()  # type: ignore[attr-defined]
-    assert len(logging_toy()) - before <= 14  # no more than a block ahead, and the batch that zip takes
+    assert (
+        len(logging_toy()) - before <= 14
+    )  # no more than a block ahead, and the batch that zip takes
     with pytest.raises(TypeError):
         len(loader)
 
 
 @IN_FORKS
 def test_samples_without_end_by_workers_come_in_order(toy: Toy) -> None:
-    loader = medzoo.dataloader(toy(), None, batch_size=4, seed=1, num_workers=2, condition="malignant")
+    loader = medzoo.dataloader(
+        toy(), None, batch_size=4, seed=1, num_workers=2, condition="malignant"
+    )
     batches = iter(loader)
     found = torch.cat([next(batches)["images"] for _ in range(5)])
-    assert torch.equal(found, medzoo.generate(901, 20, seed=1, condition="malignant").to_torch()["images"])
+    assert torch.equal(
+        found, medzoo.generate(901, 20, seed=1, condition="malignant").to_torch()["images"]
+    )
 
 
 def test_an_iterable_data_set_is_a_block_ahead_and_holds_no_more(
@@ -513,9 +607,16 @@ def test_indices_that_are_not_there_in_one_go(toy: Toy) -> None:
     assert torch.equal(found[0]["images"], found[2]["images"])
 
 
-def test_a_model_on_a_gpu_is_given_workers_that_are_not_forked(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_on_a_gpu_is_given_workers_that_are_not_forked(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(making, "pick_device", lambda *_: "cuda:0")  # there may be none here
-    assert medzoo.dataloader(toy(), 8, num_workers=1, pin_memory=False).multiprocessing_context.get_start_method() == "spawn"
+    assert (
+        medzoo.dataloader(
+            toy(), 8, num_workers=1, pin_memory=False
+        ).multiprocessing_context.get_start_method()
+        == "spawn"
+    )
     assert medzoo.dataloader(901, 8, pin_memory=False).multiprocessing_context is None
 
 
@@ -531,7 +632,11 @@ def test_the_page_on_loaders_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "loaders.md").read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"```python\n(.+?)```", page, re.DOTALL))
-    for large, small in (("10_000", "8"), ("batch_size=64", "batch_size=4"), ("num_workers=4", "num_workers=1")):
+    for large, small in (
+        ("10_000", "8"),
+        ("batch_size=64", "batch_size=4"),
+        ("num_workers=4", "num_workers=1"),
+    ):
         assert large in code
         code = code.replace(large, small)
     steps: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -539,10 +644,15 @@ def test_the_page_on_loaders_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     exec(code, {"step": lambda *batch: steps.append(batch), "real": real})
     assert [len(labels) for _, labels in steps] == [4] * 11 + [4, 4, 3] * 2 + [4] * 4
     assert all(images.shape[1:] == (1, 128, 128) for images, _ in steps)
-    first, fresh, endless = (torch.cat([i for i, _ in part]) for part in (steps[:2], steps[2:6], steps[6:11]))
+    first, fresh, endless = (
+        torch.cat([i for i, _ in part]) for part in (steps[:2], steps[2:6], steps[6:11])
+    )
     assert (first - fresh[:8]).abs().max() < 1.5 / 255
     assert (fresh - endless[:16]).abs().max() < 1.5 / 255
-    means = [torch.cat([i for i, _ in part]).mean(dim=(1, 2, 3)).sort().values for part in (steps[:2], steps[17:19])]
+    means = [
+        torch.cat([i for i, _ in part]).mean(dim=(1, 2, 3)).sort().values
+        for part in (steps[:2], steps[17:19])
+    ]
     assert torch.allclose(*means, atol=1 / 255)  # of a set on disk, in shuffled order
 
 
@@ -585,15 +695,25 @@ def test_without_a_seed_a_data_set_is_fresh_and_says_which_it_took(toy: Toy) -> 
         ({"shuffle": "no"}, InputError, "shuffle='no' is neither True nor False"),
         ({"fresh": "no"}, InputError, "fresh='no' is neither True nor False"),
         ({"drop_last": None}, InputError, "drop_last=None is neither True nor False"),
-        ({"collate_fn": list}, InputError, r"takes no 'collate_fn'\.\nA loader of your own does: DataLoader\("),
-        ({"n": None, "prefetch_factor": 2}, InputError, r"takes no 'prefetch_factor'\.\nA loader of your own does"),
+        (
+            {"collate_fn": list},
+            InputError,
+            r"takes no 'collate_fn'\.\nA loader of your own does: DataLoader\(",
+        ),
+        (
+            {"n": None, "prefetch_factor": 2},
+            InputError,
+            r"takes no 'prefetch_factor'\.\nA loader of your own does",
+        ),
         ({"weights": "none.safetensors"}, InputError, "none.safetensors': there is no such file"),
         ({"weights": __file__}, InputError, "has no weights.safetensors that others could replace"),
         ({"precision": "half"}, InputError, "precision='half' is no precision"),
         ({"precision": "bfloat16"}, InputError, "does not run on torch"),
     ],
 )
-def test_bad_input_fails_at_once(toy: Toy, arguments: dict[str, Any], error: type[Exception], says: str) -> None:
+def test_bad_input_fails_at_once(
+    toy: Toy, arguments: dict[str, Any], error: type[Exception], says: str
+) -> None:
     with pytest.raises(error, match=says):
         medzoo.dataloader(**{"model_id": toy(), "n": 8, **arguments})
 
@@ -601,7 +721,13 @@ def test_bad_input_fails_at_once(toy: Toy, arguments: dict[str, Any], error: typ
 def test_a_models_own_option_may_be_called_as_one_of_torchs_loader(toy: Toy) -> None:
     option = {"type": "int", "default": 3, "minimum": 0, "maximum": 9, "help": "Something."}
     code = NUMPY_MODEL.replace('"gain", 0', '"sampler"')
-    assert next(iter(medzoo.dataloader(toy(code, options={"sampler": option}), 1, sampler=5)))["images"][0, 0, 0, 5] * 255 == 5
+    assert (
+        next(iter(medzoo.dataloader(toy(code, options={"sampler": option}), 1, sampler=5)))[
+            "images"
+        ][0, 0, 0, 5]
+        * 255
+        == 5
+    )
 
 
 @pytest.mark.parametrize("epoch", [-1, 1.0, True, None, 2**62])
@@ -615,7 +741,8 @@ def test_a_bad_epoch_is_refused(toy: Toy, epoch: Any) -> None:
 
 def test_an_error_ahead_arrives_where_its_batch_is_read(toy: Toy) -> None:
     code = NUMPY_MODEL.replace(
-        "def sample(self, batch):\n", "def sample(self, batch):\n        1 / int(8 not in batch.indices)\n"
+        "def sample(self, batch):\n",
+        "def sample(self, batch):\n        1 / int(8 not in batch.indices)\n",
     )
     toy(code)
     for n in (20, None):
@@ -628,7 +755,9 @@ def test_an_error_ahead_arrives_where_its_batch_is_read(toy: Toy) -> None:
                 next(batches)
 
 
-def test_too_little_memory_halves_what_is_made_at_once_from_then_on(toy: Toy, tmp_path: Path) -> None:
+def test_too_little_memory_halves_what_is_made_at_once_from_then_on(
+    toy: Toy, tmp_path: Path
+) -> None:
     images = medzoo.generate(toy(), 10, seed=1).to_torch()["images"]
     too_much = f"""
         if batch.n > 1:
@@ -636,14 +765,18 @@ def test_too_little_memory_halves_what_is_made_at_once_from_then_on(toy: Toy, tm
             import torch
             raise torch.OutOfMemoryError("CUDA out of memory.")
     """
-    toy(NUMPY_MODEL.replace("def sample(self, batch):\n", f"def sample(self, batch):\n{too_much}\n"))
+    toy(
+        NUMPY_MODEL.replace("def sample(self, batch):\n", f"def sample(self, batch):\n{too_much}\n")
+    )
     found = torch.cat([b["images"] for b in medzoo.dataloader(901, 10, batch_size=5, seed=1)])
     assert torch.equal(found, images)
     assert (tmp_path / "tried").read_text() == "52"  # once each, not with every batch
 
 
 def test_a_package_meets_one_thread_at_a_time(toy: Toy) -> None:
-    code = NUMPY_MODEL.replace("class Model:\n", "import time\nclass Model:\n    busy = False\n").replace(
+    code = NUMPY_MODEL.replace(
+        "class Model:\n", "import time\nclass Model:\n    busy = False\n"
+    ).replace(
         "def sample(self, batch):\n",
         "def sample(self, batch):\n        assert not self.busy\n        self.busy = True\n        time.sleep(0.05)\n        self.busy = False\n",
     )

@@ -28,8 +28,17 @@ from medzoo.errors import InputError, MedzooWarning
 from medzoo.inputs import Inputs
 from medzoo.medical.volumes import filled
 
-OBLIQUE = (np.cos(0.3), np.sin(0.3), 0, -np.sin(0.3) * np.cos(0.2), np.cos(0.3) * np.cos(0.2), np.sin(0.2))
-REAL = Path(os.environ.get("MEDZOO_TEST_DATA", "nowhere"))  # files that the repository has no room for
+OBLIQUE = (
+    np.cos(0.3),
+    np.sin(0.3),
+    0,
+    -np.sin(0.3) * np.cos(0.2),
+    np.cos(0.3) * np.cos(0.2),
+    np.sin(0.2),
+)
+REAL = Path(
+    os.environ.get("MEDZOO_TEST_DATA", "nowhere")
+)  # files that the repository has no room for
 
 
 def hu(shape: tuple[int, int, int] = (6, 20, 30), seed: int = 0) -> np.ndarray:
@@ -37,36 +46,61 @@ def hu(shape: tuple[int, int, int] = (6, 20, 30), seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(-1000, 2000, shape).astype(np.float32)
 
 
-def volume(voxels: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0), **more: Any) -> medical.Volume:
+def volume(
+    voxels: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0), **more: Any
+) -> medical.Volume:
     return medical.Volume(voxels, spacing, np.zeros(3), np.eye(3)[::-1].copy(), **more)
 
 
 # ---- series
 
 
-@pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL, OBLIQUE], ids=["axial", "coronal", "sagittal", "oblique"])
-def test_slices_come_in_the_order_of_their_positions_and_values_are_rescaled(tmp_path: Path, orientation: Any) -> None:
+@pytest.mark.parametrize(
+    "orientation",
+    [AXIAL, CORONAL, SAGITTAL, OBLIQUE],
+    ids=["axial", "coronal", "sagittal", "oblique"],
+)
+def test_slices_come_in_the_order_of_their_positions_and_values_are_rescaled(
+    tmp_path: Path, orientation: Any
+) -> None:
     values = hu()
-    series(tmp_path, values, orientation=orientation, name="deep/er/IM{:04d}")  # no suffix; names say nothing of the order
+    series(
+        tmp_path, values, orientation=orientation, name="deep/er/IM{:04d}"
+    )  # no suffix; names say nothing of the order
     (tmp_path / "notes.txt").write_text("no DICOM")
-    series(tmp_path / "dose", hu()[:2], uid="1.8", Modality="RTDOSE", SOPClassUID="1.2.840.10008.5.1.4.1.1.481.2")
+    series(
+        tmp_path / "dose",
+        hu()[:2],
+        uid="1.8",
+        Modality="RTDOSE",
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.481.2",
+    )
     found = medical.read_series(tmp_path)
     assert np.array_equal(found.voxels, values)
     assert (found.voxels.dtype, found.unit, found.series) == (np.float32, "HU", "1.2.3")
     assert found.spacing == pytest.approx((3.0, 0.5, 0.75))
     k, j, i = 4, 7, 11
     row, column = np.reshape(orientation, (2, 3))
-    place = np.array([-20.0, -30, 40]) + k * 3 * np.cross(row, column) + j * 0.5 * np.array(column) + i * 0.75 * np.array(row)
+    place = (
+        np.array([-20.0, -30, 40])
+        + k * 3 * np.cross(row, column)
+        + j * 0.5 * np.array(column)
+        + i * 0.75 * np.array(row)
+    )
     np.testing.assert_allclose(found.affine @ [k, j, i, 1], [*place, 1], atol=1e-6)
     np.testing.assert_allclose(found.voxels_at(place[None]), [[k, j, i]], atol=1e-6)
 
 
 @pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL, OBLIQUE, (-1, 0, 0, 0, -1, 0)])
-def test_turned_to_axial_every_voxel_stays_where_it_is_in_the_patient(tmp_path: Path, orientation: Any) -> None:
+def test_turned_to_axial_every_voxel_stays_where_it_is_in_the_patient(
+    tmp_path: Path, orientation: Any
+) -> None:
     series(tmp_path, hu(), orientation=orientation)
     found = medical.read_series(tmp_path)
     turned = found.axial()
-    assert (np.diag(turned.axes[:, ::-1]) > 0.7).all()  # z, y and x grow along slices, rows and columns
+    assert (
+        np.diag(turned.axes[:, ::-1]) > 0.7
+    ).all()  # z, y and x grow along slices, rows and columns
     there = np.argwhere(np.ones(turned.voxels.shape))
     place = (turned.affine @ np.c_[there, np.ones(len(there))].T).T[:, :3]
     before = found.voxels_at(place)
@@ -85,7 +119,9 @@ def test_a_single_slice_and_a_list_of_files_are_series_too(tmp_path: Path) -> No
 def test_of_several_series_one_is_chosen_by_name(tmp_path: Path) -> None:
     series(tmp_path, hu(seed=1))
     series(tmp_path / "b", hu(seed=2)[:2], uid="1.2.4", SeriesDescription="Neck, late phase")
-    with pytest.raises(InputError, match=r"holds 2 series.\nChoose by series=.*CT 'Neck, late phase' of 2, 1.2.4") as said:
+    with pytest.raises(
+        InputError, match=r"holds 2 series.\nChoose by series=.*CT 'Neck, late phase' of 2, 1.2.4"
+    ) as said:
         medical.read_series(tmp_path)
     assert "CT 'head and neck' of 6, 1.2.3" in str(said.value)
     for choice in ("1.2.4", "LATE"):
@@ -101,23 +137,53 @@ def shifted(k: int) -> list[float]:
 @pytest.mark.parametrize(
     ("changes", "remove", "says"),
     [
-        ({}, 3, r"From .*.dcm to .*.dcm it is 6 mm, elsewhere 3 mm; 1 of 4 distances between slices are odd"),
-        ({"ImagePositionPatient": lambda k: [0, 0, 3.0 * max(k, 1)]}, None, "lie at the same place, and 0 more pairs"),
-        ({"ImagePositionPatient": lambda k: [0, 0, 3.0 * k + 0.4 * (k == 5)]}, None, r"it is 3.4 mm, elsewhere 3 mm"),
+        (
+            {},
+            3,
+            r"From .*.dcm to .*.dcm it is 6 mm, elsewhere 3 mm; 1 of 4 distances between slices are odd",
+        ),
+        (
+            {"ImagePositionPatient": lambda k: [0, 0, 3.0 * max(k, 1)]},
+            None,
+            "lie at the same place, and 0 more pairs",
+        ),
+        (
+            {"ImagePositionPatient": lambda k: [0, 0, 3.0 * k + 0.4 * (k == 5)]},
+            None,
+            r"it is 3.4 mm, elsewhere 3 mm",
+        ),
         ({"ImagePositionPatient": shifted}, None, r"gantry tilted by 14.9 degrees"),
-        ({"ImageOrientationPatient": lambda k: list(AXIAL if k else CORONAL)}, None, "differ in ImageOrientationPatient"),
+        (
+            {"ImageOrientationPatient": lambda k: list(AXIAL if k else CORONAL)},
+            None,
+            "differ in ImageOrientationPatient",
+        ),
         ({"PixelSpacing": lambda k: [0.5, 0.75 + (k == 3)]}, None, "differ in PixelSpacing"),
-        ({"Rows": lambda k: 20 - 10 * (k == 3), "Columns": lambda k: 30 + 30 * (k == 3)}, None, "10 x 60 pixels"),
-        ({"ImagePositionPatient": lambda k: [0, 0, k] if k else None}, None, "has no ImagePositionPatient"),
+        (
+            {"Rows": lambda k: 20 - 10 * (k == 3), "Columns": lambda k: 30 + 30 * (k == 3)},
+            None,
+            "10 x 60 pixels",
+        ),
+        (
+            {"ImagePositionPatient": lambda k: [0, 0, k] if k else None},
+            None,
+            "has no ImagePositionPatient",
+        ),
         ({"NumberOfFrames": 2, "Rows": 10}, None, "several pictures in one file"),
-        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, None, "no single picture of grey levels"),
+        (
+            {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"},
+            None,
+            "no single picture of grey levels",
+        ),
         ({"PixelData": b"\0\0"}, None, "cannot be decoded.*\nGet it anew"),
         ({"PixelSpacing": [0, 1]}, None, r"PixelSpacing of \[0"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, None, "Two directions at right angles"),
         ({"ImagePositionPatient": [1, 0]}, None, "has no 3 numbers for ImagePositionPatient"),
     ],
-)  # fmt: skip
-def test_what_makes_no_even_grid_is_an_error(tmp_path: Path, changes: Any, remove: int | None, says: str) -> None:
+)
+def test_what_makes_no_even_grid_is_an_error(
+    tmp_path: Path, changes: Any, remove: int | None, says: str
+) -> None:
     paths = series(tmp_path, hu(), **changes)
     if remove is not None:
         paths[remove].unlink()
@@ -126,18 +192,27 @@ def test_what_makes_no_even_grid_is_an_error(tmp_path: Path, changes: Any, remov
 
 
 def test_headers_that_are_rounded_are_no_error(tmp_path: Path) -> None:
-    series(tmp_path, hu(), ImagePositionPatient=lambda k: [0, 0, round(0.625 * k, 2)], spacing=(0.625, 1, 1))
+    series(
+        tmp_path,
+        hu(),
+        ImagePositionPatient=lambda k: [0, 0, round(0.625 * k, 2)],
+        spacing=(0.625, 1, 1),
+    )
     assert medical.read_series(tmp_path).spacing[0] == pytest.approx(0.625, rel=0.01)
 
 
 def test_compression_that_nothing_here_decodes_says_what_would(tmp_path: Path) -> None:
     (path, *_) = series(tmp_path, hu()[:1])
     ds = pydicom.dcmread(path)
-    ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.80"  # JPEG-LS, for which there is no plugin in the extra
+    ds.file_meta.TransferSyntaxUID = (
+        "1.2.840.10008.1.2.4.80"  # JPEG-LS, for which there is no plugin in the extra
+    )
     ds.PixelData = pydicom.encaps.encapsulate([b"no picture"])
     ds["PixelData"].VR = "OB"
     ds.save_as(path)
-    with pytest.raises(InputError, match=r"(?s)\(JPEG-LS Lossless.*cannot be decoded.*pip install pylibjpeg"):
+    with pytest.raises(
+        InputError, match=r"(?s)\(JPEG-LS Lossless.*cannot be decoded.*pip install pylibjpeg"
+    ):
         medical.read_series(path)
 
 
@@ -158,10 +233,24 @@ def test_a_file_that_was_cut_off_is_never_read_as_less(tmp_path: Path) -> None:
 
 
 def test_a_picture_needs_no_place_and_dark_is_dark(tmp_path: Path) -> None:
-    mg: dict[str, Any] = {"Modality": "MG", "PhotometricInterpretation": "MONOCHROME1", "WindowCenter": 500, "WindowWidth": 200}
-    (path,) = series(tmp_path, hu()[:1], ImagePositionPatient=None, ImageOrientationPatient=None, PixelSpacing=None, **mg)
+    mg: dict[str, Any] = {
+        "Modality": "MG",
+        "PhotometricInterpretation": "MONOCHROME1",
+        "WindowCenter": 500,
+        "WindowWidth": 200,
+    }
+    (path,) = series(
+        tmp_path,
+        hu()[:1],
+        ImagePositionPatient=None,
+        ImageOrientationPatient=None,
+        PixelSpacing=None,
+        **mg,
+    )
     found = medical.read_picture(path)
-    assert np.array_equal(found.voxels[0], 1000 - hu()[0])  # turned over about the window's middle, which then still fits
+    assert np.array_equal(
+        found.voxels[0], 1000 - hu()[0]
+    )  # turned over about the window's middle, which then still fits
     assert np.isnan(found.spacing[1:]).all()
     assert (found.unit, found.window) == ("", (500, 200))
     with pytest.raises(InputError, match="The spacing of the volume is unknown"):
@@ -176,10 +265,18 @@ def test_what_reads_comes_with_the_extra(tmp_path: Path, monkeypatch: pytest.Mon
         ("pydicom", medical.read_structures),
     ):
         monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(InputError, match=rf"{module}, which reads .*\n`pip install medzoo\[medical\]` brings it"):
+        with pytest.raises(
+            InputError,
+            match=rf"{module}, which reads .*\n`pip install medzoo\[medical\]` brings it",
+        ):
             act(tmp_path)
     code = "import medzoo.medical, sys; print({'pydicom', 'nibabel', 'torch'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "set()\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        ).stdout
+        == "set()\n"
+    )
 
 
 # ---- NIfTI
@@ -219,12 +316,28 @@ def test_nifti_comes_axial_however_its_axes_are_stored(
     ("make", "says"),
     [
         (lambda p: p.write_bytes(b"nothing"), "cannot be read as NIfTI"),
-        (lambda p: nib.save(nib.Nifti1Image(np.zeros((2, 2, 2, 3), np.int16), np.eye(4)), p), "Give one volume a file"),
-        (lambda p: nib.save(nib.Nifti1Image(np.full((2, 2, 2), 0.5, np.float32), np.eye(4)), p), "holds fractions, and labels"),
-        (lambda p: nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4) + np.eye(4, k=1) * [0, 1, 0, 0]), p), "at right angles"),
+        (
+            lambda p: nib.save(nib.Nifti1Image(np.zeros((2, 2, 2, 3), np.int16), np.eye(4)), p),
+            "Give one volume a file",
+        ),
+        (
+            lambda p: nib.save(nib.Nifti1Image(np.full((2, 2, 2), 0.5, np.float32), np.eye(4)), p),
+            "holds fractions, and labels",
+        ),
+        (
+            lambda p: nib.save(
+                nib.Nifti1Image(
+                    np.zeros((2, 2, 2), np.int16), np.eye(4) + np.eye(4, k=1) * [0, 1, 0, 0]
+                ),
+                p,
+            ),
+            "at right angles",
+        ),
     ],
-)  # fmt: skip
-def test_nifti_that_is_no_volume_says_so(tmp_path: Path, make: Callable[[Path], Any], says: str) -> None:
+)
+def test_nifti_that_is_no_volume_says_so(
+    tmp_path: Path, make: Callable[[Path], Any], says: str
+) -> None:
     make(tmp_path / "a.nii")
     with pytest.raises(InputError, match=says):
         medical.read_nifti(tmp_path / "a.nii", labels=True)
@@ -247,42 +360,58 @@ POLYGON = st.lists(st.tuples(st.floats(-3, 12), st.floats(-3, 10)), min_size=3, 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(POLYGON, min_size=1, max_size=3), st.floats(0.001, 0.4))
-def test_a_pixel_belongs_to_what_encloses_its_centre_an_odd_number_of_times(polygons: Any, off: float) -> None:
+def test_a_pixel_belongs_to_what_encloses_its_centre_an_odd_number_of_times(
+    polygons: Any, off: float
+) -> None:
     away = np.array([off, off / 3])  # from most pixel centres; they cross themselves as they like
     corners = [np.round(np.array(p), 1) + away for p in polygons]
-    expected = [[sum(crossings(c, j, i) for c in corners) % 2 == 1 for i in range(7)] for j in range(9)]
-    near = [[any(edge_distance(c, j, i) < 1e-4 for c in corners) for i in range(7)] for j in range(9)]
+    expected = [
+        [sum(crossings(c, j, i) for c in corners) % 2 == 1 for i in range(7)] for j in range(9)
+    ]
+    near = [
+        [any(edge_distance(c, j, i) < 1e-4 for c in corners) for i in range(7)] for j in range(9)
+    ]
     assert (np.array(expected) == filled(corners, (9, 7)))[~np.array(near)].all()
 
 
 def edge_distance(corners: np.ndarray, row: int, column: int) -> float:
     start, along = corners, np.roll(corners, -1, 0) - corners
     at = ((np.array([row, column]) - start) * along).sum(1) / np.maximum((along**2).sum(1), 1e-12)
-    return float(np.linalg.norm(start + np.clip(at, 0, 1)[:, None] * along - [row, column], axis=1).min())
+    return float(
+        np.linalg.norm(start + np.clip(at, 0, 1)[:, None] * along - [row, column], axis=1).min()
+    )
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 11), st.integers(1, 8), st.integers(0, 12), st.integers(0, 9))
-def test_polygons_with_a_common_border_share_no_pixel_and_leave_none_out(a: int, b: int, c: int, d: int) -> None:
+def test_polygons_with_a_common_border_share_no_pixel_and_leave_none_out(
+    a: int, b: int, c: int, d: int
+) -> None:
     # the corners of a rectangle to a point of the grid: all borders run through pixel centres
     frame = np.array([[0, 0], [0, 9], [12, 9], [12, 0]])
     parts = [filled([np.array([frame[k], frame[(k + 1) % 4], [a, b]])], (13, 10)) for k in range(4)]
     assert np.array_equal(np.sum(parts, 0), filled([frame], (13, 10)).astype(int))
-    assert filled([frame], (13, 10)).sum() == 12 * 9  # what is above and left belongs to it, what is below and right does not
+    assert (
+        filled([frame], (13, 10)).sum() == 12 * 9
+    )  # what is above and left belongs to it, what is below and right does not
     assert filled([frame, frame], (13, 10)).sum() == 0
     assert filled([np.array([[c, d], [a, b], [c, d]])], (13, 10)).sum() == 0
 
 
 def test_a_keyhole_is_a_hole() -> None:
     outer, inner = circle(40, (50, 50), 0)[:, :2], circle(17, (52, 47), 0)[:, :2]
-    keyhole = np.concatenate([outer, outer[:1], inner, inner[:1]])  # in by a channel, round, and out again
+    keyhole = np.concatenate(
+        [outer, outer[:1], inner, inner[:1]]
+    )  # in by a channel, round, and out again
     ring = filled([keyhole], (100, 100))
     assert np.array_equal(ring, filled([outer, inner], (100, 100)))
     assert ring.sum() == pytest.approx(np.pi * (40**2 - 17**2), rel=0.005)
 
 
 @pytest.mark.parametrize("orientation", [AXIAL, (-1, 0, 0, 0, -1, 0), OBLIQUE])
-def test_a_ring_has_its_area_in_the_plane_that_it_was_drawn_in(tmp_path: Path, orientation: Any) -> None:
+def test_a_ring_has_its_area_in_the_plane_that_it_was_drawn_in(
+    tmp_path: Path, orientation: Any
+) -> None:
     spacing = (3.0, 0.5, 0.75)
     series(tmp_path, hu((5, 120, 80)), orientation=orientation, origin=(0, 0, 0), spacing=spacing)
     row, column = np.reshape(orientation, (2, 3)).astype(float)
@@ -306,7 +435,9 @@ def test_a_mask_turns_with_its_volume(tmp_path: Path) -> None:
     assert mask.any((1, 2)).tolist() == [False, False, True, False, False]
     turned = found.axial()
     again = drawn.mask(turned, "eye")  # now across the slices
-    assert again.sum() == pytest.approx(mask.sum(), abs=12)  # centres on the border belong to the other side of a turned grid
+    assert again.sum() == pytest.approx(
+        mask.sum(), abs=12
+    )  # centres on the border belong to the other side of a turned grid
     values = turned.voxels[again & (turned.voxels != 0)]
     assert np.isin(values, found.voxels[mask]).mean() > 0.95
 
@@ -318,7 +449,10 @@ def test_a_mask_turns_with_its_volume(tmp_path: Path) -> None:
         ([7.0, 10.0, 13.0], [2, 3, 4]),  # a third of a slice off
         ([6.0, 12.0, 18.0], [1, 2, 3, 4, 5, 6]),  # every second slice: each stands for two
         ([6.0, 9.0, 15.0], [2, 3, 5]),  # one left out stays out
-        ([6.0, 7.5, 9.0, 10.5], [2, 3]),  # finer than the slices: the nearest; the last is half a slice below the next
+        (
+            [6.0, 7.5, 9.0, 10.5],
+            [2, 3],
+        ),  # finer than the slices: the nearest; the last is half a slice below the next
         ([10.4], [3]),
         ([-30.0], []),
     ],
@@ -338,9 +472,19 @@ def test_contours_between_slices_go_to_the_slices_that_they_stand_for(
 def test_what_a_mask_cannot_be_made_of_says_why(tmp_path: Path) -> None:
     series(tmp_path, hu(), origin=(0, 0, 0))
     found = medical.read_series(tmp_path)
-    ring, slanted = circle(3, (8, 5), 6.0), circle(3, (8, 5), 6.0) + np.linspace(0, 4, 400)[:, None] * [0, 0, 1]
+    ring, slanted = (
+        circle(3, (8, 5), 6.0),
+        circle(3, (8, 5), 6.0) + np.linspace(0, 4, 400)[:, None] * [0, 0, 1],
+    )
     structures(
-        tmp_path / "rt.dcm", {"Lens L": [], "Slanted": [slanted], "Parotid R": [ring], "R_Parotid": [ring], "Lens L#": [ring]}
+        tmp_path / "rt.dcm",
+        {
+            "Lens L": [],
+            "Slanted": [slanted],
+            "Parotid R": [ring],
+            "R_Parotid": [ring],
+            "Lens L#": [ring],
+        },
     )
     drawn = medical.read_structures(tmp_path)
     assert list(drawn.contours) == ["Lens L (1)", "Slanted", "Parotid R", "R_Parotid", "Lens L (5)"]
@@ -353,12 +497,17 @@ def test_what_a_mask_cannot_be_made_of_says_why(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=says):
             drawn.mask(found, pattern)
     other = volume(found.voxels, found.spacing, series="1.9", frame="1.8")
-    with pytest.raises(InputError, match=r"drawn on another series than this one, 1.9.\nRead that: 1.2.3"):
+    with pytest.raises(
+        InputError, match=r"drawn on another series than this one, 1.9.\nRead that: 1.2.3"
+    ):
         drawn.mask(other, "R_Parotid")
-    assert drawn.mask(volume(found.voxels, found.spacing, series="1.9", frame="1.2.9"), "R_Parotid").any()  # the same frame
+    assert drawn.mask(
+        volume(found.voxels, found.spacing, series="1.9", frame="1.2.9"), "R_Parotid"
+    ).any()  # the same frame
     structures(tmp_path / "second.dcm", {"a": []}, uid="1.7")
     with pytest.raises(
-        InputError, match=r"has 2 RTSTRUCT files, where one is wanted.\nGive its file. There is .*rt.dcm, .*second.dcm"
+        InputError,
+        match=r"has 2 RTSTRUCT files, where one is wanted.\nGive its file. There is .*rt.dcm, .*second.dcm",
     ):
         medical.read_structures(tmp_path)
     assert list(medical.read_structures(tmp_path, series="1.7").contours) == ["a"]
@@ -366,7 +515,9 @@ def test_what_a_mask_cannot_be_made_of_says_why(tmp_path: Path) -> None:
     assert medical.read_structures(tmp_path / "points.dcm").contours == {"Marker": []}
 
 
-@pytest.mark.parametrize("name", ["Parotid R", "PAROTID_R", "parotid-r", "R parotid", "rt. Parotid", "ParotidR"])
+@pytest.mark.parametrize(
+    "name", ["Parotid R", "PAROTID_R", "parotid-r", "R parotid", "rt. Parotid", "ParotidR"]
+)
 def test_a_pattern_fits_a_name_however_it_is_written(name: str) -> None:
     assert medical.find_roi(["Cord", name, name + " PRV"], "R parotid|Parotid R|Rt Parotid") == name
     assert medical.find_roi(["Cord", name], "*parotid*") == name
@@ -395,7 +546,9 @@ def test_a_window_maps_its_ends_to_0_and_1() -> None:
     size=st.lists(st.integers(1, 9), min_size=3, max_size=3),
     centre=st.lists(st.floats(6, 9), min_size=3, max_size=3),
 )
-def test_a_plane_stays_a_plane_on_any_grid_and_voxels_stay_in_place(spacing: Any, size: Any, centre: Any) -> None:
+def test_a_plane_stays_a_plane_on_any_grid_and_voxels_stay_in_place(
+    spacing: Any, size: Any, centre: Any
+) -> None:
     slope = np.array([2.0, -3.0, 5.0])
     places = np.stack(np.meshgrid(*[np.arange(16)] * 3, indexing="ij"), -1) * [1.5, 1.0, 0.75]
     ramp = volume((places @ slope).astype(np.float32), (1.5, 1.0, 0.75))
@@ -432,13 +585,21 @@ def test_a_part_is_a_part_and_a_margin_is_filled() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.floats(0.4, 2), st.floats(8, 14), st.floats(18, 22), st.floats(18, 22))
-def test_a_mask_keeps_its_area_and_labels_stay_labels(spacing: float, radius: float, y: float, x: float) -> None:
+def test_a_mask_keeps_its_area_and_labels_stay_labels(
+    spacing: float, radius: float, y: float, x: float
+) -> None:
     mask = filled([circle(radius, (y, x), 0)[:, :2]], (40, 40))[None]
     made = medical.resample(volume(mask), (None, spacing, spacing)).voxels
     assert made.dtype == bool
     assert made.sum() * spacing**2 == pytest.approx(np.pi * radius**2, rel=0.15)
-    labels = mask * np.uint8(3) + filled([circle(radius / 2, (y, x), 0)[:, :2]], (40, 40))[None] * np.uint8(4)
-    assert set(np.unique(medical.resample(volume(labels), (None, spacing, spacing)).voxels)) <= {0, 3, 7}
+    labels = mask * np.uint8(3) + filled([circle(radius / 2, (y, x), 0)[:, :2]], (40, 40))[
+        None
+    ] * np.uint8(4)
+    assert set(np.unique(medical.resample(volume(labels), (None, spacing, spacing)).voxels)) <= {
+        0,
+        3,
+        7,
+    }
 
 
 def test_slices_with_a_mask_are_cut_around_it() -> None:
@@ -462,9 +623,18 @@ def test_slices_with_a_mask_are_cut_around_it() -> None:
 
 def test_cases_goes_through_a_cohort_and_says_what_it_leaves_out(tmp_path: Path) -> None:
     for k in range(3):
-        slices = series(tmp_path / f"p{k}" / "ct", hu(seed=k), uid=f"1.{k}", frame=f"2.{k}", origin=(0, 0, 0))
-        structures(tmp_path / f"p{k}" / "rt.dcm", {"Gland": [circle(3, (8, 5), 6.0)]}, uid=f"1.{k}", frame=f"2.{k}")
-    series(tmp_path / "p1" / "scout", hu(seed=7)[:1], uid="1.77", orientation=CORONAL)  # nobody drew on it
+        slices = series(
+            tmp_path / f"p{k}" / "ct", hu(seed=k), uid=f"1.{k}", frame=f"2.{k}", origin=(0, 0, 0)
+        )
+        structures(
+            tmp_path / f"p{k}" / "rt.dcm",
+            {"Gland": [circle(3, (8, 5), 6.0)]},
+            uid=f"1.{k}",
+            frame=f"2.{k}",
+        )
+    series(
+        tmp_path / "p1" / "scout", hu(seed=7)[:1], uid="1.77", orientation=CORONAL
+    )  # nobody drew on it
     found = list(medical.cases(tmp_path))
     assert [np.array_equal(c.volume.voxels, hu(seed=k)) for k, c in enumerate(found)] == [True] * 3
     assert all(c.structures.mask(c.volume, "gland").sum() > 50 for c in found)
@@ -473,7 +643,10 @@ def test_cases_goes_through_a_cohort_and_says_what_it_leaves_out(tmp_path: Path)
     with pytest.warns(MedzooWarning) as said:
         assert [c.volume.series for c in medical.cases(tmp_path)] == ["1.0", "1.1"]
     told = " ".join(sorted(str(s.message) for s in said))
-    assert re.search("lost.dcm is passed over: the series that it was drawn on is not there.* it is 6 mm, elsewhere 3 mm", told)
+    assert re.search(
+        "lost.dcm is passed over: the series that it was drawn on is not there.* it is 6 mm, elsewhere 3 mm",
+        told,
+    )
     assert len(said) == 2
     with pytest.raises(InputError, match="holds no RTSTRUCT"):
         list(medical.cases(tmp_path / "p1" / "ct"))
@@ -488,7 +661,11 @@ def given_to(about: Input, what: Any, *, files: bool = False) -> np.ndarray:
     found = Inputs.of("it", version, what)
     assert found is not None
     pictures = found.batch(np.arange(found.count))[about.name]
-    return np.stack([np.asarray(Image.open(path)) for path in pictures]) if files else np.asarray(pictures)
+    return (
+        np.stack([np.asarray(Image.open(path)) for path in pictures])
+        if files
+        else np.asarray(pictures)
+    )
 
 
 @pytest.fixture
@@ -502,7 +679,10 @@ def patient(tmp_path: Path) -> Path:
         WindowCenter=[40, 300],
         WindowWidth=[400, 2000],
     )
-    structures(tmp_path / "ct" / "rt.dcm", {"PAROTID_R": [circle(6, (10, 20), h) for h in (6.0, 9.0)], "Cord": []})
+    structures(
+        tmp_path / "ct" / "rt.dcm",
+        {"PAROTID_R": [circle(6, (10, 20), h) for h in (6.0, 9.0)], "Cord": []},
+    )
     return tmp_path / "ct"
 
 
@@ -516,7 +696,9 @@ def test_a_series_is_given_slice_by_slice(patient: Path) -> None:
     row = [k for k in range(6) if np.array_equal(given_to(plain, one)[0, 0], values[k])]
     assert len(row) == 1
     assert np.array_equal(given_to(plain, [one, one])[:, 0], values[row * 2])
-    assert np.array_equal(given_to(Input("ct", "volume", "A CT.", (1, 6, 100, 80)), patient)[0, 0], values)
+    assert np.array_equal(
+        given_to(Input("ct", "volume", "A CT.", (1, 6, 100, 80)), patient)[0, 0], values
+    )
 
 
 def test_values_become_what_the_config_says(patient: Path, tmp_path: Path) -> None:
@@ -533,7 +715,9 @@ def test_values_become_what_the_config_says(patient: Path, tmp_path: Path) -> No
     series(tmp_path / "mr", values, Modality="MR")
     with pytest.raises(InputError, match="is in no unit that is known, not in HU"):
         given_to(in_hu, tmp_path / "mr")
-    full = given_to(Input("image", "image", "MR.", range=(0, 1)), tmp_path / "mr")  # no window: from darkest to brightest
+    full = given_to(
+        Input("image", "image", "MR.", range=(0, 1)), tmp_path / "mr"
+    )  # no window: from darkest to brightest
     assert (full.min(), full.max()) == (0, 1)
 
 
@@ -543,10 +727,14 @@ def test_a_structure_is_a_mask_or_picks_the_slices_of_an_image(patient: Path) ->
     found = given_to(mask, text)
     assert (found.dtype, found.shape) == (np.uint8, (2, 1, 32, 32))
     assert found.sum((1, 2, 3)) == pytest.approx([np.pi * 36] * 2, rel=0.05)
-    np.testing.assert_allclose(np.argwhere(found[0, 0]).mean(0), [15.5, 15.5], atol=0.3)  # in the middle
+    np.testing.assert_allclose(
+        np.argwhere(found[0, 0]).mean(0), [15.5, 15.5], atol=0.3
+    )  # in the middle
     image = given_to(Input("image", "image", "CT.", (1, 32, 32), spacing=(1.0, 1.0)), text)
     assert image.shape == found.shape
-    aside = given_to(Input("mask", "mask", "A gland.", (1, 32, 32), spacing=(1.0, 1.0), at=(20.0, 9.0)), text)
+    aside = given_to(
+        Input("mask", "mask", "A gland.", (1, 32, 32), spacing=(1.0, 1.0), at=(20.0, 9.0)), text
+    )
     np.testing.assert_allclose(np.argwhere(aside[0, 0]).mean(0), [20, 9], atol=0.5)
     whole = given_to(Input("mask", "mask", "A gland."), text)
     assert whole.shape == (2, 1, 100, 80)
@@ -560,8 +748,15 @@ def test_a_structure_is_a_mask_or_picks_the_slices_of_an_image(patient: Path) ->
 def test_nifti_is_given_slice_by_slice_or_whole(tmp_path: Path) -> None:
     values = (hu((3, 10, 8)) > 0) * 2
     for k in (2, 10):
-        nib.save(nib.Nifti1Image(values.transpose(2, 1, 0).astype(np.uint8), np.diag([-1, -1, 2, 1])), tmp_path / f"{k}.nii.gz")
-    for way, n in ((tmp_path / "2.nii.gz", 1), (tmp_path, 2), ([tmp_path / "2.nii.gz", tmp_path / "10.nii.gz"], 2)):
+        nib.save(
+            nib.Nifti1Image(values.transpose(2, 1, 0).astype(np.uint8), np.diag([-1, -1, 2, 1])),
+            tmp_path / f"{k}.nii.gz",
+        )
+    for way, n in (
+        (tmp_path / "2.nii.gz", 1),
+        (tmp_path, 2),
+        ([tmp_path / "2.nii.gz", tmp_path / "10.nii.gz"], 2),
+    ):
         masks = given_to(Input("mask", "mask", "A mask."), way)
         assert masks.dtype == np.uint8
         assert np.array_equal(masks[:, 0], np.concatenate([values] * n))
@@ -573,15 +768,39 @@ def test_nifti_is_given_slice_by_slice_or_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("about", "what", "says"),
     [
-        (Input("mask", "mask", "A gland."), "ct", "other than whole numbers from 0, and a mask is wanted.\nOf a series with an RTSTRUCT, name"),
-        (Input("mask", "mask", "A gland."), "ct#", r"No structure is ''.\nName one of PAROTID_R, Cord"),
+        (
+            Input("mask", "mask", "A gland."),
+            "ct",
+            "other than whole numbers from 0, and a mask is wanted.\nOf a series with an RTSTRUCT, name",
+        ),
+        (
+            Input("mask", "mask", "A gland."),
+            "ct#",
+            r"No structure is ''.\nName one of PAROTID_R, Cord",
+        ),
         (Input("mask", "mask", "A gland."), "ct#liver", r"No structure is 'liver'"),
-        (Input("mask", "mask", "A gland."), "cts#liver", r"inputs: 'cts#liver' is neither a file nor a folder"),
-        (Input("image", "image", "A CT.", (1, 32, 32)), "ct", r"inputs: a picture of ct does not fit: it has the shape \(100, 80\)"),
-        (Input("image", "image", "A CT."), ["a.png", "ct"], "inputs: 'a.png' is no DICOM or NIfTI, and others are"),
-        (Input("image", "image", "A CT."), ["ct", "other"], r"inputs: image mixes slices of \(100, 80\) and \(20, 30\)"),
+        (
+            Input("mask", "mask", "A gland."),
+            "cts#liver",
+            r"inputs: 'cts#liver' is neither a file nor a folder",
+        ),
+        (
+            Input("image", "image", "A CT.", (1, 32, 32)),
+            "ct",
+            r"inputs: a picture of ct does not fit: it has the shape \(100, 80\)",
+        ),
+        (
+            Input("image", "image", "A CT."),
+            ["a.png", "ct"],
+            "inputs: 'a.png' is no DICOM or NIfTI, and others are",
+        ),
+        (
+            Input("image", "image", "A CT."),
+            ["ct", "other"],
+            r"inputs: image mixes slices of \(100, 80\) and \(20, 30\)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_scans_cannot_be_given_says_why(
     patient: Path, monkeypatch: pytest.MonkeyPatch, about: Input, what: Any, says: str
 ) -> None:
@@ -600,7 +819,9 @@ def test_pictures_in_a_folder_come_before_scans_beside_them(patient: Path) -> No
 def test_generate_and_its_record_take_a_structure(toy: Callable[..., int], patient: Path) -> None:
     code = "class Model:\n    def sample(self, batch):\n        return {'images': batch.inputs['mask'].astype('uint8')}\n\ndef load(weights_dir, device):\n    return Model()\n"
     inputs = {"mask": {"kind": "mask", "help": "A gland.", "shape": [1, 32, 32], "spacing": [1, 1]}}
-    outputs = {"images": {"kind": "image", "dtype": "uint8", "shape": [1, 32, 32], "range": [0, 255]}}
+    outputs = {
+        "images": {"kind": "image", "dtype": "uint8", "shape": [1, 32, 32], "range": [0, 255]}
+    }
     number = toy(code, inputs=inputs, outputs=outputs, conditions=None, options=None)
     made = medzoo.generate(number, 2, inputs=f"{patient}#parotid r")
     assert made.images.sum((1, 2, 3)) == pytest.approx([np.pi * 36] * 2, rel=0.05)
@@ -610,12 +831,21 @@ def test_generate_and_its_record_take_a_structure(toy: Callable[..., int], patie
 # ---- real files
 
 
-@pytest.mark.skipif(not (REAL / "dicom_rt").is_dir(), reason="MEDZOO_TEST_DATA names no folder with dicom_rt in it")
+@pytest.mark.skipif(
+    not (REAL / "dicom_rt").is_dir(), reason="MEDZOO_TEST_DATA names no folder with dicom_rt in it"
+)
 def test_real_dicom_of_two_planning_systems(tmp_path: Path) -> None:
-    phantom, breast = sorted(medical.cases(REAL / "dicom_rt"), key=lambda case: len(case.structures.contours))
-    assert (phantom.volume.voxels.shape, phantom.volume.spacing) == ((2, 512, 512), (5.0, 0.488281, 0.488281))
+    phantom, breast = sorted(
+        medical.cases(REAL / "dicom_rt"), key=lambda case: len(case.structures.contours)
+    )
+    assert (phantom.volume.voxels.shape, phantom.volume.spacing) == (
+        (2, 512, 512),
+        (5.0, 0.488281, 0.488281),
+    )
     assert phantom.volume.origin.tolist() == [-125, -125, 60]
-    ring = phantom.structures.mask(phantom.volume, "roi 1")  # a square of 24 mm without one of 15 mm
+    ring = phantom.structures.mask(
+        phantom.volume, "roi 1"
+    )  # a square of 24 mm without one of 15 mm
     assert ring.any((1, 2)).tolist() == [True, False]
     assert ring.sum() * 0.488281**2 == pytest.approx(24**2 - 15**2, rel=0.05)
     assert breast.volume.unit == "HU"
@@ -625,11 +855,15 @@ def test_real_dicom_of_two_planning_systems(tmp_path: Path) -> None:
     assert (breast.volume.voxels[~body] > -300).mean() < 0.03
     for file in (REAL / "dicom_rt").glob("rtutils*"):
         shutil.copy(file, tmp_path)
-    masks = given_to(Input("mask", "mask", "A ring.", (1, 64, 64), spacing=(0.5, 0.5)), f"{tmp_path}#ROI-1")
+    masks = given_to(
+        Input("mask", "mask", "A ring.", (1, 64, 64), spacing=(0.5, 0.5)), f"{tmp_path}#ROI-1"
+    )
     assert masks.sum() * 0.25 == pytest.approx(24**2 - 15**2, rel=0.05)
 
 
-@pytest.mark.skipif(not (REAL / "sct_t2").is_dir(), reason="MEDZOO_TEST_DATA names no folder with sct_t2 in it")
+@pytest.mark.skipif(
+    not (REAL / "sct_t2").is_dir(), reason="MEDZOO_TEST_DATA names no folder with sct_t2 in it"
+)
 def test_real_nifti_of_a_spinal_cord() -> None:
     image = medical.read_nifti(REAL / "sct_t2" / "t2.nii.gz")
     cord = medical.read_nifti(REAL / "sct_t2" / "t2_seg-manual.nii.gz", labels=True)

@@ -24,7 +24,14 @@ from medzoo._worker.arrange import arrange
 from medzoo._worker.stage import files_in_order, natural
 from medzoo.cli import main
 from medzoo.config import Output
-from medzoo.errors import BuildError, InputError, MedzooWarning, PackageError, TrustError, WorkerError
+from medzoo.errors import (
+    BuildError,
+    InputError,
+    MedzooWarning,
+    PackageError,
+    TrustError,
+    WorkerError,
+)
 from medzoo.runtime.medigan import to_range
 
 Medigan = Callable[..., int]
@@ -93,8 +100,16 @@ def evaluating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
         def evaluate(what: str, n: int = 4, returns: str = "images") -> medzoo.Samples:
             if returns not in models:
                 outputs = GRAY if returns == "images" else PAIR
-                number = register(code, call={"returns": returns}, outputs=outputs, options=option, number=910 + len(models))
-                patch.setenv("MEDZOO_MODEL_CONFIGS", str(folder))  # which another test's end took away
+                number = register(
+                    code,
+                    call={"returns": returns},
+                    outputs=outputs,
+                    options=option,
+                    number=910 + len(models),
+                )
+                patch.setenv(
+                    "MEDZOO_MODEL_CONFIGS", str(folder)
+                )  # which another test's end took away
                 models[returns] = medzoo.load(number, env="current")
             return models[returns].generate(n, seed=0, what=what)
 
@@ -157,7 +172,11 @@ def test_weights_may_be_a_folder(medigan: Medigan) -> None:
         values = [int(open(os.path.join(model_file, str(k), "w.pt")).read()) for k in range(2)]
         return [np.full((4, 4), sum(values), np.uint8)] * num_samples
     """
-    number = medigan(code, files={"checkpoints/0/w.pt": "3", "checkpoints/1/w.pt": "4"}, call={"weights": "checkpoints"})
+    number = medigan(
+        code,
+        files={"checkpoints/0/w.pt": "3", "checkpoints/1/w.pt": "4"},
+        call={"weights": "checkpoints"},
+    )
     assert (run(number).images == 7).all()
 
 
@@ -170,7 +189,12 @@ def test_a_package_finds_what_lies_beside_its_weights(medigan: Medigan) -> None:
         return [np.full((4, 4), int(other.read_text()), np.uint8)] * num_samples
     """
     option = {"T1_to_T2": {"type": "bool", "default": True, "help": "Direction."}}
-    number = medigan(code, files={"a.pth.tar": "1", "b.pth.tar": "2"}, call={"weights": "a.pth.tar"}, options=option)
+    number = medigan(
+        code,
+        files={"a.pth.tar": "1", "b.pth.tar": "2"},
+        call={"weights": "a.pth.tar"},
+        options=option,
+    )
     assert (run(number, 1).images == 1).all()
     assert (run(number, 1, T1_to_T2=False).images == 2).all()
 
@@ -222,17 +246,29 @@ def test_a_call_is_for_one_condition_value_and_the_order_is_kept(medigan: Mediga
         value = {"m": 200, "b": 100}[condition]
         return [np.full((4, 4), value + k + 10 * len(calls), np.uint8) for k in range(num_samples)]
     """
-    conditions = {"condition": {**CONDITION["condition"], "passed": {"benign": "b", "malignant": "m"}}}
+    conditions = {
+        "condition": {**CONDITION["condition"], "passed": {"benign": "b", "malignant": "m"}}
+    }
     outputs = {**GRAY, "labels": {"kind": "label", "condition": "condition"}}
     given_ = ["malignant", "benign", "benign", "malignant", "malignant"]
-    found = run(medigan(code, conditions=conditions, outputs=outputs), 5, condition=given_, batch_size=5)
-    assert found.images[:, 0, 0, 0].tolist() == [210, 120, 121, 211, 212]  # two calls, each in its order
+    found = run(
+        medigan(code, conditions=conditions, outputs=outputs), 5, condition=given_, batch_size=5
+    )
+    assert found.images[:, 0, 0, 0].tolist() == [
+        210,
+        120,
+        121,
+        211,
+        212,
+    ]  # two calls, each in its order
     assert found.labels.tolist() == [1, 0, 0, 1, 1]
 
 
 def test_a_condition_without_passed_gets_its_number(medigan: Medigan) -> None:
     code = returning("[np.full((4, 4), condition, np.uint8)] * n", ", condition")
-    conditions = {"condition": {"values": {"benign": 1, "malignant": 0}, "help": "As in medigan's model 8."}}
+    conditions = {
+        "condition": {"values": {"benign": 1, "malignant": 0}, "help": "As in medigan's model 8."}
+    }
     found = run(medigan(code, conditions=conditions), 4)
     assert found.images[:, 0, 0, 0].tolist() == [1, 0, 1, 0]
 
@@ -242,7 +278,9 @@ def test_no_call_is_made_for_zero_samples(medigan: Medigan, n: int) -> None:
     assert len(run(medigan(NOISE), n, batch_size=4)) == n
 
 
-def test_most_bounds_each_call_and_one_makes_samples_independent_of_batches(medigan: Medigan) -> None:
+def test_most_bounds_each_call_and_one_makes_samples_independent_of_batches(
+    medigan: Medigan,
+) -> None:
     code = """
     import numpy as np
     def generate(model_file, num_samples, output_path, save_images, ages):
@@ -257,7 +295,10 @@ def test_most_bounds_each_call_and_one_makes_samples_independent_of_batches(medi
 
 def test_more_is_asked_of_a_package_in_several_calls(medigan: Medigan) -> None:
     code = returning("[np.full((4, 4), n, np.uint8)] * n")
-    assert run(medigan(code, call={"most": 3}), 8, batch_size=8).images[:, 0, 0, 0].tolist() == [3] * 6 + [2] * 2
+    assert (
+        run(medigan(code, call={"most": 3}), 8, batch_size=8).images[:, 0, 0, 0].tolist()
+        == [3] * 6 + [2] * 2
+    )
 
 
 # ---- what it finds around it
@@ -280,8 +321,20 @@ def test_modules_of_the_same_names_in_two_packages_and_the_caller(
     """
 
     def files(value: int) -> dict[str, str]:
-        names = ["config.py", "utils/helper.py", "src/models/net.py", "models/base.py", "yaml.py", "colorsys.py"]
-        inits = ["utils/__init__.py", "src/__init__.py", "src/models/__init__.py", "models/__init__.py"]
+        names = [
+            "config.py",
+            "utils/helper.py",
+            "src/models/net.py",
+            "models/base.py",
+            "yaml.py",
+            "colorsys.py",
+        ]
+        inits = [
+            "utils/__init__.py",
+            "src/__init__.py",
+            "src/models/__init__.py",
+            "models/__init__.py",
+        ]
         return dict.fromkeys(names, f"VALUE = {value}\n") | dict.fromkeys(inits, "")
 
     for name in ("config", "models", "src", "utils"):  # the caller's own, imported and on the path
@@ -306,7 +359,9 @@ def test_a_package_may_import_itself_by_its_folders_name(medigan: Medigan) -> No
     def generate(model_file, num_samples, output_path, save_images):
         return [np.full((4, 4), VALUE, np.uint8)] * num_samples
     """
-    assert (run(medigan(code, files={"net.py": "VALUE = 9"}, nested="MALIGN_DCGAN"), 1).images == 9).all()
+    assert (
+        run(medigan(code, files={"net.py": "VALUE = 9"}, nested="MALIGN_DCGAN"), 1).images == 9
+    ).all()
 
 
 def test_a_folder_called_as_an_installed_package_hides_nothing(medigan: Medigan) -> None:
@@ -321,10 +376,15 @@ def test_a_folder_called_as_an_installed_package_hides_nothing(medigan: Medigan)
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else "" for p in sorted(folder.rglob("*"))}
+    return {
+        str(p): hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else ""
+        for p in sorted(folder.rglob("*"))
+    }
 
 
-def test_what_a_package_writes_beside_itself_stays_out_of_the_verified_package(medigan: Medigan, tmp_path: Path) -> None:
+def test_what_a_package_writes_beside_itself_stays_out_of_the_verified_package(
+    medigan: Medigan, tmp_path: Path
+) -> None:
     code = """
     import os
     from pathlib import Path
@@ -345,12 +405,17 @@ def test_what_a_package_writes_beside_itself_stays_out_of_the_verified_package(m
     packages = tmp_path / "cache" / "packages"
     unpacked = digests(packages)
     assert any(name.endswith("net.py") for name in unpacked)
-    assert len(run(number, 5, batch_size=2)) == 5  # the store holds every file against the zip before it runs
+    assert (
+        len(run(number, 5, batch_size=2)) == 5
+    )  # the store holds every file against the zip before it runs
     assert digests(packages) == unpacked
     assert Path.cwd() == before
 
 
-@pytest.mark.parametrize("make", ["os.mkdir(output_path)", "os.mkdir(output_path.rstrip('/'))", "os.makedirs(output_path)"])
+@pytest.mark.parametrize(
+    "make",
+    ["os.mkdir(output_path)", "os.mkdir(output_path.rstrip('/'))", "os.makedirs(output_path)"],
+)
 def test_a_package_that_makes_its_folder_itself(medigan: Medigan, make: str) -> None:
     code = f"""
     import os, numpy as np
@@ -376,7 +441,12 @@ def test_a_package_that_needs_the_parent_folder_to_exist(medigan: Medigan) -> No
         for k in range(num_samples):
             Image.fromarray(np.full((4, 4), k, np.uint8)).save(output_path + f"/gray/{k}.png")
     """
-    assert run(medigan(code, call={"returns": "files"}), 4).images[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+    assert run(medigan(code, call={"returns": "files"}), 4).images[:, 0, 0, 0].tolist() == [
+        0,
+        1,
+        2,
+        3,
+    ]
 
 
 def test_another_missing_or_existing_file_is_the_packages_own_error(medigan: Medigan) -> None:
@@ -435,7 +505,14 @@ def test_tuples_of_a_sample_in_the_order_that_the_config_declares(medigan: Medig
     outputs = {
         "masks": {**PAIR["masks"], "returned": [0, 255]},
         "images": PAIR["images"],
-        "others": {"kind": "image", "dtype": "float32", "shape": [1, 4, 4], "range": [0, 1], "element": 2, "returned": [-1, 1]},
+        "others": {
+            "kind": "image",
+            "dtype": "float32",
+            "shape": [1, 4, 4],
+            "range": [0, 1],
+            "element": 2,
+            "returned": [-1, 1],
+        },
         "labels": {"kind": "label", "element": 3},
     }
     what = "[(np.full((4, 4, 1), k, np.uint8), np.eye(4) * 255, -np.ones((4, 4)), k % 2) for k in range(n)]"
@@ -455,13 +532,22 @@ def test_arrays_of_the_whole_batch_each(medigan: Medigan) -> None:
 
 
 def test_a_list_in_a_list_is_element_0_of_arrays(medigan: Medigan) -> None:
-    assert len(run(medigan(returning("[[np.zeros((4, 4))] * n]"), call={"returns": "arrays"}), 3)) == 3
+    assert (
+        len(run(medigan(returning("[[np.zeros((4, 4))] * n]"), call={"returns": "arrays"}), 3)) == 3
+    )
 
 
 def test_channels_of_one_picture_may_be_several_columns(medigan: Medigan) -> None:
     outputs = {
         "images": {**PAIR["images"], "shape": [3, 4, 5], "channels": [0, 1, 2]},
-        "masks": {"kind": "mask", "dtype": "uint8", "shape": [1, 4, 5], "range": [0, 1], "returned": [0, 255], "channels": [3]},
+        "masks": {
+            "kind": "mask",
+            "dtype": "uint8",
+            "shape": [1, 4, 5],
+            "range": [0, 1],
+            "returned": [0, 255],
+            "channels": [3],
+        },
     }
     what = "[np.stack([np.full((4, 5), v) for v in (1, 2, 3, 255)], -1)] * n"
     found = run(medigan(returning(what), outputs=outputs), 2)
@@ -484,7 +570,13 @@ def test_files_go_to_the_longest_pattern_in_the_order_of_their_numbers(medigan: 
     outputs = {
         "images": {**PAIR["images"], "files": "*.png"},
         "masks": {**PAIR["masks"], "files": "*_mask.png", "channels": [0], "returned": [0, 255]},
-        "others": {"kind": "image", "dtype": "float32", "shape": [1, 4, 4], "range": [0, 1], "files": "*.npy"},
+        "others": {
+            "kind": "image",
+            "dtype": "float32",
+            "shape": [1, 4, 4],
+            "range": [0, 1],
+            "files": "*.npy",
+        },
     }
     found = run(medigan(code, call={"returns": "files"}, outputs=outputs), 12, batch_size=12)
     assert found.images[:, 0, 0, 0].tolist() == [10 * k for k in range(12)]
@@ -517,8 +609,14 @@ def test_jpg_and_bmp_and_16_bits(medigan: Medigan) -> None:
 @pytest.mark.parametrize(
     ("what", "says"),
     [
-        ("[np.zeros((4, 4))] * (n - 1)", "asked for 4 samples and returned 3: 1 too few(.|\n)*`most: 1`"),
-        ("[np.zeros((4, 4))] * (n + 1)", "asked for 4 samples and returned 5: 1 too many(.|\n)*`arguments`"),
+        (
+            "[np.zeros((4, 4))] * (n - 1)",
+            "asked for 4 samples and returned 3: 1 too few(.|\n)*`most: 1`",
+        ),
+        (
+            "[np.zeros((4, 4))] * (n + 1)",
+            "asked for 4 samples and returned 5: 1 too many(.|\n)*`arguments`",
+        ),
         ("np.zeros((2 * n, 1, 4, 4))", "returned 8: 4 too many"),
         ("[]", "returned 0: 4 too few"),
         ("None", "returned nothing(.|\n)*`returns: files`"),
@@ -537,14 +635,22 @@ def test_jpg_and_bmp_and_16_bits(medigan: Medigan) -> None:
         ("[object()] * n", "object holds no numbers"),
         ("[np.full((4, 4), 'x')] * n", "no numbers"),
         ("[np.zeros((4, 4), complex)] * n", "complex128 holds no numbers"),
-        ("[[[1], [1, 2]]] * n", "'images' of sample 0 is not what its config says: .*inhomogeneous"),
+        (
+            "[[[1], [1, 2]]] * n",
+            "'images' of sample 0 is not what its config says: .*inhomogeneous",
+        ),
         ("[np.full((4, 4), np.nan)] * n", "'images' holds values that are not finite"),
-        ("[np.full((4, 4), 256)] * n", "has values from 256 to 256; by its config the package returns 0 to 255"),
+        (
+            "[np.full((4, 4), 256)] * n",
+            "has values from 256 to 256; by its config the package returns 0 to 255",
+        ),
         ("[np.full((4, 4), -1.0)] * n + 1 / 0", "failed on samples 0 to 3: ZeroDivisionError"),
         ("exit(3)", "failed on samples 0 to 3: SystemExit"),
     ],
 )
-def test_what_a_package_may_not_return(evaluating: Callable[..., medzoo.Samples], what: str, says: str) -> None:
+def test_what_a_package_may_not_return(
+    evaluating: Callable[..., medzoo.Samples], what: str, says: str
+) -> None:
     with pytest.raises(PackageError, match=f"_QUIRK_MRI_NOISE, version 1.0.0.*{says}"):
         evaluating(what)
 
@@ -552,17 +658,49 @@ def test_what_a_package_may_not_return(evaluating: Callable[..., medzoo.Samples]
 @pytest.mark.parametrize(
     ("returns", "what", "says"),
     [
-        ("tuples", "[(np.zeros((4, 4)),)] * n", "sample 0 has 'masks' as element 1 by its config, but there are only 1"),
-        ("tuples", "[np.zeros((4, 4))] * n", "sample 0 has 'images' as element 0 .* that is ndarray, not a tuple"),
-        ("tuples", "[(np.zeros((4, 4)), np.zeros((4, 4)))]", "asked for 4 samples and returned 1: 3 too few"),
-        ("arrays", "np.zeros((n, 4, 4))", "returned 'images' as element 0 .* that is ndarray, not a tuple"),
-        ("arrays", "(np.zeros((n, 4, 4)), np.zeros((n - 1, 4, 4)))", "asked for 4 samples and returned 'masks' 3: 1 too few"),
+        (
+            "tuples",
+            "[(np.zeros((4, 4)),)] * n",
+            "sample 0 has 'masks' as element 1 by its config, but there are only 1",
+        ),
+        (
+            "tuples",
+            "[np.zeros((4, 4))] * n",
+            "sample 0 has 'images' as element 0 .* that is ndarray, not a tuple",
+        ),
+        (
+            "tuples",
+            "[(np.zeros((4, 4)), np.zeros((4, 4)))]",
+            "asked for 4 samples and returned 1: 3 too few",
+        ),
+        (
+            "arrays",
+            "np.zeros((n, 4, 4))",
+            "returned 'images' as element 0 .* that is ndarray, not a tuple",
+        ),
+        (
+            "arrays",
+            "(np.zeros((n, 4, 4)), np.zeros((n - 1, 4, 4)))",
+            "asked for 4 samples and returned 'masks' 3: 1 too few",
+        ),
         ("files", "None", r"asked for 4 samples and wrote 'images' \(\*\) 0: 4 too few"),
-        ("files", "[np.save(f'{output_path}/{k}.npy', np.zeros((4, 4))) for k in range(n - 1)]", "wrote .* 3: 1 too few(.|\n)*It wrote 0.npy, 1.npy"),
-        ("files", "[open(f'{output_path}/{k}.png', 'w').write('no') for k in range(n)]", "the file 0.png, its 'images' of sample 0, is not.*cannot be read"),
-        ("files", "[np.save(f'{output_path}/{k}.npy', np.zeros((5, 4))) for k in range(n)]", r"the file 0.npy.*it has the shape \(5, 4\)"),
+        (
+            "files",
+            "[np.save(f'{output_path}/{k}.npy', np.zeros((4, 4))) for k in range(n - 1)]",
+            "wrote .* 3: 1 too few(.|\n)*It wrote 0.npy, 1.npy",
+        ),
+        (
+            "files",
+            "[open(f'{output_path}/{k}.png', 'w').write('no') for k in range(n)]",
+            "the file 0.png, its 'images' of sample 0, is not.*cannot be read",
+        ),
+        (
+            "files",
+            "[np.save(f'{output_path}/{k}.npy', np.zeros((5, 4))) for k in range(n)]",
+            r"the file 0.npy.*it has the shape \(5, 4\)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_a_package_may_not_return_in_the_other_ways(
     evaluating: Callable[..., medzoo.Samples], returns: str, what: str, says: str
 ) -> None:
@@ -575,14 +713,30 @@ def test_what_a_package_may_not_return_in_the_other_ways(
     [
         ("x = 1", {}, "its __init__.py has no function 'generate'"),
         ("generate = 1", {}, "has no function 'generate'"),
-        (NOISE, {"function": "generate_GAN_images"}, r"has no function 'generate_GAN_images'.\nIt has generate\."),
-        (NOISE, {"weights": "elsewhere.pt"}, r"no weights 'elsewhere.pt' in the package.\nIt has __init__.py, weights\."),
-        (NOISE, {"arguments": {"gpu": 0}}, "generate takes no argument 'gpu', which its config names(.|\n)*It takes model_file, num_samples"),
+        (
+            NOISE,
+            {"function": "generate_GAN_images"},
+            r"has no function 'generate_GAN_images'.\nIt has generate\.",
+        ),
+        (
+            NOISE,
+            {"weights": "elsewhere.pt"},
+            r"no weights 'elsewhere.pt' in the package.\nIt has __init__.py, weights\.",
+        ),
+        (
+            NOISE,
+            {"arguments": {"gpu": 0}},
+            "generate takes no argument 'gpu', which its config names(.|\n)*It takes model_file, num_samples",
+        ),
         ("def generate(num_samples): pass", {}, "takes no argument 'model_file'"),
-        ("import nothing_of_that_name", {}, "did not load: ModuleNotFoundError(.|\n)*It needs numpy"),
+        (
+            "import nothing_of_that_name",
+            {},
+            "did not load: ModuleNotFoundError(.|\n)*It needs numpy",
+        ),
         ("1 / 0", {}, "did not load: ZeroDivisionError"),
     ],
-)  # fmt: skip
+)
 def test_a_package_that_does_not_fit_its_config_is_refused_when_it_loads(
     medigan: Medigan, code: str, call: dict[str, Any], says: str
 ) -> None:
@@ -595,7 +749,9 @@ def test_a_package_without_init(medigan: Medigan, tmp_path: Path) -> None:
     write_zip(tmp_path / "configs" / "00902_QUIRK_MRI_NOISE.zip", {"weights": b"", "other.py": b""})
     text = (tmp_path / "configs" / "00902_QUIRK_MRI_NOISE.yaml").read_text()
     old = next(line for line in text.splitlines() if "sha256:" in line).split()[-1]
-    new = hashlib.sha256((tmp_path / "configs" / "00902_QUIRK_MRI_NOISE.zip").read_bytes()).hexdigest()
+    new = hashlib.sha256(
+        (tmp_path / "configs" / "00902_QUIRK_MRI_NOISE.zip").read_bytes()
+    ).hexdigest()
     (tmp_path / "configs" / "00902_QUIRK_MRI_NOISE.yaml").write_text(text.replace(old, new))
     from medzoo import registry
 
@@ -616,7 +772,9 @@ def test_a_function_that_takes_anything_gets_all(medigan: Medigan) -> None:
         ("resize", [[2, 2, 3, 3], [3, 3, 4, 4], [5, 5, 6, 6], [6, 6, 7, 7]]),
     ],
 )
-def test_pictures_of_another_size_are_made_to_fit_if_the_config_says_so(medigan: Medigan, fit: str, expected: Any) -> None:
+def test_pictures_of_another_size_are_made_to_fit_if_the_config_says_so(
+    medigan: Medigan, fit: str, expected: Any
+) -> None:
     what = "[np.array([[2, 3], [6, 7]])] + [np.full((6 + k, 5), 9) for k in range(n - 1)]"
     outputs = {"images": {**GRAY["images"], "fit": fit}}
     found = run(medigan(returning(what), outputs=outputs), 3)
@@ -630,7 +788,8 @@ def test_an_output_of_another_range_is_mapped_rounded_and_never_wrapped(medigan:
     found = run(medigan(returning(what), outputs=outputs), 2)
     assert found.images[0, 0, :2].tolist() == [[0, 255, 128, 255], [0, 191, 64, 255]]
     with pytest.raises(
-        PackageError, match=r"has values from -1.4 to 1.4; by its config the package returns 0 to 1.\nIts config should"
+        PackageError,
+        match=r"has values from -1.4 to 1.4; by its config the package returns 0 to 1.\nIts config should",
     ):
         run(medigan(returning(what), outputs={"images": {**GRAY["images"], "returned": [0, 1]}}), 2)
 
@@ -653,11 +812,15 @@ def test_every_global_generator_is_seeded_and_the_provenance_says_how(medigan: M
         one = model(12, seed=5)
         again, other = model(12, seed=5), model(12, seed=6)
     assert np.array_equal(one.images, again.images)
-    assert np.array_equal(run(number, 12, seed=5).images, one.images)  # of another process, where torch was new
+    assert np.array_equal(
+        run(number, 12, seed=5).images, one.images
+    )  # of another process, where torch was new
     assert one.provenance["seeding"] == "batch"
     for channel in range(3):
         pictures = one.images[:, channel].reshape(12, -1)
-        assert len(np.unique(pictures, axis=0)) > (8 if channel == 2 else 11)  # of both conditions, in all batches
+        assert len(np.unique(pictures, axis=0)) > (
+            8 if channel == 2 else 11
+        )  # of both conditions, in all batches
         assert not np.array_equal(pictures, other.images[:, channel].reshape(12, -1))
 
 
@@ -679,7 +842,11 @@ def generate(model_file, num_samples, output_path, save_images, condition=None, 
             "",
             "type(z) is np.ndarray and z.dtype == np.float32 and z.shape == (num_samples, 16, 1, 1) and z.flags.writeable",
         ),
-        ("torch", "import torch", "isinstance(z, torch.Tensor) and z.shape == (num_samples, 16, 1, 1)"),
+        (
+            "torch",
+            "import torch",
+            "isinstance(z, torch.Tensor) and z.shape == (num_samples, 16, 1, 1)",
+        ),
     ],
 )
 def test_a_package_that_takes_latents_makes_each_sample_of_its_own(
@@ -687,12 +854,18 @@ def test_a_package_that_takes_latents_makes_each_sample_of_its_own(
 ) -> None:
     call = {"returns": "tuples", "latents": "z", "latent_shape": [16, 1, 1], "latents_as": how}
     number = medigan(
-        LATENT.format(imports=imports, check=check), call=call, latent=16, conditions=CONDITION, requires=["numpy", how]
+        LATENT.format(imports=imports, check=check),
+        call=call,
+        latent=16,
+        conditions=CONDITION,
+        requires=["numpy", how],
     )
     with medzoo.load(number, env="current") as model:
         all_ = model(11, seed=1, batch_size=4)
         assert np.array_equal(model(7, seed=1, batch_size=3).images, all_.images[:7])
-        expected = np.clip(medzoo.seeds.latents(1, range(11), 16).reshape(-1, 1, 4, 4) * 40 + 128, 0, 255).astype(np.uint8)
+        expected = np.clip(
+            medzoo.seeds.latents(1, range(11), 16).reshape(-1, 1, 4, 4) * 40 + 128, 0, 255
+        ).astype(np.uint8)
         assert np.array_equal(all_.images, expected)
         assert (model(2, latents=np.zeros((2, 16))).images == 128).all()
     assert all_.provenance["seeding"] == "sample"
@@ -708,11 +881,18 @@ def test_onnx_runtime(medigan: Medigan) -> None:
     pytest.importorskip("onnxruntime")
     tensor, helper = onnx.TensorProto, onnx.helper
     graph = helper.make_graph(
-        [helper.make_node("MatMul", ["z", "weight"], ["y"]), helper.make_node("Sigmoid", ["y"], ["image"])],
+        [
+            helper.make_node("MatMul", ["z", "weight"], ["y"]),
+            helper.make_node("Sigmoid", ["y"], ["image"]),
+        ],
         "generator",
         [helper.make_tensor_value_info("z", tensor.FLOAT, ["n", 8])],
         [helper.make_tensor_value_info("image", tensor.FLOAT, ["n", 16])],
-        [helper.make_tensor("weight", tensor.FLOAT, [8, 16], np.eye(8, 16, dtype=np.float32).ravel())],
+        [
+            helper.make_tensor(
+                "weight", tensor.FLOAT, [8, 16], np.eye(8, 16, dtype=np.float32).ravel()
+            )
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     code = """
@@ -724,7 +904,17 @@ def test_onnx_runtime(medigan: Medigan) -> None:
     call = {"returns": "arrays", "latents": "z", "weights": "net.onnx"}
     outputs = {"images": {"kind": "image", "dtype": "float32", "shape": [1, 4, 4], "range": [0, 1]}}
     files = {"net.onnx": model.SerializeToString()}
-    found = run(medigan(code, files=files, call=call, latent=8, outputs=outputs, requires=["numpy", "onnxruntime"]), 6)
+    found = run(
+        medigan(
+            code,
+            files=files,
+            call=call,
+            latent=8,
+            outputs=outputs,
+            requires=["numpy", "onnxruntime"],
+        ),
+        6,
+    )
     expected = 1 / (1 + np.exp(-np.pad(medzoo.seeds.latents(0, range(6), 8), [(0, 0), (0, 8)])))
     np.testing.assert_allclose(found.images.reshape(6, 16), expected, atol=1e-5)
 
@@ -746,11 +936,20 @@ def test_tensorflow_and_keras_in_an_environment_of_their_own(medigan: Medigan) -
     np.savez(weights, kernel=np.eye(16, dtype=np.float32))
     outputs = {"images": {**GRAY["images"], "returned": [-1, 1]}}
     requires = ["tensorflow-cpu==2.21.0", "numpy"]
-    number = medigan(code, files={"w.npz": weights.getvalue()}, call={"weights": "w.npz"}, outputs=outputs, requires=requires)
+    number = medigan(
+        code,
+        files={"w.npz": weights.getvalue()},
+        call={"weights": "w.npz"},
+        outputs=outputs,
+        requires=requires,
+    )
     try:
         model = medzoo.load(number, env="isolated")
     except BuildError as error:
-        if not re.search(r"tensorflow-cpu.* (was not found|no wheels|no version|are unsatisfiable)|network", str(error)):
+        if not re.search(
+            r"tensorflow-cpu.* (was not found|no wheels|no version|are unsatisfiable)|network",
+            str(error),
+        ):
             raise
         pytest.skip(f"TensorFlow cannot be installed here: {error.problem.splitlines()[-1]}")
     with model:
@@ -773,10 +972,13 @@ IMAGE = {"image": {"kind": "image", "help": "What to invert.", "argument": "inpu
 
 def test_as_many_samples_as_asked_though_the_package_stops_at_its_inputs(medigan: Medigan) -> None:
     images = {"image": {**IMAGE["image"], "default": "images", "required": False}}
-    files = {f"images/{k}.png": png(10 * k) for k in (1, 2, 10)} | {"images/readme.txt": "no picture"}
+    files = {f"images/{k}.png": png(10 * k) for k in (1, 2, 10)} | {
+        "images/readme.txt": "no picture"
+    }
     number = medigan(INVERTED, files=files, inputs=images)
     with pytest.warns(
-        MedzooWarning, match="has 3 pictures of its own to work on: from sample 3 on they are used again"
+        MedzooWarning,
+        match="has 3 pictures of its own to work on: from sample 3 on they are used again",
     ) as found:
         samples = run(number, 8, batch_size=3)
     assert len(found) == 1
@@ -833,8 +1035,16 @@ def test_two_inputs_go_together(medigan: Medigan) -> None:
     }
     number = medigan(code, inputs=inputs)
     one, two = np.stack(colours(3)), np.full((3, 4, 4), 100, np.uint8)
-    assert run(number, 3, inputs={"t1": one, "t2": two}).images[:, 0, 0, 0].tolist() == [100, 105, 110]
-    assert run(number, 3, inputs={"t1": one}).images[:, 0, 0, 0].tolist() == [0, 5, 10]  # the other is left out of the call
+    assert run(number, 3, inputs={"t1": one, "t2": two}).images[:, 0, 0, 0].tolist() == [
+        100,
+        105,
+        110,
+    ]
+    assert run(number, 3, inputs={"t1": one}).images[:, 0, 0, 0].tolist() == [
+        0,
+        5,
+        10,
+    ]  # the other is left out of the call
     with pytest.raises(InputError, match=r"inputs: 3 for t1, 2 for t2.\nThey go together"):
         run(number, 3, inputs={"t1": one, "t2": two[:2]})
 
@@ -849,7 +1059,16 @@ def test_defaults_that_are_not_there_are_named(medigan: Medigan) -> None:
 
 
 def output(**changes: Any) -> Output:
-    return Output(**{"name": "x", "kind": "image", "dtype": "uint8", "shape": (1, 2, 2), "range": (0.0, 255.0), **changes})
+    return Output(
+        **{
+            "name": "x",
+            "kind": "image",
+            "dtype": "uint8",
+            "shape": (1, 2, 2),
+            "range": (0.0, 255.0),
+            **changes,
+        }
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -859,10 +1078,19 @@ def output(**changes: Any) -> Output:
     kind=st.sampled_from(["uint8", "uint16", "int16", "float32"]),
     values=st.lists(st.floats(-0.5, 1.5, width=32), min_size=1, max_size=20),
 )
-def test_values_are_mapped_in_order_and_stay_in_range(low: int, width: int, kind: str, values: list[float]) -> None:
-    bounds = {"uint8": (0.0, 255.0), "uint16": (0.0, 4095.0), "int16": (-1024.0, 3071.0), "float32": (-1.0, 1.0)}[kind]
+def test_values_are_mapped_in_order_and_stay_in_range(
+    low: int, width: int, kind: str, values: list[float]
+) -> None:
+    bounds = {
+        "uint8": (0.0, 255.0),
+        "uint16": (0.0, 4095.0),
+        "int16": (-1024.0, 3071.0),
+        "float32": (-1.0, 1.0),
+    }[kind]
     given_ = np.sort(np.asarray(values)) * width * 0.999 + low
-    mapped = to_range("it", output(dtype=kind, range=bounds, returned=(float(low), float(low + width))), given_)
+    mapped = to_range(
+        "it", output(dtype=kind, range=bounds, returned=(float(low), float(low + width))), given_
+    )
     assert mapped.dtype == kind
     assert mapped.min() >= bounds[0]
     assert mapped.max() <= bounds[1]
@@ -883,19 +1111,27 @@ def test_booleans_are_zero_and_one() -> None:
     assert to_range("it", mask, np.array([True, False])).tolist() == [1, 0]
 
 
-def place(shape: tuple[int, ...], channels: tuple[int, ...] = (), fit: str = "exact", mask: bool = False) -> dict[str, Any]:
+def place(
+    shape: tuple[int, ...], channels: tuple[int, ...] = (), fit: str = "exact", mask: bool = False
+) -> dict[str, Any]:
     return {"shape": shape, "channels": channels, "fit": fit, "fill": 0, "mask": mask}
 
 
 @settings(max_examples=150, deadline=None)
-@given(data=st.data(), size=st.tuples(st.integers(1, 6), st.integers(1, 6)), count=st.integers(1, 5))
-def test_a_picture_is_arranged_whichever_way_its_axes_lie(data: st.DataObject, size: tuple[int, int], count: int) -> None:
+@given(
+    data=st.data(), size=st.tuples(st.integers(1, 6), st.integers(1, 6)), count=st.integers(1, 5)
+)
+def test_a_picture_is_arranged_whichever_way_its_axes_lie(
+    data: st.DataObject, size: tuple[int, int], count: int
+) -> None:
     wanted = data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=3))
     picture = np.arange(count * size[0] * size[1]).reshape(count, *size)  # (C, H, W)
     about = place((len(wanted), *size), tuple(wanted))
     assert np.array_equal(arrange(picture, about), picture[wanted])
     last = np.moveaxis(picture, 0, -1)
-    if last.shape[1:] != size:  # otherwise its lengths do not say which way it lies, and channels first is what is meant
+    if (
+        last.shape[1:] != size
+    ):  # otherwise its lengths do not say which way it lies, and channels first is what is meant
         assert np.array_equal(arrange(last, about), picture[wanted])
     assert np.array_equal(arrange(picture[None, None], place(picture.shape)), picture)
 
@@ -930,7 +1166,15 @@ def test_padding_keeps_the_middle() -> None:
 
 def test_natural_order_reads_numbers() -> None:
     names = ["b10.png", "b9.png", "a.png", "10", "9", "b9b.png", "٣.png"]
-    assert sorted(names, key=natural) == ["9", "10", "a.png", "b9.png", "b9b.png", "b10.png", "٣.png"]
+    assert sorted(names, key=natural) == [
+        "9",
+        "10",
+        "a.png",
+        "b9.png",
+        "b9b.png",
+        "b10.png",
+        "٣.png",
+    ]
 
 
 def test_folders_are_listed_by_name_while_a_package_runs(tmp_path: Path) -> None:

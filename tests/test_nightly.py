@@ -27,8 +27,18 @@ def result(model: str, version: str, state: str, **more: Any) -> dict[str, Any]:
         "text": "it <b>|</b> speaks",
         "hint": "",
     }
-    return {"id": model, "version": version, "state": state, "findings": [finding], "error": "", "seconds": 90, "bytes": 92_434_021,
-            "sha256": "ab" * 32, "at": "2026-01-01 00:00", **more}  # fmt: skip
+    return {
+        "id": model,
+        "version": version,
+        "state": state,
+        "findings": [finding],
+        "error": "",
+        "seconds": 90,
+        "bytes": 92_434_021,
+        "sha256": "ab" * 32,
+        "at": "2026-01-01 00:00",
+        **more,
+    }
 
 
 def test_every_published_version_is_listed_for_the_workflow(capsys: Capture) -> None:
@@ -43,17 +53,28 @@ def test_every_published_version_is_listed_for_the_workflow(capsys: Capture) -> 
 
 
 @pytest.mark.slow
-def test_a_model_is_tested_in_a_process_of_its_own(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
+def test_a_model_is_tested_in_a_process_of_its_own(
+    toy: Toy, tmp_path: Path, capsys: Capture
+) -> None:
     number = toy()
     assert nightly.main(["test", str(number), "--out", str(tmp_path / "results")]) == 0
     (path,) = (tmp_path / "results").iterdir()
     found = json.loads(path.read_text(encoding="utf-8"))
-    assert (path.name, found["id"], found["state"]) == ("00901_TOY_MRI_NOISE-1.0.0.json", "00901_TOY_MRI_NOISE", "passed")
+    assert (path.name, found["id"], found["state"]) == (
+        "00901_TOY_MRI_NOISE-1.0.0.json",
+        "00901_TOY_MRI_NOISE",
+        "passed",
+    )
     assert {f["name"] for f in found["findings"]} >= {"code", "samples", "seed"}
     assert "passed" in capsys.readouterr().out
 
     toy(NUMPY_MODEL.replace("return {", "raise ValueError('no more') or {"))
-    assert nightly.main(["test", str(number), "--version", "1.0.0", "--out", str(tmp_path / "results")]) == 1
+    assert (
+        nightly.main(
+            ["test", str(number), "--version", "1.0.0", "--out", str(tmp_path / "results")]
+        )
+        == 1
+    )
     found = json.loads(path.read_text(encoding="utf-8"))
     assert found["state"] == "failed"
     assert "no more" in nightly.row(found)[3]
@@ -80,7 +101,10 @@ def test_the_page_counts_and_names_what_failed(tmp_path: Path, capsys: Capture) 
     assert nightly.main(["page", str(results), "--out", str(tmp_path / "site")]) == 0
     table = capsys.readouterr().out.splitlines()
     failed, silent = versions[3][0].id, versions[0][0].id
-    assert {line.split(" | ")[0].lstrip("| ") for line in table[2:4]} == {failed, silent}  # those first
+    assert {line.split(" | ")[0].lstrip("| ") for line in table[2:4]} == {
+        failed,
+        silent,
+    }  # those first
     assert len(table) == 2 + len(versions)
     assert all(line.replace("\\|", "").count("|") == len(nightly.HEAD) for line in table)
 
@@ -90,7 +114,11 @@ def test_the_page_counts_and_names_what_failed(tmp_path: Path, capsys: Capture) 
     states = {m["id"]: m["state"] for m in whole["models"]}
     assert (states[failed], states[silent]) == ("failed", "no result")
     badge = json.loads((site / "badge.json").read_text(encoding="utf-8"))
-    assert (badge["message"], badge["color"], badge["schemaVersion"]) == ("21 of 23 run", "orange", 1)
+    assert (badge["message"], badge["color"], badge["schemaVersion"]) == (
+        "21 of 23 run",
+        "orange",
+        1,
+    )
     page = (site / "index.html").read_text(encoding="utf-8")
     assert "<b>" not in page
     assert page.count("<tr") == 1 + len(versions)
@@ -103,7 +131,9 @@ def test_the_badge_shows_how_it_stands(tmp_path: Path, good: int, color: str) ->
     results = tmp_path / "results"
     results.mkdir()
     for config, version in nightly.published()[:good]:
-        (results / f"{config.id}.json").write_text(json.dumps(result(config.id, version.name, "passed")), encoding="utf-8")
+        (results / f"{config.id}.json").write_text(
+            json.dumps(result(config.id, version.name, "passed")), encoding="utf-8"
+        )
     nightly.publish(results, tmp_path / "site")
     badge = json.loads((tmp_path / "site" / "badge.json").read_text(encoding="utf-8"))
     assert (badge["message"], badge["color"]) == (f"{good} of 23 run", color)
@@ -114,11 +144,18 @@ def test_the_workflow_runs_what_there_is_and_may_write_only_where_it_must() -> N
     text = WORKFLOW.read_text(encoding="utf-8")
     assert set(re.findall(r"-m benchmarks\.nightly (\w+)", text)) == {"list", "test", "page"}
     assert workflow["permissions"] == {"contents": "read"}
-    writing = {name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job}
-    assert writing == {"report": {"contents": "read", "issues": "write"}, "publish": {"pages": "write", "id-token": "write"}}
+    writing = {
+        name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job
+    }
+    assert writing == {
+        "report": {"contents": "read", "issues": "write"},
+        "publish": {"pages": "write", "id-token": "write"},
+    }
     assert workflow["jobs"]["test"]["strategy"]["max-parallel"] <= 2
     for job in workflow["jobs"].values():
         for step in job["steps"]:
-            assert "${{" not in step.get("run", "")  # what others named goes in through the environment
+            assert "${{" not in step.get(
+                "run", ""
+            )  # what others named goes in through the environment
             if step.get("uses", "").startswith("./"):
                 assert (ROOT / step["uses"] / "action.yml").is_file()

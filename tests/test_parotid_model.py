@@ -70,7 +70,17 @@ def test_drawn_masks_are_one_gland_of_a_gland_s_size_on_the_right() -> None:
         seed[rows[0], columns[0]] = 1
         for _ in range(128):
             seed = np.pad(seed, 1)
-            seed = np.max([seed[1 + a : 129 + a, 1 + b : 129 + b] for a in (-1, 0, 1) for b in (-1, 0, 1)], axis=0) * mask
+            seed = (
+                np.max(
+                    [
+                        seed[1 + a : 129 + a, 1 + b : 129 + b]
+                        for a in (-1, 0, 1)
+                        for b in (-1, 0, 1)
+                    ],
+                    axis=0,
+                )
+                * mask
+            )
         assert np.array_equal(seed, mask)
     assert len(np.unique(masks.reshape(40, -1), axis=0)) == 40
 
@@ -104,7 +114,9 @@ def test_masks_of_another_size_are_refused_by_their_size() -> None:
     size=st.floats(6, 11),
     seed=st.integers(0, 999),
 )
-def test_masks_that_no_head_has_do_not_tear_the_picture(kind: str, x: float, y: float, size: float, seed: int) -> None:
+def test_masks_that_no_head_has_do_not_tear_the_picture(
+    kind: str, x: float, y: float, size: float, seed: int
+) -> None:
     far, rng = np.hypot(X - x, Y - y), np.random.default_rng(seed)
     mask = {
         "square": np.maximum(abs(X - x), abs(Y - y)) < size,
@@ -117,7 +129,10 @@ def test_masks_that_no_head_has_do_not_tear_the_picture(kind: str, x: float, y: 
     ct = make(1, seed=seed, inputs=mask).images[0, 0]
     own = make(1, seed=seed)
     here = ~widened(mask | own.masks[0, 0], 6)
-    kinds = [np.bincount(np.digitize(p[here], [-300, -40, 150]), minlength=4) / here.sum() for p in (ct, own.images[0, 0])]
+    kinds = [
+        np.bincount(np.digitize(p[here], [-300, -40, 150]), minlength=4) / here.sum()
+        for p in (ct, own.images[0, 0])
+    ]
     assert (
         np.abs(kinds[0] - kinds[1]).sum() / 2 < 0.06
     )  # air, fat, soft tissue and bone elsewhere: as with the model's own mask
@@ -126,23 +141,32 @@ def test_masks_that_no_head_has_do_not_tear_the_picture(kind: str, x: float, y: 
 
 
 # --------------------------------------------------------------------------------------------------------- the phantom
-def test_the_phantom_is_the_same_scan_with_a_gland_of_any_form(script: Callable[..., ModuleType]) -> None:
+def test_the_phantom_is_the_same_scan_with_a_gland_of_any_form(
+    script: Callable[..., ModuleType],
+) -> None:
     phantom = script(FOLDER, "phantom")
     scan, other = phantom.scan(5), phantom.scan(6)
     assert np.array_equal(scan.bed, phantom.scan(5).bed)
     assert (np.abs(scan.bed - other.bed) > 100).mean() > 0.05
-    assert np.array_equal(phantom.compose(scan.bed, scan.gland, np.zeros((128, 128))), np.clip(scan.bed, -1024, 2048))
+    assert np.array_equal(
+        phantom.compose(scan.bed, scan.gland, np.zeros((128, 128))), np.clip(scan.bed, -1024, 2048)
+    )
     whole = phantom.compose(*scan)
     assert np.array_equal(whole[scan.mask == 0], np.clip(scan.bed, -1024, 2048)[scan.mask == 0])
     assert GLAND[0] < whole[scan.mask > 0.99].mean() < GLAND[1]
     assert abs(np.median(whole[:6]) + 1000) < 30
 
 
-def test_two_fillings_are_joined_by_a_dark_band_and_one_is_not(script: Callable[..., ModuleType]) -> None:
+def test_two_fillings_are_joined_by_a_dark_band_and_one_is_not(
+    script: Callable[..., ModuleType],
+) -> None:
     phantom = script(FOLDER, "phantom")
 
     def mean_of(metal: np.ndarray) -> np.ndarray:
-        return np.mean([phantom.streaks(metal.astype(float), np.random.default_rng(k)) for k in range(4)], axis=0)
+        return np.mean(
+            [phantom.streaks(metal.astype(float), np.random.default_rng(k)) for k in range(4)],
+            axis=0,
+        )
 
     both, alone = mean_of(disc(44, 50, 2) | disc(84, 50, 2)), mean_of(disc(44, 50, 2))
     assert both[49:51, 50:78].mean() < -40  # a dark band joins them
@@ -152,7 +176,15 @@ def test_two_fillings_are_joined_by_a_dark_band_and_one_is_not(script: Callable[
 
 # -------------------------------------------------------------------------------------------------------- the training
 def run(*arguments: object) -> str:
-    call = [sys.executable, str(FOLDER / "train.py"), "--threads", "1", "--device", "cpu", *map(str, arguments)]
+    call = [
+        sys.executable,
+        str(FOLDER / "train.py"),
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+        *map(str, arguments),
+    ]
     return subprocess.run(call, check=True, capture_output=True, text=True).stdout
 
 
@@ -164,10 +196,22 @@ def test_training_on_dicom_makes_weights_that_generate(tmp_path: Path) -> None:
     ct = np.where(np.hypot(*np.mgrid[-64:64, -64:64]) < 55, 40.0, -1000.0)[None].repeat(3, axis=0)
     where = {"spacing": (3.0, 1.6, 1.6), "origin": (-102.4, -102.4, 0.0)}
     series(tmp_path / "cohort" / "a", ct, **where)
-    structures(tmp_path / "cohort" / "a" / "rt.dcm", {"PAROTID_R": [circle(14, (-50, 5), h) for h in (0.0, 3.0)]})
+    structures(
+        tmp_path / "cohort" / "a" / "rt.dcm",
+        {"PAROTID_R": [circle(14, (-50, 5), h) for h in (0.0, 3.0)]},
+    )
     series(tmp_path / "cohort" / "b", ct, uid="1.2.4", frame="1.2.8", **where)
     structures(tmp_path / "cohort" / "b" / "rt.dcm", {"Cord": []}, uid="1.2.4", frame="1.2.8")
-    steps = ("--data", tmp_path / "cohort", "--painter-steps", 2, "--every", 1, "--out", tmp_path / "run")
+    steps = (
+        "--data",
+        tmp_path / "cohort",
+        "--painter-steps",
+        2,
+        "--every",
+        1,
+        "--out",
+        tmp_path / "run",
+    )
     said = run(*steps, "--mask-steps", 1)
     assert "2 slices of 1 patients" in said
     assert "No structure is" in said  # of the second patient
@@ -178,7 +222,9 @@ def test_training_on_dicom_makes_weights_that_generate(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_real_slices_lie_where_the_phantom_has_its_gland(script: Callable[..., ModuleType], tmp_path: Path) -> None:
+def test_real_slices_lie_where_the_phantom_has_its_gland(
+    script: Callable[..., ModuleType], tmp_path: Path
+) -> None:
     pytest.importorskip("pydicom")
     from scan_files import circle, series, structures
 

@@ -49,7 +49,13 @@ def changed(**options: Any) -> tuple[Samples, np.ndarray, np.ndarray]:
 def inner(mask: np.ndarray) -> np.ndarray:
     """The pixels (n, H, W) of a mask whose four neighbours are in it as well."""
     padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)), constant_values=True)
-    return mask & padded[:, 2:, 1:-1] & padded[:, :-2, 1:-1] & padded[:, 1:-1, 2:] & padded[:, 1:-1, :-2]
+    return (
+        mask
+        & padded[:, 2:, 1:-1]
+        & padded[:, :-2, 1:-1]
+        & padded[:, 1:-1, 2:]
+        & padded[:, 1:-1, :-2]
+    )
 
 
 def test_a_mask_is_where_its_lesion_was_added_and_nowhere_else() -> None:
@@ -81,8 +87,12 @@ def test_the_contrast_in_the_truth_is_what_the_mass_adds_on_average() -> None:
         for i in range(N):
             mass = samples.masks[i, 0] > 0
             if dark[i].all() and not samples.calcifications[i].any():
-                assert rise[i][mass].mean() == pytest.approx(truth(samples, "contrast_gray_levels")[i], abs=0.5)
-    ratio = truth(samples, "contrast_gray_levels") / truth(make(contrast=0.5), "contrast_gray_levels")
+                assert rise[i][mass].mean() == pytest.approx(
+                    truth(samples, "contrast_gray_levels")[i], abs=0.5
+                )
+    ratio = truth(samples, "contrast_gray_levels") / truth(
+        make(contrast=0.5), "contrast_gray_levels"
+    )
     assert ratio == pytest.approx(3, rel=1e-3)
 
 
@@ -93,7 +103,9 @@ def test_diameter_centre_and_elongation_are_found_again_in_the_mask() -> None:
         diameter, x, y, elongation = row[:4]
         area = mask.sum() * SPACING**2
         assert 2 * np.sqrt(area / np.pi) == pytest.approx(diameter, abs=0.35)
-        points = np.stack(np.broadcast_arrays(centres[None], centres[:, None]))[:, mask]  # (2, pixels)
+        points = np.stack(np.broadcast_arrays(centres[None], centres[:, None]))[
+            :, mask
+        ]  # (2, pixels)
         assert points.mean(axis=1) == pytest.approx([x, y], abs=float(0.02 * diameter + 0.15))
         low, high = np.linalg.eigvalsh(np.cov(points))
         assert np.sqrt(high / low) == pytest.approx(elongation, rel=0.1)
@@ -103,10 +115,19 @@ def test_the_window_around_a_mass_holds_all_of_it(code: ModuleType) -> None:
     for shape in (code.smooth, code.spiculated):
         for i in range(200):
             stream = Stream(7, i)
-            share, chance = stream.uniforms(code.LATENT).astype(float).tolist(), stream.uniforms(256)
+            share, chance = (
+                stream.uniforms(code.LATENT).astype(float).tolist(),
+                stream.uniforms(256),
+            )
             (rows, columns), thickness, _ = shape(share, chance, 3.5 + 7.5 * share[code.DIAMETER])
-            sides = {rows.start: thickness[0], code.SIZE - rows.stop: thickness[-1]}  # 0 where the patch ends
-            sides |= {columns.start + 0.5: thickness[:, 0], code.SIZE - columns.stop + 0.5: thickness[:, -1]}
+            sides = {
+                rows.start: thickness[0],
+                code.SIZE - rows.stop: thickness[-1],
+            }  # 0 where the patch ends
+            sides |= {
+                columns.start + 0.5: thickness[:, 0],
+                code.SIZE - columns.stop + 0.5: thickness[:, -1],
+            }
             assert not any(side.any() for room, side in sides.items() if room >= 1)
 
 
@@ -122,7 +143,12 @@ def test_malignant_masses_have_spicules_and_benign_ones_do_not() -> None:
     assert not truth(benign, "spicules").any()
     assert truth(malignant, "spicules").min() >= 8
     assert np.quantile(outline(benign), 0.95) < np.quantile(outline(malignant), 0.05)
-    assert np.corrcoef(truth(malignant, "calcifications"), malignant.calcifications.sum(axis=(1, 2, 3)))[0, 1] > 0.8
+    assert (
+        np.corrcoef(
+            truth(malignant, "calcifications"), malignant.calcifications.sum(axis=(1, 2, 3))
+        )[0, 1]
+        > 0.8
+    )
     counts = truth(benign, "calcifications")
     assert ((counts > 0) == benign.calcifications.any(axis=(1, 2, 3))).all()
 
@@ -162,8 +188,15 @@ def test_any_latents_make_a_patch_with_its_mass_inside(latents: list[float]) -> 
 def test_pictures_on_disk_come_with_masks_and_a_table(tmp_path: Any) -> None:
     samples = make(4, out=tmp_path / "set")
     assert samples.provenance["format"] == "png"
-    assert sorted(p.name for p in (tmp_path / "set").iterdir() if p.is_dir()) == ["calcifications", "images", "masks"]
-    assert sorted(p.name for p in (tmp_path / "set" / "masks").iterdir())[1] == "000001_malignant_a.png"
+    assert sorted(p.name for p in (tmp_path / "set").iterdir() if p.is_dir()) == [
+        "calcifications",
+        "images",
+        "masks",
+    ]
+    assert (
+        sorted(p.name for p in (tmp_path / "set" / "masks").iterdir())[1]
+        == "000001_malignant_a.png"
+    )
     head = (tmp_path / "set" / "samples.csv").read_text().splitlines()[0]
     assert (
         head

@@ -17,12 +17,20 @@ from medzoo._worker import protocol
 from medzoo.errors import InputError, PackageError, TrustError
 
 DTYPES = st.one_of(
-    arrays.integer_dtypes(), arrays.unsigned_integer_dtypes(), arrays.floating_dtypes(), arrays.boolean_dtypes(),
-    arrays.complex_number_dtypes(), arrays.unicode_string_dtypes(min_len=1, max_len=4),
-)  # fmt: skip
+    arrays.integer_dtypes(),
+    arrays.unsigned_integer_dtypes(),
+    arrays.floating_dtypes(),
+    arrays.boolean_dtypes(),
+    arrays.complex_number_dtypes(),
+    arrays.unicode_string_dtypes(min_len=1, max_len=4),
+)
 ARRAYS = arrays.arrays(DTYPES, arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | ARRAYS
-TREES = st.recursive(LEAVES, lambda t: st.lists(t, max_size=4) | st.dictionaries(st.text(), t, max_size=4), max_leaves=12)
+TREES = st.recursive(
+    LEAVES,
+    lambda t: st.lists(t, max_size=4) | st.dictionaries(st.text(), t, max_size=4),
+    max_leaves=12,
+)
 
 
 def crossed(tree: Any) -> Any:
@@ -36,7 +44,12 @@ def crossed(tree: Any) -> Any:
 
 def same(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray):
-        return isinstance(b, np.ndarray) and a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+        return (
+            isinstance(b, np.ndarray)
+            and a.dtype == b.dtype
+            and a.shape == b.shape
+            and a.tobytes() == b.tobytes()
+        )
     if isinstance(a, dict):
         return isinstance(b, dict) and list(a) == list(b) and all(same(a[k], b[k]) for k in a)
     if isinstance(a, list):
@@ -51,7 +64,13 @@ def test_a_tree_comes_back_as_it_was(tree: Any) -> None:
 
 def test_arrays_of_any_memory_layout_come_back_by_value() -> None:
     whole = np.arange(24, dtype=np.int32).reshape(2, 3, 4)
-    for array in (whole.T, whole[:, ::2], np.asfortranarray(whole), np.broadcast_to(whole[0], (5, 3, 4)), whole.astype(">i2")):
+    for array in (
+        whole.T,
+        whole[:, ::2],
+        np.asfortranarray(whole),
+        np.broadcast_to(whole[0], (5, 3, 4)),
+        whole.astype(">i2"),
+    ):
         found = crossed({"a": [array]})["a"][0]
         assert np.array_equal(found, array)
         assert found.dtype == array.dtype
@@ -64,7 +83,9 @@ def test_numbers_of_numpy_become_plain_ones_and_tuples_lists() -> None:
     assert type(found["i"]) is int
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", np.array([None]), np.array([{}, []], dtype=object), print])
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, b"bytes", np.array([None]), np.array([{}, []], dtype=object), print]
+)
 def test_what_is_no_tree_is_refused_before_anything_is_sent(value: Any) -> None:
     with pytest.raises(TypeError, match="cannot cross"):
         protocol.pack({"before": np.zeros(3), "it": value})
@@ -100,7 +121,9 @@ def test_no_pickle_is_read(tmp_path: Any) -> None:
 
 def test_an_array_that_no_memory_holds_is_a_memory_error() -> None:
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**57,)})
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (2**57,)}
+    )
     with pytest.raises((MemoryError, ValueError)):
         protocol.read(io.BytesIO(protocol.HEAD.pack(2, 1) + b"[]" + header.getvalue()))
 

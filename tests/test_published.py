@@ -80,10 +80,18 @@ def stand_in(facts: Facts, version: Version) -> dict[str, bytes]:
         if not output.condition:
             low, high = output.returned or output.range or (0, 255)
             outputs[name] = {
-                "shape": output.shape, "returned": [low, high], "float": high <= 1, "element": output.element,
-                "files": output.files or "*.png", "depth": max(output.channels, default=output.shape[0] - 1) + 1,
-            }  # fmt: skip
-    about = {"returns": call.returns, "outputs": outputs, "inputs": [i.argument for i in version.inputs.values() if i.default]}
+                "shape": output.shape,
+                "returned": [low, high],
+                "float": high <= 1,
+                "element": output.element,
+                "files": output.files or "*.png",
+                "depth": max(output.channels, default=output.shape[0] - 1) + 1,
+            }
+    about = {
+        "returns": call.returns,
+        "outputs": outputs,
+        "inputs": [i.argument for i in version.inputs.values() if i.default],
+    }
     code = PACKAGE.format(function=facts.function, signature=", ".join(arguments))
     entries = {
         "__init__.py": code.encode(),
@@ -92,7 +100,11 @@ def stand_in(facts: Facts, version: Version) -> dict[str, bytes]:
     }
     for each in version.inputs.values():
         if each.default:
-            names = [each.default] if PurePosixPath(each.default).suffix else [f"{each.default}/{k}.png" for k in range(2)]
+            names = (
+                [each.default]
+                if PurePosixPath(each.default).suffix
+                else [f"{each.default}/{k}.png" for k in range(2)]
+            )
             entries |= {name: png(each.shape[1:] or (64, 48)) for name in names}
     return entries
 
@@ -110,20 +122,29 @@ def published(zenodo: Zenodo, request: pytest.FixtureRequest) -> tuple[ModelConf
     facts = MEDIGAN[request.param]
     config = resolve(request.param)
     version = config.version("1.0.1" if request.param == 8 else None)
-    folder = PurePosixPath(facts.file).stem + "/" * (request.param % 2)  # every other one nested, as medigan's are
-    entries = {f"{folder if folder.endswith('/') else ''}{k}": v for k, v in stand_in(facts, version).items()}
+    folder = PurePosixPath(facts.file).stem + "/" * (
+        request.param % 2
+    )  # every other one nested, as medigan's are
+    entries = {
+        f"{folder if folder.endswith('/') else ''}{k}": v
+        for k, v in stand_in(facts, version).items()
+    }
     zenodo.publish(facts.record, {facts.file: zipped(entries)})
     return config, dataclasses.replace(version, size=None, sha256_unconfirmed="")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("published", sorted(MEDIGAN), indirect=True)
-def test_a_config_calls_its_package_and_makes_its_columns(published: tuple[ModelConfig, Version]) -> None:
+def test_a_config_calls_its_package_and_makes_its_columns(
+    published: tuple[ModelConfig, Version],
+) -> None:
     config, version = published
     with warnings.catch_warnings():
         # This interpreter is not the model's own, and the stand-ins have fewer inputs than samples are asked for.
         warnings.simplefilter("ignore", MedzooWarning)
-        with Model(config, version, open_session(config, version, device="cpu", env="current")) as model:
+        with Model(
+            config, version, open_session(config, version, device="cpu", env="current")
+        ) as model:
             samples = model.generate(5, seed=1, batch_size=3)
     for name, output in version.outputs.items():
         values: Any = getattr(samples, name)

@@ -120,11 +120,16 @@ def load(weights_dir, device):
 """
 
 
-def test_command_judges_a_model_beside_real_pictures(toy: Callable[..., int], tmp_path: Path) -> None:
+def test_command_judges_a_model_beside_real_pictures(
+    toy: Callable[..., int], tmp_path: Path
+) -> None:
     """As a user types it, with grain for real pictures and the very same grain from a model: copies are found out."""
     images = {"kind": "image", "dtype": "uint8", "shape": [1, 32, 32], "range": [0, 255]}
     model = toy(
-        GRAIN, latent=0, options=None, outputs={"images": images, "labels": {"kind": "label", "condition": "condition"}}
+        GRAIN,
+        latent=0,
+        options=None,
+        outputs={"images": images, "labels": {"kind": "label", "condition": "condition"}},
     )
     samples = medzoo.generate(model, 120, seed=1)
     for name, label in (("benign", 0), ("malignant", 1)):

@@ -24,7 +24,9 @@ MASSES = "00008_C-DCGAN_MMG_MASSES"
 def registry_of(folder: Path, *ids: str) -> Registry:
     folder.mkdir(exist_ok=True)
     for identifier in ids:
-        (folder / f"{identifier}.yaml").write_text(yaml.safe_dump(toy_config() | {"id": identifier}), encoding="utf-8")
+        (folder / f"{identifier}.yaml").write_text(
+            yaml.safe_dump(toy_config() | {"id": identifier}), encoding="utf-8"
+        )
     return Registry([folder])
 
 
@@ -33,13 +35,28 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package folder ``mine`` in the working directory."""
     folder = tmp_path / "work" / "mine"
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(toy_config(source="file:.")), encoding="utf-8")
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump(toy_config(source="file:.")), encoding="utf-8"
+    )
     monkeypatch.chdir(folder.parent)
     return folder
 
 
 @pytest.mark.parametrize(
-    "name", [8, "8", "08", "00008", " 8 ", MASSES, MASSES.lower(), "00008_C", "00008_c-dcgan_mmg", np.int64(8), np.uint8(8)]
+    "name",
+    [
+        8,
+        "8",
+        "08",
+        "00008",
+        " 8 ",
+        MASSES,
+        MASSES.lower(),
+        "00008_C",
+        "00008_c-dcgan_mmg",
+        np.int64(8),
+        np.uint8(8),
+    ],
 )
 def test_a_model_answers_to_its_number_its_id_and_a_beginning_of_it(name: int | str) -> None:
     assert resolve(name).id == MASSES
@@ -53,10 +70,19 @@ def test_digits_alone_are_a_number_and_never_a_beginning(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "asked", ["00008_C-DCGAN_MMG_MASS3S", "C-DCGAN_MMG_MASSES", "c-dcgan_mmg_mases", "0008_C-DCGAN_MMG_MASSES"]
+    "asked",
+    [
+        "00008_C-DCGAN_MMG_MASS3S",
+        "C-DCGAN_MMG_MASSES",
+        "c-dcgan_mmg_mases",
+        "0008_C-DCGAN_MMG_MASSES",
+    ],
 )
 def test_a_close_match_is_suggested(asked: str) -> None:
-    with pytest.raises(ModelNotFoundError, match=f"There is no model '{asked}'.\nDid you mean .*{MASSES}.*medzoo list"):
+    with pytest.raises(
+        ModelNotFoundError,
+        match=f"There is no model '{asked}'.\nDid you mean .*{MASSES}.*medzoo list",
+    ):
         resolve(asked)
 
 
@@ -72,10 +98,16 @@ def test_what_is_no_id_at_all(asked: object) -> None:
         resolve(asked)  # type: ignore[arg-type]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     asked=st.one_of(
-        st.text(max_size=12), st.text("~./\\ 0_A", max_size=8), st.integers(), st.just("x" * 300), st.just("x/" * 3000)
+        st.text(max_size=12),
+        st.text("~./\\ 0_A", max_size=8),
+        st.integers(),
+        st.just("x" * 300),
+        st.just("x/" * 3000),
     )
 )
 def test_nothing_that_is_asked_for_raises_another_error(
@@ -86,7 +118,9 @@ def test_nothing_that_is_asked_for_raises_another_error(
         assert resolve(asked).id
 
 
-@pytest.mark.parametrize("how", ["mine", "mine/", "./mine", "../work/mine", "{absolute}", "{absolute}/"])
+@pytest.mark.parametrize(
+    "how", ["mine", "mine/", "./mine", "../work/mine", "{absolute}", "{absolute}/"]
+)
 def test_a_package_folder_answers_to_its_path(local: Path, how: str) -> None:
     config = resolve(how.format(absolute=local))
     assert config.path.samefile(local / "config.yaml")
@@ -94,7 +128,9 @@ def test_a_package_folder_answers_to_its_path(local: Path, how: str) -> None:
     assert resolve(local).id == config.id
 
 
-def test_inside_a_package_folder_a_dot_names_it(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inside_a_package_folder_a_dot_names_it(
+    local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(local)
     assert is_local(resolve("."))
     with pytest.raises(ModelNotFoundError):
@@ -108,10 +144,15 @@ def test_a_registered_id_wins_over_a_folder_of_that_name_unless_it_is_a_path(loc
     assert is_local(resolve(Path("8")))
 
 
-@pytest.mark.parametrize("path", ["nothing/", "./nothing", "{tmp}", "{tmp}/file", "~/no-such-folder-of-medzoo"])
+@pytest.mark.parametrize(
+    "path", ["nothing/", "./nothing", "{tmp}", "{tmp}/file", "~/no-such-folder-of-medzoo"]
+)
 def test_a_path_without_a_package_says_what_is_missing(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ModelNotFoundError, match=r"holds no config\.yaml, so it is no model package.\n.*medzoo copy"):
+    with pytest.raises(
+        ModelNotFoundError,
+        match=r"holds no config\.yaml, so it is no model package.\n.*medzoo copy",
+    ):
         resolve(path.format(tmp=tmp_path))
 
 
@@ -135,7 +176,10 @@ def test_a_file_that_is_not_named_by_its_id_is_an_error(tmp_path: Path) -> None:
 
 def test_a_file_that_no_id_names_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.yaml").touch()
-    with pytest.raises(ConfigError, match=r"notes.yaml is not named by a model id.\nAn id is NNNNN_TYPE_MODALITY_CONTENT"):
+    with pytest.raises(
+        ConfigError,
+        match=r"notes.yaml is not named by a model id.\nAn id is NNNNN_TYPE_MODALITY_CONTENT",
+    ):
         Registry([tmp_path])
 
 
@@ -149,7 +193,10 @@ def test_a_config_that_breaks_the_schema_stops_nobody_else(tmp_path: Path) -> No
 
 def test_a_missing_config_folder_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDZOO_MODEL_CONFIGS", "/no/such/folder")
-    with pytest.raises(ConfigError, match=r"no folder of model configs at /no/such/folder.\nIs MEDZOO_MODEL_CONFIGS right"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no folder of model configs at /no/such/folder.\nIs MEDZOO_MODEL_CONFIGS right",
+    ):
         resolve(8)
 
 
@@ -172,7 +219,9 @@ def test_a_config_that_is_added_later_is_found(toy: Callable[..., int]) -> None:
 def test_info_is_the_config_and_cite_credits_the_version(toy: Callable[..., int]) -> None:
     toy(
         publication="https://doi.org/10.1/2",
-        datasets=[{"name": "Knees", "license": "CC0", "citation": "Knee et al. (2020).", "doi": "10.3/4"}],
+        datasets=[
+            {"name": "Knees", "license": "CC0", "citation": "Knee et al. (2020).", "doi": "10.3/4"}
+        ],
     )
     assert medzoo.info("901").default.architecture == "Random bytes"
     assert medzoo.cite(901).splitlines() == [

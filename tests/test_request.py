@@ -28,7 +28,9 @@ def ask(toy: Callable[..., int]) -> Callable[..., Request]:
 
 @pytest.mark.parametrize("n", [0, -1, 1.0, "3", True, None, float("nan"), [1], np.float32(2)])
 def test_a_count_that_is_no_count(n: object) -> None:
-    with pytest.raises(InputError, match=r"n=.* is not a number of samples.\nGive a whole number of at least 1"):
+    with pytest.raises(
+        InputError, match=r"n=.* is not a number of samples.\nGive a whole number of at least 1"
+    ):
         check_count(n)
 
 
@@ -43,8 +45,14 @@ def test_more_samples_than_numbers_are_refused(ask: Callable[..., Request]) -> N
         ask(2**63)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**64 - 1), first=st.integers(0, 10**6), rows=st.lists(st.integers(0, 9), min_size=1, max_size=5))
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    seed=st.integers(0, 2**64 - 1),
+    first=st.integers(0, 10**6),
+    rows=st.lists(st.integers(0, 9), min_size=1, max_size=5),
+)
 def test_a_batch_depends_on_the_samples_numbers_alone(
     ask: Callable[..., Request], seed: int, first: int, rows: list[int]
 ) -> None:
@@ -54,26 +62,44 @@ def test_a_batch_depends_on_the_samples_numbers_alone(
     assert batch.indices.tolist() == numbers
     assert np.array_equal(batch.latents, seeds.latents(seed, numbers, 4))
     assert batch.conditions["condition"].tolist() == [i % 2 for i in numbers]
-    assert np.array_equal(batch.rng(0).bytes(8), seeds.Stream(seed, numbers[0], seeds.NOISE).bytes(8))
+    assert np.array_equal(
+        batch.rng(0).bytes(8), seeds.Stream(seed, numbers[0], seeds.NOISE).bytes(8)
+    )
 
 
-@pytest.mark.parametrize("given_", ["malignant", "MALIGNANT", 1, np.int64(1), np.array(1), np.array("malignant")])
-def test_a_condition_goes_by_name_in_any_case_or_by_number(ask: Callable[..., Request], given_: Any) -> None:
+@pytest.mark.parametrize(
+    "given_", ["malignant", "MALIGNANT", 1, np.int64(1), np.array(1), np.array("malignant")]
+)
+def test_a_condition_goes_by_name_in_any_case_or_by_number(
+    ask: Callable[..., Request], given_: Any
+) -> None:
     request = ask(3, condition=given_)
     assert request.batch([0, 1, 2]).conditions["condition"].tolist() == [1, 1, 1]
     assert request.record["condition"] == "malignant"
 
 
-@pytest.mark.parametrize("given_", [["malignant", "benign", 1], ("malignant", 0, "Malignant"), np.array([1, 0, 1])])
-def test_a_condition_may_be_a_list_of_one_for_each(ask: Callable[..., Request], given_: Any) -> None:
+@pytest.mark.parametrize(
+    "given_", [["malignant", "benign", 1], ("malignant", 0, "Malignant"), np.array([1, 0, 1])]
+)
+def test_a_condition_may_be_a_list_of_one_for_each(
+    ask: Callable[..., Request], given_: Any
+) -> None:
     request = ask(3, condition=given_, first=7)
     assert request.batch([9, 7, 8]).conditions["condition"].tolist() == [1, 1, 0]
     assert request.record["condition"] == ["malignant", "benign", "malignant"]
 
 
-@pytest.mark.parametrize("given_", ["unknown", 2, True, 1.0, {}, ["benign", "x"], [[0, 1], [1, 0]], [None, None], {"benign"}])
-def test_an_unknown_condition_lists_the_known_ones(ask: Callable[..., Request], given_: Any) -> None:
-    with pytest.raises(InputError, match=r"is unknown.\nIt is one of 'benign' \(0\), 'malignant' \(1\), a list of 2"):
+@pytest.mark.parametrize(
+    "given_",
+    ["unknown", 2, True, 1.0, {}, ["benign", "x"], [[0, 1], [1, 0]], [None, None], {"benign"}],
+)
+def test_an_unknown_condition_lists_the_known_ones(
+    ask: Callable[..., Request], given_: Any
+) -> None:
+    with pytest.raises(
+        InputError,
+        match=r"is unknown.\nIt is one of 'benign' \(0\), 'malignant' \(1\), a list of 2",
+    ):
         ask(2, condition=given_)
 
 
@@ -82,27 +108,43 @@ def test_a_list_of_conditions_must_fit_n(ask: Callable[..., Request]) -> None:
         ask(2, condition=["benign"] * 3)
 
 
-def test_two_conditions_that_are_left_out_meet_in_every_combination(toy: Callable[..., int]) -> None:
+def test_two_conditions_that_are_left_out_meet_in_every_combination(
+    toy: Callable[..., int],
+) -> None:
     density = {"values": {"low": 0, "middle": 1, "high": 2}, "help": "Density."}
     config = resolve(
-        toy(conditions={"condition": {"values": {"benign": 0, "malignant": 1}, "help": "Malignancy."}, "density": density})
+        toy(
+            conditions={
+                "condition": {"values": {"benign": 0, "malignant": 1}, "help": "Malignancy."},
+                "density": density,
+            }
+        )
     )
     both = Request.of(config, config.default, 12, seed=0, options={}).batch(range(12)).conditions
     pairs = list(zip(both["condition"].tolist(), both["density"].tolist(), strict=True))
     assert pairs == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)] * 2
-    one = Request.of(config, config.default, 6, seed=0, options={"condition": ["benign"] * 6}).batch(range(6)).conditions
+    one = (
+        Request.of(config, config.default, 6, seed=0, options={"condition": ["benign"] * 6})
+        .batch(range(6))
+        .conditions
+    )
     assert one["density"].tolist() == [0, 1, 2, 0, 1, 2]
 
 
 def test_an_unknown_option_lists_the_known_ones(ask: Callable[..., Request]) -> None:
-    with pytest.raises(InputError, match=r"takes no 'gian'.\nIt takes condition, gain, latents; `medzoo info 901`"):
+    with pytest.raises(
+        InputError, match=r"takes no 'gian'.\nIt takes condition, gain, latents; `medzoo info 901`"
+    ):
         ask(gian=1)
 
 
 def test_a_model_without_options_says_that_it_has_none(toy: Callable[..., int]) -> None:
     config = resolve(
         toy(
-            conditions=None, options=None, latent=0, outputs={"images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}}
+            conditions=None,
+            options=None,
+            latent=0,
+            outputs={"images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}},
         )
     )
     with pytest.raises(InputError, match="It takes nothing of its own"):
@@ -110,8 +152,13 @@ def test_a_model_without_options_says_that_it_has_none(toy: Callable[..., int]) 
 
 
 @pytest.mark.parametrize("gain", ["3", 3.5, True, None, -1, 10, [3], np.float64(3)])
-def test_an_option_out_of_its_bounds_says_what_is_allowed(ask: Callable[..., Request], gain: Any) -> None:
-    with pytest.raises(InputError, match=r"gain=.* is not allowed.\ngain is int at least 0 at most 9: Written into a pixel"):
+def test_an_option_out_of_its_bounds_says_what_is_allowed(
+    ask: Callable[..., Request], gain: Any
+) -> None:
+    with pytest.raises(
+        InputError,
+        match=r"gain=.* is not allowed.\ngain is int at least 0 at most 9: Written into a pixel",
+    ):
         ask(gain=gain)
 
 
@@ -123,12 +170,18 @@ def test_an_option_out_of_its_bounds_says_what_is_allowed(ask: Callable[..., Req
             [0, 2.5, 7, np.float32(1)],
             ["1", -1, float("nan"), float("inf"), True],
         ),
-        ({"type": "str", "default": "a", "choices": ["a", "b"]}, ["a", "b", np.str_("b")], ["c", 1, None]),
+        (
+            {"type": "str", "default": "a", "choices": ["a", "b"]},
+            ["a", "b", np.str_("b")],
+            ["c", 1, None],
+        ),
         ({"type": "bool", "default": False}, [True, False, np.bool_(True)], [0, 1, "yes", None]),
         ({"type": "int", "default": 1}, [-5, 10**30, np.int16(3)], [1.0, "1", False]),
     ],
 )
-def test_every_type_of_option(toy: Callable[..., int], option: dict[str, Any], good: list[Any], bad: list[Any]) -> None:
+def test_every_type_of_option(
+    toy: Callable[..., int], option: dict[str, Any], good: list[Any], bad: list[Any]
+) -> None:
     config = resolve(toy(options={"x": {**option, "help": "An option."}}))
     kind = {"float": float, "str": str, "bool": bool, "int": int}[option["type"]]
     for value in good:
@@ -168,8 +221,18 @@ def test_latents_are_copied_since_batches_are_made_later(ask: Callable[..., Requ
 def test_latents_that_do_not_fit_say_what_would(ask: Callable[..., Request]) -> None:
     import torch
 
-    bad = [np.zeros((2, 4)), np.zeros((3, 5)), np.zeros(3), 5, "latents", [[1, 2], [3]], np.full((3, 4), np.nan), np.full((3, 4), 1e300), {},
-           torch.zeros(3, 4, requires_grad=True)]  # fmt: skip
+    bad = [
+        np.zeros((2, 4)),
+        np.zeros((3, 5)),
+        np.zeros(3),
+        5,
+        "latents",
+        [[1, 2], [3]],
+        np.full((3, 4), np.nan),
+        np.full((3, 4), 1e300),
+        {},
+        torch.zeros(3, 4, requires_grad=True),
+    ]
     for given_ in bad:
         with pytest.raises(InputError, match=r"latents .*\n?.*shape \(3, 4\)"):
             ask(3, latents=given_)
@@ -201,7 +264,9 @@ def test_a_seed_that_is_none(ask: Callable[..., Request], seed: Any) -> None:
         ),
     ],
 )
-def test_options_that_are_lists(toy: Callable[..., int], option: dict[str, Any], good: list[Any], bad: list[Any]) -> None:
+def test_options_that_are_lists(
+    toy: Callable[..., int], option: dict[str, Any], good: list[Any], bad: list[Any]
+) -> None:
     config = resolve(toy(options={"x": {**option, "help": "An option."}}))
     kind = {"ints": int, "floats": float, "texts": str}[option["type"]]
     for value in good:
@@ -212,7 +277,9 @@ def test_options_that_are_lists(toy: Callable[..., int], option: dict[str, Any],
     for value in bad:
         with pytest.raises(InputError, match="x is a list, each"):
             Request.of(config, config.default, 1, seed=0, options={"x": value})
-    assert Request.of(config, config.default, 1, seed=0, options={}).options["x"] == option["default"]
+    assert (
+        Request.of(config, config.default, 1, seed=0, options={}).options["x"] == option["default"]
+    )
 
 
 def test_none_is_an_option_only_where_it_is_the_default(toy: Callable[..., int]) -> None:
@@ -224,7 +291,9 @@ def test_none_is_an_option_only_where_it_is_the_default(toy: Callable[..., int])
     config = resolve(toy(options=options))
     request = Request.of(config, config.default, 1, seed=0, options={"free": None})
     assert request.options == {"free": None, "lists": None, "fixed": 1}
-    assert Request.of(config, config.default, 1, seed=0, options={"free": 2, "lists": [3]}).options["lists"] == [3]
+    assert Request.of(config, config.default, 1, seed=0, options={"free": 2, "lists": [3]}).options[
+        "lists"
+    ] == [3]
     with pytest.raises(InputError, match="fixed=None is not allowed"):
         Request.of(config, config.default, 1, seed=0, options={"fixed": None})
     with pytest.raises(InputError, match=r"free=0 is not allowed.\nfree is int at least 1"):
@@ -236,7 +305,9 @@ def test_inputs_to_a_model_that_takes_none(ask: Callable[..., Request]) -> None:
         ask(inputs=np.zeros((1, 4, 4)))
 
 
-def test_latents_that_a_medigan_package_does_not_take_are_not_drawn(toy: Callable[..., int]) -> None:
+def test_latents_that_a_medigan_package_does_not_take_are_not_drawn(
+    toy: Callable[..., int],
+) -> None:
     call = {"weights": "w", "returns": "images"}
     config = resolve(toy(contract="medigan", call=call, latent=4))
     request = Request.of(config, config.default, 3, seed=0, options={})
@@ -244,7 +315,9 @@ def test_latents_that_a_medigan_package_does_not_take_are_not_drawn(toy: Callabl
     with pytest.raises(InputError, match="takes no 'latents'"):
         Request.of(config, config.default, 1, seed=0, options={"latents": [[0] * 4]})
     config = resolve(toy(contract="medigan", call={**call, "latents": "z"}, latent=4))
-    assert Request.of(config, config.default, 3, seed=0, options={}).batch([0, 1]).latents.shape == (2, 4)
+    assert Request.of(config, config.default, 3, seed=0, options={}).batch(
+        [0, 1]
+    ).latents.shape == (2, 4)
 
 
 def test_a_request_can_go_to_another_process(ask: Callable[..., Request]) -> None:

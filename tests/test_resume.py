@@ -44,7 +44,9 @@ def killed(tmp_path: Path, **spec: Any) -> dict[str, Any]:
 @posix
 @pytest.mark.slow
 @pytest.mark.parametrize("format_", KINDS)
-def test_a_run_killed_at_any_instant_ends_as_one_that_was_not(any_toy: Toy, tmp_path: Path, format_: str) -> None:
+def test_a_run_killed_at_any_instant_ends_as_one_that_was_not(
+    any_toy: Toy, tmp_path: Path, format_: str
+) -> None:
     any_toy(KINDS[format_], labels=True)
     asked = {"model_id": 901, "n": 7, "batch_size": 3, "format": format_}
     every = 5 if format_ in {"nifti", "dicom"} else 1
@@ -57,7 +59,9 @@ def test_a_run_killed_at_any_instant_ends_as_one_that_was_not(any_toy: Toy, tmp_
 @posix
 @pytest.mark.slow
 @pytest.mark.parametrize("format_", ["png", "npz"])
-def test_a_run_killed_by_the_clock_ends_as_one_that_was_not(any_toy: Toy, tmp_path: Path, format_: str) -> None:
+def test_a_run_killed_by_the_clock_ends_as_one_that_was_not(
+    any_toy: Toy, tmp_path: Path, format_: str
+) -> None:
     any_toy({"images": column("image", "uint8", 1, 64, 64)}, options=SECONDS)
     asked = {"model_id": 901, "n": 320, "batch_size": 8, "format": format_, "seconds": 0.01}
     found = killed(tmp_path, asked=asked, late=3, seconds=0.3)  # of at least 0.4 in all
@@ -77,7 +81,9 @@ def begin(fails: Path, folder: Path, **asked: Any) -> None:
 
 
 @pytest.mark.parametrize("format_", ["png", "npz", "webdataset"])
-def test_a_run_that_failed_continues_where_it_was(fails: Path, tmp_path: Path, format_: str) -> None:
+def test_a_run_that_failed_continues_where_it_was(
+    fails: Path, tmp_path: Path, format_: str
+) -> None:
     asked = {"n": 20, "seed": 1, "format": format_}
     medzoo.generate(901, out=tmp_path / "whole", **asked)
     begin(fails, tmp_path / "set", format=format_)
@@ -115,7 +121,8 @@ def test_another_command_is_refused_and_the_set_can_still_be_continued(
     begin(fails, tmp_path / "set")
     before = content(tmp_path / "set")
     with pytest.raises(
-        DatasetError, match=re.escape(f"holds an unfinished set of other samples: {says}.\nNothing was changed")
+        DatasetError,
+        match=re.escape(f"holds an unfinished set of other samples: {says}.\nNothing was changed"),
     ):
         medzoo.generate(901, **{**asked, **changes})
     assert content(tmp_path / "set") == before
@@ -139,7 +146,10 @@ def more(path: Path) -> None:
 DAMAGES = {
     "a picture is changed": ("png", lambda s: flip(s / "images/000006_benign.png")),
     "a picture is gone": ("png", lambda s: (s / "images/000001_malignant.png").unlink()),
-    "a picture is half there": ("png", lambda s: (s / "images/.000009_x.png.12.ab.part").write_bytes(b"half")),
+    "a picture is half there": (
+        "png",
+        lambda s: (s / "images/.000009_x.png.12.ab.part").write_bytes(b"half"),
+    ),
     "the manifest lost its end": ("png", lambda s: cut(s / "manifest.jsonl")),
     "the manifest is gone": ("png", lambda s: (s / "manifest.jsonl").unlink()),
     "the journal lost its end": ("png", lambda s: cut(s / journal.JOURNAL)),
@@ -167,19 +177,27 @@ def test_a_damaged_record_is_an_error_that_changes_nothing(fails: Path, tmp_path
     cut(tmp_path / "set" / journal.RECORD)
     before = content(tmp_path / "set")
     for seed in (1, None):
-        with pytest.raises(DatasetError, match=r"record\.json cannot be read(.|\n)*Nothing was changed"):
+        with pytest.raises(
+            DatasetError, match=r"record\.json cannot be read(.|\n)*Nothing was changed"
+        ):
             medzoo.generate(901, 20, seed=seed, out=tmp_path / "set")
     assert content(tmp_path / "set") == before
 
 
 # --------------------------------------------------------------------------------------------------------- batch sizes
 @posix
-def test_a_halving_is_remembered_though_the_run_is_killed_at_once(fails: Path, tmp_path: Path) -> None:
+def test_a_halving_is_remembered_though_the_run_is_killed_at_once(
+    fails: Path, tmp_path: Path
+) -> None:
     (fails / "memory").touch()
     medzoo.generate(901, 20, seed=1, out=tmp_path / "whole")
     for name in ("memory", "kill"):
         (fails / name).touch()
-    process = python(tmp_path, "-c", f"import medzoo; medzoo.generate(901, 20, seed=1, out={str(tmp_path / 'set')!r})")
+    process = python(
+        tmp_path,
+        "-c",
+        f"import medzoo; medzoo.generate(901, 20, seed=1, out={str(tmp_path / 'set')!r})",
+    )
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     found = medzoo.generate(901, 20, seed=1, out=tmp_path / "set")  # with memory enough
@@ -194,14 +212,18 @@ def test_boundaries_come_from_the_folder(fails: Path, tmp_path: Path) -> None:
     assert same(tmp_path / "whole", tmp_path / "set") == []
 
 
-def test_another_batch_size_holds_from_there_on(fails: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_batch_size_holds_from_there_on(
+    fails: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begin(fails, tmp_path / "set")
     found = medzoo.generate(901, 20, seed=1, out=tmp_path / "set", batch_size=5)
     assert found.provenance["batches"] == [[0, 4], [8, 5]]
     assert medzoo.reproduce(tmp_path / "set").equal
     monkeypatch.setattr(Version, "per_sample", property(lambda self: False))
     begin(fails, tmp_path / "second")
-    with pytest.raises(DatasetError, match=r"begun with batches of 4 samples, now 5(.|\n)*batch_size=4"):
+    with pytest.raises(
+        DatasetError, match=r"begun with batches of 4 samples, now 5(.|\n)*batch_size=4"
+    ):
         medzoo.generate(901, 20, seed=1, out=tmp_path / "second", batch_size=5)
     assert len(medzoo.generate(901, 20, seed=1, out=tmp_path / "second", batch_size=4)) == 20
 
@@ -210,26 +232,39 @@ def test_a_run_that_failed_before_its_first_sample_begins_anew(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = f"import pathlib\nif pathlib.Path({str(tmp_path / 'fail')!r}).exists():\n    1 / 0\n"
-    toy(NUMPY_MODEL.replace("        images = np", textwrap.indent(code, "        ") + "        images = np", 1))
+    toy(
+        NUMPY_MODEL.replace(
+            "        images = np", textwrap.indent(code, "        ") + "        images = np", 1
+        )
+    )
     (tmp_path / "fail").touch()
     with pytest.raises(PackageError):
         medzoo.generate(901, 3, seed=1, out=tmp_path / "set")
     (tmp_path / "fail").unlink()
-    monkeypatch.setattr(generator, "__version__", "9.9")  # warnings are errors here: nothing is said of it
+    monkeypatch.setattr(
+        generator, "__version__", "9.9"
+    )  # warnings are errors here: nothing is said of it
     found = medzoo.generate(901, 3, seed=1, out=tmp_path / "set")
     assert found.provenance["libraries"]["medzoo"] == "9.9"
     assert "continued" not in found.provenance
     assert medzoo.verify(tmp_path / "set").ok
 
 
-def test_other_circumstances_are_said_and_recorded(fails: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_circumstances_are_said_and_recorded(
+    fails: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begin(fails, tmp_path / "set")
     monkeypatch.setattr(generator, "__version__", "9.9")
     (fails / "fail").touch()
-    with pytest.raises(PackageError), pytest.warns(MedzooWarning, match=r"other circumstances \(libraries\)"):
+    with (
+        pytest.raises(PackageError),
+        pytest.warns(MedzooWarning, match=r"other circumstances \(libraries\)"),
+    ):
         medzoo.generate(901, 20, seed=1, out=tmp_path / "set")
     (fails / "fail").unlink()
-    found = medzoo.generate(901, 20, seed=1, out=tmp_path / "set")  # no warning: the same as the last time
+    found = medzoo.generate(
+        901, 20, seed=1, out=tmp_path / "set"
+    )  # no warning: the same as the last time
     assert found.provenance["continued"] == [{"done": 8, "libraries": {"medzoo": "9.9"}}]
     assert found.provenance["libraries"]["medzoo"] == medzoo.__version__
 
@@ -251,22 +286,36 @@ except medzoo.MedzooError as error:
 def test_a_file_that_cannot_grow_is_a_dataset_error_and_the_set_is_continued_later(
     any_toy: Toy, tmp_path: Path, format_: str
 ) -> None:
-    any_toy({"table": column("table", "float32", 20)} if format_ == "csv" else {"images": column("image", "uint8", 1, 20, 20)})
+    any_toy(
+        {"table": column("table", "float32", 20)}
+        if format_ == "csv"
+        else {"images": column("image", "uint8", 1, 20, 20)}
+    )
     medzoo.generate(901, 400, seed=1, batch_size=50, out=tmp_path / "whole", format=format_)
-    said, complaint = python(tmp_path, "-c", FULL_DISK, str(tmp_path / "set"), format_).communicate()
+    said, complaint = python(
+        tmp_path, "-c", FULL_DISK, str(tmp_path / "set"), format_
+    ).communicate()
     assert complaint == ""
-    assert said.startswith(f"DatasetError {tmp_path}/set could not be written: File too large.\nWhat was written stays")
+    assert said.startswith(
+        f"DatasetError {tmp_path}/set could not be written: File too large.\nWhat was written stays"
+    )
     assert "the same command continues it" in said
     medzoo.generate(901, 400, seed=1, batch_size=50, out=tmp_path / "set", format=format_)
     assert same(tmp_path / "whole", tmp_path / "set") == []
 
 
 @pytest.mark.parametrize("format_", KINDS)
-def test_a_full_disk_is_a_dataset_error_and_the_set_is_continued_later(any_toy: Toy, tmp_path: Path, format_: str) -> None:
+def test_a_full_disk_is_a_dataset_error_and_the_set_is_continued_later(
+    any_toy: Toy, tmp_path: Path, format_: str
+) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     small = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", disk]
-    if os.name != "posix" or os.geteuid() != 0 or subprocess.run(small, check=False, capture_output=True).returncode:
+    if (
+        os.name != "posix"
+        or os.geteuid() != 0
+        or subprocess.run(small, check=False, capture_output=True).returncode
+    ):
         pytest.skip("a small disk can be mounted by root alone")
     try:
         any_toy(KINDS[format_], labels=True)
@@ -303,19 +352,27 @@ def test_a_second_process_is_refused_while_the_first_writes(any_toy: Toy, tmp_pa
         assert time.monotonic() < deadline
         assert first.poll() is None, first.communicate()
         time.sleep(0.01)
-    with pytest.raises(DatasetError, match=rf"Another process is writing to .*began .*, pid {first.pid}\)"):
+    with pytest.raises(
+        DatasetError, match=rf"Another process is writing to .*began .*, pid {first.pid}\)"
+    ):
         medzoo.generate(901, 60, seed=1, seconds=0.1, out=tmp_path / "set", batch_size=4)
     assert first.communicate() == ("", "")
-    assert len(medzoo.generate(901, 60, seed=1, seconds=0.1, out=tmp_path / "set", batch_size=4)) == 60
+    assert (
+        len(medzoo.generate(901, 60, seed=1, seconds=0.1, out=tmp_path / "set", batch_size=4)) == 60
+    )
 
 
-def test_of_several_processes_at_once_one_writes_and_the_set_is_whole(any_toy: Toy, tmp_path: Path) -> None:
+def test_of_several_processes_at_once_one_writes_and_the_set_is_whole(
+    any_toy: Toy, tmp_path: Path
+) -> None:
     any_toy({"images": IMAGES}, options=SECONDS)
     medzoo.generate(901, 60, seed=1, seconds=0.02, out=tmp_path / "whole", batch_size=4)
     several = [python(tmp_path, "-c", SLOW, str(tmp_path / "set"), "0.02") for _ in range(4)]
     complaints = [p.communicate()[1] for p in several]
     assert "" in complaints
-    assert all(c == "" or c.startswith("Another process is writing to") for c in complaints), complaints
+    assert all(c == "" or c.startswith("Another process is writing to") for c in complaints), (
+        complaints
+    )
     assert same(tmp_path / "whole", tmp_path / "set") == []
 
 
@@ -368,12 +425,16 @@ def test_on_a_disk_without_locks_a_killed_run_is_continued_and_the_user_is_told(
         assert complaint.startswith(warning)
         assert complaint.count("\n") == 1
         for lock in (tmp_path / "set").glob(".unfinished/lock*"):
-            assert lock.read_bytes() == b""  # no mark of a process, which on another host nobody could tell to be dead
+            assert (
+                lock.read_bytes() == b""
+            )  # no mark of a process, which on another host nobody could tell to be dead
     assert same(tmp_path / "whole", tmp_path / "set") == []
 
 
 # --------------------------------------------------------------------------------------------- samples that are at hand
-def test_saving_is_not_resumed_and_never_mixed_with_a_run(fails: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving_is_not_resumed_and_never_mixed_with_a_run(
+    fails: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     samples = medzoo.generate(901, 200, seed=1)
     real = Journal.commit
 
@@ -383,7 +444,9 @@ def test_saving_is_not_resumed_and_never_mixed_with_a_run(fails: Path, tmp_path:
         real(self, done, state)
 
     monkeypatch.setattr(Journal, "commit", full)
-    with pytest.raises(DatasetError, match=r"No space left on device.\nWhat was written stays: remove it"):
+    with pytest.raises(
+        DatasetError, match=r"No space left on device.\nWhat was written stays: remove it"
+    ):
         samples.save(tmp_path / "set")
     monkeypatch.undo()
     monkeypatch.setenv("MEDZOO_MODEL_CONFIGS", str(tmp_path / "configs"))

@@ -73,25 +73,35 @@ def weighted(toy: Toy, tmp_path: Path) -> Path:
     """A toy with weights and another data file; its package folder."""
     package = tmp_path / "configs" / "package"
     package.mkdir(parents=True)
-    save_file({"matrix": np.eye(4, dtype=np.float32), "bias": np.zeros(4, np.float32)}, package / "weights.safetensors")
+    save_file(
+        {"matrix": np.eye(4, dtype=np.float32), "bias": np.zeros(4, np.float32)},
+        package / "weights.safetensors",
+    )
     (package / "offset.json").write_text("0.5")
     (package / "model.py").write_text(WEIGHTED)
     files = {n: sha256_of(package / n) for n in ("model.py", "weights.safetensors", "offset.json")}
-    outputs = {"images": {"kind": "image", "dtype": "float32", "shape": [1, 2, 2], "range": [-4, 4]}}
+    outputs = {
+        "images": {"kind": "image", "dtype": "float32", "shape": [1, 2, 2], "range": [-4, 4]}
+    }
     toy(WEIGHTED, files=files, outputs=outputs, conditions=None, options=None)
     return package
 
 
 def own_weights(folder: Path, **tensors: Any) -> Path:
     path = folder / "mine.safetensors"
-    save_file({"matrix": 2 * np.eye(4, dtype=np.float32), "bias": np.ones(4, np.float32), **tensors}, path)
+    save_file(
+        {"matrix": 2 * np.eye(4, dtype=np.float32), "bias": np.ones(4, np.float32), **tensors}, path
+    )
     return path
 
 
 @pytest.mark.parametrize(
     ("returned", "says"),
     [
-        ("{'images': images[:, 0]}", r"'images' of shape \(2, 8, 8\) and type uint8; its config says \(2, 1, 8, 8\) and uint8"),
+        (
+            "{'images': images[:, 0]}",
+            r"'images' of shape \(2, 8, 8\) and type uint8; its config says \(2, 1, 8, 8\) and uint8",
+        ),
         ("{'images': images[:1]}", r"shape \(1, 1, 8, 8\)"),
         ("{'images': images.astype(float)}", "type float64; its config says .* and uint8"),
         ("{'images': [[1], [1, 2]]}", "returned 'images' as no array: ValueError"),
@@ -118,7 +128,9 @@ def test_values_that_are_not_finite_are_refused(toy: Toy, value: str) -> None:
 
 
 def test_a_tensor_is_an_array_too_unless_it_wants_a_gradient(toy: Toy) -> None:
-    code = RETURNS.replace("return {}", "import torch; return {'images': torch.zeros(batch.n, 1, 8, 8)}")
+    code = RETURNS.replace(
+        "return {}", "import torch; return {'images': torch.zeros(batch.n, 1, 8, 8)}"
+    )
     assert medzoo.generate(toy(code, outputs=FLOATS, conditions=None), 2).images.dtype == np.float32
     code = code.replace("1, 8, 8)}", "1, 8, 8, requires_grad=True)}")
     with pytest.raises(PackageError, match="returned 'images' as no array: RuntimeError"):
@@ -134,16 +146,23 @@ def test_labels_come_from_the_condition_and_more_columns_do_no_harm(toy: Toy) ->
 
 def test_a_load_that_raises_is_named(toy: Toy) -> None:
     with pytest.raises(
-        PackageError, match=r"version 1\.0\.0 did not load: ValueError: no weights\nIf the package is not yours"
+        PackageError,
+        match=r"version 1\.0\.0 did not load: ValueError: no weights\nIf the package is not yours",
     ):
         medzoo.load(toy("def load(weights_dir, device):\n    raise ValueError('no weights')"))
 
 
 @pytest.mark.parametrize(
-    "code", ["import nothing_of_that_name", "def load(weights_dir, device):\n    import nothing_of_that_name"]
+    "code",
+    [
+        "import nothing_of_that_name",
+        "def load(weights_dir, device):\n    import nothing_of_that_name",
+    ],
 )
 def test_a_missing_module_names_what_the_package_needs(toy: Toy, code: str) -> None:
-    with pytest.raises(PackageError, match=r"No module named 'nothing_of_that_name'\nIt needs numpy, monai>=1"):
+    with pytest.raises(
+        PackageError, match=r"No module named 'nothing_of_that_name'\nIt needs numpy, monai>=1"
+    ):
         medzoo.load(toy(code, requires=["numpy", "monai>=1"]))
 
 
@@ -173,9 +192,9 @@ def test_a_package_without_model_py(tmp_path: Path) -> None:
 def local_package(folder: Path, value: int) -> Path:
     """A package whose value stands in a module beside model.py, called as one of Python's own."""
     folder.mkdir()
-    code = NUMPY_MODEL.replace("import numpy as np", "import numpy as np\nfrom .calendar import VALUE", 1).replace(
-        'batch.options.get("gain", 0)', "VALUE"
-    )
+    code = NUMPY_MODEL.replace(
+        "import numpy as np", "import numpy as np\nfrom .calendar import VALUE", 1
+    ).replace('batch.options.get("gain", 0)', "VALUE")
     (folder / "model.py").write_text(code)
     (folder / "calendar.py").write_text(f"VALUE = {value}\n")
     (folder / "config.yaml").write_text(yaml.safe_dump(toy_config(source="file:.", options=None)))
@@ -189,7 +208,11 @@ def values(folder: Path) -> list[int]:
 def test_modules_of_one_name_in_two_packages_do_not_clash(tmp_path: Path) -> None:
     import calendar
 
-    path, one, two = list(sys.path), local_package(tmp_path / "one", 1), local_package(tmp_path / "two", 2)
+    path, one, two = (
+        list(sys.path),
+        local_package(tmp_path / "one", 1),
+        local_package(tmp_path / "two", 2),
+    )
     with medzoo.load(one, trust=True) as first, medzoo.load(two, trust=True) as second:
         assert first(1).images[0, 0, 0, 5] == 1
         assert second(1).images[0, 0, 0, 5] == 2
@@ -211,15 +234,22 @@ def test_running_a_package_leaves_nothing_in_its_folder(tmp_path: Path) -> None:
     before = sorted(p.name for p in folder.iterdir())
     values(folder)
     assert sorted(p.name for p in folder.rglob("*")) == before
-    assert bool(os.environ.get("PYTHONDONTWRITEBYTECODE")) == sys.dont_write_bytecode  # the caller's setting is as it was
+    assert (
+        bool(os.environ.get("PYTHONDONTWRITEBYTECODE")) == sys.dont_write_bytecode
+    )  # the caller's setting is as it was
 
 
-def test_weights_of_the_users_own_reach_the_loader(weighted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_of_the_users_own_reach_the_loader(
+    weighted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mine = own_weights(tmp_path)
     tuned = medzoo.generate(901, 3, seed=1, weights=mine).to_torch()["images"]
     monkeypatch.chdir(tmp_path)
     loader = medzoo.dataloader(901, 3, seed=1, weights=mine.name)
-    items = medzoo.iterable_dataset(901, 3, seed=1, weights=mine), medzoo.dataset(901, 3, seed=1, weights=str(mine))
+    items = (
+        medzoo.iterable_dataset(901, 3, seed=1, weights=mine),
+        medzoo.dataset(901, 3, seed=1, weights=str(mine)),
+    )
     monkeypatch.chdir(weighted)  # when they are read, who made the loader may be elsewhere
     assert torch.equal(next(iter(loader))["images"], tuned)
     for data in items:
@@ -228,7 +258,9 @@ def test_weights_of_the_users_own_reach_the_loader(weighted: Path, tmp_path: Pat
         medzoo.dataset(901, 3, weights=own_weights(tmp_path, bias=np.ones(5, np.float32)))
 
 
-def test_weights_of_the_users_own_change_the_samples_and_the_record(weighted: Path, tmp_path: Path) -> None:
+def test_weights_of_the_users_own_change_the_samples_and_the_record(
+    weighted: Path, tmp_path: Path
+) -> None:
     mine = own_weights(tmp_path)
     plain = medzoo.generate(901, 3, seed=1)
     tuned = medzoo.generate(901, 3, seed=1, weights=mine)
@@ -237,7 +269,10 @@ def test_weights_of_the_users_own_change_the_samples_and_the_record(weighted: Pa
     assert tuned.provenance["sha256"]["weights"] == sha256_of(mine)
     assert (plain.provenance["registered"], tuned.provenance["registered"]) == (True, False)
     assert np.array_equal(medzoo.generate(901, 3, seed=1).images, plain.images)
-    assert np.array_equal(medzoo.generate(901, 3, seed=1, weights=str(weighted / "weights.safetensors")).images, plain.images)
+    assert np.array_equal(
+        medzoo.generate(901, 3, seed=1, weights=str(weighted / "weights.safetensors")).images,
+        plain.images,
+    )
 
 
 def test_the_folder_for_other_weights_goes_with_the_model(
@@ -259,7 +294,8 @@ def test_the_folder_for_other_weights_goes_with_the_model(
 def test_weights_of_other_shapes_name_the_tensors(weighted: Path, tmp_path: Path) -> None:
     mine = own_weights(tmp_path, bias=np.ones(5, np.float32), extra=np.ones(1, np.float32))
     with pytest.raises(
-        InputError, match=r"has 2 tensors that do not fit(.|\n)*bias: \(5,\), not \(4,\)\n  extra: \(1,\), not expected at all"
+        InputError,
+        match=r"has 2 tensors that do not fit(.|\n)*bias: \(5,\), not \(4,\)\n  extra: \(1,\), not expected at all",
     ):
         medzoo.generate(901, weights=mine)
     save_file({"bias": np.ones(4, np.float32)}, mine)
@@ -275,7 +311,8 @@ def test_weights_that_are_no_safetensors(weighted: Path, tmp_path: Path, content
 
 
 @pytest.mark.parametrize(
-    ("weights", "says"), [("nowhere.safetensors", "no such file"), (".", "no such file"), (5, "weights=5 is no path")]
+    ("weights", "says"),
+    [("nowhere.safetensors", "no such file"), (".", "no such file"), (5, "weights=5 is no path")],
 )
 def test_weights_that_are_not_there(weighted: Path, weights: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):
@@ -328,7 +365,9 @@ def test_a_real_allocation_of_torch_that_fails_is_recognised() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("env", ["current", "isolated"])
-def test_mixed_precision_is_torchs_own_and_comes_back_as_full(toy: Toy, env: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mixed_precision_is_torchs_own_and_comes_back_as_full(
+    toy: Toy, env: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(environments, "isolated", lambda *_, **__: environments.current())
     import torch
 
@@ -350,11 +389,21 @@ def test_mixed_precision_is_torchs_own_and_comes_back_as_full(toy: Toy, env: str
     [
         (8, "half", r"precision='half' is no precision.\nGive full, bfloat16 or float16"),
         (8, None, "precision=None is no precision"),
-        (901, "float16", "00901_TOY_MRI_NOISE, version 1.0.0 does not run on torch: there is no precision='float16' of it"),
-        (1, "bfloat16", r"00001_.* is published code, which runs as it is.*\nLeave `precision` out"),
+        (
+            901,
+            "float16",
+            "00901_TOY_MRI_NOISE, version 1.0.0 does not run on torch: there is no precision='float16' of it",
+        ),
+        (
+            1,
+            "bfloat16",
+            r"00001_.* is published code, which runs as it is.*\nLeave `precision` out",
+        ),
     ],
 )
-def test_a_precision_that_a_model_does_not_have(toy: Toy, number: int, precision: Any, says: str) -> None:
+def test_a_precision_that_a_model_does_not_have(
+    toy: Toy, number: int, precision: Any, says: str
+) -> None:
     toy()
     for ask in (medzoo.load, medzoo.generate, medzoo.dataset, medzoo.stream):
         with pytest.raises(InputError, match=says):
@@ -364,7 +413,12 @@ def test_a_precision_that_a_model_does_not_have(toy: Toy, number: int, precision
 def test_tensors_of_two_bytes_come_back_as_float32_and_others_as_they_are() -> None:
     import torch
 
-    found = {"a": torch.ones(2, dtype=torch.bfloat16), "b": torch.ones(2, dtype=torch.uint8), "c": np.ones(2), "d": [1]}
+    found = {
+        "a": torch.ones(2, dtype=torch.bfloat16),
+        "b": torch.ones(2, dtype=torch.uint8),
+        "c": np.ones(2),
+        "d": [1],
+    }
     moved = to_host(found)
     assert list(moved) == list(found)
     assert [moved[k].dtype for k in "ab"] == [torch.float32, torch.uint8]
@@ -380,7 +434,9 @@ def test_tensors_of_two_bytes_come_back_as_float32_and_others_as_they_are() -> N
     device=st.sampled_from(["cpu", "cuda:0", "cuda:1", "mps"]),
     per_sample=st.booleans(),
 )
-def test_the_batch_that_fits_into_what_is_free(own: int, each: float, free: int | None, device: str, per_sample: bool) -> None:
+def test_the_batch_that_fits_into_what_is_free(
+    own: int, each: float, free: int | None, device: str, per_sample: bool
+) -> None:
     version = dataclasses.replace(resolve(8).default, batch_size=own, memory_per_sample=each)
     if not per_sample:
         version = dataclasses.replace(version, call=Call("generate", "w.pt", "images"))
@@ -401,10 +457,14 @@ def test_the_batch_that_fits_into_what_is_free(own: int, each: float, free: int 
         assert size <= own
 
 
-def test_batches_fit_into_the_memory_that_is_free_unless_told_otherwise(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_fit_into_the_memory_that_is_free_unless_told_otherwise(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     toy(memory_per_sample=100, batch_size=8)
     expected = medzoo.generate(901, 10, seed=1, batch_size=8)
-    monkeypatch.setattr(native, "free_memory", lambda device: 300 * 2**20 if device == "cpu" else None)
+    monkeypatch.setattr(
+        native, "free_memory", lambda device: 300 * 2**20 if device == "cpu" else None
+    )
     found = medzoo.generate(901, 10, seed=1)
     assert found.provenance["batches"] == [[0, 2]]
     assert np.array_equal(found.images, expected.images)
@@ -415,9 +475,15 @@ def test_what_is_free_on_this_machine_and_on_a_gpu(monkeypatch: pytest.MonkeyPat
     import torch
 
     free = free_memory("cpu")
-    assert free is None if sys.platform != "linux" else 2**20 < (free or 0) <= psutil.virtual_memory().total
+    assert (
+        free is None
+        if sys.platform != "linux"
+        else 2**20 < (free or 0) <= psutil.virtual_memory().total
+    )
     assert free_memory("mps") is None
-    monkeypatch.setattr(torch.cuda, "mem_get_info", {"cuda:1": (5, 8)}.get)  # there may be none here
+    monkeypatch.setattr(
+        torch.cuda, "mem_get_info", {"cuda:1": (5, 8)}.get
+    )  # there may be none here
     assert free_memory("cuda:1") == 5
 
 
@@ -432,9 +498,13 @@ def test_what_is_free_on_this_machine_and_on_a_gpu(monkeypatch: pytest.MonkeyPat
         ({"other": ("1", 0, 0)}, 4096000),
     ],
 )
-def test_a_limit_of_a_control_group_is_what_is_free(tmp_path: Path, limits: dict[str, Any], free: int) -> None:
+def test_a_limit_of_a_control_group_is_what_is_free(
+    tmp_path: Path, limits: dict[str, Any], free: int
+) -> None:
     (tmp_path / "proc" / "self").mkdir(parents=True)
-    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable:    4000 kB\n")
+    (tmp_path / "proc" / "meminfo").write_text(
+        "MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable:    4000 kB\n"
+    )
     (tmp_path / "proc" / "self" / "cgroup").write_text("12:cpu:/x\n0::/job/step\n")
     for group, (most, used, cached) in limits.items():
         folder = tmp_path / "sys" / "fs" / "cgroup" / group
@@ -447,10 +517,18 @@ def test_a_limit_of_a_control_group_is_what_is_free(tmp_path: Path, limits: dict
     assert free_memory("cpu", tmp_path) is None
 
 
-def test_a_session_is_what_the_rest_of_medzoo_knows(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_is_what_the_rest_of_medzoo_knows(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = resolve(toy())
-    monkeypatch.setattr(environments, "isolated", lambda *_, **__: environments.current())  # building one is tested elsewhere
-    for env, kind in (("auto", NativeSession), ("current", NativeSession), ("isolated", WorkerSession)):
+    monkeypatch.setattr(
+        environments, "isolated", lambda *_, **__: environments.current()
+    )  # building one is tested elsewhere
+    for env, kind in (
+        ("auto", NativeSession),
+        ("current", NativeSession),
+        ("isolated", WorkerSession),
+    ):
         session = open_session(config, config.default, env=env)
         assert isinstance(session, kind)
         assert session.device == "cpu"
@@ -464,10 +542,15 @@ def test_a_session_is_what_the_rest_of_medzoo_knows(toy: Toy, monkeypatch: pytes
 def test_a_folder_of_the_users_own_runs_only_on_trust(tmp_path: Path) -> None:
     folder = local_package(tmp_path / "mine", 1)
     mark = tmp_path / "ran"
-    (folder / "model.py").write_text(f"open({str(mark)!r}, 'w').close()\n" + (folder / "model.py").read_text())
+    (folder / "model.py").write_text(
+        f"open({str(mark)!r}, 'w').close()\n" + (folder / "model.py").read_text()
+    )
     config = resolve(folder)
     for env in ("auto", "current", "isolated"):
-        with pytest.raises(TrustError, match=r"00901_TOY_MRI_NOISE, version 1\.0\.0: its code lies in .*mine(.|\n)*trust=True"):
+        with pytest.raises(
+            TrustError,
+            match=r"00901_TOY_MRI_NOISE, version 1\.0\.0: its code lies in .*mine(.|\n)*trust=True",
+        ):
             open_session(config, config.default, env=env)
     assert not mark.exists()
     session = open_session(config, config.default, trust=True)
@@ -482,7 +565,9 @@ def test_bytecode_that_somebody_left_is_not_run(tmp_path: Path) -> None:
     planted = Path(py_compile.compile(str(folder / "calendar.py"), doraise=True) or "")
     about = (folder / "calendar.py").stat()
     (folder / "calendar.py").write_text("VALUE = 2\n")
-    os.utime(folder / "calendar.py", ns=(about.st_atime_ns, about.st_mtime_ns))  # as large and as old as what was compiled
+    os.utime(
+        folder / "calendar.py", ns=(about.st_atime_ns, about.st_mtime_ns)
+    )  # as large and as old as what was compiled
     assert planted.is_file()
     assert values(folder) == [2, 2]
     planted.rename(folder / "calendar.pyc")

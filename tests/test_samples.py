@@ -37,7 +37,11 @@ def make(n: int = N) -> Samples:
 def samples(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Samples:
     """The same samples in memory and read back from both formats."""
     made = make()
-    return made if request.param == "memory" else made.save(tmp_path_factory.mktemp("s") / "set", format=request.param)
+    return (
+        made
+        if request.param == "memory"
+        else made.save(tmp_path_factory.mktemp("s") / "set", format=request.param)
+    )
 
 
 def test_samples_on_disk_equal_those_in_memory(samples: Samples) -> None:
@@ -58,10 +62,17 @@ KEYS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(key=KEYS, then=st.slices(5))
-def test_slicing_the_samples_is_slicing_every_column(samples: Samples, key: Any, then: slice) -> None:
-    part, rows = samples[key], key if isinstance(key, slice) else np.array(key, dtype=None if len(key) else int)
+def test_slicing_the_samples_is_slicing_every_column(
+    samples: Samples, key: Any, then: slice
+) -> None:
+    part, rows = (
+        samples[key],
+        key if isinstance(key, slice) else np.array(key, dtype=None if len(key) else int),
+    )
     for name in OUTPUTS:
         assert np.array_equal(getattr(part, name), getattr(make(), name)[rows])
         assert np.array_equal(getattr(part[then], name), getattr(make(), name)[rows][then])
@@ -90,12 +101,16 @@ def test_iterating_gives_one_sample_after_the_other(samples: Samples) -> None:
 
 
 def test_an_unknown_column_names_those_there_are(samples: Samples) -> None:
-    with pytest.raises(AttributeError, match=r"no 'volumes'. Their columns are images, masks, labels"):
+    with pytest.raises(
+        AttributeError, match=r"no 'volumes'. Their columns are images, masks, labels"
+    ):
         _ = samples.volumes
     assert {"images", "labels", "plot"} <= set(dir(samples))
 
 
-@pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+@pytest.mark.parametrize(
+    "clone", [copy.copy, copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))]
+)
 def test_samples_survive_copy_and_pickle(samples: Samples, clone: Any) -> None:
     again = clone(samples)
     assert np.array_equal(again.images, samples.images)
@@ -110,7 +125,9 @@ def test_samples_compare_by_identity_since_arrays_have_no_one_answer(samples: Sa
 
 
 def test_the_repr_says_what_and_how_many(samples: Samples) -> None:
-    assert repr(samples).startswith("<7 samples of toy: images (7, 1, 4, 5) uint8, masks (7, 1, 4, 5) uint8, labels (7,) int64")
+    assert repr(samples).startswith(
+        "<7 samples of toy: images (7, 1, 4, 5) uint8, masks (7, 1, 4, 5) uint8, labels (7,) int64"
+    )
     assert ("in " in repr(samples)) is (samples.folder is not None)
 
 
@@ -123,7 +140,11 @@ def test_tensors_are_float_in_unit_range_and_whole_numbers_elsewhere(samples: Sa
     import torch
 
     tensors = samples.to_torch()
-    assert {n: t.dtype for n, t in tensors.items()} == {"images": torch.float32, "masks": torch.int64, "labels": torch.int64}
+    assert {n: t.dtype for n, t in tensors.items()} == {
+        "images": torch.float32,
+        "masks": torch.int64,
+        "labels": torch.int64,
+    }
     np.testing.assert_allclose(tensors["images"].numpy(), make().images / 255, atol=1e-6)
     assert torch.equal(tensors["masks"], torch.from_numpy(make().masks.astype("int64")))
 
@@ -139,7 +160,9 @@ def test_tensors_are_float_in_unit_range_and_whole_numbers_elsewhere(samples: Sa
         ("float32", (-1, 1), [-1, 0, 1], [0, 0.5, 1]),
     ],
 )
-def test_the_value_range_becomes_the_unit_range_and_is_clipped(dtype: str, bounds: Any, values: Any, expected: Any) -> None:
+def test_the_value_range_becomes_the_unit_range_and_is_clipped(
+    dtype: str, bounds: Any, values: Any, expected: Any
+) -> None:
     given_ = np.array(values, dtype=dtype)
     found = unit_range(given_, Output("images", "image", dtype, (), bounds))
     assert found.dtype == np.float32
@@ -150,7 +173,11 @@ def test_the_value_range_becomes_the_unit_range_and_is_clipped(dtype: str, bound
 def test_a_table_becomes_floats() -> None:
     import torch
 
-    table = Samples({"table": np.ones((2, 3))}, {"table": Output("table", "table", "float32", (3,))}, np.arange(2)).to_torch()
+    table = Samples(
+        {"table": np.ones((2, 3))},
+        {"table": Output("table", "table", "float32", (3,))},
+        np.arange(2),
+    ).to_torch()
     assert table["table"].dtype == torch.float32
 
 
@@ -161,7 +188,9 @@ def test_concatenated_parts_are_the_whole(samples: Samples) -> None:
     assert concatenate([whole]) is whole
 
 
-def test_saving_a_part_keeps_the_numbers_of_its_samples_and_says_that_it_is_a_part(samples: Samples, tmp_path: Path) -> None:
+def test_saving_a_part_keeps_the_numbers_of_its_samples_and_says_that_it_is_a_part(
+    samples: Samples, tmp_path: Path
+) -> None:
     part = samples[3:5].save(tmp_path / "part")
     assert part.indices.tolist() == [3, 4]
     assert np.array_equal(part.images, make().images[3:5])
@@ -174,7 +203,9 @@ def test_saving_never_takes_another_set_for_these_samples(samples: Samples, tmp_
     for other in (samples[2:4], samples[0:2]):
         with pytest.raises(DatasetError, match="Nothing was changed"):
             other.save(tmp_path / "set")
-    assert make()[0:2].images.tolist() == Samples.save(make()[0:2], tmp_path / "new").images.tolist()
+    assert (
+        make()[0:2].images.tolist() == Samples.save(make()[0:2], tmp_path / "new").images.tolist()
+    )
 
 
 def test_saving_no_samples_at_all_is_a_set_of_none(samples: Samples, tmp_path: Path) -> None:
@@ -192,11 +223,15 @@ def test_a_file_that_went_away_is_named(tmp_path: Path) -> None:
         _ = saved.images
 
 
-def test_a_slice_of_a_set_on_disk_reads_its_own_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slice_of_a_set_on_disk_reads_its_own_files_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from PIL import Image
 
     saved, opened = make().save(tmp_path / "set", format="png"), []
     really = Image.open
-    monkeypatch.setattr(Image, "open", lambda path: (opened.append(Path(path).name), really(path))[1])
+    monkeypatch.setattr(
+        Image, "open", lambda path: (opened.append(Path(path).name), really(path))[1]
+    )
     _ = saved[2:4].images
     assert opened == ["000002_2.png", "000003_0.png"]

@@ -17,18 +17,36 @@ INDICES = st.integers(0, 2**62)
 
 def test_the_first_raw_words_are_what_they_were() -> None:
     assert Stream(0, 0, LATENTS)._raw(4).tolist() == [
-        213000021201967259, 4455796210202625458, 2055444239878205049, 10411612076246414556,
-    ]  # fmt: skip
-    assert Stream(2**64 - 1, 5, NOISE)._raw(2).tolist() == [377563681266711432, 14535312882314059283]
+        213000021201967259,
+        4455796210202625458,
+        2055444239878205049,
+        10411612076246414556,
+    ]
+    assert Stream(2**64 - 1, 5, NOISE)._raw(2).tolist() == [
+        377563681266711432,
+        14535312882314059283,
+    ]
 
 
 def test_the_first_sixteen_normals_are_what_they_were() -> None:
     expected = [
-        2.5854032039642334, 0.1879018247127533, 0.052598774433135986, 0.9896675944328308,
-        1.0850815773010254, 0.9141544103622437, -1.6836459636688232, -0.7212381958961487,
-        -1.1231478452682495, -0.01679398864507675, -0.07652471214532852, 0.4367560148239136,
-        0.7242177724838257, -0.2528238594532013, 1.3396433591842651, -0.11758414655923843,
-    ]  # fmt: skip
+        2.5854032039642334,
+        0.1879018247127533,
+        0.052598774433135986,
+        0.9896675944328308,
+        1.0850815773010254,
+        0.9141544103622437,
+        -1.6836459636688232,
+        -0.7212381958961487,
+        -1.1231478452682495,
+        -0.01679398864507675,
+        -0.07652471214532852,
+        0.4367560148239136,
+        0.7242177724838257,
+        -0.2528238594532013,
+        1.3396433591842651,
+        -0.11758414655923843,
+    ]
     assert Stream(0, 0, LATENTS).normals(16).tolist() == expected
     assert latents(0, [0], 16)[0].tolist() == expected
 
@@ -53,8 +71,15 @@ def test_latents_do_not_depend_on_the_batch(seed: int, batch: list[int], size: i
 
 
 @settings(max_examples=50, deadline=None)
-@given(seed=SEEDS, first=INDICES, n=st.integers(seeds.MANY - 1, seeds.MANY + 40), size=st.integers(1, 2 * seeds.SHORT + 2))
-def test_many_samples_at_once_are_those_of_one_after_the_other(seed: int, first: int, n: int, size: int) -> None:
+@given(
+    seed=SEEDS,
+    first=INDICES,
+    n=st.integers(seeds.MANY - 1, seeds.MANY + 40),
+    size=st.integers(1, 2 * seeds.SHORT + 2),
+)
+def test_many_samples_at_once_are_those_of_one_after_the_other(
+    seed: int, first: int, n: int, size: int
+) -> None:
     together = latents(seed, np.arange(first, first + n), size)
     for row in (0, n // 2, n - 1):
         assert np.array_equal(together[row], Stream(seed, first + row, LATENTS).normals(size))
@@ -65,7 +90,9 @@ def test_many_samples_at_once_are_those_of_one_after_the_other(seed: int, first:
     one=st.tuples(SEEDS, INDICES, st.sampled_from([LATENTS, NOISE])),
     other=st.tuples(SEEDS, INDICES, st.sampled_from([LATENTS, NOISE])),
 )
-def test_streams_of_another_seed_sample_or_use_share_no_words(one: tuple[int, int, int], other: tuple[int, int, int]) -> None:
+def test_streams_of_another_seed_sample_or_use_share_no_words(
+    one: tuple[int, int, int], other: tuple[int, int, int]
+) -> None:
     shared = set(Stream(*one)._raw(64).tolist()) & set(Stream(*other)._raw(64).tolist())
     assert bool(shared) == (one == other)
 

@@ -11,7 +11,9 @@ from medzoo import settings
 from medzoo.errors import InputError
 
 
-def test_the_cache_is_where_the_environment_says_now(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_is_where_the_environment_says_now(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "a"))
     assert settings.cache_folder() == tmp_path / "a"
     monkeypatch.setenv("MEDZOO_CACHE", "~/b")
@@ -20,7 +22,9 @@ def test_the_cache_is_where_the_environment_says_now(monkeypatch: pytest.MonkeyP
     assert settings.cache_folder().name == "medzoo"
 
 
-def test_asking_for_the_cache_makes_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_asking_for_the_cache_makes_no_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "new"))
     settings.cache_folder()
     assert not (tmp_path / "new").exists()
@@ -28,7 +32,11 @@ def test_asking_for_the_cache_makes_no_folder(monkeypatch: pytest.MonkeyPatch, t
 
 def test_further_config_folders_come_after_the_shipped_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDZOO_MODEL_CONFIGS", os.pathsep.join(["/one", "", "/two"]))
-    assert settings.config_folders() == [settings.shipped("model_configs"), Path("/one"), Path("/two")]
+    assert settings.config_folders() == [
+        settings.shipped("model_configs"),
+        Path("/one"),
+        Path("/two"),
+    ]
 
 
 def test_the_shipped_folders_exist() -> None:
@@ -37,7 +45,8 @@ def test_the_shipped_folders_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "quiet"), [("1", True), ("yes", True), ("0", False), ("", False), ("False", False), (" no ", False)]
+    ("value", "quiet"),
+    [("1", True), ("yes", True), ("0", False), ("", False), ("False", False), (" no ", False)],
 )
 def test_quiet_reads_yes_and_no(monkeypatch: pytest.MonkeyPatch, value: str, quiet: bool) -> None:
     monkeypatch.setenv("MEDZOO_QUIET", value)

@@ -27,7 +27,9 @@ def test_a_relative_file_starts_from_its_config_wherever_one_stands(
     assert fetched(901) == (tmp_path / "configs/package").resolve()
 
 
-def test_an_absolute_file_and_one_at_home(toy: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absolute_file_and_one_at_home(
+    toy: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     toy(source=f"file:{tmp_path}")
     assert fetched(901) == tmp_path.resolve()
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -39,14 +41,23 @@ def test_bundled_packages_lie_with_medzoo() -> None:
     assert fetched(8) == shipped("starter_models") / resolve(8).id
 
 
-@pytest.mark.parametrize(("source", "hint"), [("file:nowhere", "Is the path right"), ("bundled:NOTHING", "Reinstall medzoo")])
-def test_nothing_there_says_where_it_was_looked_for(toy: Callable[..., int], source: str, hint: str) -> None:
-    with pytest.raises(SourceError, match=rf"there is nothing at .*{source.partition(':')[2]}.\n{hint}"):
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [("file:nowhere", "Is the path right"), ("bundled:NOTHING", "Reinstall medzoo")],
+)
+def test_nothing_there_says_where_it_was_looked_for(
+    toy: Callable[..., int], source: str, hint: str
+) -> None:
+    with pytest.raises(
+        SourceError, match=rf"there is nothing at .*{source.partition(':')[2]}.\n{hint}"
+    ):
         fetched(toy(source=source))
 
 
 def test_an_unknown_scheme_lists_the_known(toy: Callable[..., int]) -> None:
-    with pytest.raises(SourceError, match=r"'ftp:x' has no known scheme.\nKnown are bundled, file, zenodo, https"):
+    with pytest.raises(
+        SourceError, match=r"'ftp:x' has no known scheme.\nKnown are bundled, file, zenodo, https"
+    ):
         fetched(toy(source="ftp:x"))
 
 

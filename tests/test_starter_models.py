@@ -30,7 +30,9 @@ def test_package_is_what_the_config_registers_and_small(model_id: str) -> None:
     assert (found.path / "expected.npz").stat().st_size < 200_000
     if config.default.generator != "procedural":
         assert {"train.py", "weights.safetensors"} <= names
-        assert (found.path / "weights.safetensors").stat().st_size <= (15e6 if config.number == 8 else 8e6)
+        assert (found.path / "weights.safetensors").stat().st_size <= (
+            15e6 if config.number == 8 else 8e6
+        )
 
 
 def test_all_weights_together_are_small() -> None:
@@ -54,10 +56,18 @@ def test_folding_and_painting_a_few_at_a_time_are_exact() -> None:
     n, generator = fast.at_once + 1, torch.Generator().manual_seed(0)
     latents, classes = torch.randn(n, 512, generator=generator), torch.arange(n) % 2
     noise = [torch.rand(n, 1, side, side, generator=generator) for side in code.SIDES]
-    assert (fast.draw(latents, classes, noise) - plain.draw(latents, classes, noise)).abs().max() < 1e-5
-    low, texture, labels = torch.rand(n, 1, 32, 32, generator=generator) * 2 - 1, latents[:, :2], classes[:, None] * 2.0 - 1
+    assert (
+        fast.draw(latents, classes, noise) - plain.draw(latents, classes, noise)
+    ).abs().max() < 1e-5
+    low, texture, labels = (
+        torch.rand(n, 1, 32, 32, generator=generator) * 2 - 1,
+        latents[:, :2],
+        classes[:, None] * 2.0 - 1,
+    )
     with torch.inference_mode():
-        assert (fast.painter(low, texture, labels, noise) - plain.painter(low, texture, labels, noise)).abs().max() < 1e-5
+        assert (
+            fast.painter(low, texture, labels, noise) - plain.painter(low, texture, labels, noise)
+        ).abs().max() < 1e-5
 
 
 def test_every_latent_moves_the_picture_and_the_leading_ones_move_it_most() -> None:
@@ -66,14 +76,21 @@ def test_every_latent_moves_the_picture_and_the_leading_ones_move_it_most() -> N
         for row, k in enumerate((0, 1, 2, 3, 300, 400, 500, 511), start=1):
             latents[row, k] += 2
         # One noise for all of them: the same sample number each time, as when a slider moves.
-        pictures = [model.generate(1, seed=0, latents=z[None], condition="malignant").images[0].astype(float) for z in latents]
+        pictures = [
+            model.generate(1, seed=0, latents=z[None], condition="malignant")
+            .images[0]
+            .astype(float)
+            for z in latents
+        ]
     moved = [np.abs(p - pictures[0]).mean() for p in pictures[1:]]
     assert min(moved) > 0
     assert min(moved[:3]) > 2 * max(moved[4:7])
 
 
 def test_condition_changes_the_picture_and_only_it() -> None:
-    benign, malignant = (medzoo.generate(8, 4, seed=2, condition=c) for c in ("benign", "malignant"))
+    benign, malignant = (
+        medzoo.generate(8, 4, seed=2, condition=c) for c in ("benign", "malignant")
+    )
     assert (benign.images != malignant.images).any(axis=(1, 2, 3)).all()
     assert benign.labels.tolist() == [0] * 4
     assert malignant.labels.tolist() == [1] * 4
@@ -95,12 +112,26 @@ def test_training_restarts_where_it_was_killed_and_its_weights_load(tmp_path: Pa
         folder.mkdir(parents=True)
         for i in range(300):  # as many patches as give 510 components
             blob = rng.normal(128, 20, (16, 16)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(blob).resize((128, 128), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+            Image.fromarray(blob).resize((128, 128), Image.Resampling.BICUBIC).save(
+                folder / f"{i}.png"
+            )
     out = tmp_path / "run"
-    command = [sys.executable, str(MASSES / "train.py"), "--data", str(tmp_path / "data"), "--out", str(out), "--threads", "1"]
+    command = [
+        sys.executable,
+        str(MASSES / "train.py"),
+        "--data",
+        str(tmp_path / "data"),
+        "--out",
+        str(out),
+        "--threads",
+        "1",
+    ]
     command += ["--every", "1", "--flow-steps", "3", "--painter-steps", "3", "--device", "cpu"]
     command += ["--journeys", "64", "--student-steps", "3"]
     assert "painter 3 " in killed_and_finished(command, "flow 1 ", out / "flow.pt")
     samples = medzoo.generate(8, 2, seed=0, weights=out / "weights.safetensors", device="cpu")
     assert samples.images.shape == (2, 1, 128, 128)
-    assert samples.provenance["sha256"]["weights"] != samples.provenance["sha256"]["weights.safetensors"]
+    assert (
+        samples.provenance["sha256"]["weights"]
+        != samples.provenance["sha256"]["weights.safetensors"]
+    )

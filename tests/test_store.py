@@ -24,18 +24,29 @@ from medzoo.files import digest_of, sha256_of
 from medzoo.registry import resolve
 
 Toy = Callable[..., int]
-HELPED = NUMPY_MODEL.replace("import numpy as np", "import numpy as np\nfrom .helper import VALUE\nfrom pathlib import Path", 1)
+HELPED = NUMPY_MODEL.replace(
+    "import numpy as np",
+    "import numpy as np\nfrom .helper import VALUE\nfrom pathlib import Path",
+    1,
+)
 
 
 def packed(folder: Path, entries: dict[str, bytes] | None = None) -> Path:
     """A zip of the toy package, in a folder of its own as authors pack it."""
-    return make_zip(folder / "package.zip", entries or {"toy/model.py": NUMPY_MODEL.encode(), "toy/notes.txt": b"hello"})
+    return make_zip(
+        folder / "package.zip",
+        entries or {"toy/model.py": NUMPY_MODEL.encode(), "toy/notes.txt": b"hello"},
+    )
 
 
 def cached(tmp_path: Path) -> list[Path]:
     """Whatever lies in the cache beside locks, half-made folders included."""
     cache = tmp_path / "cache"
-    return [p for p in cache.rglob("*") if p != cache / "packages" and cache / "locks" not in (p, p.parent)]
+    return [
+        p
+        for p in cache.rglob("*")
+        if p != cache / "packages" and cache / "locks" not in (p, p.parent)
+    ]
 
 
 @pytest.fixture
@@ -52,7 +63,10 @@ def fetched(**options: bool) -> store.Package:
 
 def imported(folder: Path) -> bool:
     """Whether any module comes from below ``folder``."""
-    return any((getattr(m, "__file__", "") or "").startswith(str(folder)) for m in list(sys.modules.values()))
+    return any(
+        (getattr(m, "__file__", "") or "").startswith(str(folder))
+        for m in list(sys.modules.values())
+    )
 
 
 def test_a_folder_and_a_zip_give_the_same_samples(toy: Toy, tmp_path: Path) -> None:
@@ -62,7 +76,9 @@ def test_a_folder_and_a_zip_give_the_same_samples(toy: Toy, tmp_path: Path) -> N
     again = medzoo.generate(901, 3, seed=1)
     assert np.array_equal(folder.images, again.images)
     assert again.provenance["sha256"] == {"package.zip": sha256_of(archive)}
-    assert folder.provenance["sha256"] == {"model.py": sha256_of(tmp_path / "configs/package/model.py")}
+    assert folder.provenance["sha256"] == {
+        "model.py": sha256_of(tmp_path / "configs/package/model.py")
+    }
 
 
 def test_a_zip_is_unpacked_once_and_whole(zipped: Path, tmp_path: Path) -> None:
@@ -97,7 +113,9 @@ def test_a_flipped_byte_in_any_file_of_a_folder_is_found_before_anything_is_impo
     (package / name).write_bytes(content)
     with pytest.raises(IntegrityError) as caught:
         medzoo.generate(901)
-    assert f"expected {digests[name]}\n  found    {sha256_of(package / name)}" in caught.value.problem
+    assert (
+        f"expected {digests[name]}\n  found    {sha256_of(package / name)}" in caught.value.problem
+    )
     assert name in caught.value.problem
     assert "medzoo copy 901" in caught.value.hint
     assert not imported(package)
@@ -117,24 +135,34 @@ def test_a_missing_file_is_an_integrity_error(toy: Toy, tmp_path: Path) -> None:
 def test_code_that_no_digest_covers_is_not_run(toy: Toy, tmp_path: Path) -> None:
     toy()
     (tmp_path / "configs/package/numpy.py").write_text("raise SystemExit")
-    with pytest.raises(IntegrityError, match=r"numpy\.py is not the file .*\n  expected no such file"):
+    with pytest.raises(
+        IntegrityError, match=r"numpy\.py is not the file .*\n  expected no such file"
+    ):
         medzoo.generate(901)
-    (tmp_path / "configs/package/numpy.py").rename(tmp_path / "configs/package/train.py")  # takes no part in a run
+    (tmp_path / "configs/package/numpy.py").rename(
+        tmp_path / "configs/package/train.py"
+    )  # takes no part in a run
     assert len(medzoo.generate(901)) == 1
 
 
-def test_a_flipped_byte_in_a_zip_is_found_and_nothing_is_unpacked(zipped: Path, tmp_path: Path) -> None:
+def test_a_flipped_byte_in_a_zip_is_found_and_nothing_is_unpacked(
+    zipped: Path, tmp_path: Path
+) -> None:
     expected = sha256_of(zipped)
     content = bytearray(zipped.read_bytes())
     content[40] ^= 1
     zipped.write_bytes(content)
-    with pytest.raises(IntegrityError, match=f"expected {expected}\n  found    {sha256_of(zipped)}"):
+    with pytest.raises(
+        IntegrityError, match=f"expected {expected}\n  found    {sha256_of(zipped)}"
+    ):
         medzoo.generate(901)
     assert cached(tmp_path) == []
 
 
 @pytest.mark.parametrize("change", ["edit", "remove", "add"])
-def test_an_unpacked_zip_that_was_changed_is_not_run(zipped: Path, tmp_path: Path, change: str) -> None:
+def test_an_unpacked_zip_that_was_changed_is_not_run(
+    zipped: Path, tmp_path: Path, change: str
+) -> None:
     package = store.package(resolve(901), resolve(901).default).path
     if change == "edit":
         (package / "model.py").write_text(NUMPY_MODEL.replace("* 20", "* 21"))
@@ -142,7 +170,9 @@ def test_an_unpacked_zip_that_was_changed_is_not_run(zipped: Path, tmp_path: Pat
         (package / "notes.txt").unlink()
     else:
         (package / "numpy.py").write_text("raise SystemExit")
-    with pytest.raises(IntegrityError, match=r"expected .*\n  found    (.|\n)*Remove .*, and it is unpacked anew"):
+    with pytest.raises(
+        IntegrityError, match=r"expected .*\n  found    (.|\n)*Remove .*, and it is unpacked anew"
+    ):
         medzoo.generate(901)
     assert not imported(tmp_path / "cache")
     shutil.rmtree(tmp_path / "cache" / "packages")
@@ -152,10 +182,14 @@ def test_an_unpacked_zip_that_was_changed_is_not_run(zipped: Path, tmp_path: Pat
 def test_a_registered_package_without_digests_needs_trust(toy: Toy, tmp_path: Path) -> None:
     with pytest.raises(TrustError, match=r"names no `files:` with their sha256(.|\n)*trust=True"):
         medzoo.generate(toy(files=None))
-    assert fetched(trust=True).digests == {"model.py": sha256_of(tmp_path / "configs/package/model.py")}
+    assert fetched(trust=True).digests == {
+        "model.py": sha256_of(tmp_path / "configs/package/model.py")
+    }
     archive = packed(tmp_path)
     toy(source=f"file:{archive}", files=None)
-    with pytest.raises(TrustError, match=rf"names no sha256 for package\.zip(.|\n)*sha256: {sha256_of(archive)}"):
+    with pytest.raises(
+        TrustError, match=rf"names no sha256 for package\.zip(.|\n)*sha256: {sha256_of(archive)}"
+    ):
         medzoo.generate(901)
     assert cached(tmp_path) == []
     assert fetched(trust=True).digests == {"package.zip": sha256_of(archive)}
@@ -175,7 +209,12 @@ LAYOUTS = {
     "in a folder": {"toy/model.py": b"1", "toy/src/model.py": b"2"},
     "in a folder of another's": {"a/b/c/model.py": b"1"},
     "beside a licence": {"LICENSE": b"", "toy/model.py": b"1", "toy/models/model.py": b"2"},
-    "with what macOS adds": {"toy/model.py": b"1", "__MACOSX/toy/model.py": b"2", ".DS_Store": b"", "__MACOSX/model.py": b"3"},
+    "with what macOS adds": {
+        "toy/model.py": b"1",
+        "__MACOSX/toy/model.py": b"2",
+        ".DS_Store": b"",
+        "__MACOSX/model.py": b"3",
+    },
 }
 
 
@@ -186,10 +225,18 @@ def test_the_package_is_the_uppermost_folder_with_the_file_that_its_contract_beg
     toy: Toy, tmp_path: Path, layout: str, contract: str, inside: bool
 ) -> None:
     first = {"native": "model.py", "medigan": "__init__.py"}[contract]
-    content = zip_of({name.replace("model.py", first): text for name, text in LAYOUTS[layout].items()})
+    content = zip_of(
+        {name.replace("model.py", first): text for name, text in LAYOUTS[layout].items()}
+    )
     archive = tmp_path / "package.zip"
-    archive.write_bytes(zip_of({"outer/package.zip": content, "__MACOSX/x": b""}) if inside else content)
-    call = {"call": {"weights": "w.pt", "returns": "images"}, "latent": 0} if contract == "medigan" else {}
+    archive.write_bytes(
+        zip_of({"outer/package.zip": content, "__MACOSX/x": b""}) if inside else content
+    )
+    call = (
+        {"call": {"weights": "w.pt", "returns": "images"}, "latent": 0}
+        if contract == "medigan"
+        else {}
+    )
     toy(source=f"file:{archive}", files=None, sha256=sha256_of(archive), contract=contract, **call)
     path = fetched().path
     assert (path / first).read_bytes() == b"1"
@@ -204,7 +251,9 @@ def test_a_zip_of_two_packages_or_none_is_left_as_it_is(toy: Toy, tmp_path: Path
         archive = tmp_path / f"{len(entries)}.zip"
         archive.write_bytes(zip_of(entries))
         toy(source=f"file:{archive}", files=None, sha256=sha256_of(archive))
-        assert sorted(p.name for p in fetched().path.iterdir()) == sorted({name[0] for name in entries})
+        assert sorted(p.name for p in fetched().path.iterdir()) == sorted(
+            {name[0] for name in entries}
+        )
 
 
 SMALL_DISK = """
@@ -222,17 +271,29 @@ except Exception as error:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
 def test_a_disk_that_fills_up_while_unpacking_leaves_nothing(toy: Toy, tmp_path: Path) -> None:
-    archive = packed(tmp_path, {"toy/model.py": NUMPY_MODEL.encode(), "toy/weights.npz": bytes(100_000)})
+    archive = packed(
+        tmp_path, {"toy/model.py": NUMPY_MODEL.encode(), "toy/weights.npz": bytes(100_000)}
+    )
     toy(source=f"file:{archive}", files=None, sha256=sha256_of(archive))
-    found = subprocess.run([sys.executable, "-c", SMALL_DISK], capture_output=True, text=True, check=True, timeout=60)
-    assert found.stdout.startswith("SourceError 00901_TOY_MRI_NOISE, version 1.0.0, could not be made ready: [Errno 27]")
+    found = subprocess.run(
+        [sys.executable, "-c", SMALL_DISK], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert found.stdout.startswith(
+        "SourceError 00901_TOY_MRI_NOISE, version 1.0.0, could not be made ready: [Errno 27]"
+    )
     assert list((tmp_path / "cache/packages").iterdir()) == []
     assert (fetched().path / "weights.npz").stat().st_size == 100_000
 
 
-@pytest.mark.parametrize("how", ["dots", "absolute", "backslash", "link", "bomb", "truncated", "no zip"])
+@pytest.mark.parametrize(
+    "how", ["dots", "absolute", "backslash", "link", "bomb", "truncated", "no zip"]
+)
 def test_a_bad_zip_is_refused_and_leaves_nothing(toy: Toy, tmp_path: Path, how: str) -> None:
-    names = {"dots": "../../evil.py", "absolute": "/tmp/evil-of-medzoo.py", "backslash": "..\\evil.py"}
+    names = {
+        "dots": "../../evil.py",
+        "absolute": "/tmp/evil-of-medzoo.py",
+        "backslash": "..\\evil.py",
+    }
     if how == "link":
         archive = link_zip(tmp_path / "package.zip")
     elif how == "no zip":
@@ -241,7 +302,12 @@ def test_a_bad_zip_is_refused_and_leaves_nothing(toy: Toy, tmp_path: Path, how: 
     else:
         bomb = {"w": bytes(20 * 2**20)} if how == "bomb" else {}
         archive = packed(
-            tmp_path, {"toy/model.py": NUMPY_MODEL.encode(), **bomb, **({names[how]: b"x"} if how in names else {})}
+            tmp_path,
+            {
+                "toy/model.py": NUMPY_MODEL.encode(),
+                **bomb,
+                **({names[how]: b"x"} if how in names else {}),
+            },
         )
     if how == "truncated":
         archive.write_bytes(archive.read_bytes()[:-30])
@@ -265,7 +331,10 @@ def _unpack(configs: str, cache: str, barrier: object, found: object) -> None:
 
 @pytest.mark.slow
 def test_two_processes_that_unpack_at_once_both_succeed(toy: Toy, tmp_path: Path) -> None:
-    archive = packed(tmp_path, {f"toy/{k}.txt": bytes(10) for k in range(300)} | {"toy/model.py": NUMPY_MODEL.encode()})
+    archive = packed(
+        tmp_path,
+        {f"toy/{k}.txt": bytes(10) for k in range(300)} | {"toy/model.py": NUMPY_MODEL.encode()},
+    )
     toy(source=f"file:{archive}", files=None, sha256=sha256_of(archive))
     context = multiprocessing.get_context("spawn")
     barrier, found = context.Barrier(2), context.Queue()
@@ -281,14 +350,18 @@ def test_two_processes_that_unpack_at_once_both_succeed(toy: Toy, tmp_path: Path
     assert len(list((tmp_path / "cache/packages").iterdir())) == 1  # nothing half-made beside it
 
 
-def test_a_cache_that_cannot_be_written_is_named(zipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_named(
+    zipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(SourceError, match=r"could not be made ready: (.|\n)*MEDZOO_CACHE"):
         medzoo.generate(901)
 
 
-def test_bundled_goes_through_the_same_step(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundled_goes_through_the_same_step(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     toy()
     shutil.copytree(tmp_path / "configs/package", tmp_path / "starter_models" / "NOISE")
     monkeypatch.setattr("medzoo.sources.bundled.shipped", lambda name: tmp_path / name)
@@ -304,12 +377,19 @@ def test_the_bundled_packages_are_what_their_configs_register() -> None:
         for version in config.versions.values():
             if (
                 version.scheme == "bundled"
-                and (ROOT / "starter_models" / version.source.partition(":")[2] / "weights.safetensors").exists()
+                and (
+                    ROOT
+                    / "starter_models"
+                    / version.source.partition(":")[2]
+                    / "weights.safetensors"
+                ).exists()
             ):
                 assert store.package(config, version).digests == version.files
 
 
-def test_a_copy_generates_the_same_and_is_recorded_as_unregistered(toy: Toy, tmp_path: Path) -> None:
+def test_a_copy_generates_the_same_and_is_recorded_as_unregistered(
+    toy: Toy, tmp_path: Path
+) -> None:
     original = medzoo.generate(toy(), 4, seed=2)
     folder = medzoo.copy(901, tmp_path / "mine")
     mine = medzoo.generate(folder, 4, seed=2, trust=True)
@@ -326,17 +406,26 @@ def test_an_edited_copy_gives_other_samples_and_its_own_digests(toy: Toy, tmp_pa
     code.write_text(code.read_text().replace("* 20 + 128", "* 20 + 120"))
     mine = medzoo.generate(tmp_path / "mine", 4, seed=2, trust=True)
     assert not np.array_equal(mine.images, original.images)
-    assert mine.provenance["sha256"] == {"model.py": sha256_of(code)} != original.provenance["sha256"]
-    assert np.array_equal(medzoo.generate(901, 4, seed=2).images, original.images)  # the original is as it was
+    assert (
+        mine.provenance["sha256"] == {"model.py": sha256_of(code)} != original.provenance["sha256"]
+    )
+    assert np.array_equal(
+        medzoo.generate(901, 4, seed=2).images, original.images
+    )  # the original is as it was
 
 
 def test_a_copy_of_a_copy_and_of_a_zip(zipped: Path, tmp_path: Path) -> None:
     medzoo.copy(901, tmp_path / "one")
     medzoo.copy(tmp_path / "one", tmp_path / "one" / "two")  # even into itself
     assert np.array_equal(
-        medzoo.generate(tmp_path / "one/two", 2, seed=1, trust=True).images, medzoo.generate(901, 2, seed=1).images
+        medzoo.generate(tmp_path / "one/two", 2, seed=1, trust=True).images,
+        medzoo.generate(901, 2, seed=1).images,
     )
-    assert sorted(p.name for p in (tmp_path / "one/two").iterdir()) == ["config.yaml", "model.py", "notes.txt"]
+    assert sorted(p.name for p in (tmp_path / "one/two").iterdir()) == [
+        "config.yaml",
+        "model.py",
+        "notes.txt",
+    ]
 
 
 def test_a_copy_can_be_edited_though_the_original_cannot(toy: Toy, tmp_path: Path) -> None:
@@ -351,7 +440,9 @@ def test_a_copy_can_be_edited_though_the_original_cannot(toy: Toy, tmp_path: Pat
     assert stat.S_IMODE(folder.stat().st_mode) & stat.S_IWUSR
 
 
-def test_a_copy_holds_one_version_the_one_asked_for(toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_holds_one_version_the_one_asked_for(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = resolve(toy()).path
     content = yaml.safe_load(path.read_text())
     content["versions"]["0.9"] = {

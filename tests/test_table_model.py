@@ -72,8 +72,16 @@ def test_columns_are_named_as_scikit_learn_names_them() -> None:
 
 
 def test_malignant_nuclei_are_larger_and_more_irregular() -> None:
-    benign, malignant = (medzoo.generate(107, 400, seed=1, condition=c) for c in ("benign", "malignant"))
-    for name in ("worst radius", "worst area", "worst concave points", "mean concavity", "area error"):
+    benign, malignant = (
+        medzoo.generate(107, 400, seed=1, condition=c) for c in ("benign", "malignant")
+    )
+    for name in (
+        "worst radius",
+        "worst area",
+        "worst concave points",
+        "mean concavity",
+        "area error",
+    ):
         low, high = np.median(column(benign, name)), np.quantile(column(malignant, name), 0.25)
         assert low < high, name
     assert np.corrcoef(column(benign, "mean radius"), column(benign, "mean area"))[0, 1] > 0.95
@@ -82,7 +90,10 @@ def test_malignant_nuclei_are_larger_and_more_irregular() -> None:
 def test_the_first_latents_move_most_and_the_first_one_upwards() -> None:
     zero = np.zeros((1, 30))
     with medzoo.load(107) as model:
-        rows = [model.generate(1, seed=0, latents=zero + 2 * (np.arange(30) == k), condition=0).table for k in (0, 1, 15, 29)]
+        rows = [
+            model.generate(1, seed=0, latents=zero + 2 * (np.arange(30) == k), condition=0).table
+            for k in (0, 1, 15, 29)
+        ]
         middle = model.generate(1, seed=0, latents=zero, condition=0).table
     moved = [np.abs(CODE.to_coordinates(r) - CODE.to_coordinates(middle)).sum() for r in rows]
     assert min(moved[:2]) > 2 * max(moved[2:]) > 0
@@ -100,7 +111,12 @@ def test_the_table_is_written_as_csv(tmp_path: Path) -> None:
 
 def test_tables_and_phantoms_need_no_torch() -> None:
     code = "import medzoo, sys; medzoo.generate(107, 2); medzoo.generate(109, 2); print(*{'torch', 'opacus', 'sklearn'} & {*sys.modules})"
-    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == ""
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        == ""
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- the training
@@ -119,7 +135,9 @@ def test_one_row_more_moves_a_release_by_no_more_than_its_bound(train: ModuleTyp
         rows = rng.normal(size=(20, 7)) * rng.choice([0.01, 1, 1000], (20, 1))
         for k in range(20):
             others = np.delete(rows, k, axis=0)
-            assert np.linalg.norm(releases.total(rows, number) - releases.total(others, number)) <= bound * (1 + 1e-9)
+            assert np.linalg.norm(
+                releases.total(rows, number) - releases.total(others, number)
+            ) <= bound * (1 + 1e-9)
         assert releases.noise.deviation == sigma * bound
     assert accountant.count == 3 * 40
 
@@ -145,7 +163,11 @@ def test_the_noise_is_as_large_as_the_budget_asks(train: ModuleType) -> None:
     def below(x: float) -> float:
         return math.erfc(-x / math.sqrt(2)) / 2
 
-    assert 1e-6 < below(mu / 2 - epsilon / mu) - math.exp(epsilon) * below(-mu / 2 - epsilon / mu) <= 1e-4
+    assert (
+        1e-6
+        < below(mu / 2 - epsilon / mu) - math.exp(epsilon) * below(-mu / 2 - epsilon / mu)
+        <= 1e-4
+    )
 
 
 def test_the_data_are_read_with_malignant_as_one(train: ModuleType, tmp_path: Path) -> None:
@@ -164,7 +186,18 @@ def test_the_data_are_read_with_malignant_as_one(train: ModuleType, tmp_path: Pa
 
 
 def run(out: Path, *more: str) -> list[str]:
-    return [sys.executable, str(FOLDER / "train.py"), "--rehearse", "--out", str(out), "--steps", "6", "--every", "2", *more]
+    return [
+        sys.executable,
+        str(FOLDER / "train.py"),
+        "--rehearse",
+        "--out",
+        str(out),
+        "--steps",
+        "6",
+        "--every",
+        "2",
+        *more,
+    ]
 
 
 def spent(out: Path) -> Any:
@@ -172,7 +205,9 @@ def spent(out: Path) -> Any:
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_and_releases_nothing_twice(train: ModuleType, tmp_path: Path) -> None:
+def test_a_killed_training_goes_on_and_releases_nothing_twice(
+    train: ModuleType, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     process = subprocess.Popen(run(out), stdout=subprocess.PIPE, text=True)
     while not (out / "checkpoint.pt").exists() and process.poll() is None:
@@ -190,14 +225,19 @@ def test_a_killed_training_goes_on_and_releases_nothing_twice(train: ModuleType,
     cost = spent(out)
     assert cost["epsilon"] == pytest.approx(8, abs=0.01)
     assert cost["epsilon"] <= 8
-    assert [(k["noise_multiplier"], k["times"]) for k in cost["mechanisms"]][:2] == [(3.0, 2), (1.0, 1)]
+    assert [(k["noise_multiplier"], k["times"]) for k in cost["mechanisms"]][:2] == [
+        (3.0, 2),
+        (1.0, 1),
+    ]
     assert cost["mechanisms"][2]["times"] == 6
     rows = medzoo.generate(107, 40, seed=1, weights=out / "weights.safetensors")
     assert np.isfinite(rows.table).all()
     assert len((out / "samples.csv").read_text().splitlines()) == 101
 
 
-def test_the_noise_is_new_in_every_run_unless_a_test_asks(train: ModuleType, tmp_path: Path) -> None:
+def test_the_noise_is_new_in_every_run_unless_a_test_asks(
+    train: ModuleType, tmp_path: Path
+) -> None:
     weights = []
     for k, noise_seed in enumerate((None, None, 1, 1)):
         (tmp_path / str(k)).mkdir()

@@ -42,8 +42,14 @@ def asked() -> tuple[torch.Tensor, torch.Tensor]:
 def test_a_larger_quantile_draws_no_smaller_code_and_only_likely_ones(
     given_: list[float], a: float, b: float, temperature: float, data: st.DataObject
 ) -> None:
-    scores, top_k = torch.tensor([given_], dtype=torch.float64), data.draw(st.integers(1, len(given_)))
-    low, high = (int(CODE.choose(scores, torch.tensor([u], dtype=torch.float64), temperature, top_k)) for u in sorted((a, b)))
+    scores, top_k = (
+        torch.tensor([given_], dtype=torch.float64),
+        data.draw(st.integers(1, len(given_))),
+    )
+    low, high = (
+        int(CODE.choose(scores, torch.tensor([u], dtype=torch.float64), temperature, top_k))
+        for u in sorted((a, b))
+    )
     assert 0 <= low <= high < len(given_)
     likely = scores[0] >= scores[0].sort().values[-top_k]
     assert likely[low]
@@ -52,34 +58,47 @@ def test_a_larger_quantile_draws_no_smaller_code_and_only_likely_ones(
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_draws_are_as_frequent_as_their_probabilities_say(temperature: float) -> None:
-    scores = torch.randn(1, CODE.CODES, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
+    scores = (
+        torch.randn(1, CODE.CODES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        * 3
+    )
     even = (torch.arange(4_000, dtype=torch.float64) + 0.5) / 4_000
     drawn = CODE.choose(scores.expand(4_000, -1), even, temperature, CODE.CODES)
     share = torch.bincount(drawn, minlength=CODE.CODES) / 4_000
     assert (share - (scores[0] / temperature).softmax(0)).abs().max() < 2 / 4_000
 
 
-def test_tokens_are_the_same_in_any_batch(model: Any, asked: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_tokens_are_the_same_in_any_batch(
+    model: Any, asked: tuple[torch.Tensor, torch.Tensor]
+) -> None:
     """Not nearly: one other token, and all after it are others."""
     latents, classes = asked
     together = model.tokens(latents, classes)
     alone = torch.cat([model.tokens(latents[i : i + 1], classes[i : i + 1]) for i in (0, 7)])
-    three = torch.cat([model.tokens(z, c) for z, c in zip(latents.split(3), classes.split(3), strict=True)])
+    three = torch.cat(
+        [model.tokens(z, c) for z, c in zip(latents.split(3), classes.split(3), strict=True)]
+    )
     assert torch.equal(together[[0, 7]], alone)
     assert torch.equal(together, three)
 
 
-def test_places_that_were_kept_count_as_in_a_pass_over_all(model: Any, asked: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_places_that_were_kept_count_as_in_a_pass_over_all(
+    model: Any, asked: tuple[torch.Tensor, torch.Tensor]
+) -> None:
     latents, classes = asked
     tokens = model.tokens(latents, classes)
     with torch.inference_mode():
         scores = model.transformer(tokens, classes, torch.zeros_like(classes))  # (8, 256, 512)
         ranks = torch.special.ndtr(latents.double())
-        again = [CODE.choose(scores[:, k], ranks[:, k], 1.0, CODE.CODES) for k in range(CODE.LENGTH)]
+        again = [
+            CODE.choose(scores[:, k], ranks[:, k], 1.0, CODE.CODES) for k in range(CODE.LENGTH)
+        ]
     assert torch.equal(torch.stack(again, dim=1), tokens)
 
 
-def test_no_token_sees_one_that_comes_after_it(model: Any, asked: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_no_token_sees_one_that_comes_after_it(
+    model: Any, asked: tuple[torch.Tensor, torch.Tensor]
+) -> None:
     tokens, classes = torch.randint(CODE.CODES, (8, CODE.LENGTH)), asked[1]
     with torch.inference_mode():
         before = model.transformer(tokens, classes, torch.zeros_like(classes))
@@ -92,7 +111,10 @@ def test_no_token_sees_one_that_comes_after_it(model: Any, asked: tuple[torch.Te
 # -------------------------------------------------------------------------------------------------------- the pictures
 def test_larger_latents_make_brighter_patches() -> None:
     with medzoo.load(106, device="cpu") as loaded:
-        made = [loaded.generate(2, seed=0, latents=np.full((2, CODE.LENGTH), z, np.float32)).images for z in (-1.0, 0.0, 1.0)]
+        made = [
+            loaded.generate(2, seed=0, latents=np.full((2, CODE.LENGTH), z, np.float32)).images
+            for z in (-1.0, 0.0, 1.0)
+        ]
     dark, middle, bright = (images.astype(float).mean(axis=(1, 2, 3)) for images in made)
     assert (dark + 10 < middle).all()
     assert (middle + 10 < bright).all()
@@ -106,7 +128,9 @@ def test_little_temperature_and_few_codes_make_samples_alike() -> None:
         ]
     usual, cool, likeliest = (images.std(axis=0).mean() for images in made)
     assert cool < 0.7 * usual
-    assert likeliest < 0.3 * usual  # one choice of tokens; the grain of each sample is still its own
+    assert (
+        likeliest < 0.3 * usual
+    )  # one choice of tokens; the grain of each sample is still its own
     assert likeliest > 0
 
 
@@ -116,13 +140,17 @@ def test_options_out_of_range_are_refused_before_anything_runs(options: dict[str
         medzoo.generate(106, 1, **options)
 
 
-def test_folding_batch_norm_and_channels_last_are_exact(model: Any, asked: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_folding_batch_norm_and_channels_last_are_exact(
+    model: Any, asked: tuple[torch.Tensor, torch.Tensor]
+) -> None:
     plain = CODE.load(FOLDER, "cpu", fast=False)
     assert [x for x in plain.painter.modules() if isinstance(x, torch.nn.BatchNorm2d)]
     assert not [x for x in model.painter.modules() if isinstance(x, torch.nn.BatchNorm2d)]
     tokens, classes = torch.randint(CODE.CODES, (4, CODE.LENGTH)), asked[1][:4]
     noise = [torch.rand(4, 1, side, side) for side in CODE.SIDES]
-    difference = model.paint(tokens, classes, noise).int() - plain.paint(tokens, classes, noise).int()
+    difference = (
+        model.paint(tokens, classes, noise).int() - plain.paint(tokens, classes, noise).int()
+    )
     assert difference.abs().max() <= 1
 
 
@@ -135,12 +163,41 @@ def test_training_restarts_where_it_was_killed_and_its_weights_load(tmp_path: Pa
         folder.mkdir(parents=True)
         for i in range(12):
             blob = rng.normal(128, 20, (16, 16)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(blob).resize((128, 128), Image.Resampling.BICUBIC).save(folder / f"P_{i:05d}_left.png")
+            Image.fromarray(blob).resize((128, 128), Image.Resampling.BICUBIC).save(
+                folder / f"P_{i:05d}_left.png"
+            )
     out = tmp_path / "run"
-    command = [sys.executable, "-B", str(FOLDER / "train.py"), "--data", str(tmp_path / "data"), "--out", str(out)]
-    command += ["--threads", "1", "--every", "1", "--codebook-steps", "3", "--transformer-steps", "1", "--painter-steps", "1"]
-    command += ["--device", "cpu", "--init", str(ROOT / "starter_models" / "00008_C-DCGAN_MMG_MASSES" / "weights.safetensors")]
+    command = [
+        sys.executable,
+        "-B",
+        str(FOLDER / "train.py"),
+        "--data",
+        str(tmp_path / "data"),
+        "--out",
+        str(out),
+    ]
+    command += [
+        "--threads",
+        "1",
+        "--every",
+        "1",
+        "--codebook-steps",
+        "3",
+        "--transformer-steps",
+        "1",
+        "--painter-steps",
+        "1",
+    ]
+    command += [
+        "--device",
+        "cpu",
+        "--init",
+        str(ROOT / "starter_models" / "00008_C-DCGAN_MMG_MASSES" / "weights.safetensors"),
+    ]
     assert "painter 1 " in killed_and_finished(command, "codebook 1 ", out / "codebook.pt")
     samples = medzoo.generate(106, 2, seed=0, weights=out / "weights.safetensors", device="cpu")
     assert samples.images.shape == (2, 1, 128, 128)
-    assert samples.provenance["sha256"]["weights"] != samples.provenance["sha256"]["weights.safetensors"]
+    assert (
+        samples.provenance["sha256"]["weights"]
+        != samples.provenance["sha256"]["weights.safetensors"]
+    )

@@ -21,7 +21,8 @@ Toy = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
 BUNDLED = [c.id for c in medzoo.list_models() if c.default.scheme == "bundled"]
 HUNGRY = NUMPY_MODEL.replace(
-    "        return {", "        self.kept = np.ones((batch.n, 4 * 2**20), np.uint8)\n        return {"
+    "        return {",
+    "        self.kept = np.ones((batch.n, 4 * 2**20), np.uint8)\n        return {",
 )  # 4 MiB each
 
 
@@ -39,7 +40,9 @@ def known(tmp_path: Path) -> Path:
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the process that measures memory, for tests of other things."""
-    monkeypatch.setattr("medzoo.trial.examination.about_memory", lambda *a: Finding("memory", "ok", "not looked at"))
+    monkeypatch.setattr(
+        "medzoo.trial.examination.about_memory", lambda *a: Finding("memory", "ok", "not looked at")
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ what is found
@@ -49,7 +52,19 @@ def test_a_sound_model_passes_every_check(toy: Toy, known: Path) -> None:
     report = examine(number)
     assert {f.state for f in report.findings} == {"ok"}, str(report)
     names = [f.name for f in report.findings]
-    assert names == ["code", "samples", "seed", "variety", "batch size", "condition =", "gain =", "latents", "recorded", "speed", "memory"]  # fmt: skip
+    assert names == [
+        "code",
+        "samples",
+        "seed",
+        "variety",
+        "batch size",
+        "condition =",
+        "gain =",
+        "latents",
+        "recorded",
+        "speed",
+        "memory",
+    ]
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -63,7 +78,9 @@ def test_a_sound_model_passes_every_check(toy: Toy, known: Path) -> None:
         ('batch.conditions["condition"][i]', "0", "condition ="),
     ],
 )
-def test_a_defect_is_found_and_nothing_is_recorded(toy: Toy, known: Path, old: str, new: str, name: str) -> None:
+def test_a_defect_is_found_and_nothing_is_recorded(
+    toy: Toy, known: Path, old: str, new: str, name: str
+) -> None:
     number = toy(NUMPY_MODEL.replace(old, new))
     report = examine(number)
     assert [f.name for f in report.open] == [name], str(report)
@@ -74,7 +91,9 @@ def test_a_defect_is_found_and_nothing_is_recorded(toy: Toy, known: Path, old: s
 
 
 @pytest.mark.parametrize(("stated", "state"), [(None, "warning"), (1, "wrong"), (5, "ok")])
-def test_memory_is_measured_and_held_against_the_config(toy: Toy, stated: float | None, state: str) -> None:
+def test_memory_is_measured_and_held_against_the_config(
+    toy: Toy, stated: float | None, state: str
+) -> None:
     number = toy(HUNGRY, memory_per_sample=stated, batch_size=24)
     finding = found(examine(number), "memory")
     assert finding.state == state
@@ -93,8 +112,14 @@ def test_a_model_that_turns_pictures_into_others_need_not_draw(toy: Toy) -> None
         return Model()
     """
     inputs = {"slices": {"kind": "image", "help": "Slices.", "shape": [1, 8, 8]}}
-    number = toy(code, inputs=inputs, latent=0, conditions=None, options=None,
-                 outputs={"images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}})  # fmt: skip
+    number = toy(
+        code,
+        inputs=inputs,
+        latent=0,
+        conditions=None,
+        options=None,
+        outputs={"images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}},
+    )
     with pytest.warns(MedzooWarning, match="they are used again"):
         report = examine(number, inputs=np.arange(3 * 64, dtype=np.uint8).reshape(3, 1, 8, 8))
     found = {f.name: f for f in report.findings}
@@ -113,7 +138,10 @@ def test_a_model_that_may_do_without_pictures_must_draw_when_it_does(toy: Toy) -
 
 def test_a_batch_that_fails_alone_in_its_process_is_found(toy: Toy) -> None:
     number = toy(
-        NUMPY_MODEL.replace("images = np.zeros", "assert batch.n < 20, 'too many'\n        images = np.zeros"), batch_size=20
+        NUMPY_MODEL.replace(
+            "images = np.zeros", "assert batch.n < 20, 'too many'\n        images = np.zeros"
+        ),
+        batch_size=20,
     )
     finding = found(examine(number), "memory")
     assert finding.state == "wrong"
@@ -130,7 +158,9 @@ def test_what_is_recorded_can_be_made_again_from_the_file_alone(toy: Toy, known:
         kept = dict(archive)
     assert set(kept) == {"seeds", "indices", "images", "labels"}
     assert kept["seeds"].max() == 2**64 - 1
-    for seed, index, image, label in zip(*(kept[k] for k in ("seeds", "indices", "images", "labels")), strict=True):
+    for seed, index, image, label in zip(
+        *(kept[k] for k in ("seeds", "indices", "images", "labels")), strict=True
+    ):
         samples = medzoo.generate(number, int(index) + 1, seed=int(seed))
         assert np.array_equal(samples.images[-1], image)
         assert samples.labels[-1] == label
@@ -140,15 +170,28 @@ def test_what_is_recorded_can_be_made_again_from_the_file_alone(toy: Toy, known:
 
 @pytest.mark.usefixtures("unmeasured")
 def test_a_change_of_the_outputs_is_found_beyond_the_tolerance(toy: Toy) -> None:
-    image, label = {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}, {"kind": "label", "condition": "condition"}
+    image, label = (
+        {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]},
+        {"kind": "label", "condition": "condition"},
+    )
     outputs = {"images": image | {"tolerance": 2}, "labels": label}
-    code = NUMPY_MODEL.replace('batch.conditions["condition"][i]', '100 * batch.conditions["condition"][i]')
+    code = NUMPY_MODEL.replace(
+        'batch.conditions["condition"][i]', '100 * batch.conditions["condition"][i]'
+    )
     examine(toy(code, outputs=outputs), write=True)
     assert examine(901).ready
     for step, ready in ((2, True), (3, False)):
-        report = examine(toy(code.replace("return {", f"images[:, 0, 0, 0] += {step}; return {{"), outputs=outputs))
+        report = examine(
+            toy(
+                code.replace("return {", f"images[:, 0, 0, 0] += {step}; return {{"),
+                outputs=outputs,
+            )
+        )
         assert report.ready == ready, str(report)
-    assert found(report, "recorded").text == "images differ by up to 3 from what was recorded, and the tolerance is 2"
+    assert (
+        found(report, "recorded").text
+        == "images differ by up to 3 from what was recorded, and the tolerance is 2"
+    )
     assert "--record" in found(report, "recorded").hint
 
 
@@ -162,7 +205,9 @@ def test_other_shapes_types_and_columns_are_found(toy: Toy, known: Path) -> None
     ):
         with np.load(known) as archive:
             kept = dict(archive) | change
-        np.savez(known.parent.parent / "other.npz", **{k: v for k, v in kept.items() if v is not None})
+        np.savez(
+            known.parent.parent / "other.npz", **{k: v for k, v in kept.items() if v is not None}
+        )
         with medzoo.load(901) as model:
             finding = recorded.compare(model, known.parent.parent / "other.npz")
         assert finding.state == "wrong"
@@ -183,7 +228,9 @@ def test_a_damaged_record_is_found(toy: Toy, known: Path, damage: bytes | None) 
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_a_missing_record_is_a_warning_but_a_defect_of_a_bundled_model(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_record_is_a_warning_but_a_defect_of_a_bundled_model(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     report = examine(toy())
     assert (found(report, "recorded").state, report.ready) == ("warning", True)
     monkeypatch.setattr("medzoo.trial.examination.FILE", "nowhere.npz")
@@ -214,12 +261,19 @@ def test_a_record_that_cannot_be_written_says_so(toy: Toy, known: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------------- the command
 @pytest.mark.usefixtures("unmeasured")
-def test_the_command_prints_findings_and_ends_with_7_when_one_fails(toy: Toy, capsys: Capture) -> None:
+def test_the_command_prints_findings_and_ends_with_7_when_one_fails(
+    toy: Toy, capsys: Capture
+) -> None:
     assert main(["test", str(toy())]) == 0
-    assert capsys.readouterr().out.startswith("00901_TOY_MRI_NOISE, version 1.0.0\n\nok       code          loads\n")
+    assert capsys.readouterr().out.startswith(
+        "00901_TOY_MRI_NOISE, version 1.0.0\n\nok       code          loads\n"
+    )
     toy(NUMPY_MODEL.replace('batch.conditions["condition"][i]', "0"))
     assert main(["test", "901"]) == 7
-    assert "wrong    condition =   benign and malignant give the same samples" in capsys.readouterr().out
+    assert (
+        "wrong    condition =   benign and malignant give the same samples"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.usefixtures("unmeasured")

@@ -121,7 +121,9 @@ def test_opens_with_sample_0_of_the_seed(open_toy: Callable[..., Explorer]) -> N
 
 
 @pytest.mark.parametrize("k", range(4))
-def test_dragging_a_slider_moves_its_latent_and_no_other(open_toy: Callable[..., Explorer], k: int) -> None:
+def test_dragging_a_slider_moves_its_latent_and_no_other(
+    open_toy: Callable[..., Explorer], k: int
+) -> None:
     explorer = open_toy()
     before, picture = explorer.latents.copy(), shown(explorer)
     drag(explorer, k, 0.0, 1.0, -1.5)
@@ -130,7 +132,9 @@ def test_dragging_a_slider_moves_its_latent_and_no_other(open_toy: Callable[...,
     assert np.allclose(explorer.latents, expected, atol=0.02)
     assert np.array_equal(np.delete(explorer.latents, k), np.delete(before, k))
     assert np.array_equal(shown(explorer), reference(explorer))
-    assert list(zip(*np.nonzero(shown(explorer) != picture), strict=True)) == [(0, 1 + k)]  # the noise stays
+    assert list(zip(*np.nonzero(shown(explorer) != picture), strict=True)) == [
+        (0, 1 + k)
+    ]  # the noise stays
     assert explorer.sliders[k].valtext.get_text() == f"{explorer.latents[k]:+.2f}"
 
 
@@ -204,9 +208,18 @@ def test_option_has_a_slider_of_its_type(open_toy: Callable[..., Explorer]) -> N
 
 def test_options_of_a_few_values_have_radio_buttons(open_toy: Callable[..., Explorer]) -> None:
     options = {
-        "gain": {"type": "int", "default": 5, "choices": [1, 5, 9], "help": "Written into a pixel."},
+        "gain": {
+            "type": "int",
+            "default": 5,
+            "choices": [1, 5, 9],
+            "help": "Written into a pixel.",
+        },
         "sharp": {"type": "bool", "default": False, "help": "Ignored."},
-        "strength": {"type": "float", "default": 1.0, "help": "Without bounds, so without a slider."},
+        "strength": {
+            "type": "float",
+            "default": 1.0,
+            "help": "Without bounds, so without a slider.",
+        },
     }
     explorer = open_toy(options=options)
     assert explorer.options == {}
@@ -222,7 +235,9 @@ def test_next_seed_keeps_the_condition(open_toy: Callable[..., Explorer]) -> Non
     press(explorer, "next seed")
     assert explorer.seed == 0
     assert explorer.seed_box.text == "0"
-    assert np.array_equal(shown(explorer), medzoo.generate(901, 1, seed=0, condition="malignant").images[0, 0])
+    assert np.array_equal(
+        shown(explorer), medzoo.generate(901, 1, seed=0, condition="malignant").images[0, 0]
+    )
 
 
 def test_typed_seed_is_taken_at_enter(open_toy: Callable[..., Explorer]) -> None:
@@ -236,7 +251,9 @@ def test_typed_seed_is_taken_at_enter(open_toy: Callable[..., Explorer]) -> None
     assert explorer.latents[0] == pytest.approx(2.0, abs=0.02)
 
 
-def test_typed_seed_is_taken_before_the_control_clicked_next(open_toy: Callable[..., Explorer]) -> None:
+def test_typed_seed_is_taken_before_the_control_clicked_next(
+    open_toy: Callable[..., Explorer],
+) -> None:
     explorer = open_toy()
     type_seed(explorer, "31")
     drag(explorer, 0, 2.0)
@@ -294,16 +311,27 @@ def test_saved_files_make_the_picture_again(
         assert np.array_equal(np.asarray(saved), again.images[0, 0])
         assert np.array_equal(np.asarray(saved), shown(explorer))
         about = json.loads(saved.text["medzoo"])  # type: ignore[attr-defined]
-    assert about == {"synthetic": True, "model": "00901_TOY_MRI_NOISE", "version": "1.0.0", "seed": 3, "license": "MIT"}
+    assert about == {
+        "synthetic": True,
+        "model": "00901_TOY_MRI_NOISE",
+        "version": "1.0.0",
+        "seed": 3,
+        "license": "MIT",
+    }
 
 
-def test_saving_never_overwrites(open_toy: Callable[..., Explorer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving_never_overwrites(
+    open_toy: Callable[..., Explorer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     explorer = open_toy()
     Path("medzoo_901_seed0_1.npz").write_text("mine")
     press(explorer, "save")
     press(explorer, "save")
-    assert {p.name for p in tmp_path.glob("medzoo_*.png")} == {"medzoo_901_seed0_2.png", "medzoo_901_seed0_3.png"}
+    assert {p.name for p in tmp_path.glob("medzoo_*.png")} == {
+        "medzoo_901_seed0_2.png",
+        "medzoo_901_seed0_3.png",
+    }
     assert Path("medzoo_901_seed0_1.npz").read_text() == "mine"
 
 
@@ -313,7 +341,10 @@ def test_failed_save_is_said_in_the_window(
     explorer = open_toy()
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
-    monkeypatch.setattr("medzoo.files.os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        "medzoo.files.os.replace",
+        lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")),
+    )
     press(explorer, "save")
     assert "could not be written: No space left on device" in explorer._note.get_text()
 
@@ -327,14 +358,18 @@ def test_model_without_latents_has_no_sliders(open_toy: Callable[..., Explorer])
         def load(weights_dir, device):
             return Model()
         """
-    explorer = open_toy(code=code, latent=0, options={}, conditions={}, outputs={"images": toy_image()})
+    explorer = open_toy(
+        code=code, latent=0, options={}, conditions={}, outputs={"images": toy_image()}
+    )
     assert explorer.sliders == []
     assert set(explorer.buttons) == {"next seed", "reset", "save"}
     press(explorer, "next seed")
     assert np.array_equal(shown(explorer), medzoo.generate(901, 1, seed=1).images[0, 0])
 
 
-def test_explorer_lives_as_long_as_its_window_and_closes_the_model(open_toy: Callable[..., Explorer]) -> None:
+def test_explorer_lives_as_long_as_its_window_and_closes_the_model(
+    open_toy: Callable[..., Explorer],
+) -> None:
     explorer = open_toy()
     model, canvas, alive = explorer.model, explorer.figure.canvas, weakref.ref(explorer)
     del explorer
@@ -352,7 +387,9 @@ def test_model_8_follows_a_slider_of_its_first_component() -> None:
         first = shown(explorer)
         drag(explorer, 0, 2.0)
         choose(explorer, "condition", "malignant")
-        expected = medzoo.generate(8, 1, device="cpu", seed=4, latents=explorer.latents[None], condition="malignant")
+        expected = medzoo.generate(
+            8, 1, device="cpu", seed=4, latents=explorer.latents[None], condition="malignant"
+        )
         assert np.array_equal(shown(explorer), expected.images[0, 0])
         assert np.abs(shown(explorer).astype(int) - first).mean() > 2  # gray levels
         assert np.array_equal(explorer.latents[1:], seeds.latents(4, [0], 512)[0, 1:])
@@ -393,7 +430,9 @@ def test_grid_stays_within_its_figure_and_apart(toy: Callable[..., int]) -> None
             assert not any(box.shrunk(0.98, 0.98).overlaps(other) for other in boxes[:k])
 
 
-def test_grid_of_samples_on_disk_reads_names_of_labels(toy: Callable[..., int], tmp_path: Path) -> None:
+def test_grid_of_samples_on_disk_reads_names_of_labels(
+    toy: Callable[..., int], tmp_path: Path
+) -> None:
     medzoo.generate(toy(), 4, seed=5, out=tmp_path / "set")
     figure = medzoo.read(tmp_path / "set").plot()
     assert [a.get_title() for a in figure.axes] == ["benign", "malignant"] * 2
@@ -408,17 +447,27 @@ def test_grid_shows_the_columns_value_range() -> None:
 
 
 def test_grid_shows_the_columns_window_where_it_has_one() -> None:
-    ct = Output("images", "image", "int16", (1, 1, 4), (-1000.0, 3000.0), "HU", window=(40.0, 400.0))
+    ct = Output(
+        "images", "image", "int16", (1, 1, 4), (-1000.0, 3000.0), "HU", window=(40.0, 400.0)
+    )
     values = np.array([2 * [[[-1000, -160, 40, 3000]]]], np.int16).reshape(2, 1, 1, 4)
-    assert np.allclose(grid(samples_of(ct, images=values)).axes[0].images[0].get_array(), [[0, 0, 0.5, 1]])
+    assert np.allclose(
+        grid(samples_of(ct, images=values)).axes[0].images[0].get_array(), [[0, 0, 0.5, 1]]
+    )
 
 
 def test_grid_shows_three_channels_as_colours_and_other_numbers_by_the_first() -> None:
     rgb = Output("images", "image", "uint8", (3, 4, 4), (0.0, 255.0))
     values = np.arange(2 * 48, dtype=np.uint8).reshape(2, 3, 4, 4)
-    assert np.allclose(grid(samples_of(rgb, images=values)).axes[1].images[0].get_array(), np.moveaxis(values[1], 0, -1) / 255)
+    assert np.allclose(
+        grid(samples_of(rgb, images=values)).axes[1].images[0].get_array(),
+        np.moveaxis(values[1], 0, -1) / 255,
+    )
     two = Output("images", "image", "uint8", (2, 4, 4), (0.0, 255.0))
-    assert np.allclose(grid(samples_of(two, images=values[:, :2])).axes[1].images[0].get_array(), values[1, 0] / 255)
+    assert np.allclose(
+        grid(samples_of(two, images=values[:, :2])).axes[1].images[0].get_array(),
+        values[1, 0] / 255,
+    )
 
 
 def test_grid_shows_the_middle_slice_in_millimetres() -> None:
@@ -432,18 +481,35 @@ def test_grid_shows_the_middle_slice_in_millimetres() -> None:
 
 
 def test_grid_outlines_masks_of_the_same_size() -> None:
-    masks, small = Output("masks", "mask", "uint8", (1, 4, 4)), Output("small", "mask", "uint8", (1, 2, 2))
+    masks, small = (
+        Output("masks", "mask", "uint8", (1, 4, 4)),
+        Output("small", "mask", "uint8", (1, 2, 2)),
+    )
     values = np.zeros((3, 1, 4, 4), np.uint8)
     values[1, 0, 1:3, 0:2] = 1  # touches the border
     values[2, 0, 0, 0], values[2, 0, 3, 3] = 1, 2  # two structures
     images = np.zeros((3, 1, 4, 4), np.uint8)
-    figure = grid(samples_of(GRAY, masks, small, n=3, images=images, masks=values, small=np.ones((3, 1, 2, 2), np.uint8)))
+    figure = grid(
+        samples_of(
+            GRAY,
+            masks,
+            small,
+            n=3,
+            images=images,
+            masks=values,
+            small=np.ones((3, 1, 2, 2), np.uint8),
+        )
+    )
     empty, one, two = figure.axes
     assert len(empty.collections) == 0
     box = one.collections[0].get_paths()[0].get_extents()
-    assert np.allclose(box.extents, [-0.5, 0.5, 1.5, 2.5])  # x0, y0, x1, y1: around columns 0-1, rows 1-2
+    assert np.allclose(
+        box.extents, [-0.5, 0.5, 1.5, 2.5]
+    )  # x0, y0, x1, y1: around columns 0-1, rows 1-2
     assert len(two.collections) == 2
-    assert two.collections[0].get_edgecolor().tolist() != two.collections[1].get_edgecolor().tolist()
+    assert (
+        two.collections[0].get_edgecolor().tolist() != two.collections[1].get_edgecolor().tolist()
+    )
     assert all(a.get_xlim() == (-0.5, 3.5) and a.get_ylim() == (3.5, -0.5) for a in figure.axes)
 
 
@@ -451,7 +517,9 @@ def test_a_picture_is_drawn_in_place_of_the_one_before() -> None:
     masks = Output("masks", "mask", "uint8", (1, 4, 4))
     values = np.zeros((2, 1, 4, 4), np.uint8)
     values[0, 0, 0, 0], values[0, 0, 3, 3], values[1, 0, 1:3, 1:3] = 1, 2, 1
-    samples = samples_of(GRAY, masks, images=np.arange(32, dtype=np.uint8).reshape(2, 1, 4, 4), masks=values)
+    samples = samples_of(
+        GRAY, masks, images=np.arange(32, dtype=np.uint8).reshape(2, 1, 4, 4), masks=values
+    )
     axes = grid(samples).axes[0]
     assert len(axes.collections) == 2
     draw(axes, samples, 1)
@@ -488,7 +556,9 @@ def test_grid_of_a_count_that_is_none(bad: Any) -> None:
 
 def test_grid_of_nothing_to_draw() -> None:
     labels = Output("labels", "label", "int64", ())
-    with pytest.raises(InputError, match=r"no image, volume or mask to draw, only labels \(label\)"):
+    with pytest.raises(
+        InputError, match=r"no image, volume or mask to draw, only labels \(label\)"
+    ):
         samples_of(labels, labels=np.zeros(2, np.int64)).plot()
     with pytest.raises(InputError, match="no samples to draw"):
         samples_of(GRAY, n=0, images=np.zeros((0, 1, 4, 4), np.uint8)).plot()
@@ -508,7 +578,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_without_a_display_a_grid_is_written(toy: Callable[..., int], here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_display_a_grid_is_written(
+    toy: Callable[..., int], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = medzoo.visualize(toy(), seed=3)
     assert path == Path("medzoo_901_seed3.png")
     assert "No display" in (said := capsys.readouterr().out)
@@ -523,7 +595,10 @@ def test_without_a_display_a_grid_is_written(toy: Callable[..., int], here: Path
 
 
 def test_save_replaces_its_file_and_opens_no_window(
-    toy: Callable[..., int], here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    toy: Callable[..., int],
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(window, "has_display", lambda _: True)
     monkeypatch.setattr(window, "open_window", lambda *_: pytest.fail("a window was opened"))
@@ -547,16 +622,26 @@ def test_save_that_cannot_be(toy: Callable[..., int], here: Path) -> None:
     assert [p.name for p in here.iterdir()] == ["file"]
 
 
-def test_model_without_pictures_is_refused_before_it_is_loaded(toy: Callable[..., int], here: Path) -> None:
-    number = toy("raise RuntimeError('loaded')", outputs={"rows": {"kind": "table", "dtype": "float32", "shape": [3]}})
+def test_model_without_pictures_is_refused_before_it_is_loaded(
+    toy: Callable[..., int], here: Path
+) -> None:
+    number = toy(
+        "raise RuntimeError('loaded')",
+        outputs={"rows": {"kind": "table", "dtype": "float32", "shape": [3]}},
+    )
     with pytest.raises(InputError, match="no image"):
         medzoo.visualize(number)
 
 
 def test_notebook_of_still_pictures_gets_the_grid(
-    toy: Callable[..., int], here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    toy: Callable[..., int],
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(matplotlib, "get_backend", lambda: "module://matplotlib_inline.backend_inline")
+    monkeypatch.setattr(
+        matplotlib, "get_backend", lambda: "module://matplotlib_inline.backend_inline"
+    )
     figure = medzoo.visualize(toy())
     assert isinstance(figure, Figure)
     assert len(figure.axes) == 16
@@ -564,7 +649,9 @@ def test_notebook_of_still_pictures_gets_the_grid(
     assert list(here.iterdir()) == []
 
 
-def test_with_a_display_a_window_is_opened(toy: Callable[..., int], here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_display_a_window_is_opened(
+    toy: Callable[..., int], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     showings: list[bool] = []
     monkeypatch.setattr(window, "has_display", lambda _: True)
     monkeypatch.setattr(plt, "show", lambda: showings.append(True))
@@ -585,7 +672,10 @@ def test_display_is_found_by_backend_and_by_trying(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(plt, "switch_backend", tried.append)
     assert window.has_display("qtagg")
     assert tried == ["qtagg"]
-    assert not any(window.has_display(b) for b in ("agg", "pdf", "inline", "module://matplotlib_inline.backend_inline"))
+    assert not any(
+        window.has_display(b)
+        for b in ("agg", "pdf", "inline", "module://matplotlib_inline.backend_inline")
+    )
 
     def headless(backend: str) -> None:
         raise ImportError("Cannot load backend, as 'headless' is currently running")

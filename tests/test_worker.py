@@ -59,7 +59,9 @@ def load(weights_dir, device):
 def open_number(number: int, python: Interpreter = HERE, **options: Any) -> WorkerSession:
     config = resolve(number)
     found = package(config, config.default)
-    return WorkerSession(config, config.default, found, interpreter=python, **{"device": "cpu", **options})
+    return WorkerSession(
+        config, config.default, found, interpreter=python, **{"device": "cpu", **options}
+    )
 
 
 @pytest.fixture
@@ -68,7 +70,11 @@ def opened(toy: Toy) -> Iterator[Opened]:
     sessions: list[WorkerSession] = []
 
     def open_session(
-        code: str = NUMPY_MODEL, python: Interpreter = HERE, *, options: dict[str, Any] | None = None, **changes: Any
+        code: str = NUMPY_MODEL,
+        python: Interpreter = HERE,
+        *,
+        options: dict[str, Any] | None = None,
+        **changes: Any,
     ) -> WorkerSession:
         sessions.append(open_number(toy(code, **changes), python, **options or {}))
         return sessions[-1]
@@ -80,11 +86,15 @@ def opened(toy: Toy) -> Iterator[Opened]:
 
 def acting(opened: Opened, act: str, **changes: Any) -> WorkerSession:
     """A model that does ``act`` when its option is 9."""
-    return opened(ACTS.replace("ACT", textwrap.indent(textwrap.dedent(act), " " * 12).strip()), **changes)
+    return opened(
+        ACTS.replace("ACT", textwrap.indent(textwrap.dedent(act), " " * 12).strip()), **changes
+    )
 
 
 def batch(n: int = 2, **options: Any) -> Batch:
-    return Request.of(resolve(901), resolve(901).default, n, seed=5, options=options).batch(range(n))
+    return Request.of(resolve(901), resolve(901).default, n, seed=5, options=options).batch(
+        range(n)
+    )
 
 
 def pid_of(session: WorkerSession) -> int:
@@ -97,7 +107,10 @@ def ended(pid: int, within: float = 5.0) -> bool:
     until = time.monotonic() + within
     while time.monotonic() < until:
         try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE and psutil.Process(pid).ppid() != os.getpid():
+            if (
+                psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+                and psutil.Process(pid).ppid() != os.getpid()
+            ):
                 return True  # whoever it was left to has yet to notice
         except psutil.NoSuchProcess:
             return True
@@ -164,9 +177,14 @@ def test_what_a_package_gets_is_a_batch_like_any_other(opened: Opened) -> None:
         return Model()
     """
     session = opened(code)
-    request = Request.of(resolve(901), resolve(901).default, 10**6, seed=2**64 - 1, options={}, first=2**61)
+    request = Request.of(
+        resolve(901), resolve(901).default, 10**6, seed=2**64 - 1, options={}, first=2**61
+    )
     asked = request.batch([2**61 + 3, 2**61 + 5])
-    assert session.sample(asked)["images"][:, 0, 0, 0].tolist() == [(2**61 + 3) % 251, (2**61 + 5) % 251]
+    assert session.sample(asked)["images"][:, 0, 0, 0].tolist() == [
+        (2**61 + 3) % 251,
+        (2**61 + 5) % 251,
+    ]
     assert asked.latents.any()
 
 
@@ -213,7 +231,9 @@ def test_a_picture_takes_little_longer_than_in_this_process(opened: Opened) -> N
     assert min(took) < 0.005
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have settings of their own")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other C libraries have settings of their own"
+)
 def test_memory_that_a_batch_frees_serves_the_next(opened: Opened, tmp_path: Path) -> None:
     act = f"""
     import resource
@@ -237,7 +257,9 @@ def test_memory_that_a_batch_frees_serves_the_next(opened: Opened, tmp_path: Pat
 def test_one_process_lives_as_long_as_the_session(opened: Opened) -> None:
     session = acting(opened, "pass")
     pid, folder = pid_of(session), session._held.folder
-    assert {int(v) for _ in range(3) for v in session.sample(batch())["images"].ravel()} == {pid % 251}
+    assert {int(v) for _ in range(3) for v in session.sample(batch())["images"].ravel()} == {
+        pid % 251
+    }
     assert folder.is_dir()
     session.close()
     assert ended(pid, 0.1)
@@ -272,7 +294,10 @@ def test_threads_that_share_a_session_take_turns(opened: Opened) -> None:
     session = opened()
     expected = [session.sample(batch(n))["images"] for n in range(1, 9)]
     found: dict[int, Any] = {}
-    threads = [threading.Thread(target=lambda n=n: found.update({n: session.sample(batch(n))["images"]})) for n in range(1, 9)]
+    threads = [
+        threading.Thread(target=lambda n=n: found.update({n: session.sample(batch(n))["images"]}))
+        for n in range(1, 9)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -281,7 +306,9 @@ def test_threads_that_share_a_session_take_turns(opened: Opened) -> None:
 
 
 @posix
-@pytest.mark.parametrize("act", ["while True: pass", "time.sleep(600)", "ctypes.PyDLL(None).sleep(600)"])
+@pytest.mark.parametrize(
+    "act", ["while True: pass", "time.sleep(600)", "ctypes.PyDLL(None).sleep(600)"]
+)
 def test_closing_ends_a_model_that_computes_or_hangs_at_once(opened: Opened, act: str) -> None:
     session = acting(opened, act)
     pid, asked = pid_of(session), batch(gain=9)
@@ -320,7 +347,9 @@ print(pid_of(session), flush=True)
 def parent(then: str) -> tuple[subprocess.Popen[str], int]:
     """A process with a session of its own that goes on with ``then``; the process and its worker's number."""
     code = PARENT.format(tests=str(ROOT / "tests"), then=then)
-    popen = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    popen = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert popen.stdout is not None
     return popen, int(popen.stdout.readline())
 
@@ -428,18 +457,25 @@ def test_what_the_model_started_ends_with_it(opened: Opened, tmp_path: Path) -> 
         ("os._exit(3)", r"its process ended by itself \(exit code 3\)"),
         ("os._exit(0)", r"its process ended by itself \(exit code 0\)"),
         ("os.kill(os.getpid(), signal.SIGTERM)", r"its process was killed \(SIGTERM\)"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", r"its process was killed \(SIGKILL\)(.|\n)*short of memory"),
+        (
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            r"its process was killed \(SIGKILL\)(.|\n)*short of memory",
+        ),
         (
             "print('the last words', flush=True); os._exit(1)",
             r"its process ended by itself \(exit code 1\)\.\nIt last wrote \((.|\n)*\.log\):\n  the last words",
         ),
     ],
 )
-def test_a_process_that_ends_says_how_and_the_next_batch_starts_anew(opened: Opened, act: str, says: str) -> None:
+def test_a_process_that_ends_says_how_and_the_next_batch_starts_anew(
+    opened: Opened, act: str, says: str
+) -> None:
     session = acting(opened, act)
     session.sample(batch())
     first = pid_of(session)
-    with pytest.raises(WorkerError, match=rf"00901_TOY_MRI_NOISE, version 1\.0\.0 failed on samples 0 to 1: {says}"):
+    with pytest.raises(
+        WorkerError, match=rf"00901_TOY_MRI_NOISE, version 1\.0\.0 failed on samples 0 to 1: {says}"
+    ):
         session.sample(batch(gain=9))
     assert ended(first, 0.1)
     assert session.sample(batch(3))["images"].shape == (3, 1, 8, 8)
@@ -457,12 +493,19 @@ def test_a_process_that_dies_between_batches_is_noticed(opened: Opened) -> None:
 
 
 @posix
-@pytest.mark.parametrize("act", ["while True: pass", "ctypes.PyDLL(None).sleep(600)", "os.kill(os.getpid(), signal.SIGSTOP)"])
-def test_a_hang_ends_at_the_time_out_and_says_where(opened: Opened, monkeypatch: pytest.MonkeyPatch, act: str) -> None:
+@pytest.mark.parametrize(
+    "act",
+    ["while True: pass", "ctypes.PyDLL(None).sleep(600)", "os.kill(os.getpid(), signal.SIGSTOP)"],
+)
+def test_a_hang_ends_at_the_time_out_and_says_where(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
     session = acting(opened, act)
     monkeypatch.setenv("MEDZOO_TIMEOUT", "1")
     pid, began = pid_of(session), time.monotonic()
-    with pytest.raises(WorkerError, match="samples 0 to 1: its process gave no answer within 1 s") as caught:
+    with pytest.raises(
+        WorkerError, match="samples 0 to 1: its process gave no answer within 1 s"
+    ) as caught:
         session.sample(batch(gain=9))
     assert 0.9 < time.monotonic() - began < 4
     assert "MEDZOO_TIMEOUT=SECONDS" in caught.value.hint
@@ -474,7 +517,9 @@ def test_a_hang_ends_at_the_time_out_and_says_where(opened: Opened, monkeypatch:
 
 
 @posix
-def test_a_stopped_process_does_not_hold_up_a_large_batch(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_process_does_not_hold_up_a_large_batch(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = opened(latent=2**20, batch_size=8)
     large = batch(8)
     os.kill(pid_of(session), signal.SIGSTOP)
@@ -483,7 +528,9 @@ def test_a_stopped_process_does_not_hold_up_a_large_batch(opened: Opened, monkey
         session.sample(large)
 
 
-def test_a_load_that_hangs_or_crashes_is_told_too(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_that_hangs_or_crashes_is_told_too(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MEDZOO_TIMEOUT", "1")
     with pytest.raises(WorkerError, match="did not load: its process gave no answer within 1 s"):
         opened("import time\ntime.sleep(600)")
@@ -522,7 +569,11 @@ def test_memory_that_c_lacks_is_told_from_a_crash(opened: Opened) -> None:
 @pytest.fixture
 def memory_group() -> Iterator[Path]:
     """A control group of 600 MiB, where this user may make one."""
-    for line in Path("/proc/self/cgroup").read_text().splitlines() if Path("/proc/self/cgroup").exists() else []:
+    for line in (
+        Path("/proc/self/cgroup").read_text().splitlines()
+        if Path("/proc/self/cgroup").exists()
+        else []
+    ):
         _, controllers, group = line.split(":", 2)
         if controllers in {"", "memory"}:
             folder = Path(f"/sys/fs/cgroup/{controllers}{group}") / f"medzoo-{os.getpid()}"
@@ -542,7 +593,9 @@ def memory_group() -> Iterator[Path]:
     pytest.skip("this user may not make control groups of memory")
 
 
-def test_the_kernels_kill_for_memory_halves_the_batch_in_a_new_process(toy: Toy, memory_group: Path) -> None:
+def test_the_kernels_kill_for_memory_halves_the_batch_in_a_new_process(
+    toy: Toy, memory_group: Path
+) -> None:
     toy(ACTS.replace("ACT", "np.ones(batch.n * 2**24).sum()  # 128 MiB a sample"))
     code = f"""
 import json, os, sys
@@ -558,10 +611,14 @@ except MemoryError as error:
 found = Model(config, config.default, session).generate(8, batch_size=8, gain=9)
 print(json.dumps([found.provenance["batches"], len(found), first == pid_of(session)]))
 """
-    run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=120
+    )
     assert run.returncode == 0, run.stderr
     said, made = run.stdout.splitlines()
-    assert said.endswith("failed on samples 0 to 7: the system ended its process, since memory ran out.")
+    assert said.endswith(
+        "failed on samples 0 to 7: the system ended its process, since memory ran out."
+    )
     batches, n, same = json.loads(made)
     assert n == 8
     assert batches[-1][1] in {1, 2, 4}
@@ -591,7 +648,10 @@ def test_a_package_that_raises_is_named_with_what_it_wrote(opened: Opened) -> No
     [
         ("exit(3)", "failed on samples 0 to 1: SystemExit: 3"),
         ("raise KeyboardInterrupt", "failed on samples 0 to 1: KeyboardInterrupt"),
-        ("import nothing_of_that_name", "No module named 'nothing_of_that_name'(.|\n)*It needs numpy"),
+        (
+            "import nothing_of_that_name",
+            "No module named 'nothing_of_that_name'(.|\n)*It needs numpy",
+        ),
         ("return {'images': np.zeros((1, 1, 8, 8), np.uint8)}", r"shape \(1, 1, 8, 8\)"),
         ("return {'images': [[1], [1, 2]]}", "returned 'images' as no array"),
         ("return {'images': None}", "returned 'images' as no array: NoneType holds no numbers"),
@@ -628,8 +688,11 @@ def test_whatever_is_printed_goes_to_the_log_and_not_between_the_answers(opened:
 
 
 def test_the_tail_shows_what_this_batch_wrote_and_not_all_of_it(opened: Opened) -> None:
-    session = opened(ACTS.replace("ACT", "[print('line', i) for i in range(1000)]; 1 / 0").replace(
-        "return {", "print('harmless')\n        return {"))  # fmt: skip
+    session = opened(
+        ACTS.replace("ACT", "[print('line', i) for i in range(1000)]; 1 / 0").replace(
+            "return {", "print('harmless')\n        return {"
+        )
+    )
     session.sample(batch())
     with pytest.raises(PackageError) as caught:
         session.sample(batch(gain=9))
@@ -638,7 +701,9 @@ def test_the_tail_shows_what_this_batch_wrote_and_not_all_of_it(opened: Opened) 
     assert "line 900\n" not in caught.value.problem
 
 
-def test_logs_are_few_and_do_not_grow_without_end(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logs_are_few_and_do_not_grow_without_end(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = settings.cache_folder() / "logs"
     folder.mkdir(parents=True)
     for i in range(30):
@@ -723,14 +788,25 @@ def test_a_package_meets_neither_our_modules_nor_the_callers(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     seen = sees(python=Interpreter(Path(sys.executable), "isolated"))
-    assert {"config", "models", "src", "utils", "batch", "guard", "loop", "protocol", "native", "conftest"} <= set(
-        seen["absent"]
-    )
+    assert {
+        "config",
+        "models",
+        "src",
+        "utils",
+        "batch",
+        "guard",
+        "loop",
+        "protocol",
+        "native",
+        "conftest",
+    } <= set(seen["absent"])
     assert seen["own"] == ["the package"] * 4
     assert str(tmp_path) not in seen["path"]
     assert not [p for p in seen["path"] if Path(p).name in {"", "_worker", "tests"}]
     ours = {m for m in seen["modules"] if m.partition(".")[0] == "medzoo"}
-    assert ours <= {"medzoo", "medzoo.errors", "medzoo.seeds", "medzoo._worker"} | {m for m in ours if "._worker." in m}
+    assert ours <= {"medzoo", "medzoo.errors", "medzoo.seeds", "medzoo._worker"} | {
+        m for m in ours if "._worker." in m
+    }
     assert seen["user_site"] == 1
     assert Path(seen["cwd"]) != Path.cwd()
 
@@ -738,8 +814,20 @@ def test_a_package_meets_neither_our_modules_nor_the_callers(
 def test_the_environment_holds_what_is_needed_and_nothing_secret(
     sees: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    secrets = ("GITHUB_TOKEN", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "MEDZOO_CACHE", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME2",
-               "VIRTUAL_ENV", "LD_PRELOAD", "http_proxy", "SSH_AUTH_SOCK", "CUDA")  # fmt: skip
+    secrets = (
+        "GITHUB_TOKEN",
+        "HF_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+        "MEDZOO_CACHE",
+        "PYTHONPATH",
+        "PYTHONSTARTUP",
+        "PYTHONHOME2",
+        "VIRTUAL_ENV",
+        "LD_PRELOAD",
+        "http_proxy",
+        "SSH_AUTH_SOCK",
+        "CUDA",
+    )
     for name in secrets:
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
@@ -759,7 +847,9 @@ def test_a_package_without_torch_does_not_load_it(sees: Callable[..., dict[str, 
 
 def test_texts_hash_alike_in_every_process(opened: Opened) -> None:
     code = ACTS.replace("os.getpid() % 251", "hash('a text') % 251")
-    assert opened(code).sample(batch())["images"].max() == opened(code).sample(batch())["images"].max()
+    assert (
+        opened(code).sample(batch())["images"].max() == opened(code).sample(batch())["images"].max()
+    )
 
 
 # Devices
@@ -795,7 +885,9 @@ def test_a_package_without_torch_sees_no_gpu(toy: Toy) -> None:
 
 
 def test_a_device_that_the_models_torch_does_not_see(opened: Opened) -> None:
-    with pytest.raises(InputError, match=r"device='cuda:77': the model's torch .* does not see it\.\nIt sees cpu"):
+    with pytest.raises(
+        InputError, match=r"device='cuda:77': the model's torch .* does not see it\.\nIt sees cpu"
+    ):
         opened(requires=["numpy", "torch"], options={"device": "cuda:77"})
     with pytest.raises(InputError, match="device='gpu' is no device"):
         opened(options={"device": "gpu"})
@@ -849,7 +941,9 @@ def test_weights_that_need_pickle_need_trust(opened: Opened, tmp_path: Path) -> 
     assert (session.provenance["trust"], trusted.provenance["trust"]) == (False, True)
 
 
-def test_weights_loaded_at_every_call_are_the_same_each_time_and_new_ones_count(opened: Opened, tmp_path: Path) -> None:
+def test_weights_loaded_at_every_call_are_the_same_each_time_and_new_ones_count(
+    opened: Opened, tmp_path: Path
+) -> None:
     import torch
 
     path = tmp_path / "weights"
@@ -865,7 +959,12 @@ def test_weights_loaded_at_every_call_are_the_same_each_time_and_new_ones_count(
 
 def worker_files() -> list[Path]:
     folder = ROOT / "medzoo"
-    return [*sorted((folder / "_worker").glob("*.py")), folder / "__init__.py", folder / "errors.py", folder / "seeds.py"]
+    return [
+        *sorted((folder / "_worker").glob("*.py")),
+        folder / "__init__.py",
+        folder / "errors.py",
+        folder / "seeds.py",
+    ]
 
 
 @pytest.mark.parametrize("path", worker_files(), ids=lambda p: p.name)
@@ -874,17 +973,27 @@ def test_what_runs_in_a_models_environment_is_python_3_8_and_needs_numpy_alone(p
     typing_only = {
         id(node)
         for block in ast.walk(tree)
-        if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
+        if isinstance(block, ast.If)
+        and isinstance(block.test, ast.Name)
+        and block.test.id == "TYPE_CHECKING"
         for node in ast.walk(block)
     }
-    functions = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)}
+    functions = {
+        id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)
+    }
     for node in ast.walk(tree):
         if id(node) in typing_only or not isinstance(node, (ast.Import, ast.ImportFrom)):
             continue
-        names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] * (not node.level)
+        names = (
+            [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""] * (not node.level)
+        )
         for name in {n.partition(".")[0] for n in names if n}:
             allowed = name in sys.stdlib_module_names or name in {"numpy", "medzoo"}
-            assert allowed or id(node) in functions, f"{path.name} imports {name}"  # inside: what the package brings
+            assert allowed or id(node) in functions, (
+                f"{path.name} imports {name}"
+            )  # inside: what the package brings
 
 
 @pytest.fixture(scope="session")
@@ -896,7 +1005,9 @@ def python_3_8() -> Interpreter:
         shutil.which("python3.8"),
     ]
     for candidate in filter(None, candidates):
-        if not subprocess.run([str(candidate), "-c", "import numpy"], check=False, capture_output=True).returncode:
+        if not subprocess.run(
+            [str(candidate), "-c", "import numpy"], check=False, capture_output=True
+        ).returncode:
             return Interpreter(Path(candidate), "isolated", lock="0123")
     pytest.skip("MEDZOO_PYTHON38 names no Python 3.8 with numpy")
 
@@ -922,7 +1033,12 @@ def test_python_3_8_makes_the_same_samples(opened: Opened, python_3_8: Interpret
 def test_an_interpreter_that_is_not_there_or_has_no_numpy(opened: Opened, tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="does not start"):
         opened(python=Interpreter(tmp_path / "nowhere", "isolated"))
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True
+    )
     bare = tmp_path / "bare" / ("Scripts" if os.name == "nt" else "bin") / "python"
-    with pytest.raises(WorkerError, match=r"did not load: its process ended by itself(.|\n)*No module named 'numpy'"):
+    with pytest.raises(
+        WorkerError,
+        match=r"did not load: its process ended by itself(.|\n)*No module named 'numpy'",
+    ):
         opened(python=Interpreter(bare, "isolated"))

@@ -106,7 +106,10 @@ class File:
         day = 1 + int(self.digest, 16) % 28
         return {
             "etag": {"ETag": f'"md5:{self.digest}"'},
-            "weak": {"ETag": f'W/"md5:{self.digest}"', "Last-Modified": f"Tue, {day:02d} Nov 2022 08:00:00 GMT"},
+            "weak": {
+                "ETag": f'W/"md5:{self.digest}"',
+                "Last-Modified": f"Tue, {day:02d} Nov 2022 08:00:00 GMT",
+            },
             "date": {"Last-Modified": f"Tue, {day:02d} Nov 2022 08:00:00 GMT"},
             "none": {},
         }[self.validator]
@@ -146,7 +149,9 @@ class ZenodoServer:
         handler = type("Handler", (_Handler,), {"zenodo": self})
         self._server = _Server(("127.0.0.1", 0), handler)
         if tls:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.url = f"http{'s' * bool(tls)}://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> ZenodoServer:
@@ -158,7 +163,14 @@ class ZenodoServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def publish(self, record: int, contents: dict[str, bytes], *, concept: int | None = None, shape: str = "record") -> Record:
+    def publish(
+        self,
+        record: int,
+        contents: dict[str, bytes],
+        *,
+        concept: int | None = None,
+        shape: str = "record",
+    ) -> Record:
         """Put files into a record."""
         made = Record({k: File(v) for k, v in contents.items()}, concept or record - 1, shape)
         self.records[record] = made
@@ -172,7 +184,14 @@ class ZenodoServer:
     def next_fault(self, path: str) -> Fault:
         """Take the fault of an answer."""
         with self._lock:
-            queue = next((q for on, q in self._faults.items() if q and on in path and (on != RECORDS or FILES not in path)), [])
+            queue = next(
+                (
+                    q
+                    for on, q in self._faults.items()
+                    if q and on in path and (on != RECORDS or FILES not in path)
+                ),
+                [],
+            )
             return queue.pop(0) if queue else Fault()
 
     def seen(self, part: str = "") -> list[Seen]:
@@ -181,17 +200,27 @@ class ZenodoServer:
 
     def about(self, record: int) -> dict[str, Any] | None:
         """What the API says of a record, or of a concept: its newest version."""
-        newest = max((r for r, about in self.records.items() if about.concept == record), default=record)
+        newest = max(
+            (r for r, about in self.records.items() if about.concept == record), default=record
+        )
         given = self.drifted.get(newest, newest)
         found = self.records.get(given)
         if found is None:
             return None
         listed = [
-            {"key": k, "size": len(f.content) if f.size is None else f.size, "checksum": f"md5:{f.md5 or f.digest}",
-             "links": {"self": f"{self.url}{RECORDS}{given}/files/{quote(k)}/content"}}
+            {
+                "key": k,
+                "size": len(f.content) if f.size is None else f.size,
+                "checksum": f"md5:{f.md5 or f.digest}",
+                "links": {"self": f"{self.url}{RECORDS}{given}/files/{quote(k)}/content"},
+            }
             for k, f in found.files.items()
-        ]  # fmt: skip
-        about: dict[str, Any] = {"id": given, "conceptrecid": str(found.concept), "doi": f"10.5281/zenodo.{given}"}
+        ]
+        about: dict[str, Any] = {
+            "id": given,
+            "conceptrecid": str(found.concept),
+            "doi": f"10.5281/zenodo.{given}",
+        }
         if found.shape == "deposit":
             about["files"] = [
                 {
@@ -203,7 +232,10 @@ class ZenodoServer:
                 for e in listed
             ]
         elif found.shape == "rdm":
-            about |= {"id": str(given), "files": {"enabled": True, "entries": {e["key"]: e for e in listed}}}
+            about |= {
+                "id": str(given),
+                "files": {"enabled": True, "entries": {e["key"]: e for e in listed}},
+            }
         else:
             about["files"] = listed
         return about
@@ -212,7 +244,9 @@ class ZenodoServer:
         """The file at a path, in any of the forms that Zenodo knows."""
         if found := self.elsewhere.get(path):
             return found
-        match = re.fullmatch(r"/api/records/(\d+)/files/(.+)/content|/records/(\d+)/files/(.+)", path, re.DOTALL)
+        match = re.fullmatch(
+            r"/api/records/(\d+)/files/(.+)/content|/records/(\d+)/files/(.+)", path, re.DOTALL
+        )
         record, key = (match[1] or match[3], match[2] or match[4]) if match else ("0", "")
         return self.records[int(record)].files.get(key) if int(record) in self.records else None
 
@@ -222,7 +256,9 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: object, client_address: object) -> None:
-        if not isinstance(sys.exc_info()[1], OSError):  # a client that goes away is none of our errors
+        if not isinstance(
+            sys.exc_info()[1], OSError
+        ):  # a client that goes away is none of our errors
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
@@ -243,13 +279,25 @@ class _Handler(BaseHTTPRequestHandler):
         self.zenodo.log.append(seen)
         fault = self.zenodo.next_fault(path)
         if fault.status:
-            self.answer(seen, fault.status, {"Content-Type": "text/plain"} | fault.headers, fault.body, fault)
+            self.answer(
+                seen,
+                fault.status,
+                {"Content-Type": "text/plain"} | fault.headers,
+                fault.body,
+                fault,
+            )
         elif path.startswith("/record/"):
-            self.answer(seen, 301, {"Location": self.path.replace("/record/", "/records/", 1)}, b"", fault)
+            self.answer(
+                seen, 301, {"Location": self.path.replace("/record/", "/records/", 1)}, b"", fault
+            )
         elif match := re.fullmatch(r"/api/records/(\d+)", path):
             about = self.zenodo.about(int(match[1]))
-            body = json.dumps(about or {"status": 404, "message": "The persistent identifier does not exist."}).encode()
-            self.answer(seen, 200 if about else 404, {"Content-Type": "application/json"}, body, fault)
+            body = json.dumps(
+                about or {"status": 404, "message": "The persistent identifier does not exist."}
+            ).encode()
+            self.answer(
+                seen, 200 if about else 404, {"Content-Type": "application/json"}, body, fault
+            )
         elif file := self.zenodo.file(path):
             self.send_file(seen, file, fault)
         else:
@@ -257,7 +305,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_file(self, seen: Seen, file: File, fault: Fault) -> None:
         headers = {"Content-Type": "application/octet-stream", **file.headers()}
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")) if fault.ranges else None
+        asked = (
+            re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")) if fault.ranges else None
+        )
         same = self.headers.get("If-Range") in (None, *file.headers().values())
         start = int(asked[1]) if asked and same else 0
         size = len(file.content)
@@ -269,7 +319,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.answer(seen, 200, headers | fault.headers, file.content, fault)
 
-    def answer(self, seen: Seen, code: int, headers: dict[str, str], body: bytes, fault: Fault) -> None:
+    def answer(
+        self, seen: Seen, code: int, headers: dict[str, str], body: bytes, fault: Fault
+    ) -> None:
         seen.status = code
         try:
             self.send_response(code)
@@ -302,10 +354,29 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     """A certificate for 127.0.0.1 that nobody has signed, and its key, written into a folder."""
     files = folder / "cert.pem", folder / "key.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-out", files[0], "-keyout", files[1]],
-        check=True, capture_output=True,
-    )  # fmt: skip
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=127.0.0.1",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-out",
+            files[0],
+            "-keyout",
+            files[1],
+        ],
+        check=True,
+        capture_output=True,
+    )
     return files
 
 

@@ -5,15 +5,20 @@
 
 A set is what `medzoo generate` writes. REAL is one of
 
-- a zip or a folder of pictures, ``train/CLASS/*.png`` and ``val/CLASS/*.png``: made on ``train``, judged on ``val``;
-- the same without the two: of each class, in order of the file's number, every fifth of twenty blocks is held back and
+- a zip or a folder of pictures, ``train/CLASS/*.png`` and ``val/CLASS/*.png``: made on ``train``,
+judged on ``val``;
+- the same without the two: of each class, in order of the file's number, every fifth of twenty
+blocks is held back and
   four pictures next to it are left out, since neighbours are often of one patient;
-- an ``.npz`` with ``images`` (N, C, H, W) or (N, C, D, H, W) and ``labels`` (N,), held back in the same way.
+- an ``.npz`` with ``images`` (N, C, H, W) or (N, C, D, H, W) and ``labels`` (N,), held back in the
+same way.
 
-Real pictures are brought to the set's size. The figures are necessary, not sufficient: look at the pictures as well.
+Real pictures are brought to the set's size. The figures are necessary, not sufficient: look at the
+pictures as well.
 
     SWD        sliced Wasserstein distance of patches of a Laplacian pyramid, x1e3, mean over its bands: of 7x7 pixels
-               down to a side of 16, or 5x5x5 voxels down to a side of 8 (Karras et al., arXiv:1710.10196)
+               down to a side of 16, or 5x5x5 voxels down to a side of 8 (Karras et al.,
+               arXiv:1710.10196)
     FDpca      Frechet distance in the first 64 principal components of the real training pictures
     precision, recall   of k = 5 nearest-neighbour manifolds there (Kynkaanniemi et al., arXiv:1904.06991)
     tails      mean absolute difference of log kurtosis in the Laplacian bands; 0 is real

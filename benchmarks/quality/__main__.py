@@ -16,15 +16,30 @@ from . import __doc__ as about
 
 def main() -> None:
     """Parse, judge, print."""
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("real", type=Path)
-    parser.add_argument("--split", default="val", help="what is held back, where the real pictures lie in such folders")
+    parser.add_argument(
+        "--split",
+        default="val",
+        help="what is held back, where the real pictures lie in such folders",
+    )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=FOLDER", dest="sets")
-    parser.add_argument("--model", action="append", default=[], dest="models", help="generate a set of this model and judge it")
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        dest="models",
+        help="generate a set of this model and judge it",
+    )
     parser.add_argument("-n", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--steps", type=int, default=250, help="how long each classifier learns; other than 250 is no figure for a card"
+        "--steps",
+        type=int,
+        default=250,
+        help="how long each classifier learns; other than 250 is no figure for a card",
     )
     a = parser.parse_args()
     if not a.sets and not a.models:
@@ -45,7 +60,11 @@ def main() -> None:
     print(f"{'set':16s} {'n':>5s} " + " ".join(f"{name:>9s}" for name in FIGURES))
     for name, pictures in ({"real train": train} | sets).items():
         values = figures(pictures)
-        print(f"{name:16s} {len(pictures.labels):5d} " + " ".join(f"{values[f]:9.3f}" for f in FIGURES), flush=True)
+        print(
+            f"{name:16s} {len(pictures.labels):5d} "
+            + " ".join(f"{values[f]:9.3f}" for f in FIGURES),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-BATCH, SIDE = 64, {2: 64, 3: 32}  # pictures a step, pixels that the network sees, by number of dimensions
+BATCH, SIDE = (
+    64,
+    {2: 64, 3: 32},
+)  # pictures a step, pixels that the network sees, by number of dimensions
 
 
 def roc_auc(positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
@@ -37,8 +40,12 @@ def network(channels: int, classes: int, dimensions: int) -> nn.Sequential:
     return nn.Sequential(*body, nn.Dropout(0.3), nn.Linear(64, classes if classes > 2 else 1))
 
 
-def probabilities(x: Tensor, y: NDArray[np.int64], test: Tensor, *, seed: int, steps: int) -> NDArray[np.float32]:
-    """Probabilities (M, classes) of ``test`` by a small network trained on balanced batches of ``x`` and its labels."""
+def probabilities(
+    x: Tensor, y: NDArray[np.int64], test: Tensor, *, seed: int, steps: int
+) -> NDArray[np.float32]:
+    """Probabilities (M, classes) of ``test`` by a small network trained on balanced batches of
+    ``x`` and its labels.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     classes, axes = int(y.max()) + 1, range(x.ndim - 1, 1, -1)
@@ -72,7 +79,13 @@ def probabilities(x: Tensor, y: NDArray[np.int64], test: Tensor, *, seed: int, s
 
 
 def skill(
-    x: Tensor, y: NDArray[np.int64], test: Tensor, truth: NDArray[np.int64], *, seed: int, steps: int
+    x: Tensor,
+    y: NDArray[np.int64],
+    test: Tensor,
+    truth: NDArray[np.int64],
+    *,
+    seed: int,
+    steps: int,
 ) -> tuple[float, float]:
     """AUC and accuracy on ``test``, each the mean over classes, of the network trained on ``x``."""
     found = probabilities(x, y, test, seed=seed, steps=steps)
@@ -90,7 +103,14 @@ def two_sample(x: Tensor, train: Tensor, test: Tensor, *, seed: int, steps: int)
     if n < len(train):  # real ones in file order are all of one class at first
         real = torch.from_numpy(np.random.default_rng(seed).permutation(len(train)))
     k = min(len(test), len(x) - n)
-    held = torch.from_numpy(np.random.default_rng(seed).permutation(len(test)))[:k] if k < len(test) else torch.arange(k)
-    seen, unseen = torch.cat([train[real[:n]], x[order[:n]]]), torch.cat([test[held], x[order[n : n + k]]])
+    held = (
+        torch.from_numpy(np.random.default_rng(seed).permutation(len(test)))[:k]
+        if k < len(test)
+        else torch.arange(k)
+    )
+    seen, unseen = (
+        torch.cat([train[real[:n]], x[order[:n]]]),
+        torch.cat([test[held], x[order[n : n + k]]]),
+    )
     labels, truth = (np.repeat(np.array([0, 1]), m) for m in (n, k))
     return skill(seen, labels, unseen, truth, seed=seed, steps=steps)[0]

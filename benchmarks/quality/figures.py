@@ -16,14 +16,18 @@ from .texture import log_kurtosis, sliced_wasserstein
 
 FIGURES = ("SWD", "FDpca", "precision", "recall", "tails", "copy", "C2ST", "TSTR", "accuracy")
 COMPONENTS, NEIGHBOURS = 64, 5
-NUMBERS = 1 << 16  # values of a picture that the principal components see; larger ones are halved until they fit
+NUMBERS = (
+    1 << 16
+)  # values of a picture that the principal components see; larger ones are halved until they fit
 
 
 def frechet(a: Tensor, b: Tensor) -> float:
     covariances = torch.cov(a.T), torch.cov(b.T)
     eigenvalues = torch.linalg.eigvals(covariances[0] @ covariances[1]).real.clamp(min=0)
     means = (a.mean(0) - b.mean(0)).square().sum()
-    return float(means + covariances[0].trace() + covariances[1].trace() - 2 * eigenvalues.sqrt().sum())
+    return float(
+        means + covariances[0].trace() + covariances[1].trace() - 2 * eigenvalues.sqrt().sum()
+    )
 
 
 def within(points: Tensor, support: Tensor) -> float:
@@ -39,7 +43,9 @@ def flat(x: Tensor) -> Tensor:
     return x.flatten(1)
 
 
-def judge(train: Pictures, held_back: Pictures, *, steps: int = 250) -> Callable[[Pictures], dict[str, float]]:
+def judge(
+    train: Pictures, held_back: Pictures, *, steps: int = 250
+) -> Callable[[Pictures], dict[str, float]]:
     """A function from a set to its figures; ``steps`` is how long its classifiers learn."""
     x, target = train.tensor(), held_back.tensor()
     mean = flat(x).mean(0)
@@ -61,7 +67,10 @@ def judge(train: Pictures, held_back: Pictures, *, steps: int = 250) -> Callable
         points = place(y)
         new, classes = pictures is not train, np.unique(held_back.labels)
         can_learn = len(classes) > 1 and np.array_equal(np.unique(labels), classes)
-        skills = [skill(y, labels, target, held_back.labels, seed=s, steps=steps) for s in range(5 if can_learn else 0)]
+        skills = [
+            skill(y, labels, target, held_back.labels, seed=s, steps=steps)
+            for s in range(5 if can_learn else 0)
+        ]
         area, accuracy = np.mean(skills, axis=0) if skills else (np.nan, np.nan)
         return {
             "SWD": sliced_wasserstein(target, y[some]),
@@ -69,8 +78,14 @@ def judge(train: Pictures, held_back: Pictures, *, steps: int = 250) -> Callable
             "precision": within(points[some], there),
             "recall": within(there, points[some]),
             "tails": float((log_kurtosis(y) - kurtosis).abs().mean()),
-            "copy": float((torch.cdist(points, seen).min(1)[0] < near).float().mean()) if new else np.nan,
-            "C2ST": float(np.mean([two_sample(y, x, target, seed=s, steps=steps) for s in range(2)])) if new else np.nan,
+            "copy": float((torch.cdist(points, seen).min(1)[0] < near).float().mean())
+            if new
+            else np.nan,
+            "C2ST": float(
+                np.mean([two_sample(y, x, target, seed=s, steps=steps) for s in range(2)])
+            )
+            if new
+            else np.nan,
             "TSTR": float(area),
             "accuracy": float(accuracy),
         }

@@ -18,14 +18,23 @@ import medzoo
 from medzoo.errors import InputError
 from medzoo.samples import unit_range
 
-BLOCKS, EVERY, GUARD = 20, 5, 4  # blocks of a class, each fifth of them held back, pictures left out beside one
+BLOCKS, EVERY, GUARD = (
+    20,
+    5,
+    4,
+)  # blocks of a class, each fifth of them held back, pictures left out beside one
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-ALIASES = {"is_benign_true": "benign", "is_benign_false": "malignant"}  # folders of the mass patches
+ALIASES = {
+    "is_benign_true": "benign",
+    "is_benign_false": "malignant",
+}  # folders of the mass patches
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """``images`` (N, C, H, W) or (N, C, D, H, W) with values in ``range``, and ``labels`` (N,) counted from 0."""
+    """``images`` (N, C, H, W) or (N, C, D, H, W) with values in ``range``, and ``labels`` (N,)
+    counted from 0.
+    """
 
     images: NDArray[np.generic]
     labels: NDArray[np.int64]
@@ -43,9 +52,14 @@ class Pictures:
 def synthetic(folder: Path) -> tuple[Pictures, dict[str, int]]:
     """A set that medzoo wrote, and the numbers of its classes by name."""
     samples = medzoo.read(folder)
-    column = next((name for name, output in samples.outputs.items() if output.kind in {"image", "volume"}), None)
+    column = next(
+        (name for name, output in samples.outputs.items() if output.kind in {"image", "volume"}),
+        None,
+    )
     if column is None:
-        raise InputError(f"{folder} holds no pictures and no volumes.", "The judge is for sets that do.")
+        raise InputError(
+            f"{folder} holds no pictures and no volumes.", "The judge is for sets that do."
+        )
     label = next((name for name, output in samples.outputs.items() if output.kind == "label"), None)
     labels = getattr(samples, label) if label else np.zeros(len(samples), np.int64)
     condition = samples.outputs[label].condition if label else None
@@ -57,7 +71,9 @@ def synthetic(folder: Path) -> tuple[Pictures, dict[str, int]]:
     return Pictures(images, labels.astype(np.int64), (0, 1)), dict(values)
 
 
-def real(data: Path, side: tuple[int, ...], numbers: Mapping[str, int], split: str = "val") -> tuple[Pictures, Pictures]:
+def real(
+    data: Path, side: tuple[int, ...], numbers: Mapping[str, int], split: str = "val"
+) -> tuple[Pictures, Pictures]:
     """Real training pictures and those held back.
 
     Parameters
@@ -75,8 +91,15 @@ def real(data: Path, side: tuple[int, ...], numbers: Mapping[str, int], split: s
         with np.load(data) as arrays:
             images, labels = arrays["images"], arrays["labels"].astype(np.int64)
         if images.shape[2:] != side:
-            raise InputError(f"{data} has pictures of {images.shape[2:]}, the set of {side}.", "Bring them to the set's size.")
-        low, high = (0, np.iinfo(images.dtype).max) if images.dtype.kind in "iu" else (float(images.min()), float(images.max()))
+            raise InputError(
+                f"{data} has pictures of {images.shape[2:]}, the set of {side}.",
+                "Bring them to the set's size.",
+            )
+        low, high = (
+            (0, np.iinfo(images.dtype).max)
+            if images.dtype.kind in "iu"
+            else (float(images.min()), float(images.max()))
+        )
         return _blocks(Pictures(images, labels, (float(low), float(high))), np.arange(len(labels)))
     files = dict(sorted(_files(data), key=lambda pair: _order(pair[0])))
     parts = {name: Path(name).parts for name in files}
@@ -84,7 +107,8 @@ def real(data: Path, side: tuple[int, ...], numbers: Mapping[str, int], split: s
     numbers = numbers or {name: number for number, name in enumerate(classes)}
     if unknown := set(classes) - set(numbers):
         raise InputError(
-            f"{data} has classes {sorted(unknown)}, the set {sorted(numbers)}.", "Name the folders as the model does."
+            f"{data} has classes {sorted(unknown)}, the set {sorted(numbers)}.",
+            "Name the folders as the model does.",
         )
     images = np.stack([_picture(content, side) for content in files.values()])[:, None]
     labels = np.array([numbers[ALIASES.get(p[-2], p[-2])] for p in parts.values()], np.int64)
@@ -98,7 +122,9 @@ def real(data: Path, side: tuple[int, ...], numbers: Mapping[str, int], split: s
 
 
 def _blocks(pictures: Pictures, order: NDArray[np.int64]) -> tuple[Pictures, Pictures]:
-    """Blocks of neighbours in number, class by class: nearly all for training, every fifth held back."""
+    """Blocks of neighbours in number, class by class: nearly all for training, every fifth held
+    back.
+    """
     train, held = np.zeros(len(order), bool), np.zeros(len(order), bool)
     for label in np.unique(pictures.labels):
         rows = order[pictures.labels == label]
@@ -129,5 +155,7 @@ def _picture(content: bytes, side: tuple[int, ...]) -> NDArray[np.uint8]:
     picture = Image.open(io.BytesIO(content)).convert("L")
     if picture.size != side[::-1]:
         smaller = picture.width >= side[1]
-        picture = picture.resize(side[::-1], Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC)
+        picture = picture.resize(
+            side[::-1], Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC
+        )
     return np.asarray(picture)

@@ -1,4 +1,6 @@
-"""What pictures look like from near: distributions of small patches, band by band of a Laplacian pyramid."""
+"""What pictures look like from near: distributions of small patches, band by band of a Laplacian
+pyramid.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-WINDOW, SMALLEST = {2: 7, 3: 5}, {2: 16, 3: 8}  # side of a patch and of the coarsest band, by number of dimensions
+WINDOW, SMALLEST = (
+    {2: 7, 3: 5},
+    {2: 16, 3: 8},
+)  # side of a patch and of the coarsest band, by number of dimensions
 BANDS, SLICES, PATCHES = 3, 256, 64
 
 
@@ -28,7 +33,10 @@ def pyramid(x: Tensor) -> list[Tensor]:
 def patches(band: Tensor, generator: torch.Generator) -> Tensor:
     """64 random patches of each picture (N, C, *spatial), a row each."""
     n, window = len(band), WINDOW[band.ndim - 2]
-    corners = [torch.randint(0, side - window, (n, PATCHES), generator=generator) for side in band.shape[2:]]
+    corners = [
+        torch.randint(0, side - window, (n, PATCHES), generator=generator)
+        for side in band.shape[2:]
+    ]
     windows = band.movedim(1, -1)
     for axis in range(1, band.ndim - 1):
         windows = windows.unfold(axis, window, 1)
@@ -46,7 +54,9 @@ def sliced_wasserstein(a: Tensor, b: Tensor) -> float:
         both = torch.cat([p, q])
         p, q = ((x - both.mean(0)) / (both.std(0) + 1e-6) for x in (p, q))
         directions = F.normalize(torch.randn(p.shape[1], SLICES, generator=generator), dim=0)
-        distances.append((torch.sort(p @ directions, 0)[0] - torch.sort(q @ directions, 0)[0]).abs().mean())
+        distances.append(
+            (torch.sort(p @ directions, 0)[0] - torch.sort(q @ directions, 0)[0]).abs().mean()
+        )
     return float(torch.stack(distances).mean()) * 1e3
 
 
@@ -56,5 +66,7 @@ def log_kurtosis(x: Tensor) -> Tensor:
     for band in pyramid(x)[:-1]:
         flat = band.flatten(1)
         flat = flat - flat.mean(1, keepdim=True)
-        found.append(torch.log(flat.pow(4).mean(1) / (flat.pow(2).mean(1).square() + 1e-12) + 1e-6).mean())
+        found.append(
+            torch.log(flat.pow(4).mean(1) / (flat.pow(2).mean(1).square() + 1e-12) + 1e-6).mean()
+        )
     return torch.stack(found)

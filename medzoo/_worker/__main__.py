@@ -1,7 +1,7 @@
 """Start of a model's process: ``python .../medzoo/_worker/__main__.py PARENT``.
 
-The interpreter is the one of the model's environment. medzoo is made importable from where it lies, and nothing else that
-is installed beside it.
+The interpreter is the one of the model's environment. medzoo is made importable from where it lies,
+and nothing else that is installed beside it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 def to_array(value: Any) -> Any:
-    """A torch tensor on any device, a TensorFlow tensor, a PIL image, a list or an array, as a numpy array.
+    """A torch tensor on any device, a TensorFlow tensor, a PIL image, a list or an array, as a
+    numpy array.
 
     Raises
     ------
@@ -37,11 +38,11 @@ def arrange(value: Any, output: dict[str, Any]) -> Any:
     Parameters
     ----------
     value
-        A picture (H, W), (C, H, W) or (H, W, C), or its like in three dimensions; leading axes of length 1 are
-        dropped. A row of a table, or a number.
+        A picture (H, W), (C, H, W) or (H, W, C), or its like in three dimensions; leading axes of
+        length 1 are dropped. A row of a table, or a number.
     output
-        ``shape`` (C, H, W) or its like, ``channels`` to take of it, ``fit`` to another size, ``fill`` beyond its border, and
-        whether it is a ``mask``.
+        ``shape`` (C, H, W) or its like, ``channels`` to take of it, ``fit`` to another size,
+        ``fill`` beyond its border, and whether it is a ``mask``.
 
     Raises
     ------
@@ -91,7 +92,9 @@ def _padded(array: Any, size: Sequence[int], fill: float) -> Any:
     for axis, length in enumerate(size, 1):
         beyond = array.shape[axis] - length
         if beyond > 0:
-            array = np.moveaxis(np.moveaxis(array, axis, 0)[beyond // 2 : beyond // 2 + length], 0, axis)
+            array = np.moveaxis(
+                np.moveaxis(array, axis, 0)[beyond // 2 : beyond // 2 + length], 0, axis
+            )
         elif beyond < 0:
             ends = [(0, 0)] * array.ndim
             ends[axis] = (-beyond // 2, -beyond - (-beyond // 2))

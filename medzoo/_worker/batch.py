@@ -29,8 +29,9 @@ class Batch:
     conditions
         Condition -> the value of each sample, shape (n,), int64.
     inputs
-        Pictures of the user's that the model works on: input -> an array (n, C, H, W) or its like, or for packages of the
-        medigan contract the path of each sample's. Those that the user did not give are not there.
+        Pictures of the user's that the model works on: input -> an array (n, C, H, W) or its like,
+        or for packages of the medigan contract the path of each sample's. Those that the user did
+        not give are not there.
     options
         The model's other inputs, checked against the config.
     """
@@ -48,5 +49,7 @@ class Batch:
         return len(self.indices)
 
     def rng(self, i: int) -> seeds.Stream:
-        """The random stream of the batch's sample number ``i``; the same wherever that sample is made."""
+        """The random stream of the batch's sample number ``i``; the same wherever that sample is
+        made.
+        """
         return seeds.Stream(self.seed, int(self.indices[i]), seeds.NOISE)

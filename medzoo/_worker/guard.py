@@ -1,7 +1,8 @@
-"""What ``torch.load`` may do in a model's process: read tensors, and what else only when the user trusts the model.
+"""What ``torch.load`` may do in a model's process: read tensors, and what else only when the user
+trusts the model.
 
-torch itself is imported by the package or not at all; the guard is put on as soon as it is. Beside it goes a cache, for
-packages that load their weights anew at every call.
+torch itself is imported by the package or not at all; the guard is put on as soon as it is. Beside
+it goes a cache, for packages that load their weights anew at every call.
 """
 
 from __future__ import annotations
@@ -23,9 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CACHED_BYTES = 2 * 2**30  # of weight files whose content is kept
-ALLOWS = ("`trust=True` (--trust) reads it with pickle, which runs whatever code the file names: say so only if you trust "
-          "those who made the file.")  # fmt: skip
-REFUSED = ("weights only load failed", "weights_only", "explicit pickle_module")  # in what torch says, in any case
+ALLOWS = (
+    "`trust=True` (--trust) reads it with pickle, which runs whatever code the file names: say so only if you trust "
+    "those who made the file."
+)
+REFUSED = (
+    "weights only load failed",
+    "weights_only",
+    "explicit pickle_module",
+)  # in what torch says, in any case
 REASON = re.compile(r"WeightsUnpickler error: *(.+?)(?:\n|\. |$)")
 GLOBAL = re.compile(r"(?:GLOBAL|Unsupported class|unrecognized function|but got) +(<[^>]+>|[\w.]+)")
 
@@ -43,8 +50,13 @@ class AfterImport(MetaPathFinder):
         """As the other finders do, for that one module, with our step behind its loader's."""
         if name != self._name:
             return None
-        others = (getattr(finder, "find_spec", None) for finder in sys.meta_path if finder is not self)
-        spec = next((found for find in others if find and (found := find(name, path, target)) is not None), None)
+        others = (
+            getattr(finder, "find_spec", None) for finder in sys.meta_path if finder is not self
+        )
+        spec = next(
+            (found for find in others if find and (found := find(name, path, target)) is not None),
+            None,
+        )
         loader = getattr(spec, "loader", None)
         if loader is not None:
             execute = loader.exec_module
@@ -88,10 +100,15 @@ class Guard:
         knows = "weights_only" in inspect.signature(load).parameters
 
         @functools.wraps(load)
-        def safe_load(f: Any, map_location: Any = None, pickle_module: Any = None, **options: Any) -> Any:
+        def safe_load(
+            f: Any, map_location: Any = None, pickle_module: Any = None, **options: Any
+        ) -> Any:
             if not self._trust and not knows:
-                raise TrustError(f"{_name(f)} was not loaded: torch {torch_version} cannot load weights without running what "
-                                 "the file says.", ALLOWS)  # fmt: skip
+                raise TrustError(
+                    f"{_name(f)} was not loaded: torch {torch_version} cannot load weights without running what "
+                    "the file says.",
+                    ALLOWS,
+                )
             if not self._trust:
                 options["weights_only"] = True
             else:  # as the package was published: before torch 2.6 this was what a plain load did
@@ -115,7 +132,11 @@ def refusal(file: str, says: str) -> TrustError:
     """The error for weights that torch does not read as weights alone."""
     reason = REASON.search(says)
     found = GLOBAL.search(reason[1] if reason else says)
-    holds = f"it holds {found[1]}, which is no tensor" if found else (reason[1] if reason else says.splitlines()[0])
+    holds = (
+        f"it holds {found[1]}, which is no tensor"
+        if found
+        else (reason[1] if reason else says.splitlines()[0])
+    )
     hint = f"Checkpoints of PyTorch Lightning often hold more than tensors. {ALLOWS}"
     return TrustError(f"{file} was not loaded, since weights alone are read of it: {holds}.", hint)
 
@@ -127,8 +148,9 @@ def _name(file: Any) -> str:
 class WeightsCache:
     """What weight files hold, for a package that loads the same one again and again.
 
-    A file is kept from its second load on, so that a package which loads once pays nothing; what is handed out is a copy,
-    so that writing into it changes no later one. A file that changes (size or time) is read anew.
+    A file is kept from its second load on, so that a package which loads once pays nothing; what is
+    handed out is a copy, so that writing into it changes no later one. A file that changes (size or
+    time) is read anew.
 
     Parameters
     ----------
@@ -146,8 +168,12 @@ class WeightsCache:
         self._kept.clear()
         self._seen.clear()
 
-    def load(self, load: Callable[..., Any], f: Any, map_location: Any, options: dict[str, Any]) -> Any:
-        """What ``load(f, map_location, **options)`` returns, perhaps as a copy of what it returned before."""
+    def load(
+        self, load: Callable[..., Any], f: Any, map_location: Any, options: dict[str, Any]
+    ) -> Any:
+        """What ``load(f, map_location, **options)`` returns, perhaps as a copy of what it returned
+        before.
+        """
         key = self._key(f, map_location, options)
         if key in self._kept:
             self._kept.move_to_end(key)
@@ -168,7 +194,9 @@ class WeightsCache:
         if not isinstance(f, (str, os.PathLike)):
             return None
         place: Any = repr(map_location)
-        if isinstance(map_location, FunctionType):  # old code gives `lambda storage, _: storage`, made anew for every call
+        if isinstance(
+            map_location, FunctionType
+        ):  # old code gives `lambda storage, _: storage`, made anew for every call
             place = code = map_location.__code__
             if code.co_names or code.co_freevars or map_location.__defaults__:
                 return None
@@ -180,4 +208,10 @@ class WeightsCache:
             return None
         if about.st_size > self._most:
             return None
-        return os.path.realpath(f), about.st_size, about.st_mtime_ns, place, repr(sorted(options.items(), key=str))
+        return (
+            os.path.realpath(f),
+            about.st_size,
+            about.st_mtime_ns,
+            place,
+            repr(sorted(options.items(), key=str)),
+        )

@@ -1,4 +1,6 @@
-"""How a package's code is imported: from its sources alone, and leaving nothing behind in its folder."""
+"""How a package's code is imported: from its sources alone, and leaving nothing behind in its
+folder.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,13 @@ import hashlib
 import importlib.util
 import os
 import sys
-from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+)
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import PackageError
@@ -19,7 +27,8 @@ if TYPE_CHECKING:
 class _Source(SourceFileLoader):
     """A loader that neither reads nor writes bytecode.
 
-    What was compiled before is covered by no digest and could be anything; and an installed package is to stay as it is.
+    What was compiled before is covered by no digest and could be anything; and an installed package
+    is to stay as it is.
     """
 
     def path_stats(self, path: Any) -> NoReturn:
@@ -27,18 +36,20 @@ class _Source(SourceFileLoader):
 
 
 def from_sources(folder: Path) -> None:
-    """Have what lies in ``folder``, or in a folder of it, imported from its sources alone, by whatever name."""
+    """Have what lies in ``folder``, or in a folder of it, imported from its sources alone, by
+    whatever name.
+    """
     for path, _, _ in os.walk(str(folder)):
         sys.path_importer_cache[path] = FileFinder(
             path, (_Source, SOURCE_SUFFIXES), (ExtensionFileLoader, EXTENSION_SUFFIXES)
-        )  # fmt: skip
+        )
 
 
 def import_package(folder: Path) -> ModuleType:
     """The ``model.py`` of a native package, under a name of its own and never through ``sys.path``.
 
-    Two packages may both have a ``model.py``, and neither meets a module of the caller's. Keyed by content: with any of
-    its files edited it is a new module.
+    Two packages may both have a ``model.py``, and neither meets a module of the caller's. Keyed by
+    content: with any of its files edited it is a new module.
 
     Raises
     ------
@@ -55,7 +66,10 @@ def import_package(folder: Path) -> ModuleType:
     if name not in sys.modules:
         from_sources(folder)
         spec = importlib.util.spec_from_file_location(
-            name, str(code), loader=_Source(name, str(code)), submodule_search_locations=[str(folder)]
+            name,
+            str(code),
+            loader=_Source(name, str(code)),
+            submodule_search_locations=[str(folder)],
         )
         assert spec is not None and spec.loader is not None  # noqa: S101, PT018  (it was given one)
         module = importlib.util.module_from_spec(spec)
@@ -68,5 +82,7 @@ def import_package(folder: Path) -> ModuleType:
             raise
     module = sys.modules[name]
     if not callable(getattr(module, "load", None)):
-        raise PackageError("model.py has no `load(weights_dir, device)`.", "docs/packages.md shows the contract.")
+        raise PackageError(
+            "model.py has no `load(weights_dir, device)`.", "docs/packages.md shows the contract."
+        )
     return module

@@ -1,4 +1,6 @@
-"""The life of a model's process: load once, answer each batch, end with its parent. See `medzoo._worker.protocol`."""
+"""The life of a model's process: load once, answer each batch, end with its parent. See
+`medzoo._worker.protocol`.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,17 @@ from .machine import describe, free_memory, pick_device
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-CONTRACTS = {"native": ("native", "Native"), "medigan": ("medigan", "Medigan")}  # contract -> its module here, its class
+CONTRACTS = {
+    "native": ("native", "Native"),
+    "medigan": ("medigan", "Medigan"),
+}  # contract -> its module here, its class
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(parent: int) -> None:
-    """Serve the process ``parent``, which holds the other ends of stdin and stdout, until it closes or is gone."""
+    """Serve the process ``parent``, which holds the other ends of stdin and stdout, until it closes
+    or is gone.
+    """
     _die_with(parent)
     requests, answers = _take_over_pipes()
     faulthandler.enable()
@@ -37,11 +44,14 @@ def main(parent: int) -> None:
     threading.Thread(target=_listen, args=(requests, waiting), daemon=True).start()
     worker = Worker()
     while (request := waiting.get())["request"] != "close":
-        faulthandler.dump_traceback_later(request["timeout"], exit=True)  # in C: it works where Python is stuck
+        faulthandler.dump_traceback_later(
+            request["timeout"], exit=True
+        )  # in C: it works where Python is stuck
         answer = worker.answer(request)
         faulthandler.cancel_dump_traceback_later()
         protocol.write(answers, answer)
-    atexit._run_exitfuncs()  # what the package asked for; taking Python apart as well would take torch a while
+    # what the package asked for; taking Python apart as well would take torch a while
+    atexit._run_exitfuncs()
     _flush()
     os._exit(0)
 
@@ -56,7 +66,11 @@ class Worker:
     def answer(self, request: dict[str, Any]) -> list[bytes | memoryview]:
         """The frame that answers a request; what goes wrong is written to the log and told."""
         try:
-            found = self._load(request) if request["request"] == "load" else self._sample(request["batch"])
+            found = (
+                self._load(request)
+                if request["request"] == "load"
+                else self._sample(request["batch"])
+            )
             return protocol.pack({"ok": found})
         except BaseException as error:
             failure = protocol.Failure.of(error)
@@ -70,11 +84,19 @@ class Worker:
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
         module, name = CONTRACTS[request["contract"]]
         contract = getattr(importlib.import_module(f".{module}", __package__), name)
-        sys.dont_write_bytecode = False  # unlike medzoo's folder, the environment is the model's own
+        sys.dont_write_bytecode = (
+            False  # unlike medzoo's folder, the environment is the model's own
+        )
         self._guard = Guard(trust=request["trust"], threads=request["threads"])
         device = pick_device(request["device"], request["torch"], request["asked"])
-        self._contract = contract(Path(request["folder"]), request["spec"], device, Path(request["work"]))
-        return {"device": device, "free": free_memory(device), **describe(request["libraries"], request["torch"])}
+        self._contract = contract(
+            Path(request["folder"]), request["spec"], device, Path(request["work"])
+        )
+        return {
+            "device": device,
+            "free": free_memory(device),
+            **describe(request["libraries"], request["torch"]),
+        }
 
     def _sample(self, batch: dict[str, Any]) -> Any:
         return self._contract.sample(Batch(**batch))
@@ -83,13 +105,17 @@ class Worker:
 def _print(error: BaseException) -> None:
     """Write an error and where it came from to the log, from the package's own code on."""
     trace = error.__traceback__
-    while trace is not None and Path(trace.tb_frame.f_code.co_filename).parent == Path(__file__).parent:
+    while (
+        trace is not None
+        and Path(trace.tb_frame.f_code.co_filename).parent == Path(__file__).parent
+    ):
         trace = trace.tb_next
     traceback.print_exception(type(error), error, trace or error.__traceback__)
 
 
 def _take_over_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """The two pipes for ourselves, and whatever else reads stdin or prints sent to nothing and to the log.
+    """The two pipes for ourselves, and whatever else reads stdin or prints sent to nothing and to
+    the log.
 
     The log is stderr already; code in C that prints goes there too.
     """
@@ -109,7 +135,9 @@ def _take_over_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _listen(requests: BinaryIO, waiting: queue.SimpleQueue[Any]) -> None:
-    """Pass requests on, in a thread of its own: it learns at once that the parent is gone, whatever the model does."""
+    """Pass requests on, in a thread of its own: it learns at once that the parent is gone, whatever
+    the model does.
+    """
     while True:
         try:
             request = protocol.read(requests)
@@ -128,7 +156,8 @@ def _end() -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel end us with our parent: where the model holds Python's lock, no thread of ours could.
+    """Have the kernel end us with our parent: where the model holds Python's lock, no thread of
+    ours could.
 
     Elsewhere than on Linux, such a model ends at the time-out.
     """

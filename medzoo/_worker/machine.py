@@ -1,4 +1,6 @@
-"""What the interpreter that a model runs in has: devices, as the torch beside the model sees them, and versions."""
+"""What the interpreter that a model runs in has: devices, as the torch beside the model sees them,
+and versions.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ KINDS = ("auto", "cpu", "cuda", "mps")
 
 
 def pick_device(asked: str, torch: bool, name: str = "") -> str:
-    """``auto`` resolved, anything else checked; torch is imported only for a package that declares it.
+    """``auto`` resolved, anything else checked; torch is imported only for a package that declares
+    it.
 
     Parameters
     ----------
@@ -48,15 +51,18 @@ def pick_device(asked: str, torch: bool, name: str = "") -> str:
     wanted = "cuda:0" if asked == "cuda" else asked
     if wanted not in here:
         sees = f"It sees {', '.join(here)}."
-        raise InputError(f"device={name!r}: the model's torch ({library.__version__}) does not see it.", sees)
+        raise InputError(
+            f"device={name!r}: the model's torch ({library.__version__}) does not see it.", sees
+        )
     return wanted
 
 
 def free_memory(device: str, system: Path = Path("/")) -> int | None:
-    """Bytes that a batch may take on a device, beside what is there; None where that cannot be said.
+    """Bytes that a batch may take on a device, beside what is there; None where that cannot be
+    said.
 
-    Of the CPU, on Linux: what the system has available, or less where a control group (a container, a job of a cluster)
-    has a limit. What is held of files for later counts as free.
+    Of the CPU, on Linux: what the system has available, or less where a control group (a container,
+    a job of a cluster) has a limit. What is held of files for later counts as free.
 
     Parameters
     ----------
@@ -81,13 +87,21 @@ def _left_by_limits(system: Path) -> list[int]:
     """What the control groups of this process leave of their limits (version 2 of cgroups)."""
     left = []
     with suppress(OSError, ValueError):
-        own = [line[3:] for line in (system / "proc/self/cgroup").read_text().splitlines() if line.startswith("0::")]
+        own = [
+            line[3:]
+            for line in (system / "proc/self/cgroup").read_text().splitlines()
+            if line.startswith("0::")
+        ]
         parts = Path("/".join(own)).parts
         for depth in range(len(parts) + 1):
-            group = (system / "sys/fs/cgroup").joinpath(*(p for p in parts[:depth] if p not in ("/", "..")))
+            group = (system / "sys/fs/cgroup").joinpath(
+                *(p for p in parts[:depth] if p not in ("/", ".."))
+            )
             limit = group / "memory.max"
             if limit.exists() and (most := limit.read_text().strip()) != "max":
-                used = int((group / "memory.current").read_text()) - _entry(group / "memory.stat", "inactive_file")
+                used = int((group / "memory.current").read_text()) - _entry(
+                    group / "memory.stat", "inactive_file"
+                )
                 left.append(max(0, int(most) - used))
     return left
 

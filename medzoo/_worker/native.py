@@ -24,8 +24,8 @@ class Native:
     folder
         The package.
     spec
-        ``weights``: the folder that ``load`` gets; ``outputs``: the names that ``sample`` must return; ``precision``: that
-        of torch's operations, ``full`` if left out.
+        ``weights``: the folder that ``load`` gets; ``outputs``: the names that ``sample`` must
+        return; ``precision``: that of torch's operations, ``full`` if left out.
     device
         As ``load`` gets it.
     work
@@ -44,13 +44,16 @@ class Native:
         if not isinstance(found, dict):
             raise PackageError(f"`sample` returned {type(found).__name__}, not a dict of arrays.")
         if missing := [name for name in self._outputs if name not in found]:
-            raise PackageError(f"`sample` returned no {missing[0]!r}, only {', '.join(map(str, found)) or 'nothing'}.")
+            raise PackageError(
+                f"`sample` returned no {missing[0]!r}, only {', '.join(map(str, found)) or 'nothing'}."
+            )
         found = to_host({name: found[name] for name in self._outputs})
         return {name: _array(name, value) for name, value in found.items()}
 
 
 def autocast(device: str, precision: str) -> Any:
-    """The context in which torch's operations have a precision: ``full``, ``bfloat16`` or ``float16``.
+    """The context in which torch's operations have a precision: ``full``, ``bfloat16`` or
+    ``float16``.
 
     Raises
     ------
@@ -62,15 +65,18 @@ def autocast(device: str, precision: str) -> Any:
     import torch
 
     if not hasattr(torch, "autocast"):  # before torch 1.10
-        raise InputError(f"precision={precision!r}: the model's torch ({torch.__version__}) has no mixed precision.",
-                         "Leave `precision` out.")  # fmt: skip
+        raise InputError(
+            f"precision={precision!r}: the model's torch ({torch.__version__}) has no mixed precision.",
+            "Leave `precision` out.",
+        )
     return torch.autocast(device.partition(":")[0], dtype=getattr(torch, precision))
 
 
 def to_host(found: dict[str, Any]) -> dict[str, Any]:
     """``found`` with its tensors on the CPU, those of two bytes a number as float32.
 
-    From a CUDA device they are all copied at once, into memory that the device writes by itself, and waited for together.
+    From a CUDA device they are all copied at once, into memory that the device writes by itself,
+    and waited for together.
     """
     torch = sys.modules.get("torch")
     if torch is None:
@@ -89,7 +95,11 @@ def _array(name: str, value: Any) -> Any:
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors with a gradient
-        raise PackageError(f"`sample` returned {name!r} as no array: {type(error).__name__}: {error}") from error
+        raise PackageError(
+            f"`sample` returned {name!r} as no array: {type(error).__name__}: {error}"
+        ) from error
     if array.dtype.hasobject:
-        raise PackageError(f"`sample` returned {name!r} as no array: {type(value).__name__} holds no numbers.")
+        raise PackageError(
+            f"`sample` returned {name!r} as no array: {type(value).__name__} holds no numbers."
+        )
     return array

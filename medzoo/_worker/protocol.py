@@ -6,16 +6,19 @@ A frame holds a tree of dicts, lists, texts, numbers, booleans, None and numpy a
     JSON       the tree; array number k stands in it as {"$array": k}
     arrays     one after the other, each as a version 1.0 npy file holds it
 
-medzoo asks, the worker answers each request once, in order, with ``{"ok": ...}`` or ``{"error": Failure}``:
+medzoo asks, the worker answers each request once, in order, with ``{"ok": ...}`` or ``{"error":
+Failure}``:
 
 ``{"request": "load", ...}``
-    ``contract`` (native or medigan), ``folder`` (the package), ``spec`` (what the contract needs, see below), ``work`` (an
-    empty folder of the worker's own, which is its working directory as well), ``device`` (local: what is hidden is not
-    counted) and ``asked`` (as the user called it), ``torch`` (whether the package declares it), ``threads`` (of torch, or
-    None), ``trust``, ``libraries`` (names whose versions are wanted), ``timeout``.
-    The answer: ``device`` as resolved, ``python``, ``libraries`` (name -> version), ``threads`` (of torch, or None).
+    ``contract`` (native or medigan), ``folder`` (the package), ``spec`` (what the contract needs,
+    see below), ``work`` (an empty folder of the worker's own, which is its working directory as
+    well), ``device`` (local: what is hidden is not counted) and ``asked`` (as the user called it),
+    ``torch`` (whether the package declares it), ``threads`` (of torch, or None), ``trust``,
+    ``libraries`` (names whose versions are wanted), ``timeout``. The answer: ``device`` as
+    resolved, ``python``, ``libraries`` (name -> version), ``threads`` (of torch, or None).
 ``{"request": "sample", "batch": ..., "timeout": ...}``
-    ``batch`` holds the fields of `medzoo._worker.batch.Batch`. The answer is what the contract's ``sample`` returned.
+    ``batch`` holds the fields of `medzoo._worker.batch.Batch`. The answer is what the contract's
+    ``sample`` returned.
 ``{"request": "close"}``
     No answer; the process ends.
 
@@ -26,8 +29,9 @@ A contract is a class, named in `medzoo._worker.loop.CONTRACTS`::
     Contract(folder: Path, spec: dict, device: str, work: Path)
     contract.sample(batch: Batch) -> tree
 
-``spec`` and what ``sample`` returns are trees, so a contract may return arrays, lists of them, and texts. It raises what the
-package raised, unchanged, or `medzoo.errors.PackageError` where the package broke the contract; `Failure` sorts both.
+``spec`` and what ``sample`` returns are trees, so a contract may return arrays, lists of them, and
+texts. It raises what the package raised, unchanged, or `medzoo.errors.PackageError` where the
+package broke the contract; `Failure` sorts both.
 """
 
 from __future__ import annotations
@@ -54,7 +58,8 @@ MARK = "$array"
 
 
 def pack(tree: Any) -> list[bytes | memoryview]:
-    """The pieces of a frame, all made before the first is sent, so that a tree that cannot cross sends nothing.
+    """The pieces of a frame, all made before the first is sent, so that a tree that cannot cross
+    sends nothing.
 
     Raises
     ------
@@ -67,7 +72,9 @@ def pack(tree: Any) -> list[bytes | memoryview]:
         if isinstance(value, np.generic):
             return value.item()
         if not isinstance(value, np.ndarray):
-            raise TypeError(f"{type(value).__name__} cannot cross to another process: {value!r:.60}")
+            raise TypeError(
+                f"{type(value).__name__} cannot cross to another process: {value!r:.60}"
+            )
         arrays.append(value)
         return {MARK: len(arrays) - 1}
 
@@ -159,10 +166,12 @@ class Failure:
     Parameters
     ----------
     kind
-        ``memory``: it does not fit; ``trust``: it needs `trust=True`; ``input``: the user asked for what is not there;
-        ``contract``: the package broke the contract; ``import``: a module is missing; ``package``: anything else it raised.
+        ``memory``: it does not fit; ``trust``: it needs `trust=True`; ``input``: the user asked for
+        what is not there; ``contract``: the package broke the contract; ``import``: a module is
+        missing; ``package``: anything else it raised.
     type, message
-        Of the exception; for the kinds ``trust``, ``input`` and ``contract`` the message is medzoo's own.
+        Of the exception; for the kinds ``trust``, ``input`` and ``contract`` the message is
+        medzoo's own.
     hint
         What to try, where medzoo knows.
     """
@@ -185,11 +194,21 @@ class Failure:
         if isinstance(error, MedzooError):
             kind = "input" if isinstance(error, InputError) else "contract"
             return cls(kind, type(error).__name__, error.problem, error.hint)
-        return cls("import" if isinstance(error, ImportError) else "package", type(error).__name__, str(error))
+        return cls(
+            "import" if isinstance(error, ImportError) else "package",
+            type(error).__name__,
+            str(error),
+        )
 
 
 def is_out_of_memory(error: BaseException | str) -> bool:
     """Whether an error, from Python, numpy, torch or C++, says that memory ran out."""
     says = str(error).lower()
-    signs = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_cpu", "bad_alloc")
+    signs = (
+        "out of memory",
+        "can't allocate memory",
+        "cannot allocate memory",
+        "alloc_cpu",
+        "bad_alloc",
+    )
     return isinstance(error, MemoryError) or any(sign in says for sign in signs)

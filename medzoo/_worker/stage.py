@@ -1,4 +1,6 @@
-"""What a medigan package finds around it: its folder, the modules it imports, the order of files, and seeded generators."""
+"""What a medigan package finds around it: its folder, the modules it imports, the order of files,
+and seeded generators.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy")  # what is a picture, of inputs and outputs
+PICTURES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".npy",
+)  # what is a picture, of inputs and outputs
 LEFT_OUT = {".git", "__pycache__", "__MACOSX", ".DS_Store"}
 
 
 def lay_out(folder: Path, target: Path) -> None:
-    """Make ``target`` look like the package: its code is copied, all else linked, or copied where links are not possible."""
+    """Make ``target`` look like the package: its code is copied, all else linked, or copied where
+    links are not possible.
+    """
     target.mkdir(parents=True)
     for path in folder.iterdir():
         if path.name in LEFT_OUT:
@@ -45,19 +57,27 @@ def lay_out(folder: Path, target: Path) -> None:
 
 
 def import_package(root: Path, name: str) -> ModuleType:
-    """The package, under its own name; its folder comes before installed packages and after Python's own library.
+    """The package, under its own name; its folder comes before installed packages and after
+    Python's own library.
 
-    A package's ``utils`` is then its own whatever is installed, and its ``types.py`` breaks nothing.
+    A package's ``utils`` is then its own whatever is installed, and its ``types.py`` breaks
+    nothing.
     """
     code = root / "__init__.py"
     if not code.is_file():
         raise PackageError("there is no __init__.py in the package.")
     if not name.isidentifier() or name in sys.modules or importlib.util.find_spec(name):
         name = "package_" + re.sub(r"\W", "_", root.name)
-    installed = [i for i, path in enumerate(sys.path) if path.rstrip("/\\").endswith(("site-packages", "dist-packages"))]
+    installed = [
+        i
+        for i, path in enumerate(sys.path)
+        if path.rstrip("/\\").endswith(("site-packages", "dist-packages"))
+    ]
     at = installed[0] if installed else len(sys.path)
     sys.path[at:at] = [str(root), str(root.parent)]
-    spec = importlib.util.spec_from_file_location(name, str(code), submodule_search_locations=[str(root)])
+    spec = importlib.util.spec_from_file_location(
+        name, str(code), submodule_search_locations=[str(root)]
+    )
     assert spec is not None and spec.loader is not None  # noqa: S101, PT018  (a .py file always has both)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -69,7 +89,8 @@ def seed_generators(seed: int, index: int) -> None:
     """Seed every global generator that a package may draw from by (root seed, number of a sample)."""
     words = seeds.Stream(seed, index, seeds.NOISE).bytes(16).view("<u4").tolist()
     whole, half = words[0] | (words[1] & 0x7FFFFFFF) << 32, words[2] >> 1  # 63 and 31 bits
-    # keras seeds the others as well, so it goes first; old versions of it and of tensorflow have no such function.
+    # keras seeds the others as well, so it goes first; old versions of it and of tensorflow have no
+    # such function.
     for name, value in (
         ("keras.utils.set_random_seed", half),
         ("tensorflow.random.set_seed", half),
@@ -87,14 +108,20 @@ def seed_generators(seed: int, index: int) -> None:
 
 @contextmanager
 def files_in_order() -> Iterator[None]:
-    """Have folders listed by name, which systems do not promise: packages take their inputs in the order of the list."""
+    """Have folders listed by name, which systems do not promise: packages take their inputs in the
+    order of the list.
+    """
     listdir, scandir = os.listdir, os.scandir
 
     def sorted_listdir(*args: Any) -> Any:
         return sorted(listdir(*args))
 
-    accessor: Any = getattr(pathlib, "_NormalAccessor", None)  # of Python up to 3.10, which keeps the functions for itself
-    kept = {k: v for k, v in vars(accessor).items() if k in {"listdir", "scandir"}} if accessor else {}
+    accessor: Any = getattr(
+        pathlib, "_NormalAccessor", None
+    )  # of Python up to 3.10, which keeps the functions for itself
+    kept = (
+        {k: v for k, v in vars(accessor).items() if k in {"listdir", "scandir"}} if accessor else {}
+    )
     os.listdir, os.scandir = sorted_listdir, _Sorted  # type: ignore[assignment]
     for key in kept:
         setattr(accessor, key, staticmethod(getattr(os, key)))
@@ -135,7 +162,9 @@ def input_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         return []
-    found = [p for p in path.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith(".")]
+    found = [
+        p for p in path.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith(".")
+    ]
     return sorted(found, key=lambda p: natural(p.name))
 
 

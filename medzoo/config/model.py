@@ -16,21 +16,74 @@ CONTRACTS = ("native", "medigan")
 PRECISIONS = ("full", "bfloat16", "float16")  # of torch's operations while a model runs
 DTYPES = ("uint8", "uint16", "int16", "int64", "float32")
 OPTION_TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
-LIST_TYPES: dict[str, type] = {"ints": int, "floats": float, "texts": str}  # an option that is a list of these
+LIST_TYPES: dict[str, type] = {
+    "ints": int,
+    "floats": float,
+    "texts": str,
+}  # an option that is a list of these
 RETURNS = ("images", "tuples", "arrays", "files")
 FORMS = ("folder", "files", "file")
 FITS = ("exact", "pad", "resize")
-LOCAL, REMOTE = ("bundled", "file"), ("zenodo", "https")  # schemes of sources: on this machine, on a network
+LOCAL, REMOTE = (
+    ("bundled", "file"),
+    ("zenodo", "https"),
+)  # schemes of sources: on this machine, on a network
 TORCH_FAMILY = {"torch", "torchvision", "torchaudio"}
-ARGUMENTS = {  # of the functions that generate; a condition or option of such a name could not be given
-    "model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights", "inputs", "env", "trust",
-    "precision", "engine", "progress", "first", "latents", "transform", "keep", "shuffle", "fresh", "num_workers",
-    "multiprocessing_context", "pin_memory", "drop_last", "self",
-}  # fmt: skip
+# of the functions that generate; a condition or option of such a name could not be given
+ARGUMENTS = {
+    "model_id",
+    "n",
+    "out",
+    "format",
+    "seed",
+    "batch_size",
+    "device",
+    "version",
+    "weights",
+    "inputs",
+    "env",
+    "trust",
+    "precision",
+    "engine",
+    "progress",
+    "first",
+    "latents",
+    "transform",
+    "keep",
+    "shuffle",
+    "fresh",
+    "num_workers",
+    "multiprocessing_context",
+    "pin_memory",
+    "drop_last",
+    "self",
+}
 TAKEN = {  # of Samples and of a manifest's lines; a column of such a name would hide behind it
-    "columns", "outputs", "indices", "provenance", "folder", "to_torch", "to_torchio", "to_monai", "to_pandas", "plot", "save",
-    "column", "file", "files", "index", "indexs", "sha256", "seed", "seeds", "piece", "pieces", "offset", "offsets", "bytes",
-}  # fmt: skip
+    "columns",
+    "outputs",
+    "indices",
+    "provenance",
+    "folder",
+    "to_torch",
+    "to_torchio",
+    "to_monai",
+    "to_pandas",
+    "plot",
+    "save",
+    "column",
+    "file",
+    "files",
+    "index",
+    "indexs",
+    "sha256",
+    "seed",
+    "seeds",
+    "piece",
+    "pieces",
+    "offset",
+    "offsets",
+    "bytes",
+}
 
 
 def requirement_name(requirement: str) -> str:
@@ -59,7 +112,9 @@ class Condition:
     name: str
     values: Mapping[str, int]  # name -> the number that the label column holds
     help: str
-    passed: Mapping[str, Any] = field(default_factory=dict)  # name -> what a medigan package gets; the number if left out
+    passed: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # name -> what a medigan package gets; the number if left out
 
     def value_for_package(self, number: int) -> Any:
         """What a package of the medigan contract gets for the value ``number``."""
@@ -83,7 +138,9 @@ class Input:
     range: tuple[float, float] | None = None
     unit: str = ""  # of `range`, such as HU; grey levels if empty
     spacing: tuple[float, ...] = ()  # mm, in the order of the spatial axes; as it is if ()
-    at: tuple[float, ...] = ()  # pixel where the middle of a structure comes to lie; that of `shape` if ()
+    at: tuple[
+        float, ...
+    ] = ()  # pixel where the middle of a structure comes to lie; that of `shape` if ()
 
 
 @dataclass(frozen=True)
@@ -114,10 +171,14 @@ class Output:
     condition: str | None = None  # a label column repeats this condition
     columns: tuple[str, ...] = ()  # names of a table's columns
     tolerance: float = 0.0  # how far batch size or threads may move a value
-    window: tuple[float, float] | None = None  # centre and width by which it is shown; all of `range` if None
+    window: tuple[float, float] | None = (
+        None  # centre and width by which it is shown; all of `range` if None
+    )
     # of the medigan contract:
     element: int = 0  # its place in the tuple
-    returned: tuple[float, float] | None = None  # value range of what the package returns; `range` if None
+    returned: tuple[float, float] | None = (
+        None  # value range of what the package returns; `range` if None
+    )
     channels: tuple[int, ...] = ()  # which channels of the element; all if ()
     files: str = ""  # which files of the output folder, such as *_mask.png
     fit: str = "exact"  # what happens to a picture of another size than `shape`: one of FITS
@@ -170,10 +231,13 @@ class Version:
     latent: int = 0
     files: Mapping[str, str] = field(default_factory=dict)  # of a folder: file -> sha256
     sha256: str = ""  # of an archive
-    sha256_unconfirmed: str = ""  # seen elsewhere than at the source: a mismatch is reported, no more
+    sha256_unconfirmed: str = (
+        ""  # seen elsewhere than at the source: a mismatch is reported, no more
+    )
     md5: str = ""
     mirrors: tuple[str, ...] = ()  # further addresses of the same bytes
-    lock: str = ""  # file beside the config: every package of the environment but the torch family, with hashes
+    # file beside the config: every package of the environment but the torch family, with hashes
+    lock: str = ""
     call: Call | None = None  # of the medigan contract
     size: int | None = None  # bytes to download, or of the folder's files
     batch_size: int = 32
@@ -196,7 +260,9 @@ class Version:
 
     @property
     def per_sample(self) -> bool:
-        """Whether sample i depends on the seed and i alone, and not on its batch: medigan packages may take no latents."""
+        """Whether sample i depends on the seed and i alone, and not on its batch: medigan packages
+        may take no latents.
+        """
         return self.call is None or bool(self.call.latents) or self.call.most == 1
 
 
@@ -217,7 +283,9 @@ class ModelConfig:
 
     def __repr__(self) -> str:
         versions = ", ".join(f"{v.name} ({v.license})" for v in self.versions.values())
-        return f"<{self.id}: {self.name}. {self.description} Versions {versions}. Not for diagnosis.>"
+        return (
+            f"<{self.id}: {self.name}. {self.description} Versions {versions}. Not for diagnosis.>"
+        )
 
     @property
     def number(self) -> int:
@@ -240,5 +308,7 @@ class ModelConfig:
         if name is None:
             return self.default
         if name not in self.versions:
-            raise ModelNotFoundError(f"Model {self.id} has no version {name!r}.", f"It has: {', '.join(self.versions)}.")
+            raise ModelNotFoundError(
+                f"Model {self.id} has no version {name!r}.", f"It has: {', '.join(self.versions)}."
+            )
         return self.versions[name]

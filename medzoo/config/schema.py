@@ -52,7 +52,9 @@ def read_config(path: Path) -> ModelConfig:
         The file is missing, is not YAML, or breaks the schema.
     """
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where there is one, safe either way
+        loader = getattr(
+            yaml, "CSafeLoader", yaml.SafeLoader
+        )  # in C where there is one, safe either way
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
     except FileNotFoundError as error:
         raise ConfigError(f"There is no model config {path}.") from error
@@ -72,9 +74,18 @@ class _Node:
 
     def error(self, key: str, what: str) -> ConfigError:
         where = f"{self.where}{key}" or "top level"
-        return ConfigError(f"{self.path}, {where.rstrip('.')}: {what}.", "docs/configs.md lists every key.")
+        return ConfigError(
+            f"{self.path}, {where.rstrip('.')}: {what}.", "docs/configs.md lists every key."
+        )
 
-    def take(self, key: str, kind: type[T], default: Any = ..., ok: Callable[[T], bool] | None = None, what: str = "") -> T:
+    def take(
+        self,
+        key: str,
+        kind: type[T],
+        default: Any = ...,
+        ok: Callable[[T], bool] | None = None,
+        what: str = "",
+    ) -> T:
         value = self._left.pop(key, default)
         if value is ...:
             raise self.error(key, f"{what or _name(kind)} is missing")
@@ -82,7 +93,14 @@ class _Node:
             return cast("T", value)
         return self.checked(key, value, kind, ok, what)
 
-    def checked(self, key: str, value: Any, kind: type[T], ok: Callable[[T], bool] | None = None, what: str = "") -> T:
+    def checked(
+        self,
+        key: str,
+        value: Any,
+        kind: type[T],
+        ok: Callable[[T], bool] | None = None,
+        what: str = "",
+    ) -> T:
         if kind is float and type(value) is int and abs(value) < 2**1000:
             value = float(value)
         if (
@@ -99,11 +117,25 @@ class _Node:
         return self.take(key, str, default, lambda v: v in choices, "one of " + ", ".join(choices))
 
     def texts(
-        self, key: str, default: Any = ..., like: re.Pattern[str] = ANY, what: str = "a list of texts"
+        self,
+        key: str,
+        default: Any = ...,
+        like: re.Pattern[str] = ANY,
+        what: str = "a list of texts",
     ) -> tuple[str, ...]:
-        return tuple(self.take(key, list, default, lambda v: all(isinstance(t, str) and like.match(t) for t in v), what))
+        return tuple(
+            self.take(
+                key,
+                list,
+                default,
+                lambda v: all(isinstance(t, str) and like.match(t) for t in v),
+                what,
+            )
+        )
 
-    def numbers(self, key: str, ok: Callable[[list[float]], bool], what: str) -> tuple[float, ...] | None:
+    def numbers(
+        self, key: str, ok: Callable[[list[float]], bool], what: str
+    ) -> tuple[float, ...] | None:
         def numeric(v: list[Any]) -> bool:
             return all(type(n) in (int, float) and abs(n) < 1e300 for n in v) and ok(v)
 
@@ -111,21 +143,34 @@ class _Node:
         return None if found is None else tuple(found)
 
     def bounds(self, key: str) -> tuple[float, float] | None:
-        found = self.numbers(key, lambda v: len(v) == 2 and v[0] < v[1], "a list of two numbers, the lower one first")
+        found = self.numbers(
+            key, lambda v: len(v) == 2 and v[0] < v[1], "a list of two numbers, the lower one first"
+        )
         return (found[0], found[1]) if found else None
 
     def window(self) -> tuple[float, float] | None:
-        found = self.numbers("window", lambda v: len(v) == 2 and v[1] > 0, "a list of centre and width")
+        found = self.numbers(
+            "window", lambda v: len(v) == 2 and v[1] > 0, "a list of centre and width"
+        )
         return (found[0], found[1]) if found else None
 
     def node(self, key: str) -> _Node:
         return _Node(self.take(key, dict), self.path, f"{self.where}{key}.")
 
-    def nodes(self, key: str, default: Any = ..., taken: AbstractSet[str] = frozenset()) -> dict[str, _Node]:
-        found = self.take(key, dict, default, lambda v: all(isinstance(k, str) for k in v), "a mapping with text keys")
+    def nodes(
+        self, key: str, default: Any = ..., taken: AbstractSet[str] = frozenset()
+    ) -> dict[str, _Node]:
+        found = self.take(
+            key,
+            dict,
+            default,
+            lambda v: all(isinstance(k, str) for k in v),
+            "a mapping with text keys",
+        )
         if wrong := [k for k in found if taken and (k in taken or not NAME.fullmatch(k))]:
             raise self.error(
-                key, f"another name than {wrong[0]!r} was expected: letters, digits and _, and not a word of medzoo's"
+                key,
+                f"another name than {wrong[0]!r} was expected: letters, digits and _, and not a word of medzoo's",
             )
         return {k: _Node(v, self.path, f"{self.where}{key}.{k}.") for k, v in found.items()}
 
@@ -139,11 +184,19 @@ class _Node:
 
 
 def _name(kind: type) -> str:
-    return {str: "a text", int: "a whole number", float: "a number", list: "a list", dict: "a mapping"}.get(kind, str(kind))
+    return {
+        str: "a text",
+        int: "a whole number",
+        float: "a number",
+        list: "a list",
+        dict: "a mapping",
+    }.get(kind, str(kind))
 
 
 def _config(node: _Node, path: Path) -> ModelConfig:
-    identifier = node.take("id", str, ok=lambda v: bool(ID.fullmatch(v)), what="an id such as 00101_GAN_MRI_BRAIN")
+    identifier = node.take(
+        "id", str, ok=lambda v: bool(ID.fullmatch(v)), what="an id such as 00101_GAN_MRI_BRAIN"
+    )
     versions = {name: _version(name, child) for name, child in node.nodes("versions").items()}
     if not versions:
         raise node.error("versions", "at least one version was expected")
@@ -166,20 +219,38 @@ def _config(node: _Node, path: Path) -> ModelConfig:
 def _version(name: str, node: _Node) -> Version:
     contract = node.choice("contract", CONTRACTS)
     medigan = contract == "medigan"
-    conditions = {k: _condition(k, child, medigan) for k, child in node.nodes("conditions", {}, ARGUMENTS).items()}
-    inputs = {k: _input(k, child, medigan) for k, child in node.nodes("inputs", {}, ARGUMENTS).items()}
+    conditions = {
+        k: _condition(k, child, medigan)
+        for k, child in node.nodes("conditions", {}, ARGUMENTS).items()
+    }
+    inputs = {
+        k: _input(k, child, medigan) for k, child in node.nodes("inputs", {}, ARGUMENTS).items()
+    }
     options = {k: _option(k, child) for k, child in node.nodes("options", {}, ARGUMENTS).items()}
     latent = node.take("latent", int, 0, lambda v: v >= 0, "a number of latents")
     if clash := set(conditions) & set(options):
         raise node.error("options", f"{', '.join(sorted(clash))} is a condition already")
-    outputs = {k: _output(k, child, conditions, medigan) for k, child in node.nodes("outputs", taken=TAKEN).items()}
+    outputs = {
+        k: _output(k, child, conditions, medigan)
+        for k, child in node.nodes("outputs", taken=TAKEN).items()
+    }
     if not outputs:
         raise node.error("outputs", "at least one output was expected")
-    files = node.take("files", dict, {}, lambda v: all(isinstance(k, str) and _is_sha256(d) for k, d in v.items()),
-                      "a mapping of file to sha256")  # fmt: skip
+    files = node.take(
+        "files",
+        dict,
+        {},
+        lambda v: all(isinstance(k, str) and _is_sha256(d) for k, d in v.items()),
+        "a mapping of file to sha256",
+    )
     version = Version(
         name=name,
-        source=node.take("source", str, ok=lambda v: ":" in v, what="a source such as bundled:NAME or zenodo:RECORD/FILE"),
+        source=node.take(
+            "source",
+            str,
+            ok=lambda v: ":" in v,
+            what="a source such as bundled:NAME or zenodo:RECORD/FILE",
+        ),
         contract=contract,
         architecture=node.take("architecture", str),
         generator=node.take("generator", str),
@@ -189,7 +260,9 @@ def _version(name: str, node: _Node) -> Version:
         citation=node.take("citation", str, ""),
         publication=node.take("publication", str, ""),
         datasets=tuple(_dataset(child) for child in node.listed("datasets", [])),
-        requires=node.texts("requires", [], REQUIREMENT, "a list of requirements such as numpy>=1.26"),
+        requires=node.texts(
+            "requires", [], REQUIREMENT, "a list of requirements such as numpy>=1.26"
+        ),
         python=node.take("python", str, ">=3.10"),
         conditions=conditions,
         inputs=inputs,
@@ -199,8 +272,12 @@ def _version(name: str, node: _Node) -> Version:
         latent=latent,
         files=files,
         sha256=node.take("sha256", str, "", _is_sha256, "64 hexadecimal digits"),
-        md5=node.take("md5", str, "", lambda v: bool(re.fullmatch("[0-9a-f]{32}", v)), "32 hexadecimal digits"),
-        sha256_unconfirmed=node.take("sha256_unconfirmed", str, "", _is_sha256, "64 hexadecimal digits"),
+        md5=node.take(
+            "md5", str, "", lambda v: bool(re.fullmatch("[0-9a-f]{32}", v)), "32 hexadecimal digits"
+        ),
+        sha256_unconfirmed=node.take(
+            "sha256_unconfirmed", str, "", _is_sha256, "64 hexadecimal digits"
+        ),
         mirrors=node.texts("mirrors", [], re.compile("https?://|file:"), "a list of addresses"),
         lock=node.take("lock", str, ""),
         call=_call(node.node("call"), latent) if medigan else None,
@@ -217,16 +294,28 @@ def _is_sha256(value: Any) -> bool:
 
 
 def _call(node: _Node, latent: int) -> Call:
-    shape = node.numbers("latent_shape", lambda v: all(type(s) is int and s > 0 for s in v), "a list of whole numbers from 1")
+    shape = node.numbers(
+        "latent_shape",
+        lambda v: all(type(s) is int and s > 0 for s in v),
+        "a list of whole numbers from 1",
+    )
     call = Call(
         function=node.take("function", str, "generate", str.isidentifier, "the name of a function"),
         weights=node.take("weights", str, ok=_inside, what="a file in the package"),
         returns=node.choice("returns", RETURNS),
-        latents=node.take("latents", str, "", str.isidentifier, "the name of an argument") if latent else "",
+        latents=node.take("latents", str, "", str.isidentifier, "the name of an argument")
+        if latent
+        else "",
         latent_shape=tuple(int(v) for v in shape or ([latent] if latent else [])),
         latents_as=node.choice("latents_as", ("numpy", "torch"), "numpy") if latent else "numpy",
         most=node.take("most", int, None, lambda v: v > 0, "a number of samples"),
-        arguments=node.take("arguments", dict, {}, lambda v: all(isinstance(k, str) for k in v), "a mapping with text keys"),
+        arguments=node.take(
+            "arguments",
+            dict,
+            {},
+            lambda v: all(isinstance(k, str) for k in v),
+            "a mapping with text keys",
+        ),
     )
     if latent and math.prod(call.latent_shape) != latent:
         raise node.error("latent_shape", f"{latent} numbers were expected, not {call.latent_shape}")
@@ -239,7 +328,11 @@ def _inside(path: str) -> bool:
 
 
 def _input(name: str, node: _Node, medigan: bool) -> Input:
-    shape = node.numbers("shape", lambda v: all(type(s) is int and s > 0 for s in v), "a list of whole numbers from 1")
+    shape = node.numbers(
+        "shape",
+        lambda v: all(type(s) is int and s > 0 for s in v),
+        "a list of whole numbers from 1",
+    )
     kind = node.choice("kind", INPUT_KINDS)
     axes = 3 if kind == "volume" else 2
     found = Input(
@@ -248,13 +341,21 @@ def _input(name: str, node: _Node, medigan: bool) -> Input:
         help=node.take("help", str),
         shape=tuple(int(v) for v in shape or ()),
         required=node.take("required", bool, True),
-        argument=node.take("argument", str, name, str.isidentifier, "the name of an argument") if medigan else "",
+        argument=node.take("argument", str, name, str.isidentifier, "the name of an argument")
+        if medigan
+        else "",
         form=node.choice("form", FORMS, "folder") if medigan else "folder",
         default=node.take("default", str, "", _inside, "a file or folder in the package"),
         range=node.bounds("range"),
         unit=node.take("unit", str, ""),
-        spacing=node.numbers("spacing", lambda v: len(v) == axes and min(v) > 0, f"a list of {axes} millimetres") or (),
-        at=node.numbers("at", lambda v: len(v) == 2 == axes, "a list of row and column, of an image or mask") or (),
+        spacing=node.numbers(
+            "spacing", lambda v: len(v) == axes and min(v) > 0, f"a list of {axes} millimetres"
+        )
+        or (),
+        at=node.numbers(
+            "at", lambda v: len(v) == 2 == axes, "a list of row and column, of an image or mask"
+        )
+        or (),
     )
     node.done()
     return found
@@ -263,13 +364,23 @@ def _input(name: str, node: _Node, medigan: bool) -> Input:
 def _condition(name: str, node: _Node, medigan: bool) -> Condition:
 
     def ok(v: dict[Any, Any]) -> bool:
-        named = all(isinstance(k, str) and k and type(n) is int and abs(n) < 2**31 for k, n in v.items())
+        named = all(
+            isinstance(k, str) and k and type(n) is int and abs(n) < 2**31 for k, n in v.items()
+        )
         return named and 0 < len(v) == len(set(v.values())) == len({k.lower() for k in v})
 
-    values = node.take("values", dict, ok=ok, what="a mapping of name to whole number, no two the same")
+    values = node.take(
+        "values", dict, ok=ok, what="a mapping of name to whole number, no two the same"
+    )
     passed = {}
     if medigan:
-        passed = node.take("passed", dict, {}, lambda v: not v or set(v) == set(values), "the same names as in `values`")
+        passed = node.take(
+            "passed",
+            dict,
+            {},
+            lambda v: not v or set(v) == set(values),
+            "the same names as in `values`",
+        )
     condition = Condition(name=name, values=values, help=node.take("help", str), passed=passed)
     node.done()
     return condition
@@ -288,15 +399,25 @@ def _option(name: str, node: _Node) -> Option:
         help=node.take("help", str),
         minimum=node.take("minimum", float, None),
         maximum=node.take("maximum", float, None),
-        choices=tuple(node.take("choices", list, [], lambda v: all(type(c) is of for c in v), f"a list of {kind}")),
+        choices=tuple(
+            node.take(
+                "choices", list, [], lambda v: all(type(c) is of for c in v), f"a list of {kind}"
+            )
+        ),
     )
     low = -math.inf if option.minimum is None else option.minimum
     high = math.inf if option.maximum is None else option.maximum
     given: list[Any] = [] if default is None else [default] if kind in OPTION_TYPES else default
     for value in given:
         fits = type(value) is of or (of is float and type(value) is int)
-        if not fits or (option.choices and value not in option.choices) or (of in {int, float} and not low <= value <= high):
-            raise node.error("default", f"a value that the option allows was expected, not {default!r}")
+        if (
+            not fits
+            or (option.choices and value not in option.choices)
+            or (of in {int, float} and not low <= value <= high)
+        ):
+            raise node.error(
+                "default", f"a value that the option allows was expected, not {default!r}"
+            )
     node.done()
     return option
 
@@ -304,11 +425,17 @@ def _option(name: str, node: _Node) -> Option:
 def _output(name: str, node: _Node, conditions: Mapping[str, Condition], medigan: bool) -> Output:
     kind = node.choice("kind", KINDS)
     bounds = node.bounds("range")
-    shape = node.numbers("shape", lambda v: all(type(s) is int and 0 < s < 2**31 for s in v), "a list of whole numbers from 1")
+    shape = node.numbers(
+        "shape",
+        lambda v: all(type(s) is int and 0 < s < 2**31 for s in v),
+        "a list of whole numbers from 1",
+    )
     condition = None
     if kind == "label":  # without any conditions, the package gives the labels
         what = "one of " + ", ".join(conditions) if conditions else "a name from `conditions`"
-        condition = node.take("condition", str, ... if conditions else None, lambda v: v in conditions, what)
+        condition = node.take(
+            "condition", str, ... if conditions else None, lambda v: v in conditions, what
+        )
     if shape is None and kind != "label":
         raise node.error("shape", "a list of whole numbers is missing")
     output = Output(
@@ -325,10 +452,16 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition], medigan
         tolerance=node.take("tolerance", float, 0.0),
         **(_returned(node) if medigan else {}),
     )
-    if (kind == "image" and len(output.shape) != 3) or (kind == "mask" and len(output.shape) not in {3, 4}):
-        raise node.error("shape", f"[channels, {'(depth, )' * (kind == 'mask')}height, width] was expected")
+    if (kind == "image" and len(output.shape) != 3) or (
+        kind == "mask" and len(output.shape) not in {3, 4}
+    ):
+        raise node.error(
+            "shape", f"[channels, {'(depth, )' * (kind == 'mask')}height, width] was expected"
+        )
     if kind == "label" and (output.shape or output.dtype == "float32"):
-        raise node.error("shape" if output.shape else "dtype", "a label is one whole number: leave this out")
+        raise node.error(
+            "shape" if output.shape else "dtype", "a label is one whole number: leave this out"
+        )
     node.done()
     return output
 
@@ -336,7 +469,9 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition], medigan
 def _returned(node: _Node) -> dict[str, Any]:
     """The keys of an output that say where it is in what a medigan package returns."""
     whole = "a list of whole numbers from 0"
-    channels = node.numbers("channels", lambda v: bool(v) and all(type(c) is int and c >= 0 for c in v), whole)
+    channels = node.numbers(
+        "channels", lambda v: bool(v) and all(type(c) is int and c >= 0 for c in v), whole
+    )
     return {
         "element": node.take("element", int, 0, lambda v: v >= 0, "a place in the tuple, from 0"),
         "returned": node.bounds("returned"),

@@ -1,4 +1,5 @@
-"""From a folder to a pull request: ``new``, ``check``, ``pack``, ``submit``; CONTRIBUTING.md walks through them.
+"""From a folder to a pull request: ``new``, ``check``, ``pack``, ``submit``; CONTRIBUTING.md walks
+through them.
 
 ==================  =================================================================
 ``template.py``     a new package folder from ``contrib_template/``

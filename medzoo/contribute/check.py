@@ -34,23 +34,36 @@ def check(folder: str | os.PathLike[str]) -> Report:
     """
     path = settings.user_path(folder, "folder")
     if not path.is_dir():
-        raise ContributionError(f"There is no folder {path}.", f"`medzoo contribute new {path} --name GAN_MRI_KNEE` makes one.")
+        raise ContributionError(
+            f"There is no folder {path}.",
+            f"`medzoo contribute new {path} --name GAN_MRI_KNEE` makes one.",
+        )
     try:
         config = resolve(path) if (path / PACKAGE_CONFIG).is_file() else None
     except ConfigError as error:
-        return Report(str(path), (failure("config", error), *about_files(path, None), about_card(path)))
+        return Report(
+            str(path), (failure("config", error), *about_files(path, None), about_card(path))
+        )
     if config is None:
-        absent = Finding("config", MISSING, f"there is no {PACKAGE_CONFIG}", "docs/configs.md explains it.")
+        absent = Finding(
+            "config", MISSING, f"there is no {PACKAGE_CONFIG}", "docs/configs.md explains it."
+        )
         return Report(str(path), (absent, *about_files(path, None), about_card(path)))
-    return Report(f"{path}: {config.id}, version {config.default_version}", tuple(_findings(path, config)))
+    return Report(
+        f"{path}: {config.id}, version {config.default_version}", tuple(_findings(path, config))
+    )
 
 
 def _findings(folder: Path, config: ModelConfig) -> Iterator[Finding]:
     version = config.default
     yield Finding("config", OK, f"{PACKAGE_CONFIG} passes the schema")
     if len(config.versions) > 1 or version.source != "file:.":
-        yield Finding("source", WRONG, f"{len(config.versions)} versions, the default one from {version.source}",
-                      "A package's own config has one version, with `source: file:.`")  # fmt: skip
+        yield Finding(
+            "source",
+            WRONG,
+            f"{len(config.versions)} versions, the default one from {version.source}",
+            "A package's own config has one version, with `source: file:.`",
+        )
         return  # what runs would not be this folder
     yield about_id(config)
     yield from about_version(config, version)

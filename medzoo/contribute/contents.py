@@ -1,4 +1,6 @@
-"""Which files make a package: code, weights and card; nothing unknown, nothing that can run when it is read."""
+"""Which files make a package: code, weights and card; nothing unknown, nothing that can run when it
+is read.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ NAMED = {"LICENSE", "train.py", "expected.npz"}
 TEXTS = {".py", ".md", ".yaml"}
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".bin", ".h5"}
 UNSAFE = re.compile(
-    r"\btorch\.load\(|\ballow_pickle\s*=\s*True|^\s*(?:import|from)\s+(?:pickle|dill|joblib|cloudpickle)\b", re.MULTILINE
+    r"\btorch\.load\(|\ballow_pickle\s*=\s*True|^\s*(?:import|from)\s+(?:pickle|dill|joblib|cloudpickle)\b",
+    re.MULTILINE,
 )
 PLAIN = re.compile(r"[A-Za-z0-9._+-]+")  # of a file's name, so that every system can hold it
 LARGE, HUGE = 10 * 10**6, 100 * 10**6  # bytes of a file beside the weights, of all files
@@ -30,14 +33,22 @@ LARGE, HUGE = 10 * 10**6, 100 * 10**6  # bytes of a file beside the weights, of 
 def visible(folder: Path) -> list[str]:
     """Every file of a folder but hidden ones and caches, sorted."""
     found = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file() or p.is_symlink())
-    kept = (p for p in found if not files.is_strewn(p) and not any(part.startswith(".") for part in p.parts))
+    kept = (
+        p
+        for p in found
+        if not files.is_strewn(p) and not any(part.startswith(".") for part in p.parts)
+    )
     return sorted(p.as_posix() for p in kept if p.suffix != ".pyc")
 
 
 def packed(folder: Path) -> list[str]:
     """The files that a zip of the package holds, sorted; `check` has nothing else pass."""
     run = set(package_files(folder))
-    return [f for f in visible(folder) if f in run or PurePosixPath(f).suffix in BESIDE or PurePosixPath(f).name in NAMED]
+    return [
+        f
+        for f in visible(folder)
+        if f in run or PurePosixPath(f).suffix in BESIDE or PurePosixPath(f).name in NAMED
+    ]
 
 
 def about_files(folder: Path, version: Version | None) -> Iterator[Finding]:
@@ -45,13 +56,25 @@ def about_files(folder: Path, version: Version | None) -> Iterator[Finding]:
     found = visible(folder)
     todo = {f: _marks(folder / f) for f in found if PurePosixPath(f).suffix in TEXTS}
     left = ", ".join(
-        f"{f} line {lines[0]}" + f" and {len(lines) - 1} more" * (len(lines) > 1) for f, lines in todo.items() if lines
+        f"{f} line {lines[0]}" + f" and {len(lines) - 1} more" * (len(lines) > 1)
+        for f, lines in todo.items()
+        if lines
     )
-    yield judge("filled in", f"TODO left in {left}" if left else "", "no TODO left", "Fill in, or delete.", MISSING)
+    yield judge(
+        "filled in",
+        f"TODO left in {left}" if left else "",
+        "no TODO left",
+        "Fill in, or delete.",
+        MISSING,
+    )
     medigan = version is not None and version.contract == "medigan"
     pickles = [f for f in found if PurePosixPath(f).suffix in PICKLES]
     yield _kinds(folder, found, [] if medigan else pickles, medigan)
-    yield Finding("weights", OK, "as the medigan contract has them") if medigan else _weights(folder, found, pickles)
+    yield (
+        Finding("weights", OK, "as the medigan contract has them")
+        if medigan
+        else _weights(folder, found, pickles)
+    )
     yield _sizes(folder, found)
 
 
@@ -68,12 +91,22 @@ def _kinds(folder: Path, found: list[str], pickles: list[str], medigan: bool) ->
     for problem, which, hint in (
         ("links", links, "Put the files themselves here."),
         ("names that not every system can hold", odd, "Use letters, digits and . _ + -"),
-        ("not of a package's kind", unknown, "Remove them, or hold what the model reads as .safetensors, .npz or .json."),
+        (
+            "not of a package's kind",
+            unknown,
+            "Remove them, or hold what the model reads as .safetensors, .npz or .json.",
+        ),
     ):
         if which:
             return Finding("files", WRONG, f"{problem}: {', '.join(which[:6])}", hint)
     code = (folder / "model.py").is_file() or medigan
-    return judge("files", "" if code else "there is no model.py", f"{len(found)} files", "docs/packages.md shows one.", MISSING)
+    return judge(
+        "files",
+        "" if code else "there is no model.py",
+        f"{len(found)} files",
+        "docs/packages.md shows one.",
+        MISSING,
+    )
 
 
 def _weights(folder: Path, found: list[str], pickles: list[str]) -> Finding:
@@ -81,8 +114,12 @@ def _weights(folder: Path, found: list[str], pickles: list[str]) -> Finding:
     from safetensors import SafetensorError, safe_open
 
     if pickles:
-        return Finding("weights", WRONG, f"not safetensors: {', '.join(pickles)}",
-                       "Save the state with safetensors.torch.save_file, and delete these.")  # fmt: skip
+        return Finding(
+            "weights",
+            WRONG,
+            f"not safetensors: {', '.join(pickles)}",
+            "Save the state with safetensors.torch.save_file, and delete these.",
+        )
     weights = [f for f in found if f.endswith(".safetensors")]
     tensors, name = 0, ""
     try:
@@ -90,28 +127,56 @@ def _weights(folder: Path, found: list[str], pickles: list[str]) -> Finding:
             with safe_open(folder / name, "np") as file:
                 tensors += len(list(file.keys()))
     except (SafetensorError, OSError) as error:
-        return Finding("weights", WRONG, f"{name} is no safetensors file: {error}", "Write it with safetensors.")
+        return Finding(
+            "weights",
+            WRONG,
+            f"{name} is no safetensors file: {error}",
+            "Write it with safetensors.",
+        )
     try:
         for name in (f for f in found if f.endswith(".npz")):
             with np.load(folder / name) as arrays:
                 for key in arrays.files:
                     arrays[key]
     except (ValueError, OSError, BadZipFile) as error:
-        return Finding("weights", WRONG, f"{name} does not load without pickle: {error}", "Keep plain arrays in it.")
-    unsafe = [f"{f}: {m[0].strip()}" for f in package_files(folder) if f.endswith(".py")
-              if (m := UNSAFE.search((folder / f).read_text(encoding="utf-8", errors="replace")))]  # fmt: skip
+        return Finding(
+            "weights",
+            WRONG,
+            f"{name} does not load without pickle: {error}",
+            "Keep plain arrays in it.",
+        )
+    unsafe = [
+        f"{f}: {m[0].strip()}"
+        for f in package_files(folder)
+        if f.endswith(".py")
+        if (m := UNSAFE.search((folder / f).read_text(encoding="utf-8", errors="replace")))
+    ]
     text = f"{tensors} tensors in {', '.join(weights)}" if weights else "none"
-    return judge("weights", f"code that reads pickles: {', '.join(unsafe)}" if unsafe else "", text,
-                 "Read weights with safetensors.torch.load_file.")  # fmt: skip
+    return judge(
+        "weights",
+        f"code that reads pickles: {', '.join(unsafe)}" if unsafe else "",
+        text,
+        "Read weights with safetensors.torch.load_file.",
+    )
 
 
 def _sizes(folder: Path, found: list[str]) -> Finding:
     sizes = {f: (folder / f).stat().st_size for f in found if (folder / f).is_file()}
     total = sum(sizes.values())
-    big = [f"{f} ({size / 1e6:.0f} MB)" for f, size in sizes.items()
-           if size > LARGE and PurePosixPath(f).suffix not in {".safetensors", ".onnx"}]  # fmt: skip
+    big = [
+        f"{f} ({size / 1e6:.0f} MB)"
+        for f, size in sizes.items()
+        if size > LARGE and PurePosixPath(f).suffix not in {".safetensors", ".onnx"}
+    ]
     if big:
-        return Finding("size", WARNING, f"large, and no weights: {', '.join(big)}", "Does the model need them?")
+        return Finding(
+            "size", WARNING, f"large, and no weights: {', '.join(big)}", "Does the model need them?"
+        )
     if total > HUGE:
-        return Finding("size", WARNING, f"{total / 1e6:.0f} MB", "float16 or bfloat16 weights halve what everyone downloads.")
+        return Finding(
+            "size",
+            WARNING,
+            f"{total / 1e6:.0f} MB",
+            "float16 or bfloat16 weights halve what everyone downloads.",
+        )
     return Finding("size", OK, f"{total / 1e6:.2f} MB, {PACKAGE_CONFIG} and card included")

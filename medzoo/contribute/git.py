@@ -11,7 +11,13 @@ from pathlib import Path
 
 from ..errors import ContributionError
 
-ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")  # set inside hooks
+ELSEWHERE = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_PREFIX",
+    "GIT_OBJECT_DIRECTORY",
+)  # set inside hooks
 
 
 class Clone:
@@ -31,8 +37,10 @@ class Clone:
     def __init__(self, folder: Path) -> None:
         self.top = folder.expanduser()
         if not self.top.is_dir() or (top := self.ask("rev-parse", "--show-toplevel")) is None:
-            raise ContributionError(f"{self.top.absolute()} is no git repository.",
-                                    "Clone medzoo, and give its folder with `--repository`.")  # fmt: skip
+            raise ContributionError(
+                f"{self.top.absolute()} is no git repository.",
+                "Clone medzoo, and give its folder with `--repository`.",
+            )
         self.top = Path(top)
 
     def run(self, *arguments: str, content: bytes = b"", index: Path | None = None) -> str:
@@ -47,7 +55,8 @@ class Clone:
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip()
             raise ContributionError(
-                f"`git {' '.join(arguments)}` failed in {self.top}:\n{said}", "Nothing of yours was changed."
+                f"`git {' '.join(arguments)}` failed in {self.top}:\n{said}",
+                "Nothing of yours was changed.",
             )
         return done.stdout.decode(errors="replace").removesuffix("\n")
 
@@ -56,11 +65,18 @@ class Clone:
         done = self._call(arguments, b"", None)
         return None if done.returncode else done.stdout.decode(errors="replace").removesuffix("\n")
 
-    def _call(self, arguments: tuple[str, ...], content: bytes, index: Path | None) -> subprocess.CompletedProcess[bytes]:
+    def _call(
+        self, arguments: tuple[str, ...], content: bytes, index: Path | None
+    ) -> subprocess.CompletedProcess[bytes]:
         program = shutil.which("git")
         if program is None:
-            raise ContributionError("There is no git on this machine.", "Install it: https://git-scm.com")
-        env = {k: v for k, v in os.environ.items() if k not in ELSEWHERE} | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+            raise ContributionError(
+                "There is no git on this machine.", "Install it: https://git-scm.com"
+            )
+        env = {k: v for k, v in os.environ.items() if k not in ELSEWHERE} | {
+            "LC_ALL": "C",
+            "GIT_TERMINAL_PROMPT": "0",
+        }
         if index is not None:
             env["GIT_INDEX_FILE"] = str(index)
         command = [program, "-C", str(self.top), *arguments]
@@ -76,8 +92,11 @@ class Clone:
         """
         for role in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
             if self.ask("-c", "user.useConfigOnly=true", "var", role) is None:
-                raise ContributionError("git does not know who you are.", "Tell it: git config --global user.name 'First Last' "
-                                        "and git config --global user.email you@example.org")  # fmt: skip
+                raise ContributionError(
+                    "git does not know who you are.",
+                    "Tell it: git config --global user.name 'First Last' "
+                    "and git config --global user.email you@example.org",
+                )
 
     def base(self) -> str:
         """Where a pull request starts: the main branch as last fetched, or what is checked out."""
@@ -87,7 +106,9 @@ class Clone:
         return "HEAD"
 
     def names(self, tree: str) -> list[str]:
-        """The names in a folder of a commit, such as ``main:model_configs``; none where it does not exist."""
+        """The names in a folder of a commit, such as ``main:model_configs``; none where it does not
+        exist.
+        """
         return (self.ask("ls-tree", "--name-only", tree) or "").split("\n")
 
     def branches(self) -> list[str]:
@@ -96,7 +117,8 @@ class Clone:
         return [r.split("/", 2 if r.startswith("refs/heads/") else 3)[-1] for r in refs]
 
     def commit(self, files: Mapping[str, bytes], *, base: str, branch: str, message: str) -> str:
-        """Make a branch with one commit that adds files to ``base``; work tree, index and current branch stay as they are.
+        """Make a branch with one commit that adds files to ``base``; work tree, index and current
+        branch stay as they are.
 
         Returns
         -------
@@ -108,8 +130,12 @@ class Clone:
             self.run("read-tree", base, index=index)
             for name, content in files.items():
                 blob = self.run("hash-object", "-w", "--stdin", content=content)
-                self.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{name}", index=index)
+                self.run(
+                    "update-index", "--add", "--cacheinfo", f"100644,{blob},{name}", index=index
+                )
             tree = self.run("write-tree", index=index)
         commit = self.run("commit-tree", tree, "-p", base, "-m", message)
-        self.run("update-ref", f"refs/heads/{branch}", commit, "")  # "" refuses a branch that exists
+        self.run(
+            "update-ref", f"refs/heads/{branch}", commit, ""
+        )  # "" refuses a branch that exists
         return commit

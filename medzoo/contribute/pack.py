@@ -1,4 +1,6 @@
-"""A zip of a package, the same bytes from the same files wherever it is made, and the config that registers it."""
+"""A zip of a package, the same bytes from the same files wherever it is made, and the config that
+registers it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,14 @@ from .check import check
 from .contents import packed
 from .template import UNNUMBERED
 
-DIGESTS = ("source", "contract", "files", "sha256", "md5", "size")  # what a registered version begins with
+DIGESTS = (
+    "source",
+    "contract",
+    "files",
+    "sha256",
+    "md5",
+    "size",
+)  # what a registered version begins with
 
 
 @dataclass(frozen=True)
@@ -45,21 +54,25 @@ class PackResult:
     size: int
 
     def __str__(self) -> str:
-        return "\n".join([
-            f"{self.archive}  ({self.size / 1e6:.2f} MB, sha256 {self.sha256})",
-            f"{self.config}",
-            "",
-            "Try it as others will run it:",
-            f"  MEDZOO_MODEL_CONFIGS={quote(str(self.archive.parent))} medzoo generate {self.config.stem} -n 4 --out samples",
-            "Then upload the zip to https://zenodo.org, publish the record, and go on with:",
-            f"  medzoo contribute submit {quote(str(self.folder))} --source zenodo:RECORD/{self.archive.name} --dry-run",
-        ])  # fmt: skip
+        folder, registry = quote(str(self.folder)), quote(str(self.archive.parent))
+        return "\n".join(
+            [
+                f"{self.archive}  ({self.size / 1e6:.2f} MB, sha256 {self.sha256})",
+                f"{self.config}",
+                "",
+                "Try it as others will run it:",
+                f"  MEDZOO_MODEL_CONFIGS={registry} medzoo generate {self.config.stem} -n 4 --out samples",
+                "Then upload the zip to https://zenodo.org, publish the record, and go on with:",
+                f"  medzoo contribute submit {folder} --source zenodo:RECORD/{self.archive.name} --dry-run",
+            ]
+        )
 
 
 def pack(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> PackResult:
     """Check a package and write ``NAME-VERSION.zip`` and the config that registers it.
 
-    Equal files make equal zips, byte for byte, whatever their dates, their order on disk and the machine.
+    Equal files make equal zips, byte for byte, whatever their dates, their order on disk and the
+    machine.
 
     Parameters
     ----------
@@ -78,13 +91,22 @@ def pack(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = No
         ``out`` cannot be written.
     """
     path = settings.user_path(folder, "folder")
-    target = settings.user_path(out, "out") if out is not None else path.resolve().with_name(f"{path.resolve().name}-packed")
+    target = (
+        settings.user_path(out, "out")
+        if out is not None
+        else path.resolve().with_name(f"{path.resolve().name}-packed")
+    )
     if target.resolve().is_relative_to(path.resolve()):
-        raise InputError(f"out={str(target)!r} lies inside the package, which would then hold its own zip.", "Choose another.")
+        raise InputError(
+            f"out={str(target)!r} lies inside the package, which would then hold its own zip.",
+            "Choose another.",
+        )
     report = check(path)
     if not report.ready:
-        raise ContributionError("\n".join([f"{path} is not ready:", *map(str, report.open)]),
-                                f"Nothing was written. `medzoo contribute check {path}` shows every check.")  # fmt: skip
+        raise ContributionError(
+            "\n".join([f"{path} is not ready:", *map(str, report.open)]),
+            f"Nothing was written. `medzoo contribute check {path}` shows every check.",
+        )
     config = resolve(path)
     name, version = name_of(config), config.default_version
     archive = target / f"{name}-{version}.zip"
@@ -92,11 +114,15 @@ def pack(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = No
     try:
         write_zip(path, archive)
         digest, size = files.sha256_of(archive), archive.stat().st_size
-        text = registration(config, identifier, source=f"file:{archive.name}", sha256=digest, size=size)
+        text = registration(
+            config, identifier, source=f"file:{archive.name}", sha256=digest, size=size
+        )
         with files.atomic(target / f"{identifier}.yaml") as file:
             file.write(text.encode())
     except OSError as error:
-        raise DatasetError(f"{target} could not be written: {error}.", "Choose another folder with `--out`.") from error
+        raise DatasetError(
+            f"{target} could not be written: {error}.", "Choose another folder with `--out`."
+        ) from error
     return PackResult(path, archive, target / f"{identifier}.yaml", digest, size)
 
 
@@ -106,9 +132,12 @@ def name_of(config: ModelConfig) -> str:
 
 
 def write_zip(folder: Path, archive: Path) -> None:
-    """The package's files under one folder of the archive's name; nothing in it tells when or where it was made."""
+    """The package's files under one folder of the archive's name; nothing in it tells when or where
+    it was made.
+    """
     with files.atomic(archive) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as content:
-        # Stored, not deflated: zlibs differ in their output from system to system, and weights hardly shrink.
+        # Stored, not deflated: zlibs differ in their output from system to system, and weights
+        # hardly shrink.
         for name in packed(folder):
             entry = zipfile.ZipInfo(f"{archive.stem}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
             entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
@@ -118,7 +147,9 @@ def write_zip(folder: Path, archive: Path) -> None:
 
 
 def registration(config: ModelConfig, identifier: str, **fields: Any) -> str:
-    """The text of a registry's config: the package's own under another id, with where it lies and its digests."""
+    """The text of a registry's config: the package's own under another id, with where it lies and
+    its digests.
+    """
     content = yaml.safe_load((config.path.parent / PACKAGE_CONFIG).read_text(encoding="utf-8"))
     version = content["versions"][config.default_version]
     first = {k: v for k, v in ({"contract": version["contract"]} | fields).items() if k in DIGESTS}

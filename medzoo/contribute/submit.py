@@ -37,16 +37,18 @@ class SubmitResult:
     check: str  # what the uploaded file must be
 
     def __str__(self) -> str:
-        return "\n".join([
-            f"{self.id}: branch {self.branch} of {self.repository}, commit {self.commit[:10]} on {self.base}.",
-            "Your own branch, index and files are as they were, and nothing was pushed.",
-            "",
-            self.check,
-            "Next, push it to your fork and open the pull request:",
-            f"  {self.push}",
-            f"  {self.url}",
-            f"To take it back: git -C {quote(str(self.repository))} branch -D {self.branch}",
-        ])  # fmt: skip
+        return "\n".join(
+            [
+                f"{self.id}: branch {self.branch} of {self.repository}, commit {self.commit[:10]} on {self.base}.",
+                "Your own branch, index and files are as they were, and nothing was pushed.",
+                "",
+                self.check,
+                "Next, push it to your fork and open the pull request:",
+                f"  {self.push}",
+                f"  {self.url}",
+                f"To take it back: git -C {quote(str(self.repository))} branch -D {self.branch}",
+            ]
+        )
 
 
 def submit(
@@ -56,15 +58,17 @@ def submit(
     repository: str | os.PathLike[str] = Path(),
     dry_run: bool = False,
 ) -> SubmitResult:
-    """Make the branch of a pull request: one commit with the model's config under the next free number.
+    """Make the branch of a pull request: one commit with the model's config under the next free
+    number.
 
     Parameters
     ----------
     folder
-        The package folder; it is packed again, so that digest and size are those of its files as they are.
+        The package folder; it is packed again, so that digest and size are those of its files as
+        they are.
     source
-        Where the zip lies, ``zenodo:RECORD/FILE`` or ``https://...``; or ``bundled``, for a model that is to come with
-        medzoo, whose files then go into the commit as well.
+        Where the zip lies, ``zenodo:RECORD/FILE`` or ``https://...``; or ``bundled``, for a model
+        that is to come with medzoo, whose files then go into the commit as well.
     repository
         A clone of medzoo.
     dry_run
@@ -75,20 +79,26 @@ def submit(
     NotAvailableError
         ``dry_run`` is False.
     ContributionError
-        The package is not ready, the source is missing or of another form, there is no git, no clone, no author, or the
-        model has a branch or a number already.
+        The package is not ready, the source is missing or of another form, there is no git, no
+        clone, no author, or the model has a branch or a number already.
     """
     path = settings.user_path(folder, "folder")
     if not dry_run:
-        raise NotAvailableError("This medzoo does not push branches yet.",
-                                f"Two commands do: `medzoo contribute submit {path} --source {source or 'zenodo:RECORD/FILE'} "
-                                "--dry-run` makes the branch and names it, `git push origin BRANCH` pushes it.")  # fmt: skip
+        raise NotAvailableError(
+            "This medzoo does not push branches yet.",
+            f"Two commands do: `medzoo contribute submit {path} --source {source or 'zenodo:RECORD/FILE'} "
+            "--dry-run` makes the branch and names it, `git push origin BRANCH` pushes it.",
+        )
     if source is None:
-        raise ContributionError("It is not said where the zip lies.",
-                                "Upload it, then give `--source zenodo:RECORD/FILE`; CONTRIBUTING.md tells how.")  # fmt: skip
+        raise ContributionError(
+            "It is not said where the zip lies.",
+            "Upload it, then give `--source zenodo:RECORD/FILE`; CONTRIBUTING.md tells how.",
+        )
     if source != "bundled" and not SOURCES.fullmatch(source):
-        raise ContributionError(f"source={source!r} is nowhere that others can fetch from.",
-                                "Give zenodo:RECORD/FILE, https://..., or bundled.")  # fmt: skip
+        raise ContributionError(
+            f"source={source!r} is nowhere that others can fetch from.",
+            "Give zenodo:RECORD/FILE, https://..., or bundled.",
+        )
     clone = Clone(settings.user_path(repository, "repository"))
     clone.require_author()
     base = clone.base()
@@ -98,25 +108,42 @@ def submit(
         identifier = _identifier(clone, base, name_of(config))
         if source == "bundled":
             kept = package_files(path)
-            digests, size = {f: sha256_of(path / f) for f in kept}, sum((path / f).stat().st_size for f in kept)
-            text = registration(config, identifier, source=f"bundled:{identifier}", files=digests, size=size)
+            digests, size = (
+                {f: sha256_of(path / f) for f in kept},
+                sum((path / f).stat().st_size for f in kept),
+            )
+            text = registration(
+                config, identifier, source=f"bundled:{identifier}", files=digests, size=size
+            )
             # The registered config is the only one; a second would go stale.
-            beside = {f"starter_models/{identifier}/{f}": (path / f).read_bytes() for f in packed(path) if f != PACKAGE_CONFIG}
+            beside = {
+                f"starter_models/{identifier}/{f}": (path / f).read_bytes()
+                for f in packed(path)
+                if f != PACKAGE_CONFIG
+            }
             what = f"Its files are in the commit, under starter_models/{identifier}."
         else:
-            text = registration(config, identifier, source=source, sha256=package.sha256, size=package.size)
+            text = registration(
+                config, identifier, source=source, sha256=package.sha256, size=package.size
+            )
             beside = {}
             what = f"The file at {source} must be {package.archive.name} with the sha256\n  {package.sha256}"
         draft = Path(temporary) / "model_configs" / f"{identifier}.yaml"
         draft.parent.mkdir()
         draft.write_text(text, encoding="utf-8", newline="\n")
         if not (report := review(draft)).ready:
-            raise ContributionError(f"The config would not pass its review.\n{report}", "Nothing was committed.")
+            raise ContributionError(
+                f"The config would not pass its review.\n{report}", "Nothing was committed."
+            )
     branch = f"model/{identifier}"
     message = f"Add {identifier}\n\n{config.name}, version {config.default_version}, from {source}."
     added = {f"model_configs/{identifier}.yaml": text.encode(), **beside}
     commit = clone.commit(added, base=base, branch=branch, message=message)
-    owner = match[1] if (match := OWNER.search(clone.ask("remote", "get-url", "origin") or "")) else "YOU"
+    owner = (
+        match[1]
+        if (match := OWNER.search(clone.ask("remote", "get-url", "origin") or ""))
+        else "YOU"
+    )
     return SubmitResult(
         id=identifier,
         branch=branch,
@@ -131,13 +158,21 @@ def submit(
 
 def _identifier(clone: Clone, base: str, name: str) -> str:
     """``name`` under the next number that neither a config nor a waiting branch has."""
-    configs = [n.removesuffix(".yaml") for n in clone.names(f"{base}:model_configs") if n.endswith(".yaml")]
+    configs = [
+        n.removesuffix(".yaml") for n in clone.names(f"{base}:model_configs") if n.endswith(".yaml")
+    ]
     if not configs:
-        raise ContributionError(f"{clone.top} has no model_configs on {base}, so it is no clone of medzoo.",
-                                "Clone medzoo, and give its folder with `--repository`.")  # fmt: skip
+        raise ContributionError(
+            f"{clone.top} has no model_configs on {base}, so it is no clone of medzoo.",
+            "Clone medzoo, and give its folder with `--repository`.",
+        )
     waiting = [b.removeprefix("model/") for b in clone.branches() if b.startswith("model/")]
     for known, where, hint in (
-        (configs, "is registered already", "A new version goes into its config; CONTRIBUTING.md tells how."),
+        (
+            configs,
+            "is registered already",
+            "A new version goes into its config; CONTRIBUTING.md tells how.",
+        ),
         (waiting, "has a branch already", "To make it anew: git branch -D model/{}"),
     ):
         if twin := next((k for k in known if k[6:].lower() == name.lower()), None):

@@ -38,8 +38,10 @@ def new(folder: str | os.PathLike[str], *, name: str) -> Path:
         The folder holds something, or cannot be written.
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise InputError(f"name={name!r} is no name of a model.",
-                         "It is TYPE_MODALITY_CONTENT in letters, digits, dots and hyphens, such as GAN_MRI_KNEE.")  # fmt: skip
+        raise InputError(
+            f"name={name!r} is no name of a model.",
+            "It is TYPE_MODALITY_CONTENT in letters, digits, dots and hyphens, such as GAN_MRI_KNEE.",
+        )
     target = settings.user_path(folder, "folder")
     with files.new_folder(target) as aside:
         for path in sorted(settings.shipped("contrib_template").iterdir()):

@@ -1,12 +1,16 @@
-"""Samples on disk: a folder with the samples, ``manifest.jsonl`` (a line a file) and ``provenance.json``.
+"""Samples on disk: a folder with the samples, ``manifest.jsonl`` (a line a file) and
+``provenance.json``.
 
-`writer` fills a folder batch by batch, `journal` notes how far it is good so that a stopped run can continue, and `reader`
-reads it back; `medzoo.audit` holds it against its digests. How samples become files is a `formats.Format`; each has a module.
+`writer` fills a folder batch by batch, `journal` notes how far it is good so that a stopped run can
+continue, and `reader` reads it back; `medzoo.audit` holds it against its digests. How samples
+become files is a `formats.Format`; each has a module.
 """
 
 from __future__ import annotations
 
-FORMATS = {  # name -> its class, and what it holds; the first of `formats.DEFAULTS` that fits is taken where none is named
+# name -> its class, and what it holds; the first of `formats.DEFAULTS` that fits is taken where
+# none is named
+FORMATS = {
     "png": ("png.Png", "flat pictures of 8 or 16 bits, floats with 8"),
     "png16": ("png.Png16", "the same, floats with 16 bits (8-bit pictures stay so)"),
     "nifti": ("nifti.Nifti", "pictures and volumes, a .nii.gz each"),

@@ -21,25 +21,39 @@ Load = Callable[[Sequence[Path], Output], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Index:
-    """Where the manifest says what of each sample; some bytes a sample, so that a million fit into memory."""
+    """Where the manifest says what of each sample; some bytes a sample, so that a million fit into
+    memory.
+    """
 
     numbers: NDArray[np.int64]  # index of each sample in its run
-    lines: Mapping[str, NDArray[np.int64]]  # column -> where the line of each sample's first file is in the manifest
+    lines: Mapping[
+        str, NDArray[np.int64]
+    ]  # column -> where the line of each sample's first file is in the manifest
     labels: Mapping[str, NDArray[Any]]
 
     @classmethod
     def of(
-        cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any], columns: Sequence[str] = ("",)
+        cls,
+        folder: Path,
+        outputs: Mapping[str, Output],
+        provenance: Mapping[str, Any],
+        columns: Sequence[str] = ("",),
     ) -> Index:
-        """Read the manifest through, once; ``columns`` have lines of their own, "" stands for a line a sample."""
-        names = {n: {v: int(k) for k, v in provenance["label_names"].get(n, {}).items()} for n in outputs}
+        """Read the manifest through, once; ``columns`` have lines of their own, "" stands for a
+        line a sample.
+        """
+        names = {
+            n: {v: int(k) for k, v in provenance["label_names"].get(n, {}).items()} for n in outputs
+        }
         labels = {n: array("q") for n, o in outputs.items() if o.kind == "label"}
         keys = {n: singular(n) for n in labels}
         numbers, lines, at = array("q"), {n: array("q") for n in columns}, 0
         with (folder / MANIFEST).open("rb") as manifest:
             for line in manifest:
                 entry = json.loads(line)
-                if "index" in entry and not entry.get("piece"):  # else a file of many samples, or a further file of one
+                if "index" in entry and not entry.get(
+                    "piece"
+                ):  # else a file of many samples, or a further file of one
                     column = entry.get("column", "")
                     lines[column].append(at)
                     if column == columns[0]:
@@ -55,9 +69,13 @@ class Index:
 
 
 class LazyColumn(Sequence[Any]):
-    """Samples (C, *spatial) of which each is read when it is asked for; ``rows`` says where each is."""
+    """Samples (C, *spatial) of which each is read when it is asked for; ``rows`` says where each
+    is.
+    """
 
-    def __init__(self, folder: Path, rows: NDArray[np.int64], output: Output, load: Load | None = None) -> None:
+    def __init__(
+        self, folder: Path, rows: NDArray[np.int64], output: Output, load: Load | None = None
+    ) -> None:
         self._folder, self._rows, self._output, self._load = folder, rows, output, load
 
     def __len__(self) -> int:
@@ -79,7 +97,10 @@ class LazyColumn(Sequence[Any]):
 
     def _checked(self, values: NDArray[Any], path: Path) -> NDArray[Any]:
         if values.shape != self._output.shape:
-            raise DatasetError(f"The sample {path} has the shape {values.shape}, not {self._output.shape}.", "Was it changed?")
+            raise DatasetError(
+                f"The sample {path} has the shape {values.shape}, not {self._output.shape}.",
+                "Was it changed?",
+            )
         return values.astype(self._output.dtype, copy=False)
 
 
@@ -94,7 +115,9 @@ class FileColumn(LazyColumn):
         except DatasetError:
             raise
         except Exception as error:  # decoders raise what they like for a damaged file
-            raise DatasetError(f"The sample {paths[0]} cannot be read: {error}.", "Was it moved or deleted?") from error
+            raise DatasetError(
+                f"The sample {paths[0]} cannot be read: {error}.", "Was it moved or deleted?"
+            ) from error
         return self._checked(values, paths[0])
 
 
@@ -116,5 +139,7 @@ def entries_at(folder: Path, at: int) -> list[dict[str, Any]]:
                     break
                 found.append(entry)
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}.", "Was it moved or changed?") from error
+        raise DatasetError(
+            f"{path} cannot be read: {error}.", "Was it moved or changed?"
+        ) from error
     return found

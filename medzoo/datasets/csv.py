@@ -1,4 +1,5 @@
-"""CSV: one file, ``samples.csv``, a row a sample: its index, its labels by name, and the columns of the tables.
+"""CSV: one file, ``samples.csv``, a row a sample: its index, its labels by name, and the columns of
+the tables.
 
 Numbers are written with as many digits as it takes to read the very same ones back.
 """
@@ -49,17 +50,23 @@ class Csv(Format):
         return [self._table.finish(self._n)]
 
     @classmethod
-    def read(cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    def read(
+        cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], Any]:
         """The tables, read when asked for, and the labels."""
         table = Table(folder, outputs, provenance)
         indices, labels = table.indices_and_labels()
-        return {n: labels[n] if n in labels else table.column(n, len(indices)) for n in outputs}, indices
+        return {
+            n: labels[n] if n in labels else table.column(n, len(indices)) for n in outputs
+        }, indices
 
 
 class Rows:
     """Writes the rows."""
 
-    def __init__(self, journal: Journal, outputs: Mapping[str, Output], provenance: Mapping[str, Any]) -> None:
+    def __init__(
+        self, journal: Journal, outputs: Mapping[str, Output], provenance: Mapping[str, Any]
+    ) -> None:
         self._journal, self._outputs, self._provenance = journal, outputs, provenance
         self._tables = [n for n, o in outputs.items() if o.kind == "table"]
 
@@ -71,19 +78,33 @@ class Rows:
             rows.writerow(self._head())
         for row, index in enumerate(indices):
             labels = labels_of(columns, row, self._outputs, self._provenance).values()
-            rows.writerow([index, *labels, *(value for n in self._tables for value in columns[n][row].ravel())])
+            rows.writerow(
+                [
+                    index,
+                    *labels,
+                    *(value for n in self._tables for value in columns[n][row].ravel()),
+                ]
+            )
         self._journal.append(TABLE, text.getvalue().encode())
 
     def finish(self, n: int) -> Line:
         """The manifest's line."""
-        return {"file": TABLE, "sha256": files.sha256_of(self._journal.folder / TABLE), "samples": n,
-                "columns": sorted(self._tables)}  # fmt: skip
+        return {
+            "file": TABLE,
+            "sha256": files.sha256_of(self._journal.folder / TABLE),
+            "samples": n,
+            "columns": sorted(self._tables),
+        }
 
     def _head(self) -> list[str]:
         labels = [singular(n) for n, o in self._outputs.items() if o.kind == "label"]
         columns = {n: column_names(self._outputs[n]) for n in self._tables}
         several = len(columns) > 1
-        return ["index", *labels, *(f"{n}.{c}" if several else c for n, names in columns.items() for c in names)]
+        return [
+            "index",
+            *labels,
+            *(f"{n}.{c}" if several else c for n, names in columns.items() for c in names),
+        ]
 
 
 def column_names(output: Output) -> list[str]:
@@ -94,7 +115,9 @@ def column_names(output: Output) -> list[str]:
 class Table:
     """Reads the rows."""
 
-    def __init__(self, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]
+    ) -> None:
         self._path, self._outputs, self._provenance = folder / TABLE, outputs, provenance
         self._labels = [n for n, o in outputs.items() if o.kind == "label"]
 

@@ -1,9 +1,10 @@
 """DICOM: a file a picture, a series a volume, each saying that it is synthetic.
 
-CT and MR of known spacing are stored as such, all else as secondary capture. Every sample is a patient and a study of its
-own; its images and masks are series in one frame of reference. Identifiers follow from `DECIDES` and the index, and where a
-model seeds a batch, not a sample, from the batch: so equal samples make equal files, and others never share an identifier.
-There are no dates.
+CT and MR of known spacing are stored as such, all else as secondary capture. Every sample is a
+patient and a study of its own; its images and masks are series in one frame of reference.
+Identifiers follow from `DECIDES` and the index, and where a model seeds a batch, not a sample, from
+the batch: so equal samples make equal files, and others never share an identifier. There are no
+dates.
 """
 
 from __future__ import annotations
@@ -29,18 +30,55 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 MODALITIES = {  # a word of the config's modality -> DICOM's term
-    "ct": "CT", "mri": "MR", "mr": "MR", "mammography": "MG", "pet": "PT", "ultrasound": "US", "x-ray": "DX",
-    "radiography": "DX", "endoscopy": "ES", "colonoscopy": "ES", "fundus": "OP", "oct": "OPT", "dermoscopy": "XC",
+    "ct": "CT",
+    "mri": "MR",
+    "mr": "MR",
+    "mammography": "MG",
+    "pet": "PT",
+    "ultrasound": "US",
+    "x-ray": "DX",
+    "radiography": "DX",
+    "endoscopy": "ES",
+    "colonoscopy": "ES",
+    "fundus": "OP",
+    "oct": "OPT",
+    "dermoscopy": "XC",
     "histology": "SM",
-}  # fmt: skip
-STORAGE = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4", "": "1.2.840.10008.5.1.4.1.1.7"}
-STORAGE_NEEDS: dict[str, dict[str, Any]] = {  # what each of these asks for and we do not know or do not have
-    "CT": {"KVP": None, "AcquisitionNumber": None, "PatientPosition": None, "PositionReferenceIndicator": ""},
-    "MR": {"ScanningSequence": "RM", "SequenceVariant": "NONE", "ScanOptions": None, "RepetitionTime": None, "EchoTime": None,
-           "EchoTrainLength": None, "PatientPosition": None, "PositionReferenceIndicator": ""},
+}
+STORAGE = {
+    "CT": "1.2.840.10008.5.1.4.1.1.2",
+    "MR": "1.2.840.10008.5.1.4.1.1.4",
+    "": "1.2.840.10008.5.1.4.1.1.7",
+}
+STORAGE_NEEDS: dict[
+    str, dict[str, Any]
+] = {  # what each of these asks for and we do not know or do not have
+    "CT": {
+        "KVP": None,
+        "AcquisitionNumber": None,
+        "PatientPosition": None,
+        "PositionReferenceIndicator": "",
+    },
+    "MR": {
+        "ScanningSequence": "RM",
+        "SequenceVariant": "NONE",
+        "ScanOptions": None,
+        "RepetitionTime": None,
+        "EchoTime": None,
+        "EchoTrainLength": None,
+        "PatientPosition": None,
+        "PositionReferenceIndicator": "",
+    },
     "": {"ConversionType": "SYN", "PatientOrientation": None},
-}  # fmt: skip
-DECIDES = ("model", "version", "sha256", "seed", "options", "precision")  # of a provenance: a sample, together with its index
+}
+DECIDES = (
+    "model",
+    "version",
+    "sha256",
+    "seed",
+    "options",
+    "precision",
+)  # of a provenance: a sample, together with its index
 FULL = 2**16 - 1  # floats are stored from 0 to here
 SPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "medzoo")
 DISCLAIMER = "Synthetic image, made by a generative model. Not for diagnosis."
@@ -66,7 +104,9 @@ class Dicom(OneFileEach):
 
     @staticmethod
     def unfit(outputs: Mapping[str, Output]) -> list[str]:
-        """Integers past 16 bits, floats of no known range, float masks, other than two or three axes of space."""
+        """Integers past 16 bits, floats of no known range, float masks, other than two or three
+        axes of space.
+        """
         return pictures_unfit(outputs, _fits)
 
     @classmethod
@@ -74,7 +114,9 @@ class Dicom(OneFileEach):
         """Of floats, a gray level."""
         return step_of(output, FULL)
 
-    def encode(self, values: NDArray[Any], output: Output, about: Mapping[str, Any]) -> Iterable[tuple[str, bytes]]:
+    def encode(
+        self, values: NDArray[Any], output: Output, about: Mapping[str, Any]
+    ) -> Iterable[tuple[str, bytes]]:
         """One file, or a folder with one for each slice of each channel."""
         channels = [values] if _is_color(output) else [v[None] for v in values]
         alone = len(channels) == 1 and values.ndim == 3
@@ -82,8 +124,13 @@ class Dicom(OneFileEach):
         for channel, pixels in enumerate(channels):
             series = self._series(output, about, channel)
             stored = _describe_pixels(series, pixels, output)
-            for height, one in enumerate(stored if stored.ndim == 4 else stored[None]):  # (slices, H, W, samples)
-                yield ".dcm" if alone else f"/{number:04d}.dcm", self._slice(series, one, output, height)
+            for height, one in enumerate(
+                stored if stored.ndim == 4 else stored[None]
+            ):  # (slices, H, W, samples)
+                yield (
+                    ".dcm" if alone else f"/{number:04d}.dcm",
+                    self._slice(series, one, output, height),
+                )
                 number += 1
 
     def _uid(self, *what: Any) -> str:
@@ -91,10 +138,14 @@ class Dicom(OneFileEach):
         return f"2.25.{uuid.uuid5(SPACE, json.dumps([self._identity, *what])).int}"
 
     def _sample(self, index: int) -> list[int]:
-        """Which of the samples that `DECIDES` tells of: its index, and the batch it was made in where that decides as well."""
+        """Which of the samples that `DECIDES` tells of: its index, and the batch it was made in
+        where that decides as well.
+        """
         if not self._batches:
             return [index]
-        begun, size = next((start, size) for start, size in reversed(self._batches) if start <= index)
+        begun, size = next(
+            (start, size) for start, size in reversed(self._batches) if start <= index
+        )
         first = index - (index - begun) % size
         end = self._provenance.get("first", 0) + self._provenance.get("n", self._n)
         return [index, first, min(first + size, end)]
@@ -112,12 +163,16 @@ class Dicom(OneFileEach):
         ds.SpecificCharacterSet = "ISO_IR 192"
         ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if kind == "CT" else "OTHER", "SYNTHETIC"]
         ds.SOPClassUID = STORAGE[kind]
-        ds.StudyDate = ds.StudyTime = ds.AccessionNumber = ds.ReferringPhysicianName = ds.StudyID = ""
+        ds.StudyDate = ds.StudyTime = ds.AccessionNumber = ds.ReferringPhysicianName = (
+            ds.StudyID
+        ) = ""
         ds.Modality = modality
         ds.Manufacturer, ds.ManufacturerModelName = "medzoo", model[:64]
         ds.SoftwareVersions = __version__
         ds.StudyDescription = "Synthetic, not for diagnosis"
-        ds.SeriesDescription = f"Synthetic {output.name}{f' {channel}' * bool(channel)}, {model}"[:64]
+        ds.SeriesDescription = f"Synthetic {output.name}{f' {channel}' * bool(channel)}, {model}"[
+            :64
+        ]
         ds.PatientName = f"Synthetic^{index:06d}"
         whose = hashlib.sha256(json.dumps([self._identity, *sample[1:]]).encode()).hexdigest()
         ds.PatientID = f"{whose[:16]}-{index:06d}"
@@ -136,7 +191,14 @@ class Dicom(OneFileEach):
             ds.PixelSpacing = list(output.spacing[-2:])
             if kind or depth:
                 ds.FrameOfReferenceUID = self._uid(*sample, "space")
-                ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]  # as `medzoo.samples.affine_of` has it
+                ds.ImageOrientationPatient = [
+                    1,
+                    0,
+                    0,
+                    0,
+                    1,
+                    0,
+                ]  # as `medzoo.samples.affine_of` has it
                 ds.SliceThickness = spacing_of(output)[0] if depth else None
         return ds
 
@@ -150,7 +212,11 @@ class Dicom(OneFileEach):
         ds.InstanceNumber = height + 1
         if "ImageOrientationPatient" in ds:
             ds.ImagePositionPatient = [0, 0, _ds(height * spacing_of(output)[0])]
-        data = np.ascontiguousarray(pixels).astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
+        data = (
+            np.ascontiguousarray(pixels)
+            .astype(pixels.dtype.newbyteorder("<"), copy=False)
+            .tobytes()
+        )
         ds.PixelData = data + bytes(len(data) % 2)
         ds.file_meta = FileMetaDataset()
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -164,7 +230,9 @@ class Dicom(OneFileEach):
         from pydicom import dcmread
 
         slices = np.stack([dcmread(path).pixel_array for path in paths])
-        values = np.moveaxis(slices[0], -1, 0) if _is_color(output) else slices.reshape(output.shape)
+        values = (
+            np.moveaxis(slices[0], -1, 0) if _is_color(output) else slices.reshape(output.shape)
+        )
         if output.dtype == "float32":
             low, high = output.range  # type: ignore[misc]
             values = values * (np.float32(high - low) / np.float32(FULL)) + np.float32(low)
@@ -181,8 +249,15 @@ def _is_color(output: Output) -> bool:
 
 
 def _describe_pixels(ds: Dataset, values: NDArray[Any], output: Output) -> NDArray[Any]:
-    """Fill in how one channel (1 or 3, *spatial) is stored; returns the stored numbers, ([slices,] H, W, samples)."""
-    hounsfield = output.unit.strip().lower() in {"hu", "hounsfield", "hounsfield unit", "hounsfield units"}
+    """Fill in how one channel (1 or 3, *spatial) is stored; returns the stored numbers, ([slices,]
+    H, W, samples).
+    """
+    hounsfield = output.unit.strip().lower() in {
+        "hu",
+        "hounsfield",
+        "hounsfield unit",
+        "hounsfield units",
+    }
     low, high = output.range or (float(values.min()), float(values.max()))
     slope, intercept = 1.0, 0.0
     if values.dtype.kind == "f":
@@ -207,8 +282,13 @@ def _describe_pixels(ds: Dataset, values: NDArray[Any], output: Output) -> NDArr
         ds.RescaleIntercept, ds.RescaleSlope = _ds(intercept), _ds(slope)
         ds.RescaleType = "HU" if hounsfield and output.kind != "mask" else "US"
     if len(values) == 1:
-        as_they_are = hounsfield or output.dtype != "float32"  # the numbers stored are the values, once rescaled
-        centre, width = (as_they_are and output.window) or ((low + high + slope) / 2, high - low + slope)
+        as_they_are = (
+            hounsfield or output.dtype != "float32"
+        )  # the numbers stored are the values, once rescaled
+        centre, width = (as_they_are and output.window) or (
+            (low + high + slope) / 2,
+            high - low + slope,
+        )
         ds.WindowCenter, ds.WindowWidth = _ds(centre), _ds(width)
     return np.moveaxis(values, 0, -1)
 

@@ -32,19 +32,27 @@ DEFAULTS = ("png", "csv", "npz")
 class Format(ABC):
     """Writes one set of ``n`` samples, batch by batch.
 
-    Growing files are written through ``journal``, which knows how far they are good; other files are written whole.
-    ``state`` is what the `state` of an earlier process was when it wrote its last good batch, empty for a new set.
+    Growing files are written through ``journal``, which knows how far they are good; other files
+    are written whole. ``state`` is what the `state` of an earlier process was when it wrote its
+    last good batch, empty for a new set.
     """
 
     needs: ClassVar[str] = ""  # a package of the extra `medical`
     encoder: ClassVar[str] = ""  # the package that decides the files' last bits, for the provenance
 
     def __init__(
-        self, journal: Journal, outputs: Mapping[str, Output], provenance: Mapping[str, Any], n: int, state: Mapping[str, Any]
+        self,
+        journal: Journal,
+        outputs: Mapping[str, Output],
+        provenance: Mapping[str, Any],
+        n: int,
+        state: Mapping[str, Any],
     ) -> None:
         self._journal, self._folder = journal, journal.folder
         self._outputs, self._provenance, self._n, self._state = outputs, provenance, n, dict(state)
-        self._pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="medzoo-encode")
+        self._pool = ThreadPoolExecutor(
+            max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="medzoo-encode"
+        )
 
     def close(self) -> None:
         """Let go of threads."""
@@ -61,11 +69,15 @@ class Format(ABC):
 
     @classmethod
     def step(cls, output: Output) -> float:  # noqa: ARG003
-        """How far two values may be apart and be stored as neighbours; 0 where a column is stored as it is."""
+        """How far two values may be apart and be stored as neighbours; 0 where a column is stored
+        as it is.
+        """
         return 0.0
 
     def finish(self) -> list[Line]:
-        """Complete what is open; returns the remaining lines. A killed run calls it again, on the same files."""
+        """Complete what is open; returns the remaining lines. A killed run calls it again, on the
+        same files.
+        """
         return []
 
     def state(self) -> dict[str, Any]:
@@ -74,36 +86,54 @@ class Format(ABC):
 
     @classmethod
     @abstractmethod
-    def read(cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    def read(
+        cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], Any]:
         """The columns of a finished set, and its indices."""
 
     def in_threads(self, function: Callable[[S], T], items: Sequence[S]) -> list[T]:
-        """The function's results, in order; encoders spend their time where Python lets threads run side by side."""
-        chunks = [items[k : k + 8] for k in range(0, len(items), 8)]  # a task for each picture would cost more than the picture
-        return [found for part in self._pool.map(lambda chunk: [function(item) for item in chunk], chunks) for found in part]
+        """The function's results, in order; encoders spend their time where Python lets threads run
+        side by side.
+        """
+        chunks = [
+            items[k : k + 8] for k in range(0, len(items), 8)
+        ]  # a task for each picture would cost more than the picture
+        return [
+            found
+            for part in self._pool.map(lambda chunk: [function(item) for item in chunk], chunks)
+            for found in part
+        ]
 
     def about(self, index: int, labels: Mapping[str, Any]) -> Line:
         """What the manifest says of a sample, whatever the format: seed, labels, conditions."""
         seed = {"seed": self._provenance["seed"]} if "seed" in self._provenance else {}
-        conditions = {k: v for k, v in conditions_of(index, self._provenance).items() if k not in TAKEN}
+        conditions = {
+            k: v for k, v in conditions_of(index, self._provenance).items() if k not in TAKEN
+        }
         return {**conditions, **labels, **seed, "index": index}
 
 
 class OneFileEach(Format):
-    """A file a picture, ``images/000007_malignant.png``, or a folder of files a volume; tables go to a CSV beside them."""
+    """A file a picture, ``images/000007_malignant.png``, or a folder of files a volume; tables go
+    to a CSV beside them.
+    """
 
     def __init__(self, *arguments: Any) -> None:
         from .csv import Rows
 
         super().__init__(*arguments)
-        self._pictures = {n: o for n, o in self._outputs.items() if o.kind not in {"label", "table"}}
+        self._pictures = {
+            n: o for n, o in self._outputs.items() if o.kind not in {"label", "table"}
+        }
         tables = any(o.kind == "table" for o in self._outputs.values())
         self._table = Rows(self._journal, self._outputs, self._provenance) if tables else None
         for name in self._pictures:
             (self._folder / name).mkdir(exist_ok=True)
 
     @abstractmethod
-    def encode(self, values: NDArray[Any], output: Output, about: Mapping[str, Any]) -> Iterable[tuple[str, bytes]]:
+    def encode(
+        self, values: NDArray[Any], output: Output, about: Mapping[str, Any]
+    ) -> Iterable[tuple[str, bytes]]:
         """Endings of file names, ``.png`` or ``/0003.dcm``, and what goes into these files."""
 
     @staticmethod
@@ -116,7 +146,9 @@ class OneFileEach(Format):
         columns = {name: getattr(batch, name) for name in batch.columns}
         if self._table:
             self._table.write(columns, batch.indices)
-        encoded = self.in_threads(lambda row: self._files(columns, row, int(batch.indices[row])), range(len(batch)))
+        encoded = self.in_threads(
+            lambda row: self._files(columns, row, int(batch.indices[row])), range(len(batch))
+        )
         return [line for lines in encoded for line in lines]
 
     def finish(self) -> list[Line]:
@@ -126,25 +158,43 @@ class OneFileEach(Format):
     def _files(self, columns: Mapping[str, NDArray[Any]], row: int, index: int) -> list[Line]:
         labels = labels_of(columns, row, self._outputs, self._provenance)
         about = self.about(index, labels)
-        stem = "_".join([f"{index:06d}", *(re.sub(r"[^\w.-]+", "-", str(v)) for v in labels.values())])
+        stem = "_".join(
+            [f"{index:06d}", *(re.sub(r"[^\w.-]+", "-", str(v)) for v in labels.values())]
+        )
         lines = []
         for name, output in self._pictures.items():
             inside = {"synthetic": True, "index": index, "column": name, **labels}
-            inside |= {k: self._provenance[k] for k in ("model", "version", "seed", "license") if k in self._provenance}
+            inside |= {
+                k: self._provenance[k]
+                for k in ("model", "version", "seed", "license")
+                if k in self._provenance
+            }
             for piece, (ending, data) in enumerate(self.encode(columns[name][row], output, inside)):
                 path = f"{name}/{stem}{ending}"
                 with files.atomic(self._folder / path) as file:
                     file.write(data)
-                line = {**about, "column": name, "file": path, "sha256": hashlib.sha256(data).hexdigest()}
+                line = {
+                    **about,
+                    "column": name,
+                    "file": path,
+                    "sha256": hashlib.sha256(data).hexdigest(),
+                }
                 lines.append(line | ({"piece": piece} if ending.startswith("/") else {}))
         return lines
 
     @classmethod
-    def read(cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    def read(
+        cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], Any]:
         """The columns: pictures read from their files when asked for."""
         from .csv import Table
 
-        index = Index.of(folder, outputs, provenance, [n for n, o in outputs.items() if o.kind not in {"label", "table"}])
+        index = Index.of(
+            folder,
+            outputs,
+            provenance,
+            [n for n, o in outputs.items() if o.kind not in {"label", "table"}],
+        )
         table = Table(folder, outputs, provenance)
         columns: dict[str, Any] = {}
         for name, output in outputs.items():
@@ -158,9 +208,14 @@ class OneFileEach(Format):
 
 
 def labels_of(
-    columns: Mapping[str, NDArray[Any]], row: int, outputs: Mapping[str, Output], provenance: Mapping[str, Any]
+    columns: Mapping[str, NDArray[Any]],
+    row: int,
+    outputs: Mapping[str, Output],
+    provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Each label of a sample under its column's singular, by name where the config names the values."""
+    """Each label of a sample under its column's singular, by name where the config names the
+    values.
+    """
     names: Mapping[str, Mapping[str, str]] = provenance.get("label_names", {})
     numbers = {n: int(columns[n][row]) for n, o in outputs.items() if o.kind == "label"}
     return {singular(n): names.get(n, {}).get(str(v), v) for n, v in numbers.items()}
@@ -192,13 +247,16 @@ def format_class(name: str) -> type[Format]:
     module, _, kind = FORMATS[name][0].partition(".")
     found: type[Format] = getattr(import_module(f".{module}", __package__), kind)
     if found.needs and find_spec(found.needs) is None:
-        raise InputError(f"format={name!r} needs the package {found.needs}, which is not installed here.",
-                         "`pip install medzoo[medical]` brings it; format='npz' needs nothing.")  # fmt: skip
+        raise InputError(
+            f"format={name!r} needs the package {found.needs}, which is not installed here.",
+            "`pip install medzoo[medical]` brings it; format='npz' needs nothing.",
+        )
     return found
 
 
 def pick_format(asked: str | None, outputs: Mapping[str, Output]) -> str:
-    """The format asked for, checked; without one PNG for flat pictures of 8 or 16 bits, CSV for tables, else NPZ.
+    """The format asked for, checked; without one PNG for flat pictures of 8 or 16 bits, CSV for
+    tables, else NPZ.
 
     Raises
     ------
@@ -210,8 +268,10 @@ def pick_format(asked: str | None, outputs: Mapping[str, Output]) -> str:
     if asked not in FORMATS:
         raise InputError(f"format={asked!r} is unknown.", f"Known are {', '.join(FORMATS)}.")
     if unfit := format_class(asked).unfit(outputs):
-        raise InputError(f"format={asked!r} cannot hold {', '.join(unfit)}.",
-                         f"format='npz' holds anything; {asked} holds {FORMATS[asked][1]}.")  # fmt: skip
+        raise InputError(
+            f"format={asked!r} cannot hold {', '.join(unfit)}.",
+            f"format='npz' holds anything; {asked} holds {FORMATS[asked][1]}.",
+        )
     return asked
 
 
@@ -222,7 +282,9 @@ def step_of(output: Output, most: int) -> float:
 
 
 def pictures_unfit(outputs: Mapping[str, Output], fits: Callable[[Output], bool]) -> list[str]:
-    """The pictures and volumes that do not fit a format with a file each; without any, what there is instead."""
+    """The pictures and volumes that do not fit a format with a file each; without any, what there
+    is instead.
+    """
     pictures = [n for n, o in outputs.items() if o.kind not in {"table", "label"}]
     tables = [n for n, o in outputs.items() if o.kind == "table"]
     return [n for n in pictures if not fits(outputs[n])] if pictures else tables or ["labels alone"]

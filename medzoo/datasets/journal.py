@@ -1,7 +1,8 @@
-"""How far a set is good: of an unfinished one a record of what was asked and a journal of what was written, else a seal.
+"""How far a set is good: of an unfinished one a record of what was asked and a journal of what was
+written, else a seal.
 
-Record and journal lie in ``.unfinished`` inside the set's folder, and go when the set is whole. Its provenance is then
-sealed by a digest of the manifest and one of itself.
+Record and journal lie in ``.unfinished`` inside the set's folder, and go when the set is whole. Its
+provenance is then sealed by a digest of the manifest and one of itself.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from typing import IO, Any
 from .. import files
 from ..errors import DatasetError
 
-MANIFEST, PROVENANCE, LOG, UNFINISHED = "manifest.jsonl", "provenance.json", "run.log", ".unfinished"
+MANIFEST, PROVENANCE, LOG, UNFINISHED = (
+    "manifest.jsonl",
+    "provenance.json",
+    "run.log",
+    ".unfinished",
+)
 RECORD, JOURNAL = f"{UNFINISHED}/record.json", f"{UNFINISHED}/journal.jsonl"
 SEALS = ("manifest_sha256", "provenance_sha256")  # keys of a finished set's provenance
 BLOCK = 2**20
@@ -28,17 +34,22 @@ BLOCK = 2**20
 class Journal:
     """The growing files of a set, and the journal that says how far each is good.
 
-    A format writes through `append` and `put`. `commit` then notes, in one line, every stretch written since the last
-    line, with its checksum, and how many samples are done. A run that is killed loses what came after the last line;
-    `go_back` finds that line, or an earlier one where a file is no longer as it was written, and cuts the rest off.
+    A format writes through `append` and `put`. `commit` then notes, in one line, every stretch
+    written since the last line, with its checksum, and how many samples are done. A run that is
+    killed loses what came after the last line; `go_back` finds that line, or an earlier one where a
+    file is no longer as it was written, and cuts the rest off.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.lengths: dict[str, int] = {}  # file -> bytes
         self._files: dict[str, IO[bytes]] = {}
-        self._stretches: list[list[Any]] = []  # [file, offset, bytes, crc32], in the order of writing
-        self._lock = Lock()  # a batch is committed in one thread while another notes a smaller batch size
+        self._stretches: list[
+            list[Any]
+        ] = []  # [file, offset, bytes, crc32], in the order of writing
+        self._lock = (
+            Lock()
+        )  # a batch is committed in one thread while another notes a smaller batch size
 
     def begin(self, record: Mapping[str, Any]) -> None:
         """Write down what was asked, before the first sample."""
@@ -87,7 +98,9 @@ class Journal:
             _write(file, line)
 
     def go_back(self) -> dict[str, Any]:
-        """What all lines up to the last good one say together: ``done``, ``state`` and whatever else was noted."""
+        """What all lines up to the last good one say together: ``done``, ``state`` and whatever
+        else was noted.
+        """
         found: dict[str, Any] = {"done": 0, "state": {}}
         path, end = self.folder / JOURNAL, 0
         path.touch()
@@ -96,7 +109,10 @@ class Journal:
                 try:
                     entry = json.loads(line)
                     stretches = entry.pop("stretches", [])
-                except (ValueError, AttributeError):  # the last line of a killed run may be half a line
+                except (
+                    ValueError,
+                    AttributeError,
+                ):  # the last line of a killed run may be half a line
                     break
                 if not line.endswith(b"\n") or not all(self._is_good(*s) for s in stretches):
                     break
@@ -113,7 +129,9 @@ class Journal:
         return found
 
     def _is_good(self, name: str, at: int, size: int, crc: int) -> bool:
-        """Whether a stretch is as it was written; of the manifest, whether the files that it lists are too."""
+        """Whether a stretch is as it was written; of the manifest, whether the files that it lists
+        are too.
+        """
         try:
             if name not in self._files:
                 self._files[name] = (self.folder / name).open("rb")
@@ -127,7 +145,10 @@ class Journal:
                 file.seek(at)
                 for line in file.read(size).splitlines():
                     entry = json.loads(line)
-                    if "offset" not in entry and files.sha256_of(self.folder / entry["file"]) != entry["sha256"]:
+                    if (
+                        "offset" not in entry
+                        and files.sha256_of(self.folder / entry["file"]) != entry["sha256"]
+                    ):
                         return False
         except OSError:
             return False
@@ -135,7 +156,9 @@ class Journal:
 
 
 def _write(file: IO[bytes], data: bytes | memoryview, at: int | None = None) -> None:
-    """All of ``data``: a raw file may take less than it is given, such as when its disk is nearly full."""
+    """All of ``data``: a raw file may take less than it is given, such as when its disk is nearly
+    full.
+    """
     if at is not None:
         file.seek(at)
     left = memoryview(data).cast("B")
@@ -143,7 +166,8 @@ def _write(file: IO[bytes], data: bytes | memoryview, at: int | None = None) -> 
         left = left[file.write(left) :]
 
 
-# --------------------------------------------------------------------------------------------------- what a folder holds
+# ---------------------------------------------------------------------------------------------------
+# what a folder holds
 def is_whole(folder: Path) -> bool:
     """Whether the folder holds a finished set."""
     return (folder / PROVENANCE).exists()
@@ -155,31 +179,43 @@ def require_whole(folder: Path) -> None:
         if is_whole(folder):
             return
         if not folder.is_dir():
-            raise DatasetError(f"There is no folder {folder}.", "Name one that `medzoo generate` filled.")
+            raise DatasetError(
+                f"There is no folder {folder}.", "Name one that `medzoo generate` filled."
+            )
         if not (folder / RECORD).exists():
-            raise DatasetError(f"{folder} holds no set of samples: no {PROVENANCE} lies in it.",
-                               "Name a folder that `medzoo generate` filled, none inside it or above it.")  # fmt: skip
+            raise DatasetError(
+                f"{folder} holds no set of samples: no {PROVENANCE} lies in it.",
+                "Name a folder that `medzoo generate` filled, none inside it or above it.",
+            )
     except OSError as error:
         raise DatasetError(f"{folder} cannot be read: {error}.", "Is the path right?") from error
     if _read(folder / RECORD).get("resumes") is False:
-        raise DatasetError(f"{folder} holds no finished set of samples: they were being saved from memory.",
-                           "Save them again, into another folder.")  # fmt: skip
+        raise DatasetError(
+            f"{folder} holds no finished set of samples: they were being saved from memory.",
+            "Save them again, into another folder.",
+        )
     of = f" of {n:,}" if isinstance(n := recorded(folder).get("n"), int) else ""
-    raise DatasetError(f"{folder} holds no finished set of samples: {done(folder):,}{of} are there.",
-                       "Give the command that began it again: it goes on from there.")  # fmt: skip
+    raise DatasetError(
+        f"{folder} holds no finished set of samples: {done(folder):,}{of} are there.",
+        "Give the command that began it again: it goes on from there.",
+    )
 
 
 def done(folder: Path) -> int:
     """How many samples an unfinished set has, as its journal says."""
     found = 0
-    with suppress(OSError, ValueError, AttributeError):  # the last line of a killed run may be half a line
+    with suppress(
+        OSError, ValueError, AttributeError
+    ):  # the last line of a killed run may be half a line
         for line in (folder / JOURNAL).read_bytes().splitlines():
             found = int(json.loads(line).get("done", found))
     return found
 
 
 def recorded(folder: Path) -> dict[str, Any]:
-    """The provenance of the set in a folder, of an unfinished one as it began; empty where none can be read."""
+    """The provenance of the set in a folder, of an unfinished one as it began; empty where none can
+    be read.
+    """
     found = _read(folder / PROVENANCE) or _read(folder / RECORD).get("provenance")
     return found if isinstance(found, dict) else {}
 
@@ -191,7 +227,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def sealed(provenance: Mapping[str, Any]) -> bytes:
-    """The text of a finished set's provenance, whose last entry is the digest of the text without it."""
+    """The text of a finished set's provenance, whose last entry is the digest of the text without
+    it.
+    """
     text = _text(provenance)
     return _text({**provenance, "provenance_sha256": hashlib.sha256(text).hexdigest()})
 
@@ -207,4 +245,6 @@ def unsealed(text: bytes) -> dict[str, Any] | None:
 
 
 def _text(provenance: Mapping[str, Any]) -> bytes:
-    return (json.dumps(provenance, indent=2, ensure_ascii=False) + "\n").encode()  # unsorted: columns have an order
+    return (
+        json.dumps(provenance, indent=2, ensure_ascii=False) + "\n"
+    ).encode()  # unsorted: columns have an order

@@ -1,7 +1,8 @@
 """NIfTI: a ``.nii.gz`` a picture or volume, readable by every medical viewer.
 
-Its axes are x, y, z and, for several channels, the channel; a flat picture has one slice. The affine puts rows from front
-to back and columns from the patient's right to left, as an axial slice is shown, with the config's spacing.
+Its axes are x, y, z and, for several channels, the channel; a flat picture has one slice. The
+affine puts rows from front to back and columns from the patient's right to left, as an axial slice
+is shown, with the config's spacing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from ..config import Output
 from ..samples import affine_of, from_xyz, to_xyz
 from .formats import OneFileEach, pictures_unfit
 
-ALIGNED, COMMENT = 2, 6  # codes of the standard: whose coordinates these are, what the extension holds
+ALIGNED, COMMENT = (
+    2,
+    6,
+)  # codes of the standard: whose coordinates these are, what the extension holds
 
 
 class Nifti(OneFileEach):
@@ -33,7 +37,9 @@ class Nifti(OneFileEach):
         """What has neither two nor three axes of space."""
         return pictures_unfit(outputs, lambda o: len(o.shape) in {3, 4})
 
-    def encode(self, values: NDArray[Any], output: Output, about: Mapping[str, Any]) -> Iterable[tuple[str, bytes]]:
+    def encode(
+        self, values: NDArray[Any], output: Output, about: Mapping[str, Any]
+    ) -> Iterable[tuple[str, bytes]]:
         """One file."""
         import nibabel as nib
 
@@ -44,10 +50,14 @@ class Nifti(OneFileEach):
             coordinates(affine_of(output), code=ALIGNED)
         head = image.header
         head.set_xyzt_units("mm" if output.spacing else "unknown")
-        head["descrip"] = f"synthetic, {about.get('model', '')} {about.get('version', '')}"[:79].encode("ascii", "replace")
+        head["descrip"] = f"synthetic, {about.get('model', '')} {about.get('version', '')}"[
+            :79
+        ].encode("ascii", "replace")
         if output.range:
             head["cal_min"], head["cal_max"] = output.range
-        head.extensions.append(nib.nifti1.Nifti1Extension(COMMENT, json.dumps(about, sort_keys=True).encode()))
+        head.extensions.append(
+            nib.nifti1.Nifti1Extension(COMMENT, json.dumps(about, sort_keys=True).encode())
+        )
         packed = io.BytesIO()
         with gzip.GzipFile("", "wb", compresslevel=1, fileobj=packed, mtime=0) as file:
             file.write(image.to_bytes())

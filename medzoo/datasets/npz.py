@@ -1,7 +1,7 @@
 """NPZ: one file, ``samples.npz``, with every column and ``indices``.
 
-How long each column will be is known from the start, so each batch is written where it belongs in the finished file. A
-set of any size takes the memory of a batch and no disk beside its own.
+How long each column will be is known from the start, so each batch is written where it belongs in
+the finished file. A set of any size takes the memory of a batch and no disk beside its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ from .formats import Format, Line
 
 NAME = "samples.npz"
 DATED = 0x21  # 1 January 1980, the first day of zip: equal samples make equal files
-STORED, VERSION, BIG = 0, 45, 0xFFFFFFFF  # sizes stand in the extra field of zip64, which all files get
+STORED, VERSION, BIG = (
+    0,
+    45,
+    0xFFFFFFFF,
+)  # sizes stand in the extra field of zip64, which all files get
 
 
 class Npz(Format):
@@ -39,16 +43,23 @@ class Npz(Format):
 
     def write(self, batch: Samples) -> list[Line]:
         """Write each column's rows to their place."""
-        columns = {name: np.ascontiguousarray(getattr(batch, name)) for name in (*batch.columns, "indices")}
+        columns = {
+            name: np.ascontiguousarray(getattr(batch, name)) for name in (*batch.columns, "indices")
+        }
         if not self._state:
-            types = {n: [np.lib.format.dtype_to_descr(v.dtype), list(v.shape[1:])] for n, v in columns.items()}
+            types = {
+                n: [np.lib.format.dtype_to_descr(v.dtype), list(v.shape[1:])]
+                for n, v in columns.items()
+            }
             self._state = {"done": 0, "types": types}
             self._state["crc"] = {n: zlib.crc32(head) for n, head in self._heads().items()}
         for name, start in self._places().items():
             values = columns[name].astype(self._state["types"][name][0], copy=False)
             if values.size:
                 data = values.reshape(-1).view(np.uint8).data
-                self._journal.put(NAME, data, start + self._state["done"] * (values.nbytes // len(batch)))
+                self._journal.put(
+                    NAME, data, start + self._state["done"] * (values.nbytes // len(batch))
+                )
                 self._state["crc"][name] = zlib.crc32(data, self._state["crc"][name])
         self._state["done"] += len(batch)
         return []
@@ -69,7 +80,10 @@ class Npz(Format):
 
     def _sizes(self) -> dict[str, int]:
         """Bytes of each column's numbers."""
-        return {n: self._n * math.prod(shape) * np.dtype(d).itemsize for n, (d, shape) in self._state["types"].items()}
+        return {
+            n: self._n * math.prod(shape) * np.dtype(d).itemsize
+            for n, (d, shape) in self._state["types"].items()
+        }
 
     def _places(self) -> dict[str, int]:
         """Where each column's numbers begin in the file."""
@@ -85,9 +99,17 @@ class Npz(Format):
         for name, head in self._heads().items():
             file = f"{name}.npy".encode()
             size = len(head) + sizes[name]
-            same = struct.pack("<HHHHIIIH", 0, STORED, 0, DATED, self._state["crc"][name], BIG, BIG, len(file))
+            same = struct.pack(
+                "<HHHHIIIH", 0, STORED, 0, DATED, self._state["crc"][name], BIG, BIG, len(file)
+            )
             extra = struct.pack("<HHQQ", 1, 16, size, size)
-            local = struct.pack("<IH", 0x04034B50, VERSION) + same + struct.pack("<H", len(extra)) + file + extra
+            local = (
+                struct.pack("<IH", 0x04034B50, VERSION)
+                + same
+                + struct.pack("<H", len(extra))
+                + file
+                + extra
+            )
             self._journal.put(NAME, local + head, at)
             extra = struct.pack("<HHQQQ", 1, 24, size, size, at)
             directory += struct.pack("<IHH", 0x02014B50, VERSION, VERSION) + same
@@ -100,14 +122,23 @@ class Npz(Format):
         return [{"file": NAME, "sha256": digest, "samples": self._n, "columns": columns}]
 
     @classmethod
-    def read(cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:  # noqa: ARG003
+    def read(
+        cls,
+        folder: Path,
+        outputs: Mapping[str, Output],
+        provenance: Mapping[str, Any],  # noqa: ARG003
+    ) -> tuple[dict[str, Any], Any]:
         """The columns, mapped from the file and not loaded."""
-        return {name: _column(folder / NAME, name) for name in outputs}, np.asarray(_column(folder / NAME, "indices")[:])
+        return {name: _column(folder / NAME, name) for name in outputs}, np.asarray(
+            _column(folder / NAME, "indices")[:]
+        )
 
 
 def _end(entries: int, size: int, at: int) -> bytes:
     """The end of a zip file whose directory of so many entries and bytes is at ``at``."""
-    big = struct.pack("<IQHHIIQQQQ", 0x06064B50, 44, VERSION, VERSION, 0, 0, entries, entries, size, at)
+    big = struct.pack(
+        "<IQHHIIQQQQ", 0x06064B50, 44, VERSION, VERSION, 0, 0, entries, entries, size, at
+    )
     locator = struct.pack("<IIQI", 0x07064B50, 0, at + size, 1)
     return big + locator + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, entries, entries, BIG, BIG, 0)
 
@@ -118,13 +149,19 @@ def _column(path: Path, name: str) -> NDArray[Any]:
         with zipfile.ZipFile(path) as archive:
             entry = archive.getinfo(f"{name}.npy")
             with path.open("rb") as file:
-                file.seek(entry.header_offset + 26)  # where a local header holds the lengths of name and extra field
+                file.seek(
+                    entry.header_offset + 26
+                )  # where a local header holds the lengths of name and extra field
                 lengths = np.frombuffer(file.read(4), dtype="<u2")
                 file.seek(entry.header_offset + 30 + int(lengths.sum()))
                 if np.lib.format.read_magic(file) != (1, 0):
                     raise ValueError("not a column that medzoo wrote")  # noqa: TRY301
                 shape, _, dtype = np.lib.format.read_array_header_1_0(file)
                 offset = file.tell()
-        return np.memmap(path, dtype, "r", offset, shape) if math.prod(shape) else np.empty(shape, dtype)
+        return (
+            np.memmap(path, dtype, "r", offset, shape)
+            if math.prod(shape)
+            else np.empty(shape, dtype)
+        )
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise DatasetError(f"The samples in {path} cannot be read: {error}.") from error

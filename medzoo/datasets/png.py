@@ -17,7 +17,9 @@ from .formats import OneFileEach, pictures_unfit, step_of
 
 
 class Png(OneFileEach):
-    """8 or 16 bits as the column's type has them; floats are stored with 8, from the column's value range."""
+    """8 or 16 bits as the column's type has them; floats are stored with 8, from the column's value
+    range.
+    """
 
     encoder = "pillow"
     FLOAT: ClassVar[type[np.unsignedinteger[Any]]] = np.uint8
@@ -31,8 +33,15 @@ class Png(OneFileEach):
     def fits(cls, output: Output) -> bool:
         """Whether PNG can hold a picture; of a float mask, steps of gray need not be the mask."""
         flat = output.kind in {"image", "mask"} and len(output.shape) == 3
-        channels = (1,) if output.dtype == "uint16" or (output.dtype == "float32" and cls.FLOAT is np.uint16) else (1, 3)
-        known = output.dtype in {"uint8", "uint16"} or (output.dtype, output.kind) == ("float32", "image")
+        channels = (
+            (1,)
+            if output.dtype == "uint16" or (output.dtype == "float32" and cls.FLOAT is np.uint16)
+            else (1, 3)
+        )
+        known = output.dtype in {"uint8", "uint16"} or (output.dtype, output.kind) == (
+            "float32",
+            "image",
+        )
         return flat and known and output.shape[0] in channels
 
     @classmethod
@@ -40,7 +49,9 @@ class Png(OneFileEach):
         """Of floats, a gray level."""
         return step_of(output, np.iinfo(cls.FLOAT).max)
 
-    def encode(self, values: NDArray[Any], output: Output, about: Mapping[str, Any]) -> Iterable[tuple[str, bytes]]:
+    def encode(
+        self, values: NDArray[Any], output: Output, about: Mapping[str, Any]
+    ) -> Iterable[tuple[str, bytes]]:
         """One file."""
         return [(".png", png(values, output, about, self.FLOAT))]
 
@@ -57,7 +68,10 @@ class Png16(Png):
 
 
 def png(
-    values: NDArray[Any], output: Output, about: Mapping[str, Any], float_as: type[np.unsignedinteger[Any]] = np.uint8
+    values: NDArray[Any],
+    output: Output,
+    about: Mapping[str, Any],
+    float_as: type[np.unsignedinteger[Any]] = np.uint8,
 ) -> bytes:
     """A picture (C, H, W) as PNG, with ``about`` as JSON in its text chunk ``medzoo``."""
     from PIL import Image
@@ -71,7 +85,9 @@ def png(
     text.add_text("Comment", "Synthetic image, made by a generative model. Not for diagnosis.")
     buffer = io.BytesIO()
     # Level 1 is four times as fast as the default for a fifth more bytes.
-    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", compress_level=1, pnginfo=text)
+    Image.fromarray(np.ascontiguousarray(picture)).save(
+        buffer, "PNG", compress_level=1, pnginfo=text
+    )
     return buffer.getvalue()
 
 

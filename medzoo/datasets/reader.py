@@ -27,7 +27,8 @@ def read(folder: str | os.PathLike[str]) -> Samples:
     Returns
     -------
     Samples
-        As they were generated; float columns kept as PNG or DICOM come back from their 8 or 16 bits.
+        As they were generated; float columns kept as PNG or DICOM come back from their 8 or 16
+        bits.
 
     Raises
     ------
@@ -39,18 +40,24 @@ def read(folder: str | os.PathLike[str]) -> Samples:
     folder = settings.user_path(folder, "folder")
     provenance = finished(folder)
     if provenance.get("format") not in FORMATS:
-        raise DatasetError(f"{folder} has the format {provenance.get('format')!r}, which this medzoo does not know.",
-                           f"It knows {', '.join(FORMATS)}.")  # fmt: skip
+        raise DatasetError(
+            f"{folder} has the format {provenance.get('format')!r}, which this medzoo does not know.",
+            f"It knows {', '.join(FORMATS)}.",
+        )
     reader = format_class(provenance["format"])
     try:
         outputs = {name: _output(fields) for name, fields in provenance["outputs"].items()}
         columns, indices = reader.read(folder, outputs, provenance)
         return Samples(columns, outputs, indices, provenance, folder)
     except OSError as error:
-        raise DatasetError(f"{folder} cannot be read: {error}.", "`medzoo verify` names what is missing.") from error
+        raise DatasetError(
+            f"{folder} cannot be read: {error}.", "`medzoo verify` names what is missing."
+        ) from error
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         why = f"{type(error).__name__}: {error}"
-        raise DatasetError(f"The manifest or the provenance of {folder} is not as it was written ({why}).") from error
+        raise DatasetError(
+            f"The manifest or the provenance of {folder} is not as it was written ({why})."
+        ) from error
 
 
 def finished(folder: Path) -> dict[str, Any]:
@@ -66,18 +73,36 @@ def finished(folder: Path) -> dict[str, Any]:
         provenance = unsealed((folder / PROVENANCE).read_bytes())
         manifest = files.sha256_of(folder / MANIFEST)
     except OSError as error:
-        raise DatasetError(f"{folder} cannot be read: {error}.", "`medzoo verify` names what is missing.") from error
+        raise DatasetError(
+            f"{folder} cannot be read: {error}.", "`medzoo verify` names what is missing."
+        ) from error
     if provenance is None or provenance.get("manifest_sha256") != manifest:
         changed = PROVENANCE if provenance is None else MANIFEST
-        raise DatasetError(f"{folder / changed} is not as it was written: its sha256 is not the one in {PROVENANCE}.",
-                           "`medzoo verify` names what else has changed.")  # fmt: skip
+        raise DatasetError(
+            f"{folder / changed} is not as it was written: its sha256 is not the one in {PROVENANCE}.",
+            "`medzoo verify` names what else has changed.",
+        )
     return provenance
 
 
 def describe(outputs: Mapping[str, Output]) -> dict[str, dict[str, Any]]:
     """What `read` must know of the columns later, as JSON."""
-    fields = ("name", "kind", "dtype", "shape", "range", "unit", "window", "spacing", "condition", "columns")
-    return {n: {f: v for f in fields if (v := getattr(o, f)) not in (None, "", ())} for n, o in outputs.items()}
+    fields = (
+        "name",
+        "kind",
+        "dtype",
+        "shape",
+        "range",
+        "unit",
+        "window",
+        "spacing",
+        "condition",
+        "columns",
+    )
+    return {
+        n: {f: v for f in fields if (v := getattr(o, f)) not in (None, "", ())}
+        for n, o in outputs.items()
+    }
 
 
 def _output(fields: Mapping[str, Any]) -> Output:

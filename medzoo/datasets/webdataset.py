@@ -1,8 +1,8 @@
 """WebDataset: tar files of many samples each, for sets that no file system should hold one by one.
 
-``shards/000000.tar`` has for sample 7 ``000007.json`` (what it is), ``000007.images.png`` where a PNG holds the column
-exactly, else ``000007.images.npy``, and ``000007.label.cls`` with the label's number. The manifest says where in its shard
-each sample is, so that one is read without the others.
+``shards/000000.tar`` has for sample 7 ``000007.json`` (what it is), ``000007.images.png`` where a
+PNG holds the column exactly, else ``000007.images.npy``, and ``000007.label.cls`` with the label's
+number. The manifest says where in its shard each sample is, so that one is read without the others.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class WebDataset(Format):
         ):
             name = f"shards/{state['shard']:06d}.tar"
             at = self._journal.append(name, packed)
-            lines.append({**about, "file": name, "offset": at, "bytes": len(packed), "sha256": digest})
+            lines.append(
+                {**about, "file": name, "offset": at, "bytes": len(packed), "sha256": digest}
+            )
             state = {**state, "samples": state["samples"] + 1}
             if at + len(packed) >= SHARD:
                 lines.append(self._end(state))
@@ -66,13 +68,23 @@ class WebDataset(Format):
         length = self._journal.lengths[name] + 2 * tarfile.BLOCKSIZE
         self._journal.append(name, bytes(2 * tarfile.BLOCKSIZE + -length % RECORD))
         self._journal.close(name)
-        return {"file": name, "sha256": files.sha256_of(self._folder / name), "samples": state["samples"]}
+        return {
+            "file": name,
+            "sha256": files.sha256_of(self._folder / name),
+            "samples": state["samples"],
+        }
 
-    def _members(self, columns: Mapping[str, NDArray[Any]], row: int, index: int) -> tuple[Line, bytes, str]:
-        """What the manifest says of a sample, the sample as members of a tar file, and the digest of these."""
+    def _members(
+        self, columns: Mapping[str, NDArray[Any]], row: int, index: int
+    ) -> tuple[Line, bytes, str]:
+        """What the manifest says of a sample, the sample as members of a tar file, and the digest
+        of these.
+        """
         line = self.about(index, labels_of(columns, row, self._outputs, self._provenance))
         about = {"synthetic": True, **line}
-        about |= {k: self._provenance[k] for k in ("model", "version", "license") if k in self._provenance}
+        about |= {
+            k: self._provenance[k] for k in ("model", "version", "license") if k in self._provenance
+        }
         members = {"json": json.dumps(about, sort_keys=True).encode()}
         for name, output in self._outputs.items():
             if output.kind == "label":
@@ -81,17 +93,27 @@ class WebDataset(Format):
                 members[f"{name}.png"] = png(columns[name][row], output, about)
             else:
                 array = io.BytesIO()
-                np.lib.format.write_array(array, np.ascontiguousarray(columns[name][row]), version=(1, 0))
+                np.lib.format.write_array(
+                    array, np.ascontiguousarray(columns[name][row]), version=(1, 0)
+                )
                 members[f"{name}.npy"] = array.getvalue()
         packed = b"".join(member(f"{index:06d}.{ending}", data) for ending, data in members.items())
         return line, packed, hashlib.sha256(packed).hexdigest()
 
     @classmethod
-    def read(cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    def read(
+        cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], Any]:
         """The columns, each sample read from its shard when asked for."""
         index = Index.of(folder, outputs, provenance)
-        others = {n: ShardColumn(folder, index.lines[""], o) for n, o in outputs.items() if n not in index.labels}
-        return {n: index.labels[n] if n in index.labels else others[n] for n in outputs}, index.numbers
+        others = {
+            n: ShardColumn(folder, index.lines[""], o)
+            for n, o in outputs.items()
+            if n not in index.labels
+        }
+        return {
+            n: index.labels[n] if n in index.labels else others[n] for n in outputs
+        }, index.numbers
 
 
 def as_png(output: Output) -> bool:
@@ -120,7 +142,11 @@ class ShardColumn(LazyColumn):
             with tarfile.open(fileobj=packed) as members:
                 found = next(m for m in members if m.name.endswith(ending))
                 data = io.BytesIO(members.extractfile(found).read())  # type: ignore[union-attr]
-            values = unpng(data, self._output) if ending.endswith("png") else np.lib.format.read_array(data, allow_pickle=False)
+            values = (
+                unpng(data, self._output)
+                if ending.endswith("png")
+                else np.lib.format.read_array(data, allow_pickle=False)
+            )
         except Exception as error:  # decoders raise what they like for a damaged file
             what = f"Sample {entry['index']} in {path} cannot be read: {error!r}."
             raise DatasetError(what, "Was it moved or changed?") from error

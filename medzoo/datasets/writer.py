@@ -23,26 +23,50 @@ from ..errors import DatasetError, MedzooWarning
 from ..samples import Samples
 from ..version import __version__
 from .formats import Format, Line, format_class, pick_format
-from .journal import LOG, MANIFEST, PROVENANCE, RECORD, SEALS, UNFINISHED, Journal, is_whole, recorded, sealed
+from .journal import (
+    LOG,
+    MANIFEST,
+    PROVENANCE,
+    RECORD,
+    SEALS,
+    UNFINISHED,
+    Journal,
+    is_whole,
+    recorded,
+    sealed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DECIDES = (  # of a provenance: what decides a set
-    "model", "version", "sha256", "seed", "n", "first", "options", "precision", "subset", "format", "outputs", "label_names",
+    "model",
+    "version",
+    "sha256",
+    "seed",
+    "n",
+    "first",
+    "options",
+    "precision",
+    "subset",
+    "format",
+    "outputs",
+    "label_names",
     "conditions",
-)  # fmt: skip
+)
 FOUND_OUT = ("batches", *SEALS)  # by a run
 NAMED = 4  # of what differs
 UNTOUCHED = "Nothing was changed. Choose another folder."
 
 
 class Target:
-    """A folder that one run writes ``n`` samples to; a context manager, inside which no other process writes there.
+    """A folder that one run writes ``n`` samples to; a context manager, inside which no other
+    process writes there.
 
-    Entering it looks at what the folder holds. Where that is the very set that ``provenance`` describes, it is
-    ``finished`` and there is nothing to do. Where that is an unfinished part of it, ``done`` samples are good and ``batches``
-    are the batch boundaries so far. A new or empty folder is begun. Anything else is an error.
+    Entering it looks at what the folder holds. Where that is the very set that ``provenance``
+    describes, it is ``finished`` and there is nothing to do. Where that is an unfinished part of
+    it, ``done`` samples are good and ``batches`` are the batch boundaries so far. A new or empty
+    folder is begun. Anything else is an error.
 
     Parameters
     ----------
@@ -55,8 +79,8 @@ class Target:
     n
         How many samples there will be.
     provenance
-        What decides the samples, and under what circumstances they are made. Its ``batches`` may change while the run
-        goes on. For `look` alone, what is known of it.
+        What decides the samples, and under what circumstances they are made. Its ``batches`` may
+        change while the run goes on. For `look` alone, what is known of it.
     again
         False refuses a folder with a set in it, finished or not, whatever it is.
 
@@ -82,11 +106,13 @@ class Target:
         self._outputs, self._n, self._again = outputs, n, again
         self._format = pick_format(format, outputs)
         self._provenance = provenance
-        self._asked = _as_json({
-            **{k: v for k, v in provenance.items() if k not in FOUND_OUT},
-            "format": self._format,
-            "written_with": _writers(self._format),
-        })  # fmt: skip
+        self._asked = _as_json(
+            {
+                **{k: v for k, v in provenance.items() if k not in FOUND_OUT},
+                "format": self._format,
+                "written_with": _writers(self._format),
+            }
+        )
         self._journal = Journal(self.path)
         self._lock = ExitStack()
         self._state: dict[str, Any] = {}
@@ -124,7 +150,12 @@ class Target:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._journal.close()
         self._lock.close()
         if self.finished:
@@ -140,7 +171,9 @@ class Target:
         """
         began = time.monotonic()
         with self._writing("written"):
-            writer = format_class(self._format)(self._journal, self._outputs, self._asked, self._n, self._state)
+            writer = format_class(self._format)(
+                self._journal, self._outputs, self._asked, self._n, self._state
+            )
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="medzoo-write") as thread:
                 pending: Future[None] | None = None
@@ -149,7 +182,10 @@ class Target:
                     pending = thread.submit(self._write, writer, batch)
                 self._wait(pending)
             if self.done != self._n:
-                raise DatasetError(f"{self.path} got {self.done} samples of {self._n}.", "This is a bug of medzoo's.")
+                raise DatasetError(
+                    f"{self.path} got {self.done} samples of {self._n}.",
+                    "This is a bug of medzoo's.",
+                )
             with self._writing("written"):
                 self._finish(writer, began)
         finally:
@@ -167,15 +203,24 @@ class Target:
         path = self.path / UNFINISHED / "lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not files.has_locks(path):
-            warnings.warn(f"The disk of {self.path} has no locks: nothing keeps another process from writing there as well. "
-                          "See that none does.", MedzooWarning, stacklevel=4)  # fmt: skip
+            warnings.warn(
+                f"The disk of {self.path} has no locks: nothing keeps another process from writing there as well. "
+                "See that none does.",
+                MedzooWarning,
+                stacklevel=4,
+            )
         elif not self._lock.enter_context(files.locked(path, timeout=0)):
-            raise DatasetError(f"Another process is writing to {self.path} ({_last_start(self.path)}).",
-                               "Wait until it is done, or choose another folder.")  # fmt: skip
+            raise DatasetError(
+                f"Another process is writing to {self.path} ({_last_start(self.path)}).",
+                "Wait until it is done, or choose another folder.",
+            )
 
-    # ------------------------------------------------------------------------------------------------ what is there
+    # ------------------------------------------------------------------------------------------------
+    # what is there
     def _is_finished(self) -> bool:
-        """Whether the folder holds the very set that is asked for; an error where it holds something else."""
+        """Whether the folder holds the very set that is asked for; an error where it holds
+        something else.
+        """
         if not self.path.exists():
             return False
         if not self.path.is_dir():
@@ -190,15 +235,21 @@ class Target:
                 raise DatasetError(f"{self.path} holds a set of samples already.", UNTOUCHED)
             self._refuse_other(_read(self.path / PROVENANCE), "another set of samples")
             return True
-        if others := [name for name in inside if name not in {LOG, UNFINISHED} and not files.is_strewn(Path(name))]:
+        if others := [
+            name
+            for name in inside
+            if name not in {LOG, UNFINISHED} and not files.is_strewn(Path(name))
+        ]:
             raise DatasetError(f"{self.path} holds other things ({others[0]} ...).", UNTOUCHED)
         return False
 
     def _read_record(self) -> dict[str, Any]:
         record = _read(self.path / RECORD)
         if not record["resumes"]:
-            raise DatasetError(f"{self.path} holds a part of samples that were being saved from memory.",
-                               "Nothing was changed. Remove it, or choose another folder.")  # fmt: skip
+            raise DatasetError(
+                f"{self.path} holds a part of samples that were being saved from memory.",
+                "Nothing was changed. Remove it, or choose another folder.",
+            )
         self._refuse_other(record["provenance"], "an unfinished set of other samples")
         return record
 
@@ -208,7 +259,9 @@ class Target:
             then, now = ({k: about.get(k) for k in known} for about in (found, self._asked))
             if differ := list(differences(then, now)):
                 more = f"; and {len(differ) - NAMED:,} more" * (len(differ) > NAMED)
-                raise DatasetError(f"{self.path} holds {what}: {'; '.join(differ[:NAMED])}{more}.", UNTOUCHED)
+                raise DatasetError(
+                    f"{self.path} holds {what}: {'; '.join(differ[:NAMED])}{more}.", UNTOUCHED
+                )
 
     def _begin(self) -> None:
         """Begin a new set, or go back to where an unfinished one is good."""
@@ -218,12 +271,17 @@ class Target:
         record = self._read_record()
         found = self._journal.go_back()
         self.done, self._state = found["done"], found["state"]
-        self.batches, self._continued = found.get("batches", record["batches"]), found.get("continued", [])
+        self.batches, self._continued = (
+            found.get("batches", record["batches"]),
+            found.get("continued", []),
+        )
         before = dict(record["provenance"])
         for change in self._continued:
             before = _updated(before, change)
         changed = changes(before, self._asked)
-        if changed and not self.done:  # it failed before its first sample, perhaps for lack of what changed
+        if (
+            changed and not self.done
+        ):  # it failed before its first sample, perhaps for lack of what changed
             self._begin_anew()
             return
         self._asked = record["provenance"]
@@ -232,16 +290,21 @@ class Target:
             self._journal.note(continued=self._continued)
             warnings.warn(
                 f"{self.path} was begun under other circumstances ({', '.join(changed)}). Its further samples may differ in "
-                "the last bits from those of one run; its provenance will say from where on.", MedzooWarning, stacklevel=4,
-            )  # fmt: skip
+                "the last bits from those of one run; its provenance will say from where on.",
+                MedzooWarning,
+                stacklevel=4,
+            )
         self._log("continued", f"{self.done} of {self._n} samples are there")
 
     def _begin_anew(self) -> None:
         self.batches = [list(b) for b in self._provenance.get("batches", [])]
-        self._journal.begin({"resumes": self._again, "batches": self.batches, "provenance": self._asked})
+        self._journal.begin(
+            {"resumes": self._again, "batches": self.batches, "provenance": self._asked}
+        )
         self._log("began", f"{self._n} samples")
 
-    # -------------------------------------------------------------------------------------------------- writing it
+    # --------------------------------------------------------------------------------------------------
+    # writing it
     def _wait(self, pending: Future[None] | None) -> None:
         if pending is not None:
             with self._writing("written"):
@@ -254,23 +317,34 @@ class Target:
         self.done += len(batch)
 
     def _add(self, lines: list[Line]) -> None:
-        text = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in lines)
+        text = "".join(
+            json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in lines
+        )
         self._journal.append(MANIFEST, text.encode())
 
     def _finish(self, writer: Format, began: float) -> None:
         self._add(writer.finish())
         self._journal.close()
-        batches = {"batches": _as_json(self._provenance["batches"])} if "batches" in self._provenance else {}
+        batches = (
+            {"batches": _as_json(self._provenance["batches"])}
+            if "batches" in self._provenance
+            else {}
+        )
         continued = {"continued": self._continued} if self._continued else {}
         digest = files.sha256_of(self.path / MANIFEST)
-        self._log("ended", f"{self._n} samples, {time.monotonic() - began:.1f} s since it was begun or continued")
+        self._log(
+            "ended",
+            f"{self._n} samples, {time.monotonic() - began:.1f} s since it was begun or continued",
+        )
         with files.atomic(self.path / PROVENANCE) as file:
             file.write(sealed({**self._asked, **batches, **continued, "manifest_sha256": digest}))
         self.finished = True
 
     def _log(self, what: str, more: str) -> None:
         with (self.path / LOG).open("a", encoding="utf-8") as file:
-            file.write(f"{what} {time.strftime('%Y-%m-%d %H:%M:%S')} on {platform.node()}, pid {os.getpid()}: {more}\n")
+            file.write(
+                f"{what} {time.strftime('%Y-%m-%d %H:%M:%S')} on {platform.node()}, pid {os.getpid()}: {more}\n"
+            )
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[None]:
@@ -278,8 +352,16 @@ class Target:
             yield
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
-            kept = "the same command continues it" if self._again else "remove it, or choose another folder"
-            hint = f"What was written stays: {kept}." if what == "written" else "Choose another folder."
+            kept = (
+                "the same command continues it"
+                if self._again
+                else "remove it, or choose another folder"
+            )
+            hint = (
+                f"What was written stays: {kept}."
+                if what == "written"
+                else "Choose another folder."
+            )
             raise DatasetError(f"{self.path} could not be {what}: {why}.", hint) from error
 
 
@@ -298,13 +380,17 @@ def save(
 ) -> Path:
     """Write samples that are there already, so many at a time, into a new folder; returns it."""
     n = len(samples)
-    with Target(folder, outputs=samples.outputs, format=format, n=n, provenance=provenance, again=False) as target:
+    with Target(
+        folder, outputs=samples.outputs, format=format, n=n, provenance=provenance, again=False
+    ) as target:
         target.fill(samples[k : k + batch] for k in range(0, n or 1, batch))
     return target.path
 
 
 def bytes_a_sample(batch: Samples, format: str) -> float:  # noqa: A002
-    """What a sample like these takes on disk, in bytes, by writing them to a place that is then removed."""
+    """What a sample like these takes on disk, in bytes, by writing them to a place that is then
+    removed.
+    """
     with tempfile.TemporaryDirectory(prefix="medzoo-") as folder:
         save(batch, folder, format, batch.provenance, len(batch))
         return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file()) / len(batch)
@@ -346,7 +432,9 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]
     for key, value in now.items():
         if before.get(key) != value:
             both = isinstance(value, dict) and isinstance(before.get(key), dict)
-            found[key] = {k: v for k, v in value.items() if before[key].get(k) != v} if both else value
+            found[key] = (
+                {k: v for k, v in value.items() if before[key].get(k) != v} if both else value
+            )
     return found
 
 
@@ -354,7 +442,10 @@ def _updated(before: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any
     """``before`` after `changes`."""
     for key, value in change.items():
         old = before.get(key)
-        before = {**before, key: {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value}
+        before = {
+            **before,
+            key: {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value,
+        }
     return before
 
 

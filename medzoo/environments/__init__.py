@@ -1,7 +1,8 @@
 """Where a model runs: in this interpreter, or in one of its own that holds what the model declares.
 
-An environment is built by uv, once for each lock (`recipe`), aside and renamed, and described by a JSON file beside it
-(`records`). What runs in it is the worker; nothing is ever installed into the caller's interpreter.
+An environment is built by uv, once for each lock (`recipe`), aside and renamed, and described by a
+JSON file beside it (`records`). What runs in it is the worker; nothing is ever installed into the
+caller's interpreter.
 """
 
 from __future__ import annotations
@@ -26,11 +27,15 @@ TRIES = 3  # to have an environment that another process does not remove at that
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python that can run a model. As long as this object lives, `medzoo cache` removes no environment under it."""
+    """A Python that can run a model. As long as this object lives, `medzoo cache` removes no
+    environment under it.
+    """
 
     python: Path
     kind: str  # current or isolated
-    lock: str = ""  # hash of what was asked for, the same on every machine; empty for the current one
+    lock: str = (
+        ""  # hash of what was asked for, the same on every machine; empty for the current one
+    )
     record: dict[str, str] = field(default_factory=dict)  # what it holds: name -> version
     held: files.Hold | None = field(default=None, repr=False, compare=False)
 
@@ -61,19 +66,25 @@ def isolated(config: ModelConfig, version: Version, *, progress: bool | None = N
             python = records.python_of(records.path_of(record["key"]))
             return Interpreter(python, "isolated", recipe.digest, dict(record["packages"]), held)
         held.close()  # removed in between
-    raise BuildError(f"The environment of {config.id} was removed as often as it was built, {TRIES} times.",
-                     "Is something else at work in the cache? MEDZOO_CACHE names another folder.")  # fmt: skip
+    raise BuildError(
+        f"The environment of {config.id} was removed as often as it was built, {TRIES} times.",
+        "Is something else at work in the cache? MEDZOO_CACHE names another folder.",
+    )
 
 
-def choose(config: ModelConfig, version: Version, env: str = "auto", *, progress: bool | None = None) -> Interpreter | None:
-    """The interpreter for a version's worker process; None where the package is to run in this process.
+def choose(
+    config: ModelConfig, version: Version, env: str = "auto", *, progress: bool | None = None
+) -> Interpreter | None:
+    """The interpreter for a version's worker process; None where the package is to run in this
+    process.
 
     Parameters
     ----------
     env
-        ``auto``: in this process if the package is native, comes with medzoo or from the user's own folder, and finds
-        here what it declares; in an environment of its own otherwise. ``current``: this interpreter, whatever it holds.
-        ``isolated``: always an environment of its own.
+        ``auto``: in this process if the package is native, comes with medzoo or from the user's own
+        folder, and finds here what it declares; in an environment of its own otherwise.
+        ``current``: this interpreter, whatever it holds. ``isolated``: always an environment of its
+        own.
     progress
         Show what is installed; only at a terminal if None.
 
@@ -89,8 +100,12 @@ def choose(config: ModelConfig, version: Version, env: str = "auto", *, progress
     native = version.contract == "native"
     if env == "current":
         if lacking := satisfied(version):
-            warnings.warn(f"env='current': this interpreter is not what {config.id}, version {version.name}, declares: "
-                          f"{'; '.join(lacking)}.", MedzooWarning, stacklevel=2)  # fmt: skip
+            warnings.warn(
+                f"env='current': this interpreter is not what {config.id}, version {version.name}, declares: "
+                f"{'; '.join(lacking)}.",
+                MedzooWarning,
+                stacklevel=2,
+            )
         return None if native else current()
     lacking = []
     if env == "auto" and native and version.scheme in LOCAL:

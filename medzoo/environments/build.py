@@ -23,7 +23,9 @@ from .python import Python
 from .recipe import Recipe, machine, own_index
 
 
-def build(recipe: Recipe, python: Python, config: ModelConfig, progress: bool | None = None) -> dict[str, Any]:
+def build(
+    recipe: Recipe, python: Python, config: ModelConfig, progress: bool | None = None
+) -> dict[str, Any]:
     """The record of the environment of a recipe, which is built unless another process was first.
 
     Raises
@@ -64,12 +66,16 @@ def build(recipe: Recipe, python: Python, config: ModelConfig, progress: bool | 
             _warn_of_mixture(packages, config)
             return record
     except OSError as error:
-        raise BuildError(f"The environment of {config.id} could not be written to {target}: {error}.",
-                         "MEDZOO_CACHE names another folder.") from error  # fmt: skip
+        raise BuildError(
+            f"The environment of {config.id} could not be written to {target}: {error}.",
+            "MEDZOO_CACHE names another folder.",
+        ) from error
 
 
 def _clear(target: Path, *, asides: bool) -> None:
-    """Remove an environment that lost its record or its base Python, and with ``asides`` what killed builds left."""
+    """Remove an environment that lost its record or its base Python, and with ``asides`` what
+    killed builds left.
+    """
     for left in [target, *(target.parent.glob(f".{target.name}.*") if asides else ())]:
         if left.is_dir():
             shutil.rmtree(left)
@@ -84,29 +90,39 @@ def _install(folder: Path, recipe: Recipe, python: Python, run: Callable[..., st
     if recipe.lock:
         lock.write_text("".join(f"{entry}\n" for entry in recipe.lock), encoding="utf-8")
     if recipe.requires:
-        # The lock constrains, with its hashes, what the torch family shares with it: the second install changes nothing.
+        # The lock constrains, with its hashes, what the torch family shares with it: the second
+        # install changes nothing.
         constraints = ("--constraints", lock) if recipe.lock else ()
         backend = ("--torch-backend", settings.torch_backend()) if _asks_pytorch(recipe) else ()
         run(*install, *constraints, *backend, *recipe.requires)
     if recipe.lock:
         # Any index may offer what has the right hash.
-        strategy = () if os.environ.get("UV_INDEX_STRATEGY") else ("--index-strategy", "unsafe-best-match")
+        strategy = (
+            () if os.environ.get("UV_INDEX_STRATEGY") else ("--index-strategy", "unsafe-best-match")
+        )
         run(*install, "--require-hashes", "--no-deps", *strategy, "--requirements", lock)
 
 
 def _warn_of_mixture(packages: dict[str, str], config: ModelConfig) -> None:
-    """Tell of torch and its family in different builds, as from an index that has one of them alone: they may not fit."""
+    """Tell of torch and its family in different builds, as from an index that has one of them
+    alone: they may not fit.
+    """
     family = {name: version for name, version in packages.items() if name in TORCH_FAMILY}
     if len({version.partition("+")[2] for version in family.values()}) > 1:
         builds = ", ".join(f"{name} {version}" for name, version in family.items())
-        warnings.warn(f"{config.id}: its environment holds different builds, which may not work together: {builds}. "
-                      "MEDZOO_TORCH_BACKEND=cpu, say, takes them all from PyTorch.", MedzooWarning, stacklevel=2)  # fmt: skip
+        warnings.warn(
+            f"{config.id}: its environment holds different builds, which may not work together: {builds}. "
+            "MEDZOO_TORCH_BACKEND=cpu, say, takes them all from PyTorch.",
+            MedzooWarning,
+            stacklevel=2,
+        )
 
 
 def _asks_pytorch(recipe: Recipe) -> bool:
     """Whether torch comes from PyTorch's own index, which has a folder for each build.
 
-    uv's torch backend insists on that index. Where the user names a place of their own and no build, that place decides.
+    uv's torch backend insists on that index. Where the user names a place of their own and no
+    build, that place decides.
     """
     asked = settings.torch_backend()
     return bool(recipe.torch) and asked != "index" and not (asked == "auto" and own_index())
@@ -114,7 +130,9 @@ def _asks_pytorch(recipe: Recipe) -> bool:
 
 @contextmanager
 def _uv_cache(folder: Path) -> Iterator[dict[str, str]]:
-    """UV_CACHE_DIR on the file system of the environments, so that they are hard links to it and not copies."""
+    """UV_CACHE_DIR on the file system of the environments, so that they are hard links to it and
+    not copies.
+    """
     if os.environ.get("UV_CACHE_DIR"):
         yield {}
         return

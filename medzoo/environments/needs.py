@@ -21,7 +21,11 @@ def satisfied(version: Version) -> list[str]:
         ``requires`` or ``python`` is not written as the standard has it.
     """
     here = platform.python_version()
-    lacking = [] if python_fits(here, version.python) else [f"Python {version.python} is wanted, {here} is here"]
+    lacking = (
+        []
+        if python_fits(here, version.python)
+        else [f"Python {version.python} is wanted, {here} is here"]
+    )
     for text in version.requires:
         lacking += _lacking(parse(text), set())
     return lacking
@@ -38,7 +42,9 @@ def parse(text: str) -> Requirement:
     try:
         return Requirement(text)
     except InvalidRequirement as error:
-        raise ConfigError(f"requires: {text!r} is no requirement: {error}", "Write it as pip has it: numpy>=1.26.") from error
+        raise ConfigError(
+            f"requires: {text!r} is no requirement: {error}", "Write it as pip has it: numpy>=1.26."
+        ) from error
 
 
 def python_fits(python: str, wanted: str) -> bool:
@@ -52,7 +58,9 @@ def python_fits(python: str, wanted: str) -> bool:
     try:
         return SpecifierSet(wanted).contains(python.rstrip("+"), prereleases=True)
     except InvalidSpecifier as error:
-        raise ConfigError(f"python: {wanted!r} is no version range.", 'Write it as pip has it: ">=3.10,<3.13".') from error
+        raise ConfigError(
+            f"python: {wanted!r} is no version range.", 'Write it as pip has it: ">=3.10,<3.13".'
+        ) from error
 
 
 def _lacking(requirement: Requirement, asked: set[str], extra: str = "") -> list[str]:
@@ -68,12 +76,18 @@ def _lacking(requirement: Requirement, asked: set[str], extra: str = "") -> list
     if not requirement.specifier.contains(found.version, prereleases=True):
         return [f"{wanted}, {found.version} is here"]
     lacking = []
-    for name in requirement.extras:  # what an extra adds: the distribution's requirements that hold with it and not without
+    for name in (
+        requirement.extras
+    ):  # what an extra adds: the distribution's requirements that hold with it and not without
         if f"{requirement.name}[{name}]" in asked:
             continue
         asked.add(f"{requirement.name}[{name}]")
         for text in found.requires or []:
             more = Requirement(text)
-            if more.marker and more.marker.evaluate({"extra": name}) and not more.marker.evaluate({"extra": ""}):
+            if (
+                more.marker
+                and more.marker.evaluate({"extra": name})
+                and not more.marker.evaluate({"extra": ""})
+            ):
                 lacking += _lacking(more, asked, name)
     return lacking

@@ -1,4 +1,6 @@
-"""Running uv: what it is told, what it may see of the caller's environment, and what it says when it fails."""
+"""Running uv: what it is told, what it may see of the caller's environment, and what it says when
+it fails.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from pathlib import Path
 from .. import settings
 from ..errors import BuildError
 
-KEPT = re.compile(  # beside SYSTEM_VARIABLES: where things are, how to reach the network, what uv is told to fetch from
+# beside SYSTEM_VARIABLES: where things are, how to reach the network, what uv is told to fetch from
+KEPT = re.compile(
     r"TMPDIR|TEMP|TMP|LC_\w+|XDG_(CONFIG|DATA)_HOME|CC|CXX|CFLAGS|CXXFLAGS|LDFLAGS|MAKEFLAGS"
     r"|(HTTP|HTTPS|ALL|NO)_PROXY|SSL_CERT_FILE|SSL_CERT_DIR|SSL_CLIENT_CERT"
     r"|UV_((DEFAULT_|EXTRA_)?INDEX(_URL|_STRATEGY|_\w+_USERNAME|_\w+_PASSWORD)?|FIND_LINKS|NO_INDEX|KEYRING_PROVIDER"
@@ -23,18 +26,34 @@ KEPT = re.compile(  # beside SYSTEM_VARIABLES: where things are, how to reach th
     r"|CUDA_DRIVER_VERSION|AMD_GPU_ARCHITECTURE)",
     re.IGNORECASE,
 )
-PATHS = {"UV_FIND_LINKS", "UV_CACHE_DIR", "UV_CONFIG_FILE", "UV_PYTHON_INSTALL_DIR", "UV_PYTHON_CACHE_DIR", "SSL_CERT_FILE"}
+PATHS = {
+    "UV_FIND_LINKS",
+    "UV_CACHE_DIR",
+    "UV_CONFIG_FILE",
+    "UV_PYTHON_INSTALL_DIR",
+    "UV_PYTHON_CACHE_DIR",
+    "SSL_CERT_FILE",
+}
 SAID = 15  # lines of uv's that an error repeats
 
 
 def clean_environment() -> dict[str, str]:
-    """The caller's environment without what could change a build: no PYTHONPATH, no settings of Python, no tokens.
+    """The caller's environment without what could change a build: no PYTHONPATH, no settings of
+    Python, no tokens.
 
-    Paths in it are absolute, as uv does not run in the caller's folder, whose project is none of its business.
+    Paths in it are absolute, as uv does not run in the caller's folder, whose project is none of
+    its business.
     """
-    kept = {k: v for k, v in os.environ.items() if k.upper() in settings.SYSTEM_VARIABLES or KEPT.fullmatch(k)}
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if k.upper() in settings.SYSTEM_VARIABLES or KEPT.fullmatch(k)
+    }
     for name in kept.keys() & PATHS:
-        parts = (part if not part or "://" in part else str(Path(part).absolute()) for part in kept[name].split(","))
+        parts = (
+            part if not part or "://" in part else str(Path(part).absolute())
+            for part in kept[name].split(",")
+        )
         kept[name] = ",".join(parts)
     return kept | {"PYTHONNOUSERSITE": "1"}
 
@@ -45,7 +64,8 @@ def uv(
     variables: Mapping[str, str] | None = None,
     progress: bool | None = False,
 ) -> str:
-    """Run uv, with variables beside the caller's; what it wrote to stdout. Paths have to be absolute.
+    """Run uv, with variables beside the caller's; what it wrote to stdout. Paths have to be
+    absolute.
 
     Its lines on stderr are shown if ``progress`` says so.
 
@@ -59,8 +79,16 @@ def uv(
     try:
         program = find_uv_bin()
     except FileNotFoundError as error:
-        raise BuildError(f"{about}: there is no uv, which builds environments.", "Reinstall it: `pip install uv`.") from error
-    command = [program, *(os.fspath(a) for a in arguments), "--no-progress", *["--offline"] * settings.offline()]
+        raise BuildError(
+            f"{about}: there is no uv, which builds environments.",
+            "Reinstall it: `pip install uv`.",
+        ) from error
+    command = [
+        program,
+        *(os.fspath(a) for a in arguments),
+        "--no-progress",
+        *["--offline"] * settings.offline(),
+    ]
     show = settings.show_progress(progress)
     said: deque[str] = deque(maxlen=SAID)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out:
@@ -84,23 +112,30 @@ def uv(
                 process.kill()
                 raise
         if process.returncode:
-            raise BuildError(f"{about}: uv ended with code {process.returncode}, and said\n  "
-                             + "\n  ".join(line for line in said if line), _hint(said))  # fmt: skip
+            raise BuildError(
+                f"{about}: uv ended with code {process.returncode}, and said\n  "
+                + "\n  ".join(line for line in said if line),
+                _hint(said),
+            )
         out.seek(0)
         return out.read()
 
 
 def _hint(said: Sequence[str]) -> str:
     text = "\n".join(said)
-    if "No space left" in text or "os error 112" in text:  # as Linux and macOS, and as Windows say it
+    if (
+        "No space left" in text or "os error 112" in text
+    ):  # as Linux and macOS, and as Windows say it
         hint = "The disk is full: `medzoo cache` lists what can go, and MEDZOO_CACHE names another folder."
     elif "No download found" in text or "python-build-standalone" in text:
         hint = "Any Python of that range that is installed here is found; UV_PYTHON_INSTALL_MIRROR names another place for one."
     elif settings.offline():
         hint = "MEDZOO_OFFLINE is set: UV_FIND_LINKS can name a folder of wheels."
     elif "download.pytorch.org" in text:
-        hint = ("UV_FIND_LINKS or UV_INDEX can name another place for torch; "
-                "MEDZOO_TORCH_BACKEND=index takes the build that the package index has.")  # fmt: skip
+        hint = (
+            "UV_FIND_LINKS or UV_INDEX can name another place for torch; "
+            "MEDZOO_TORCH_BACKEND=index takes the build that the package index has."
+        )
     elif "ash mismatch" in text or "--require-hashes" in text:
         hint = "What the index offers is not what the lock was made of."
     else:

@@ -31,7 +31,8 @@ class Python:
 
 
 def pick(wanted: str, config: ModelConfig, progress: bool | None = None) -> Python:
-    """A Python of a range: the one that runs this if it lies in it, else one that uv finds or, unless offline, fetches.
+    """A Python of a range: the one that runs this if it lies in it, else one that uv finds or,
+    unless offline, fetches.
 
     Raises
     ------
@@ -51,8 +52,16 @@ def pick(wanted: str, config: ModelConfig, progress: bool | None = None) -> Pyth
         uv("python", "install", "--no-bin", wanted, about=about, progress=progress)
         found = uv(*find, about=about)
     path = Path(found.strip())
-    said = subprocess.run([path, "-I", "-c", ASK], capture_output=True, text=True, check=False, env=clean_environment())  # noqa: S603
+    said = subprocess.run(  # noqa: S603
+        [path, "-I", "-c", ASK],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean_environment(),
+    )
     if said.returncode:
-        raise BuildError(f"{config.id} needs a Python {wanted}, and {path} does not run:\n  {said.stderr.strip()}")
+        raise BuildError(
+            f"{config.id} needs a Python {wanted}, and {path} does not run:\n  {said.stderr.strip()}"
+        )
     tag, version = json.loads(said.stdout)
     return Python(path, tag, version)

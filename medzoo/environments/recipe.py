@@ -24,8 +24,9 @@ OWN_INDEX = ("UV_FIND_LINKS", "UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "U
 class Recipe:
     """What an environment is made of, on any machine.
 
-    ``requires`` is resolved and installed by name: the torch family, numpy if it is not locked, and where there is no
-    lock everything. ``lock`` is installed as it stands, checked against its hashes.
+    ``requires`` is resolved and installed by name: the torch family, numpy if it is not locked, and
+    where there is no lock everything. ``lock`` is installed as it stands, checked against its
+    hashes.
     """
 
     requires: tuple[str, ...]
@@ -38,14 +39,17 @@ class Recipe:
         Raises
         ------
         ConfigError
-            The lock cannot be read or names a package of the torch family, or a requirement is not written as the
-            standard has it.
+            The lock cannot be read or names a package of the torch family, or a requirement is not
+            written as the standard has it.
         """
         wanted = [parse(r) for r in version.requires]
         lock = _read_lock(config, version) if version.lock else ()
         if lock:
             wanted = [r for r in wanted if requirement_name(r.name) in TORCH_FAMILY]
-        named = {*(requirement_name(r.name) for r in wanted), *(requirement_name(entry) for entry in lock)}
+        named = {
+            *(requirement_name(r.name) for r in wanted),
+            *(requirement_name(entry) for entry in lock),
+        }
         numpy = [] if "numpy" in named else ["numpy"]  # the worker needs it
         return cls(tuple(sorted({*map(str, wanted), *numpy})), lock)
 
@@ -56,7 +60,9 @@ class Recipe:
 
     @property
     def torch(self) -> str:
-        """Which build of torch this machine gets: the one asked for, or what it is chosen by; empty without torch."""
+        """Which build of torch this machine gets: the one asked for, or what it is chosen by; empty
+        without torch.
+        """
         if not any(requirement_name(r) in TORCH_FAMILY for r in self.requires):
             return ""
         asked = settings.torch_backend()
@@ -76,13 +82,17 @@ def _read_lock(config: ModelConfig, version: Version) -> tuple[str, ...]:
         raise ConfigError(f"{config.path}, lock: {path} cannot be read: {error}.") from error
     for name in map(requirement_name, entries):
         if name in TORCH_FAMILY:
-            raise ConfigError(f"{path} locks {name}, whose build depends on the machine.",
-                              "Name it in `requires` alone, with its version.")  # fmt: skip
+            raise ConfigError(
+                f"{path} locks {name}, whose build depends on the machine.",
+                "Name it in `requires` alone, with its version.",
+            )
     return entries
 
 
 def lock_entries(text: str) -> tuple[str, ...]:
-    """The requirements of a lock, one text each with its hashes, without comments, in order: equal locks give equal ones."""
+    """The requirements of a lock, one text each with its hashes, without comments, in order: equal
+    locks give equal ones.
+    """
     lines = (re.sub(r"(^|\s)#.*", "", line) for line in re.sub(r"\\\s*\n", " ", text).splitlines())
     return tuple(sorted(" ".join(line.split()) for line in lines if line.strip()))
 
@@ -94,11 +104,17 @@ def machine() -> str:
 
 
 def accelerator() -> str:
-    """What uv's torch backend ``auto`` goes by: the NVIDIA driver's major version, an AMD GPU, or ``cpu``."""
+    """What uv's torch backend ``auto`` goes by: the NVIDIA driver's major version, an AMD GPU, or
+    ``cpu``.
+    """
     driver = os.environ.get("UV_CUDA_DRIVER_VERSION") or _nvidia_driver()
     if driver:
         return f"nvidia-{driver.partition('.')[0]}"
-    return "amd" if os.environ.get("UV_AMD_GPU_ARCHITECTURE") or shutil.which("rocm_agent_enumerator") else "cpu"
+    return (
+        "amd"
+        if os.environ.get("UV_AMD_GPU_ARCHITECTURE") or shutil.which("rocm_agent_enumerator")
+        else "cpu"
+    )
 
 
 def _nvidia_driver() -> str:

@@ -1,7 +1,8 @@
-"""The environments of this cache: folders ``environments/KEY``, each with a record ``KEY.json`` beside it.
+"""The environments of this cache: folders ``environments/KEY``, each with a record ``KEY.json``
+beside it.
 
-An environment counts only together with its record, which is written last. A record holds no times; when an
-environment was last used is the time of the empty file ``KEY.use``.
+An environment counts only together with its record, which is written last. A record holds no times;
+when an environment was last used is the time of the empty file ``KEY.use``.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ def read(key: str) -> dict[str, Any] | None:
         record = json.loads(record_of(key).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return record if record.get("key") == key and python_of(path_of(key)).exists() else None  # its base Python may be gone
+    return (
+        record if record.get("key") == key and python_of(path_of(key)).exists() else None
+    )  # its base Python may be gone
 
 
 def every() -> list[dict[str, Any]]:
@@ -68,7 +71,9 @@ def every() -> list[dict[str, Any]]:
 
 
 def find(recipe: Recipe, python: str) -> dict[str, Any] | None:
-    """The record of an environment that was built by a recipe for this machine, with a Python of a range."""
+    """The record of an environment that was built by a recipe for this machine, with a Python of a
+    range.
+    """
     sought = {"lock": recipe.digest, "torch": recipe.torch, "machine": machine()}
     for record in every():
         if sought.items() <= record.items() and python_fits(record["python"], python):
@@ -84,7 +89,10 @@ def change_models(key: str, *, also: str = "", without: str = "") -> None:
         return record | {"models": models} if record and models != record["models"] else None
 
     if changed(read(key)):
-        with suppress(OSError), files.locked(lock_of(key)):  # a cache that others filled may be read-only
+        with (
+            suppress(OSError),
+            files.locked(lock_of(key)),
+        ):  # a cache that others filled may be read-only
             if record := changed(read(key)):
                 files.write_json(record_of(key), record)
 
@@ -97,11 +105,19 @@ def site_packages(environment: Path) -> Path:
 def installed(where: Sequence[str]) -> dict[str, str]:
     """What lies in folders of packages: name -> version; of two, the one that is imported."""
     found = ((d.metadata["Name"], d.version) for d in metadata.distributions(path=list(where)))
-    return dict(sorted({requirement_name(name): version for name, version in reversed([*found]) if name}.items()))
+    return dict(
+        sorted(
+            {
+                requirement_name(name): version for name, version in reversed([*found]) if name
+            }.items()
+        )
+    )
 
 
 def remove(key: str) -> bool:
-    """Remove an environment and its record; False, and nothing done, while a process builds or uses it."""
+    """Remove an environment and its record; False, and nothing done, while a process builds or uses
+    it.
+    """
     with files.locked(lock_of(key), timeout=0) as held:
         if not held or (path_of(key).exists() and not files.remove(path_of(key), mark_of(key))):
             return False

@@ -12,7 +12,8 @@ from .index import Index
 
 
 class Found(Sequence[ModelConfig]):
-    """Models, as a sequence of `ModelConfig` that prints as a table; a config is read when it is taken out.
+    """Models, as a sequence of `ModelConfig` that prints as a table; a config is read when it is
+    taken out.
 
     Parameters
     ----------
@@ -26,7 +27,9 @@ class Found(Sequence[ModelConfig]):
         What to say below the table; of an empty one, why nothing was found.
     """
 
-    def __init__(self, index: Index, numbers: Sequence[int], *, metric: str = "", note: str = "") -> None:
+    def __init__(
+        self, index: Index, numbers: Sequence[int], *, metric: str = "", note: str = ""
+    ) -> None:
         self._index, self._numbers, self.metric, self.note = index, tuple(numbers), metric, note
 
     def __len__(self) -> int:
@@ -43,7 +46,11 @@ class Found(Sequence[ModelConfig]):
 
     def __str__(self) -> str:
         below = "\n".join(filter(None, (self._count(), self.note)))
-        return f"{tables.table(*self._cells(), width=tables.terminal_width())}\n\n{below}" if self else below
+        return (
+            f"{tables.table(*self._cells(), width=tables.terminal_width())}\n\n{below}"
+            if self
+            else below
+        )
 
     __repr__ = __str__
 
@@ -51,11 +58,19 @@ class Found(Sequence[ModelConfig]):
         """A table for notebooks."""
 
         def line(cells: Sequence[str], tag: str) -> str:
-            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+            return (
+                "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+            )
 
         head, rows = self._cells()
-        body = f"<table>{line(head, 'th')}{''.join(line(r, 'td') for r in rows)}</table>" if self else ""
-        return body + "".join(f"<p>{html.escape(text)}</p>" for text in (self._count(), self.note) if text)
+        body = (
+            f"<table>{line(head, 'th')}{''.join(line(r, 'td') for r in rows)}</table>"
+            if self
+            else ""
+        )
+        return body + "".join(
+            f"<p>{html.escape(text)}</p>" for text in (self._count(), self.note) if text
+        )
 
     def summaries(self) -> list[dict[str, Any]]:
         """The models for scripts; see `medzoo.tables.summary`."""
@@ -68,9 +83,13 @@ class Found(Sequence[ModelConfig]):
         id_, *others = tables.HEAD
         texts: dict[int, list[str]] = {}
         for f in self._index.figures(self.metric):
-            texts.setdefault(f.number, []).append(f"{f.value:g} {f.dataset}" + f":{f.samples}" * bool(f.samples))
+            texts.setdefault(f.number, []).append(
+                f"{f.value:g} {f.dataset}" + f":{f.samples}" * bool(f.samples)
+            )
         figures = (", ".join(texts.get(n, ["-"])) for n in self._numbers)
-        return (id_, self.metric, *others), [(r[0], figure, *r[1:]) for r, figure in zip(rows, figures, strict=True)]
+        return (id_, self.metric, *others), [
+            (r[0], figure, *r[1:]) for r, figure in zip(rows, figures, strict=True)
+        ]
 
     def _count(self) -> str:
         if not self:

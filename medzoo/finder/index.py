@@ -1,8 +1,10 @@
-"""The compiled index of a registry: what finding a model needs of every config, in one SQLite file in the cache.
+"""The compiled index of a registry: what finding a model needs of every config, in one SQLite file
+in the cache.
 
-Reading thousands of YAML files takes seconds, opening this file none. It is built aside and renamed, so it is there whole or
-not at all, and is opened read-only; when configs were added, changed or removed since, a new one takes over what it says of
-the others. Nothing in it decides what runs: a config that is used is read from its own file.
+Reading thousands of YAML files takes seconds, opening this file none. It is built aside and
+renamed, so it is there whole or not at all, and is opened read-only; when configs were added,
+changed or removed since, a new one takes over what it says of the others. Nothing in it decides
+what runs: a config that is used is read from its own file.
 """
 
 from __future__ import annotations
@@ -37,7 +39,12 @@ TABLES = {  # columns of each
     "made": ["program", "stamp"],
     "models": ["number INTEGER PRIMARY KEY", *File._fields, "name", "year", "bundled", *FIELDS],
     "texts": ["number INTEGER PRIMARY KEY", "levels", "cells", "summary", "figures"],  # JSON
-    "words": ["length", "word", "level", "numbers"],  # of words and pairs of them, level by level: which models
+    "words": [
+        "length",
+        "word",
+        "level",
+        "numbers",
+    ],  # of words and pairs of them, level by level: which models
     "figures": ["metric", "is_default", "number", "value", "dataset", "samples", "better"],
 }
 Entry = tuple[tuple[Any, ...], tuple[Any, ...]]  # rows of models and texts
@@ -102,18 +109,33 @@ class Index:
         beyond = words if whole else words + chr(sys.maxunicode)
         asked = "SELECT level, numbers FROM words WHERE length = ? AND word BETWEEN ? AND ?"
         found: list[set[int]] = [set() for _ in range(LEVELS)]
-        self._ask(asked, 1 + words.count(" "), words, beyond, read=lambda row: found[row[0]].update(array("I", row[1])))
+        self._ask(
+            asked,
+            1 + words.count(" "),
+            words,
+            beyond,
+            read=lambda row: found[row[0]].update(array("I", row[1])),
+        )
         return found
 
     def words_like(self, typed: str) -> list[str]:
-        """The words of about as many letters that begin or end like one that was typed, numbers aside."""
+        """The words of about as many letters that begin or end like one that was typed, numbers
+        aside.
+        """
         asked = """SELECT DISTINCT word FROM words WHERE length = 1 AND word > ':' AND length(word) BETWEEN ? AND ?
                    AND (substr(word, 1, 1) = ? OR substr(word, -1) = ?)"""
-        return [word for (word,) in self._ask(asked, max(3, len(typed) - 3), len(typed) + 3, typed[0], typed[-1])]
+        return [
+            word
+            for (word,) in self._ask(
+                asked, max(3, len(typed) - 3), len(typed) + 3, typed[0], typed[-1]
+            )
+        ]
 
     def metrics(self) -> list[str]:
         """The names of metrics that any version reports."""
-        return [metric for (metric,) in self._ask("SELECT DISTINCT metric FROM figures ORDER BY metric")]
+        return [
+            metric for (metric,) in self._ask("SELECT DISTINCT metric FROM figures ORDER BY metric")
+        ]
 
     def figures(self, metric: str) -> list[Figure]:
         """What default versions report."""
@@ -130,19 +152,30 @@ class Index:
 
     def _texts(self, column: str, numbers: Iterable[int]) -> Iterator[Any]:
         for number in numbers:
-            yield from self._ask(f"SELECT {column} FROM texts WHERE number = ?", number, read=lambda row: json.loads(row[0]))
+            yield from self._ask(
+                f"SELECT {column} FROM texts WHERE number = ?",
+                number,
+                read=lambda row: json.loads(row[0]),
+            )
 
     def _ask(self, sql: str, *values: str | int, read: Callable[[Any], Any] = tuple) -> list[Any]:
         import sqlite3
 
         try:
             return [read(row) for row in self._database.execute(sql, values)]
-        except (sqlite3.DatabaseError, ValueError, TypeError, LookupError) as error:  # what `read` raises, too
+        except (
+            sqlite3.DatabaseError,
+            ValueError,
+            TypeError,
+            LookupError,
+        ) as error:  # what `read` raises, too
             with suppress(OSError):
                 self._path.unlink()
             index_of.cache_clear()
-            raise IntegrityError(f"The index of model configs, {self._path}, was damaged: {error}.",
-                                 "It was removed. The next search makes a new one.") from error  # fmt: skip
+            raise IntegrityError(
+                f"The index of model configs, {self._path}, was damaged: {error}.",
+                "It was removed. The next search makes a new one.",
+            ) from error
 
 
 @lru_cache(maxsize=4)
@@ -159,28 +192,44 @@ def index_of(models: Registry) -> Index:
     try:
         import sqlite3
     except ImportError as error:
-        raise NotAvailableError(f"Searching needs SQLite, and this Python was built without it ({error}).",
-                                "Any model runs by its id or number all the same.") from error  # fmt: skip
+        raise NotAvailableError(
+            f"Searching needs SQLite, and this Python was built without it ({error}).",
+            "Any model runs by its id or number all the same.",
+        ) from error
     made = (
         f"medzoo {__version__}, format {FORMAT}, {sys.byteorder}",
-        hashlib.sha256("\n".join(f"{f.path} {f.changed} {f.size}" for f in models.files.values()).encode()).hexdigest(),
+        hashlib.sha256(
+            "\n".join(f"{f.path} {f.changed} {f.size}" for f in models.files.values()).encode()
+        ).hexdigest(),
     )
     folders = hashlib.sha256("\n".join(map(str, models.folders)).encode()).hexdigest()
     path = settings.cache_folder() / "index" / f"{folders[:16]}.sqlite"
     known: dict[File, Entry] = {}
-    with suppress(sqlite3.Error, ValueError), ExitStack() as stack:  # there is none, or it was damaged: a new one is made
+    with (
+        suppress(sqlite3.Error, ValueError),
+        ExitStack() as stack,
+    ):  # there is none, or it was damaged: a new one is made
         address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-        database = stack.enter_context(closing(sqlite3.connect(address, uri=True, check_same_thread=False)))
+        database = stack.enter_context(
+            closing(sqlite3.connect(address, uri=True, check_same_thread=False))
+        )
         found = database.execute("SELECT program, stamp FROM made").fetchone()
         if found == made:
             stack.pop_all()
             return Index(models, database, path)
         if found and found[0] == made[0]:
             known = _entries(database)
-    entries = [known.get(file) or _entry(models.configs[identifier], file) for identifier, file in models.files.items()]
+    entries = [
+        known.get(file) or _entry(models.configs[identifier], file)
+        for identifier, file in models.files.items()
+    ]
     database = sqlite3.connect(":memory:", check_same_thread=False)
     _fill(database, entries, made)
-    with suppress(OSError, sqlite3.Error), files.atomic(path) as file, closing(sqlite3.connect(file.name)) as kept:
+    with (
+        suppress(OSError, sqlite3.Error),
+        files.atomic(path) as file,
+        closing(sqlite3.connect(file.name)) as kept,
+    ):
         database.backup(kept)  # where this fails, the next process makes it anew
         os.fsync(file.fileno())
     return Index(models, database, path)
@@ -205,14 +254,34 @@ def _entry(config: ModelConfig, file: File) -> Entry:
         [*config.tags, *conditions, *(d.name for v in versions for d in v.datasets)],
         [config.description, *(v.architecture for v in versions), *(v.generator for v in versions)],
     )
-    fields = (config.modality, config.organ, config.content, default.generator, default.license,
-              "\n".join(d.name for d in default.datasets))  # fmt: skip
+    fields = (
+        config.modality,
+        config.organ,
+        config.content,
+        default.generator,
+        default.license,
+        "\n".join(d.name for d in default.datasets),
+    )
     figures = [
-        (m.name, v is default, number, m.value, m.dataset, m.samples or 0, m.better) for v in versions for m in v.metrics
+        (m.name, v is default, number, m.value, m.dataset, m.samples or 0, m.better)
+        for v in versions
+        for m in v.metrics
     ]
     bundled = default.scheme == "bundled"
-    model = (number, *file, config.name.casefold(), default.year, bundled, *(field.casefold() for field in fields))
-    texts = ([plain_texts(level) for level in levels], tables.row(config), tables.summary(config), figures)
+    model = (
+        number,
+        *file,
+        config.name.casefold(),
+        default.year,
+        bundled,
+        *(field.casefold() for field in fields),
+    )
+    texts = (
+        [plain_texts(level) for level in levels],
+        tables.row(config),
+        tables.summary(config),
+        figures,
+    )
     return model, (number, *map(json.dumps, texts))
 
 
@@ -235,5 +304,7 @@ def _fill(database: sqlite3.Connection, entries: list[Entry], made: tuple[str, s
     with database:
         for table, columns in TABLES.items():
             database.execute(f"CREATE TABLE {table} ({', '.join(columns)})")
-            database.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", rows[table])
+            database.executemany(
+                f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", rows[table]
+            )
         database.execute("CREATE INDEX by_word ON words (length, word)")

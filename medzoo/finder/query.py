@@ -36,15 +36,17 @@ def search(
     Parameters
     ----------
     words
-        All must occur, in any case, at the beginning of a word of a model's id, name, fields, tags, conditions,
-        data sets, architectures or description. Singular finds plural and the other way round; MMG finds
-        mammography, MR finds MRI, and so on. Words of one or two letters are whole words.
+        All must occur, in any case, at the beginning of a word of a model's id, name, fields, tags,
+        conditions, data sets, architectures or description. Singular finds plural and the other way
+        round; MMG finds mammography, MR finds MRI, and so on. Words of one or two letters are whole
+        words.
     sort
-        ``relevance`` (the default: id, name and fields count more than tags, tags more than the description),
-        ``id``, ``name``, ``year`` (newest first), or a metric such as ``FID``: best first, models without it last.
+        ``relevance`` (the default: id, name and fields count more than tags, tags more than the
+        description), ``id``, ``name``, ``year`` (newest first), or a metric such as ``FID``: best
+        first, models without it last.
     modality, organ, content, generator, license, dataset
-        A part of the field, in any case; of several values one must fit. These, the year and metrics are those of
-        the default version.
+        A part of the field, in any case; of several values one must fit. These, the year and
+        metrics are those of the default version.
     bundled
         True: only models that come with medzoo. False: only the others.
 
@@ -63,8 +65,8 @@ def search(
     Warns
     -----
     MedzooWarning
-        The models report the metric on different data sets or numbers of samples. They are then grouped by these,
-        not ranked against each other.
+        The models report the metric on different data sets or numbers of samples. They are then
+        grouped by these, not ranked against each other.
 
     Examples
     --------
@@ -74,17 +76,27 @@ def search(
     if unknown:
         raise _unknown("filter", next(iter(unknown)), (*FIELDS, "bundled", "sort"))
     if not isinstance(words, str):
-        raise InputError(f"words={words!r:.80} is not a text.", "Give the words in one text: 'mammography mass'.")
+        raise InputError(
+            f"words={words!r:.80} is not a text.", "Give the words in one text: 'mammography mass'."
+        )
     if bundled is not None and not isinstance(bundled, bool):
         raise InputError(f"bundled={bundled!r:.80} is not a choice.", "Give True, False or None.")
     index = index_of(registry())
     order = _sort_key(index, sort)
     given = zip(FIELDS, (modality, organ, content, generator, license, dataset), strict=True)
     values = {name: _values(name, value) for name, value in given if value is not None}
-    filters = {name: (wanted, index.where(name, _field_check(name, wanted))) for name, wanted in values.items()}
-    terms = {word: index.having(patterns(typed)) for word in words.split() if (typed := plain(word))}
+    filters = {
+        name: (wanted, index.where(name, _field_check(name, wanted)))
+        for name, wanted in values.items()
+    }
+    terms = {
+        word: index.having(patterns(typed)) for word in words.split() if (typed := plain(word))
+    }
 
-    fitting = [*(numbers for _, numbers in filters.values()), *(set().union(*levels) for levels in terms.values())]
+    fitting = [
+        *(numbers for _, numbers in filters.values()),
+        *(set().union(*levels) for levels in terms.values()),
+    ]
     if bundled is not None:
         fitting.append(index.where("bundled", lambda value: bool(value) is bundled))
     found = set.intersection(*fitting) if fitting else set(index.numbers())
@@ -97,11 +109,16 @@ def search(
     return _by_metric(index, found, order)
 
 
-# ------------------------------------------------------------------------------------------------------------- filters
+# -------------------------------------------------------------------------------------------------------------
+# filters
 def _values(name: str, value: object) -> list[str]:
     values = [value] if isinstance(value, str) else value
-    if not isinstance(values, (list, tuple, set, frozenset)) or not all(isinstance(v, str) and v.strip() for v in values):
-        raise InputError(f"{name}={value!r:.80} is not a text or a list of texts.", f"Such as {name}='...'.")
+    if not isinstance(values, (list, tuple, set, frozenset)) or not all(
+        isinstance(v, str) and v.strip() for v in values
+    ):
+        raise InputError(
+            f"{name}={value!r:.80} is not a text or a list of texts.", f"Such as {name}='...'."
+        )
     return [v.strip() for v in values]
 
 
@@ -111,12 +128,15 @@ def _field_check(name: str, values: list[str]) -> Callable[[str], bool]:
     called = [p for v in values for p in patterns(plain(v))] if name == "modality" else []
 
     def check(text: str) -> bool:
-        return any(p in text for p in parts) or (bool(called) and any(p.fits(plain(text)) for p in called))
+        return any(p in text for p in parts) or (
+            bool(called) and any(p.fits(plain(text)) for p in called)
+        )
 
     return check
 
 
-# ------------------------------------------------------------------------------------------------------------- sorting
+# -------------------------------------------------------------------------------------------------------------
+# sorting
 def _sort_key(index: Index, sort: str | None) -> str:
     """``sort`` in the case of the key it names."""
     if sort is None:
@@ -142,7 +162,9 @@ def _by_relevance(found: set[int], terms: Iterable[list[set[int]]]) -> list[int]
 
 
 def _by_metric(index: Index, numbers: Iterable[int], name: str) -> Found:
-    """The best first within each group of comparable figures, the largest group first, models without a figure last."""
+    """The best first within each group of comparable figures, the largest group first, models
+    without a figure last.
+    """
     figures: dict[int, list[Figure]] = {n: [] for n in numbers}
     for figure in index.figures(name):
         if figure.number in figures:
@@ -150,35 +172,60 @@ def _by_metric(index: Index, numbers: Iterable[int], name: str) -> Found:
     shared = Counter(group for several in figures.values() for group in {f.group for f in several})
     ranks = {group: k for k, group in enumerate(sorted(shared, key=lambda g: (-shared[g], g)))}
     # Of several figures the one that most models can be held against.
-    chosen = {n: min(several, key=lambda f: ranks[f.group]) for n, several in figures.items() if several}
+    chosen = {
+        n: min(several, key=lambda f: ranks[f.group]) for n, several in figures.items() if several
+    }
 
     def key(number: int) -> tuple[float, float, int]:
         figure = chosen.get(number)
         if figure is None:
             return len(ranks), 0.0, number
-        return ranks[figure.group], figure.value if figure.better == "lower" else -figure.value, number
+        return (
+            ranks[figure.group],
+            figure.value if figure.better == "lower" else -figure.value,
+            number,
+        )
 
     used = {f.group for f in chosen.values()}
     if len(used) > 1:
         groups = ", ".join(_group_text(*g) for g in sorted(used, key=lambda g: ranks[g]))
-        warnings.warn(f"{name} is comparable only on the same data and number of samples, and these models report it on "
-                      f"{groups}. They are grouped by that, not ranked across.", MedzooWarning, stacklevel=3)  # fmt: skip
+        warnings.warn(
+            f"{name} is comparable only on the same data and number of samples, and these models report it on "
+            f"{groups}. They are grouped by that, not ranked across.",
+            MedzooWarning,
+            stacklevel=3,
+        )
     note = "" if used else f"None of them reports {name} for its default version."
     return Found(index, sorted(numbers, key=key), metric=name, note=note)
 
 
 def _group_text(dataset: str, samples: int) -> str:
-    return f"{dataset} ({samples:,} samples)" if samples else f"{dataset} (number of samples unknown)"
+    return (
+        f"{dataset} ({samples:,} samples)" if samples else f"{dataset} (number of samples unknown)"
+    )
 
 
-# ---------------------------------------------------------------------------------------------------- what to try next
+# ----------------------------------------------------------------------------------------------------
+# what to try next
 def _unknown(what: str, given: object, allowed: Sequence[str]) -> InputError:
-    close = difflib.get_close_matches(str(given).casefold(), {a.casefold(): a for a in allowed}, n=2)
-    meant = f"Did you mean {' or '.join(a for a in allowed if a.casefold() in close)}? " if close else ""
-    return InputError(f"{given!r:.80} is no {what} of search.", f"{meant}There are {', '.join(allowed)}.")
+    close = difflib.get_close_matches(
+        str(given).casefold(), {a.casefold(): a for a in allowed}, n=2
+    )
+    meant = (
+        f"Did you mean {' or '.join(a for a in allowed if a.casefold() in close)}? "
+        if close
+        else ""
+    )
+    return InputError(
+        f"{given!r:.80} is no {what} of search.", f"{meant}There are {', '.join(allowed)}."
+    )
 
 
-def _why_none(index: Index, terms: Mapping[str, list[set[int]]], filters: Mapping[str, tuple[list[str], set[int]]]) -> str:
+def _why_none(
+    index: Index,
+    terms: Mapping[str, list[set[int]]],
+    filters: Mapping[str, tuple[list[str], set[int]]],
+) -> str:
     """What of a search fits no model at all, and what is close to it."""
     lines = []
     for name, (values, numbers) in filters.items():
@@ -190,5 +237,12 @@ def _why_none(index: Index, terms: Mapping[str, list[set[int]]], filters: Mappin
         low = word.casefold()
         # One slip leaves either end as it is.
         close = difflib.get_close_matches(low, index.words_like(low), n=3, cutoff=0.7)
-        lines.append(f"{word!r} occurs in no model" + f"; did you mean {' or '.join(close)}?" * bool(close) + "." * (not close))
-    return "\n".join(lines) or "Each word and filter fits some model, but no model fits all: leave one out."
+        lines.append(
+            f"{word!r} occurs in no model"
+            + f"; did you mean {' or '.join(close)}?" * bool(close)
+            + "." * (not close)
+        )
+    return (
+        "\n".join(lines)
+        or "Each word and filter fits some model, but no model fits all: leave one out."
+    )

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 WORD = re.compile(r"[^\W_]+")
-# Words for one thing, by their beginnings (of up to three letters: whole words). What only some models call so is a tag.
+# Words for one thing, by their beginnings (of up to three letters: whole words). What only some
+# models call so is a tag.
 SYNONYMS = (
     ("mammogra", "mmg"),
     ("mri", "mr", "magnetic", "resonance"),
@@ -30,7 +31,11 @@ class Pattern(NamedTuple):
         """Whether they occur in a text of these words."""
         n = len(self.words)
         starts = range(len(words) - n + 1)
-        return any(tuple(words[k : k + n]) == self.words or (not self.whole and self._begins(words[k : k + n])) for k in starts)
+        return any(
+            tuple(words[k : k + n]) == self.words
+            or (not self.whole and self._begins(words[k : k + n]))
+            for k in starts
+        )
 
     def _begins(self, words: list[str]) -> bool:
         return tuple(words[:-1]) == self.words[:-1] and words[-1].startswith(self.words[-1])
@@ -47,11 +52,17 @@ def plain_texts(texts: Iterable[str]) -> list[list[str]]:
 
 
 def patterns(words: list[str]) -> list[Pattern]:
-    """What a model may hold, one or another, to have what a user typed: it, its singular or plural, a synonym."""
+    """What a model may hold, one or another, to have what a user typed: it, its singular or plural,
+    a synonym.
+    """
     word = " ".join(words)
     forms = [word, *_other_number(word)]
     same = [s for group in SYNONYMS if any(_is(f, s) for f in forms for s in group) for s in group]
-    found = [_pattern(word, len(word) < 3), *(_pattern(f, True) for f in forms[1:]), *(_pattern(s, len(s) < 4) for s in same)]
+    found = [
+        _pattern(word, len(word) < 3),
+        *(_pattern(f, True) for f in forms[1:]),
+        *(_pattern(s, len(s) < 4) for s in same),
+    ]
     return list(dict.fromkeys(found))
 
 

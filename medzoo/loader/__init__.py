@@ -1,4 +1,6 @@
-"""Samples into training: a map-style data set that generates on demand, an iterable one that need not end, a DataLoader."""
+"""Samples into training: a map-style data set that generates on demand, an iterable one that need
+not end, a DataLoader.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +45,15 @@ def dataset(
     transform
         Called with each sample, a dict of tensors; what it returns is the item.
     keep
-        How many samples of an epoch a process keeps in memory for later: the first that it makes. The last four batches are
-        there in any case. With ``keep=n`` each sample is made once, which suits many epochs over a set that fits into memory.
+        How many samples of an epoch a process keeps in memory for later: the first that it makes.
+        The last four batches are there in any case. With ``keep=n`` each sample is made once, which
+        suits many epochs over a set that fits into memory.
 
     Returns
     -------
     SyntheticDataset
-        ``dataset[i]`` is a dict: ``images`` (C, *spatial) float32 in [0, 1], ``labels`` () int64, ... After
-        ``dataset.set_epoch(e)`` it is sample e n + i of the seed.
+        ``dataset[i]`` is a dict: ``images`` (C, *spatial) float32 in [0, 1], ``labels`` () int64,
+        ... After ``dataset.set_epoch(e)`` it is sample e n + i of the seed.
 
     Raises
     ------
@@ -58,9 +61,21 @@ def dataset(
         Whatever `medzoo.generate` raises; for bad input at once.
     """
     return SyntheticDataset(
-        model_id, n, seed=seed, transform=transform, batch_size=None, keep=keep, device=device, precision=precision,
-        version=version, weights=weights, inputs=inputs, env=env, trust=trust, options=options,
-    )  # fmt: skip
+        model_id,
+        n,
+        seed=seed,
+        transform=transform,
+        batch_size=None,
+        keep=keep,
+        device=device,
+        precision=precision,
+        version=version,
+        weights=weights,
+        inputs=inputs,
+        env=env,
+        trust=trust,
+        options=options,
+    )
 
 
 def iterable_dataset(
@@ -81,8 +96,8 @@ def iterable_dataset(
 ) -> SyntheticStream:
     """An iterable torch data set of ``n`` samples, or without end, made ahead of the training step.
 
-    In one process a thread makes the next batch while one is read. In the workers of a DataLoader each makes batches of
-    its own: every sample once, whatever their number.
+    In one process a thread makes the next batch while one is read. In the workers of a DataLoader
+    each makes batches of its own: every sample once, whatever their number.
 
     Parameters
     ----------
@@ -91,15 +106,17 @@ def iterable_dataset(
     n
         How many; without end if None.
     batch_size
-        How many to make at once; the model's own if None. With that of your DataLoader, batches come in order.
+        How many to make at once; the model's own if None. With that of your DataLoader, batches
+        come in order.
     transform
         Called with each sample, a dict of tensors; what it returns is the item.
 
     Returns
     -------
     SyntheticStream
-        Yields dicts: ``images`` (C, *spatial) float32 in [0, 1], ``labels`` () int64, ... Each iteration begins with sample
-        0, or where ``n`` is given with sample e n after ``set_epoch(e)``.
+        Yields dicts: ``images`` (C, *spatial) float32 in [0, 1], ``labels`` () int64, ... Each
+        iteration begins with sample 0, or where ``n`` is given with sample e n after
+        ``set_epoch(e)``.
 
     Raises
     ------
@@ -107,9 +124,20 @@ def iterable_dataset(
         Whatever `medzoo.generate` raises; for bad input at once.
     """
     return SyntheticStream(
-        model_id, n, seed=seed, transform=transform, batch_size=batch_size, device=device, precision=precision,
-        version=version, weights=weights, inputs=inputs, env=env, trust=trust, options=options,
-    )  # fmt: skip
+        model_id,
+        n,
+        seed=seed,
+        transform=transform,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        version=version,
+        weights=weights,
+        inputs=inputs,
+        env=env,
+        trust=trust,
+        options=options,
+    )
 
 
 def dataloader(
@@ -135,9 +163,11 @@ def dataloader(
     trust: bool = False,
     **options: Any,
 ) -> DataLoader[Any]:
-    """A torch DataLoader of ``n`` samples, made while they are read, a batch ahead of the training step.
+    """A torch DataLoader of ``n`` samples, made while they are read, a batch ahead of the training
+    step.
 
-    In a job of several processes (torch.distributed) give each a seed of its own, or all train on the same samples.
+    In a job of several processes (torch.distributed) give each a seed of its own, or all train on
+    the same samples.
 
     Parameters
     ----------
@@ -150,17 +180,19 @@ def dataloader(
     transform
         Called with each sample, a dict of tensors, before batches are put together.
     shuffle
-        Another order each epoch, which follows from the seed. Samples differ from each other already: it changes their
-        order, not their variety. Of a model whose samples depend on their batch, whole batches are shuffled.
+        Another order each epoch, which follows from the seed. Samples differ from each other
+        already: it changes their order, not their variety. Of a model whose samples depend on their
+        batch, whole batches are shuffled.
     fresh
-        With each iteration over the loader the next ``n`` samples of the seed: epoch e has samples e n to (e + 1) n - 1.
-        Otherwise each epoch has samples 0 to n - 1. ``loader.sampler.set_epoch(e)`` goes on with epoch e.
+        With each iteration over the loader the next ``n`` samples of the seed: epoch e has samples
+        e n to (e + 1) n - 1. Otherwise each epoch has samples 0 to n - 1.
+        ``loader.sampler.set_epoch(e)`` goes on with epoch e.
     keep
-        How many samples of an epoch a process keeps in memory for the next ones: the first that it makes; with ``keep=n``
-        each is made once. The last four batches are there in any case.
+        How many samples of an epoch a process keeps in memory for the next ones: the first that it
+        makes; with ``keep=n`` each is made once. The last four batches are there in any case.
     multiprocessing_context
-        How workers start, as in torch: ``fork``, ``spawn``, ``forkserver``. If None, spawn for a model on a CUDA device, else
-        torch's choice.
+        How workers start, as in torch: ``fork``, ``spawn``, ``forkserver``. If None, spawn for a
+        model on a CUDA device, else torch's choice.
     pin_memory
         As in torch; where there is a CUDA device if None.
 
@@ -184,21 +216,45 @@ def dataloader(
     check_count(batch_size, "batch_size")
     for name, given in {"shuffle": shuffle, "fresh": fresh, "drop_last": drop_last}.items():
         if not isinstance(given, bool):
-            raise InputError(f"{name}={given!r:.60} is neither True nor False.", "Give one of them.")
+            raise InputError(
+                f"{name}={given!r:.60} is neither True nor False.", "Give one of them."
+            )
     if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 0:
-        raise InputError(f"num_workers={num_workers!r} is not a number of processes.", "Give a whole number from 0.")
+        raise InputError(
+            f"num_workers={num_workers!r} is not a number of processes.",
+            "Give a whole number from 0.",
+        )
     chosen = resolve(model_id).version(version)
-    for name in options.keys() & inspect.signature(DataLoader).parameters.keys() - {*chosen.options, *chosen.conditions}:
+    for name in options.keys() & inspect.signature(DataLoader).parameters.keys() - {
+        *chosen.options,
+        *chosen.conditions,
+    }:
         hint = f"A loader of your own does: DataLoader(medzoo.dataset(...), {name}=...); docs/loaders.md has more."
         raise InputError(f"medzoo.dataloader takes no {name!r}.", hint)
     how: dict[str, Any] = {
-        "seed": seed, "transform": transform, "batch_size": batch_size, "device": device, "precision": precision,
-        "version": version, "weights": weights, "inputs": inputs, "env": env, "trust": trust, "options": options,
-    }  # fmt: skip
+        "seed": seed,
+        "transform": transform,
+        "batch_size": batch_size,
+        "device": device,
+        "precision": precision,
+        "version": version,
+        "weights": weights,
+        "inputs": inputs,
+        "env": env,
+        "trust": trust,
+        "options": options,
+    }
     data: SyntheticDataset | SyntheticStream
     if n is None:
-        if asked := [k for k, v in {"shuffle": shuffle, "fresh": fresh, "keep": keep is not None}.items() if v]:
-            raise InputError(f"{asked[0]} says nothing of samples without end (n=None).", f"Give `n`, or no {asked[0]}.")
+        if asked := [
+            k
+            for k, v in {"shuffle": shuffle, "fresh": fresh, "keep": keep is not None}.items()
+            if v
+        ]:
+            raise InputError(
+                f"{asked[0]} says nothing of samples without end (n=None).",
+                f"Give `n`, or no {asked[0]}.",
+            )
         data, order = SyntheticStream(model_id, None, **how), None
     else:
         data = SyntheticDataset(model_id, n, keep=keep, fresh=fresh, **how)
@@ -208,7 +264,8 @@ def dataloader(
         batch_size=batch_size,
         sampler=order,
         num_workers=num_workers,
-        multiprocessing_context=multiprocessing_context or (data.start_method if num_workers else None),
+        multiprocessing_context=multiprocessing_context
+        or (data.start_method if num_workers else None),
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
         drop_last=drop_last,

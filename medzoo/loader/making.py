@@ -1,4 +1,6 @@
-"""How samples for training are made: a block at a time, ahead of who reads them, in whatever process that is."""
+"""How samples for training are made: a block at a time, ahead of who reads them, in whatever
+process that is.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +24,31 @@ from ..runtime.native import pick_device
 from ..runtime.weights import check_fit, their_file
 
 Item = dict[str, torch.Tensor]
-IN_PROCESS = {"_model", "_thread", "_kept", "_recent", "_expected", "_begun"}  # what another process has none of at first
+IN_PROCESS = {
+    "_model",
+    "_thread",
+    "_kept",
+    "_recent",
+    "_expected",
+    "_begun",
+}  # what another process has none of at first
 FORK_WAITS = 120.0  # seconds at most, for the block that is being made
 
 
 class Making:
     """Held while a model makes a block, one at a time in a process, and by a thread that forks.
 
-    Packages need not stand two threads. And a process forked off while another thread is inside a model would inherit
-    locks of its libraries that nobody opens.
+    Packages need not stand two threads. And a process forked off while another thread is inside a
+    model would inherit locks of its libraries that nobody opens.
     """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self._held = False
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
+            os.register_at_fork(
+                before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child
+            )
 
     def _before(self) -> None:
         if self.lock.acquire(timeout=FORK_WAITS):
@@ -56,7 +67,9 @@ making = Making()
 
 
 class Maker:
-    """What both data sets have: a request, and in each process a model of its own that makes blocks of its samples."""
+    """What both data sets have: a request, and in each process a model of its own that makes blocks
+    of its samples.
+    """
 
     def __init__(
         self,
@@ -81,20 +94,37 @@ class Maker:
         # What is bad or missing fails here, not in a worker.
         if n is not None:
             check_count(n)
-        self._request = Request.of(config, chosen, n or 1, seed=self.seed, inputs=inputs, options=options)
-        self._block = check_count(chosen.batch_size if batch_size is None else batch_size, "batch_size")
+        self._request = Request.of(
+            config, chosen, n or 1, seed=self.seed, inputs=inputs, options=options
+        )
+        self._block = check_count(
+            chosen.batch_size if batch_size is None else batch_size, "batch_size"
+        )
         check_precision(name_of(config, chosen), chosen, precision)
         package, interpreter = prepare(config, chosen, env=env, trust=trust)
         if weights is not None:
             weights = their_file(weights)
             if chosen.contract == "native":
                 check_fit(name_of(config, chosen), package.path, weights)
-        self._load = {"model_id": model_id, "version": version, "device": device, "weights": weights, "env": env,
-                      "trust": trust, "precision": precision}  # fmt: skip
-        self._whole_blocks = not chosen.per_sample  # what such a model makes depends on the whole batch
+        self._load = {
+            "model_id": model_id,
+            "version": version,
+            "device": device,
+            "weights": weights,
+            "env": env,
+            "trust": trust,
+            "precision": precision,
+        }
+        self._whole_blocks = (
+            not chosen.per_sample
+        )  # what such a model makes depends on the whole batch
         self._transform = transform
         # CUDA cannot be used in a process that was forked.
-        self.start_method = "spawn" if interpreter is None and pick_device(device, chosen).startswith("cuda") else None
+        self.start_method = (
+            "spawn"
+            if interpreter is None and pick_device(device, chosen).startswith("cuda")
+            else None
+        )
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers that are at work see it change
         self._reset()
@@ -124,9 +154,13 @@ class Maker:
                 self._model = load(**self._load)  # type: ignore[arg-type]
             samples = self._model.at(numbers, self._request)
             tensors = samples.to_torch()
-        return {int(i): {k: v[row] for k, v in tensors.items()} for row, i in enumerate(samples.indices)}
+        return {
+            int(i): {k: v[row] for k, v in tensors.items()} for row, i in enumerate(samples.indices)
+        }
 
-    def _in_thread(self, make: Callable[[Any], dict[int, Item]], block: Sequence[int]) -> Future[dict[int, Item]]:
+    def _in_thread(
+        self, make: Callable[[Any], dict[int, Item]], block: Sequence[int]
+    ) -> Future[dict[int, Item]]:
         """What will be made of a block by the thread that is ahead of the reader."""
         self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="medzoo-ahead")
         return self._thread.submit(make, block)
@@ -154,7 +188,11 @@ def check_epoch(epoch: object, n: int) -> int:
     InputError
         They cannot, or it is no whole number from 0.
     """
-    if isinstance(epoch, bool) or not isinstance(epoch, (int, np.integer)) or not 0 <= epoch <= 2**62 // n:
+    if (
+        isinstance(epoch, bool)
+        or not isinstance(epoch, (int, np.integer))
+        or not 0 <= epoch <= 2**62 // n
+    ):
         raise InputError(f"epoch={epoch!r} is no epoch.", "Give a whole number from 0.")
     return int(epoch)
 

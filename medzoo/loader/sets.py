@@ -23,15 +23,22 @@ CACHED_BLOCKS = 4
 class SyntheticDataset(Maker, Dataset[Any]):
     """``dataset[i]`` is sample i of a seed, made when it is asked for; made by `dataset`.
 
-    Read in the order that is expected, samples are made a block at a time, and while one block is handed out the next is
-    made in a thread. That is the order of their numbers, unless an `Order` told of another. Read in any other order, just
-    the samples asked for are made. A worker process loads a model of its own at its first sample, makes just what it is
-    asked for, and makes the same samples as any other. A model whose samples depend on their batch makes whole blocks
+    Read in the order that is expected, samples are made a block at a time, and while one block is
+    handed out the next is made in a thread. That is the order of their numbers, unless an `Order`
+    told of another. Read in any other order, just the samples asked for are made. A worker process
+    loads a model of its own at its first sample, makes just what it is asked for, and makes the
+    same samples as any other. A model whose samples depend on their batch makes whole blocks
     everywhere.
     """
 
     def __init__(
-        self, model_id: int | str | os.PathLike[str], n: int, *, keep: int | None = None, fresh: bool = False, **how: Any
+        self,
+        model_id: int | str | os.PathLike[str],
+        n: int,
+        *,
+        keep: int | None = None,
+        fresh: bool = False,
+        **how: Any,
     ) -> None:
         self._keep_at_most = 0 if keep is None else check_count(keep, "keep")
         self._fresh = fresh  # an `Order` asks for the samples of later epochs, by their numbers
@@ -41,25 +48,35 @@ class SyntheticDataset(Maker, Dataset[Any]):
         super()._reset()
         self._kept: dict[int, Item] = {}  # of one epoch: the first that were made
         self._kept_epoch = 0
-        self._recent: OrderedDict[int, Item] = OrderedDict()  # what was made last and is not kept: a few blocks
-        self._expected: Sequence[int] = range(len(self))  # the indices that will be asked for, one after the other
+        self._recent: OrderedDict[int, Item] = (
+            OrderedDict()
+        )  # what was made last and is not kept: a few blocks
+        self._expected: Sequence[int] = range(
+            len(self)
+        )  # the indices that will be asked for, one after the other
         self._next = 0  # where in these
-        self._begun: tuple[list[int], Future[dict[int, Item]]] | None = None  # a block that is made ahead
+        self._begun: tuple[list[int], Future[dict[int, Item]]] | None = (
+            None  # a block that is made ahead
+        )
 
     def __len__(self) -> int:
         return self._request.n
 
     def set_epoch(self, epoch: int) -> None:
-        """Have ``dataset[i]`` be sample ``epoch * n + i`` of the seed from now on, in processes of a DataLoader too.
+        """Have ``dataset[i]`` be sample ``epoch * n + i`` of the seed from now on, in processes of
+        a DataLoader too.
 
         Raises
         ------
         InputError
-            ``epoch`` is no whole number from 0, or the data set is that of a loader whose epochs are fresh by themselves.
+            ``epoch`` is no whole number from 0, or the data set is that of a loader whose epochs
+            are fresh by themselves.
         """
         if self._fresh:
-            raise InputError("The epochs of this loader follow each other by themselves (fresh=True).",
-                             f"loader.sampler.set_epoch({epoch!r:.20}) says which one is next.")  # fmt: skip
+            raise InputError(
+                "The epochs of this loader follow each other by themselves (fresh=True).",
+                f"loader.sampler.set_epoch({epoch!r:.20}) says which one is next.",
+            )
         self._epoch.fill_(check_epoch(epoch, len(self)))
 
     def __getitem__(self, index: int) -> Any:
@@ -84,7 +101,9 @@ class SyntheticDataset(Maker, Dataset[Any]):
         found, ahead = self._found(numbers), []
         alone = get_worker_info() is None  # else others are asked for what we are not
         if alone and (place := self._place(indices)) is not None:
-            cuts = range(place - place % self._block, place + len(indices) + self._block, self._block)
+            cuts = range(
+                place - place % self._block, place + len(indices) + self._block, self._block
+            )
             *blocks, ahead = [self._numbers(self._expected[at : at + self._block]) for at in cuts]
         # Where all will be wanted and one at a time is asked for, whole blocks are faster.
         elif self._whole_blocks or (alone and len(numbers) == 1 and self._all_stay):
@@ -95,7 +114,9 @@ class SyntheticDataset(Maker, Dataset[Any]):
             if any(i not in found and i in block for i in numbers):
                 found |= self._take(block)
         self._begin(ahead)
-        return [{k: v.clone() for k, v in found[i].items()} for i in numbers]  # a transform may write into them
+        return [
+            {k: v.clone() for k, v in found[i].items()} for i in numbers
+        ]  # a transform may write into them
 
     def _numbers(self, indices: Sequence[int]) -> list[int]:
         """Those of samples in the run, past the epochs before."""
@@ -114,7 +135,9 @@ class SyntheticDataset(Maker, Dataset[Any]):
         self._expected, self._next = order, 0
 
     def _place(self, indices: list[int]) -> int | None:
-        """Where in the expected order these are, if they are next in it or begin it, as one alone may by chance."""
+        """Where in the expected order these are, if they are next in it or begin it, as one alone
+        may by chance.
+        """
         for place in (self._next, 0) if len(indices) > 1 else (self._next,):
             stop = place + len(indices)
             if list(self._expected[place:stop]) == indices:
@@ -175,18 +198,24 @@ def whole(index: object) -> int:
     try:
         return operator.index(index)  # type: ignore[arg-type]
     except TypeError:
-        raise InputError(f"{index!r:.60} is not the number of a sample.",
-                         "Give a whole number; torch.utils.data.Subset(dataset, range(3)) has several.") from None  # fmt: skip
+        raise InputError(
+            f"{index!r:.60} is not the number of a sample.",
+            "Give a whole number; torch.utils.data.Subset(dataset, range(3)) has several.",
+        ) from None
 
 
 class SyntheticStream(Maker, IterableDataset[Any]):
-    """Samples 0, 1, 2 ... of a seed, up to ``n`` or without end, a block ahead of who reads them; made by `iterable_dataset`.
+    """Samples 0, 1, 2 ... of a seed, up to ``n`` or without end, a block ahead of who reads them;
+    made by `iterable_dataset`.
 
-    In the workers of a DataLoader, worker w of W makes blocks w, w + W, w + 2 W ..., so each sample is made once. Where a
-    block is as large as the loader's batch, batches come in the order of their samples.
+    In the workers of a DataLoader, worker w of W makes blocks w, w + W, w + 2 W ..., so each sample
+    is made once. Where a block is as large as the loader's batch, batches come in the order of
+    their samples.
     """
 
-    def __init__(self, model_id: int | str | os.PathLike[str], n: int | None = None, **how: Any) -> None:
+    def __init__(
+        self, model_id: int | str | os.PathLike[str], n: int | None = None, **how: Any
+    ) -> None:
         super().__init__(model_id, n, **how)
         self._n = n
 
@@ -196,7 +225,8 @@ class SyntheticStream(Maker, IterableDataset[Any]):
         return self._n
 
     def set_epoch(self, epoch: int) -> None:
-        """Have the next iteration give samples ``epoch * n`` and on, in processes of a DataLoader too.
+        """Have the next iteration give samples ``epoch * n`` and on, in processes of a DataLoader
+        too.
 
         Raises
         ------
@@ -222,14 +252,20 @@ class SyntheticStream(Maker, IterableDataset[Any]):
 
 
 class Order(Sampler[int]):
-    """The indices of a data set, epoch after epoch; the data set is told of each epoch's before they are handed out.
+    """The indices of a data set, epoch after epoch; the data set is told of each epoch's before
+    they are handed out.
 
-    Each iteration is that of the next epoch: in other order where it is shuffled, and of its own samples where it is fresh.
+    Each iteration is that of the next epoch: in other order where it is shuffled, and of its own
+    samples where it is fresh.
     """
 
-    def __init__(self, data: SyntheticDataset, *, shuffle: bool, fresh: bool, drop_last: bool) -> None:
+    def __init__(
+        self, data: SyntheticDataset, *, shuffle: bool, fresh: bool, drop_last: bool
+    ) -> None:
         self._data, self._shuffle, self._fresh = data, shuffle, fresh
-        self._used = len(data) - (len(data) % data._block if drop_last else 0)  # the others are handed out for nothing
+        self._used = len(data) - (
+            len(data) % data._block if drop_last else 0
+        )  # the others are handed out for nothing
         self._epoch = 0
 
     def __len__(self) -> int:
@@ -248,17 +284,27 @@ class Order(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         epoch, self._epoch = self._epoch, self._epoch + 1
         first = epoch * len(self) if self._fresh else 0
-        order = [first + i for i in self._shuffled(epoch)] if self._shuffle else range(first, first + len(self))
+        order = (
+            [first + i for i in self._shuffled(epoch)]
+            if self._shuffle
+            else range(first, first + len(self))
+        )
         self._data._expect(order[: self._used])
         return iter(order)
 
     def _shuffled(self, epoch: int) -> list[int]:
         """An order that follows from the seed and the epoch."""
-        dice = torch.Generator().manual_seed(int(seeds.Stream(self._data.seed, epoch, seeds.ORDER).bytes(4).view("<u4")[0]))
+        dice = torch.Generator().manual_seed(
+            int(seeds.Stream(self._data.seed, epoch, seeds.ORDER).bytes(4).view("<u4")[0])
+        )
         # Blocks of which all is made at once stay together, or each is made again and again.
         block, n = self._data._block if self._data._whole_blocks else 1, len(self)
         starts = [block * i for i in torch.randperm(n // block, generator=dice).tolist()]
         starts += [n - n % block] if n % block else []
         if block == 1:
             return starts
-        return [at + i for at in starts for i in torch.randperm(min(block, n - at), generator=dice).tolist()]
+        return [
+            at + i
+            for at in starts
+            for i in torch.randperm(min(block, n - at), generator=dice).tolist()
+        ]

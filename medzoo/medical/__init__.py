@@ -7,8 +7,8 @@
 >>> images, masks = medical.slices_with(ct, mask, size=128, spacing=1.0)
 >>> images = medical.window(images, centre=40, width=400)  # [0, 1]
 
-`medical.cases` goes through the patients of a folder. pydicom and nibabel, which the extra ``medical`` brings, are imported
-when something is read.
+`medical.cases` goes through the patients of a folder. pydicom and nibabel, which the extra
+``medical`` brings, are imported when something is read.
 """
 
 from __future__ import annotations
@@ -18,6 +18,18 @@ from .structures import Case, Structures, cases, find_roi, read_structures, scan
 from .volumes import Volume, resample, slices_with, window
 
 __all__ = [
-    "NIFTI", "Case", "Structures", "Volume", "cases", "find_roi", "read_nifti", "read_picture", "read_series",
-    "read_structures", "resample", "scans_in", "slices_with", "window",
-]  # fmt: skip
+    "NIFTI",
+    "Case",
+    "Structures",
+    "Volume",
+    "cases",
+    "find_roi",
+    "read_nifti",
+    "read_picture",
+    "read_series",
+    "read_structures",
+    "resample",
+    "scans_in",
+    "slices_with",
+    "window",
+]

@@ -42,8 +42,8 @@ class Structures:
     Parameters
     ----------
     contours
-        Name -> the closed planar contours, each (n, 3) in millimetres (x, y, z). Two structures of one name are told apart
-        by their numbers: ``Parotid R (7)``.
+        Name -> the closed planar contours, each (n, 3) in millimetres (x, y, z). Two structures of
+        one name are told apart by their numbers: ``Parotid R (7)``.
     series, frames
         What they were drawn on: identifiers of series and of frames of reference.
     path
@@ -58,14 +58,16 @@ class Structures:
     def mask(self, volume: Volume, pattern: str) -> NDArray[np.bool_]:
         """The voxels whose centres a structure encloses.
 
-        A contour stands for its plane, and half the way to the next ones on both sides: that is the distance between slices,
-        or between planes, where contours were drawn on every second slice, say. A slice takes the plane nearest to it.
-        Contours of one plane cut holes into each other, and so does a keyhole: see `medzoo.volumes.filled`.
+        A contour stands for its plane, and half the way to the next ones on both sides: that is the
+        distance between slices, or between planes, where contours were drawn on every second slice,
+        say. A slice takes the plane nearest to it. Contours of one plane cut holes into each other,
+        and so does a keyhole: see `medzoo.volumes.filled`.
 
         Parameters
         ----------
         volume
-            The series that it was drawn on, or another in the same frame of reference, in any orientation.
+            The series that it was drawn on, or another in the same frame of reference, in any
+            orientation.
         pattern
             Which structure: see `find_roi`.
 
@@ -77,19 +79,29 @@ class Structures:
         Raises
         ------
         InputError
-            No structure fits, or several; it has no closed contour; it was drawn on something else, or at an angle to it.
+            No structure fits, or several; it has no closed contour; it was drawn on something else,
+            or at an angle to it.
         """
         name = find_roi(self.contours, pattern)
         if not self.contours[name]:
-            raise InputError(f"{name!r} of {self.path} has no closed contours.", "It is a name without a shape, or a point.")
+            raise InputError(
+                f"{name!r} of {self.path} has no closed contours.",
+                "It is a name without a shape, or a point.",
+            )
         if not self.drawn_on(volume):
-            raise InputError(f"{self.path} was drawn on another series than this one, {volume.series}.",
-                             f"Read that: {', '.join(sorted(self.series)) or 'it does not say which'}.")  # fmt: skip
-        found = [volume.voxels_at(c) for c in self.contours[name]]  # (n, 3) each: slice, row, column
+            raise InputError(
+                f"{self.path} was drawn on another series than this one, {volume.series}.",
+                f"Read that: {', '.join(sorted(self.series)) or 'it does not say which'}.",
+            )
+        found = [
+            volume.voxels_at(c) for c in self.contours[name]
+        ]  # (n, 3) each: slice, row, column
         axis = int(np.argmin([max(np.ptp(c[:, k]) for c in found) for k in range(3)]))
         if (off := max(np.ptp(c[:, axis]) for c in found)) > PLANE:
-            raise InputError(f"The contours of {name!r} leave the volume's slices by up to {off:.2g} of their distance.",
-                             "Read the series that they were drawn on, as it is.")  # fmt: skip
+            raise InputError(
+                f"The contours of {name!r} leave the volume's slices by up to {off:.2g} of their distance.",
+                "Read the series that they were drawn on, as it is.",
+            )
         mask = np.zeros(volume.voxels.shape, bool)
         slices = np.moveaxis(mask, axis, 0)  # a view
         others = [k for k in range(3) if k != axis]
@@ -98,7 +110,9 @@ class Structures:
         return mask
 
     def drawn_on(self, volume: Volume) -> bool:
-        """Whether the volume is of the series or the frame of reference; true where either does not say."""
+        """Whether the volume is of the series or the frame of reference; true where either does not
+        say.
+        """
         says = bool(self.series or self.frames) and bool(volume.series or volume.frame)
         return not says or volume.series in self.series or volume.frame in self.frames
 
@@ -109,7 +123,9 @@ def _planes(heights: list[float], count: int) -> Iterator[tuple[int, list[int]]]
     planes = np.unique(rounded)
     reach = max(1.0, float(np.diff(planes).min())) if len(planes) > 1 else 1.0
     for k in range(count):
-        standing = planes[(planes - reach / 2 <= k) & (k < planes + reach / 2)]  # n slices each for planes n slices apart
+        standing = planes[
+            (planes - reach / 2 <= k) & (k < planes + reach / 2)
+        ]  # n slices each for planes n slices apart
         if len(standing):
             nearest = standing[np.argmin(np.abs(standing - k))]
             yield k, np.flatnonzero(rounded == nearest).tolist()
@@ -136,8 +152,10 @@ def read_structures(path: Given, *, series: str | None = None) -> Structures:
         if len(found) != 1:
             names = ", ".join(sorted(str(h.filename) for h in found or sets)) or "none at all"
             on = f" drawn on {series}" if series else ""
-            raise InputError(f"{told(path)} has {len(found)} RTSTRUCT files{on}, where one is wanted.",
-                             f"Give its file. There is {names}.")  # fmt: skip
+            raise InputError(
+                f"{told(path)} has {len(found)} RTSTRUCT files{on}, where one is wanted.",
+                f"Give its file. There is {names}.",
+            )
         return _structures(Path(found[0].filename))
 
 
@@ -145,22 +163,33 @@ def _drawn_on(ds: Dataset) -> tuple[set[str], set[str]]:
     """Series and frames of reference that an RTSTRUCT refers to."""
     frames = list(ds.get("ReferencedFrameOfReferenceSequence") or [])
     studies = [s for f in frames for s in f.get("RTReferencedStudySequence") or []]
-    series = {str(r.SeriesInstanceUID) for s in studies for r in s.get("RTReferencedSeriesSequence") or []}
+    series = {
+        str(r.SeriesInstanceUID) for s in studies for r in s.get("RTReferencedSeriesSequence") or []
+    }
     named = [f.get("FrameOfReferenceUID") for f in frames]
-    named += [r.get("ReferencedFrameOfReferenceUID") for r in ds.get("StructureSetROISequence") or []]
+    named += [
+        r.get("ReferencedFrameOfReferenceUID") for r in ds.get("StructureSetROISequence") or []
+    ]
     return series, {str(f) for f in named if f}
 
 
 def _structures(file: Path) -> Structures:
     ds = library("pydicom", "DICOM").dcmread(file)
-    rois = {int(r.ROINumber): str(r.get("ROIName") or "") for r in ds.get("StructureSetROISequence") or []}
+    rois = {
+        int(r.ROINumber): str(r.get("ROIName") or "")
+        for r in ds.get("StructureSetROISequence") or []
+    }
     names = list(rois.values())
     called = {k: f"{n} ({k})" if names.count(n) > 1 else n for k, n in rois.items()}
     contours: dict[str, list[NDArray[np.float64]]] = {name: [] for name in called.values()}
     for roi in ds.get("ROIContourSequence") or []:
         for contour in roi.get("ContourSequence") or []:
             points = _points(contour)
-            closed = str(contour.get("ContourGeometricType", "")).replace("_", "").startswith("CLOSEDPLANAR")
+            closed = (
+                str(contour.get("ContourGeometricType", ""))
+                .replace("_", "")
+                .startswith("CLOSEDPLANAR")
+            )
             if closed and len(points) > 2 and int(roi.ReferencedROINumber) in called:
                 contours[called[int(roi.ReferencedROINumber)]].append(points)
     series, frames = _drawn_on(ds)
@@ -168,7 +197,9 @@ def _structures(file: Path) -> Structures:
 
 
 def _points(contour: Dataset) -> NDArray[np.float64]:
-    """The corners (n, 3); from the file's own text, since pydicom makes an object of each of what may be a million numbers."""
+    """The corners (n, 3); from the file's own text, since pydicom makes an object of each of what
+    may be a million numbers.
+    """
     data = contour.get_item("ContourData")
     stored = data.value if data is not None else None
     texts = stored.split(b"\\") if isinstance(stored, bytes) else stored
@@ -183,8 +214,9 @@ def find_roi(names: Iterable[str], pattern: str) -> str:
     names
         Such as the contours of `Structures`.
     pattern
-        Names parted by ``|``, such as ``R parotid|Parotid R|Rt Parotid``. Case, spaces, ``_``, ``-`` and other marks
-        make no difference: ``PAROTID_R`` fits. ``*`` stands for anything: ``parotid*r``.
+        Names parted by ``|``, such as ``R parotid|Parotid R|Rt Parotid``. Case, spaces, ``_``,
+        ``-`` and other marks make no difference: ``PAROTID_R`` fits. ``*`` stands for anything:
+        ``parotid*r``.
 
     Raises
     ------
@@ -195,11 +227,20 @@ def find_roi(names: Iterable[str], pattern: str) -> str:
     if pattern in names:
         return pattern
     wanted = [plain for part in pattern.split("|") if (plain := _plain(part))]
-    fit = [name for name in names if any(fnmatchcase(_plain(name).replace("*", ""), plain) for plain in wanted)]
+    fit = [
+        name
+        for name in names
+        if any(fnmatchcase(_plain(name).replace("*", ""), plain) for plain in wanted)
+    ]
     if len(fit) != 1:
-        what = f"{len(fit)} structures are {pattern!r}: {', '.join(fit)}" if fit else f"No structure is {pattern!r}"
+        what = (
+            f"{len(fit)} structures are {pattern!r}: {', '.join(fit)}"
+            if fit
+            else f"No structure is {pattern!r}"
+        )
         raise InputError(
-            f"{what}.", f"Name one of {', '.join(names) or 'none at all'}; several ways to write it are parted by |."
+            f"{what}.",
+            f"Name one of {', '.join(names) or 'none at all'}; several ways to write it are parted by |.",
         )
     return fit[0]
 
@@ -216,10 +257,11 @@ class Case(NamedTuple):
 
 
 def cases(folder: Given) -> Iterator[Case]:
-    """Every RTSTRUCT beneath a folder with the series that it was drawn on, one in memory at a time.
+    """Every RTSTRUCT beneath a folder with the series that it was drawn on, one in memory at a
+    time.
 
-    Files may lie in any order, in one folder or in many: a patient, or hundreds. Where the series is not there, or cannot be
-    read, the structures are passed over with a warning.
+    Files may lie in any order, in one folder or in many: a patient, or hundreds. Where the series
+    is not there, or cannot be read, the structures are passed over with a warning.
 
     Raises
     ------
@@ -228,13 +270,18 @@ def cases(folder: Given) -> Iterator[Case]:
     """
     with reading():
         headers = headers_of(folder)
-        sets = [(Path(h.filename), _drawn_on(h)[0]) for h in headers if h.get("Modality") == "RTSTRUCT"]
+        sets = [
+            (Path(h.filename), _drawn_on(h)[0]) for h in headers if h.get("Modality") == "RTSTRUCT"
+        ]
         if not sets:
             raise InputError(
-                f"{told(folder)} holds no RTSTRUCT.", "Give a folder with DICOM series and what was drawn on them."
+                f"{told(folder)} holds no RTSTRUCT.",
+                "Give a folder with DICOM series and what was drawn on them.",
             )
     for file, series in sets:
-        slices = [h for h in headers if is_slice(h) and str(h.get("SeriesInstanceUID", "")) in series]
+        slices = [
+            h for h in headers if is_slice(h) and str(h.get("SeriesInstanceUID", "")) in series
+        ]
         problem, found = "the series that it was drawn on is not there.", None
         try:
             if slices:
@@ -249,12 +296,16 @@ def cases(folder: Given) -> Iterator[Case]:
 
 
 def scans_in(path: Path) -> list[Path]:
-    """What a path is or holds that can be read here: NIfTI files, a DICOM file, or the folder of a series; else nothing."""
+    """What a path is or holds that can be read here: NIfTI files, a DICOM file, or the folder of a
+    series; else nothing.
+    """
     if path.is_file():
         return [path] if path.name.lower().endswith(NIFTI) or is_dicom(path) else []
     if not path.is_dir():
         return []
-    volumes = [p for p in path.iterdir() if p.name.lower().endswith(NIFTI) and not p.name.startswith(".")]
+    volumes = [
+        p for p in path.iterdir() if p.name.lower().endswith(NIFTI) and not p.name.startswith(".")
+    ]
     if volumes:
         return sorted(volumes, key=lambda p: natural(p.name))
     return [path] if any(is_dicom(file) for file in files_of(path)) else []

@@ -1,6 +1,8 @@
-"""Volumes of known geometry: grey values or labels on a grid in the patient, and what a training script does with them.
+"""Volumes of known geometry: grey values or labels on a grid in the patient, and what a training
+script does with them.
 
-Millimetres are DICOM's: x to the patient's left, y to the back, z to the head. Arrays are in the order slices, rows, columns.
+Millimetres are DICOM's: x to the patient's left, y to the back, z to the head. Arrays are in the
+order slices, rows, columns.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from numpy.typing import NDArray
 from ..errors import InputError
 
 Array = NDArray[Any]
-SNAP = 6  # decimals of a pixel that contours are rounded to: borders that run through pixel centres do so exactly
+# decimals of a pixel that contours are rounded to: borders that run through pixel centres do so
+# exactly
+SNAP = 6
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one answer to ==
@@ -25,13 +29,15 @@ class Volume:
     Parameters
     ----------
     voxels
-        (D, H, W): floats are values, which resampling interpolates; whole numbers and bool are labels, which it does not.
+        (D, H, W): floats are values, which resampling interpolates; whole numbers and bool are
+        labels, which it does not.
     spacing
         Millimetres between slices, rows and columns; NaN where a file does not say.
     origin
         Centre of the first voxel in millimetres, (x, y, z).
     axes
-        (3, 3): the directions in which slices, rows and columns follow each other, as unit vectors (x, y, z).
+        (3, 3): the directions in which slices, rows and columns follow each other, as unit vectors
+        (x, y, z).
     unit
         HU where the file says so, else empty.
     window
@@ -59,13 +65,17 @@ class Volume:
 
     def voxels_at(self, points: Array) -> NDArray[np.float64]:
         """Voxel numbers (n, 3), with fractions, of the points (n, 3) in millimetres."""
-        found: NDArray[np.float64] = (np.asarray(points, float) - self.origin) @ self.axes.T / self.spacing
+        found: NDArray[np.float64] = (
+            (np.asarray(points, float) - self.origin) @ self.axes.T / self.spacing
+        )
         return found
 
     def axial(self) -> Volume:
-        """The same voxels with slices from feet to head, rows from front to back and columns from the patient's right to left.
+        """The same voxels with slices from feet to head, rows from front to back and columns from
+        the patient's right to left.
 
-        Axes are swapped and turned round, never interpolated: an oblique volume comes as near to this as that allows.
+        Axes are swapped and turned round, never interpolated: an oblique volume comes as near to
+        this as that allows.
         """
         order = _nearest_axes(self.axes)  # for z, y and x the axis that runs most nearly along it
         axes, spacing, origin = self.axes[order], np.array(self.spacing)[order], self.origin.copy()
@@ -76,7 +86,9 @@ class Volume:
                 axes[k] = -axes[k]
                 voxels = np.flip(voxels, k)
         z, y, x = spacing.tolist()
-        return replace(self, voxels=np.ascontiguousarray(voxels), spacing=(z, y, x), origin=origin, axes=axes)
+        return replace(
+            self, voxels=np.ascontiguousarray(voxels), spacing=(z, y, x), origin=origin, axes=axes
+        )
 
 
 def _nearest_axes(axes: Array) -> list[int]:
@@ -91,13 +103,20 @@ def _nearest_axes(axes: Array) -> list[int]:
 
 
 def window(values: Array, centre: float, width: float) -> NDArray[np.float32]:
-    """Map ``centre - width / 2`` to 0 and ``centre + width / 2`` to 1, and cut off what lies beyond.
+    """Map ``centre - width / 2`` to 0 and ``centre + width / 2`` to 1, and cut off what lies
+    beyond.
 
-    DICOM calls this function LINEAR_EXACT (PS3.3, C.11.2.1.3.2). A parotid in HU is seen well with centre 40, width 400.
+    DICOM calls this function LINEAR_EXACT (PS3.3, C.11.2.1.3.2). A parotid in HU is seen well with
+    centre 40, width 400.
     """
     if not width > 0:
-        raise InputError(f"width={width!r} of a window is not above 0.", "Give centre and width, such as 40 and 400 HU.")
-    scaled: NDArray[np.float32] = (np.asarray(values, np.float32) - np.float32(centre - width / 2)) / np.float32(width)
+        raise InputError(
+            f"width={width!r} of a window is not above 0.",
+            "Give centre and width, such as 40 and 400 HU.",
+        )
+    scaled: NDArray[np.float32] = (
+        np.asarray(values, np.float32) - np.float32(centre - width / 2)
+    ) / np.float32(width)
     return scaled.clip(0, 1)
 
 
@@ -109,19 +128,21 @@ def resample(
     *,
     fill: float | None = None,
 ) -> Volume:
-    """A volume on another grid of the same directions: another spacing, a part of it, or more than it.
+    """A volume on another grid of the same directions: another spacing, a part of it, or more than
+    it.
 
     Parameters
     ----------
     volume
-        Values are interpolated linearly, and averaged where the grid becomes coarser; of labels, a voxel takes the one that
-        covers most of it.
+        Values are interpolated linearly, and averaged where the grid becomes coarser; of labels, a
+        voxel takes the one that covers most of it.
     spacing
         Millimetres between slices, rows and columns; as it is where None.
     size
         Slices, rows and columns; what covers the volume where None.
     centre
-        The voxel of ``volume``, with fractions, that comes to lie in the middle; its own middle where None.
+        The voxel of ``volume``, with fractions, that comes to lie in the middle; its own middle
+        where None.
     fill
         What stands outside of ``volume``: its lowest value if None; for labels 0.
 
@@ -132,9 +153,17 @@ def resample(
     """
     voxels, origin, new_spacing = volume.voxels, volume.origin, list(volume.spacing)
     if any(v is not None and not v > 0 for v in (*spacing, *size)):
-        raise InputError(f"spacing={tuple(spacing)}, size={tuple(size)}: not all are above 0.", "Give millimetres and voxels.")
-    if any(new is not None and np.isnan(old) for new, old in zip(spacing, volume.spacing, strict=True)):
-        raise InputError("The spacing of the volume is unknown.", "Without it, nothing can be brought to millimetres.")
+        raise InputError(
+            f"spacing={tuple(spacing)}, size={tuple(size)}: not all are above 0.",
+            "Give millimetres and voxels.",
+        )
+    if any(
+        new is not None and np.isnan(old) for new, old in zip(spacing, volume.spacing, strict=True)
+    ):
+        raise InputError(
+            "The spacing of the volume is unknown.",
+            "Without it, nothing can be brought to millimetres.",
+        )
     grids = []
     for axis, old in enumerate(volume.spacing):
         new, count, middle = spacing[axis], size[axis], centre[axis]
@@ -142,7 +171,9 @@ def resample(
         step = 1.0 if new is None else new / old
         count = max(1, round(length / step)) if count is None else count
         middle = (length - 1) / 2 if middle is None else middle
-        positions = middle + (np.arange(count) - (count - 1) / 2) * step  # of the new voxels, in old ones
+        positions = (
+            middle + (np.arange(count) - (count - 1) / 2) * step
+        )  # of the new voxels, in old ones
         grids.append((positions, step))
         origin = origin + volume.axes[axis] * (0 if np.isnan(old) else old) * positions[0]
         new_spacing[axis] = old * step
@@ -154,7 +185,9 @@ def resample(
     return replace(volume, voxels=found, spacing=(z, y, x), origin=origin)
 
 
-def _interpolated(voxels: Array, grids: list[tuple[Array, float]], fill: float) -> NDArray[np.float32]:
+def _interpolated(
+    voxels: Array, grids: list[tuple[Array, float]], fill: float
+) -> NDArray[np.float32]:
     """``voxels`` at the ``grids`` of each axis: their positions, and the step between them."""
     found, beyond = voxels.astype(np.float32), []
     for axis, (positions, step) in enumerate(grids):
@@ -192,7 +225,8 @@ def slices_with(
     at: Sequence[float] | None = None,
     fill: float | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The slices in which a mask is not empty, each cut around the middle of the mask's extent in it, or whole.
+    """The slices in which a mask is not empty, each cut around the middle of the mask's extent in
+    it, or whole.
 
     Parameters
     ----------
@@ -205,7 +239,8 @@ def slices_with(
     spacing
         Their millimetres; as they are if None.
     at
-        The pixel, row and column, where the middle of the mask's extent comes to lie: that of the picture if None.
+        The pixel, row and column, where the middle of the mask's extent comes to lie: that of the
+        picture if None.
     fill
         What stands outside of the volume: its lowest value if None.
 
@@ -221,7 +256,10 @@ def slices_with(
     """
     mask = np.asarray(mask, bool)
     if mask.shape != volume.voxels.shape:
-        raise InputError(f"The mask has the shape {mask.shape}, the volume {volume.voxels.shape}.", "Give one of its own grid.")
+        raise InputError(
+            f"The mask has the shape {mask.shape}, the volume {volume.voxels.shape}.",
+            "Give one of its own grid.",
+        )
     held = np.flatnonzero(mask.any((1, 2)))
     if not len(held):
         raise InputError("The mask is empty.", "The structure may lie outside of this volume.")
@@ -231,12 +269,24 @@ def slices_with(
     found = []
     for k in held:
         extents = [np.flatnonzero(mask[k].any(axis)) for axis in (1, 0)]
-        middle = [None if length is None else (e[0] + e[-1]) / 2 for e, length in zip(extents, pixels, strict=True)]
+        middle = [
+            None if length is None else (e[0] + e[-1]) / 2
+            for e, length in zip(extents, pixels, strict=True)
+        ]
         if at is not None:  # as many pixels further on as the picture's own middle is
-            steps = [1.0 if new is None else new / old for new, old in zip(mm, volume.spacing[1:], strict=True)]
-            middle = [m if m is None or n is None else m + ((n - 1) / 2 - a) * step
-                      for m, n, a, step in zip(middle, pixels, at, steps, strict=True)]  # fmt: skip
-        how: dict[str, Any] = {"spacing": (None, *mm), "size": (None, *pixels), "centre": (None, *middle)}
+            steps = [
+                1.0 if new is None else new / old
+                for new, old in zip(mm, volume.spacing[1:], strict=True)
+            ]
+            middle = [
+                m if m is None or n is None else m + ((n - 1) / 2 - a) * step
+                for m, n, a, step in zip(middle, pixels, at, steps, strict=True)
+            ]
+        how: dict[str, Any] = {
+            "spacing": (None, *mm),
+            "size": (None, *pixels),
+            "centre": (None, *middle),
+        }
         image, cut = (replace(volume, voxels=v[k : k + 1]) for v in (volume.voxels, mask))
         found.append((resample(image, **how, fill=low).voxels[0], resample(cut, **how).voxels[0]))
     images, masks = (np.stack(pictures) for pictures in zip(*found, strict=True))
@@ -244,10 +294,12 @@ def slices_with(
 
 
 def filled(polygons: Sequence[Array], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """What closed ``polygons`` enclose, by the even-odd rule: a pixel belongs to it when its centre does.
+    """What closed ``polygons`` enclose, by the even-odd rule: a pixel belongs to it when its centre
+    does.
 
-    A polygon inside another cuts a hole, and so does a keyhole, whose channel is walked twice. A centre that lies on a
-    border belongs to what is right of it or below, so that polygons with a common border share no pixel and leave none out.
+    A polygon inside another cuts a hole, and so does a keyhole, whose channel is walked twice. A
+    centre that lies on a border belongs to what is right of it or below, so that polygons with a
+    common border share no pixel and leave none out.
 
     Parameters
     ----------
@@ -257,13 +309,20 @@ def filled(polygons: Sequence[Array], shape: tuple[int, int]) -> NDArray[np.bool
         Rows and columns of the mask.
     """
     height, width = shape
-    flips = np.zeros((height, width + 1), np.uint8)  # where a row, read from the left, goes in or out; only parity counts
+    flips = np.zeros(
+        (height, width + 1), np.uint8
+    )  # where a row, read from the left, goes in or out; only parity counts
     for polygon in polygons:
         start = np.round(np.asarray(polygon, float), SNAP)
         end = np.roll(start, -1, axis=0)
         down = (start[:, 0] > end[:, 0])[:, None]
-        start, end = np.where(down, end, start), np.where(down, start, end)  # so that both ways along an edge are the same
-        first, last = (np.clip(np.ceil(rows), 0, height).astype(int) for rows in (start[:, 0], end[:, 0]))
+        start, end = (
+            np.where(down, end, start),
+            np.where(down, start, end),
+        )  # so that both ways along an edge are the same
+        first, last = (
+            np.clip(np.ceil(rows), 0, height).astype(int) for rows in (start[:, 0], end[:, 0])
+        )
         count = last - first
         edge = np.repeat(np.arange(len(start)), count)
         row = first[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count)

@@ -1,8 +1,9 @@
 """Sessions: a loaded model that turns batches into columns. One module a way to run it.
 
-`native.NativeSession` runs a package of the native contract in this interpreter, `worker.WorkerSession` one of either
-contract in a process of its own, and `cluster.ClusterSession` has one or the other on each actor of a Ray cluster. What the
-rest of medzoo knows of all three is `Session`.
+`native.NativeSession` runs a package of the native contract in this interpreter,
+`worker.WorkerSession` one of either contract in a process of its own, and `cluster.ClusterSession`
+has one or the other on each actor of a Ray cluster. What the rest of medzoo knows of all three is
+`Session`.
 """
 
 from __future__ import annotations
@@ -23,15 +24,23 @@ from .session import Session, check_precision, name_of
 
 
 def prepare(
-    config: ModelConfig, version: Version, *, env: str = "auto", trust: bool = False, progress: bool | None = None
+    config: ModelConfig,
+    version: Version,
+    *,
+    env: str = "auto",
+    trust: bool = False,
+    progress: bool | None = None,
 ) -> tuple[Package, Interpreter | None]:
-    """All that a session needs, on this disk: the verified package, and the interpreter of its process (None: this one).
+    """All that a session needs, on this disk: the verified package, and the interpreter of its
+    process (None: this one).
 
     Nothing of the package is imported. Parameters and errors are those of `open_session`.
     """
     if is_local(config) and not trust:
-        raise TrustError(f"{name_of(config, version)}: its code lies in {config.path.parent}, and no registry names it.",
-                         "trust=True (--trust) runs it: say so for code that is your own, or that you have read.")  # fmt: skip
+        raise TrustError(
+            f"{name_of(config, version)}: its code lies in {config.path.parent}, and no registry names it.",
+            "trust=True (--trust) runs it: say so for code that is your own, or that you have read.",
+        )
     found = package(config, version, trust=trust, progress=progress)
     return found, environments.choose(config, version, env, progress=progress)
 
@@ -65,7 +74,8 @@ def open_session(
     engine
         ``ray``, or a `Ray` that says more: on the actors of a cluster. None is here.
     progress
-        Whether to draw bars while it downloads and its environment is built; only at a terminal if None.
+        Whether to draw bars while it downloads and its environment is built; only at a terminal if
+        None.
 
     Raises
     ------
@@ -80,23 +90,38 @@ def open_session(
     WorkerError
         Its process crashed, was killed, or did not answer in time.
     InputError
-        The device does not exist here, the weights do not fit, or the version has no such precision.
+        The device does not exist here, the weights do not fit, or the version has no such
+        precision.
     MemoryError
         The model does not fit into memory.
     """
     check_precision(name_of(config, version), version, precision)
     if engine is not None:
-        how: dict[str, Any] = {"weights": weights, "env": env, "trust": trust, "precision": precision}
+        how: dict[str, Any] = {
+            "weights": weights,
+            "env": env,
+            "trust": trust,
+            "precision": precision,
+        }
         return ClusterSession(config, version, Ray.of(engine), device=device, **how)
     found, interpreter = prepare(config, version, env=env, trust=trust, progress=progress)
     if interpreter is None:
         from .native import NativeSession
 
-        return NativeSession(config, version, found, device=device, weights=weights, trust=trust, precision=precision)
+        return NativeSession(
+            config, version, found, device=device, weights=weights, trust=trust, precision=precision
+        )
     from .worker import WorkerSession
 
     return WorkerSession(
-        config, version, found, interpreter=interpreter, device=device, weights=weights, trust=trust, precision=precision
+        config,
+        version,
+        found,
+        interpreter=interpreter,
+        device=device,
+        weights=weights,
+        trust=trust,
+        precision=precision,
     )
 
 

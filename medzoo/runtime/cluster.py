@@ -1,8 +1,9 @@
-"""A session on a cluster: actors load the model once each and make ranges of samples, which come back in order.
+"""A session on a cluster: actors load the model once each and make ranges of samples, which come
+back in order.
 
-What a run writes does not depend on it: ranges are cut where a single process cuts its batches, and handed over in the order
-of the samples. An actor that is lost (killed, or with its whole machine) is replaced, and the ranges that it had are made
-again, which makes the same samples.
+What a run writes does not depend on it: ranges are cut where a single process cuts its batches, and
+handed over in the order of the samples. An actor that is lost (killed, or with its whole machine)
+is replaced, and the ranges that it had are made again, which makes the same samples.
 """
 
 from __future__ import annotations
@@ -29,8 +30,12 @@ from .engine import Ray
 from .session import Session, name_of
 
 QUEUE = 2  # ranges that an actor has at a time: the one that it makes, and the next
-AHEAD = 4  # ranges for each actor, from the oldest that is not handed over; more than QUEUE for the sake of a slow actor
-LOSSES = 3  # actors that may be lost over one range, or in a row while they load; then it is no accident
+# ranges for each actor, from the oldest that is not handed over; more than QUEUE for the sake of a
+# slow actor
+AHEAD = 4
+LOSSES = (
+    3  # actors that may be lost over one range, or in a row while they load; then it is no accident
+)
 GOODBYE = 5.0  # seconds that actors have to end by themselves
 ALIKE = "Every machine of the cluster needs the same Python, medzoo and Ray."
 
@@ -39,16 +44,22 @@ class Actor:
     """A model in a process of Ray's. It returns its errors, since Ray wraps those that are raised."""
 
     def open(
-        self, config: ModelConfig, version: Version, how: Mapping[str, Any], caller: Mapping[str, Any]
+        self,
+        config: ModelConfig,
+        version: Version,
+        how: Mapping[str, Any],
+        caller: Mapping[str, Any],
     ) -> Exception | dict[str, Any]:
-        """Load the model as `medzoo.load` does; what the session says of itself, and the warnings that came with it.
+        """Load the model as `medzoo.load` does; what the session says of itself, and the warnings
+        that came with it.
 
         Parameters
         ----------
         how
             For `medzoo.runtime.open_session`.
         caller
-            ``settings`` of medzoo's, the ``folder`` that relative paths start from, and how many ``threads`` torch may have.
+            ``settings`` of medzoo's, the ``folder`` that relative paths start from, and how many
+            ``threads`` torch may have.
         """
         from . import open_session
 
@@ -67,7 +78,11 @@ class Actor:
                 return error
         names = ("device", "batch_size", "digests", "provenance")
         told = [str(w.message) for w in heard if issubclass(w.category, MedzooWarning)]
-        return {"medzoo": __version__, "warnings": told, **{name: getattr(self._session, name) for name in names}}
+        return {
+            "medzoo": __version__,
+            "warnings": told,
+            **{name: getattr(self._session, name) for name in names},
+        }
 
     def make(
         self, batch_of: Callable[[range], Batch], indices: range
@@ -111,11 +126,19 @@ class _LostError(Exception):
 class ClusterSession(Session):
     """A model on the actors of a Ray cluster.
 
-    Raises what `medzoo.runtime.open_session` says of each actor, and InputError where Ray is not installed, cannot be
-    reached, or has too little for one actor.
+    Raises what `medzoo.runtime.open_session` says of each actor, and InputError where Ray is not
+    installed, cannot be reached, or has too little for one actor.
     """
 
-    def __init__(self, config: ModelConfig, version: Version, engine: Ray, *, device: str = "auto", **how: Any) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        version: Version,
+        engine: Ray,
+        *,
+        device: str = "auto",
+        **how: Any,
+    ) -> None:
         engine.check_device(device)
         self._about = name_of(config, version)
         self._hands: list[_Hand] = []
@@ -126,12 +149,16 @@ class ClusterSession(Session):
             takes, self.actors = engine.share(self._ray, version, device)
             local = "cuda" if "GPU" in takes else "cpu" if device in {"auto", "cuda"} else device
             caller = {
-                "settings": {name: value for name, value in os.environ.items() if name.startswith("MEDZOO_")},
+                "settings": {
+                    name: value for name, value in os.environ.items() if name.startswith("MEDZOO_")
+                },
                 "folder": str(Path.cwd()),
                 "threads": max(1, int(takes["CPU"])),
             }
             self._asked = (config, version, {"device": local, **how}, caller)
-            self._class = self._ray.remote(num_cpus=takes["CPU"], num_gpus=takes.get("GPU", 0), max_restarts=0)(Actor)
+            self._class = self._ray.remote(
+                num_cpus=takes["CPU"], num_gpus=takes.get("GPU", 0), max_restarts=0
+            )(Actor)
             self._hands = [self._hire() for _ in range(self.actors)]
             while not self._first:
                 self._attend(wait=True)
@@ -147,12 +174,16 @@ class ClusterSession(Session):
         """The columns of a batch, made by one of the actors."""
         return next(self.series(lambda _: batch, [range(batch.n)]))
 
-    def series(self, batch_of: Callable[[range], Batch], ranges: Iterable[range]) -> Iterator[dict[str, NDArray[Any]]]:
+    def series(
+        self, batch_of: Callable[[range], Batch], ranges: Iterable[range]
+    ) -> Iterator[dict[str, NDArray[Any]]]:
         """The columns of one range of samples after the other, made ahead by all actors."""
         shared, left = self._ray.put(batch_of), iter(ranges)
         window: deque[_Range] = deque()  # all that is on its way, the oldest first
         while True:
-            window.extend(_Range(indices) for indices in islice(left, AHEAD * self.actors - len(window)))
+            window.extend(
+                _Range(indices) for indices in islice(left, AHEAD * self.actors - len(window))
+            )
             if not window:
                 return
             self._deal(window, shared)
@@ -168,13 +199,16 @@ class ClusterSession(Session):
             return
         with suppress(ray.exceptions.RayError):
             if last := [hand.actor.close.remote() for hand in hands if hand.opening is None]:
-                ray.wait(last, num_returns=len(last), timeout=GOODBYE)  # so that they remove their temporary files
+                ray.wait(
+                    last, num_returns=len(last), timeout=GOODBYE
+                )  # so that they remove their temporary files
         for hand in hands:
             ray.kill(hand.actor)
         if self._ours:
             ray.shutdown()
 
-    # ---------------------------------------------------------------------------------------------------- the actors
+    # ----------------------------------------------------------------------------------------------------
+    # the actors
     def _hire(self) -> _Hand:
         actor = self._class.remote()
         return _Hand(actor, actor.open.remote(*self._asked))
@@ -183,11 +217,17 @@ class ClusterSession(Session):
         """Give the ranges that nobody has to actors that wait for work, the oldest first."""
         for one in window:
             if one.status is None and not one.made:
-                free = [hand for hand in self._hands if hand.opening is None and len(hand.ranges) < QUEUE]
+                free = [
+                    hand
+                    for hand in self._hands
+                    if hand.opening is None and len(hand.ranges) < QUEUE
+                ]
                 if not free:
                     return
                 hand = min(free, key=lambda hand: len(hand.ranges))
-                one.status, one.columns = hand.actor.make.options(num_returns=2).remote(shared, one.indices)
+                one.status, one.columns = hand.actor.make.options(num_returns=2).remote(
+                    shared, one.indices
+                )
                 hand.ranges.append(one)
 
     def _attend(self, *, wait: bool) -> None:
@@ -202,7 +242,9 @@ class ClusterSession(Session):
         for ref in ready:
             if ref in opening:
                 self._welcome(opening[ref])
-            elif (there := making[ref])[1] in there[0].ranges:  # else the answer before told that this actor is lost
+            elif (there := making[ref])[1] in there[
+                0
+            ].ranges:  # else the answer before told that this actor is lost
                 self._note(*there)
 
     def _welcome(self, hand: _Hand) -> None:
@@ -225,9 +267,16 @@ class ClusterSession(Session):
                 warnings.warn(text, MedzooWarning, stacklevel=2)
         self._first = self._first or found
         first, this = (dict(_flat(about)) for about in (self._first, found))
-        if names := [n for n in {**first, **this} if n != "batch_size" and first.get(n) != this.get(n)]:
-            differs = "; ".join(f"{name} {this.get(name)!r}, not {first.get(name)!r}" for name in names)
-            raise WorkerError(f"{self._about}: one actor is not like the first: {differs}.", f"{ALIKE} What was written stays.")
+        if names := [
+            n for n in {**first, **this} if n != "batch_size" and first.get(n) != this.get(n)
+        ]:
+            differs = "; ".join(
+                f"{name} {this.get(name)!r}, not {first.get(name)!r}" for name in names
+            )
+            raise WorkerError(
+                f"{self._about}: one actor is not like the first: {differs}.",
+                f"{ALIKE} What was written stays.",
+            )
         hand.opening, self._failed = None, 0
 
     def _note(self, hand: _Hand, one: _Range) -> None:
@@ -254,7 +303,9 @@ class ClusterSession(Session):
             one.made = False
             self._lost(one, lost)
             return {}
-        return {name: np.array(column) for name, column in found.items()}  # not Ray's memory, which goes with Ray
+        return {
+            name: np.array(column) for name, column in found.items()
+        }  # not Ray's memory, which goes with Ray
 
     def _get(self, ref: Any) -> Any:
         """What an actor returned.
@@ -276,7 +327,9 @@ class ClusterSession(Session):
     def _lost(self, one: _Range, lost: _LostError) -> None:
         one.losses += 1
         if one.losses >= LOSSES:
-            raise self._given_up(f"were lost over samples {one.indices[0]} to {one.indices[-1]} of", lost) from lost
+            raise self._given_up(
+                f"were lost over samples {one.indices[0]} to {one.indices[-1]} of", lost
+            ) from lost
 
     def _replace(self, hand: _Hand, lost: _LostError) -> None:
         with suppress(Exception):  # it may be alive, behind a network that is not

@@ -13,8 +13,11 @@ from ..config import Output, Version
 from ..errors import PackageError
 
 
-def check(about: str, version: Version, batch: Batch, found: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """A column for each output of the config: the package's arrays as they are, labels from the conditions.
+def check(
+    about: str, version: Version, batch: Batch, found: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """A column for each output of the config: the package's arrays as they are, labels from the
+    conditions.
 
     Parameters
     ----------
@@ -44,8 +47,10 @@ def own_outputs(version: Version) -> list[str]:
 
 def _checked(about: str, output: Output, values: NDArray[Any], n: int) -> NDArray[Any]:
     if values.shape != (n, *output.shape) or values.dtype != output.dtype:
-        raise PackageError(f"{about}: `sample` returned {output.name!r} of shape {values.shape} and type {values.dtype}; "
-                           f"its config says {(n, *output.shape)} and {output.dtype}.")  # fmt: skip
+        raise PackageError(
+            f"{about}: `sample` returned {output.name!r} of shape {values.shape} and type {values.dtype}; "
+            f"its config says {(n, *output.shape)} and {output.dtype}."
+        )
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise PackageError(f"{about}: {output.name!r} holds values that are not finite.")
     return values

@@ -24,15 +24,16 @@ class Ray:
     Parameters
     ----------
     address
-        Of a running cluster, such as ``auto`` or ``10.0.0.1:6379``. None is what ``RAY_ADDRESS`` says, or else the cluster
-        that runs on this machine, or else one that is started here for the time of the run.
+        Of a running cluster, such as ``auto`` or ``10.0.0.1:6379``. None is what ``RAY_ADDRESS``
+        says, or else the cluster that runs on this machine, or else one that is started here for
+        the time of the run.
     actors
         How many; as many as the cluster has room for if None.
     cpus_per_actor
         Cores that each takes, and the number of torch's threads in it.
     gpus_per_actor
-        GPUs that each takes; a part of one, such as 0.5, lets several share it. One if None, where the device is ``cuda``,
-        or is ``auto`` and the cluster has any.
+        GPUs that each takes; a part of one, such as 0.5, lets several share it. One if None, where
+        the device is ``cuda``, or is ``auto`` and the cluster has any.
 
     Raises
     ------
@@ -46,14 +47,30 @@ class Ray:
     gpus_per_actor: float | None = None
 
     def __post_init__(self) -> None:
-        if self.address is not None and not (isinstance(self.address, str) and self.address.strip()):
-            raise InputError(f"address={self.address!r} is no address.", "Give auto, or HOST:PORT of the cluster's head.")
-        if self.actors is not None and (isinstance(self.actors, bool) or not isinstance(self.actors, int) or self.actors < 1):
-            raise InputError(f"actors={self.actors!r} is not a number of actors.", "Give a whole number of at least 1.")
+        if self.address is not None and not (
+            isinstance(self.address, str) and self.address.strip()
+        ):
+            raise InputError(
+                f"address={self.address!r} is no address.",
+                "Give auto, or HOST:PORT of the cluster's head.",
+            )
+        if self.actors is not None and (
+            isinstance(self.actors, bool) or not isinstance(self.actors, int) or self.actors < 1
+        ):
+            raise InputError(
+                f"actors={self.actors!r} is not a number of actors.",
+                "Give a whole number of at least 1.",
+            )
         if not _is_share(self.cpus_per_actor) or not self.cpus_per_actor:
-            raise InputError(f"cpus_per_actor={self.cpus_per_actor!r} is not a number of cores.", "Give 1, 2 ... or 0.5.")
+            raise InputError(
+                f"cpus_per_actor={self.cpus_per_actor!r} is not a number of cores.",
+                "Give 1, 2 ... or 0.5.",
+            )
         if self.gpus_per_actor is not None and not _is_share(self.gpus_per_actor):
-            raise InputError(f"gpus_per_actor={self.gpus_per_actor!r} is not a number of GPUs.", "Give 0, 1, 2 ... or 0.5.")
+            raise InputError(
+                f"gpus_per_actor={self.gpus_per_actor!r} is not a number of GPUs.",
+                "Give 0, 1, 2 ... or 0.5.",
+            )
 
     @classmethod
     def of(cls, engine: object) -> Ray:
@@ -67,7 +84,9 @@ class Ray:
         if isinstance(engine, cls):
             return engine
         if engine != "ray":
-            raise InputError(f"engine={engine!r:.60} is unknown.", "Known is 'ray': many processes or machines.")
+            raise InputError(
+                f"engine={engine!r:.60} is unknown.", "Known is 'ray': many processes or machines."
+            )
         return cls()
 
     def check_device(self, device: str) -> None:
@@ -80,12 +99,18 @@ class Ray:
         """
         pick_device(device, torch=False)
         if device.partition(":")[2]:
-            raise InputError(f"device={device!r}: Ray chooses which GPU an actor has.", "Say device='cuda', or leave it out.")
+            raise InputError(
+                f"device={device!r}: Ray chooses which GPU an actor has.",
+                "Say device='cuda', or leave it out.",
+            )
         if device not in {"auto", "cuda"} and self.gpus_per_actor:
-            raise InputError(f"device={device!r} needs no GPU.", "Leave gpus_per_actor out, or the device.")
+            raise InputError(
+                f"device={device!r} needs no GPU.", "Leave gpus_per_actor out, or the device."
+            )
 
     def connect(self) -> tuple[Any, bool]:
-        """Ray, and whether it is to be shut down: where this process is connected already, that connection serves.
+        """Ray, and whether it is to be shut down: where this process is connected already, that
+        connection serves.
 
         Raises
         ------
@@ -102,10 +127,19 @@ class Ray:
             address = self._answering()
             if ray.is_initialized():
                 return ray, False
-            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                address=address,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
         except Exception as error:
-            hint = "Give the address that `ray start` printed, or none to start Ray on this machine."
-            raise InputError(f"Ray cannot be reached or started (address={self.address!r}): {error}", hint) from error
+            hint = (
+                "Give the address that `ray start` printed, or none to start Ray on this machine."
+            )
+            raise InputError(
+                f"Ray cannot be reached or started (address={self.address!r}): {error}", hint
+            ) from error
         return ray, True
 
     def _answering(self) -> str | None:
@@ -136,15 +170,24 @@ class Ray:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         gpus = self.gpus_per_actor
         if gpus is None:
-            wanted = device == "cuda" or (device == "auto" and any(node.get("GPU") for node in nodes))
+            wanted = device == "cuda" or (
+                device == "auto" and any(node.get("GPU") for node in nodes)
+            )
             gpus = int(wanted and version.needs_torch)
         takes: dict[str, float] = {"CPU": self.cpus_per_actor} | ({"GPU": gpus} if gpus else {})
-        room = sum(int(min(node.get(what, 0) / much for what, much in takes.items())) for node in nodes)
+        room = sum(
+            int(min(node.get(what, 0) / much for what, much in takes.items())) for node in nodes
+        )
         each = " and ".join(f"{much:g} {what}" for what, much in takes.items())
         if not room:
-            most = " and ".join(f"{max((node.get(what, 0) for node in nodes), default=0):g} {what}" for what in takes)
-            raise InputError(f"An actor takes {each}; the largest machine of the Ray cluster has {most}.",
-                             "Ask for less with cpus_per_actor or gpus_per_actor, or start more machines.")  # fmt: skip
+            most = " and ".join(
+                f"{max((node.get(what, 0) for node in nodes), default=0):g} {what}"
+                for what in takes
+            )
+            raise InputError(
+                f"An actor takes {each}; the largest machine of the Ray cluster has {most}.",
+                "Ask for less with cpus_per_actor or gpus_per_actor, or start more machines.",
+            )
         if self.actors and self.actors > room:
             says = f"The Ray cluster has room for {room} of {self.actors} actors, each with {each}. The others wait for more."
             warnings.warn(says, MedzooWarning, stacklevel=2)
@@ -152,7 +195,9 @@ class Ray:
 
 
 def _noted() -> str:
-    """The address of the cluster that Ray takes without being told one: its note outlives a cluster that was killed."""
+    """The address of the cluster that Ray takes without being told one: its note outlives a cluster
+    that was killed.
+    """
     with suppress(ImportError):
         from ray._private.utils import read_ray_address
 

@@ -1,7 +1,9 @@
-"""The medigan contract, on this side of it: what the worker is told, and what came back as checked columns.
+"""The medigan contract, on this side of it: what the worker is told, and what came back as checked
+columns.
 
-The worker (`medzoo._worker.medigan`) puts each sample into its shape. Here its values are mapped to the range and type
-that the config states: linearly, rounded and clipped for whole numbers, never wrapped.
+The worker (`medzoo._worker.medigan`) puts each sample into its shape. Here its values are mapped to
+the range and type that the config states: linearly, rounded and clipped for whole numbers, never
+wrapped.
 """
 
 from __future__ import annotations
@@ -21,10 +23,21 @@ from ..inputs import warn_of_repeats
 from ..readers import read
 from .columns import check, own_outputs
 
-FRAMEWORKS = {"torch": "torch", "tensorflow": "tensorflow", "tensorflow-cpu": "tensorflow", "keras": "keras"}
+FRAMEWORKS = {
+    "torch": "torch",
+    "tensorflow": "tensorflow",
+    "tensorflow-cpu": "tensorflow",
+    "keras": "keras",
+}
 
 
-def spec(about: str, version: Version, folder: Path, weights: Path | None, room: Path) -> dict[str, Any]:  # noqa: ARG001
+def spec(
+    about: str,
+    version: Version,
+    folder: Path,  # noqa: ARG001
+    weights: Path | None,
+    room: Path,  # noqa: ARG001
+) -> dict[str, Any]:
     """What `medzoo._worker.medigan.Medigan` needs; see `medzoo.runtime.worker` for the parameters."""
     call = version.call
     assert call is not None  # noqa: S101  (the schema gives one to every medigan package)
@@ -42,11 +55,15 @@ def spec(about: str, version: Version, folder: Path, weights: Path | None, room:
         "options": list(version.options),
         "frameworks": sorted(n for n in needs if n),
         "conditions": {
-            name: {str(number): condition.value_for_package(number) for number in condition.values.values()}
+            name: {
+                str(number): condition.value_for_package(number)
+                for number in condition.values.values()
+            }
             for name, condition in version.conditions.items()
         },
         "inputs": {
-            name: {"argument": i.argument or name, "form": i.form, "default": i.default} for name, i in version.inputs.items()
+            name: {"argument": i.argument or name, "form": i.form, "default": i.default}
+            for name, i in version.inputs.items()
         },
         "outputs": {name: place(version.outputs[name]) for name in own_outputs(version)},
     }
@@ -65,13 +82,17 @@ def place(output: Output) -> dict[str, Any]:
     }
 
 
-def columns(about: str, version: Version, batch: Batch, found: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """A column for each output of the config: what the worker sent, in the range and type that the config states.
+def columns(
+    about: str, version: Version, batch: Batch, found: Mapping[str, Any]
+) -> dict[str, NDArray[Any]]:
+    """A column for each output of the config: what the worker sent, in the range and type that the
+    config states.
 
     Raises
     ------
     PackageError
-        A file cannot be read or has another shape, or values are not finite or far from what the config says.
+        A file cannot be read or has another shape, or values are not finite or far from what the
+        config says.
     """
     for count in sorted(set(found["repeated"].values())):
         warn_of_repeats(f"{about},", count, " of its own")
@@ -89,10 +110,17 @@ def _pictures(about: str, output: Output, paths: Sequence[str], batch: Batch) ->
         try:
             return arrange(read(path, mask=output.kind == "mask"), place(output))  # type: ignore[no-any-return]
         except ValueError as error:
-            raise PackageError(f"{about}: the file {path.name}, its {output.name!r} of sample {number}, is not what the config "
-                               f"says: {error}.") from error  # fmt: skip
+            raise PackageError(
+                f"{about}: the file {path.name}, its {output.name!r} of sample {number}, is not what the config "
+                f"says: {error}."
+            ) from error
 
-    return np.stack([picture(Path(path), int(number)) for path, number in zip(paths, batch.indices, strict=True)])
+    return np.stack(
+        [
+            picture(Path(path), int(number))
+            for path, number in zip(paths, batch.indices, strict=True)
+        ]
+    )
 
 
 def span(output: Output) -> tuple[float, float]:
@@ -106,10 +134,12 @@ def span(output: Output) -> tuple[float, float]:
 
 
 def to_range(about: str, output: Output, values: NDArray[Any]) -> NDArray[Any]:
-    """``values`` mapped from the range that the package returns to the column's, in the column's type.
+    """``values`` mapped from the range that the package returns to the column's, in the column's
+    type.
 
-    Floats may lie somewhat outside of what the config says they do, as those of a network without a last tanh, and are
-    clipped. By more than half the range's width they show that the config is wrong.
+    Floats may lie somewhat outside of what the config says they do, as those of a network without a
+    last tanh, and are clipped. By more than half the range's width they show that the config is
+    wrong.
 
     Raises
     ------
@@ -124,9 +154,17 @@ def to_range(about: str, output: Output, values: NDArray[Any]) -> NDArray[Any]:
     least, most = (values.min(), values.max()) if values.size else (low, high)
     beyond = (high - low) / 2 if values.dtype.kind == "f" else 0.0
     if least < low - beyond or most > high + beyond:
-        raise PackageError(f"{about}: {output.name!r} has values from {least:g} to {most:g}; by its config the package returns "
-                           f"{low:g} to {high:g}.", "Its config should say under `returned` what they are.")  # fmt: skip
-    if values.dtype == output.dtype and output.returned in (None, output.range) and low <= least and most <= high:
+        raise PackageError(
+            f"{about}: {output.name!r} has values from {least:g} to {most:g}; by its config the package returns "
+            f"{low:g} to {high:g}.",
+            "Its config should say under `returned` what they are.",
+        )
+    if (
+        values.dtype == output.dtype
+        and output.returned in (None, output.range)
+        and low <= least
+        and most <= high
+    ):
         return values
     to_low, to_high = span(output)
     kind = np.float32 if values.dtype.itemsize <= 2 or values.dtype == np.float32 else np.float64

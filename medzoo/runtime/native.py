@@ -1,4 +1,6 @@
-"""The native contract, on this side of it: what a package is told, what came of it, and the session in this interpreter."""
+"""The native contract, on this side of it: what a package is told, what came of it, and the session
+in this interpreter.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ from .weights import other_weights, their_file
 columns = check
 
 
-def spec(about: str, version: Version, folder: Path, weights: Path | None, room: Path) -> dict[str, Any]:
+def spec(
+    about: str, version: Version, folder: Path, weights: Path | None, room: Path
+) -> dict[str, Any]:
     """What `medzoo._worker.native.Native` needs; see `medzoo.runtime.worker` for the parameters.
 
     Raises
@@ -39,7 +43,9 @@ def spec(about: str, version: Version, folder: Path, weights: Path | None, room:
 
 
 class NativeSession(Session):
-    """A package of the native contract, loaded into this interpreter. Raises what `medzoo.runtime.open_session` says."""
+    """A package of the native contract, loaded into this interpreter. Raises what
+    `medzoo.runtime.open_session` says.
+    """
 
     def __init__(
         self,
@@ -65,10 +71,14 @@ class NativeSession(Session):
         try:
             self._contract: Native | None = Native(folder, needs, self.device, room)
         except (Exception, SystemExit) as error:
-            raise explain(Failure.of(error), self._about, "did not load", version.requires) from error
+            raise explain(
+                Failure.of(error), self._about, "did not load", version.requires
+            ) from error
         self.batch_size = batch_size(version, self.device, free_memory(self.device))
         found = describe(libraries(version), version.needs_torch)
-        self.provenance = provenance(version, env="current", lock="", trust=trust, found=found, precision=precision)
+        self.provenance = provenance(
+            version, env="current", lock="", trust=trust, found=found, precision=precision
+        )
 
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The columns of a batch, checked against the config."""
@@ -76,7 +86,9 @@ class NativeSession(Session):
         try:
             found = self._contract.sample(batch)
         except (Exception, SystemExit) as error:
-            raise explain(Failure.of(error), self._about, f"failed on {at(batch)}", self._version.requires) from error
+            raise explain(
+                Failure.of(error), self._about, f"failed on {at(batch)}", self._version.requires
+            ) from error
         return columns(self._about, self._version, batch, found)
 
     def close(self) -> None:

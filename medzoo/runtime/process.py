@@ -21,20 +21,44 @@ from .._worker import protocol
 from ..errors import WorkerError
 
 START = Path(protocol.__file__).with_name("__main__.py")
-PASSED = settings.SYSTEM_VARIABLES | {  # of the caller's, what a model's process gets; no tokens, and nothing of Python's
-    "LANGUAGE", "TERM", "DYLD_LIBRARY_PATH", "PROGRAMFILES", "NUMBER_OF_PROCESSORS", "PROCESSOR_ARCHITECTURE",
-    "TORCH_HOME", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ENABLE_MPS_FALLBACK",
-}  # fmt: skip
+PASSED = (
+    settings.SYSTEM_VARIABLES
+    | {  # of the caller's, what a model's process gets; no tokens, and nothing of Python's
+        "LANGUAGE",
+        "TERM",
+        "DYLD_LIBRARY_PATH",
+        "PROGRAMFILES",
+        "NUMBER_OF_PROCESSORS",
+        "PROCESSOR_ARCHITECTURE",
+        "TORCH_HOME",
+        "PYTORCH_CUDA_ALLOC_CONF",
+        "PYTORCH_ENABLE_MPS_FALLBACK",
+    }
+)
 OWN = {
     "PYTHONHASHSEED": "0",  # the order of a set of texts varies otherwise from process to process
     "PYTHONUTF8": "1",
     "MPLBACKEND": "Agg",  # no windows
-    # glibc hands what a batch frees back to the system, which clears it anew for the next: a sixth of model 8's time.
+    # glibc hands what a batch frees back to the system, which clears it anew for the next: a sixth
+    # of model 8's time.
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
 }
-PASSED_PREFIXES = ("LC_", "OMP_", "MKL_", "KMP_", "GOMP_", "OPENBLAS_", "NUMEXPR_", "VECLIB_", "CUDA_", "CUBLAS_", "NVIDIA_",
-                   "ROCR_", "HIP_")  # fmt: skip
+PASSED_PREFIXES = (
+    "LC_",
+    "OMP_",
+    "MKL_",
+    "KMP_",
+    "GOMP_",
+    "OPENBLAS_",
+    "NUMEXPR_",
+    "VECLIB_",
+    "CUDA_",
+    "CUBLAS_",
+    "NVIDIA_",
+    "ROCR_",
+    "HIP_",
+)
 LOGS, LOG_BYTES = 20, 16 * 2**20  # how many are kept, how far one may grow
 TAIL_LINES, TAIL_BYTES = 20, 4096
 CRASHES = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS"}
@@ -53,7 +77,11 @@ def environment(work: Path, visible: str | None, *, user_site: bool) -> dict[str
     user_site
         Whether packages that the user installed for themselves are part of its interpreter.
     """
-    kept = {k: v for k, v in os.environ.items() if k.upper() in PASSED or k.upper().startswith(PASSED_PREFIXES)}
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if k.upper() in PASSED or k.upper().startswith(PASSED_PREFIXES)
+    }
     kept |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(work)) | OWN
     kept |= {} if user_site and site.ENABLE_USER_SITE else {"PYTHONNOUSERSITE": "1"}
     return kept if visible is None else kept | {"CUDA_VISIBLE_DEVICES": visible}
@@ -88,7 +116,9 @@ class Log:
 
     @classmethod
     def new(cls, name: str, instead: Path) -> Log:
-        """A new log in the cache, of which the oldest ones go; in the folder ``instead`` if the cache cannot be written."""
+        """A new log in the cache, of which the oldest ones go; in the folder ``instead`` if the
+        cache cannot be written.
+        """
         file = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(3).hex()}.log"
         folder = settings.cache_folder() / "logs"
         try:
@@ -102,7 +132,9 @@ class Log:
         return cls(folder / file)
 
     def mark(self) -> None:
-        """What is written from here on is what `tail` shows; what came before may go if it is too much."""
+        """What is written from here on is what `tail` shows; what came before may go if it is too
+        much.
+        """
         with suppress(OSError):
             self._marked = self.path.stat().st_size
             if self._marked > LOG_BYTES:
@@ -117,12 +149,19 @@ class Log:
                 text = file.read().decode("utf-8", "replace")
         except OSError:
             return ""
-        return "\n".join([line.rstrip() for line in text.splitlines() if line.strip()][-TAIL_LINES:])
+        return "\n".join(
+            [line.rstrip() for line in text.splitlines() if line.strip()][-TAIL_LINES:]
+        )
 
     def tail(self) -> str:
         """The same, ready to be put under a problem; empty if nothing was written."""
         text = self.read()
-        return f"\nIt last wrote ({self.path}):\n" + "\n".join(f"  {line}" for line in text.splitlines()) if text else ""
+        return (
+            f"\nIt last wrote ({self.path}):\n"
+            + "\n".join(f"  {line}" for line in text.splitlines())
+            if text
+            else ""
+        )
 
     def remove_if_empty(self) -> None:
         """Keep no log of a process that wrote nothing."""
@@ -160,18 +199,30 @@ class Process:
         The interpreter does not start.
     """
 
-    def __init__(self, python: Path, environment: dict[str, str], work: Path, log: Log, *, about: str) -> None:
+    def __init__(
+        self, python: Path, environment: dict[str, str], work: Path, log: Log, *, about: str
+    ) -> None:
         self.log, self._owner, self._busy = log, os.getpid(), False
-        self._gone = threading.Event()  # it has ended, and what it started with it: its number may be another's by now
-        options = {"args": [str(python), str(START), str(self._owner)], "env": environment, "cwd": work}
+        self._gone = (
+            threading.Event()
+        )  # it has ended, and what it started with it: its number may be another's by now
+        options = {
+            "args": [str(python), str(START), str(self._owner)],
+            "env": environment,
+            "cwd": work,
+        }
         self._frames: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        # The kernel ends a process with the thread that started it, not with that thread's process: so the thread that
-        # starts this one stays with it. It reads the answers, and waits for the end.
+        # The kernel ends a process with the thread that started it, not with that thread's process:
+        # so the thread that starts this one stays with it. It reads the answers, and waits for the
+        # end.
         told = (options, log.path, self._frames, self._gone)
         threading.Thread(target=_serve, args=told, name="medzoo-worker", daemon=True).start()
         started = self._frames.get()
         if isinstance(started, BaseException):
-            raise WorkerError(f"{about}: {python} does not start: {started}.", "`medzoo cache verify` checks its environment.")
+            raise WorkerError(
+                f"{about}: {python} does not start: {started}.",
+                "`medzoo cache verify` checks its environment.",
+            )
         self._popen: subprocess.Popen[bytes] = started
 
     @property
@@ -189,7 +240,9 @@ class Process:
         """
         began, kills, self._busy = time.monotonic(), _kills_for_memory(), True
         pieces = protocol.pack({**request, "timeout": timeout})
-        late = threading.Timer(timeout + GRACE, self._kill)  # a write to a process that was stopped would wait forever
+        late = threading.Timer(
+            timeout + GRACE, self._kill
+        )  # a write to a process that was stopped would wait forever
         late.daemon = True
         if sum(map(len, pieces)) > 2**16:
             late.start()
@@ -206,7 +259,9 @@ class Process:
             return answer
         if isinstance(answer, MemoryError):
             self.end()
-            raise Ended("memory", "what it returned does not fit into the memory of this process.", "")
+            raise Ended(
+                "memory", "what it returned does not fit into the memory of this process.", ""
+            )
         raise self._diagnosed(time.monotonic() - began >= timeout, timeout, kills)
 
     def _answer(self, deadline: float) -> dict[str, Any] | MemoryError | None:
@@ -217,7 +272,9 @@ class Process:
                 answer: dict[str, Any] | MemoryError | None = self._frames.get(timeout=left)
             except queue.Empty:
                 # A child of the model's may hold the pipe open that would tell us of its end.
-                if time.monotonic() >= deadline or (self._popen.poll() is not None and self._frames.empty()):
+                if time.monotonic() >= deadline or (
+                    self._popen.poll() is not None and self._frames.empty()
+                ):
                     return None
             else:
                 return answer
@@ -231,8 +288,11 @@ class Process:
         wrote, tail = self.log.read(), self.log.tail()
         log = f"Its log is {self.log.path}." if tail else ""
         if late:
-            return Ended("time", f"its process gave no answer within {timeout:g} s, and was ended.{tail}",
-                         f"MEDZOO_TIMEOUT=SECONDS gives it longer; a smaller batch_size needs less. {log}".strip())  # fmt: skip
+            return Ended(
+                "time",
+                f"its process gave no answer within {timeout:g} s, and was ended.{tail}",
+                f"MEDZOO_TIMEOUT=SECONDS gives it longer; a smaller batch_size needs less. {log}".strip(),
+            )
         name = _signal(code)
         if name == "SIGKILL" and _kills_for_memory() > kills:
             return Ended("memory", "the system ended its process, since memory ran out.", "")
@@ -242,12 +302,23 @@ class Process:
             hint = "Somebody ended it, or the system did, short of memory: then a smaller batch_size helps."
             return Ended("kill", f"its process was killed ({name}).{tail}", hint)
         again = "The next batch starts it anew. If the package is not yours, tell its authors."
-        how = f"crashed ({name})" if name else f"ended by itself (exit code {code})" if code is not None else "fell silent"
+        how = (
+            f"crashed ({name})"
+            if name
+            else f"ended by itself (exit code {code})"
+            if code is not None
+            else "fell silent"
+        )
         return Ended("crash", f"its process {how}.{tail}", again)
 
     def close(self) -> None:
         """End it: by itself if it is idle, at once if it is not."""
-        if self.is_ours and not self._busy and not self._gone.is_set() and self._popen.stdin is not None:
+        if (
+            self.is_ours
+            and not self._busy
+            and not self._gone.is_set()
+            and self._popen.stdin is not None
+        ):
             with suppress(OSError, subprocess.TimeoutExpired):
                 protocol.write(self._popen.stdin, protocol.pack({"request": "close"}))  # type: ignore[arg-type]
                 self._popen.wait(GRACE)
@@ -258,7 +329,9 @@ class Process:
         if not self.is_ours:
             return
         self._kill()
-        with suppress(subprocess.TimeoutExpired):  # a driver or a disk may hold it longer than we care to wait
+        with suppress(
+            subprocess.TimeoutExpired
+        ):  # a driver or a disk may hold it longer than we care to wait
             self._popen.wait(GRACE)
         if self._popen.stdin is not None:
             with suppress(OSError):
@@ -278,8 +351,12 @@ def _kill(popen: subprocess.Popen[bytes]) -> None:
             popen.kill()
 
 
-def _serve(options: dict[str, Any], log: Path, frames: queue.SimpleQueue[Any], gone: threading.Event) -> None:
-    """Start the process and pass on its answers; then None, or why there are no more; stay until it has ended."""
+def _serve(
+    options: dict[str, Any], log: Path, frames: queue.SimpleQueue[Any], gone: threading.Event
+) -> None:
+    """Start the process and pass on its answers; then None, or why there are no more; stay until it
+    has ended.
+    """
     # Neither the terminal's Ctrl-C nor its end is the process's to handle.
     own: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
@@ -287,7 +364,9 @@ def _serve(options: dict[str, Any], log: Path, frames: queue.SimpleQueue[Any], g
     try:
         with log.open("ab") as errors:
             pipe = subprocess.PIPE
-            popen = subprocess.Popen(stdin=pipe, stdout=pipe, stderr=errors, pipesize=2**20, **options, **own)
+            popen = subprocess.Popen(
+                stdin=pipe, stdout=pipe, stderr=errors, pipesize=2**20, **options, **own
+            )
     except BaseException as error:
         frames.put(error)
         return
@@ -319,14 +398,19 @@ def _signal(code: int | None) -> str:
 
 @lru_cache(maxsize=1)
 def _counter() -> Path | None:
-    """The file in which Linux counts the processes, of this control group or of the machine, that it ended for memory."""
+    """The file in which Linux counts the processes, of this control group or of the machine, that
+    it ended for memory.
+    """
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, group = line.split(":", 2)
             if not controllers:
                 places = [f"/sys/fs/cgroup{group}/memory.events", "/sys/fs/cgroup/memory.events"]
             elif "memory" in controllers.split(","):
-                places = [f"/sys/fs/cgroup/memory{group}/memory.oom_control", "/sys/fs/cgroup/memory/memory.oom_control"]
+                places = [
+                    f"/sys/fs/cgroup/memory{group}/memory.oom_control",
+                    "/sys/fs/cgroup/memory/memory.oom_control",
+                ]
             else:
                 continue
             for place in map(Path, places):

@@ -1,4 +1,6 @@
-"""What is common to all sessions: what the rest of medzoo knows of one, its provenance, and the words for its errors."""
+"""What is common to all sessions: what the rest of medzoo knows of one, its provenance, and the
+words for its errors.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,12 @@ class Session(Protocol):
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The columns of a batch, checked against the config; MemoryError where it does not fit."""
 
-    def series(self, batch_of: Callable[[range], Batch], ranges: Iterable[range]) -> Iterator[dict[str, NDArray[Any]]]:
-        """The columns of one range of samples after the other; the first that cannot be made ends it with its error."""
+    def series(
+        self, batch_of: Callable[[range], Batch], ranges: Iterable[range]
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """The columns of one range of samples after the other; the first that cannot be made ends
+        it with its error.
+        """
         for indices in ranges:
             yield self.sample(batch_of(indices))
 
@@ -56,17 +62,27 @@ def check_precision(about: str, version: Version, precision: str) -> None:
         It is none of `PRECISIONS`, or the version runs in full precision alone.
     """
     if precision not in PRECISIONS:
-        raise InputError(f"precision={precision!r} is no precision.", f"Give {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.")
+        raise InputError(
+            f"precision={precision!r} is no precision.",
+            f"Give {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.",
+        )
     if precision != "full" and (version.contract != "native" or not version.needs_torch):
-        why = "does not run on torch" if version.contract == "native" else "is published code, which runs as it is"
-        raise InputError(f"{about} {why}: there is no precision={precision!r} of it.", "Leave `precision` out.")
+        why = (
+            "does not run on torch"
+            if version.contract == "native"
+            else "is published code, which runs as it is"
+        )
+        raise InputError(
+            f"{about} {why}: there is no precision={precision!r} of it.", "Leave `precision` out."
+        )
 
 
 def batch_size(version: Version, device: str, free: int | None) -> int:
     """How many samples to make at once where the user does not say.
 
-    The version's own number, halved until it fits into what is free; on a CUDA device doubled as long as it does, up to
-    `MOST`. A version whose samples depend on their batch, or that does not say what one takes, keeps its own.
+    The version's own number, halved until it fits into what is free; on a CUDA device doubled as
+    long as it does, up to `MOST`. A version whose samples depend on their batch, or that does not
+    say what one takes, keeps its own.
 
     Parameters
     ----------
@@ -84,14 +100,21 @@ def batch_size(version: Version, device: str, free: int | None) -> int:
 
 
 def provenance(
-    version: Version, *, env: str, lock: str, trust: bool, found: dict[str, Any], precision: str = "full"
+    version: Version,
+    *,
+    env: str,
+    lock: str,
+    trust: bool,
+    found: dict[str, Any],
+    precision: str = "full",
 ) -> dict[str, Any]:
     """What a set of samples records of the session that made it.
 
     Parameters
     ----------
     found
-        ``python``, ``libraries`` (name -> version) and ``threads`` (of torch, or None) of the interpreter that ran the model.
+        ``python``, ``libraries`` (name -> version) and ``threads`` (of torch, or None) of the
+        interpreter that ran the model.
     precision
         Named where it is not full.
     """
@@ -107,7 +130,9 @@ def provenance(
     return about | ({"threads": found["threads"]} if found["threads"] else {})
 
 
-def explain(failure: Failure, about: str, what: str, requires: Sequence[str] = (), log: str = "") -> Exception:
+def explain(
+    failure: Failure, about: str, what: str, requires: Sequence[str] = (), log: str = ""
+) -> Exception:
     """The exception to raise for what went wrong inside a contract.
 
     Parameters

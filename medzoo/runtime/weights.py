@@ -23,7 +23,9 @@ def their_file(weights: str | os.PathLike[str]) -> Path:
     """
     path = user_path(weights, "weights").absolute()
     if not path.is_file():
-        raise InputError(f"weights={str(weights)!r}: there is no such file.", "Give a .safetensors file.")
+        raise InputError(
+            f"weights={str(weights)!r}: there is no such file.", "Give a .safetensors file."
+        )
     return path
 
 
@@ -54,7 +56,9 @@ def check_fit(about: str, package: Path, weights: Path) -> None:
         They do not fit, or the package has none.
     """
     if not (package / WEIGHTS).is_file():
-        raise InputError(f"{about} has no {WEIGHTS} that others could replace.", "Leave `weights` out.")
+        raise InputError(
+            f"{about} has no {WEIGHTS} that others could replace.", "Leave `weights` out."
+        )
     compare(package / WEIGHTS, weights)
 
 
@@ -78,7 +82,13 @@ def compare(ours: Path, theirs: Path) -> None:
         raise InputError(f"weights={str(theirs)!r} is no safetensors file: {error}") from error
     wanted = shapes(ours)
     if given != wanted:
-        wrong = [f"{k}: {given.get(k, 'missing')}, not {wanted.get(k, 'expected at all')}"
-                 for k in sorted(given.keys() | wanted.keys()) if given.get(k) != wanted.get(k)]  # fmt: skip
-        raise InputError(f"weights={str(theirs)!r} has {len(wrong)} tensors that do not fit this model:\n  "
-                         + "\n  ".join(wrong[:5]), "Train with the train.py beside this model.")  # fmt: skip
+        wrong = [
+            f"{k}: {given.get(k, 'missing')}, not {wanted.get(k, 'expected at all')}"
+            for k in sorted(given.keys() | wanted.keys())
+            if given.get(k) != wanted.get(k)
+        ]
+        raise InputError(
+            f"weights={str(theirs)!r} has {len(wrong)} tensors that do not fit this model:\n  "
+            + "\n  ".join(wrong[:5]),
+            "Train with the train.py beside this model.",
+        )

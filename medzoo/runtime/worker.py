@@ -1,12 +1,13 @@
 """A session in a process of its own, whose interpreter is that of the model's environment.
 
-Both contracts run there (`medzoo._worker.protocol` says how). What is special to a contract on this side stands in
-`medzoo.runtime.native` and `medzoo.runtime.medigan`, each with two functions:
+Both contracts run there (`medzoo._worker.protocol` says how). What is special to a contract on this
+side stands in `medzoo.runtime.native` and `medzoo.runtime.medigan`, each with two functions:
 
 ``spec(about, version, folder, weights, room) -> dict``
-    What the contract's class needs, as a tree that can cross: ``about`` names the model in errors, ``folder`` is the
-    package, ``weights`` the user's own file (an absolute path) or None, ``room`` a folder for what the spec points to, which
-    lives as long as the session. Raises InputError for weights that do not fit.
+    What the contract's class needs, as a tree that can cross: ``about`` names the model in errors,
+    ``folder`` is the package, ``weights`` the user's own file (an absolute path) or None, ``room``
+    a folder for what the spec points to, which lives as long as the session. Raises InputError for
+    weights that do not fit.
 ``columns(about, version, batch, found) -> dict of arrays``
     What the contract's ``sample`` returned, made into the config's columns, and held against it by
     `medzoo.runtime.columns.check`. Raises PackageError.
@@ -41,10 +42,11 @@ from .weights import their_file
 
 
 class WorkerSession(Session):
-    """A package of either contract, loaded in a process of its own. Raises what `medzoo.runtime.open_session` says.
+    """A package of either contract, loaded in a process of its own. Raises what
+    `medzoo.runtime.open_session` says.
 
-    The process lives as long as the session. One that ended before (it crashed, was killed, hung, or took more memory than
-    there is) is an error once; the next batch starts a new one.
+    The process lives as long as the session. One that ended before (it crashed, was killed, hung,
+    or took more memory than there is) is an error once; the next batch starts a new one.
     """
 
     def __init__(
@@ -61,7 +63,10 @@ class WorkerSession(Session):
     ) -> None:
         pick_device(device, torch=False)  # what is no device at all needs no process to be refused
         self._about, self._version = name_of(config, version), version
-        self._interpreter, self._package = interpreter, package  # as long as they are held, the cache keeps both
+        self._interpreter, self._package = (
+            interpreter,
+            package,
+        )  # as long as they are held, the cache keeps both
         self._contract = importlib.import_module(f".{version.contract}", __package__)
         self._lock = threading.Lock()  # a process answers one request at a time
         self.digests = dict(package.digests)
@@ -89,7 +94,9 @@ class WorkerSession(Session):
                 "device": local,
                 "asked": device,
                 "torch": version.needs_torch,
-                "threads": torch.get_num_threads() if torch is not None else None,  # so that bytes agree with ours
+                "threads": torch.get_num_threads()
+                if torch is not None
+                else None,  # so that bytes agree with ours
                 "trust": trust,
                 "libraries": libraries(version),
             }
@@ -97,10 +104,16 @@ class WorkerSession(Session):
         except BaseException:
             self.close()
             raise
-        self.device: str = device if device.startswith("cuda:") and found["device"] == "cuda:0" else found["device"]
+        self.device: str = (
+            device
+            if device.startswith("cuda:") and found["device"] == "cuda:0"
+            else found["device"]
+        )
         self.batch_size = batch_size(version, self.device, found["free"])
         kind, lock = interpreter.kind, interpreter.lock
-        self.provenance = provenance(version, env=kind, lock=lock, trust=trust, found=found, precision=precision)
+        self.provenance = provenance(
+            version, env=kind, lock=lock, trust=trust, found=found, precision=precision
+        )
 
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The columns of a batch, checked against the config."""
@@ -120,7 +133,9 @@ class WorkerSession(Session):
     def _load(self) -> dict[str, Any]:
         """Start the process and have it load the package."""
         python, log = self._interpreter.python, Log.new(self._log_name, self._held.folder)
-        self._held.process = Process(python, self._environment, self._held.work, log, about=self._about)
+        self._held.process = Process(
+            python, self._environment, self._held.work, log, about=self._about
+        )
         found: dict[str, Any] = self._ask(self._loading, "did not load")
         return found
 
@@ -144,7 +159,9 @@ class WorkerSession(Session):
 
 
 class _Held:
-    """What a session holds beside itself, to be let go with it: a process, and a folder for temporary files."""
+    """What a session holds beside itself, to be let go with it: a process, and a folder for
+    temporary files.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.work = folder, folder / "work"
@@ -164,9 +181,11 @@ class _Held:
 
 
 def visible_devices(device: str, version: Version) -> tuple[str | None, str]:
-    """``CUDA_VISIBLE_DEVICES`` for a process (None: all that are visible here), and what the device is called in there.
+    """``CUDA_VISIBLE_DEVICES`` for a process (None: all that are visible here), and what the device
+    is called in there.
 
-    A package that says ``cuda:0``, or only ``cuda``, then means the device that was asked for, and can touch no other.
+    A package that says ``cuda:0``, or only ``cuda``, then means the device that was asked for, and
+    can touch no other.
     """
     if device == "cpu" or not version.needs_torch:
         return "", device

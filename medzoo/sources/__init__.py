@@ -1,7 +1,8 @@
 """Where packages come from: one module a scheme.
 
-``bundled`` and ``file`` know where a package lies on this machine. ``zenodo`` and ``https`` know where one lies on a
-network; `download` brings it here, by `http` and held to its digest. What lies here, `medzoo.store` verifies.
+``bundled`` and ``file`` know where a package lies on this machine. ``zenodo`` and ``https`` know
+where one lies on a network; `download` brings it here, by `http` and held to its digest. What lies
+here, `medzoo.store` verifies.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from . import download
 from .download import Archive as Archive
 
 
-def fetch(config: ModelConfig, version: Version, *, trust: bool = False, progress: bool | None = None) -> Path | Archive:
-    """What a version's ``source`` names: a folder or file on this machine, or an archive that was verified.
+def fetch(
+    config: ModelConfig, version: Version, *, trust: bool = False, progress: bool | None = None
+) -> Path | Archive:
+    """What a version's ``source`` names: a folder or file on this machine, or an archive that was
+    verified.
 
     Parameters
     ----------
@@ -40,10 +44,14 @@ def fetch(config: ModelConfig, version: Version, *, trust: bool = False, progres
     if scheme in REMOTE:
         return download.fetch(config, version, trust=trust, progress=progress)
     if scheme not in LOCAL:
-        raise SourceError(f"{config.id}, version {version.name}: {version.source!r} has no known scheme.",
-                          f"Known are {', '.join((*LOCAL, *REMOTE))}.")  # fmt: skip
+        raise SourceError(
+            f"{config.id}, version {version.name}: {version.source!r} has no known scheme.",
+            f"Known are {', '.join((*LOCAL, *REMOTE))}.",
+        )
     path: Path = import_module(f".{scheme}", __name__).fetch(location, config.path.parent)
     if not path.exists():
-        raise SourceError(f"{config.id}, version {version.name}: there is nothing at {path}.",
-                          "Reinstall medzoo." if scheme == "bundled" else "Is the path right, the disk mounted?")  # fmt: skip
+        raise SourceError(
+            f"{config.id}, version {version.name}: there is nothing at {path}.",
+            "Reinstall medzoo." if scheme == "bundled" else "Is the path right, the disk mounted?",
+        )
     return path

@@ -1,6 +1,7 @@
 """The digests that were seen at the first use of an archive of which the registry names no sha256.
 
-They lie in ``digests.json`` in the cache, by the address of the archive, and are enforced from then on.
+They lie in ``digests.json`` in the cache, by the address of the archive, and are enforced from then
+on.
 """
 
 from __future__ import annotations
@@ -41,14 +42,22 @@ def record(address: str, **found: str) -> None:
     OSError
         The file cannot be written.
     """
-    for _ in range(TRIES):  # once is enough under the lock; without it, another's write may have crossed ours
+    for _ in range(
+        TRIES
+    ):  # once is enough under the lock; without it, another's write may have crossed ours
         if recorded(address).items() >= found.items():
             return
         with files.locked(settings.cache_folder() / "locks" / "digests.lock", timeout=10):
             content = _read()
             known = content.setdefault(address, {})
             for kind, digest in found.items():
-                agree(address, {f"its first use ({path()})": known.get(kind, ""), "what was found now": digest})
+                agree(
+                    address,
+                    {
+                        f"its first use ({path()})": known.get(kind, ""),
+                        "what was found now": digest,
+                    },
+                )
             known |= found
             files.write_json(path(), content)
 
@@ -58,9 +67,11 @@ def agree(address: str, said: dict[str, str]) -> None:
     named = {who: digest for who, digest in said.items() if digest}
     if len(set(named.values())) > 1:
         lines = "".join(f"\n  {digest}  by {who}" for who, digest in named.items())
-        raise IntegrityError(f"{address} has more than one digest:{lines}",
-                             "The file has been changed, which a published one should not be. "
-                             f"If you know why, remove the address from {path()}, or correct the config.")  # fmt: skip
+        raise IntegrityError(
+            f"{address} has more than one digest:{lines}",
+            "The file has been changed, which a published one should not be. "
+            f"If you know why, remove the address from {path()}, or correct the config.",
+        )
 
 
 def _read() -> dict[str, dict[str, str]]:
@@ -76,5 +87,7 @@ def _read() -> dict[str, dict[str, str]]:
 
 
 def _broken() -> IntegrityError:
-    return IntegrityError(f"{path()} cannot be read, which holds the digests of earlier downloads.",
-                          "Bring it back, or remove it: digests are then taken anew at the next use.")  # fmt: skip
+    return IntegrityError(
+        f"{path()} cannot be read, which holds the digests of earlier downloads.",
+        "Bring it back, or remove it: digests are then taken anew at the next use.",
+    )

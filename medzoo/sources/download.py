@@ -1,4 +1,6 @@
-"""An archive from a network: out of the cache where it lies there, else from a mirror or its source, held to one digest."""
+"""An archive from a network: out of the cache where it lies there, else from a mirror or its
+source, held to one digest.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,13 @@ class Archive:
     sha256: str
 
 
-def fetch(config: ModelConfig, version: Version, *, trust: bool = False, progress: bool | None = None) -> Archive:
+def fetch(
+    config: ModelConfig, version: Version, *, trust: bool = False, progress: bool | None = None
+) -> Archive:
     """The archive of a version whose source is on a network.
 
-    The cache is looked at before anything else. Of several processes that want one archive, one downloads it.
+    The cache is looked at before anything else. Of several processes that want one archive, one
+    downloads it.
 
     Raises
     ------
@@ -48,17 +53,25 @@ def fetch(config: ModelConfig, version: Version, *, trust: bool = False, progres
     """
     wanted = _Wanted(config, version)
     if version.scheme == "https" and not (version.sha256 or version.md5 or trust):
-        raise TrustError(f"{wanted.label} lies at {wanted.address}, and no digest says what the file there is to be.",
-                         "If you trust who can change it: trust=True (--trust). Better: `sha256:` in the config.")  # fmt: skip
+        raise TrustError(
+            f"{wanted.label} lies at {wanted.address}, and no digest says what the file there is to be.",
+            "If you trust who can change it: trust=True (--trust). Better: `sha256:` in the config.",
+        )
     if found := wanted.cached():
         return found
-    with files.locked(wanted.lock, http.policy.turn, lambda: wanted.downloads.glob(f"{config.id}-*/*.part")) as alone:
-        return wanted.cached() or wanted.download(alone=alone, progress=settings.show_progress(progress))
+    with files.locked(
+        wanted.lock, http.policy.turn, lambda: wanted.downloads.glob(f"{config.id}-*/*.part")
+    ) as alone:
+        return wanted.cached() or wanted.download(
+            alone=alone, progress=settings.show_progress(progress)
+        )
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the cache keeps an archive, what it is to be as far as that is known, and the lock of whoever fetches it."""
+    """Where the cache keeps an archive, what it is to be as far as that is known, and the lock of
+    whoever fetches it.
+    """
 
     path: Path
     digest: str  # sha256:... or md5:..., or empty
@@ -102,8 +115,17 @@ class Brought:
         self.record()
 
 
-def brought(config: ModelConfig, version: Version, archive: Path, said: Mapping[str, str], *, by: Path, trust: bool) -> Brought:
-    """Hold an archive that the file ``by`` brought here to all that is known of it; ``said`` are its digests by that file.
+def brought(
+    config: ModelConfig,
+    version: Version,
+    archive: Path,
+    said: Mapping[str, str],
+    *,
+    by: Path,
+    trust: bool,
+) -> Brought:
+    """Hold an archive that the file ``by`` brought here to all that is known of it; ``said`` are
+    its digests by that file.
 
     Raises
     ------
@@ -118,19 +140,35 @@ def brought(config: ModelConfig, version: Version, archive: Path, said: Mapping[
     found = {kind: files.digest_of(archive, kind) for kind in ("sha256", "md5")}
     for kind, digest in found.items():
         source = stated if kind == "md5" and not version.sha256 else ""
-        here = {f"its config ({config.path})": getattr(version, kind), f"its first use ({digests.path()})": first.get(kind, ""),
-                f"its source ({version.scheme})": source}  # fmt: skip
-        digests.agree(wanted.address, {**here, f"what {by} says": said.get(kind, ""), f"what {by} holds": digest})
-    known = version.sha256 or version.md5 or first or stated or version.sha256_unconfirmed == found["sha256"]
+        here = {
+            f"its config ({config.path})": getattr(version, kind),
+            f"its first use ({digests.path()})": first.get(kind, ""),
+            f"its source ({version.scheme})": source,
+        }
+        digests.agree(
+            wanted.address,
+            {**here, f"what {by} says": said.get(kind, ""), f"what {by} holds": digest},
+        )
+    known = (
+        version.sha256
+        or version.md5
+        or first
+        or stated
+        or version.sha256_unconfirmed == found["sha256"]
+    )
     if not (known or trust):
-        raise TrustError(f"{by}: {wanted.label} has sha256 {found['sha256']}, and nothing here says what it is to be.",
-                         "Nothing was taken over. If you trust who wrote it: trust=True (--trust) takes it.")  # fmt: skip
+        raise TrustError(
+            f"{by}: {wanted.label} has sha256 {found['sha256']}, and nothing here says what it is to be.",
+            "Nothing was taken over. If you trust who wrote it: trust=True (--trust) takes it.",
+        )
     by_md5 = version.scheme == "zenodo" or bool(version.md5)
     path = wanted.place(_Known(version.sha256, found["md5"] if by_md5 else ""))
 
     def record() -> None:
         if not version.sha256:
-            digests.record(wanted.address, sha256=found["sha256"], **({"md5": found["md5"]} if by_md5 else {}))
+            digests.record(
+                wanted.address, sha256=found["sha256"], **({"md5": found["md5"]} if by_md5 else {})
+            )
 
     whole = path.is_file() and files.sha256_of(path) == found["sha256"]
     return Brought(path, found["sha256"], record, whole)
@@ -164,17 +202,27 @@ class _Wanted:
     @property
     def lock(self) -> Path:
         """Held by whoever fetches it."""
-        return settings.cache_folder() / "locks" / f"{hashlib.sha256(self.address.encode()).hexdigest()[:16]}.lock"
+        return (
+            settings.cache_folder()
+            / "locks"
+            / f"{hashlib.sha256(self.address.encode()).hexdigest()[:16]}.lock"
+        )
 
     def known(self, remote: http.Remote | None = None) -> _Known:
         """What the file is to be, by the config, by its first use, and by what its source says."""
-        version, remote = self.version, remote or self.source.known(self.location) or http.Remote(self.address)
+        version, remote = (
+            self.version,
+            remote or self.source.known(self.location) or http.Remote(self.address),
+        )
         size = version.size or remote.size
         if version.sha256:
             return _Known(version.sha256, version.md5, size)
         first = digests.recorded(self.address)
-        said = {f"its config ({self.config.path})": version.md5, f"its first use ({digests.path()})": first.get("md5", ""),
-                f"its source ({self.version.scheme})": remote.md5}  # fmt: skip
+        said = {
+            f"its config ({self.config.path})": version.md5,
+            f"its first use ({digests.path()})": first.get("md5", ""),
+            f"its source ({self.version.scheme})": remote.md5,
+        }
         digests.agree(self.address, said)
         md5 = next(filter(None, said.values()), "")
         return _Known(first.get("sha256", "") if md5 == first.get("md5", "") else "", md5, size)
@@ -199,17 +247,24 @@ class _Wanted:
         return Archive(path, known.sha256 or files.sha256_of(path))
 
     def settled(self, path: Path, known: _Known) -> Archive:
-        """A file of the right digest, which is remembered where the config has none that is as good."""
+        """A file of the right digest, which is remembered where the config has none that is as
+        good.
+        """
         if known.sha256:
             return Archive(path, known.sha256)
         sha256, unconfirmed = files.sha256_of(path), self.version.sha256_unconfirmed
         digests.record(self.address, sha256=sha256, **({"md5": known.md5} if known.md5 else {}))
         if unconfirmed and sha256 != unconfirmed:
             problem = f"{self.label} has the md5 that its source names, but not the sha256 that others saw."
-            warnings.warn(f"{problem}\n  others saw {unconfirmed}\n  found      {sha256}", MedzooWarning, stacklevel=2)
+            warnings.warn(
+                f"{problem}\n  others saw {unconfirmed}\n  found      {sha256}",
+                MedzooWarning,
+                stacklevel=2,
+            )
         return Archive(path, sha256)
 
-    # --------------------------------------------------------------------------------------------------- from elsewhere
+    # ---------------------------------------------------------------------------------------------------
+    # from elsewhere
     def download(self, *, alone: bool, progress: bool) -> Archive:
         """Fetch it from the first address that has it."""
         known = self.known()
@@ -229,10 +284,14 @@ class _Wanted:
         else:
             raise self.offline(known, failures) if settings.offline() else self.nowhere(failures)
         for _, failure in failures:
-            warnings.warn(f"{failure.problem}\nAnother address had the file.", MedzooWarning, stacklevel=2)
+            warnings.warn(
+                f"{failure.problem}\nAnother address had the file.", MedzooWarning, stacklevel=2
+            )
         return self.settled(path, known)
 
-    def attempt(self, address: str, path: Path, known: _Known, *, alone: bool, progress: bool) -> MedzooError | None:
+    def attempt(
+        self, address: str, path: Path, known: _Known, *, alone: bool, progress: bool
+    ) -> MedzooError | None:
         """Fetch it from one address; returns what went wrong there."""
         try:
             if address == self.address:
@@ -244,7 +303,9 @@ class _Wanted:
         return None
 
     def addresses(self, known: _Known) -> Iterator[str]:
-        """Mirrors of the user's first, as they are near; then the source; then the config's, for when that is gone."""
+        """Mirrors of the user's first, as they are near; then the source; then the config's, for
+        when that is gone.
+        """
         if known.digest:  # a mirror is held to a digest, or not asked
             mirrors = [_below(m, self.source.mirrored(self.location)) for m in settings.mirrors()]
             yield from (m for m in mirrors if _is_local(m) or not settings.offline())
@@ -252,11 +313,15 @@ class _Wanted:
             yield self.address
         if known.digest:
             base = self.config.path.parent
-            mirrors = [str(file.fetch(m[5:], base)) if _is_local(m) else m for m in self.version.mirrors]
+            mirrors = [
+                str(file.fetch(m[5:], base)) if _is_local(m) else m for m in self.version.mirrors
+            ]
             yield from (m for m in mirrors if _is_local(m) or not settings.offline())
 
     def from_source(self, path: Path, known: _Known, *, alone: bool, progress: bool) -> None:
-        """Fetch it from the source itself; when that fails, ask whether the source now says something else."""
+        """Fetch it from the source itself; when that fails, ask whether the source now says
+        something else.
+        """
         before = self.source.known(self.location)
         remote: http.Remote = before or self.source.ask(self.location)
         known = self.known(remote)
@@ -270,7 +335,8 @@ class _Wanted:
                     self.known(self.source.ask(self.location))
             raise
 
-    # -------------------------------------------------------------------------------------------------- when all fails
+    # --------------------------------------------------------------------------------------------------
+    # when all fails
     def nowhere(self, failures: list[tuple[str, MedzooError]]) -> MedzooError:
         """The error when no address has it: of the kind that the source itself gave."""
         own = next((e for a, e in failures if a == self.address), failures[-1][1])
@@ -282,12 +348,19 @@ class _Wanted:
         path, there = self.place(known), self.source.mirrored(self.location)
         what = "is damaged in the cache" if path.exists() else "is not in the cache"
         problems = "".join(f"\n{e.problem}" for _, e in failures)
-        way = (f"Where there is a network, `medzoo cache export FILE {self.config.number}` writes a file that "
-               "`medzoo cache import FILE` takes in here.")  # fmt: skip
+        way = (
+            f"Where there is a network, `medzoo cache export FILE {self.config.number}` writes a file that "
+            "`medzoo cache import FILE` takes in here."
+        )
         if known.digest:
-            way = (f"Put {self.address} ({known.digest}) at {path}, or as {there} in a folder that MEDZOO_MIRROR names. "
-                   + way)  # fmt: skip
-        return SourceError(f"{self.label} {what}, and MEDZOO_OFFLINE rules out the network: {path.name}{problems}", way)
+            way = (
+                f"Put {self.address} ({known.digest}) at {path}, or as {there} in a folder that MEDZOO_MIRROR names. "
+                + way
+            )
+        return SourceError(
+            f"{self.label} {what}, and MEDZOO_OFFLINE rules out the network: {path.name}{problems}",
+            way,
+        )
 
 
 def _is_local(address: str) -> bool:
@@ -321,15 +394,23 @@ def retrieve(address: str, path: Path, downloader: http.Download) -> None:
     for again in (False, True):
         try:
             with _quiet(pooch.get_logger()):
-                pooch.retrieve(address, downloader.digest or None, path.name, path.parent, downloader=get)
+                pooch.retrieve(
+                    address, downloader.digest or None, path.name, path.parent, downloader=get
+                )
             break
         except ValueError as error:  # pooch's: the file on the disk has another digest
             downloader.forget()
             if again or get is _copy:
                 expected = downloader.digest.partition(":")
-                found = files.digest_of(Path(address), expected[0]) if get is _copy else "another on the disk than on the way"
+                found = (
+                    files.digest_of(Path(address), expected[0])
+                    if get is _copy
+                    else "another on the disk than on the way"
+                )
                 raise http.other_bytes(address, expected[2], found) from error
-            downloader.alone = False  # without locks, another process may have written to the same partial file
+            downloader.alone = (
+                False  # without locks, another process may have written to the same partial file
+            )
     downloader.forget()
     for left in path.parent.glob("tmp*"):  # pooch's, of processes that were killed
         with suppress(OSError):

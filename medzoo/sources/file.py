@@ -1,4 +1,6 @@
-"""``file:PATH``: a zip or a folder on this machine; a relative path starts from the config's own folder."""
+"""``file:PATH``: a zip or a folder on this machine; a relative path starts from the config's own
+folder.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""One careful client for files and for JSON: patient with a server that asks for patience, and with a line that breaks.
+"""One careful client for files and for JSON: patient with a server that asks for patience, and with
+a line that breaks.
 
-A download grows in ``FILE.xxxxxxxx.part``. What the server said of the file, its ETag or date, lies beside it, so that
-this process or a later one asks for the rest alone.
+A download grows in ``FILE.xxxxxxxx.part``. What the server said of the file, its ETag or date, lies
+beside it, so that this process or a later one asks for the rest alone.
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ def get_json(url: str) -> Any:
                 return json.loads(body)
             except ValueError as error:
                 _refuse_page(url, response, bytes(body))
-                raise SourceError(f"{url} does not answer with JSON, but with {bytes(body[:60])!r}.", NETWORK) from error
+                raise SourceError(
+                    f"{url} does not answer with JSON, but with {bytes(body[:60])!r}.", NETWORK
+                ) from error
 
     return _patiently(once, url)
 
@@ -111,7 +114,8 @@ class Download:
     progress
         Whether to draw a bar.
     alone
-        Whether no other process downloads the file. If one may, the partial file has a name that none will look for.
+        Whether no other process downloads the file. If one may, the partial file has a name that
+        none will look for.
     most
         Bytes beyond which nothing is taken, where ``size`` is not known.
     """
@@ -139,14 +143,24 @@ class Download:
         from tqdm import tqdm
 
         target = Path(output_file)
-        name = re.sub(r"[^\w.-]", "_", unquote(url.partition("?")[0].removesuffix("/content")).rpartition("/")[2])[:100]
-        tail = hashlib.sha256(url.encode()).hexdigest()[:8] + f".{secrets.token_hex(4)}" * (not self.alone)
+        name = re.sub(
+            r"[^\w.-]",
+            "_",
+            unquote(url.partition("?")[0].removesuffix("/content")).rpartition("/")[2],
+        )[:100]
+        tail = hashlib.sha256(url.encode()).hexdigest()[:8] + f".{secrets.token_hex(4)}" * (
+            not self.alone
+        )
         self._part = part = _Partial(target.with_name(f"{name}.{tail}.part"), url, self.digest)
-        with tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1000, disable=not self.progress) as bar:
+        with tqdm(
+            desc=name, unit="B", unit_scale=True, unit_divisor=1000, disable=not self.progress
+        ) as bar:
             _patiently(lambda: self._attempt(url, part, bar), url, part.on_disk, bar)
         target.unlink(missing_ok=True)
         try:
-            target.hardlink_to(part.path)  # killed before `target` has its own name, the next one still finds the part
+            target.hardlink_to(
+                part.path
+            )  # killed before `target` has its own name, the next one still finds the part
         except OSError:  # a disk without links
             part.path.replace(target)
 
@@ -158,7 +172,9 @@ class Download:
     def _attempt(self, url: str, part: _Partial, bar: tqdm[Any]) -> None:
         part.take_up()
         resumed = part.size
-        if not part.size or part.size != part.note["size"]:  # else it is whole, and only the last step is missing
+        if (
+            not part.size or part.size != part.note["size"]
+        ):  # else it is whole, and only the last step is missing
             with _answer(url, part.headers()) as response:
                 total = self._check(url, part, response)
                 resumed = part.size
@@ -173,7 +189,9 @@ class Download:
             raise other_bytes(url, expected, found)
 
     def _check(self, url: str, part: _Partial, response: Response) -> int | None:
-        """Whether the answer goes on with the part or begins anew; returns the size of the whole, where known."""
+        """Whether the answer goes on with the part or begins anew; returns the size of the whole,
+        where known.
+        """
         if response.status_code != 200 and not part.continued_by(response):
             part.forget()
             raise _AgainError("it has another file than before", 0)
@@ -187,10 +205,14 @@ class Download:
         files.require_space(part.path.parent, max(0, (total or 0) - part.size))
         if self.size is None and (total or 0) > self.most:
             part.forget()
-            raise IntegrityError(f"{url} gives {total:,} bytes, and {self.most:,} at most were to be taken.")
+            raise IntegrityError(
+                f"{url} gives {total:,} bytes, and {self.most:,} at most were to be taken."
+            )
         return total
 
-    def _receive(self, url: str, part: _Partial, response: Response, total: int | None, bar: tqdm[Any]) -> None:
+    def _receive(
+        self, url: str, part: _Partial, response: Response, total: int | None, bar: tqdm[Any]
+    ) -> None:
         most = self.most if total is None else total
         with part.path.open("r+b") as file:
             file.seek(part.size)
@@ -233,7 +255,11 @@ class _Partial:
         self._empty()
         with suppress(OSError, ValueError):
             note = json.loads(self._note_path.read_text(encoding="utf-8"))
-            if isinstance(note, dict) and note.items() >= self._about.items() and {"validator", "size"} <= set(note):
+            if (
+                isinstance(note, dict)
+                and note.items() >= self._about.items()
+                and {"validator", "size"} <= set(note)
+            ):
                 with self.path.open("rb") as file:
                     while block := file.read(2**20):
                         self.hash.update(block)
@@ -242,7 +268,11 @@ class _Partial:
 
     def headers(self) -> dict[str, str]:
         """What to ask for the rest with."""
-        return {"Range": f"bytes={self.size}-", "If-Range": self.note["validator"]} if self.size else {}
+        return (
+            {"Range": f"bytes={self.size}-", "If-Range": self.note["validator"]}
+            if self.size
+            else {}
+        )
 
     def continued_by(self, response: Response) -> bool:
         """Whether an answer is the rest, and of the same file."""
@@ -269,12 +299,17 @@ class _Partial:
 
 def other_bytes(url: str, expected: str, found: str) -> IntegrityError:
     """The error for an address that gives another file than the registered one."""
-    return IntegrityError(f"{url} gives another file than the registered one.\n  expected {expected}\n  found    {found}",
-                          "Nothing of it was kept. Has the file been changed, or this medzoo become old?")  # fmt: skip
+    return IntegrityError(
+        f"{url} gives another file than the registered one.\n  expected {expected}\n  found    {found}",
+        "Nothing of it was kept. Has the file been changed, or this medzoo become old?",
+    )
 
 
-# ------------------------------------------------------------------------------------------------- one answer, or many
-def _patiently(once: Callable[[], T], url: str, arrived: Callable[[], int] = int, bar: tqdm[Any] | None = None) -> T:
+# -------------------------------------------------------------------------------------------------
+# one answer, or many
+def _patiently(
+    once: Callable[[], T], url: str, arrived: Callable[[], int] = int, bar: tqdm[Any] | None = None
+) -> T:
     """Call ``once`` until it succeeds, fails for good, or has failed too often in a row."""
     failures = 0
     while True:
@@ -285,10 +320,14 @@ def _patiently(once: Callable[[], T], url: str, arrived: Callable[[], int] = int
             trouble = error
         failures = 1 if arrived() - before >= policy.gain else failures + 1
         if failures >= (policy.attempts if trouble.reached else policy.unreachable):
-            raise SourceError(f"{url} failed {failures} times in a row: {trouble}.",
-                              LATER if trouble.reached else NETWORK) from trouble  # fmt: skip
+            raise SourceError(
+                f"{url} failed {failures} times in a row: {trouble}.",
+                LATER if trouble.reached else NETWORK,
+            ) from trouble
         wait = policy.pause * 2 ** (failures - 1) if trouble.wait is None else trouble.wait
-        wait += wait and policy.pause * secrets.randbelow(1000) / 1000  # so that many do not come back at once
+        wait += (
+            wait and policy.pause * secrets.randbelow(1000) / 1000
+        )  # so that many do not come back at once
         if bar is not None and wait:
             bar.set_postfix_str(f"{trouble}; again in {wait:.0f} s")
         policy.sleep(wait)
@@ -296,22 +335,32 @@ def _patiently(once: Callable[[], T], url: str, arrived: Callable[[], int] = int
 
 @contextmanager
 def _answer(url: str, headers: Mapping[str, str]) -> Iterator[Response]:
-    """A good answer to one request, its body still to be read; a failure that may pass is `_AgainError`."""
+    """A good answer to one request, its body still to be read; a failure that may pass is
+    `_AgainError`.
+    """
     import requests
     from requests import exceptions
 
     # Compressed on the way, a file would have other sizes than announced.
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=(policy.connect, policy.stall)) as response:
+        with requests.get(
+            url, headers=headers, stream=True, timeout=(policy.connect, policy.stall)
+        ) as response:
             _check_status(url, response)
             yield response
     except exceptions.SSLError as error:
         if "CERTIFICATE_VERIFY_FAILED" not in str(error):
             raise _AgainError(f"the secure line broke: {error}") from error
-        raise SourceError(f"{url} shows a certificate that is not trusted here: {error}.",
-                          "Behind an institute's own certificates, name them in REQUESTS_CA_BUNDLE.") from error  # fmt: skip
-    except (exceptions.ConnectionError, exceptions.Timeout, exceptions.ChunkedEncodingError) as error:
+        raise SourceError(
+            f"{url} shows a certificate that is not trusted here: {error}.",
+            "Behind an institute's own certificates, name them in REQUESTS_CA_BUNDLE.",
+        ) from error
+    except (
+        exceptions.ConnectionError,
+        exceptions.Timeout,
+        exceptions.ChunkedEncodingError,
+    ) as error:
         raise _broken_line(error) from error
     except exceptions.RequestException as error:
         raise SourceError(f"{url} cannot be asked: {error}.", NETWORK) from error
@@ -325,31 +374,43 @@ def _broken_line(error: RequestException) -> _AgainError:
     cause = getattr(cause, "reason", cause)
     if isinstance(error, ProxyError):
         return _AgainError(f"the proxy does not pass it on ({cause})", reached=False)
-    if isinstance(cause, exceptions.NewConnectionError):  # a name that is not known here, or nobody at the address
+    if isinstance(
+        cause, exceptions.NewConnectionError
+    ):  # a name that is not known here, or nobody at the address
         return _AgainError(re.sub(r"^.*: |\s*\(.*\)$", "", str(cause)), reached=False)
     if isinstance(cause, exceptions.ConnectTimeoutError):
         return _AgainError(f"no answer within {policy.connect:g} s", reached=False)
     if isinstance(cause, exceptions.ReadTimeoutError):
         return _AgainError(f"nothing came for {policy.stall:g} s")
-    return _AgainError(f"the line broke ({type(getattr(cause, '__context__', None) or cause).__name__})")
+    return _AgainError(
+        f"the line broke ({type(getattr(cause, '__context__', None) or cause).__name__})"
+    )
 
 
 def _check_status(url: str, response: Response) -> None:
     status, ways = response.status_code, [r.url for r in (*response.history, response)]
     if url.startswith("https:") and not all(way.startswith("https:") for way in ways):
-        raise SourceError(f"{url} leads to an address that is not secure: {ways[-1]}.", "Nothing was fetched from it.")
+        raise SourceError(
+            f"{url} leads to an address that is not secure: {ways[-1]}.",
+            "Nothing was fetched from it.",
+        )
     if status in {200, 206, 416}:
         return
     answers = f"it answers {status} {response.reason or ''}".strip()
     if status in {429, 503}:
         wait = _asked_wait(response)
         if wait is not None and wait > policy.patience:
-            raise SourceError(f"{url} asks to be left alone for {wait / 60:.0f} minutes ({answers}).", LATER)
+            raise SourceError(
+                f"{url} asks to be left alone for {wait / 60:.0f} minutes ({answers}).", LATER
+            )
         raise _AgainError(answers, wait)
     if status >= 500:
         raise _AgainError(answers)
     if status in {404, 410}:
-        raise SourceError(f"There is nothing at {url} ({answers}).", "Has it moved? `medzoo info` names the source.")
+        raise SourceError(
+            f"There is nothing at {url} ({answers}).",
+            "Has it moved? `medzoo info` names the source.",
+        )
     raise SourceError(f"{url} does not give the file: {answers}.", NETWORK)
 
 
@@ -361,9 +422,15 @@ def _asked_wait(response: Response) -> float | None:
     now = datetime.now(timezone.utc).timestamp()
     with suppress(ValueError, OverflowError):
         if given:
-            until = now + int(given) if given.isdecimal() else parsedate_to_datetime(given).timestamp()
+            until = (
+                now + int(given) if given.isdecimal() else parsedate_to_datetime(given).timestamp()
+            )
         else:
-            until = float(response.headers["X-RateLimit-Reset"]) if "X-RateLimit-Reset" in response.headers else now
+            until = (
+                float(response.headers["X-RateLimit-Reset"])
+                if "X-RateLimit-Reset" in response.headers
+                else now
+            )
         return max(0.0, until - now) or None
     return None
 
@@ -376,7 +443,9 @@ def _length(response: Response) -> int | None:
 
 
 def _validator(response: Response) -> str:
-    """What identifies the file of an answer byte by byte: its ETag, or else its date; empty where neither does."""
+    """What identifies the file of an answer byte by byte: its ETag, or else its date; empty where
+    neither does.
+    """
     tag = str(response.headers.get("ETag", ""))
     if response.headers.get("Content-Encoding", "identity") != "identity":
         return ""
@@ -384,14 +453,22 @@ def _validator(response: Response) -> str:
 
 
 def _refuse_page(url: str, response: Response, body: bytes) -> None:
-    """Say so where a web page came in place of what was asked for: a login, a proxy's notice, a server's excuse."""
+    """Say so where a web page came in place of what was asked for: a login, a proxy's notice, a
+    server's excuse.
+    """
     if not body.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
         return
     title = TITLE.search(body)
-    named = html.unescape(" ".join(title[1].decode(errors="replace").split()))[:100] if title else "without a title"
+    named = (
+        html.unescape(" ".join(title[1].decode(errors="replace").split()))[:100]
+        if title
+        else "without a title"
+    )
     where = f" from {response.url}" if response.url != url else ""
-    raise SourceError(f"{url} answers with a web page{where}: {named}.",
-                      "A proxy or a login may stand in between: open the address in a browser.")  # fmt: skip
+    raise SourceError(
+        f"{url} answers with a web page{where}: {named}.",
+        "A proxy or a login may stand in between: open the address in a browser.",
+    )
 
 
 def _show(bar: tqdm[Any], arrived: int, total: int | None) -> None:

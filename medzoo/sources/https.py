@@ -1,4 +1,6 @@
-"""``https://...``: a file at an address of its own, of which nothing is known but what the config says."""
+"""``https://...``: a file at an address of its own, of which nothing is known but what the config
+says.
+"""
 
 from __future__ import annotations
 

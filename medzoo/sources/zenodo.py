@@ -1,6 +1,7 @@
 """``zenodo:RECORD/FILE``: a file of one version of a Zenodo record.
 
-What Zenodo says of a record, sizes and md5 of its files, is asked once and kept in the cache: published files do not change.
+What Zenodo says of a record, sizes and md5 of its files, is asked once and kept in the cache:
+published files do not change.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ LOCATION = re.compile(r"(\d+)/([^/\\\0][^\\\0]*)")
 
 
 def address(location: str) -> str:
-    """The page of the file, by which medzoo remembers its digests: the same from whatever mirror it came."""
+    """The page of the file, by which medzoo remembers its digests: the same from whatever mirror it
+    came.
+    """
     record, key = _parts(location)
     return f"{settings.zenodo()}/records/{record}/files/{quote(key)}"
 
@@ -58,14 +61,19 @@ def _parts(location: str) -> tuple[str, str]:
     found = LOCATION.fullmatch(location)
     if not found or {"", ".", ".."} & set(found[2].split("/")):
         raise SourceError(
-            f"zenodo:{location} names no file of a record.", "It is zenodo:RECORD/FILE: zenodo:7382545/model.zip."
+            f"zenodo:{location} names no file of a record.",
+            "It is zenodo:RECORD/FILE: zenodo:7382545/model.zip.",
         )
     return found[1], found[2]
 
 
 def _kept(record: str) -> Path:
     """Where the cache keeps the answer about a record."""
-    other = "" if settings.zenodo() == ZENODO else re.sub(r"[^\w.]+", "-", urlsplit(settings.zenodo()).netloc) + "-"
+    other = (
+        ""
+        if settings.zenodo() == ZENODO
+        else re.sub(r"[^\w.]+", "-", urlsplit(settings.zenodo()).netloc) + "-"
+    )
     return settings.cache_folder() / "records" / f"{other}{record}.json"
 
 
@@ -74,20 +82,33 @@ def _file(answer: Any, record: str, key: str) -> Remote:
     about = answer if isinstance(answer, dict) else {}
     given, concept = str(about.get("id")), str(about.get("conceptrecid"))
     if record == concept:
-        raise SourceError(f"Zenodo's record {record} stands for all its versions; its files change with each new one.",
-                          f"Name the record of one version; the newest is {given}." if given != record else "")  # fmt: skip
+        raise SourceError(
+            f"Zenodo's record {record} stands for all its versions; its files change with each new one.",
+            f"Name the record of one version; the newest is {given}." if given != record else "",
+        )
     if given != record:
-        raise SourceError(f"Zenodo was asked for record {record} and answered with record {given}.",
-                          "Is it the number of one version, the last part of its DOI?")  # fmt: skip
+        raise SourceError(
+            f"Zenodo was asked for record {record} and answered with record {given}.",
+            "Is it the number of one version, the last part of its DOI?",
+        )
     listed = about.get("files") or []
     if isinstance(listed, dict):  # the newest serializer
         listed = list((listed.get("entries") or {}).values())
     entries = {str(e.get("key") or e.get("filename")): e for e in listed if isinstance(e, dict)}
     if key not in entries:
-        has = f"It has {', '.join(entries)}." if entries else "It shows no files: it may be closed or embargoed."
+        has = (
+            f"It has {', '.join(entries)}."
+            if entries
+            else "It shows no files: it may be closed or embargoed."
+        )
         raise SourceError(f"Zenodo's record {record} has no file {key}.", has)
     entry = entries[key]
-    size, md5 = entry.get("size", entry.get("filesize")), str(entry.get("checksum", "")).removeprefix("md5:").lower()
+    size, md5 = (
+        entry.get("size", entry.get("filesize")),
+        str(entry.get("checksum", "")).removeprefix("md5:").lower(),
+    )
     if not isinstance(size, int) or not re.fullmatch("[0-9a-f]{32}", md5):
-        raise SourceError(f"Zenodo names no size or md5 for {key} of record {record}.", "Try again later.")
+        raise SourceError(
+            f"Zenodo names no size or md5 for {key} of record {record}.", "Try again later."
+        )
     return Remote(f"{settings.zenodo()}/api/records/{record}/files/{quote(key)}/content", size, md5)

@@ -1,5 +1,5 @@
-"""Models put on trial: run for real, and held against what their config says. `medzoo test`, and a part of
-`medzoo contribute check`.
+"""Models put on trial: run for real, and held against what their config says. `medzoo test`, and a
+part of `medzoo contribute check`.
 
 ==================  ============================================================================
 ``report.py``       findings, and how they are printed

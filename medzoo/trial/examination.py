@@ -36,7 +36,8 @@ def examine(
     model_id, version, device, env, trust, inputs
         As in `medzoo.generate`.
     write
-        Record its outputs in the package's ``expected.npz`` in place of comparing them, unless something else is wrong.
+        Record its outputs in the package's ``expected.npz`` in place of comparing them, unless
+        something else is wrong.
 
     Returns
     -------
@@ -54,8 +55,10 @@ def examine(
     chosen = config.version(version)
     found = package(config, chosen, trust=trust)  # as long as it lives, the cache keeps the files
     if write and found.path.is_relative_to(settings.cache_folder()):
-        raise InputError(f"{config.id}, version {chosen.name}, comes as an archive, which stays as it is.",
-                         f"`medzoo copy {config.number} DIR` makes a folder of it.")  # fmt: skip
+        raise InputError(
+            f"{config.id}, version {chosen.name}, comes as an archive, which stays as it is.",
+            f"`medzoo copy {config.number} DIR` makes a folder of it.",
+        )
     where: dict[str, Any] = {"version": version, "device": device, "env": env, "trust": trust}
     again = partial(load, model_id, **where)
     known = found.path / FILE
@@ -80,4 +83,6 @@ def _write(path: Path, findings: list[Finding], again: Any, inputs: Any) -> Find
 
 def _missing(config: ModelConfig, version: Version, model_id: Any) -> Finding:
     name, state = (config.number, MISSING) if version.scheme == "bundled" else (model_id, WARNING)
-    return Finding("recorded", state, f"there is no {FILE}", f"`medzoo test {name} --record` writes it.")
+    return Finding(
+        "recorded", state, f"there is no {FILE}", f"`medzoo test {name} --record` writes it."
+    )

@@ -21,14 +21,24 @@ def about_memory(version: Version, model_id: Any, where: dict[str, Any], inputs:
     n = max(2, version.batch_size)
     model = os.fspath(model_id) if isinstance(model_id, os.PathLike) else model_id
     asked = json.dumps({"model_id": model, "where": where, "inputs": inputs, "n": n}, default=str)
-    command, quiet = [sys.executable, "-c", f"from {__name__} import main; main()", asked], {**os.environ, "MEDZOO_QUIET": "1"}
+    command, quiet = (
+        [sys.executable, "-c", f"from {__name__} import main; main()", asked],
+        {**os.environ, "MEDZOO_QUIET": "1"},
+    )
     done = subprocess.run(command, env=quiet, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         why = (done.stderr.strip() or "killed").splitlines()[-1]
-        return Finding("memory", WRONG, f"a process that makes {n} samples at once fails: {why}", "Is `batch_size` too large?")
+        return Finding(
+            "memory",
+            WRONG,
+            f"a process that makes {n} samples at once fails: {why}",
+            "Is `batch_size` too large?",
+        )
     peaks = json.loads(done.stdout.splitlines()[-1])
     if peaks is None:
-        return Finding("memory", OK, "not measured: it works in another process, or this system does not tell")
+        return Finding(
+            "memory", OK, "not measured: it works in another process, or this system does not tell"
+        )
     taken, stated = max(0.0, peaks[1] - peaks[0]) / (n - 1), version.memory_per_sample
     text = f"{taken:.2g} MiB a sample in a batch of {n}; its config says {stated:g}"
     say = f"State `memory_per_sample: {max(0.1, taken * 1.2):.1g}`."
@@ -43,7 +53,9 @@ def peak() -> float | None:
     """The most memory that this process had so far, in MiB; None where the system does not tell."""
     status = Path("/proc/self/status")
     if status.exists() and "VmHWM:" in (text := status.read_text(encoding="utf-8")):
-        return int(text.split("VmHWM:")[1].split()[0]) / 2**10  # not ru_maxrss: a child inherits its parent's
+        return (
+            int(text.split("VmHWM:")[1].split()[0]) / 2**10
+        )  # not ru_maxrss: a child inherits its parent's
     if sys.platform == "darwin":
         import resource
 
@@ -57,7 +69,9 @@ def main() -> None:
     with load(asked["model_id"], **asked["where"]) as model:
         peaks = []
         for n in (1, asked["n"]):
-            samples = model.generate(n, seed=1, batch_size=n, inputs=asked["inputs"], progress=False)
+            samples = model.generate(
+                n, seed=1, batch_size=n, inputs=asked["inputs"], progress=False
+            )
             peaks.append(peak())
     here = samples.provenance.get("env", "current") == "current"
     print(json.dumps(peaks if here and None not in peaks else None))

@@ -1,7 +1,9 @@
-"""``expected.npz``: outputs of a model for fixed seeds, recorded when its author last looked at them.
+"""``expected.npz``: outputs of a model for fixed seeds, recorded when its author last looked at
+them.
 
-The file holds ``seeds`` and ``indices``, (k,) each, and every column of its outputs, (k, ...): row j is sample
-``indices[j]`` of the run with root seed ``seeds[j]``, with the conditions and options of a run that states none.
+The file holds ``seeds`` and ``indices``, (k,) each, and every column of its outputs, (k, ...): row
+j is sample ``indices[j]`` of the run with root seed ``seeds[j]``, with the conditions and options
+of a run that states none.
 """
 
 from __future__ import annotations
@@ -19,13 +21,25 @@ from ..samples import Array
 from .report import OK, WRONG, Finding
 
 FILE = "expected.npz"
-ROWS = ((1, 0), (1, 1), (1, 2), (1, 3), (2**64 - 1, 0))  # seed, sample: four classes of a condition, and the largest seed
+ROWS = (
+    (1, 0),
+    (1, 1),
+    (1, 2),
+    (1, 3),
+    (2**64 - 1, 0),
+)  # seed, sample: four classes of a condition, and the largest seed
 
 
 def made(model: Model, rows: Any, inputs: Any = None) -> dict[str, Array]:
     """The samples (seed, index) that ``rows`` names, column by column; each in a batch of its own."""
-    one = [next(model.stream(1, first=int(index), seed=int(seed), inputs=inputs, progress=False)) for seed, index in rows]
-    return {name: np.concatenate([getattr(samples, name) for samples in one]) for name in model.version.outputs}
+    one = [
+        next(model.stream(1, first=int(index), seed=int(seed), inputs=inputs, progress=False))
+        for seed, index in rows
+    ]
+    return {
+        name: np.concatenate([getattr(samples, name) for samples in one])
+        for name in model.version.outputs
+    }
 
 
 def record(model: Model, path: Path, inputs: Any = None) -> int:
@@ -36,7 +50,10 @@ def record(model: Model, path: Path, inputs: Any = None) -> int:
     DatasetError
         It cannot be written.
     """
-    seeds, indices = (np.array(column, dtype) for column, dtype in zip(zip(*ROWS, strict=True), ("u8", "i8"), strict=True))
+    seeds, indices = (
+        np.array(column, dtype)
+        for column, dtype in zip(zip(*ROWS, strict=True), ("u8", "i8"), strict=True)
+    )
     columns = {"seeds": seeds, "indices": indices, **made(model, ROWS, inputs)}
     try:
         with files.atomic(path) as file, zipfile.ZipFile(file, "w") as archive:
@@ -44,10 +61,14 @@ def record(model: Model, path: Path, inputs: Any = None) -> int:
                 entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 with archive.open(entry, "w") as member:
-                    np.lib.format.write_array(member, np.ascontiguousarray(values), allow_pickle=False)
+                    np.lib.format.write_array(
+                        member, np.ascontiguousarray(values), allow_pickle=False
+                    )
         return path.stat().st_size
     except OSError as error:
-        raise DatasetError(f"{path} could not be written: {error}.", "Record from a folder of your own.") from error
+        raise DatasetError(
+            f"{path} could not be written: {error}.", "Record from a folder of your own."
+        ) from error
 
 
 def compare(model: Model, path: Path, inputs: Any = None) -> Finding:
@@ -63,9 +84,13 @@ def compare(model: Model, path: Path, inputs: Any = None) -> Finding:
     for name, output in model.version.outputs.items():
         then, now = known.get(name), found[name]
         if then is None or then.shape != now.shape or then.dtype != now.dtype:
-            problems.append(f"{name} was recorded as {'nothing' if then is None else f'{then.shape} {then.dtype}'}")
+            problems.append(
+                f"{name} was recorded as {'nothing' if then is None else f'{then.shape} {then.dtype}'}"
+            )
         elif (far := distance(then, now)) > output.tolerance:
-            problems.append(f"{name} differ by up to {far:g} from what was recorded, and the tolerance is {output.tolerance:g}")
+            problems.append(
+                f"{name} differ by up to {far:g} from what was recorded, and the tolerance is {output.tolerance:g}"
+            )
     if problems:
         return Finding("recorded", WRONG, "; ".join(problems), hint)
     return Finding("recorded", OK, f"{len(rows)} samples are as they were")

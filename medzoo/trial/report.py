@@ -47,7 +47,9 @@ def judge(name: str, problem: str, ok: str, hint: str = "", state: str = WRONG) 
 def failure(name: str, error: Exception) -> Finding:
     """The finding for a check that an error ended, on one line."""
     known = isinstance(error, MedzooError)
-    problem, hint = (error.problem, error.hint) if isinstance(error, MedzooError) else (str(error), "")
+    problem, hint = (
+        (error.problem, error.hint) if isinstance(error, MedzooError) else (str(error), "")
+    )
     text = problem if known else f"{type(error).__name__}: {problem}"
     return Finding(name, WRONG, " ".join(text.split()), " ".join(hint.split()))
 
@@ -70,5 +72,9 @@ class Report:
         return tuple(f for f in self.findings if f.bars)
 
     def __str__(self) -> str:
-        last = "Ready." if self.ready else f"Not ready: {len(self.open)} of {len(self.findings)} checks."
+        last = (
+            "Ready."
+            if self.ready
+            else f"Not ready: {len(self.open)} of {len(self.findings)} checks."
+        )
         return "\n".join([self.about, "", *map(str, self.findings), "", last])

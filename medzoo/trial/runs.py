@@ -24,7 +24,9 @@ SEED, OTHER = 1, 2
 MANY = 16  # values of a condition that are tried
 
 
-def about_samples(load: Callable[[], Model], *, inputs: Any = None, recorded: Path | None = None) -> Iterator[Finding]:
+def about_samples(
+    load: Callable[[], Model], *, inputs: Any = None, recorded: Path | None = None
+) -> Iterator[Finding]:
     """Load a model and generate from it; what breaks ends the trial or, later on, its own check.
 
     Parameters
@@ -57,7 +59,9 @@ def about_samples(load: Callable[[], Model], *, inputs: Any = None, recorded: Pa
         except Exception as error:
             yield failure("samples", error)
             return
-        yield Finding("samples", OK, f"{_shapes(model.version)}; finite, in range, for n=1 and n={N}")
+        yield Finding(
+            "samples", OK, f"{_shapes(model.version)}; finite, in range, for n=1 and n={N}"
+        )
         yield (seed := attempt("seed", partial(trial.seed, load)))
         if seed.bars:  # then no comparison of two runs tells anything
             return
@@ -89,7 +93,9 @@ class Trial:
 
     def __init__(self, model: Model, inputs: Any = None) -> None:
         self.model, self.version, self.inputs = model, model.version, inputs
-        own = model.version.call is None and inputs is None  # a native package draws where it may do without pictures
+        own = (
+            model.version.call is None and inputs is None
+        )  # a native package draws where it may do without pictures
         self.works_on_pictures = bool(model.version.inputs) and not own
 
     def run(
@@ -109,7 +115,12 @@ class Trial:
             A column has the wrong shape or type, is not finite, or leaves its value range.
         """
         samples = (model or self.model).generate(
-            n, seed=seed, batch_size=batch_size, inputs=self.inputs, progress=False, **(options or {})
+            n,
+            seed=seed,
+            batch_size=batch_size,
+            inputs=self.inputs,
+            progress=False,
+            **(options or {}),
         )
         columns = {}
         for name, output in self.version.outputs.items():
@@ -118,37 +129,68 @@ class Trial:
                 low, high = (values.min(), values.max()) if values.size else (0, 0)
                 if output.range and not output.range[0] <= low <= high <= output.range[1]:
                     span = f"[{output.range[0]:g}, {output.range[1]:g}]"
-                    raise PackageError(f"{name!r} holds values from {low:g} to {high:g}; its config says {span}.",
-                                       "Scale or clip them, or correct the config's `range`.")  # fmt: skip
+                    raise PackageError(
+                        f"{name!r} holds values from {low:g} to {high:g}; its config says {span}.",
+                        "Scale or clip them, or correct the config's `range`.",
+                    )
         return columns
 
     def seed(self, load: Callable[[], Model]) -> Finding:
-        """One seed, one set of samples, in a second run and in a model that is loaded anew; another seed, another set."""
+        """One seed, one set of samples, in a second run and in a model that is loaded anew; another
+        seed, another set.
+        """
         ours = "Draw only from batch.latents and batch.rng(i)."
         if self.furthest(self.first, self.run(N, batch_size=N), exact=True):
             return Finding("seed", WRONG, "the same seed gives other samples in a second run", ours)
         with load() as anew:
             if self.furthest(self.first, self.run(N, model=anew, batch_size=N), exact=True):
-                return Finding("seed", WRONG, "the same seed gives other samples when the model is loaded anew", ours)
+                return Finding(
+                    "seed",
+                    WRONG,
+                    "the same seed gives other samples when the model is loaded anew",
+                    ours,
+                )
         same = not self.furthest(self.first, self.run(N, seed=OTHER, batch_size=N))
         if same and self.works_on_pictures:
-            return Finding("seed", OK, "decides nothing: what it makes follows from the pictures that it gets")
-        return judge("seed", "another seed gives the same samples" if same else "", "decides the samples", ours)
+            return Finding(
+                "seed", OK, "decides nothing: what it makes follows from the pictures that it gets"
+            )
+        return judge(
+            "seed",
+            "another seed gives the same samples" if same else "",
+            "decides the samples",
+            ours,
+        )
 
     def variety(self) -> Finding:
         """Samples of one run and one condition differ."""
         if self.works_on_pictures:
-            return Finding("variety", OK, "as the pictures that it gets, which repeat when they are few")
+            return Finding(
+                "variety", OK, "as the pictures that it gets, which repeat when they are few"
+            )
         fixed = {name: next(iter(c.values)) for name, c in self.version.conditions.items()}
         found = self.run(N, fixed)
-        twins = next((f"samples {i} and {k} are the same" for i, k in combinations(range(N), 2)
-                      if not self.furthest(_row(found, i), _row(found, k))), "")  # fmt: skip
-        return judge("variety", twins, "samples differ from each other", "Use batch.latents[i] and batch.rng(i) for sample i.")
+        twins = next(
+            (
+                f"samples {i} and {k} are the same"
+                for i, k in combinations(range(N), 2)
+                if not self.furthest(_row(found, i), _row(found, k))
+            ),
+            "",
+        )
+        return judge(
+            "variety",
+            twins,
+            "samples differ from each other",
+            "Use batch.latents[i] and batch.rng(i) for sample i.",
+        )
 
     def batch_size(self) -> Finding:
         """Sample i is the same, within the tolerance, in any batch."""
         if not self.version.per_sample:
-            return Finding("batch size", OK, "decides the samples, as its package draws them by the batch")
+            return Finding(
+                "batch size", OK, "decides the samples, as its package draws them by the batch"
+            )
         hint = "Sample i may depend on row i of the batch alone; for rounding errors, state the output's `tolerance`."
         for size in (1, 2):
             if far := self.furthest(self.first, self.run(N, batch_size=size)):
@@ -159,9 +201,20 @@ class Trial:
         """Every two values of a condition make other samples of the same seed."""
         values = list(self.version.conditions[name].values)[:MANY]
         found = {v: self.run(FEW, {name: v}) for v in values}
-        same = next((f"{a} and {b} give the same samples" for a, b in combinations(values, 2)
-                     if not self.furthest(found[a], found[b])), "")  # fmt: skip
-        return judge(f"{name} =", same, f"{', '.join(values)} make a difference", f'Use batch.conditions["{name}"], (n,).')
+        same = next(
+            (
+                f"{a} and {b} give the same samples"
+                for a, b in combinations(values, 2)
+                if not self.furthest(found[a], found[b])
+            ),
+            "",
+        )
+        return judge(
+            f"{name} =",
+            same,
+            f"{', '.join(values)} make a difference",
+            f'Use batch.conditions["{name}"], (n,).',
+        )
 
     def option(self, option: Option) -> Finding:
         """The model runs at the bounds of an option, and they make a difference."""
@@ -169,30 +222,48 @@ class Trial:
         values = _extremes(option)
         found = [self.run(FEW, {option.name: v}) for v in values]
         if option.type in {"int", "float"} and not option.choices and len(values) < 2:
-            return Finding(title, WARNING, "has no bounds", "State `minimum` and `maximum`, so that a user cannot go astray.")
+            return Finding(
+                title,
+                WARNING,
+                "has no bounds",
+                "State `minimum` and `maximum`, so that a user cannot go astray.",
+            )
         if len(values) > 1 and not any(self.furthest(a, b) for a, b in combinations(found, 2)):
-            return Finding(title, WARNING, f"{values} all give the same samples", f'Use batch.options["{option.name}"].')
+            return Finding(
+                title,
+                WARNING,
+                f"{values} all give the same samples",
+                f'Use batch.options["{option.name}"].',
+            )
         return Finding(title, OK, f"works at {', '.join(map(str, values)) or 'its default'}")
 
     def latents(self) -> Finding:
         """Other latents make other samples of the same seed."""
         zeros = np.zeros((FEW, self.version.latent), np.float32)
-        same = not self.furthest(self.run(FEW, {"latents": zeros}), self.run(FEW, {"latents": zeros + 1}))
+        same = not self.furthest(
+            self.run(FEW, {"latents": zeros}), self.run(FEW, {"latents": zeros + 1})
+        )
         problem = "other latents give the same samples" if same else ""
         text = f"{self.version.latent} numbers make a difference"
-        return judge("latents", problem, text, "Use batch.latents, (n, latent); or say `latent: 0`.")
+        return judge(
+            "latents", problem, text, "Use batch.latents, (n, latent); or say `latent: 0`."
+        )
 
     def speed(self) -> Finding:
         """Time of a sample, warm."""
         began = time.perf_counter()
         self.run(N, batch_size=N)
         where = "this machine's CPU" if self.model.device == "cpu" else self.model.device
-        return Finding("speed", OK, f"{(time.perf_counter() - began) / N * 1e3:.3g} ms a sample on {where}")
+        return Finding(
+            "speed", OK, f"{(time.perf_counter() - began) / N * 1e3:.3g} ms a sample on {where}"
+        )
 
     def furthest(self, a: Columns, b: Columns, *, exact: bool = False) -> str:
         """Which values differ most beyond their tolerance, in words; empty where none do."""
         for name, output in self.version.outputs.items():
-            if name in a and (far := distance(a[name], b[name])) > (0.0 if exact else output.tolerance):
+            if name in a and (far := distance(a[name], b[name])) > (
+                0.0 if exact else output.tolerance
+            ):
                 return f"{name} differ by up to {far:g}, and the tolerance is {output.tolerance:g}"
         return ""
 
@@ -211,4 +282,7 @@ def _extremes(option: Option) -> list[Any]:
 
 
 def _shapes(version: Version) -> str:
-    return ", ".join(f"{o.name} {'x'.join(map(str, o.shape)) or 'one'} {o.dtype}" for o in version.outputs.values())
+    return ", ".join(
+        f"{o.name} {'x'.join(map(str, o.shape)) or 'one'} {o.dtype}"
+        for o in version.outputs.values()
+    )

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from .pictures import grid as grid
     from .window import visualize as visualize
 
-_HOMES = {"Explorer": "explorer", "grid": "pictures", "visualize": "window"}  # public name -> module that has it
+_HOMES = {
+    "Explorer": "explorer",
+    "grid": "pictures",
+    "visualize": "window",
+}  # public name -> module that has it
 __all__ = sorted(_HOMES)  # noqa: PLE0605
 
 

@@ -1,4 +1,6 @@
-"""The window with sliders: a picture that follows the latents, the condition, the options and the seed."""
+"""The window with sliders: a picture that follows the latents, the condition, the options and the
+seed.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,10 @@ SPACE, RADIO, RADIOS = 0.18, 1.6, 4.0  # between groups; a column of radio butto
 class Explorer:
     """A picture of a model, and sliders for all that it depends on.
 
-    The state is ``seed``, ``latents`` and ``inputs``; widgets change it and then show it, so that picture, widgets and
-    state agree after every event. The picture is sample 0 of the seed with these latents: a model's own noise belongs
-    to the sample, and so stays the same while a slider moves.
+    The state is ``seed``, ``latents`` and ``inputs``; widgets change it and then show it, so that
+    picture, widgets and state agree after every event. The picture is sample 0 of the seed with
+    these latents: a model's own noise belongs to the sample, and so stays the same while a slider
+    moves.
 
     Parameters
     ----------
@@ -77,7 +80,8 @@ class Explorer:
         self.samples: Samples
         self._build()
         self._start(seeds.check_seed(seed))
-        # matplotlib refers to callbacks of objects weakly: this one keeps the explorer as long as its window.
+        # matplotlib refers to callbacks of objects weakly: this one keeps the explorer as long as
+        # its window.
         self.figure.canvas.mpl_connect("close_event", lambda _: self.model.close())
 
     @property
@@ -91,7 +95,8 @@ class Explorer:
         """How many pages of sliders the latents fill."""
         return -(-self.model.version.settable_latents // PAGE)
 
-    # ------------------------------------------------------------------------------------------- what a user does
+    # -------------------------------------------------------------------------------------------
+    # what a user does
     def move(self, latent: int, value: float) -> None:
         """Set one number of the latent vector."""
         self.latents[latent] = value
@@ -117,9 +122,11 @@ class Explorer:
         self.figure.canvas.draw_idle()
 
     def save(self) -> Path:
-        """Write the picture as PNG into the current folder, and beside it an .npz with what it is made from.
+        """Write the picture as PNG into the current folder, and beside it an .npz with what it is
+        made from.
 
-        ``medzoo.generate(**{k: v if v.ndim else v.item() for k, v in numpy.load(path).items()})`` makes it again.
+        ``medzoo.generate(**{k: v if v.ndim else v.item() for k, v in numpy.load(path).items()})``
+        makes it again.
 
         Returns
         -------
@@ -133,9 +140,15 @@ class Explorer:
         """
         config = self.model.config
         stems = (f"medzoo_{config.number}_seed{self.seed}_{k}" for k in count(1))
-        path = next(p for s in stems if not (p := Path(f"{s}.png")).exists() and not p.with_suffix(".npz").exists())
+        path = next(
+            p
+            for s in stems
+            if not (p := Path(f"{s}.png")).exists() and not p.with_suffix(".npz").exists()
+        )
         output = self.model.version.outputs[picture_column(self.model.version.outputs)]
-        about = {"synthetic": True} | {k: self.samples.provenance[k] for k in ("model", "version", "seed", "license")}
+        about = {"synthetic": True} | {
+            k: self.samples.provenance[k] for k in ("model", "version", "seed", "license")
+        }
         pixels = np.rint(picture(self.samples, 0) * 255).astype(np.uint8)  # (C, H, W)
         made_from: dict[str, Any] = {
             "model_id": str(config.path.parent.resolve()) if is_local(config) else config.id,
@@ -148,10 +161,13 @@ class Explorer:
             with files.atomic(path) as file:
                 file.write(png(pixels, output, about))
         except OSError as error:
-            raise DatasetError(f"{path} could not be written: {error.strerror or error}.") from error
+            raise DatasetError(
+                f"{path} could not be written: {error.strerror or error}."
+            ) from error
         return path
 
-    # ------------------------------------------------------------------------------------------------- the state
+    # -------------------------------------------------------------------------------------------------
+    # the state
     def _start(self, seed: int, inputs: Mapping[str, Any] | None = None) -> None:
         version = self.model.version
         first = {name: next(iter(c.values)) for name, c in version.conditions.items()}
@@ -164,8 +180,8 @@ class Explorer:
     def _update(self) -> None:
         """Make the picture of the state, and show both.
 
-        Toolkits hand over only the last of the mouse's moves that came meanwhile: a slow model makes a drag coarse,
-        but never late.
+        Toolkits hand over only the last of the mouse's moves that came meanwhile: a slow model
+        makes a drag coarse, but never late.
         """
         self.samples = self.model.generate(1, progress=False, **self.arguments)
         draw(self._picture, self.samples, 0, size=12)
@@ -184,7 +200,9 @@ class Explorer:
             if there:
                 value = float(self.latents[first + k])
                 quietly(slider, slider.set_val, min(max(value, -REACH), REACH))
-                slider.valtext.set_text(f"{value:+.2f}")  # its own, also where the slider ends before it
+                slider.valtext.set_text(
+                    f"{value:+.2f}"
+                )  # its own, also where the slider ends before it
                 slider.label.set_text(f"latent {first + k}")
         if self.sliders:
             last = min(first + PAGE, self.latents.size) - 1
@@ -192,16 +210,21 @@ class Explorer:
         for name, widget in self.options.items():
             quietly(widget, widget.set_val, self.inputs[name])
         for name, radio in self.radios.items():
-            quietly(radio, radio.set_active, list(self.choices[name].values()).index(self.inputs[name]))
+            quietly(
+                radio, radio.set_active, list(self.choices[name].values()).index(self.inputs[name])
+            )
         quietly(self.seed_box, self.seed_box.set_val, str(self.seed))
         self.seed_box.cursor.set_visible(False)  # set_val shows it, as if someone were typing
 
-    # ---------------------------------------------------------------------------------------------- the window
+    # ----------------------------------------------------------------------------------------------
+    # the window
     def _build(self) -> None:
         """Lay the controls out from top to bottom; a window with many of them is higher."""
         latents, ranges = self.model.version.settable_latents, _ranges(self.model.version)
         lines = (min(PAGE, latents) + 1 if latents else 0) + len(ranges) + 2
-        radios = max((_radios_height(len(c)) + LINE / 2 for c in self.choices.values()), default=0.0)
+        radios = max(
+            (_radios_height(len(c)) + LINE / 2 for c in self.choices.values()), default=0.0
+        )
         height = max(HEIGHT, 2 * MARGIN + lines * LINE + radios + 5 * SPACE)
         sheet = Sheet(self.figure, WIDTH, height)
 
@@ -211,13 +234,18 @@ class Explorer:
         self._caption = sheet.text(middle, below + 0.3, ha="center", color=FAINT, linespacing=1.5)
         self._note = sheet.text(middle, below + 0.65, ha="center")
 
-        # The box comes first: a seed that was typed is taken when another control is clicked, before that one acts.
+        # The box comes first: a seed that was typed is taken when another control is clicked,
+        # before that one acts.
         bottom = height - MARGIN - LINE
         y = bottom - LINE - SPACE
-        self.seed_box = text_box_on(sheet.axes(LEFT + LABEL, y, SPAN - LABEL - 1.3), "seed ", self._submit)
+        self.seed_box = text_box_on(
+            sheet.axes(LEFT + LABEL, y, SPAN - LABEL - 1.3), "seed ", self._submit
+        )
         self.buttons = {
             "next seed": button_on(
-                sheet.axes(LEFT + SPAN - 1.15, y, 1.15), "next seed", lambda: self.go_to((self.seed + 1) % 2**64)
+                sheet.axes(LEFT + SPAN - 1.15, y, 1.15),
+                "next seed",
+                lambda: self.go_to((self.seed + 1) % 2**64),
             ),
             "reset": button_on(sheet.axes(LEFT + SPAN - 2.4, bottom, 1.15), "reset", self.reset),
             "save": button_on(sheet.axes(LEFT + SPAN - 1.15, bottom, 1.15), "save", self._save),
@@ -234,16 +262,20 @@ class Explorer:
     def _build_latents(self, sheet: Sheet, y: float) -> float:
         """Sliders in the order of the vector.
 
-        Where latents have an order, as principal components have by their variance, the leading directions so come
-        first; in a GAN's isotropic latent space no order is better than another.
+        Where latents have an order, as principal components have by their variance, the leading
+        directions so come first; in a GAN's isotropic latent space no order is better than another.
         """
         self.sliders: list[Slider] = []
         if not self.pages:
             return y
         self._heading = sheet.text(LEFT, y + LINE / 2, fontsize=10)
         if self.pages > 1:
-            self.buttons["previous"] = button_on(sheet.axes(LEFT + SPAN - 0.74, y, 0.35), "<", lambda: self.turn(-1))
-            self.buttons["next"] = button_on(sheet.axes(LEFT + SPAN - 0.35, y, 0.35), ">", lambda: self.turn(1))
+            self.buttons["previous"] = button_on(
+                sheet.axes(LEFT + SPAN - 0.74, y, 0.35), "<", lambda: self.turn(-1)
+            )
+            self.buttons["next"] = button_on(
+                sheet.axes(LEFT + SPAN - 0.35, y, 0.35), ">", lambda: self.turn(1)
+            )
         y += LINE + SPACE / 2
         for k in range(min(PAGE, self.model.version.settable_latents)):
             self.sliders.append(slider_on(sheet.axes(*_track(y)), "", -REACH, REACH))
@@ -258,16 +290,21 @@ class Explorer:
             width = min(SPAN / len(self.choices), RADIO)
             sheet.text(LEFT + k * width, y + LINE / 2, name, fontsize=10)
             # matplotlib puts the dots at 0.15 of the width, and leaves a line free above and below.
-            axes = sheet.axes(LEFT + (k - 0.11) * width, y + LINE / 2, width, _radios_height(len(values)))
+            axes = sheet.axes(
+                LEFT + (k - 0.11) * width, y + LINE / 2, width, _radios_height(len(values))
+            )
             self.radios[name] = radio_on(axes, list(values))
             self.radios[name].on_clicked(partial(self._chosen, name))
 
-    # ------------------------------------------------------------------------------------- what the widgets call
+    # ------------------------------------------------------------------------------------- what the
+    # widgets call
     def _slid(self, k: int, value: float) -> None:
         self.move(self.page * PAGE + k, value)
 
     def _ranged(self, name: str, value: float) -> None:
-        self.set(name, round(value) if self.model.version.options[name].type == "int" else float(value))
+        self.set(
+            name, round(value) if self.model.version.options[name].type == "int" else float(value)
+        )
 
     def _chosen(self, name: str, label: str | None) -> None:
         self.set(name, self.choices[name][str(label)])
@@ -298,9 +335,15 @@ class Explorer:
 
 def _choices(version: Version) -> dict[str, dict[str, Any]]:
     """Inputs that are one of a few: name -> what stands beside the button -> value."""
-    choices: dict[str, dict[str, Any]] = {name: {v: v for v in c.values} for name, c in version.conditions.items()}
+    choices: dict[str, dict[str, Any]] = {
+        name: {v: v for v in c.values} for name, c in version.conditions.items()
+    }
     for name, option in version.options.items():
-        if option.type in OPTION_TYPES and option.default is not None and (option.choices or option.type == "bool"):
+        if (
+            option.type in OPTION_TYPES
+            and option.default is not None
+            and (option.choices or option.type == "bool")
+        ):
             choices[name] = {str(v): v for v in option.choices or (False, True)}
     return choices
 

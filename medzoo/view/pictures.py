@@ -1,4 +1,6 @@
-"""A sample as a picture: gray or RGB, outlines of its masks, its label as title; and a grid of them."""
+"""A sample as a picture: gray or RGB, outlines of its masks, its label as title; and a grid of
+them.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,18 @@ from ..samples import Array, Samples, unit_range
 
 INK, FAINT, PAPER = "#1f2933", "#7b8794", "white"
 OUTLINES = ("#ff6b35", "#22b8cf", "#ffd43b", "#69db7c", "#da77f2", "#ff8787", "#4dabf7", "#a9e34b")
-TILE, WIDEST, NARROWEST = 1.6, 16.0, 4.0  # inches: a picture of a grid, the widest and the narrowest grid
+TILE, WIDEST, NARROWEST = (
+    1.6,
+    16.0,
+    4.0,
+)  # inches: a picture of a grid, the widest and the narrowest grid
 MARGIN, GAP, TITLE, CAPTION = 0.15, 0.08, 0.24, 0.46  # inches, too
 
 
 class Drawing(Figure):
-    """A figure without pyplot: nothing is registered anywhere, and a notebook shows it all the same."""
+    """A figure without pyplot: nothing is registered anywhere, and a notebook shows it all the
+    same.
+    """
 
     def __init__(self, width: float, height: float) -> None:
         super().__init__(figsize=(width, height), dpi=120, facecolor=PAPER)
@@ -38,10 +46,12 @@ class Drawing(Figure):
 
 
 def grid(samples: Samples, n: int = 16, *, columns: int | None = None) -> Figure:
-    """The first ``n`` samples side by side, titled by their labels, with model, version and seed below.
+    """The first ``n`` samples side by side, titled by their labels, with model, version and seed
+    below.
 
-    Images are shown over their column's value range, volumes by their middle slice, masks of the same size as
-    outlines. Of several image columns the first is shown, and of other than 1 or 3 channels the first.
+    Images are shown over their column's value range, volumes by their middle slice, masks of the
+    same size as outlines. Of several image columns the first is shown, and of other than 1 or 3
+    channels the first.
 
     Parameters
     ----------
@@ -66,7 +76,11 @@ def grid(samples: Samples, n: int = 16, *, columns: int | None = None) -> Figure
     name = picture_column(head.outputs, head.columns)
     if not len(head):
         raise InputError("There are no samples to draw.")
-    across = math.ceil(math.sqrt(len(head))) if columns is None else min(check_count(columns, "columns"), len(head))
+    across = (
+        math.ceil(math.sqrt(len(head)))
+        if columns is None
+        else min(check_count(columns, "columns"), len(head))
+    )
     down = -(-len(head) // across)
 
     wide = min(TILE, (WIDEST - 2 * MARGIN) / across - GAP)
@@ -80,7 +94,16 @@ def grid(samples: Samples, n: int = 16, *, columns: int | None = None) -> Figure
         y = height - (row // across) * (TITLE + high + GAP) - TITLE - high
         axes = figure.add_axes((x / width, y / height, wide / width, high / height))
         draw(axes, head, row, size=min(9.0, 7 * wide))
-    figure.text(0.5, CAPTION / 2 / height, caption(head), ha="center", va="center", fontsize=7.5, color=FAINT, linespacing=1.5)
+    figure.text(
+        0.5,
+        CAPTION / 2 / height,
+        caption(head),
+        ha="center",
+        va="center",
+        fontsize=7.5,
+        color=FAINT,
+        linespacing=1.5,
+    )
     return figure
 
 
@@ -98,7 +121,10 @@ def picture_column(outputs: Mapping[str, Output], columns: Collection[str] | Non
             if outputs[name].kind in kinds:
                 return name
     found = ", ".join(f"{name} ({outputs[name].kind})" for name in present) or "nothing"
-    raise InputError(f"There is no image, volume or mask to draw, only {found}.", "Its columns are arrays: samples.labels, ...")
+    raise InputError(
+        f"There is no image, volume or mask to draw, only {found}.",
+        "Its columns are arrays: samples.labels, ...",
+    )
 
 
 def picture(samples: Samples, row: int) -> NDArray[np.float32]:
@@ -114,16 +140,27 @@ def picture(samples: Samples, row: int) -> NDArray[np.float32]:
 
 
 def draw(axes: Axes, samples: Samples, row: int, *, size: float = 9.0) -> None:
-    """Put sample number ``row`` on ``axes`` in place of what is there; ``size`` of the title in points."""
+    """Put sample number ``row`` on ``axes`` in place of what is there; ``size`` of the title in
+    points.
+    """
     name = picture_column(samples.outputs, samples.columns)
     shown = picture(samples, row)
     h, w = shown.shape[1:]
-    for before in (*axes.images, *axes.collections):  # clear() would build the axes anew, which takes as long as a picture
+    for before in (
+        *axes.images,
+        *axes.collections,
+    ):  # clear() would build the axes anew, which takes as long as a picture
         before.remove()
     axes.set_axis_off()
     pixels = np.moveaxis(shown, 0, -1) if len(shown) == 3 else shown[0]
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, aspect=_height_by_width(samples.outputs[name]) * w / h)
-    others = [c for c, o in samples.outputs.items() if o.kind == "mask" and c != name and c in samples.columns]
+    axes.imshow(
+        pixels, cmap="gray", vmin=0, vmax=1, aspect=_height_by_width(samples.outputs[name]) * w / h
+    )
+    others = [
+        c
+        for c, o in samples.outputs.items()
+        if o.kind == "mask" and c != name and c in samples.columns
+    ]
     for k, other in enumerate(others):
         mask = _flat(samples.columns[other][row])
         if mask.shape[1:] == (h, w):
@@ -137,7 +174,10 @@ def title(samples: Samples, row: int) -> str:
     names: Mapping[str, Mapping[str, str]] = samples.provenance.get("label_names", {})
     columns = [c for c, o in samples.outputs.items() if o.kind == "label" and c in samples.columns]
     labels = {c: str(int(samples.columns[c][row])) for c in columns}
-    return ", ".join(names.get(c, {}).get(v, v) for c, v in labels.items()) or f"sample {samples.indices[row]}"
+    return (
+        ", ".join(names.get(c, {}).get(v, v) for c, v in labels.items())
+        or f"sample {samples.indices[row]}"
+    )
 
 
 def caption(samples: Samples) -> str:
@@ -162,12 +202,15 @@ def _height_by_width(output: Output) -> float:
 
 
 def _outline(axes: Axes, mask: Array, first: int) -> None:
-    """Outline each region of ``mask`` (C, H, W): a channel's values if they are few, else what is above half of the highest.
+    """Outline each region of ``mask`` (C, H, W): a channel's values if they are few, else what is
+    above half of the highest.
 
     Colours begin with number ``first``, so that two masks of a picture differ.
     """
     regions = []
-    for channel in np.pad(mask, ((0, 0), (1, 1), (1, 1))):  # a rim of background closes outlines at the border
+    for channel in np.pad(
+        mask, ((0, 0), (1, 1), (1, 1))
+    ):  # a rim of background closes outlines at the border
         values = np.unique(channel[channel != 0])
         if len(values) > len(OUTLINES):
             regions.append(channel > values.max() / 2)
@@ -175,5 +218,11 @@ def _outline(axes: Axes, mask: Array, first: int) -> None:
             regions += [channel == value for value in values]
     h, w = mask.shape[1:]
     for k, region in enumerate(regions, start=first):
-        axes.contour(np.arange(-1, w + 1), np.arange(-1, h + 1), region.astype(np.float32), levels=[0.5],
-                     colors=[OUTLINES[k % len(OUTLINES)]], linewidths=1.2)  # fmt: skip
+        axes.contour(
+            np.arange(-1, w + 1),
+            np.arange(-1, h + 1),
+            region.astype(np.float32),
+            levels=[0.5],
+            colors=[OUTLINES[k % len(OUTLINES)]],
+            linewidths=1.2,
+        )

@@ -27,9 +27,20 @@ class Sheet:
     def axes(self, x: float, y: float, width: float, height: float = LINE - 0.04) -> Axes:
         """Axes with their upper left corner at ``x`` and ``y``."""
         bottom = self._height - y - height
-        return self._figure.add_axes((x / self._width, bottom / self._height, width / self._width, height / self._height))
+        return self._figure.add_axes(
+            (x / self._width, bottom / self._height, width / self._width, height / self._height)
+        )
 
-    def text(self, x: float, y: float, text: str = "", *, fontsize: float = 9, color: str = INK, **style: Any) -> Text:
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str = "",
+        *,
+        fontsize: float = 9,
+        color: str = INK,
+        **style: Any,
+    ) -> Text:
         """A text at ``x``, its middle ``y`` below the top."""
         where = x / self._width, 1 - y / self._height
         return self._figure.text(*where, text, va="center", fontsize=fontsize, color=color, **style)
@@ -43,9 +54,22 @@ def quietly(widget: Any, change: Callable[[Any], None], value: Any) -> None:
 
 
 def slider_on(axes: Axes, label: str, low: float, high: float, step: float | None = None) -> Slider:
-    """A slider from ``low`` to ``high``, its name on the left of ``axes`` and its value on the right."""
-    slider = Slider(axes, label, low, high, valinit=low, valstep=step, valfmt="%g", initcolor="none", track_color=TRACK,
-                    color=FILL, handle_style={"facecolor": PAPER, "edgecolor": FILL, "size": 9})  # fmt: skip
+    """A slider from ``low`` to ``high``, its name on the left of ``axes`` and its value on the
+    right.
+    """
+    slider = Slider(
+        axes,
+        label,
+        low,
+        high,
+        valinit=low,
+        valstep=step,
+        valfmt="%g",
+        initcolor="none",
+        track_color=TRACK,
+        color=FILL,
+        handle_style={"facecolor": PAPER, "edgecolor": FILL, "size": 9},
+    )
     for text in (slider.label, slider.valtext):
         text.set(fontsize=9, color=INK)
     return slider
@@ -56,7 +80,9 @@ def radio_on(axes: Axes, labels: list[str]) -> RadioButtons:
     _frame(axes, PAPER)
     n = len(labels)
     dots = {"s": [36] * n, "edgecolor": FAINT, "facecolor": FILL}
-    return RadioButtons(axes, labels, radio_props=dots, label_props={"fontsize": [9] * n, "color": [INK] * n})
+    return RadioButtons(
+        axes, labels, radio_props=dots, label_props={"fontsize": [9] * n, "color": [INK] * n}
+    )
 
 
 def button_on(axes: Axes, label: str, act: Callable[[], object]) -> Button:

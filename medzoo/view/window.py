@@ -20,7 +20,15 @@ from .explorer import Explorer
 from .pictures import grid, picture_column
 
 GRID = 16  # samples
-TO_FILES = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}  # matplotlib's backends without a window
+TO_FILES = {
+    "agg",
+    "cairo",
+    "pdf",
+    "pgf",
+    "ps",
+    "svg",
+    "template",
+}  # matplotlib's backends without a window
 
 
 def visualize(
@@ -35,8 +43,9 @@ def visualize(
 ) -> Explorer | Figure | Path:
     """Explore a model by sliders over its latent vector, its condition, its options and the seed.
 
-    Without a display a grid of 16 samples is written instead, to ``medzoo_8_seed0.png`` in the current folder, and
-    its path is printed; a notebook whose figures are still pictures shows the grid.
+    Without a display a grid of 16 samples is written instead, to ``medzoo_8_seed0.png`` in the
+    current folder, and its path is printed; a notebook whose figures are still pictures shows the
+    grid.
 
     Parameters
     ----------
@@ -45,7 +54,8 @@ def visualize(
     seed
         The seed to start from; a fresh one if None.
     save
-        A picture file (.png, .pdf, .svg) for the grid, replaced if it is there; no window is opened then.
+        A picture file (.png, .pdf, .svg) for the grid, replaced if it is there; no window is opened
+        then.
 
     Returns
     -------
@@ -59,7 +69,8 @@ def visualize(
     Raises
     ------
     InputError
-        The model makes no pictures, the seed is none, or ``save`` has the ending of no picture format.
+        The model makes no pictures, the seed is none, or ``save`` has the ending of no picture
+        format.
     DatasetError
         The grid cannot be written, or without ``save`` would replace a file.
     MedzooError
@@ -76,16 +87,22 @@ def visualize(
     seed = check_seed(seed)
     backend = matplotlib.get_backend().lower()
     if save is None and has_display(backend):
-        return open_window(load(model_id, version=version, device=device, env=env, trust=trust), seed)
+        return open_window(
+            load(model_id, version=version, device=device, env=env, trust=trust), seed
+        )
     inline = save is None and "inline" in backend
     path = None if inline else _target(config, seed, save)
     with load(model_id, version=version, device=device, env=env, trust=trust) as model:
         figure = grid(model.generate(GRID, seed=seed), GRID)
     if path is None:
-        print("Figures of this notebook are still pictures: a grid instead of sliders. `%matplotlib widget` (ipympl) has both.")
+        print(
+            "Figures of this notebook are still pictures: a grid instead of sliders. `%matplotlib widget` (ipympl) has both."
+        )
         return figure
     _write(figure, path)
-    print(f"{'No display, so no sliders: a' if save is None else 'A'} grid of {GRID} samples of {config.id} is in {path}")
+    print(
+        f"{'No display, so no sliders: a' if save is None else 'A'} grid of {GRID} samples of {config.id} is in {path}"
+    )
     return path
 
 
@@ -95,7 +112,9 @@ def has_display(backend: str) -> bool:
         return False
     try:
         plt.switch_backend(backend)  # the one in use, perhaps not loaded yet
-    except ImportError:  # its toolkit is missing, or there is no display (DISPLAY, WAYLAND_DISPLAY) for it
+    except (
+        ImportError
+    ):  # its toolkit is missing, or there is no display (DISPLAY, WAYLAND_DISPLAY) for it
         return False
     return True
 
@@ -115,21 +134,32 @@ def _target(config: ModelConfig, seed: int, save: str | os.PathLike[str] | None)
         path = Path(f"medzoo_{config.number}_seed{seed}.png")
         if path.exists():
             hint = f"Remove it, or replace it by save={str(path)!r}."
-            raise DatasetError(f"Without a display a grid would be written to {path}, which is there already.", hint)
+            raise DatasetError(
+                f"Without a display a grid would be written to {path}, which is there already.",
+                hint,
+            )
         return path
     path = Path(save).expanduser()
     known = FigureCanvasBase.get_supported_filetypes()
     if path.suffix.lower().removeprefix(".") not in known:
-        raise InputError(f"save={str(path)!r} is no picture file.", f"Let it end in one of {', '.join(known)}.")
+        raise InputError(
+            f"save={str(path)!r} is no picture file.", f"Let it end in one of {', '.join(known)}."
+        )
     return path
 
 
 def _write(figure: Figure, path: Path) -> None:
     kind = path.suffix.lower().removeprefix(".")
-    about = {"Comment": "Synthetic images, made by a generative model. Not for diagnosis."} if kind == "png" else None
+    about = (
+        {"Comment": "Synthetic images, made by a generative model. Not for diagnosis."}
+        if kind == "png"
+        else None
+    )
     try:
         with files.atomic(path) as file:
             figure.savefig(file, format=kind, metadata=about)
     except OSError as error:
         why = error.strerror or str(error)
-        raise DatasetError(f"{path} could not be written: {why}.", "Choose another place by `save`.") from error
+        raise DatasetError(
+            f"{path} could not be written: {why}.", "Choose another place by `save`."
+        ) from error

@@ -1,14 +1,18 @@
-"""Mammography mass patches by malignancy: a flow that starts from principal components, and a painter.
+"""Mammography mass patches by malignancy: a flow that starts from principal components, and a
+painter.
 
 One latent vector of 512 numbers makes one 128x128 patch, in two steps:
 
-1. The first 510 numbers are scores on the principal components of real patches at 32x32 pixels, the last two
-   set how strong the texture is. Read as they stand they give a Gaussian "cloud" with the mean and covariance
-   of real patches. ``Flow``, a small U-Net, moves that cloud along the trigonometric interpolant
-   x(t) = cos(t) cloud + sin(t) real (Albergo & Vanden-Eijnden, arXiv:2209.15571). Were real patches Gaussian
-   its velocity would be zero: the network is spent on what second-order statistics miss. What comes with the
-   package is a student of that network, which goes the way in two steps.
-2. ``Painter``, a residual upsampling network trained as a conditional GAN, paints the 128x128 patch over the
+1. The first 510 numbers are scores on the principal components of real patches at 32x32 pixels, the
+last two
+   set how strong the texture is. Read as they stand they give a Gaussian "cloud" with the mean and
+   covariance of real patches. ``Flow``, a small U-Net, moves that cloud along the trigonometric
+   interpolant x(t) = cos(t) cloud + sin(t) real (Albergo & Vanden-Eijnden, arXiv:2209.15571). Were
+   real patches Gaussian its velocity would be zero: the network is spent on what second-order
+   statistics miss. What comes with the package is a student of that network, which goes the way in
+   two steps.
+2. ``Painter``, a residual upsampling network trained as a conditional GAN, paints the 128x128 patch
+over the
    32x32 one: margins, spicules, film grain.
 
 Shapes in comments: N samples, C channels, height and width in pixels.
@@ -37,7 +41,8 @@ NOISE = tuple(side * side for side in SIDES)  # noise bytes a sample: a plane fo
 TIMES = (0.0, 0.6, math.pi / 2)  # between which the flow steps, a network call each
 
 
-# ---------------------------------------------------------------------------------------------- the two networks
+# ---------------------------------------------------------------------------------------------- the
+# two networks
 class FlowBlock(nn.Module):
     """Residual block whose normalisation is scaled and shifted by the embedding of time and class."""
 
@@ -48,7 +53,9 @@ class FlowBlock(nn.Module):
         self.norm2 = nn.GroupNorm(8, channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.film = nn.Linear(embedding, 2 * channels)
-        self.skip = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
+        self.skip = (
+            nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
+        )
         self.dropout = dropout
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.film.weight)
@@ -64,14 +71,17 @@ class FlowBlock(nn.Module):
 class Flow(nn.Module):
     """Velocity of pictures (N, 2, 32, 32) and texture strengths (N, 2) at time t in [0, pi/2].
 
-    Group norm hides how strong a picture is from the convolutions, so ``strength``, the log norm of the scores in
-    ``BANDS`` bands from coarse to fine, comes in beside time and class and scales every block, the last one too.
+    Group norm hides how strong a picture is from the convolutions, so ``strength``, the log norm of
+    the scores in ``BANDS`` bands from coarse to fine, comes in beside time and class and scales
+    every block, the last one too.
     """
 
     def __init__(self, width: int = 32, dropout: float = 0.05) -> None:
         super().__init__()
         a, b, c, e = width, 2 * width, 3 * width, 4 * width
-        self.embed = nn.Sequential(nn.Linear(16 + TEXTURES + len(BANDS) + 3, e), nn.SiLU(), nn.Linear(e, e), nn.SiLU())
+        self.embed = nn.Sequential(
+            nn.Linear(16 + TEXTURES + len(BANDS) + 3, e), nn.SiLU(), nn.Linear(e, e), nn.SiLU()
+        )
         self.first = nn.Conv2d(2 + 2, a, 3, padding=1)
         self.down1 = FlowBlock(a, a, e, dropout)
         self.pool1 = nn.Conv2d(a, b, 3, stride=2, padding=1)
@@ -89,24 +99,40 @@ class Flow(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         line = torch.linspace(-1, 1, LOW)
-        self.register_buffer("grid", torch.stack(torch.meshgrid(line, line, indexing="ij"))[None], persistent=False)
+        self.register_buffer(
+            "grid", torch.stack(torch.meshgrid(line, line, indexing="ij"))[None], persistent=False
+        )
 
     def forward(self, x: Tensor, facts: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """``facts`` (N, 10): texture, strength, class as -1 or 1, whether flipped left-right and top-bottom."""
-        phase = t[:, None] * torch.tensor([1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0], device=t.device)
+        """``facts`` (N, 10): texture, strength, class as -1 or 1, whether flipped left-right and
+        top-bottom.
+        """
+        phase = t[:, None] * torch.tensor(
+            [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0], device=t.device
+        )
         e = self.embed(torch.cat([phase.sin(), phase.cos(), facts], dim=1))
-        h1 = self.down1(self.first(torch.cat([x, self.grid.expand(len(x), -1, -1, -1)], dim=1)), e)  # (N, a, 32, 32)
+        h1 = self.down1(
+            self.first(torch.cat([x, self.grid.expand(len(x), -1, -1, -1)], dim=1)), e
+        )  # (N, a, 32, 32)
         h2 = self.down2(self.pool1(h1), e)  # (N, b, 16, 16)
         h3 = self.mid2(self.mid1(self.pool2(h2), e), e)  # (N, c, 8, 8)
-        y = self.up2(torch.cat([F.interpolate(h3, scale_factor=2.0), h2], dim=1), e)  # (N, b, 16, 16)
-        y = self.up1(torch.cat([F.interpolate(y, scale_factor=2.0), h1], dim=1), e)  # (N, a, 32, 32)
+        y = self.up2(
+            torch.cat([F.interpolate(h3, scale_factor=2.0), h2], dim=1), e
+        )  # (N, b, 16, 16)
+        y = self.up1(
+            torch.cat([F.interpolate(y, scale_factor=2.0), h1], dim=1), e
+        )  # (N, a, 32, 32)
         scale, shift = self.film(e)[:, :, None, None].chunk(2, dim=1)
-        return self.last(F.silu(self.norm(y) * (1 + scale) + shift)), self.texture(torch.cat([h3.mean((2, 3)), e], dim=1))
+        return self.last(F.silu(self.norm(y) * (1 + scale) + shift)), self.texture(
+            torch.cat([h3.mean((2, 3)), e], dim=1)
+        )
 
 
 def conv(channels_in: int, channels: int) -> nn.Sequential:
     """3x3 convolution and batch norm, which ``fold`` later makes one convolution."""
-    return nn.Sequential(nn.Conv2d(channels_in, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+    )
 
 
 class PainterBlock(nn.Module):
@@ -132,27 +158,38 @@ class Doubling(nn.Sequential):
 
 
 class FoldedDoubling(nn.Module):
-    """The same with fewer multiplications: four pixels that are equal take part in one, not in four."""
+    """The same with fewer multiplications: four pixels that are equal take part in one, not in
+    four.
+    """
 
     def __init__(self, doubling: Doubling) -> None:
         super().__init__()
         fused = torch.nn.utils.fuse_conv_bn_eval(*doubling)
         weight = fused.weight[:, :-1]  # (out, in, 3, 3); the last input is the noise
-        kernel = F.conv_transpose2d(weight.flatten(0, 1)[:, None], weight.new_ones(1, 1, 2, 2))  # (out * in, 1, 4, 4)
+        kernel = F.conv_transpose2d(
+            weight.flatten(0, 1)[:, None], weight.new_ones(1, 1, 2, 2)
+        )  # (out * in, 1, 4, 4)
         kernel = kernel.flip(2, 3).view(*weight.shape[:2], 4, 4).transpose(0, 1)
         self.picture = nn.ConvTranspose2d(*kernel.shape[:2], 4, stride=2, padding=1)
         self.noise = nn.Conv2d(1, fused.out_channels, 3, padding=1, bias=False)
-        self.load_state_dict({"picture.weight": kernel, "picture.bias": fused.bias, "noise.weight": fused.weight[:, -1:]})
+        self.load_state_dict(
+            {
+                "picture.weight": kernel,
+                "picture.bias": fused.bias,
+                "noise.weight": fused.weight[:, -1:],
+            }
+        )
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         return self.picture(x) + self.noise(noise)
 
 
 class Painter(nn.Module):
-    """Paints (N, 1, 128, 128) patches over (N, 1, 32, 32) ones; noise decides what the small picture leaves open.
+    """Paints (N, 1, 128, 128) patches over (N, 1, 32, 32) ones; noise decides what the small
+    picture leaves open.
 
-    It paints on a larger canvas and cuts the margin off: convolutions know where their zero padding is, and a network
-    that may put its artefacts there does.
+    It paints on a larger canvas and cuts the margin off: convolutions know where their zero padding
+    is, and a network that may put its artefacts there does.
     """
 
     def __init__(self, width: int = 48) -> None:
@@ -167,16 +204,22 @@ class Painter(nn.Module):
         self.last = nn.Conv2d(c, 1, 3, padding=1)
 
     def forward(self, low: Tensor, texture: Tensor, labels: Tensor, noise: list[Tensor]) -> Tensor:
-        """``low`` in [-1, 1]; ``texture`` (N, 2); ``labels`` (N, 1) -1 or 1; ``noise`` planes of 36, 72, 144 pixels."""
+        """``low`` in [-1, 1]; ``texture`` (N, 2); ``labels`` (N, 1) -1 or 1; ``noise`` planes of
+        36, 72, 144 pixels.
+        """
         low = F.pad(low, (MARGIN,) * 4, mode="replicate")  # (N, 1, 36, 36)
         facts = torch.cat([texture, labels], dim=1)[:, :, None, None].expand(-1, -1, *low.shape[2:])
         x = torch.cat([low, 8 * detail(low), noise[0], facts], dim=1)
         x = self.low(F.leaky_relu(self.first(x), 0.2))  # (N, a, 36, 36)
         x = self.middle(F.leaky_relu(self.up1(x, noise[1]), 0.2))  # (N, b, 72, 72)
-        x = F.leaky_relu(self.high(F.leaky_relu(self.up2(x, noise[2]), 0.2)), 0.2)  # (N, c, 144, 144)
+        x = F.leaky_relu(
+            self.high(F.leaky_relu(self.up2(x, noise[2]), 0.2)), 0.2
+        )  # (N, c, 144, 144)
         strength = (0.5 * texture.mean(dim=1)).exp()[:, None, None, None]
         edge = 4 * MARGIN
-        return (enlarge(enlarge(low)) + 0.02 * strength * self.last(x))[:, :, edge:-edge, edge:-edge]
+        return (enlarge(enlarge(low)) + 0.02 * strength * self.last(x))[
+            :, :, edge:-edge, edge:-edge
+        ]
 
 
 def enlarge(x: Tensor) -> Tensor:
@@ -189,9 +232,11 @@ def detail(x: Tensor) -> Tensor:
 
 
 def accent(x: Tensor, amounts: Tensor) -> Tensor:
-    """``x`` with the strong detail of its three finest bands made stronger, the weak weaker, by ``amounts`` (3,), fine to coarse.
+    """``x`` with the strong detail of its three finest bands made stronger, the weak weaker, by
+    ``amounts`` (3,), fine to coarse.
 
-    The painter's texture is a little too even; this gives it the kurtosis of real patches, which the amounts are fitted to.
+    The painter's texture is a little too even; this gives it the kurtosis of real patches, which
+    the amounts are fitted to.
     """
     bands = []
     for amount in amounts:
@@ -210,24 +255,34 @@ def texture_of(x: Tensor) -> Tensor:
     return torch.stack([(detail(y).flatten(1).std(dim=1) + 1e-4).log() for y in (x, half)], dim=1)
 
 
-# ------------------------------------------------------------------------------------- from latents to small pictures
+# ------------------------------------------------------------------------------------- from latents
+# to small pictures
 class Space:
-    """The flow's coordinates: scores of unit variance, and the pictures that the network sees of them.
+    """The flow's coordinates: scores of unit variance, and the pictures that the network sees of
+    them.
 
     Parameters
     ----------
     basis
-        ``mean`` (1024,), ``components`` (1024, 510), ``scales`` (510,), ``texture_mean`` and ``texture_std`` (2,). Once
-        the flow is trained, also ``correction_scale`` and ``correction_shift`` (512,): what a few steps of it lose of
-        each coordinate's spread and mean, and what is given back.
+        ``mean`` (1024,), ``components`` (1024, 510), ``scales`` (510,), ``texture_mean`` and
+        ``texture_std`` (2,). Once the flow is trained, also ``correction_scale`` and
+        ``correction_shift`` (512,): what a few steps of it lose of each coordinate's spread and
+        mean, and what is given back.
     """
 
     def __init__(self, basis: dict[str, Tensor]) -> None:
-        self.mean, self.components, self.scales = basis["mean"], basis["components"], basis["scales"]
+        self.mean, self.components, self.scales = (
+            basis["mean"],
+            basis["components"],
+            basis["scales"],
+        )
         self.correction = basis.get("correction_scale", 1.0), basis.get("correction_shift", 0.0)
-        # Half-whitened: fine components are as visible to a convolution as coarse ones need them to be.
+        # Half-whitened: fine components are as visible to a convolution as coarse ones need them to
+        # be.
         self.weight = self.scales.sqrt() / self.scales.mean().sqrt()  # (510,)
-        self.gain = math.sqrt(LOW * LOW / float(self.weight.square().sum()))  # unit variance a pixel
+        self.gain = math.sqrt(
+            LOW * LOW / float(self.weight.square().sum())
+        )  # unit variance a pixel
 
     def pictures(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """The half-whitened and the true picture of ``scores`` (N, 510), each (N, 1, 32, 32)."""
@@ -241,11 +296,14 @@ class Space:
         return (x @ self.components @ self.components.T + self.mean).view(-1, 1, LOW, LOW)
 
 
-def velocity(net: Flow, space: Space, point: Tensor, t: Tensor, labels: Tensor, flips: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted velocity of the scores (N, 510) and velocity of the texture strengths (N, 2) at ``point`` (N, 512).
+def velocity(
+    net: Flow, space: Space, point: Tensor, t: Tensor, labels: Tensor, flips: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Weighted velocity of the scores (N, 510) and velocity of the texture strengths (N, 2) at
+    ``point`` (N, 512).
 
-    ``flips`` (N, 2) says which pictures the network is shown flipped left-right and top-bottom: augmentation that
-    does not leak, since the network is told (Karras et al., arXiv:2206.00364).
+    ``flips`` (N, 2) says which pictures the network is shown flipped left-right and top-bottom:
+    augmentation that does not leak, since the network is told (Karras et al., arXiv:2206.00364).
     """
     scores, texture = point[:, :SCORES], point[:, SCORES:]
     x = turn(torch.cat(space.pictures(scores), dim=1), flips)
@@ -255,9 +313,13 @@ def velocity(net: Flow, space: Space, point: Tensor, t: Tensor, labels: Tensor, 
 
 
 def strength_of(scores: Tensor) -> Tensor:
-    """Log root mean square of the scores (N, 510) in each band, scaled to spread as wide as 1, shape (N, 5)."""
+    """Log root mean square of the scores (N, 510) in each band, scaled to spread as wide as 1,
+    shape (N, 5).
+    """
     parts = scores.split(BANDS, dim=1)
-    return torch.cat([2 * (p.square().mean(dim=1, keepdim=True) + 1e-4).log() for p in parts], dim=1)
+    return torch.cat(
+        [2 * (p.square().mean(dim=1, keepdim=True) + 1e-4).log() for p in parts], dim=1
+    )
 
 
 def turn(x: Tensor, flips: Tensor) -> Tensor:
@@ -273,7 +335,9 @@ def speed(net: Flow, space: Space, point: Tensor, t: float, labels: Tensor) -> T
 
 
 def end_points(net: Flow, space: Space, latents: Tensor, labels: Tensor) -> Tensor:
-    """Where ``latents`` (N, 512) arrive at t = pi/2, in the steps that ``net`` was taught: see ``distil`` in train.py."""
+    """Where ``latents`` (N, 512) arrive at t = pi/2, in the steps that ``net`` was taught: see
+    ``distil`` in train.py.
+    """
     point = latents
     for now, then in itertools.pairwise(TIMES):
         point = point + (then - now) * speed(net, space, point, now, labels)
@@ -281,35 +345,47 @@ def end_points(net: Flow, space: Space, latents: Tensor, labels: Tensor) -> Tens
 
 
 def flow(net: Flow, space: Space, latents: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Small pictures (N, 1, 32, 32) in [-1, 1] and texture strengths (N, 2) of ``latents`` (N, 512)."""
+    """Small pictures (N, 1, 32, 32) in [-1, 1] and texture strengths (N, 2) of ``latents`` (N,
+    512).
+    """
     point = end_points(net, space, latents, labels) * space.correction[0] + space.correction[1]
     return space.pictures(point[:, :SCORES])[1], point[:, SCORES:].clamp(-2.5, 2.5)
 
 
-# --------------------------------------------------------------------------------------------------------- the package
+# ---------------------------------------------------------------------------------------------------------
+# the package
 class MassGenerator:
     """Both networks and the components, on one device.
 
     Parameters
     ----------
     tensors
-        The content of ``weights.safetensors``: the basis, ``flow.*``, ``painter.*`` and ``accents`` (3,).
+        The content of ``weights.safetensors``: the basis, ``flow.*``, ``painter.*`` and ``accents``
+        (3,).
     device
         Where to run.
     fast
-        Fold batch norm and doubling into the convolutions and lay tensors out channels-last, equal to 1e-5; the
-        benchmark's plain loop runs the networks as trained.
+        Fold batch norm and doubling into the convolutions and lay tensors out channels-last, equal
+        to 1e-5; the benchmark's plain loop runs the networks as trained.
     """
 
-    def __init__(self, tensors: dict[str, Tensor], device: torch.device, *, fast: bool = True) -> None:
+    def __init__(
+        self, tensors: dict[str, Tensor], device: torch.device, *, fast: bool = True
+    ) -> None:
         tensors = {k: v.float() for k, v in tensors.items()}
         self.device = device
         self.space = Space({k: v.to(device) for k, v in tensors.items() if "." not in k})
         self.accents = tensors["accents"].to(device)
         self.flow, self.painter = Flow(), Painter()
         for name, net in (("flow", self.flow), ("painter", self.painter)):
-            state = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
-            counters = {k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")}
+            state = {
+                k.removeprefix(f"{name}."): v
+                for k, v in tensors.items()
+                if k.startswith(f"{name}.")
+            }
+            counters = {
+                k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")
+            }
             net.load_state_dict(state | counters)
             net.eval()
         if fast:
@@ -322,11 +398,19 @@ class MassGenerator:
 
     @torch.inference_mode()
     def draw(self, latents: Tensor, classes: Tensor, noise: list[Tensor]) -> Tensor:
-        """Patches (N, 1, 128, 128), mostly in [-1, 1], of ``latents`` (N, 512) and ``classes`` (N,) 0 or 1."""
+        """Patches (N, 1, 128, 128), mostly in [-1, 1], of ``latents`` (N, 512) and ``classes`` (N,)
+        0 or 1.
+        """
         labels = classes.float() * 2 - 1
         low, texture = flow(self.flow, self.space, latents, labels)
-        parts = zip(*(given.split(self.at_once) for given in (low, texture, labels[:, None], *noise)), strict=True)
-        painted = [self.painter(small, strength, label, planes) for small, strength, label, *planes in parts]
+        parts = zip(
+            *(given.split(self.at_once) for given in (low, texture, labels[:, None], *noise)),
+            strict=True,
+        )
+        painted = [
+            self.painter(small, strength, label, planes)
+            for small, strength, label, *planes in parts
+        ]
         return accent(torch.cat(painted), self.accents)
 
     @torch.inference_mode()
@@ -338,10 +422,13 @@ class MassGenerator:
     def sample(self, batch: Any) -> dict[str, np.ndarray]:
         """The native contract: ``images`` (n, 1, 128, 128), uint8."""
         drawn = np.stack([batch.rng(i).bytes(sum(NOISE)) for i in range(batch.n)])  # (n, 27216)
-        # Bytes as uniform noise of unit variance: a hundredth of the time that normals take, and as good to a painter.
+        # Bytes as uniform noise of unit variance: a hundredth of the time that normals take, and as
+        # good to a painter.
         uniform = (torch.from_numpy(drawn).to(self.device).float() - 127.5) * (math.sqrt(3) / 127.5)
         planes = zip(uniform.split(NOISE, dim=1), SIDES, strict=True)
-        noise = [plane.view(-1, side, side, 1).permute(0, 3, 1, 2) for plane, side in planes]  # (n, 1, side, side)
+        noise = [
+            plane.view(-1, side, side, 1).permute(0, 3, 1, 2) for plane, side in planes
+        ]  # (n, 1, side, side)
         latents = torch.from_numpy(batch.latents).to(self.device)
         classes = torch.from_numpy(batch.conditions["condition"]).to(self.device)
         return {"images": self.paint(latents, classes, noise).cpu().numpy()}
@@ -351,11 +438,17 @@ def fold(painter: Painter) -> None:
     """Make every convolution that a doubling or a batch norm goes with one convolution."""
     painter.up1, painter.up2 = FoldedDoubling(painter.up1), FoldedDoubling(painter.up2)
     for module in list(painter.modules()):
-        if isinstance(module, nn.Sequential) and len(module) == 2 and isinstance(module[1], nn.BatchNorm2d):
+        if (
+            isinstance(module, nn.Sequential)
+            and len(module) == 2
+            and isinstance(module[1], nn.BatchNorm2d)
+        ):
             module[0] = torch.nn.utils.fuse_conv_bn_eval(module[0], module[1])
             module[1] = nn.Identity()
 
 
 def load(weights_dir: Path, device: str, *, fast: bool = True) -> MassGenerator:
     """The native contract: the generator with the weights in ``weights_dir``."""
-    return MassGenerator(load_file(Path(weights_dir) / "weights.safetensors"), torch.device(device), fast=fast)
+    return MassGenerator(
+        load_file(Path(weights_dir) / "weights.safetensors"), torch.device(device), fast=fast
+    )

@@ -4,8 +4,9 @@
     python train.py --data ... --out ... --stage flow                            # one stage
 
 The data set is a zip or a folder of 128x128 gray PNG files, ``train/is_benign_true/*.png`` and
-``train/is_benign_false/*.png``; nothing else of it is read. All stages are seeded, write a checkpoint and a
-sheet of samples every few minutes, and continue from the last checkpoint when started again.
+``train/is_benign_false/*.png``; nothing else of it is read. All stages are seeded, write a
+checkpoint and a sheet of samples every few minutes, and continue from the last checkpoint when
+started again.
 """
 
 from __future__ import annotations
@@ -35,13 +36,16 @@ BATCH = 64  # pictures a step of the flow
 STUDENT_BATCH = 32  # of its student, each of which goes through the network twice
 TEXTURE = 0.02  # weight of the texture strengths beside the scores
 WHOLE_FROM = 6_000  # painter steps of quarter pictures before whole ones
-FLOW_FROM = 12_500  # painter steps over small pictures of real patches before those that the flow makes
+FLOW_FROM = (
+    12_500  # painter steps over small pictures of real patches before those that the flow makes
+)
 
 
-# ------------------------------------------------------------------------------------------------------- the data
+# -------------------------------------------------------------------------------------------------------
+# the data
 def read_patches(data: Path) -> tuple[Tensor, Tensor]:
-    """Patches (N, 1, 128, 128) in [-1, 1] and labels (N,), benign 0, malignant 1. Patches that show the film's
-    white edge are left out: it is no anatomy, and a generator would paint it."""
+    """Patches (N, 1, 128, 128) in [-1, 1] and labels (N,), benign 0, malignant 1. Patches that show
+    the film's white edge are left out: it is no anatomy, and a generator would paint it."""
     if data.is_dir():
         files = {p.relative_to(data).as_posix(): p.read_bytes() for p in data.rglob("*.png")}
     else:
@@ -49,7 +53,9 @@ def read_patches(data: Path) -> tuple[Tensor, Tensor]:
             files = {n: archive.read(n) for n in archive.namelist() if n.endswith(".png")}
     images, labels = [], []
     for name in sorted(n for n in files if n.startswith("train/")):
-        pixels = np.asarray(Image.open(io.BytesIO(files[name])).convert("L").resize((m.SIZE, m.SIZE)))
+        pixels = np.asarray(
+            Image.open(io.BytesIO(files[name])).convert("L").resize((m.SIZE, m.SIZE))
+        )
         columns = (pixels >= 250).all(axis=0)
         if columns[:3].any() or columns[-3:].any():
             continue
@@ -77,10 +83,13 @@ def fit_basis(x: Tensor) -> dict[str, Tensor]:
 def coordinates(x: Tensor, basis: dict[str, Tensor]) -> Tensor:
     """Patches as the flow sees them: unit-variance scores and texture strengths, (N, 512)."""
     scores = (F.avg_pool2d(x, 4).flatten(1) - basis["mean"]) @ basis["components"] / basis["scales"]
-    return torch.cat([scores, (m.texture_of(x) - basis["texture_mean"]) / basis["texture_std"]], dim=1)
+    return torch.cat(
+        [scores, (m.texture_of(x) - basis["texture_mean"]) / basis["texture_std"]], dim=1
+    )
 
 
-# ---------------------------------------------------------------------------------------------------- bookkeeping
+# ----------------------------------------------------------------------------------------------------
+# bookkeeping
 class Average:
     """Exponential moving average of a network's weights and buffers."""
 
@@ -90,7 +99,9 @@ class Average:
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(self.net.state_dict().values(), net.state_dict().values(), strict=True):
+        for mine, theirs in zip(
+            self.net.state_dict().values(), net.state_dict().values(), strict=True
+        ):
             if mine.is_floating_point():
                 mine.lerp_(theirs, 1 - decay)
             else:
@@ -98,7 +109,9 @@ class Average:
 
 
 def mixed(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is fast: on a processor without it, it takes many times as long as full precision."""
+    """bfloat16 where it is fast: on a processor without it, it takes many times as long as full
+    precision.
+    """
     fast = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
@@ -110,7 +123,9 @@ def save(path: Path, **state: Any) -> None:
 
 def sheet(images: Tensor, path: Path, columns: int = 8) -> None:
     """Write (N, 1, H, W) in [-1, 1] as one PNG."""
-    grid = torch.cat([torch.cat(list(row), dim=2) for row in images.split(columns) if len(row) == columns], dim=1)
+    grid = torch.cat(
+        [torch.cat(list(row), dim=2) for row in images.split(columns) if len(row) == columns], dim=1
+    )
     Image.fromarray(((grid[0].clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()).save(path)
 
 
@@ -118,9 +133,16 @@ def warm_up_and_decay(step: int, steps: int) -> float:
     return min(1.0, step / 500) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
-# ------------------------------------------------------------------------------------------------- stage 1: the flow
+# -------------------------------------------------------------------------------------------------
+# stage 1: the flow
 def optimise(
-    a: argparse.Namespace, stage: str, net: m.Flow, steps: int, rate: float, loss_of: Callable[[], Tensor], space: m.Space
+    a: argparse.Namespace,
+    stage: str,
+    net: m.Flow,
+    steps: int,
+    rate: float,
+    loss_of: Callable[[], Tensor],
+    space: m.Space,
 ) -> None:
     """Train ``net``, the flow's or its student, on a loss, from the stage's last checkpoint on."""
     average = Average(net, 0.999)
@@ -146,7 +168,10 @@ def optimise(
         average.update(net, step)
         losses.append(loss.item())
         if step % a.every == 0 or step == steps:
-            print(f"{stage} {step} loss {np.mean(losses):.4f} {(time.time() - began) / 60:.1f} min", flush=True)
+            print(
+                f"{stage} {step} loss {np.mean(losses):.4f} {(time.time() - began) / 60:.1f} min",
+                flush=True,
+            )
             losses.clear()
             save(
                 checkpoint,
@@ -156,7 +181,9 @@ def optimise(
                 optimiser=optimiser.state_dict(),
                 schedule=schedule.state_dict(),
             )
-            latents = torch.randn(64, m.LATENT, generator=torch.Generator().manual_seed(0)).to(a.device)
+            latents = torch.randn(64, m.LATENT, generator=torch.Generator().manual_seed(0)).to(
+                a.device
+            )
             classes = (torch.arange(64, device=a.device) % 2).float() * 2 - 1
             go = follow if stage == "flow" else m.end_points
             with torch.inference_mode():
@@ -179,7 +206,9 @@ def train_flow(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
         cloud, target = torch.randn_like(real[i]), real[i]
         point = t.cos()[:, None] * cloud + t.sin()[:, None] * target
         speed = t.cos()[:, None] * target - t.sin()[:, None] * cloud
-        flips = torch.randint(2, (BATCH, 2), device=device).float()  # told to the network, so they do not leak
+        flips = torch.randint(
+            2, (BATCH, 2), device=device
+        ).float()  # told to the network, so they do not leak
         with mixed(device):
             picture, strength = m.velocity(net, space, point, t, labels[i], flips)
         wanted = space.weight * speed[:, : m.SCORES]
@@ -189,9 +218,12 @@ def train_flow(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
     optimise(a, "flow", net, a.flow_steps, 2e-3, loss_of, space)
 
 
-# ---------------------------------------------------------------------------------------- stage 2: the flow's student
+# ---------------------------------------------------------------------------------------- stage 2:
+# the flow's student
 def follow(net: m.Flow, space: m.Space, latents: Tensor, labels: Tensor, steps: int = 4) -> Tensor:
-    """Where ``latents`` (N, 512) arrive when they follow the flow itself to t = pi/2, by the midpoint rule."""
+    """Where ``latents`` (N, 512) arrive when they follow the flow itself to t = pi/2, by the
+    midpoint rule.
+    """
     point, length = latents, math.pi / 2 / steps
     for k in range(steps):
         half = point + length / 2 * m.speed(net, space, point, k * length, labels)
@@ -200,7 +232,9 @@ def follow(net: m.Flow, space: m.Space, latents: Tensor, labels: Tensor, steps: 
 
 
 def journeys(a: argparse.Namespace, net: m.Flow, space: m.Space) -> list[Tensor]:
-    """Latents (N, 512), labels (N,) and where the flow takes them (N, 512): made once, a file a thousand."""
+    """Latents (N, 512), labels (N,) and where the flow takes them (N, 512): made once, a file a
+    thousand.
+    """
     (a.out / "journeys").mkdir(exist_ok=True)
     parts = []
     for k, start in enumerate(range(0, a.journeys, 1024)):
@@ -210,7 +244,10 @@ def journeys(a: argparse.Namespace, net: m.Flow, space: m.Space) -> list[Tensor]
             latents = torch.randn(n, m.LATENT, generator=generator).to(a.device)
             labels = (torch.randint(2, (n,), generator=generator).float() * 2 - 1).to(a.device)
             with torch.inference_mode():
-                ends = [follow(net, space, *some) for some in zip(latents.split(BATCH), labels.split(BATCH), strict=True)]
+                ends = [
+                    follow(net, space, *some)
+                    for some in zip(latents.split(BATCH), labels.split(BATCH), strict=True)
+                ]
             save(path, latents=latents, labels=labels, ends=torch.cat(ends))
             print(f"journeys {start + n}", flush=True)
         parts.append(torch.load(path, weights_only=True, map_location=a.device))
@@ -218,15 +255,19 @@ def journeys(a: argparse.Namespace, net: m.Flow, space: m.Space) -> list[Tensor]
 
 
 def distil(a: argparse.Namespace, x: Tensor) -> None:
-    """Teach a copy of the flow's network to go in the steps of ``model.TIMES`` where the flow goes in many.
+    """Teach a copy of the flow's network to go in the steps of ``model.TIMES`` where the flow goes
+    in many.
 
-    Both steps are trained at once, on where they end (as Luhman & Luhman do with one step, arXiv:2101.02388).
+    Both steps are trained at once, on where they end (as Luhman & Luhman do with one step,
+    arXiv:2101.02388).
     """
     torch.manual_seed(a.seed + 2)
     device = torch.device(a.device)
     space = m.Space({k: v.to(device) for k, v in fit_basis(x).items()})
     net = m.Flow(dropout=0.0).to(device)
-    net.load_state_dict(torch.load(a.out / "flow.pt", weights_only=True, map_location=device)["average"])
+    net.load_state_dict(
+        torch.load(a.out / "flow.pt", weights_only=True, map_location=device)["average"]
+    )
     latents, labels, ends = journeys(a, copy.deepcopy(net).eval(), space)
 
     def loss_of() -> Tensor:
@@ -240,7 +281,9 @@ def distil(a: argparse.Namespace, x: Tensor) -> None:
 
 
 def correct(net: m.Flow, basis: dict[str, Tensor], real: Tensor) -> dict[str, Tensor]:
-    """The scale and shift that give the flow's end points (N, 512) the spread and mean of real ones."""
+    """The scale and shift that give the flow's end points (N, 512) the spread and mean of real
+    ones.
+    """
     generator = torch.Generator().manual_seed(0)
     space, points = m.Space(basis), []
     with torch.inference_mode():
@@ -249,26 +292,39 @@ def correct(net: m.Flow, basis: dict[str, Tensor], real: Tensor) -> dict[str, Te
             points.append(m.end_points(net, space, latents, (torch.arange(64) % 2).float() * 2 - 1))
     made = torch.cat(points)
     scale = (real.std(dim=0) / made.std(dim=0)).clamp(0.75, 1.35)
-    return {"correction_scale": scale, "correction_shift": real.mean(dim=0) - made.mean(dim=0) * scale}
+    return {
+        "correction_scale": scale,
+        "correction_shift": real.mean(dim=0) - made.mean(dim=0) * scale,
+    }
 
 
-def trained_flow(out: Path, x: Tensor, basis: dict[str, Tensor], device: torch.device) -> tuple[m.Flow, m.Space]:
+def trained_flow(
+    out: Path, x: Tensor, basis: dict[str, Tensor], device: torch.device
+) -> tuple[m.Flow, m.Space]:
     """The flow's student and its space, corrected."""
     net = m.Flow().eval()
-    net.load_state_dict(torch.load(out / "student.pt", weights_only=True, map_location="cpu")["average"])
+    net.load_state_dict(
+        torch.load(out / "student.pt", weights_only=True, map_location="cpu")["average"]
+    )
     full = basis | correct(net, basis, coordinates(x, basis))
     return net.to(device), m.Space({k: v.to(device) for k, v in full.items()})
 
 
-# ---------------------------------------------------------------------------------------------- stage 3: the painter
+# ----------------------------------------------------------------------------------------------
+# stage 3: the painter
 class Critic(nn.Module):
-    """Scores patches of a picture as real or painted: hinge loss, spectral norm, told the class by projection."""
+    """Scores patches of a picture as real or painted: hinge loss, spectral norm, told the class by
+    projection.
+    """
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
         layers, channels = [], 3
         for out in (width, 2 * width, 4 * width, 4 * width):
-            layers += [spectral_norm(nn.Conv2d(channels, out, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
+            layers += [
+                spectral_norm(nn.Conv2d(channels, out, 4, stride=2, padding=1)),
+                nn.LeakyReLU(0.2),
+            ]
             channels = out
         self.body = nn.Sequential(*layers)
         self.last = spectral_norm(nn.Conv2d(channels, 1, 3, padding=1))
@@ -281,25 +337,38 @@ class Critic(nn.Module):
         return self.last(h) + (h * self.project(classes)[:, :, None, None]).sum(1, keepdim=True)
 
 
-def draw_noise(n: int, side: int, device: torch.device, generator: torch.Generator | None = None) -> list[Tensor]:
-    """The painter's noise for small pictures of ``side`` pixels: uniform, of unit variance, a plane a scale."""
+def draw_noise(
+    n: int, side: int, device: torch.device, generator: torch.Generator | None = None
+) -> list[Tensor]:
+    """The painter's noise for small pictures of ``side`` pixels: uniform, of unit variance, a plane
+    a scale.
+    """
     sides = [k * (side + 2 * m.MARGIN) for k in (1, 2, 4)]
-    return [((torch.rand(n, 1, s, s, generator=generator) * 2 - 1) * math.sqrt(3)).to(device) for s in sides]
+    return [
+        ((torch.rand(n, 1, s, s, generator=generator) * 2 - 1) * math.sqrt(3)).to(device)
+        for s in sides
+    ]
 
 
 def log_kurtosis(x: Tensor) -> Tensor:
-    """Log kurtosis of the two finest bands of patches, shape (N, 2): high where detail is edges and spots, not noise.
+    """Log kurtosis of the two finest bands of patches, shape (N, 2): high where detail is edges and
+    spots, not noise.
 
-    The critic alone leaves texture too even. Only the mean over a batch is matched, so that a picture stays free to
-    have much of it or little.
+    The critic alone leaves texture too even. Only the mean over a batch is matched, so that a
+    picture stays free to have much of it or little.
     """
     bands = (m.detail(x).flatten(1), m.detail(F.avg_pool2d(x, 2)).flatten(1))
     centred = [b - b.mean(dim=1, keepdim=True) for b in bands]
-    return torch.stack([(c.pow(4).mean(1) / (c.pow(2).mean(1).square() + 1e-12) + 1e-6).log() for c in centred], dim=1)
+    return torch.stack(
+        [(c.pow(4).mean(1) / (c.pow(2).mean(1).square() + 1e-12) + 1e-6).log() for c in centred],
+        dim=1,
+    )
 
 
 def augment(x: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """The same differentiable brightness, contrast and shift for two sets (Zhao et al., arXiv:2006.10738)."""
+    """The same differentiable brightness, contrast and shift for two sets (Zhao et al.,
+    arXiv:2006.10738).
+    """
     n = len(x)
     gain = 1 + 0.3 * (torch.rand(n, 1, 1, 1, device=x.device) - 0.5)
     offset = 0.4 * (torch.rand(n, 1, 1, 1, device=x.device) - 0.5)
@@ -328,7 +397,13 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
     checkpoint, step, began, log = a.out / "painter.pt", 0, time.time(), []
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
-        for part, key in ((net, "net"), (critic, "critic"), (average.net, "average"), (make, "make"), (judge, "judge")):
+        for part, key in (
+            (net, "net"),
+            (critic, "critic"),
+            (average.net, "average"),
+            (make, "make"),
+            (judge, "judge"),
+        ):
             part.load_state_dict(state[key])
         step = state["step"]
         torch.manual_seed(a.seed + 1 + step)
@@ -336,14 +411,21 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
     while step < a.painter_steps:
         if step >= FLOW_FROM and made is None:
             made = trained_flow(a.out, x.cpu(), {k: v.cpu() for k, v in basis.items()}, device)
-        whole = step >= WHOLE_FROM  # the first half learns from quarter pictures, four times as many
+        whole = (
+            step >= WHOLE_FROM
+        )  # the first half learns from quarter pictures, four times as many
         n, crop = (16, m.SIZE) if whole else (48, m.SIZE // 2)
         for group in (make, judge):
-            group.param_groups[0]["lr"] = (2e-4 if group is make else 4e-4) * min(1.0, 4 * (1 - step / a.painter_steps) + 0.02)
+            group.param_groups[0]["lr"] = (2e-4 if group is make else 4e-4) * min(
+                1.0, 4 * (1 - step / a.painter_steps) + 0.02
+            )
         i = torch.randint(len(x), (n,), device=device)
         real, classes = x[i], y[i]
         labels = classes.float()[:, None] * 2 - 1
-        low, strength = space.project(F.avg_pool2d(real, 4)), texture[i]  # what the flow will hand over
+        low, strength = (
+            space.project(F.avg_pool2d(real, 4)),
+            texture[i],
+        )  # what the flow will hand over
         if made is not None:
             with torch.no_grad():
                 low, strength = m.flow(*made, torch.randn(n, m.LATENT, device=device), labels[:, 0])
@@ -370,16 +452,30 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
             vote = critic(two, classes).float().mean()
         critic.requires_grad_(True)
         keeps_low = F.l1_loss(F.avg_pool2d(fake, 4), F.avg_pool2d(real, 4) if made is None else low)
-        wanted = m.texture_of(real) if made is None else strength * basis["texture_std"] + basis["texture_mean"]
+        wanted = (
+            m.texture_of(real)
+            if made is None
+            else strength * basis["texture_std"] + basis["texture_mean"]
+        )
         keeps_texture = ((m.texture_of(fake) - wanted) / basis["texture_std"]).abs().mean()
-        keeps_tails = (log_kurtosis(fake).mean(dim=0) - log_kurtosis(real).mean(dim=0)).square().mean()
+        keeps_tails = (
+            (log_kurtosis(fake).mean(dim=0) - log_kurtosis(real).mean(dim=0)).square().mean()
+        )
         loss = -vote + 10 * keeps_low + keeps_texture + (4 if whole else 1) * keeps_tails
         make.zero_grad()
         loss.backward()
         make.step()
         step += 1
         average.update(net, step)
-        log.append([loss_critic.item(), vote.item(), keeps_low.item(), keeps_texture.item(), keeps_tails.item()])
+        log.append(
+            [
+                loss_critic.item(),
+                vote.item(),
+                keeps_low.item(),
+                keeps_texture.item(),
+                keeps_tails.item(),
+            ]
+        )
         if step % a.every == 0 or step == a.painter_steps:
             print(
                 f"painter {step} critic, vote, low, texture, tails",
@@ -401,26 +497,43 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
                 pick = torch.arange(0, 320, 20)
                 noise = draw_noise(16, m.LOW, device, torch.Generator().manual_seed(0))
                 painted = average.net(
-                    space.project(F.avg_pool2d(x[pick], 4)), texture[pick], y[pick].float()[:, None] * 2 - 1, noise
+                    space.project(F.avg_pool2d(x[pick], 4)),
+                    texture[pick],
+                    y[pick].float()[:, None] * 2 - 1,
+                    noise,
                 )
-            sheet(torch.cat([x[pick][:8], painted[:8], x[pick][8:], painted[8:]]), a.out / "painter.png")
+            sheet(
+                torch.cat([x[pick][:8], painted[:8], x[pick][8:], painted[8:]]),
+                a.out / "painter.png",
+            )
 
 
-# ------------------------------------------------------------------------------------------------------ the package
+# ------------------------------------------------------------------------------------------------------
+# the package
 @torch.no_grad()
 def fit_accents(tensors: dict[str, Tensor], x: Tensor, seed: int, n: int = 512) -> Tensor:
-    """Amounts for ``model.accent`` (3,) with which the mean log kurtosis of ``n`` samples is that of the patches ``x``."""
+    """Amounts for ``model.accent`` (3,) with which the mean log kurtosis of ``n`` samples is that
+    of the patches ``x``.
+    """
 
     def mean_log_kurtosis(pictures: Tensor) -> Tensor:
-        return torch.cat([log_kurtosis(pictures), log_kurtosis(F.avg_pool2d(pictures, 4))[:, :1]], dim=1).mean(dim=0)
+        return torch.cat(
+            [log_kurtosis(pictures), log_kurtosis(F.avg_pool2d(pictures, 4))[:, :1]], dim=1
+        ).mean(dim=0)
 
     plain = m.MassGenerator(tensors | {"accents": torch.zeros(3)}, torch.device("cpu"))
     generator = torch.Generator().manual_seed(seed)
     latents = torch.randn(n, m.LATENT, generator=generator)
     drawn = torch.cat(
-        [plain.draw(part, torch.arange(len(part)) % 2, draw_noise(len(part), m.LOW, plain.device, generator))
-         for part in latents.split(32)]
-    )  # fmt: skip
+        [
+            plain.draw(
+                part,
+                torch.arange(len(part)) % 2,
+                draw_noise(len(part), m.LOW, plain.device, generator),
+            )
+            for part in latents.split(32)
+        ]
+    )
     amounts, wanted = torch.zeros(3), mean_log_kurtosis(x)
     for _ in range(8):  # the kurtosis of a band grows by about 4 times its amount
         amounts += (wanted - mean_log_kurtosis(m.accent(drawn, amounts))) / 4
@@ -428,10 +541,14 @@ def fit_accents(tensors: dict[str, Tensor], x: Tensor, seed: int, n: int = 512) 
 
 
 def write_weights(a: argparse.Namespace, x: Tensor) -> None:
-    """One file for ``model.load``: the basis, the averaged networks of student and painter, half precision."""
+    """One file for ``model.load``: the basis, the averaged networks of student and painter, half
+    precision.
+    """
     tensors, states = fit_basis(x), {}
     for part, stage in (("flow", "student"), ("painter", "painter")):
-        states[part] = torch.load(a.out / f"{stage}.pt", weights_only=True, map_location="cpu")["average"]
+        states[part] = torch.load(a.out / f"{stage}.pt", weights_only=True, map_location="cpu")[
+            "average"
+        ]
     net = m.Flow().eval()
     net.load_state_dict(states["flow"])
     tensors |= correct(net, tensors, coordinates(x, tensors))
@@ -443,14 +560,42 @@ def write_weights(a: argparse.Namespace, x: Tensor) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="zip or folder with train/is_benign_{true,false}/*.png")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, sheets and weights.safetensors")
-    parser.add_argument("--stage", choices=["flow", "student", "painter", "weights", "all"], default="all")
-    parser.add_argument("--flow-steps", type=int, default=10_500, help="optimiser steps of 64 pictures of 32x32")
-    parser.add_argument("--journeys", type=int, default=16_384, help="latents that the flow takes along for its student")
-    parser.add_argument("--student-steps", type=int, default=3_000, help="optimiser steps of 32 journeys")
-    parser.add_argument("--painter-steps", type=int, default=13_300, help="steps of 48 quarter, then 16 whole pictures")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="zip or folder with train/is_benign_{true,false}/*.png",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for checkpoints, sheets and weights.safetensors",
+    )
+    parser.add_argument(
+        "--stage", choices=["flow", "student", "painter", "weights", "all"], default="all"
+    )
+    parser.add_argument(
+        "--flow-steps", type=int, default=10_500, help="optimiser steps of 64 pictures of 32x32"
+    )
+    parser.add_argument(
+        "--journeys",
+        type=int,
+        default=16_384,
+        help="latents that the flow takes along for its student",
+    )
+    parser.add_argument(
+        "--student-steps", type=int, default=3_000, help="optimiser steps of 32 journeys"
+    )
+    parser.add_argument(
+        "--painter-steps",
+        type=int,
+        default=13_300,
+        help="steps of 48 quarter, then 16 whole pictures",
+    )
     parser.add_argument("--every", type=int, default=500, help="steps between checkpoints")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -459,7 +604,12 @@ def main() -> None:
     torch.set_num_threads(a.threads)
     a.out.mkdir(parents=True, exist_ok=True)
     x, y = read_patches(a.data)
-    print(json.dumps({"patches": len(x), "malignant": int(y.sum())} | {k: str(v) for k, v in vars(a).items()}), flush=True)
+    print(
+        json.dumps(
+            {"patches": len(x), "malignant": int(y.sum())} | {k: str(v) for k, v in vars(a).items()}
+        ),
+        flush=True,
+    )
     if a.stage in ("flow", "all"):
         train_flow(a, x, y)
     if a.stage in ("student", "all"):

@@ -1,11 +1,13 @@
 """Train model 101 on contrast-enhanced T1 MRI slices of brain tumours.
 
-    python train.py --data brain_t1ce_cheng_256.zip --first-stage ../00103_VAE_MRI_BRAIN_TUMOURS/weights.safetensors --out runs/gan
+    python train.py --data brain_t1ce_cheng_256.zip --first-stage
+    ../00103_VAE_MRI_BRAIN_TUMOURS/weights.safetensors --out runs/gan
 
-The data set is a zip or a folder of gray pictures ``meningioma/1.jpg`` and so on, and ``boxes.csv`` (file, class and the
-tumour's box). The first stage is an autoencoder of slices with the tensors ``encoder.*`` and ``decoder.*``, which stays as
-it is: that in the weights of model 103, or what ``train.py --stage eye`` there makes of other data. Training is seeded,
-writes a checkpoint and a sheet of samples every few minutes, and continues from the last checkpoint when started again.
+The data set is a zip or a folder of gray pictures ``meningioma/1.jpg`` and so on, and ``boxes.csv``
+(file, class and the tumour's box). The first stage is an autoencoder of slices with the tensors
+``encoder.*`` and ``decoder.*``, which stays as it is: that in the weights of model 103, or what
+``train.py --stage eye`` there makes of other data. Training is seeded, writes a checkpoint and a
+sheet of samples every few minutes, and continues from the last checkpoint when started again.
 """
 
 from __future__ import annotations
@@ -30,18 +32,23 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# The data set does not say which plane a slice lies in, but its numbers run plane by plane. Looked up by eye: from this
-# number on, until the next one, slices are axial, coronal or sagittal.
+# The data set does not say which plane a slice lies in, but its numbers run plane by plane. Looked
+# up by eye: from this number on, until the next one, slices are axial, coronal or sagittal.
 RUNS = {
     "meningioma": "1a 211c 442s",
     "glioma": "209a 747c 779s 781c 818s 1841a 2242c 2344a 2403c 2540s 2546c 2731s",
     "pituitary": "59c 709a 918c 922a 1034c 1166s 1283a 1456c 1640s",
 }
 FULL = 256  # pixels of a slice as it is read
-BLOCKS, EVERY, GUARD = 20, 5, 4  # a class is cut into 20 blocks of numbers, each fifth held back, four slices between
+BLOCKS, EVERY, GUARD = (
+    20,
+    5,
+    4,
+)  # a class is cut into 20 blocks of numbers, each fifth held back, four slices between
 
 
-# ------------------------------------------------------------------------------------------------------- the data
+# -------------------------------------------------------------------------------------------------------
+# the data
 def plane_of(tumour: str, number: int) -> int:
     """0 axial, 1 coronal, 2 sagittal."""
     starts = [run for run in RUNS[tumour].split() if int(run[:-1]) <= number]
@@ -49,7 +56,9 @@ def plane_of(tumour: str, number: int) -> int:
 
 
 def training_part(count: int) -> np.ndarray:
-    """Which of a class's ``count`` slices, in order of their numbers, are for training: neighbours are of one patient."""
+    """Which of a class's ``count`` slices, in order of their numbers, are for training: neighbours
+    are of one patient.
+    """
     block = np.arange(count) * BLOCKS // count
     held = block % EVERY == EVERY // 2
     near = np.convolve(held, np.ones(2 * GUARD + 1), mode="same") > 0
@@ -57,24 +66,37 @@ def training_part(count: int) -> np.ndarray:
 
 
 def read_slices(data: Path) -> tuple[Tensor, Tensor, Tensor]:
-    """Training slices as gray levels (N, 1, 256, 256), kinds (N,), and 1 within a tumour's box (N, 1, 256, 256), uint8."""
+    """Training slices as gray levels (N, 1, 256, 256), kinds (N,), and 1 within a tumour's box (N,
+    1, 256, 256), uint8.
+    """
     if data.is_dir():
         files = {p.relative_to(data).as_posix(): p.read_bytes() for p in data.rglob("*.*")}
     else:
         with zipfile.ZipFile(data) as archive:
             files = {n: archive.read(n) for n in archive.namelist() if not n.endswith("/")}
-    boxes = {row[0]: [float(v) for v in row[2:6]] for row in list(csv.reader(io.StringIO(files["boxes.csv"].decode())))[1:]}
+    boxes = {
+        row[0]: [float(v) for v in row[2:6]]
+        for row in list(csv.reader(io.StringIO(files["boxes.csv"].decode())))[1:]
+    }
     images, kinds, masks = [], [], []
     y, x = (np.mgrid[:FULL, :FULL] + 0.5) / FULL
     for tumour, name in enumerate(m.TUMOURS):
-        names = sorted((n for n in files if n.startswith(f"{name}/")), key=lambda n: int(Path(n).stem))
+        names = sorted(
+            (n for n in files if n.startswith(f"{name}/")), key=lambda n: int(Path(n).stem)
+        )
         for path in np.array(names)[training_part(len(names))]:
-            picture = Image.open(io.BytesIO(files[path])).convert("L").resize((FULL, FULL), Image.Resampling.BOX)
+            picture = (
+                Image.open(io.BytesIO(files[path]))
+                .convert("L")
+                .resize((FULL, FULL), Image.Resampling.BOX)
+            )
             images.append(np.asarray(picture))
             kinds.append(tumour * len(m.PLANES) + plane_of(name, int(Path(path).stem)))
             centre_x, centre_y, width, height = boxes.get(str(path), (0, 0, 0, 0))
             masks.append((abs(x - centre_x) < width / 2) & (abs(y - centre_y) < height / 2))
-    gray, boxed = (torch.from_numpy(np.stack(part).astype(np.uint8))[:, None] for part in (images, masks))
+    gray, boxed = (
+        torch.from_numpy(np.stack(part).astype(np.uint8))[:, None] for part in (images, masks)
+    )
     return gray, torch.tensor(kinds), boxed
 
 
@@ -84,7 +106,8 @@ def as_tones(x: Tensor) -> Tensor:
 
 
 def moved(x: Tensor, boxes: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
-    """Tones and boxes (N, 1, 128, 128) of slices turned, shifted and scaled a little; but for sagittal ones mirrored now and then.
+    """Tones and boxes (N, 1, 128, 128) of slices turned, shifted and scaled a little; but for
+    sagittal ones mirrored now and then.
 
     All of that at 256x256, so that little detail is lost.
     """
@@ -99,9 +122,12 @@ def moved(x: Tensor, boxes: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
     return as_tones(both[:, :1]), F.avg_pool2d(both[:, 1:], FULL // m.SIZE)
 
 
-# ---------------------------------------------------------------------------------------------------- bookkeeping
+# ----------------------------------------------------------------------------------------------------
+# bookkeeping
 def mixed(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is fast: on a processor without it, it takes many times as long as full precision."""
+    """bfloat16 where it is fast: on a processor without it, it takes many times as long as full
+    precision.
+    """
     fast = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
@@ -115,7 +141,9 @@ class Average:
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(self.net.state_dict().values(), net.state_dict().values(), strict=True):
+        for mine, theirs in zip(
+            self.net.state_dict().values(), net.state_dict().values(), strict=True
+        ):
             if mine.is_floating_point():
                 mine.lerp_(theirs, 1 - decay)
             else:
@@ -140,27 +168,44 @@ class Run:
         print(f"{(time.time() - self.began) / 60:.1f} min", flush=True)
         self.log.clear()
         part = self.path.with_suffix(".part")
-        torch.save({name: part.state_dict() for name, part in self.parts.items()} | {"step": self.step}, part)
+        torch.save(
+            {name: part.state_dict() for name, part in self.parts.items()} | {"step": self.step},
+            part,
+        )
         os.replace(part, self.path)
 
 
 def sheet(images: Tensor, path: Path, columns: int = 12) -> None:
     """Write (N, 1, H, W), tones, as one PNG."""
     images = m.to_gray(images.float()).round().byte().cpu()
-    grid = torch.cat([torch.cat(list(row), dim=2) for row in images.split(columns) if len(row) == columns], dim=1)
+    grid = torch.cat(
+        [torch.cat(list(row), dim=2) for row in images.split(columns) if len(row) == columns], dim=1
+    )
     Image.fromarray(grid[0].numpy()).save(path)
 
 
-# ------------------------------------------------------------------------------------------------ the first stage
+# ------------------------------------------------------------------------------------------------
+# the first stage
 class EyeEncoder(nn.Module):
-    """The eye's maps (N, 8, 16, 16), each of unit variance over the data set, of tones (N, 1, 128, 128)."""
+    """The eye's maps (N, 8, 16, 16), each of unit variance over the data set, of tones (N, 1, 128,
+    128).
+    """
 
     def __init__(self, widths: tuple[int, int] = (64, 96)) -> None:
         super().__init__()
         a, b = widths
         self.body = nn.Sequential(
-            *(nn.PixelUnshuffle(4), nn.Conv2d(16, a, 3, padding=1), m.Residual(a)),  # (N, a, 32, 32)
-            *(nn.Conv2d(a, b, 4, stride=2, padding=1), m.Residual(b), m.Residual(b), nn.LeakyReLU(0.2)),  # (N, b, 16, 16)
+            *(
+                nn.PixelUnshuffle(4),
+                nn.Conv2d(16, a, 3, padding=1),
+                m.Residual(a),
+            ),  # (N, a, 32, 32)
+            *(
+                nn.Conv2d(a, b, 4, stride=2, padding=1),
+                m.Residual(b),
+                m.Residual(b),
+                nn.LeakyReLU(0.2),
+            ),  # (N, b, 16, 16)
         )
         self.last = nn.Conv2d(b, m.MAPS, 3, padding=1)
         self.unit = nn.BatchNorm2d(m.MAPS, affine=False, momentum=0.02)
@@ -174,7 +219,11 @@ def read_eye(path: Path, device: torch.device) -> tuple[EyeEncoder, m.EyeDecoder
     tensors = load_file(path)
     nets = EyeEncoder(), m.EyeDecoder()
     for name, net in zip(("encoder", "decoder"), nets, strict=True):
-        state = {k.removeprefix(f"{name}."): v.float() for k, v in tensors.items() if k.startswith(f"{name}.")}
+        state = {
+            k.removeprefix(f"{name}."): v.float()
+            for k, v in tensors.items()
+            if k.startswith(f"{name}.")
+        }
         counters = {k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")}
         net.load_state_dict(state | counters)
         net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
@@ -182,8 +231,11 @@ def read_eye(path: Path, device: torch.device) -> tuple[EyeEncoder, m.EyeDecoder
 
 
 @torch.no_grad()
-def seen_slices(a: argparse.Namespace, eye: EyeEncoder, x: Tensor, kinds: Tensor, boxes: Tensor) -> Tensor:
-    """The eye's maps of slices moved anew each time, and how near the tumour's box is: (copies * N, 9, 16, 16).
+def seen_slices(
+    a: argparse.Namespace, eye: EyeEncoder, x: Tensor, kinds: Tensor, boxes: Tensor
+) -> Tensor:
+    """The eye's maps of slices moved anew each time, and how near the tumour's box is: (copies * N,
+    9, 16, 16).
 
     Made once and kept in ``maps.pt``, half precision.
     """
@@ -205,16 +257,23 @@ def seen_slices(a: argparse.Namespace, eye: EyeEncoder, x: Tensor, kinds: Tensor
     return made
 
 
-# ---------------------------------------------------------------------------------------------------------- the GAN
+# ----------------------------------------------------------------------------------------------------------
+# the GAN
 class Critic(nn.Module):
     """Votes on regions and the whole of nine maps, told the kind by projection."""
 
     def __init__(self, widths: tuple[int, int, int] = (48, 96, 128)) -> None:
         super().__init__()
         a, b, c = widths
-        self.top = nn.Sequential(nn.Conv2d(m.MAPS + 1, a, 3, padding=1), m.Residual(a), nn.LeakyReLU(0.2))
-        self.middle = nn.Sequential(nn.Conv2d(a, b, 4, stride=2, padding=1), m.Residual(b), nn.LeakyReLU(0.2))
-        self.bottom = nn.Sequential(nn.Conv2d(b, c, 4, stride=2, padding=1), m.Residual(c), nn.LeakyReLU(0.2))
+        self.top = nn.Sequential(
+            nn.Conv2d(m.MAPS + 1, a, 3, padding=1), m.Residual(a), nn.LeakyReLU(0.2)
+        )
+        self.middle = nn.Sequential(
+            nn.Conv2d(a, b, 4, stride=2, padding=1), m.Residual(b), nn.LeakyReLU(0.2)
+        )
+        self.bottom = nn.Sequential(
+            nn.Conv2d(b, c, 4, stride=2, padding=1), m.Residual(c), nn.LeakyReLU(0.2)
+        )
         self.flat = nn.Sequential(nn.Conv2d(c, c, 4), nn.LeakyReLU(0.2), nn.Flatten())
         self.regions, self.whole = nn.Conv2d(b, 1, 1), nn.Linear(c, 1)
         self.of_region, self.of_whole = nn.Embedding(m.KINDS, b), nn.Embedding(m.KINDS, c)
@@ -224,14 +283,18 @@ class Critic(nn.Module):
     def forward(self, x: Tensor, kind: Tensor) -> tuple[Tensor, Tensor]:
         """Votes (N, 64) and (N, 1) on ``x`` (N, 9, 16, 16)."""
         h = self.middle(self.top(x))  # (N, b, 8, 8)
-        regions = self.regions(h) + (h * self.of_region(kind)[:, :, None, None]).sum(dim=1, keepdim=True)
+        regions = self.regions(h) + (h * self.of_region(kind)[:, :, None, None]).sum(
+            dim=1, keepdim=True
+        )
         h = self.flat(self.bottom(h))  # (N, c)
         whole = self.whole(h) + (h * self.of_whole(kind)).sum(dim=1, keepdim=True)
         return regions.flatten(1).float(), whole.float()
 
 
 def disguised(maps: Tensor) -> Tensor:
-    """Maps (N, 9, 16, 16) with noise, a shift and a hole, so that a critic cannot learn them by heart (arXiv:2006.10738)."""
+    """Maps (N, 9, 16, 16) with noise, a shift and a hole, so that a critic cannot learn them by
+    heart (arXiv:2006.10738).
+    """
     x = maps + 0.08 * torch.randn_like(maps)
     line = torch.arange(m.SIDE, device=x.device)
     top, left = torch.randint(-4, m.SIDE, (2, len(x), 1), device=x.device)
@@ -242,19 +305,27 @@ def disguised(maps: Tensor) -> Tensor:
 
 
 def preferred(votes: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor]) -> Tensor:
-    """Loss that is low where ``votes`` are above ``others``, pair by pair: relativistic (arXiv:1807.00734)."""
-    return sum((F.softplus(q - p).mean() for p, q in zip(votes, others, strict=True)), torch.zeros(()))
+    """Loss that is low where ``votes`` are above ``others``, pair by pair: relativistic
+    (arXiv:1807.00734).
+    """
+    return sum(
+        (F.softplus(q - p).mean() for p, q in zip(votes, others, strict=True)), torch.zeros(())
+    )
 
 
 def slope(critic: Critic, x: Tensor, kind: Tensor) -> Tensor:
-    """Mean squared gradient of the votes on ``x``: the penalty on it keeps a critic's learning steady (arXiv:1801.04406)."""
+    """Mean squared gradient of the votes on ``x``: the penalty on it keeps a critic's learning
+    steady (arXiv:1801.04406).
+    """
     x = x.detach().requires_grad_(True)
     regions, whole = critic(x, kind)
     (gradient,) = torch.autograd.grad(regions.mean(dim=1).sum() + whole.sum(), x, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean()
 
 
-def draw_noise(n: int, device: torch.device, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+def draw_noise(
+    n: int, device: torch.device, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """A code and grain for each of ``n`` samples."""
     z = torch.randn(n, m.CODE, generator=generator)
     grain = (torch.rand(n, m.GRAINS, m.SIDE, m.SIDE, generator=generator) * 2 - 1) * math.sqrt(3)
@@ -263,12 +334,18 @@ def draw_noise(n: int, device: torch.device, generator: torch.Generator | None =
 
 @torch.no_grad()
 def start_linear(net: m.Generator, maps: Tensor, kinds: Tensor) -> Tensor:
-    """Let the generator begin as the principal components of each plane's maps around the mean of their kind.
+    """Let the generator begin as the principal components of each plane's maps around the mean of
+    their kind.
 
     Returns the leading 64 numbers of each map's code (M, 64).
     """
     flat = maps.float().flatten(1)
-    means = torch.stack([flat[kinds == k].mean(dim=0) if (kinds == k).any() else flat.mean(dim=0) for k in range(m.KINDS)])
+    means = torch.stack(
+        [
+            flat[kinds == k].mean(dim=0) if (kinds == k).any() else flat.mean(dim=0)
+            for k in range(m.KINDS)
+        ]
+    )
     net.mean.weight.copy_(means)
     nn.init.zeros_(net.components.weight)
     codes = torch.zeros(len(flat), m.LATENT)
@@ -284,7 +361,9 @@ def start_linear(net: m.Generator, maps: Tensor, kinds: Tensor) -> Tensor:
 
 
 def start_mapping(mapping: m.Mapping, codes: Tensor, kinds: Tensor, steps: int) -> None:
-    """Let the mapping begin as a normalising flow to the codes of real slices, by maximum likelihood."""
+    """Let the mapping begin as a normalising flow to the codes of real slices, by maximum
+    likelihood.
+    """
     optimiser = torch.optim.AdamW(mapping.parameters(), lr=2e-3, weight_decay=0.05)
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = 2e-3 * (0.5 + 0.5 * math.cos(math.pi * step / steps))
@@ -311,11 +390,27 @@ def train_gan(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) ->
     critic = Critic().to(device, memory_format=torch.channels_last)
     average = Average(net, 0.998)
     linear = [*net.mean.parameters(), *net.components.parameters()]
-    others = [w for name, w in net.named_parameters() if not name.startswith(("mean.", "components.", "mapping."))]
+    others = [
+        w
+        for name, w in net.named_parameters()
+        if not name.startswith(("mean.", "components.", "mapping."))
+    ]
     parts = {1.0: others, 0.1: [*linear, *net.mapping.parameters()]}
-    make = torch.optim.Adam([{"params": weights, "part": part} for part, weights in parts.items()], betas=(0.0, 0.99))
-    judge = torch.optim.Adam([{"params": list(critic.parameters()), "part": 1.75}], betas=(0.0, 0.99))
-    run = Run(a.out / "gan.pt", a.seed, net=net, critic=critic, average=average.net, make=make, judge=judge)
+    make = torch.optim.Adam(
+        [{"params": weights, "part": part} for part, weights in parts.items()], betas=(0.0, 0.99)
+    )
+    judge = torch.optim.Adam(
+        [{"params": list(critic.parameters()), "part": 1.75}], betas=(0.0, 0.99)
+    )
+    run = Run(
+        a.out / "gan.pt",
+        a.seed,
+        net=net,
+        critic=critic,
+        average=average.net,
+        make=make,
+        judge=judge,
+    )
     while run.step < a.steps:
         for optimiser in (make, judge):
             for group in optimiser.param_groups:
@@ -330,7 +425,9 @@ def train_gan(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) ->
             regions, whole = critic(torch.cat([one, two]), kind.repeat(2))
         loss_critic = loss = preferred((regions[:n], whole[:n]), (regions[n:], whole[n:]))
         if run.step % lazy == 0:
-            steep = slope(critic, torch.cat([one[: n // 2], two[: n // 2]]), kind[: n // 2].repeat(2))
+            steep = slope(
+                critic, torch.cat([one[: n // 2], two[: n // 2]]), kind[: n // 2].repeat(2)
+            )
             loss = loss + a.steady * lazy * steep
         judge.zero_grad()
         loss.backward()
@@ -349,7 +446,9 @@ def train_gan(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) ->
         average.update(net, run.step)
         # The last says whether latents of one kind give as many pictures as there are real ones.
         varied = made.std(dim=0).mean() / real.std(dim=0).mean()
-        run.log.append([loss_critic.item(), loss.item(), made.std().item() / real.std().item(), varied.item()])
+        run.log.append(
+            [loss_critic.item(), loss.item(), made.std().item() / real.std().item(), varied.item()]
+        )
         if run.step % a.every == 0 or run.step == a.steps:
             run.save("critic, votes, spread, variety")
             with torch.inference_mode():
@@ -360,7 +459,8 @@ def train_gan(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) ->
             sheet(drawn, a.out / "gan.png")
 
 
-# ------------------------------------------------------------------------------------------------------ the package
+# ------------------------------------------------------------------------------------------------------
+# the package
 def root(matrix: Tensor, power: float) -> Tensor:
     """A power of a symmetric positive matrix."""
     values, vectors = torch.linalg.eigh(matrix)
@@ -368,17 +468,21 @@ def root(matrix: Tensor, power: float) -> Tensor:
 
 
 def covariance(x: Tensor) -> Tensor:
-    """Of the columns of ``x``, drawn a little towards no correlation, since there are few slices of some kinds."""
+    """Of the columns of ``x``, drawn a little towards no correlation, since there are few slices of
+    some kinds.
+    """
     found = torch.cov(x.T)
     return 0.9 * found + 0.1 * found.diag().diag()
 
 
 @torch.no_grad()
 def measure_spread(net: m.Generator, maps: Tensor, kinds: Tensor, n: int = 512) -> None:
-    """Give the coordinates of each kind the mean, the spread and, for the leading ones, the covariance of real slices.
+    """Give the coordinates of each kind the mean, the spread and, for the leading ones, the
+    covariance of real slices.
 
-    Measured on ``n`` samples of a kind. ``turn`` moves them no farther than it must: it is the optimal transport between
-    two normal distributions (Olkin & Pukelsheim, Linear Algebra and its Applications 48:257, 1982).
+    Measured on ``n`` samples of a kind. ``turn`` moves them no farther than it must: it is the
+    optimal transport between two normal distributions (Olkin & Pukelsheim, Linear Algebra and its
+    Applications 48:257, 1982).
     """
     fixed = torch.Generator().manual_seed(0)
     for k in range(m.KINDS):
@@ -396,14 +500,23 @@ def measure_spread(net: m.Generator, maps: Tensor, kinds: Tensor, n: int = 512) 
             half, back = (root(covariance(found[:, : m.LATENT]), power) for power in (0.5, -0.5))
             net.turn[k] = back @ root(half @ covariance(wanted[:, : m.LATENT]) @ half, 0.5) @ back
             net.scale[k] = (wanted.std(dim=0) / found.std(dim=0))[m.LATENT :].clamp(0.7, 1.5)
-            mean = torch.cat([net.turn[k] @ found[:, : m.LATENT].mean(dim=0), found[:, m.LATENT :].mean(dim=0) * net.scale[k]])
+            mean = torch.cat(
+                [
+                    net.turn[k] @ found[:, : m.LATENT].mean(dim=0),
+                    found[:, m.LATENT :].mean(dim=0) * net.scale[k],
+                ]
+            )
             net.shift[k] = wanted.mean(dim=0) - mean
 
 
 def write_weights(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) -> None:
-    """One file for ``model.load``: the averaged generator, the eye's decoder and how often each kind is, half precision."""
+    """One file for ``model.load``: the averaged generator, the eye's decoder and how often each
+    kind is, half precision.
+    """
     net = m.Generator().eval()
-    net.load_state_dict(torch.load(a.out / "gan.pt", weights_only=True, map_location="cpu")["average"])
+    net.load_state_dict(
+        torch.load(a.out / "gan.pt", weights_only=True, map_location="cpu")["average"]
+    )
     eye, decoder = read_eye(a.first_stage, torch.device(a.device))
     measure_spread(net, seen_slices(a, eye, x, kinds, boxes), kinds.repeat(a.copies))
     tensors = {"share": torch.bincount(kinds, minlength=m.KINDS) / len(kinds)}
@@ -414,21 +527,41 @@ def write_weights(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="zip or folder with a folder for each tumour and boxes.csv")
-    parser.add_argument("--first-stage", type=Path, required=True, help="the eye: weights.safetensors of model 103")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, sheets and weights.safetensors")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="zip or folder with a folder for each tumour and boxes.csv",
+    )
+    parser.add_argument(
+        "--first-stage", type=Path, required=True, help="the eye: weights.safetensors of model 103"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for checkpoints, sheets and weights.safetensors",
+    )
     parser.add_argument("--stage", choices=["gan", "weights", "all"], default="all")
     parser.add_argument("--steps", type=int, default=8_000, help="steps of 16 maps of 16x16")
-    parser.add_argument("--mapping-steps", type=int, default=1_500, help="steps of 256 codes, before the GAN")
-    parser.add_argument("--copies", type=int, default=4, help="times that each slice is moved and kept")
+    parser.add_argument(
+        "--mapping-steps", type=int, default=1_500, help="steps of 256 codes, before the GAN"
+    )
+    parser.add_argument(
+        "--copies", type=int, default=4, help="times that each slice is moved and kept"
+    )
     parser.add_argument(
         "--rate",
         type=float,
         default=4e-4,
         help="learning rate of the generator; the critic's is higher, or the generator runs away from it",
     )
-    parser.add_argument("--steady", type=float, default=0.3, help="weight of the penalty on the critic's slope")
+    parser.add_argument(
+        "--steady", type=float, default=0.3, help="weight of the penalty on the critic's slope"
+    )
     parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -438,7 +571,12 @@ def main() -> None:
     a.out.mkdir(parents=True, exist_ok=True)
     x, kinds, boxes = read_slices(a.data)
     counts = torch.bincount(kinds, minlength=m.KINDS).tolist()
-    print(json.dumps({"slices": len(x), "of each kind": counts} | {k: str(v) for k, v in vars(a).items()}), flush=True)
+    print(
+        json.dumps(
+            {"slices": len(x), "of each kind": counts} | {k: str(v) for k, v in vars(a).items()}
+        ),
+        flush=True,
+    )
     if a.stage in ("gan", "all"):
         train_gan(a, x, kinds, boxes)
     if a.stage in ("weights", "all"):

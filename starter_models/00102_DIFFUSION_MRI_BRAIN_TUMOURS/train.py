@@ -2,10 +2,10 @@
 
     python train.py --data brain_t1ce_cheng_256.zip --first-stage eye.safetensors --out runs/brain     # then weights.safetensors
 
-The data set is a zip or a folder of gray pictures, ``meningioma/1.jpg`` and so on. The first stage is the autoencoder that
-model 103's ``train.py --stage eye`` trains, safetensors with ``encoder.*`` and ``decoder.*``; model 103's own weights hold
-it too. Training is seeded, writes a checkpoint and a sheet of samples every few minutes, and continues from the last
-checkpoint when started again.
+The data set is a zip or a folder of gray pictures, ``meningioma/1.jpg`` and so on. The first stage
+is the autoencoder that model 103's ``train.py --stage eye`` trains, safetensors with ``encoder.*``
+and ``decoder.*``; model 103's own weights hold it too. Training is seeded, writes a checkpoint and
+a sheet of samples every few minutes, and continues from the last checkpoint when started again.
 """
 
 from __future__ import annotations
@@ -28,20 +28,29 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# The data set does not say which plane a slice lies in, but its numbers run plane by plane. Looked up by eye: from this
-# number on, until the next one, slices are axial, coronal or sagittal.
+# The data set does not say which plane a slice lies in, but its numbers run plane by plane. Looked
+# up by eye: from this number on, until the next one, slices are axial, coronal or sagittal.
 RUNS = {
     "meningioma": "1a 211c 442s",
     "glioma": "209a 747c 779s 781c 818s 1841a 2242c 2344a 2403c 2540s 2546c 2731s",
     "pituitary": "59c 709a 918c 922a 1034c 1166s 1283a 1456c 1640s",
 }
-BLOCKS, EVERY, GUARD = 20, 5, 4  # a class is cut into 20 blocks of numbers, each fifth held back, four slices between
+BLOCKS, EVERY, GUARD = (
+    20,
+    5,
+    4,
+)  # a class is cut into 20 blocks of numbers, each fifth held back, four slices between
 LOG_LEVEL = 0.3, 1.2  # mean and spread of the logarithm of the noise level in training
 UNTOLD = 0.1  # part of the slices whose kind is not told, for guidance
-VERSIONS, FRESH, BETWEEN = 4, 128, 25  # slices are encoded this often, moved; so many of these anew after so many steps
+VERSIONS, FRESH, BETWEEN = (
+    4,
+    128,
+    25,
+)  # slices are encoded this often, moved; so many of these anew after so many steps
 
 
-# ------------------------------------------------------------------------------------------------------- the data
+# -------------------------------------------------------------------------------------------------------
+# the data
 def plane_of(tumour: str, number: int) -> int:
     """0 axial, 1 coronal, 2 sagittal."""
     starts = [run for run in RUNS[tumour].split() if int(run[:-1]) <= number]
@@ -49,7 +58,9 @@ def plane_of(tumour: str, number: int) -> int:
 
 
 def training_part(count: int) -> np.ndarray:
-    """Which of a class's ``count`` slices, in order of their numbers, are for training: neighbours are of one patient."""
+    """Which of a class's ``count`` slices, in order of their numbers, are for training: neighbours
+    are of one patient.
+    """
     block = np.arange(count) * BLOCKS // count
     held = block % EVERY == EVERY // 2
     near = np.convolve(held, np.ones(2 * GUARD + 1), mode="same") > 0
@@ -65,9 +76,15 @@ def read_slices(data: Path) -> tuple[Tensor, Tensor]:
             files = {n: archive.read(n) for n in archive.namelist() if n.endswith(".jpg")}
     images, kinds = [], []
     for tumour, name in enumerate(m.TUMOURS):
-        names = sorted((n for n in files if n.startswith(f"{name}/")), key=lambda n: int(Path(n).stem))
+        names = sorted(
+            (n for n in files if n.startswith(f"{name}/")), key=lambda n: int(Path(n).stem)
+        )
         for path in np.array(names)[training_part(len(names))]:
-            picture = Image.open(io.BytesIO(files[path])).convert("L").resize((2 * m.SIZE, 2 * m.SIZE), Image.Resampling.BOX)
+            picture = (
+                Image.open(io.BytesIO(files[path]))
+                .convert("L")
+                .resize((2 * m.SIZE, 2 * m.SIZE), Image.Resampling.BOX)
+            )
             images.append(np.asarray(picture))
             kinds.append(tumour * len(m.PLANES) + plane_of(name, int(Path(path).stem)))
     return torch.from_numpy(np.stack(images))[:, None], torch.tensor(kinds)
@@ -76,7 +93,8 @@ def read_slices(data: Path) -> tuple[Tensor, Tensor]:
 def moved(x: Tensor, kinds: Tensor) -> Tensor:
     """Slices (N, 1, 256, 256) turned, shifted and scaled a little, as tones (N, 1, 128, 128).
 
-    Axial and coronal slices are mirrored now and then. Halving comes after, so that moving blurs little.
+    Axial and coronal slices are mirrored now and then. Halving comes after, so that moving blurs
+    little.
     """
     n = len(x)
     angle, scale = 0.05 * torch.randn(n), 1 + 0.02 * torch.randn(n)
@@ -89,16 +107,24 @@ def moved(x: Tensor, kinds: Tensor) -> Tensor:
     return m.to_tones(F.avg_pool2d(there, 2))
 
 
-# ------------------------------------------------------------------------------------------------- the first stage
+# -------------------------------------------------------------------------------------------------
+# the first stage
 class Encoder(nn.Module):
-    """Latents (N, 8, 16, 16), each channel of unit variance over the data, of tones (N, 1, 128, 128)."""
+    """Latents (N, 8, 16, 16), each channel of unit variance over the data, of tones (N, 1, 128,
+    128).
+    """
 
     def __init__(self, widths: tuple[int, int] = (64, 96)) -> None:
         super().__init__()
         a, b = widths
         self.body = nn.Sequential(
             *(nn.PixelUnshuffle(4), nn.Conv2d(16, a, 3, padding=1), m.Smooth(a)),  # (N, a, 32, 32)
-            *(nn.Conv2d(a, b, 4, stride=2, padding=1), m.Smooth(b), m.Smooth(b), nn.LeakyReLU(0.2)),  # (N, b, 16, 16)
+            *(
+                nn.Conv2d(a, b, 4, stride=2, padding=1),
+                m.Smooth(b),
+                m.Smooth(b),
+                nn.LeakyReLU(0.2),
+            ),  # (N, b, 16, 16)
         )
         self.last = nn.Conv2d(b, m.CHANNELS, 3, padding=1)
         self.unit = nn.BatchNorm2d(m.CHANNELS, affine=False)
@@ -112,7 +138,11 @@ def read_first_stage(path: Path, device: torch.device) -> tuple[Encoder, m.Decod
     tensors, nets = load_file(path), (Encoder(), m.Decoder())
     for name, net in zip(("encoder", "decoder"), nets, strict=True):
         counters = {k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")}
-        state = {k.removeprefix(f"{name}."): v.float() for k, v in tensors.items() if k.startswith(f"{name}.")}
+        state = {
+            k.removeprefix(f"{name}."): v.float()
+            for k, v in tensors.items()
+            if k.startswith(f"{name}.")
+        }
         net.load_state_dict(counters | state)
         net.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
     return nets
@@ -126,12 +156,16 @@ class Pool:
 
     def __init__(self, encoder: Encoder, x: Tensor, kinds: Tensor) -> None:
         self.encoder, self.x, self.kinds = encoder, x, kinds.repeat(VERSIONS)
-        self.latents = torch.cat([self.encode(rows) for rows in torch.arange(len(self.kinds)).split(64)])
+        self.latents = torch.cat(
+            [self.encode(rows) for rows in torch.arange(len(self.kinds)).split(64)]
+        )
 
     @torch.no_grad()
     def encode(self, rows: Tensor) -> Tensor:
         """Latents of newly moved versions of these rows of the pool."""
-        x = moved(self.x[rows % len(self.x)], self.kinds[rows]).contiguous(memory_format=torch.channels_last)
+        x = moved(self.x[rows % len(self.x)], self.kinds[rows]).contiguous(
+            memory_format=torch.channels_last
+        )
         with mixed(x.device):
             return self.encoder(x)
 
@@ -140,9 +174,12 @@ class Pool:
         self.latents[rows] = self.encode(rows)
 
 
-# --------------------------------------------------------------------------------------------------------- training
+# ---------------------------------------------------------------------------------------------------------
+# training
 def mixed(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is fast: on a processor without it, it takes many times as long as full precision."""
+    """bfloat16 where it is fast: on a processor without it, it takes many times as long as full
+    precision.
+    """
     fast = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
@@ -167,7 +204,9 @@ def sheet(images: Tensor, path: Path, columns: int) -> None:
 
 
 def loss_of(net: m.Denoiser, latents: Tensor, kind: Tensor) -> Tensor:
-    """EDM's loss: the squared error of the denoiser, weighted so that every noise level counts alike (its table 1)."""
+    """EDM's loss: the squared error of the denoiser, weighted so that every noise level counts
+    alike (its table 1).
+    """
     n = len(latents)
     spread = (torch.arange(n) + torch.rand(n)) / n  # levels spread evenly over the batch
     level = (LOG_LEVEL[0] + LOG_LEVEL[1] * torch.special.ndtri(spread)).exp().to(latents.device)
@@ -207,30 +246,51 @@ def train(a: argparse.Namespace, pool: Pool, decoder: m.Decoder) -> None:
         if step % BETWEEN == 0:
             pool.renew()
         if step % a.every == 0 or step == a.steps:
-            print(f"step {step} loss {np.mean(log):.4f} {(time.time() - began) / 60:.1f} min", flush=True)
+            print(
+                f"step {step} loss {np.mean(log):.4f} {(time.time() - began) / 60:.1f} min",
+                flush=True,
+            )
             log.clear()
-            torch.save({name: part.state_dict() for name, part in parts.items()} | {"step": step}, path.with_suffix(".part"))
+            torch.save(
+                {name: part.state_dict() for name, part in parts.items()} | {"step": step},
+                path.with_suffix(".part"),
+            )
             os.replace(path.with_suffix(".part"), path)
             draw(average.net, decoder, a.out / "samples.png")
 
 
 @torch.no_grad()
 def draw(net: m.Denoiser, decoder: m.Decoder, path: Path) -> None:
-    """A column for each kind, and a last one for samples whose kind is not told; the same noise each time."""
+    """A column for each kind, and a last one for samples whose kind is not told; the same noise
+    each time.
+    """
     kind = torch.arange(m.KINDS + 1).repeat(4)
-    noise = torch.randn(len(kind), m.CHANNELS, m.SIDE, m.SIDE, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(
+        len(kind), m.CHANNELS, m.SIDE, m.SIDE, generator=torch.Generator().manual_seed(0)
+    )
     device = next(net.parameters()).device
-    sheet(decoder(m.solve(net, noise.to(device), kind.to(device), steps=12, guidance=1.0)), path, columns=m.KINDS + 1)
+    sheet(
+        decoder(m.solve(net, noise.to(device), kind.to(device), steps=12, guidance=1.0)),
+        path,
+        columns=m.KINDS + 1,
+    )
 
 
 def write_weights(a: argparse.Namespace, pool: Pool, decoder: m.Decoder) -> None:
-    """One file for ``model.load``: averaged denoiser, decoder, components and shares, half precision."""
+    """One file for ``model.load``: averaged denoiser, decoder, components and shares, half
+    precision.
+    """
     denoiser = torch.load(a.out / "denoiser.pt", weights_only=True, map_location="cpu")["average"]
     flat = pool.latents.flatten(1).cpu()
-    directions = torch.svd_lowrank(flat - flat.mean(dim=0), m.LATENT + 16, niter=8)[2][:, : m.LATENT].T
+    directions = torch.svd_lowrank(flat - flat.mean(dim=0), m.LATENT + 16, niter=8)[2][
+        :, : m.LATENT
+    ].T
     tensors = {f"denoiser.{k}": v.half() for k, v in denoiser.items()}
     tensors |= {f"decoder.{k}": v.half() for k, v in decoder.state_dict().items()}
-    tensors |= {"components": directions, "share": torch.bincount(pool.kinds, minlength=m.KINDS) / len(pool.kinds)}
+    tensors |= {
+        "components": directions,
+        "share": torch.bincount(pool.kinds, minlength=m.KINDS) / len(pool.kinds),
+    }
     path = a.out / "weights.safetensors"
     save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, path)
     path.chmod(0o644)  # safetensors makes it readable by its owner alone
@@ -238,27 +298,51 @@ def write_weights(a: argparse.Namespace, pool: Pool, decoder: m.Decoder) -> None
 
 @torch.no_grad()
 def write_planes(a: argparse.Namespace, x: Tensor, kinds: Tensor) -> None:
-    """For each tumour a row of samples over a row of real slices: four axial, four coronal, four sagittal."""
+    """For each tumour a row of samples over a row of real slices: four axial, four coronal, four
+    sagittal.
+    """
     generator = m.load(a.out, "cpu")
     rows = []
     for tumour in range(len(m.TUMOURS)):
         kind = tumour * len(m.PLANES) + torch.arange(len(m.PLANES)).repeat_interleave(4)
-        noise = torch.randn(len(kind), m.CHANNELS, m.SIDE, m.SIDE, generator=torch.Generator().manual_seed(a.seed + tumour))
+        noise = torch.randn(
+            len(kind),
+            m.CHANNELS,
+            m.SIDE,
+            m.SIDE,
+            generator=torch.Generator().manual_seed(a.seed + tumour),
+        )
         drawn = generator.decoder(m.solve(generator.denoiser, noise, kind, steps=12, guidance=1.0))
         real = torch.zeros_like(drawn)
         for column, one in enumerate(kind.tolist()):
             there = (kinds == one).nonzero()[:, 0]
             if len(there):
-                real[column] = m.to_tones(F.avg_pool2d(x[there[len(there) * (2 * (column % 4) + 1) // 8]].float(), 2))
+                real[column] = m.to_tones(
+                    F.avg_pool2d(x[there[len(there) * (2 * (column % 4) + 1) // 8]].float(), 2)
+                )
         rows += [drawn, real]
     sheet(torch.cat(rows), a.out / "planes.png", columns=12)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="zip or folder with a folder of pictures for each tumour")
-    parser.add_argument("--first-stage", type=Path, required=True, help="the autoencoder of model 103's training")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, sheets and weights.safetensors")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="zip or folder with a folder of pictures for each tumour",
+    )
+    parser.add_argument(
+        "--first-stage", type=Path, required=True, help="the autoencoder of model 103's training"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for checkpoint, sheets and weights.safetensors",
+    )
     parser.add_argument("--steps", type=int, default=6_500)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=8e-4, help="learning rate at its highest")
@@ -272,7 +356,12 @@ def main() -> None:
     a.out.mkdir(parents=True, exist_ok=True)
     x, kinds = read_slices(a.data)
     counts = torch.bincount(kinds, minlength=m.KINDS).tolist()
-    print(json.dumps({"slices": len(x), "of each kind": counts} | {k: str(v) for k, v in vars(a).items()}), flush=True)
+    print(
+        json.dumps(
+            {"slices": len(x), "of each kind": counts} | {k: str(v) for k, v in vars(a).items()}
+        ),
+        flush=True,
+    )
     device = torch.device(a.device)
     encoder, decoder = read_first_stage(a.first_stage, device)
     pool = Pool(encoder, x.to(device), kinds)

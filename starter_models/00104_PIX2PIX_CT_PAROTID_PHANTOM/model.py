@@ -1,13 +1,17 @@
-"""Axial CT of head and neck with a right parotid gland, and its mask: a DCGAN draws the mask, a pix2pix U-Net the CT.
+"""Axial CT of head and neck with a right parotid gland, and its mask: a DCGAN draws the mask, a
+pix2pix U-Net the CT.
 
 Trained on a procedural phantom (``phantom.py``), not on patients.
 
-1. ``MaskGenerator``, a DCGAN (Radford et al., arXiv:1511.06434), draws a gland's outline from 100 latents: 64x64 pixels
+1. ``MaskGenerator``, a DCGAN (Radford et al., arXiv:1511.06434), draws a gland's outline from 100
+latents: 64x64 pixels
    of 1.6 mm, the part of the field where right parotids lie (rows 32 to 95, columns 0 to 63).
-2. ``Painter``, the U-Net of pix2pix (Isola et al., arXiv:1611.07004), paints the CT around any mask of 128x128 pixels.
-   One mask fits many heads: which one is drawn follows from a code of 32 numbers, learned as in BicycleGAN (Zhu et al.,
-   arXiv:1711.11586), and from planes of noise. All normalisation is folded into the weights, so that what is painted
-   in one place depends on the mask only through convolutions, never through statistics of the whole picture.
+2. ``Painter``, the U-Net of pix2pix (Isola et al., arXiv:1611.07004), paints the CT around any mask
+of 128x128 pixels.
+   One mask fits many heads: which one is drawn follows from a code of 32 numbers, learned as in
+   BicycleGAN (Zhu et al., arXiv:1711.11586), and from planes of noise. All normalisation is folded
+   into the weights, so that what is painted in one place depends on the mask only through
+   convolutions, never through statistics of the whole picture.
 
 The networks see Hounsfield units through arsinh, which gives soft tissue as many levels as bone.
 
@@ -30,7 +34,11 @@ SIZE, CROP = 128, 64  # pixels of the field, and of the part that the DCGAN draw
 TOP, LEFT = 32, 0  # where that part lies
 GLAND = (67, 33)  # row and column of the middle of a gland, on average
 LATENT, CODE = 100, 32  # of the mask, of the head
-PLANES = (32, 64, 128)  # pixels of the planes of noise, one for each of the painter's last three scales
+PLANES = (
+    32,
+    64,
+    128,
+)  # pixels of the planes of noise, one for each of the painter's last three scales
 LOW, HIGH = -1024, 2048  # HU, the window
 CENTRE, SOFT = 20.0, 150.0  # HU: where the scale is finest, and half of how far it is nearly linear
 SCALE = math.asinh((HIGH - CENTRE) / SOFT)
@@ -46,15 +54,22 @@ def to_hu(x: Tensor) -> Tensor:
     return (torch.sinh(x.clamp(-1, 1) * SCALE) * SOFT + CENTRE).clamp(LOW, HIGH)
 
 
-# ------------------------------------------------------------------------------------------------- the two generators
+# -------------------------------------------------------------------------------------------------
+# the two generators
 class MaskGenerator(nn.Sequential):
-    """DCGAN generator: latents (N, 100, 1, 1) to scores (N, 1, 64, 64) in [-1, 1], positive inside the gland."""
+    """DCGAN generator: latents (N, 100, 1, 1) to scores (N, 1, 64, 64) in [-1, 1], positive inside
+    the gland.
+    """
 
     def __init__(self, width: int = 16) -> None:
         layers: list[nn.Module] = []
         channels = LATENT
-        for k, following in enumerate((8 * width, 4 * width, 2 * width, width)):  # 4, 8, 16, 32 pixels
-            up = nn.ConvTranspose2d(channels, following, 4, *((1, 0) if k == 0 else (2, 1)), bias=False)
+        for k, following in enumerate(
+            (8 * width, 4 * width, 2 * width, width)
+        ):  # 4, 8, 16, 32 pixels
+            up = nn.ConvTranspose2d(
+                channels, following, 4, *((1, 0) if k == 0 else (2, 1)), bias=False
+            )
             layers += [up, nn.BatchNorm2d(following), nn.ReLU()]
             channels = following
         super().__init__(*layers, nn.ConvTranspose2d(channels, 1, 4, 2, 1), nn.Tanh())
@@ -81,9 +96,15 @@ class Painter(nn.Module):
         self.up3 = nn.Sequential(conv(d + c, c), conv(c, c))
         self.up2 = nn.Sequential(conv(c + b + 1, b), conv(b, b))
         self.up1 = nn.Sequential(conv(b + a + 1, a), conv(a, a))
-        self.last = nn.Sequential(nn.Conv2d(a // 4 + 2, 12, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(12, 1, 3, padding=1))
+        self.last = nn.Sequential(
+            nn.Conv2d(a // 4 + 2, 12, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(12, 1, 3, padding=1),
+        )
         line = torch.linspace(-1, 1, SIZE // 2)
-        self.register_buffer("grid", torch.stack(torch.meshgrid(line, line, indexing="ij"))[None], persistent=False)
+        self.register_buffer(
+            "grid", torch.stack(torch.meshgrid(line, line, indexing="ij"))[None], persistent=False
+        )
 
     def forward(self, mask: Tensor, code: Tensor, noise: list[Tensor]) -> Tensor:
         """``mask`` 0 or 1; ``noise`` planes (N, 1, k, k) of 32, 64 and 128 pixels."""
@@ -96,16 +117,21 @@ class Painter(nn.Module):
         x = self.up3(torch.cat([twice(x), h3], dim=1))  # (N, c, 16, 16)
         x = self.up2(torch.cat([twice(x), h2, noise[0]], dim=1))  # (N, b, 32, 32)
         x = self.up1(torch.cat([twice(x), h1, noise[1]], dim=1))  # (N, a, 64, 64)
-        return self.last(torch.cat([F.pixel_shuffle(x, 2), mask, noise[2]], dim=1))  # (N, 1, 128, 128)
+        return self.last(
+            torch.cat([F.pixel_shuffle(x, 2), mask, noise[2]], dim=1)
+        )  # (N, 1, 128, 128)
 
 
 def twice(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0)
 
 
-# ------------------------------------------------------------------------------------------------------------- masks
+# -------------------------------------------------------------------------------------------------------------
+# masks
 def one_piece(scores: Tensor) -> Tensor:
-    """The connected part (N, 1, H, W), 0 or 1, of where ``scores`` are positive that holds their highest pixel."""
+    """The connected part (N, 1, H, W), 0 or 1, of where ``scores`` are positive that holds their
+    highest pixel.
+    """
     peak = scores.flatten(1).argmax(dim=1)
     grown = torch.zeros_like(scores).flatten(1).scatter_(1, peak[:, None], 1.0).view_as(scores)
     inside = torch.maximum((scores > 0).to(scores.dtype), grown)
@@ -122,7 +148,9 @@ def in_field(crops: Tensor) -> Tensor:
 
 
 def place(masks: Tensor) -> Tensor:
-    """Mean and standard deviation of the rows and columns of masks (N, 1, H, W), shape (N, 4); NaN of an empty one."""
+    """Mean and standard deviation of the rows and columns of masks (N, 1, H, W), shape (N, 4); NaN
+    of an empty one.
+    """
     line = torch.arange(SIZE, device=masks.device, dtype=masks.dtype)
     found = []
     for axis in (3, 2):
@@ -133,8 +161,11 @@ def place(masks: Tensor) -> Tensor:
     return torch.cat(found, dim=1)
 
 
-def codes(masks: Tensor, normals: Tensor, mean: Tensor, slope: Tensor, factor: Tensor, usual: Tensor) -> Tensor:
-    """Codes (N, 32) of heads with glands in ``masks``: a linear regression on where these lie, and what it leaves open.
+def codes(
+    masks: Tensor, normals: Tensor, mean: Tensor, slope: Tensor, factor: Tensor, usual: Tensor
+) -> Tensor:
+    """Codes (N, 32) of heads with glands in ``masks``: a linear regression on where these lie, and
+    what it leaves open.
 
     Parameters
     ----------
@@ -143,22 +174,25 @@ def codes(masks: Tensor, normals: Tensor, mean: Tensor, slope: Tensor, factor: T
     mean, slope, factor
         (32,), (4, 32) and (32, 32): of the regression, and of the covariance of its residuals.
     usual
-        (2, 4): mean and standard deviation of ``place`` over the glands of the training heads. What is no gland by these, three
-        to four deviations off in any, has no say in the head that it lies in.
+        (2, 4): mean and standard deviation of ``place`` over the glands of the training heads. What
+        is no gland by these, three to four deviations off in any, has no say in the head that it
+        lies in.
     """
     off = ((place(masks) - usual[0]) / usual[1]).nan_to_num(0.0)  # (N, 4)
     off = off * (4 - off.abs().amax(dim=1, keepdim=True)).clamp(0, 1)
     return mean + off @ slope + normals @ factor.T
 
 
-# --------------------------------------------------------------------------------------------------------- the package
+# ---------------------------------------------------------------------------------------------------------
+# the package
 class ParotidGenerator:
     """Both networks on one device.
 
     Parameters
     ----------
     tensors
-        The content of ``weights.safetensors``: ``masks.*``, ``painter.*``, and how the codes of heads are spread, ``code.*``.
+        The content of ``weights.safetensors``: ``masks.*``, ``painter.*``, and how the codes of
+        heads are spread, ``code.*``.
     device
         Where to run.
     """
@@ -167,11 +201,21 @@ class ParotidGenerator:
         self.device = device
         self.masks, self.painter = MaskGenerator(), Painter()
         for name, net in (("masks", self.masks), ("painter", self.painter)):
-            state = {k.removeprefix(f"{name}."): v.float() for k, v in tensors.items() if k.startswith(f"{name}.")}
-            counters = {k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")}
+            state = {
+                k.removeprefix(f"{name}."): v.float()
+                for k, v in tensors.items()
+                if k.startswith(f"{name}.")
+            }
+            counters = {
+                k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")
+            }
             net.load_state_dict(state | counters)
             net.requires_grad_(False).eval().to(device)
-        self.spread = {k.removeprefix("code."): v.float().to(device) for k, v in tensors.items() if k.startswith("code.")}
+        self.spread = {
+            k.removeprefix("code."): v.float().to(device)
+            for k, v in tensors.items()
+            if k.startswith("code.")
+        }
         fold_batch_norm(self.painter)
         self.painter.to(memory_format=torch.channels_last)
 
@@ -182,28 +226,48 @@ class ParotidGenerator:
 
     @torch.inference_mode()
     def paint(self, masks: Tensor, normals: Tensor, noise: list[Tensor]) -> Tensor:
-        """CT (N, 1, 128, 128) in HU, int16; ``normals`` (N, 32) become codes of heads that such a gland fits into."""
+        """CT (N, 1, 128, 128) in HU, int16; ``normals`` (N, 32) become codes of heads that such a
+        gland fits into.
+        """
         code = codes(masks, normals, **self.spread)
         return to_hu(self.painter(masks, code, noise)).round().to(torch.int16)
 
     def sample(self, batch: Any) -> dict[str, np.ndarray]:
-        """The native contract: ``images`` (n, 1, 128, 128) int16 in HU, ``masks`` (n, 1, 128, 128) uint8."""
+        """The native contract: ``images`` (n, 1, 128, 128) int16 in HU, ``masks`` (n, 1, 128, 128)
+        uint8.
+        """
         streams = [batch.rng(i) for i in range(batch.n)]
-        normals = torch.from_numpy(np.stack([s.normals(CODE) for s in streams])).to(self.device)  # (n, 32)
+        normals = torch.from_numpy(np.stack([s.normals(CODE) for s in streams])).to(
+            self.device
+        )  # (n, 32)
         drawn = np.stack([s.bytes(sum(k * k for k in PLANES)) for s in streams])  # (n, 21504)
-        planes = torch.from_numpy(drawn.view(np.int8)).to(self.device).float().div(74).split([k * k for k in PLANES], dim=1)
+        planes = (
+            torch.from_numpy(drawn.view(np.int8))
+            .to(self.device)
+            .float()
+            .div(74)
+            .split([k * k for k in PLANES], dim=1)
+        )
         if "masks" in batch.inputs:
             masks = torch.from_numpy(np.asarray(batch.inputs["masks"]) > 0).to(self.device).float()
         else:
             masks = self.draw(torch.from_numpy(batch.latents).to(self.device))
-        images = self.paint(masks, normals, [p.view(-1, 1, k, k) for p, k in zip(planes, PLANES, strict=True)])
+        images = self.paint(
+            masks, normals, [p.view(-1, 1, k, k) for p, k in zip(planes, PLANES, strict=True)]
+        )
         return {"images": images.cpu().numpy(), "masks": masks.to(torch.uint8).cpu().numpy()}
 
 
 def fold_batch_norm(net: nn.Module) -> None:
-    """Make every convolution that a batch norm follows one convolution: (w x - m) g / s + b = (w g / s) x + (b - m g / s)."""
+    """Make every convolution that a batch norm follows one convolution: (w x - m) g / s + b = (w g
+    / s) x + (b - m g / s).
+    """
     for pair in net.modules():
-        if isinstance(pair, nn.Sequential) and len(pair) == 3 and isinstance(pair[1], nn.BatchNorm2d):
+        if (
+            isinstance(pair, nn.Sequential)
+            and len(pair) == 3
+            and isinstance(pair[1], nn.BatchNorm2d)
+        ):
             pair[0] = torch.nn.utils.fuse_conv_bn_eval(pair[0], pair[1])
             pair[1] = nn.Identity()
 

@@ -1,19 +1,23 @@
-"""A procedural phantom: axial CT of head and neck at the level of the parotid glands, in Hounsfield units. Numpy alone.
+"""A procedural phantom: axial CT of head and neck at the level of the parotid glands, in Hounsfield
+units. Numpy alone.
 
-A picture is 128x128 pixels of 1.6 mm, seen from the feet as radiologists do: the patient's right is on the left, the face
-above. Shapes are drawn at twice that resolution, outline by outline from the skin inwards, on coordinates that are scaled,
-turned and bent for each head, so that no two are alike. Then come, as in a scanner,
+A picture is 128x128 pixels of 1.6 mm, seen from the feet as radiologists do: the patient's right is
+on the left, the face above. Shapes are drawn at twice that resolution, outline by outline from the
+skin inwards, on coordinates that are scaled, turned and bent for each head, so that no two are
+alike. Then come, as in a scanner,
 
-1. the blur of the reconstruction,
-2. **streaks**: where teeth have metal fillings, what rays through metal measure wrong (beam hardening grows with the square
-   of the metal crossed, and few photons arrive, so that noise grows with its exponential) is back-projected,
+1. the blur of the reconstruction, 2. **streaks**: where teeth have metal fillings, what rays
+through metal measure wrong (beam hardening grows with the square
+   of the metal crossed, and few photons arrive, so that noise grows with its exponential) is
+   back-projected,
 3. **noise** with the spectrum of filtered back-projection, a ramp that rolls off.
 
-The right parotid gland is laid over a head without it: ``bed`` and ``gland`` are two pictures of the same scan, and
-``bed + mask * (gland - bed)`` is the scan of a head with a gland of any form. This is what lets a network learn from masks
-that no head has.
+The right parotid gland is laid over a head without it: ``bed`` and ``gland`` are two pictures of
+the same scan, and ``bed + mask * (gland - bed)`` is the scan of a head with a gland of any form.
+This is what lets a network learn from masks that no head has.
 
-Not a model of any person, and no replacement for real CT: densities and proportions are typical values, not measurements.
+Not a model of any person, and no replacement for real CT: densities and proportions are typical
+values, not measurements.
 """
 
 from __future__ import annotations
@@ -29,13 +33,26 @@ SIZE, SPACING = 128, 1.6  # pixels, mm a pixel
 FINE = 2 * SIZE  # pixels of the drawing
 LOW, HIGH = -1024, 2048  # HU
 ANGLES = 120  # of the projections that streaks come from
-AIR, FAT, MUSCLE, SKIN, CORTEX, MARROW, WATER, CORD = -1000.0, -105.0, 55.0, 20.0, 1100.0, 280.0, 12.0, 38.0
+AIR, FAT, MUSCLE, SKIN, CORTEX, MARROW, WATER, CORD = (
+    -1000.0,
+    -105.0,
+    55.0,
+    20.0,
+    1100.0,
+    280.0,
+    12.0,
+    38.0,
+)
 
-_LINE = ((np.arange(FINE, dtype=np.float32) + 0.5) / FINE - 0.5) * (SIZE * SPACING)  # mm from the centre
+_LINE = ((np.arange(FINE, dtype=np.float32) + 0.5) / FINE - 0.5) * (
+    SIZE * SPACING
+)  # mm from the centre
 
 
 class Scan(NamedTuple):
-    """One head: two pictures in HU (H, W), float32, and where its right parotid lies, the share of each pixel (H, W)."""
+    """One head: two pictures in HU (H, W), float32, and where its right parotid lies, the share of
+    each pixel (H, W).
+    """
 
     bed: Array
     gland: Array
@@ -59,14 +76,19 @@ def compose(bed: Array, gland: Array, mask: Array) -> Array:
     return np.clip(bed + mask * (gland - bed), LOW, HIGH)
 
 
-# ------------------------------------------------------------------------------------------------------------ drawing
+# ------------------------------------------------------------------------------------------------------------
+# drawing
 def smooth_field(rng: np.random.Generator, waves: float, power: float = 2.0) -> Array:
-    """A random field (FINE, FINE) of mean 0 and variance 1; ``waves`` is the finest number of waves across."""
+    """A random field (FINE, FINE) of mean 0 and variance 1; ``waves`` is the finest number of waves
+    across.
+    """
     y, x = np.fft.fftfreq(FINE, 1 / FINE)[:, None], np.arange(FINE // 2 + 1)[None]
     radius = np.hypot(x, y)
     amplitude = (radius + 1.0) ** -power * np.exp(-((radius / waves) ** 2))
     amplitude[0, 0] = 0
-    white = rng.standard_normal((FINE, FINE // 2 + 1, 2)).astype(np.float32).view(np.complex64)[..., 0]
+    white = (
+        rng.standard_normal((FINE, FINE // 2 + 1, 2)).astype(np.float32).view(np.complex64)[..., 0]
+    )
     field = np.fft.irfft2(white * amplitude, (FINE, FINE)).astype(np.float32)
     return field / field.std()
 
@@ -94,8 +116,12 @@ class Head:
         """A length that varies from head to head."""
         return value * self.rng.normal(1, spread)
 
-    def oval(self, x: float, y: float, rx: float, ry: float, turn: float = 0.0, power: float = 2.0) -> Array:
-        """Signed distance, roughly in mm and positive inside, of an ellipse or, with ``power`` above 2, a rounder box."""
+    def oval(
+        self, x: float, y: float, rx: float, ry: float, turn: float = 0.0, power: float = 2.0
+    ) -> Array:
+        """Signed distance, roughly in mm and positive inside, of an ellipse or, with ``power``
+        above 2, a rounder box.
+        """
         dx, dy = self.x - x, self.y - y
         u, v = dx * math.cos(turn) + dy * math.sin(turn), dy * math.cos(turn) - dx * math.sin(turn)
         far = (np.abs(u / rx) ** power + np.abs(v / ry) ** power) ** (1 / power)
@@ -115,12 +141,21 @@ class Head:
         self.paint(inside - wall, (MARROW + 90 * self.coarse) * density)
 
     def draw(self) -> tuple[Array, Array, Array, Array]:
-        """Head without the right parotid, its tissue everywhere, its share of each pixel, and metal; (FINE, FINE) each."""
+        """Head without the right parotid, its tissue everywhere, its share of each pixel, and
+        metal; (FINE, FINE) each.
+        """
         rng, grain = self.rng, self.grain
         self.image = np.full((FINE, FINE), AIR, np.float32)
-        self.lean = MUSCLE + rng.normal(0, 5) + 7 * grain - 22 * np.maximum(self.coarse - rng.uniform(0.9, 2.2), 0)
+        self.lean = (
+            MUSCLE
+            + rng.normal(0, 5)
+            + 7 * grain
+            - 22 * np.maximum(self.coarse - rng.uniform(0.9, 2.2), 0)
+        )
         fat = FAT + rng.normal(0, 5) + 8 * grain + 45 * np.maximum(grain - 1.9, 0)
-        blood = rng.uniform(38, 60) if rng.random() < 0.5 else rng.uniform(120, 230)  # without and with contrast medium
+        blood = (
+            rng.uniform(38, 60) if rng.random() < 0.5 else rng.uniform(120, 230)
+        )  # without and with contrast medium
         density = rng.uniform(0.75, 1.15)
         plump = rng.normal(0, 2.5)  # thickness of fat under the skin
 
@@ -131,7 +166,14 @@ class Head:
         if rng.random() < 0.7:  # ear lobes
             for side in (-1, 1):
                 body = np.maximum(
-                    body, self.oval(side * (74 + plump), self.near(6), self.near(4.5), self.near(10), side * -0.25)
+                    body,
+                    self.oval(
+                        side * (74 + plump),
+                        self.near(6),
+                        self.near(4.5),
+                        self.near(10),
+                        side * -0.25,
+                    ),
                 )
         self.paint(body, SKIN)
         self.paint(body - 2.0, fat)
@@ -175,7 +217,12 @@ class Head:
                 )
                 self.muscle(np.minimum(shape, deep))
             sternomastoid = self.oval(
-                side * self.near(61, 0.02), self.near(29, 0.06), self.near(7.5), self.near(17), side * 0.35, 2.4
+                side * self.near(61, 0.02),
+                self.near(29, 0.06),
+                self.near(7.5),
+                self.near(17),
+                side * 0.35,
+                2.4,
             )
             self.muscle(np.minimum(sternomastoid, deep + 1))
 
@@ -184,24 +231,50 @@ class Head:
         rng = self.rng
         self.muscle(self.oval(0, 4, self.near(34), self.near(13)))
         for side in (-1, 1):
-            self.muscle(self.oval(side * 8.5, self.near(-5, 0.1), self.near(7.5), self.near(4.5), side * 0.2))  # longus
+            self.muscle(
+                self.oval(
+                    side * 8.5, self.near(-5, 0.1), self.near(7.5), self.near(4.5), side * 0.2
+                )
+            )  # longus
             self.bone(
-                self.oval(side * self.near(29, 0.04), 13, self.near(8), self.near(4.5), side * 0.3), 1.8, density
+                self.oval(side * self.near(29, 0.04), 13, self.near(8), self.near(4.5), side * 0.3),
+                1.8,
+                density,
             )  # transverse process
-            self.paint(self.oval(side * self.near(27, 0.04), 12, 2.4, 2.4), 45.0)  # vertebral artery
+            self.paint(
+                self.oval(side * self.near(27, 0.04), 12, 2.4, 2.4), 45.0
+            )  # vertebral artery
         arch = self.oval(0, self.near(27, 0.03), self.near(16.5, 0.05), self.near(16, 0.05))
         spinous = self.oval(0, self.near(46, 0.04), self.near(5), self.near(9), power=2.5)
         self.bone(union(arch, spinous, 2), 2.2, density)
         for side in (-1, 1):
             self.bone(
-                self.oval(side * self.near(16, 0.05), self.near(11, 0.1), self.near(10), self.near(8.5), side * 0.2),
+                self.oval(
+                    side * self.near(16, 0.05),
+                    self.near(11, 0.1),
+                    self.near(10),
+                    self.near(8.5),
+                    side * 0.2,
+                ),
                 1.9,
                 density,
             )
-        self.bone(self.oval(0, self.near(7, 0.1), self.near(11), self.near(9.5), power=2.5), 2.0, density)
-        self.paint(self.oval(0, 26.5, self.near(11, 0.05), self.near(9.5, 0.06)), -40.0)  # epidural fat
+        self.bone(
+            self.oval(0, self.near(7, 0.1), self.near(11), self.near(9.5), power=2.5), 2.0, density
+        )
+        self.paint(
+            self.oval(0, 26.5, self.near(11, 0.05), self.near(9.5, 0.06)), -40.0
+        )  # epidural fat
         self.paint(self.oval(0, 26.5, self.near(9.8, 0.05), self.near(8.6, 0.06)), WATER)
-        self.paint(self.oval(rng.normal(0, 0.5), 26 + rng.normal(0, 0.7), self.near(6.3, 0.05), self.near(4.6, 0.06)), CORD)
+        self.paint(
+            self.oval(
+                rng.normal(0, 0.5),
+                26 + rng.normal(0, 0.7),
+                self.near(6.3, 0.05),
+                self.near(4.6, 0.06),
+            ),
+            CORD,
+        )
 
     def throat(self, blood: float) -> None:
         """Pharynx with its air, and the great vessels beside it."""
@@ -212,22 +285,32 @@ class Head:
         self.paint(self.oval(x, y, rx, ry) + 0.7 * self.coarse, AIR)
         for side in (-1, 1):
             self.paint(
-                self.oval(side * self.near(29, 0.05), self.near(-3, 0.5), self.near(3), self.near(3)), blood
+                self.oval(
+                    side * self.near(29, 0.05), self.near(-3, 0.5), self.near(3), self.near(3)
+                ),
+                blood,
             )  # internal carotid
             vein = rng.uniform(3.2, 6.0)
             self.paint(
-                self.oval(side * self.near(37, 0.04), self.near(7, 0.2), vein, vein * self.near(0.9)), blood * 0.92
+                self.oval(
+                    side * self.near(37, 0.04), self.near(7, 0.2), vein, vein * self.near(0.9)
+                ),
+                blood * 0.92,
             )  # internal jugular
 
     def mouth(self) -> None:
         """Tongue, its midline septum, lips and cheeks."""
         rng = self.rng
-        tongue = self.oval(0, self.near(-48, 0.03), self.near(23, 0.05), self.near(26, 0.05), power=2.3)
+        tongue = self.oval(
+            0, self.near(-48, 0.03), self.near(23, 0.05), self.near(26, 0.05), power=2.3
+        )
         if rng.random() < 0.6:  # air between tongue and teeth
             self.paint(tongue + rng.uniform(1, 3), AIR)
         self.muscle(tongue)
         self.paint(np.minimum(self.oval(0, -45, 1.2, 20), tongue - 2), -20.0)
-        self.muscle(np.minimum(self.oval(0, -87, self.near(19), 7.5), self.oval(0, -86, 24, 9)))  # lips
+        self.muscle(
+            np.minimum(self.oval(0, -87, self.near(19), 7.5), self.oval(0, -86, 24, 9))
+        )  # lips
         arch = self.oval(0, -52, self.near(36, 0.03), self.near(34, 0.03), power=2.2)
         cheek = np.minimum(arch, 2.6 - arch)  # buccinator: a band along the teeth
         self.muscle(np.minimum(cheek, -24 - self.y))
@@ -237,16 +320,39 @@ class Head:
         rng = self.rng
         x, y, tilt = self.near(46, 0.025), self.near(-22, 0.08), side * (0.18 + rng.normal(0, 0.05))
         skin = body - 3.5
-        masseter = self.oval(side * (x + self.near(10.5, 0.06)), y - 4, self.near(7.5, 0.1), self.near(21, 0.06), tilt, 2.4)
+        masseter = self.oval(
+            side * (x + self.near(10.5, 0.06)),
+            y - 4,
+            self.near(7.5, 0.1),
+            self.near(21, 0.06),
+            tilt,
+            2.4,
+        )
         self.muscle(np.minimum(masseter, skin))
         self.muscle(
-            self.oval(side * (x - self.near(11, 0.06)), y + 1, self.near(6.5, 0.1), self.near(16), tilt * 0.5, 2.4)
+            self.oval(
+                side * (x - self.near(11, 0.06)),
+                y + 1,
+                self.near(6.5, 0.1),
+                self.near(16),
+                tilt * 0.5,
+                2.4,
+            )
         )  # medial pterygoid
         self.muscle(
-            self.oval(side * self.near(41, 0.04), self.near(18, 0.06), self.near(6), self.near(7.5), side * 0.5)
+            self.oval(
+                side * self.near(41, 0.04),
+                self.near(18, 0.06),
+                self.near(6),
+                self.near(7.5),
+                side * 0.5,
+            )
         )  # digastric
         self.paint(
-            self.oval(side * self.near(38, 0.03), self.near(-1, 0.8), self.near(2.2), self.near(2.6)), CORTEX * 0.8 * density
+            self.oval(
+                side * self.near(38, 0.03), self.near(-1, 0.8), self.near(2.2), self.near(2.6)
+            ),
+            CORTEX * 0.8 * density,
         )  # styloid
         ramus = self.oval(side * x, y, self.near(4.4, 0.1), self.near(17, 0.06), tilt, 2.8)
         self.bone(ramus, 1.9, density)
@@ -255,7 +361,11 @@ class Head:
         size = rng.normal(1, 0.1)
         lobe_x, lobe_y = side * (x + self.near(13.5, 0.08)), behind + self.near(6, 0.4)
         superficial = self.oval(
-            lobe_x, lobe_y, self.near(7.5) * size, self.near(19) * size, side * (0.12 + rng.normal(0, 0.08))
+            lobe_x,
+            lobe_y,
+            self.near(7.5) * size,
+            self.near(19) * size,
+            side * (0.12 + rng.normal(0, 0.08)),
         )
         inner = self.oval(
             side * (x + rng.normal(0.5, 1.5)),
@@ -267,7 +377,12 @@ class Head:
         gland = union(superficial, inner, 3.0) + 0.7 * self.coarse + 0.6 * rng.normal()
         gland = np.minimum(np.minimum(gland, skin), -1.0 - ramus)
         vein = np.minimum(
-            self.oval(side * (x + self.near(4, 0.3)), behind + self.near(7, 0.3), self.near(2.6, 0.15), self.near(2.4, 0.15)),
+            self.oval(
+                side * (x + self.near(4, 0.3)),
+                behind + self.near(7, 0.3),
+                self.near(2.6, 0.15),
+                self.near(2.4, 0.15),
+            ),
             gland,
         )
         return gland, vein
@@ -291,7 +406,9 @@ class Head:
             a = angle + rng.normal(0, 0.015)
             x, y = rx * math.sin(a), back - 2 - ry * math.cos(a)
             molar = abs(angle) > 0.85
-            tooth = self.oval(x, y, self.near(3.9 if molar else 2.6), self.near(4.6 if molar else 3.4), a, 2.4)
+            tooth = self.oval(
+                x, y, self.near(3.9 if molar else 2.6), self.near(4.6 if molar else 3.4), a, 2.4
+            )
             self.paint(tooth, 1750.0 * self.near(1.0, 0.05) if level >= 0.55 else 1350.0)
             self.paint(tooth - 1.4, 1250.0)
             if filled and molar and rng.random() < 0.45:
@@ -319,38 +436,57 @@ def blur(picture: Array, share: float = 0.16) -> Array:
     return picture.astype(np.float32)
 
 
-# ------------------------------------------------------------------------------------------------------ noise, streaks
+# ------------------------------------------------------------------------------------------------------
+# noise, streaks
 def noise(rng: np.random.Generator) -> Array:
-    """Noise (H, W) of 6 to 14 HU: its power rises with frequency, then rolls off (Riederer et al., PMB 23:446, 1978)."""
+    """Noise (H, W) of 6 to 14 HU: its power rises with frequency, then rolls off (Riederer et al.,
+    PMB 23:446, 1978).
+    """
     y, x = np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None]
     radius = np.hypot(x, y)
     white = np.fft.rfft2(rng.standard_normal((SIZE, SIZE)))
-    grain = np.fft.irfft2(white * np.sqrt(radius + 0.01) * np.exp(-((radius / 0.28) ** 2)), (SIZE, SIZE))
+    grain = np.fft.irfft2(
+        white * np.sqrt(radius + 0.01) * np.exp(-((radius / 0.28) ** 2)), (SIZE, SIZE)
+    )
     return (grain / grain.std() * rng.uniform(6, 14)).astype(np.float32)
 
 
 def _rays() -> tuple[Array, Array]:
-    """For each angle, the detector bin left of each pixel (ANGLES, H * W) and how far beyond it the pixel projects."""
+    """For each angle, the detector bin left of each pixel (ANGLES, H * W) and how far beyond it the
+    pixel projects.
+    """
     line = np.arange(SIZE) - (SIZE - 1) / 2
     angles = np.arange(ANGLES) * math.pi / ANGLES
-    at = np.cos(angles)[:, None, None] * line[None, None] + np.sin(angles)[:, None, None] * line[None, :, None] + SIZE
+    at = (
+        np.cos(angles)[:, None, None] * line[None, None]
+        + np.sin(angles)[:, None, None] * line[None, :, None]
+        + SIZE
+    )
     left = np.floor(at)
-    return left.astype(np.int32).reshape(ANGLES, -1), (at - left).astype(np.float32).reshape(ANGLES, -1)
+    return left.astype(np.int32).reshape(ANGLES, -1), (at - left).astype(np.float32).reshape(
+        ANGLES, -1
+    )
 
 
 def streaks(metal: Array, rng: np.random.Generator) -> Array:
-    """What fillings do to a parallel-beam reconstruction, in HU (H, W); ``metal`` is their share of each pixel.
+    """What fillings do to a parallel-beam reconstruction, in HU (H, W); ``metal`` is their share of
+    each pixel.
 
-    The measured line integral through ``p`` mm of metal is too low by a part that grows as p**2 (beam hardening), and
-    noisy as exp(p). Filtered back-projection is linear: the error's own is added to the picture.
+    The measured line integral through ``p`` mm of metal is too low by a part that grows as p**2
+    (beam hardening), and noisy as exp(p). Filtered back-projection is linear: the error's own is
+    added to the picture.
     """
     left, beyond = _rays()
     flat = metal.ravel()
     error = np.zeros((ANGLES, 2 * SIZE))
     for k in range(ANGLES):
-        crossed = np.bincount(left[k], flat * (1 - beyond[k]), 2 * SIZE) + np.bincount(left[k] + 1, flat * beyond[k], 2 * SIZE)
+        crossed = np.bincount(left[k], flat * (1 - beyond[k]), 2 * SIZE) + np.bincount(
+            left[k] + 1, flat * beyond[k], 2 * SIZE
+        )
         crossed *= SPACING  # mm of metal on each ray
-        error[k] = -(crossed**2) + 3.0 * (np.exp(0.22 * crossed) - 1) * rng.standard_normal(2 * SIZE)
+        error[k] = -(crossed**2) + 3.0 * (np.exp(0.22 * crossed) - 1) * rng.standard_normal(
+            2 * SIZE
+        )
     ramp = np.abs(np.fft.rfftfreq(2 * SIZE)) * np.exp(-((np.fft.rfftfreq(2 * SIZE) / 0.3) ** 2))
     error = np.fft.irfft(np.fft.rfft(error) * ramp, 2 * SIZE)
     back = np.zeros(SIZE * SIZE)

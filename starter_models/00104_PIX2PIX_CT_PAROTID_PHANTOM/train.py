@@ -5,8 +5,9 @@
     python train.py --out runs/own --data dicom/ --init weights.safetensors   # the same, from the phantom's weights
     python train.py --out runs/parotid --stage weights            # weights.safetensors of a finished run
 
-``--data`` needs medzoo's reader (``pip install "medzoo[medical]"``); the phantom needs nothing but numpy and torch. A run that was
-killed goes on from its checkpoints. ``judge.py`` measures what came out.
+``--data`` needs medzoo's reader (``pip install "medzoo[medical]"``); the phantom needs nothing but
+numpy and torch. A run that was killed goes on from its checkpoints. ``judge.py`` measures what came
+out.
 """
 
 from __future__ import annotations
@@ -38,9 +39,11 @@ AIR = -0.6  # on the networks' scale, -515 HU
 LOOSE = 0.5  # heads from codes of others, for each that is painted from its own
 
 
-# ------------------------------------------------------------------------------------------------------------ the data
+# ------------------------------------------------------------------------------------------------------------
+# the data
 class Scans(NamedTuple):
-    """Scans (K, 1, 128, 128): in HU without and with gland everywhere, int16, and the gland's share of each pixel, float16.
+    """Scans (K, 1, 128, 128): in HU without and with gland everywhere, int16, and the gland's share
+    of each pixel, float16.
 
     For real scans ``bed`` and ``gland`` are the same: only the mask that is theirs can be shown.
     """
@@ -53,14 +56,18 @@ class Scans(NamedTuple):
     def real(self) -> bool:
         return self.bed is self.gland
 
-    def batch(self, n: int, rng: np.random.Generator, foreign: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """CT (n, 1, H, W) on the networks' scale and masks (n, 1, H, W), 0 or 1, of scans moved by a few pixels.
+    def batch(
+        self, n: int, rng: np.random.Generator, foreign: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """CT (n, 1, H, W) on the networks' scale and masks (n, 1, H, W), 0 or 1, of scans moved by
+        a few pixels.
 
         ``foreign`` (k, 1, H, W), shares of pixels, take the place of the last k heads' own masks.
         """
         pick, moves = rng.integers(len(self.bed), size=n), rng.integers(-JITTER, JITTER + 1, (n, 2))
         bed, gland, mask = (
-            torch.stack([move(v[k], *d) for k, d in zip(pick, moves.tolist(), strict=True)]).float() for v in self
+            torch.stack([move(v[k], *d) for k, d in zip(pick, moves.tolist(), strict=True)]).float()
+            for v in self
         )
         if self.real:
             ct, mask = warp(torch.cat([bed - m.LOW, mask], dim=1), rng, 0.08).split(1, dim=1)
@@ -77,23 +84,31 @@ def move(x: Tensor, down: int, right: int) -> Tensor:
     return x[:, rows][:, :, columns]
 
 
-def warp(x: Tensor, rng: np.random.Generator, strength: float, turn: float = 0.05, reach: float = 0.0) -> Tensor:
-    """``x`` (N, C, H, W) scaled, turned, bent and, with ``reach``, moved by up to that share of the field; zeros come in."""
+def warp(
+    x: Tensor, rng: np.random.Generator, strength: float, turn: float = 0.05, reach: float = 0.0
+) -> Tensor:
+    """``x`` (N, C, H, W) scaled, turned, bent and, with ``reach``, moved by up to that share of the
+    field; zeros come in.
+    """
     n = len(x)
     angle, size = rng.normal(0, turn, n), np.exp(rng.normal(0, strength, (n, 2)))
     theta = np.zeros((n, 2, 3))
     theta[:, 0, :2] = np.stack([np.cos(angle), -np.sin(angle)], axis=1) / size[:, :1]
     theta[:, 1, :2] = np.stack([np.sin(angle), np.cos(angle)], axis=1) / size[:, 1:]
     theta[:, :, 2] = rng.uniform(-reach, reach, (n, 2))
-    grid = F.affine_grid(torch.tensor(theta, dtype=torch.float32), list(x.shape), align_corners=False)
+    grid = F.affine_grid(
+        torch.tensor(theta, dtype=torch.float32), list(x.shape), align_corners=False
+    )
     bend = torch.from_numpy(rng.normal(0, 0.25 * strength, (n, 2, 7, 7)).astype(np.float32))
-    grid = grid + F.interpolate(bend, x.shape[2:], mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    grid = grid + F.interpolate(bend, x.shape[2:], mode="bicubic", align_corners=True).permute(
+        0, 2, 3, 1
+    )
     return F.grid_sample(x, grid, align_corners=False)
 
 
 def foreign_masks(n: int, scans: Scans, masks: nn.Module, rng: np.random.Generator) -> Tensor:
-    """Shares of pixels (n, 1, H, W) of masks that no head of the data has, four kinds in turn: glands moved, scaled and
-    bent; ellipses; glands of the DCGAN; now and then nothing at all."""
+    """Shares of pixels (n, 1, H, W) of masks that no head of the data has, four kinds in turn:
+    glands moved, scaled and bent; ellipses; glands of the DCGAN; now and then nothing at all."""
     pick = torch.from_numpy(rng.integers(len(scans.mask), size=n))
     moved = warp(scans.mask[pick].float(), rng, 0.3, 0.5, 0.3)
     y, x = torch.meshgrid(*[torch.arange(m.SIZE).float() + 0.5] * 2, indexing="ij")
@@ -102,12 +117,16 @@ def foreign_masks(n: int, scans: Scans, masks: nn.Module, rng: np.random.Generat
     ).float()
     u = (x - cx) * turn.cos() + (y - cy) * turn.sin()
     v = (y - cy) * turn.cos() - (x - cx) * turn.sin()
-    oval = (((1 - ((u / rx) ** 2 + (v / ry) ** 2).sqrt()) * torch.minimum(rx, ry)) + 0.5).clamp(0, 1)[:, None]
+    oval = (((1 - ((u / rx) ** 2 + (v / ry) ** 2).sqrt()) * torch.minimum(rx, ry)) + 0.5).clamp(
+        0, 1
+    )[:, None]
     latents = torch.from_numpy(rng.standard_normal((n, m.LATENT)).astype(np.float32))
     with torch.no_grad():
         drawn = m.in_field(smooth(m.one_piece(masks(latents[:, :, None, None]))))
     kind = torch.from_numpy(rng.choice(4, n, p=[0.4, 0.25, 0.25, 0.1]))[:, None, None, None]
-    return torch.where(kind == 0, moved, torch.where(kind == 1, oval, torch.where(kind == 2, drawn, 0.0)))
+    return torch.where(
+        kind == 0, moved, torch.where(kind == 1, oval, torch.where(kind == 2, drawn, 0.0))
+    )
 
 
 def smooth(x: Tensor) -> Tensor:
@@ -123,17 +142,27 @@ def read_phantom(out: Path, count: int, seed: int) -> Scans:
         for k in range(count):
             heads.append(phantom.scan(1_000_000 * seed + k))
             if (k + 1) % 500 == 0:
-                print(f"phantom {k + 1} heads, {(time.time() - began) / (k + 1):.2f} s each", flush=True)
+                print(
+                    f"phantom {k + 1} heads, {(time.time() - began) / (k + 1):.2f} s each",
+                    flush=True,
+                )
         bed, gland, mask = (np.stack([h[i] for h in heads])[:, None] for i in range(3))
         part = path.with_suffix(".part.npz")
-        np.savez(part, bed=bed.round().astype(np.int16), gland=gland.round().astype(np.int16), mask=mask.astype(np.float16))
+        np.savez(
+            part,
+            bed=bed.round().astype(np.int16),
+            gland=gland.round().astype(np.int16),
+            mask=mask.astype(np.float16),
+        )
         part.replace(path)
     with np.load(path) as file:
         return Scans(*(torch.from_numpy(file[name]) for name in Scans._fields))
 
 
 def read_dicom(folder: Path, pattern: str) -> Scans:
-    """Axial slices through the right parotid of all patients, cut so that it lies where the phantom has it."""
+    """Axial slices through the right parotid of all patients, cut so that it lies where the phantom
+    has it.
+    """
     from medzoo import medical
     from medzoo.errors import InputError
 
@@ -142,7 +171,9 @@ def read_dicom(folder: Path, pattern: str) -> Scans:
         try:
             volume = volume.axial()  # noqa: PLW2901  (rows from front to back, columns from right to left)
             mask = structures.mask(volume, pattern)
-            ct, gland = medical.slices_with(volume, mask, m.SIZE, phantom.SPACING, at=m.GLAND, fill=m.LOW)
+            ct, gland = medical.slices_with(
+                volume, mask, m.SIZE, phantom.SPACING, at=m.GLAND, fill=m.LOW
+            )
         except InputError as error:
             print(f"passed over: {structures.path}: {error.problem}", flush=True)
             continue
@@ -156,9 +187,12 @@ def read_dicom(folder: Path, pattern: str) -> Scans:
     return Scans(ct, ct, smooth(torch.from_numpy(np.concatenate(masks)).float()).half())
 
 
-# ------------------------------------------------------------------------------------------------------- the networks
+# -------------------------------------------------------------------------------------------------------
+# the networks
 class Critic(nn.Module):
-    """PatchGAN: scores of CT and mask at two scales, patches of about 40 and 90 pixels, and the features below them."""
+    """PatchGAN: scores of CT and mask at two scales, patches of about 40 and 90 pixels, and the
+    features below them.
+    """
 
     def __init__(self, width: int = 24) -> None:
         super().__init__()
@@ -166,26 +200,33 @@ class Critic(nn.Module):
         sizes = [2, width, 2 * width, 4 * width, 4 * width, 4 * width]
         strides = (2, 2, 2, 1, 2)
         self.steps = nn.ModuleList(
-            sn(nn.Conv2d(a, b, 4 if s == 2 else 3, s, 1)) for a, b, s in zip(sizes[:-1], sizes[1:], strides, strict=True)
+            sn(nn.Conv2d(a, b, 4 if s == 2 else 3, s, 1))
+            for a, b, s in zip(sizes[:-1], sizes[1:], strides, strict=True)
         )
         self.near, self.far = (nn.Conv2d(4 * width, 1, 3, padding=1) for _ in range(2))
 
     def forward(self, ct: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         x, features = torch.cat([3 * ct, 2 * mask - 1], dim=1), []
         for step in self.steps:
-            x = F.leaky_relu(2 * step(x), 0.2)  # spectral norm alone lets signals fade from layer to layer
+            x = F.leaky_relu(
+                2 * step(x), 0.2
+            )  # spectral norm alone lets signals fade from layer to layer
             features.append(x)
         return [self.near(features[3]), self.far(features[4])], features[1:]
 
 
 class Encoder(nn.Module):
-    """Mean and log variance of the code (N, 32) of CT and mask (N, 2, 128, 128). Only trains the painter."""
+    """Mean and log variance of the code (N, 32) of CT and mask (N, 2, 128, 128). Only trains the
+    painter.
+    """
 
     def __init__(self, width: int = 24) -> None:
         super().__init__()
         sizes = [8, width, 2 * width, 3 * width, 4 * width]
         steps = [m.conv(a, b, 1 if k == 0 else 2) for k, (a, b) in enumerate(pairwise(sizes))]
-        self.body = nn.Sequential(nn.PixelUnshuffle(2), *steps, nn.Flatten(), nn.Linear(64 * 4 * width, 2 * m.CODE))
+        self.body = nn.Sequential(
+            nn.PixelUnshuffle(2), *steps, nn.Flatten(), nn.Linear(64 * 4 * width, 2 * m.CODE)
+        )
 
     def forward(self, ct: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         mean, spread = self.body(torch.cat([3 * ct, mask], dim=1)).float().chunk(2, dim=1)
@@ -222,7 +263,9 @@ def resume(path: Path, **parts: Any) -> int:
 
 
 def mixed(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is fast: on a processor without it, it takes many times as long as full precision."""
+    """bfloat16 where it is fast: on a processor without it, it takes many times as long as full
+    precision.
+    """
     fast = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
@@ -236,33 +279,50 @@ def save(path: Path, step: int, **parts: Any) -> None:
 def begin(net: nn.Module, a: argparse.Namespace, name: str) -> nn.Module:
     """``net`` with the weights of ``--init``, if there are any."""
     if a.init:
-        found = {k.removeprefix(f"{name}."): v.float() for k, v in load_file(a.init).items() if k.startswith(f"{name}.")}
+        found = {
+            k.removeprefix(f"{name}."): v.float()
+            for k, v in load_file(a.init).items()
+            if k.startswith(f"{name}.")
+        }
         net.load_state_dict(found, strict=False)  # batch norm's counters are not kept
     return net.to(a.device)
 
 
 def sheet(ct: Tensor, masks: Tensor, path: Path, columns: int = 8, zoom: int = 1) -> None:
-    """CT (N, 1, H, W) in HU in a window of 400 HU around 40, the outline of the masks in red, as a picture."""
+    """CT (N, 1, H, W) in HU in a window of 400 HU around 40, the outline of the masks in red, as a
+    picture.
+    """
     gray = ((ct.float() + 160) / 400).clamp(0, 1).mul(255).round()
     gray, masks = (F.interpolate(v.float(), scale_factor=float(zoom)) for v in (gray, masks))
     edge = masks - -F.max_pool2d(-masks, 3, 1, 1)
-    colour = torch.where(edge > 0, torch.tensor([255.0, 70.0, 60.0])[None, :, None, None], gray.expand(-1, 3, -1, -1))
+    colour = torch.where(
+        edge > 0, torch.tensor([255.0, 70.0, 60.0])[None, :, None, None], gray.expand(-1, 3, -1, -1)
+    )
     n, _, h, w = colour.shape
     rows = -(-n // columns)
     page = torch.zeros(rows * columns, 3, h, w)
     page[:n] = colour
-    page = page.view(rows, columns, 3, h, w).permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, 3)
+    page = (
+        page.view(rows, columns, 3, h, w).permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, 3)
+    )
     Image.fromarray(page.to(torch.uint8).numpy()).save(path)
 
 
-# ------------------------------------------------------------------------------------------------------------ training
+# ------------------------------------------------------------------------------------------------------------
+# training
 def train_masks(a: argparse.Namespace, scans: Scans) -> None:
-    """DCGAN on the right parotid's part of the field, outlines blurred so that there is something to threshold."""
+    """DCGAN on the right parotid's part of the field, outlines blurred so that there is something
+    to threshold.
+    """
     torch.manual_seed(a.seed)
     net = begin(m.MaskGenerator(), a, "masks")
     sizes, layers = [1, 16, 32, 64, 128], []
     for k, (i, o) in enumerate(pairwise(sizes)):
-        layers += [nn.Conv2d(i, o, 4, 2, 1, bias=k == 0), *([nn.BatchNorm2d(o)] if k else []), nn.LeakyReLU(0.2)]
+        layers += [
+            nn.Conv2d(i, o, 4, 2, 1, bias=k == 0),
+            *([nn.BatchNorm2d(o)] if k else []),
+            nn.LeakyReLU(0.2),
+        ]
     critic = nn.Sequential(*layers, nn.Conv2d(128, 1, 4)).to(a.device)
     for layer in [*net.modules(), *critic.modules()]:
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and not a.init:
@@ -274,9 +334,20 @@ def train_masks(a: argparse.Namespace, scans: Scans) -> None:
     n = 32
     for step in range(done + 1, a.mask_steps + 1):
         rng = np.random.default_rng([a.seed, step])
-        pick, moves = rng.integers(len(scans.mask), size=n), rng.integers(-JITTER, JITTER + 1, (n, 2)).tolist()
-        real = torch.stack([move(scans.mask[k].float(), *d) for k, d in zip(pick, moves, strict=True)])
-        real = F.avg_pool2d(real, 3, 1, 1)[:, :, m.TOP : m.TOP + m.CROP, m.LEFT : m.LEFT + m.CROP].to(a.device) * 2 - 1
+        pick, moves = (
+            rng.integers(len(scans.mask), size=n),
+            rng.integers(-JITTER, JITTER + 1, (n, 2)).tolist(),
+        )
+        real = torch.stack(
+            [move(scans.mask[k].float(), *d) for k, d in zip(pick, moves, strict=True)]
+        )
+        real = (
+            F.avg_pool2d(real, 3, 1, 1)[:, :, m.TOP : m.TOP + m.CROP, m.LEFT : m.LEFT + m.CROP].to(
+                a.device
+            )
+            * 2
+            - 1
+        )
         fake = net(torch.randn(n, m.LATENT, 1, 1, device=a.device))
         grain = 0.3 * max(0.0, 1 - step / a.mask_steps)  # instance noise that fades
         real, shown = (v + grain * torch.randn_like(v) for v in (real, fake))
@@ -292,37 +363,58 @@ def train_masks(a: argparse.Namespace, scans: Scans) -> None:
         log.append([loss.item(), gain.item()])
         if step % a.every == 0 or step == a.mask_steps:
             means = np.mean(log, axis=0).round(3)
-            print(f"masks {step} critic, generator {means} {(time.time() - began) / 60:.1f} min", flush=True)
+            print(
+                f"masks {step} critic, generator {means} {(time.time() - began) / 60:.1f} min",
+                flush=True,
+            )
             log.clear()
             save(a.out / "masks.pt", step, **parts)
             with torch.no_grad():
-                latents = torch.randn(32, m.LATENT, 1, 1, generator=torch.Generator().manual_seed(0))
+                latents = torch.randn(
+                    32, m.LATENT, 1, 1, generator=torch.Generator().manual_seed(0)
+                )
                 drawn = average.net(latents.to(a.device)).cpu()
             shown = torch.cat([drawn, real[:32].cpu()])
             sheet(shown * 200 + 40, m.one_piece(shown), a.out / "masks.png", 16)
 
 
 def train_painter(a: argparse.Namespace, scans: Scans) -> None:
-    """pix2pix with a code for what the mask does not say (BicycleGAN): a head is painted from its own code, and held to
-    the picture, or from another's, and held to the critic alone."""
+    """pix2pix with a code for what the mask does not say (BicycleGAN): a head is painted from its
+    own code, and held to the picture, or from another's, and held to the critic alone."""
     torch.manual_seed(a.seed + 1)
     masks = m.MaskGenerator()
-    masks.load_state_dict(torch.load(a.out / "masks.pt", weights_only=True, map_location="cpu")["average"])
+    masks.load_state_dict(
+        torch.load(a.out / "masks.pt", weights_only=True, map_location="cpu")["average"]
+    )
     masks.eval()
-    net, encoder, critic = begin(m.Painter(), a, "painter"), Encoder().to(a.device), Critic().to(a.device)
+    net, encoder, critic = (
+        begin(m.Painter(), a, "painter"),
+        Encoder().to(a.device),
+        Critic().to(a.device),
+    )
     for part in (net, encoder, critic):
         part.to(memory_format=torch.channels_last)
     average = Average(net, 0.999)
     make = torch.optim.Adam([*net.parameters(), *encoder.parameters()], a.rate, (0.5, 0.99))
     judge = torch.optim.Adam(critic.parameters(), a.rate, (0.5, 0.99))
-    parts = {"net": net, "encoder": encoder, "critic": critic, "average": average.net, "make": make, "judge": judge}
+    parts = {
+        "net": net,
+        "encoder": encoder,
+        "critic": critic,
+        "average": average.net,
+        "make": make,
+        "judge": judge,
+    }
     done, began, log = resume(a.out / "painter.pt", **parts), time.time(), []
     n, loose, codes = a.batch, max(1, round(LOOSE * a.batch)), collections.deque(maxlen=16)
     cast = lambda: mixed(torch.device(a.device))  # noqa: E731
     for step in range(done + 1, a.painter_steps + 1):
         rng = np.random.default_rng([a.seed, 1, step])
         pace = a.rate * min(1.0, step / 100, 0.05 + 2.0 * (1 - step / a.painter_steps))
-        make.param_groups[0]["lr"], judge.param_groups[0]["lr"] = pace, 4 * pace  # the critic is to be ahead
+        make.param_groups[0]["lr"], judge.param_groups[0]["lr"] = (
+            pace,
+            4 * pace,
+        )  # the critic is to be ahead
         foreign = None if scans.real else foreign_masks(round(FOREIGN * n), scans, masks, rng)
         ct, mask = (v.to(a.device) for v in scans.batch(n, rng, foreign))
         order = torch.from_numpy(rng.permutation(n)[:loose])
@@ -334,7 +426,9 @@ def train_painter(a: argparse.Namespace, scans: Scans) -> None:
             fake = net(both, code, [v.to(a.device) for v in draw_noise(n + loose)])
             votes, wanted = critic(ct, mask)
             votes = zip(votes, critic(fake.detach(), both)[0], strict=True)
-            verdict = sum(F.relu(1 - r).float().mean() + F.relu(1 + f).float().mean() for r, f in votes)
+            verdict = sum(
+                F.relu(1 - r).float().mean() + F.relu(1 + f).float().mean() for r, f in votes
+            )
         judge.zero_grad()
         verdict.backward()
         judge.step()
@@ -343,9 +437,16 @@ def train_painter(a: argparse.Namespace, scans: Scans) -> None:
             votes, seen = critic(fake, both)
         critic.requires_grad_(True)
         praise = -sum(v.float().mean() for v in votes)
-        alike = sum((s[:n].float() - w.detach().float()).abs().mean() for s, w in zip(seen, wanted, strict=True))
-        away = sum((F.avg_pool2d(fake[:n].float() - ct, k)).abs().mean() for k in (4, 8))  # grain and streaks are the critic's
-        away = away + ((fake[:n].float() - ct).abs() * (ct < AIR)).mean()  # where there is nothing to be had but air
+        alike = sum(
+            (s[:n].float() - w.detach().float()).abs().mean()
+            for s, w in zip(seen, wanted, strict=True)
+        )
+        away = sum(
+            (F.avg_pool2d(fake[:n].float() - ct, k)).abs().mean() for k in (4, 8)
+        )  # grain and streaks are the critic's
+        away = (
+            away + ((fake[:n].float() - ct).abs() * (ct < AIR)).mean()
+        )  # where there is nothing to be had but air
         nats = 0.5 * (mean.square() + spread.exp() - 1 - spread).sum(dim=1).mean()
         make.zero_grad()
         (2.0 * praise + 1.0 * alike + 20.0 * away + NATS * nats).backward()
@@ -355,69 +456,112 @@ def train_painter(a: argparse.Namespace, scans: Scans) -> None:
         log.append([verdict.item(), praise.item(), alike.item(), away.item(), nats.item()])
         if step % a.every == 0 or step == a.painter_steps:
             means = np.mean(log, axis=0).round(4)
-            print(f"painter {step} critic, praise, features, L1, nats {means} {(time.time() - began) / 60:.1f} min", flush=True)
+            print(
+                f"painter {step} critic, praise, features, L1, nats {means} {(time.time() - began) / 60:.1f} min",
+                flush=True,
+            )
             log.clear()
             save(a.out / "painter.pt", step, **parts)
             paint_sheet(a, average.net, masks, [ct, mask, mean.detach()], torch.stack(list(codes)))
 
 
 @torch.no_grad()
-def paint_sheet(a: argparse.Namespace, net: nn.Module, masks: nn.Module, scan: list[Tensor], codes: Tensor) -> None:
-    """``painter.png``: the last training scans, the same painted from their codes, and sixteen new masks with the last codes."""
+def paint_sheet(
+    a: argparse.Namespace, net: nn.Module, masks: nn.Module, scan: list[Tensor], codes: Tensor
+) -> None:
+    """``painter.png``: the last training scans, the same painted from their codes, and sixteen new
+    masks with the last codes.
+    """
     (ct, mask, code), fixed = scan, torch.Generator().manual_seed(0)
     latents = torch.randn(16, m.LATENT, 1, 1, generator=fixed)
     drawn = m.in_field(m.one_piece(masks(latents))).to(a.device)
     again = net(mask, code, [v.to(a.device) for v in draw_noise(len(mask), fixed)])
-    new = net(drawn, codes[torch.arange(16) % len(codes)], [v.to(a.device) for v in draw_noise(16, fixed)])
+    new = net(
+        drawn, codes[torch.arange(16) % len(codes)], [v.to(a.device) for v in draw_noise(16, fixed)]
+    )
     pictures = m.to_hu(torch.cat([ct, again, new])).cpu()
-    sheet(pictures, torch.cat([mask, mask, drawn[:8], 0 * drawn[8:]]).cpu(), a.out / "painter.png", zoom=2)
+    sheet(
+        pictures,
+        torch.cat([mask, mask, drawn[:8], 0 * drawn[8:]]).cpu(),
+        a.out / "painter.png",
+        zoom=2,
+    )
 
 
 @torch.no_grad()
 def fit_codes(a: argparse.Namespace, scans: Scans) -> dict[str, Tensor]:
-    """How the codes of heads depend on where their glands lie, and the covariance of the rest: what codes are drawn by in place of
-    the standard normal, which the encoder only comes near to (ex-post density estimation, Ghosh et al., arXiv:1903.12436)."""
+    """How the codes of heads depend on where their glands lie, and the covariance of the rest: what
+    codes are drawn by in place of the standard normal, which the encoder only comes near to
+    (ex-post density estimation, Ghosh et al., arXiv:1903.12436)."""
     encoder = Encoder()
-    encoder.load_state_dict(torch.load(a.out / "painter.pt", weights_only=True, map_location="cpu")["encoder"])
+    encoder.load_state_dict(
+        torch.load(a.out / "painter.pt", weights_only=True, map_location="cpu")["encoder"]
+    )
     encoder.eval()
     rng, found = np.random.default_rng(a.seed), []
     for _ in range(-(-len(scans.bed) // 16)):
         ct, mask = scans.batch(16, rng)
         mean, spread = encoder(ct, mask)
-        code = mean + (0.5 * spread).exp() * torch.from_numpy(rng.standard_normal(mean.shape).astype(np.float32))
+        code = mean + (0.5 * spread).exp() * torch.from_numpy(
+            rng.standard_normal(mean.shape).astype(np.float32)
+        )
         found.append(torch.cat([code, m.place(mask)], dim=1))
     code, places = torch.cat(found).split([m.CODE, 4], dim=1)
     usual = torch.stack([places.mean(dim=0), places.std(dim=0) + 0.1])
     off = ((places - usual[0]) / usual[1]).clamp(-3, 3)
     design = torch.cat([torch.ones(len(off), 1), off], dim=1).double()
-    weights = torch.linalg.solve(design.T @ design + torch.eye(5), design.T @ code.double())  # a ridge, for few scans
+    weights = torch.linalg.solve(
+        design.T @ design + torch.eye(5), design.T @ code.double()
+    )  # a ridge, for few scans
     rest = (code.double() - design @ weights).float()
     cov = rest.T @ rest / len(rest) + 1e-4 * torch.eye(m.CODE)
-    fitted = {"mean": weights[0], "slope": weights[1:], "factor": torch.linalg.cholesky(cov), "usual": usual}
+    fitted = {
+        "mean": weights[0],
+        "slope": weights[1:],
+        "factor": torch.linalg.cholesky(cov),
+        "usual": usual,
+    }
     return {f"code.{k}": v.contiguous() for k, v in fitted.items()}
 
 
 def write_weights(a: argparse.Namespace, scans: Scans) -> None:
-    """One file for ``model.load``: both averaged networks and how codes are drawn, in half precision."""
+    """One file for ``model.load``: both averaged networks and how codes are drawn, in half
+    precision.
+    """
     tensors = {k: v.half() for k, v in fit_codes(a, scans).items()}
     for part in ("masks", "painter"):
         state = torch.load(a.out / f"{part}.pt", weights_only=True, map_location="cpu")["average"]
-        tensors |= {f"{part}.{k}": v.half().contiguous() for k, v in state.items() if v.is_floating_point()}
+        tensors |= {
+            f"{part}.{k}": v.half().contiguous() for k, v in state.items() if v.is_floating_point()
+        }
     path = a.out / "weights.safetensors"
     save_file(tensors, path)
     path.chmod(0o644)  # safetensors makes it readable by its owner alone
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, sheets and weights.safetensors")
-    parser.add_argument("--data", type=Path, help="folder of DICOM CT with RTSTRUCT; the phantom if left out")
-    parser.add_argument("--roi", default=ROI, help="names of the structure in the RTSTRUCT, parted by |")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for checkpoints, sheets and weights.safetensors",
+    )
+    parser.add_argument(
+        "--data", type=Path, help="folder of DICOM CT with RTSTRUCT; the phantom if left out"
+    )
+    parser.add_argument(
+        "--roi", default=ROI, help="names of the structure in the RTSTRUCT, parted by |"
+    )
     parser.add_argument("--init", type=Path, help="weights.safetensors to begin with")
     parser.add_argument("--stage", choices=["masks", "painter", "weights", "all"], default="all")
     parser.add_argument("--heads", type=int, default=2500, help="of the phantom")
     parser.add_argument("--mask-steps", type=int, default=2500, help="optimiser steps of 32 masks")
-    parser.add_argument("--painter-steps", type=int, default=5200, help="optimiser steps of --batch scans")
+    parser.add_argument(
+        "--painter-steps", type=int, default=5200, help="optimiser steps of --batch scans"
+    )
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rate", type=float, default=2e-4, help="learning rate of the painter")
     parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")

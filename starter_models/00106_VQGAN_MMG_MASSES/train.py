@@ -4,8 +4,9 @@
     python train.py --data ... --out ... --stage codebook                        # one stage
 
 The data set is a zip or a folder of 128x128 gray PNG files, ``train/is_benign_true/*.png`` and
-``train/is_benign_false/*.png``; nothing else of it is read. Both stages are seeded, write a checkpoint and a
-sheet of samples every few minutes, and continue from the last checkpoint when started again.
+``train/is_benign_false/*.png``; nothing else of it is read. Both stages are seeded, write a
+checkpoint and a sheet of samples every few minutes, and continue from the last checkpoint when
+started again.
 """
 
 from __future__ import annotations
@@ -31,17 +32,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-FREE_UNTIL = 200  # codebook steps before codes are rounded to the codebook, which then begins as codes in use
+# codebook steps before codes are rounded to the codebook, which then begins as codes in use
+FREE_UNTIL = 200
 CRITIC_ALONE = 80  # painter steps in which only the critic learns
-SWAPPED = 0.05  # share of the tokens before a place that the transformer is shown wrong, so that it forgives its own slips
+# share of the tokens before a place that the transformer is shown wrong, so that it forgives its
+# own slips
+SWAPPED = 0.05
 
 
-# ------------------------------------------------------------------------------------------------------- the data
+# -------------------------------------------------------------------------------------------------------
+# the data
 def read_patches(data: Path) -> tuple[Tensor, Tensor, Tensor]:
-    """Patches (N, 1, 128, 128) in [-1, 1], labels (N,), benign 0, malignant 1, and patients (N,), whole numbers.
+    """Patches (N, 1, 128, 128) in [-1, 1], labels (N,), benign 0, malignant 1, and patients (N,),
+    whole numbers.
 
-    Patches that show the film's white edge are left out: it is no anatomy, and a generator would paint it. The patient
-    is the ``P_00009`` in a file's name; a file without one counts as a patient.
+    Patches that show the film's white edge are left out: it is no anatomy, and a generator would
+    paint it. The patient is the ``P_00009`` in a file's name; a file without one counts as a
+    patient.
     """
     if data.is_dir():
         files = {p.relative_to(data).as_posix(): p.read_bytes() for p in data.rglob("*.png")}
@@ -50,7 +57,9 @@ def read_patches(data: Path) -> tuple[Tensor, Tensor, Tensor]:
             files = {n: archive.read(n) for n in archive.namelist() if n.endswith(".png")}
     images, labels, patients = [], [], []
     for name in sorted(n for n in files if n.startswith("train/")):
-        pixels = np.asarray(Image.open(io.BytesIO(files[name])).convert("L").resize((m.SIZE, m.SIZE)))
+        pixels = np.asarray(
+            Image.open(io.BytesIO(files[name])).convert("L").resize((m.SIZE, m.SIZE))
+        )
         columns = (pixels >= 250).all(axis=0)
         if columns[:3].any() or columns[-3:].any():
             continue
@@ -59,7 +68,11 @@ def read_patches(data: Path) -> tuple[Tensor, Tensor, Tensor]:
         found = re.search(r"P_\d+", name)
         patients.append(found.group() if found else name)
     x = torch.from_numpy(np.stack(images)).float()[:, None] / 127.5 - 1
-    return x, torch.tensor(labels).long(), torch.from_numpy(np.unique(patients, return_inverse=True)[1])
+    return (
+        x,
+        torch.tensor(labels).long(),
+        torch.from_numpy(np.unique(patients, return_inverse=True)[1]),
+    )
 
 
 def turned(x: Tensor, turn: int) -> Tensor:
@@ -69,7 +82,8 @@ def turned(x: Tensor, turn: int) -> Tensor:
     return x.transpose(2, 3) if turn & 4 else x
 
 
-# ---------------------------------------------------------------------------------------------------- bookkeeping
+# ----------------------------------------------------------------------------------------------------
+# bookkeeping
 class Average:
     """Exponential moving average of a network's weights and buffers."""
 
@@ -79,7 +93,9 @@ class Average:
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(self.net.state_dict().values(), net.state_dict().values(), strict=True):
+        for mine, theirs in zip(
+            self.net.state_dict().values(), net.state_dict().values(), strict=True
+        ):
             if mine.is_floating_point():
                 mine.lerp_(theirs, 1 - decay)
             else:
@@ -87,7 +103,9 @@ class Average:
 
 
 def mixed(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is fast: on a processor without it, it takes many times as long as full precision."""
+    """bfloat16 where it is fast: on a processor without it, it takes many times as long as full
+    precision.
+    """
     fast = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
@@ -99,7 +117,9 @@ def save(path: Path, **state: Any) -> None:
 
 def sheet(images: Tensor, path: Path, columns: int = 8) -> None:
     """Write (N, 1, H, W) in [-1, 1] as one PNG."""
-    grid = torch.cat([torch.cat(list(row), dim=2) for row in images.split(columns) if len(row) == columns], dim=1)
+    grid = torch.cat(
+        [torch.cat(list(row), dim=2) for row in images.split(columns) if len(row) == columns], dim=1
+    )
     Image.fromarray(((grid[0].clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()).save(path)
 
 
@@ -107,7 +127,8 @@ def warm_up_and_decay(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 100) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
 
 
-# --------------------------------------------------------------------------------------------- stage 1: the codebook
+# ---------------------------------------------------------------------------------------------
+# stage 1: the codebook
 class Encoder(nn.Module):
     """Codes (N, 8, 16, 16) of length 1, not yet rounded, of patches (N, 1, 128, 128)."""
 
@@ -120,17 +141,20 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         low = F.avg_pool2d(x, 4)
-        x = torch.cat([low, 8 * m.detail(low), 16 * F.pixel_unshuffle(m.detail(x), 4)], dim=1)  # (N, 18, 32, 32)
+        x = torch.cat(
+            [low, 8 * m.detail(low), 16 * F.pixel_unshuffle(m.detail(x), 4)], dim=1
+        )  # (N, 18, 32, 32)
         x = self.block(F.leaky_relu(self.first(x), 0.2))  # (N, E / 2, 32, 32)
         x = self.blocks(F.leaky_relu(self.down(x), 0.2))  # (N, E, 16, 16)
         return F.normalize(self.last(x).float(), dim=1)
 
 
 class Codebook(nn.Module):
-    """Codes of length 1, each a moving average of what is rounded to it (van den Oord et al., arXiv:1711.00937).
+    """Codes of length 1, each a moving average of what is rounded to it (van den Oord et al.,
+    arXiv:1711.00937).
 
-    Lengths are fixed as by Yu et al. (arXiv:2110.04627), and a code that hardly anything is rounded to starts anew as one
-    of the codes of the day.
+    Lengths are fixed as by Yu et al. (arXiv:2110.04627), and a code that hardly anything is rounded
+    to starts anew as one of the codes of the day.
     """
 
     def __init__(self) -> None:
@@ -147,7 +171,9 @@ class Codebook(nn.Module):
         flat, numbers = codes.flatten(2).transpose(1, 2).reshape(-1, m.DEPTH), tokens.flatten()
         hits = torch.bincount(numbers, minlength=m.CODES).float()
         sums = torch.zeros_like(self.codes).index_add_(0, numbers, flat)
-        share = (1 - decay) * hits / ((1 - decay) * hits + decay * self.counts + 1e-6)  # of the news in each code
+        share = (
+            (1 - decay) * hits / ((1 - decay) * hits + decay * self.counts + 1e-6)
+        )  # of the news in each code
         means = sums / hits.clamp(min=1)[:, None]
         self.codes.copy_(F.normalize(self.codes + share[:, None] * (means - self.codes), dim=1))
         self.counts.mul_(decay).add_(hits, alpha=1 - decay)
@@ -171,7 +197,9 @@ def train_codebook(a: argparse.Namespace, x: Tensor) -> None:
     device = torch.device(a.device)
     x = x.to(device)
     mean, spread = spread_of(x)
-    nets = nn.ModuleDict({"encoder": Encoder(), "decoder": m.Decoder()}).to(device, memory_format=torch.channels_last)
+    nets = nn.ModuleDict({"encoder": Encoder(), "decoder": m.Decoder()}).to(
+        device, memory_format=torch.channels_last
+    )
     codebook, average = Codebook().to(device), Average(nets, 0.995)
     make = torch.optim.Adam(nets.parameters(), lr=2e-3, betas=(0.9, 0.99))
     parts = {"nets": nets, "codebook": codebook, "average": average.net, "make": make}
@@ -184,7 +212,9 @@ def train_codebook(a: argparse.Namespace, x: Tensor) -> None:
         torch.manual_seed(a.seed + step)
     while step < a.codebook_steps:
         make.param_groups[0]["lr"] = 2e-3 * warm_up_and_decay(step, a.codebook_steps)
-        real = turned(x[torch.randint(len(x), (32,), device=device)], int(torch.randint(m.TURNS, ())))
+        real = turned(
+            x[torch.randint(len(x), (32,), device=device)], int(torch.randint(m.TURNS, ()))
+        )
         with mixed(device):
             codes = nets["encoder"](real)
         kept = codes.new_zeros(())
@@ -197,7 +227,9 @@ def train_codebook(a: argparse.Namespace, x: Tensor) -> None:
             codebook.update(codes.detach(), tokens)
             rounded = m.codes_of(tokens, codebook.codes)
             kept = (codes - rounded).square().sum(dim=1).mean()
-            codes = codes + (rounded - codes).detach()  # the gradient passes as if nothing were rounded
+            codes = (
+                codes + (rounded - codes).detach()
+            )  # the gradient passes as if nothing were rounded
         with mixed(device):
             small, texture = nets["decoder"](codes)
         small, wanted = small.float(), F.avg_pool2d(real, 4)
@@ -224,34 +256,54 @@ def train_codebook(a: argparse.Namespace, x: Tensor) -> None:
                 pick = x[:: max(1, len(x) // 16)][:16]
                 codes = m.codes_of(codebook.nearest(average.net["encoder"](pick)), codebook.codes)
                 wanted, small = (
-                    F.interpolate(p, scale_factor=3.0) for p in (F.avg_pool2d(pick, 4), average.net["decoder"](codes)[0])
+                    F.interpolate(p, scale_factor=3.0)
+                    for p in (F.avg_pool2d(pick, 4), average.net["decoder"](codes)[0])
                 )
             sheet(torch.cat([wanted[:8], small[:8], wanted[8:], small[8:]]), a.out / "codebook.png")
 
 
 def trained_codebook(out: Path) -> tuple[Encoder, m.Decoder, Codebook]:
-    """What the first stage made, averaged, with the codes in the order of the brightness that they are decoded to."""
+    """What the first stage made, averaged, with the codes in the order of the brightness that they
+    are decoded to.
+    """
     state = torch.load(out / "codebook.pt", weights_only=True, map_location="cpu")
-    nets, codebook = nn.ModuleDict({"encoder": Encoder(), "decoder": m.Decoder()}).eval(), Codebook()
+    nets, codebook = (
+        nn.ModuleDict({"encoder": Encoder(), "decoder": m.Decoder()}).eval(),
+        Codebook(),
+    )
     nets.load_state_dict(state["average"])
     codebook.load_state_dict(state["codebook"])
     with torch.inference_mode():
-        brightness = nets["decoder"](codebook.codes[:, :, None, None].expand(-1, -1, 4, 4))[0].mean(dim=(1, 2, 3))
+        brightness = nets["decoder"](codebook.codes[:, :, None, None].expand(-1, -1, 4, 4))[0].mean(
+            dim=(1, 2, 3)
+        )
     codebook.codes.copy_(codebook.codes[brightness.argsort()].clone())
     return nets["encoder"], nets["decoder"], codebook
 
 
-# ------------------------------------------------------------------------------------------ stage 2: the transformer
+# ------------------------------------------------------------------------------------------ stage
+# 2: the transformer
 @torch.inference_mode()
 def tokens_of(x: Tensor, encoder: Encoder, codebook: Codebook) -> Tensor:
     """Tokens (8, N, 256) of patches (N, 1, 128, 128) in all their turns."""
-    return torch.stack([torch.cat([codebook.nearest(encoder(turned(p, t))) for p in x.split(32)]) for t in range(m.TURNS)])
+    return torch.stack(
+        [
+            torch.cat([codebook.nearest(encoder(turned(p, t))) for p in x.split(32)])
+            for t in range(m.TURNS)
+        ]
+    )
 
 
 def held_out(patients: Tensor) -> Tensor:
-    """Which patches, as booleans (N,), never train the transformer: those of a tenth of the patients."""
+    """Which patches, as booleans (N,), never train the transformer: those of a tenth of the
+    patients.
+    """
     numbers = patients.unique()
-    chosen = numbers[torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0))[: max(1, len(numbers) // 10)]]
+    chosen = numbers[
+        torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0))[
+            : max(1, len(numbers) // 10)
+        ]
+    ]
     return torch.isin(patients, chosen)
 
 
@@ -264,7 +316,9 @@ def train_transformer(a: argparse.Namespace, x: Tensor, y: Tensor, patients: Ten
     net = m.Transformer()
     with torch.no_grad():  # like codes begin with like embeddings and like chances
         for table, strength in (*((near, 0.3) for near in net.near), (net.head, 0.1)):
-            table.weight[: m.CODES] = codebook.codes @ torch.randn(m.DEPTH, table.weight.shape[1]) * strength
+            table.weight[: m.CODES] = (
+                codebook.codes @ torch.randn(m.DEPTH, table.weight.shape[1]) * strength
+            )
     net.to(device)
     average = Average(net, 0.995)
     optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.05)
@@ -276,8 +330,12 @@ def train_transformer(a: argparse.Namespace, x: Tensor, y: Tensor, patients: Ten
         step, best = state["step"], state["best"]
         torch.manual_seed(a.seed + 1 + step)
 
-    def loss_of(model: m.Transformer, batch: Tensor, classes: Tensor, turns: Tensor, swapped: float = 0.0) -> Tensor:
-        shown = torch.where(torch.rand(batch.shape) < swapped, torch.randint(m.CODES, batch.shape), batch)
+    def loss_of(
+        model: m.Transformer, batch: Tensor, classes: Tensor, turns: Tensor, swapped: float = 0.0
+    ) -> Tensor:
+        shown = torch.where(
+            torch.rand(batch.shape) < swapped, torch.randint(m.CODES, batch.shape), batch
+        )
         with mixed(device):
             logits = model(shown.to(device), classes.to(device), turns.to(device))
         return F.cross_entropy(logits.float().flatten(0, 1), batch.to(device).flatten())
@@ -316,21 +374,31 @@ def train_transformer(a: argparse.Namespace, x: Tensor, y: Tensor, patients: Ten
             )
             generator = torch.Generator().manual_seed(0)
             with torch.inference_mode():
-                quantiles = torch.rand(32, m.LENGTH, generator=generator).clamp(1e-6, 1 - 1e-6).to(device)
-                drawn = average.net.draw(quantiles, torch.arange(32, device=device) % m.CLASSES).cpu()
+                quantiles = (
+                    torch.rand(32, m.LENGTH, generator=generator).clamp(1e-6, 1 - 1e-6).to(device)
+                )
+                drawn = average.net.draw(
+                    quantiles, torch.arange(32, device=device) % m.CLASSES
+                ).cpu()
                 small, _ = decoder(m.codes_of(drawn, codebook.codes))
             sheet(F.interpolate(small, scale_factor=3.0), a.out / "transformer.png")
 
 
-# ---------------------------------------------------------------------------------------------- stage 3: the painter
+# ----------------------------------------------------------------------------------------------
+# stage 3: the painter
 class Critic(nn.Module):
-    """Scores patches of a picture as real or painted: hinge loss, spectral norm, told the class by projection."""
+    """Scores patches of a picture as real or painted: hinge loss, spectral norm, told the class by
+    projection.
+    """
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
         layers, channels = [], 3
         for out in (width, 2 * width, 4 * width, 4 * width):
-            layers += [spectral_norm(nn.Conv2d(channels, out, 4, stride=2, padding=1)), nn.LeakyReLU(0.2)]
+            layers += [
+                spectral_norm(nn.Conv2d(channels, out, 4, stride=2, padding=1)),
+                nn.LeakyReLU(0.2),
+            ]
             channels = out
         self.body = nn.Sequential(*layers)
         self.last = spectral_norm(nn.Conv2d(channels, 1, 3, padding=1))
@@ -344,24 +412,37 @@ class Critic(nn.Module):
 
 
 def log_kurtosis(x: Tensor) -> Tensor:
-    """Log kurtosis of the two finest bands of patches, shape (N, 2): high where detail is edges and spots, not noise.
+    """Log kurtosis of the two finest bands of patches, shape (N, 2): high where detail is edges and
+    spots, not noise.
 
-    The critic alone leaves texture too even. Only the mean over a batch is matched, so that a picture stays free to
-    have much of it or little.
+    The critic alone leaves texture too even. Only the mean over a batch is matched, so that a
+    picture stays free to have much of it or little.
     """
     bands = (m.detail(x).flatten(1), m.detail(F.avg_pool2d(x, 2)).flatten(1))
     centred = [b - b.mean(dim=1, keepdim=True) for b in bands]
-    return torch.stack([(c.pow(4).mean(1) / (c.pow(2).mean(1).square() + 1e-12) + 1e-6).log() for c in centred], dim=1)
+    return torch.stack(
+        [(c.pow(4).mean(1) / (c.pow(2).mean(1).square() + 1e-12) + 1e-6).log() for c in centred],
+        dim=1,
+    )
 
 
-def draw_noise(n: int, side: int, device: torch.device, generator: torch.Generator | None = None) -> list[Tensor]:
-    """The painter's noise for small pictures of ``side`` pixels: uniform, of unit variance, a plane a scale."""
+def draw_noise(
+    n: int, side: int, device: torch.device, generator: torch.Generator | None = None
+) -> list[Tensor]:
+    """The painter's noise for small pictures of ``side`` pixels: uniform, of unit variance, a plane
+    a scale.
+    """
     sides = [k * (side + 2 * m.MARGIN) for k in (1, 2, 4)]
-    return [((torch.rand(n, 1, s, s, generator=generator) * 2 - 1) * math.sqrt(3)).to(device) for s in sides]
+    return [
+        ((torch.rand(n, 1, s, s, generator=generator) * 2 - 1) * math.sqrt(3)).to(device)
+        for s in sides
+    ]
 
 
 def augment(x: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """The same differentiable brightness, contrast and shift for two sets (Zhao et al., arXiv:2006.10738)."""
+    """The same differentiable brightness, contrast and shift for two sets (Zhao et al.,
+    arXiv:2006.10738).
+    """
     n = len(x)
     gain = 1 + 0.3 * (torch.rand(n, 1, 1, 1, device=x.device) - 0.5)
     offset = 0.4 * (torch.rand(n, 1, 1, 1, device=x.device) - 0.5)
@@ -409,7 +490,9 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
         with torch.no_grad():
             low, strength = decoder(m.codes_of(tokens[turn, i.cpu()].to(device), codes))
         with mixed(device):
-            fake = net(low, strength, classes.float()[:, None] * 2 - 1, draw_noise(len(i), m.LOW, device)).float()
+            fake = net(
+                low, strength, classes.float()[:, None] * 2 - 1, draw_noise(len(i), m.LOW, device)
+            ).float()
             votes = critic(torch.cat(augment(real, fake.detach())), classes.repeat(2)).float()
         loss_critic = F.relu(1 - votes[: len(i)]).mean() + F.relu(1 + votes[len(i) :]).mean()
         judge.zero_grad()
@@ -421,7 +504,9 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
         critic.requires_grad_(True)
         keeps_low = F.l1_loss(F.avg_pool2d(fake, 4), F.avg_pool2d(real, 4))
         keeps_texture = ((m.texture_of(fake) - m.texture_of(real)) / spread).abs().mean()
-        keeps_tails = (log_kurtosis(fake).mean(dim=0) - log_kurtosis(real).mean(dim=0)).square().mean()
+        keeps_tails = (
+            (log_kurtosis(fake).mean(dim=0) - log_kurtosis(real).mean(dim=0)).square().mean()
+        )
         loss = -vote + 10 * keeps_low + keeps_texture + 4 * keeps_tails
         make.zero_grad()
         loss.backward()
@@ -443,31 +528,63 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
                 small = decoder(m.codes_of(tokens[0, pick].to(device), codes))
                 noise = draw_noise(len(pick), m.LOW, device, torch.Generator().manual_seed(0))
                 painted = average.net(*small, y[pick].float()[:, None] * 2 - 1, noise)
-            sheet(torch.cat([x[pick][:8], painted[:8], x[pick][8:], painted[8:]]), a.out / "painter.png")
+            sheet(
+                torch.cat([x[pick][:8], painted[:8], x[pick][8:], painted[8:]]),
+                a.out / "painter.png",
+            )
 
 
-# ------------------------------------------------------------------------------------------------------ the package
+# ------------------------------------------------------------------------------------------------------
+# the package
 def write_weights(a: argparse.Namespace) -> None:
-    """One file for ``model.load``: the codebook and the networks, the transformer of the lowest held-out loss; half precision."""
+    """One file for ``model.load``: the codebook and the networks, the transformer of the lowest
+    held-out loss; half precision.
+    """
     _, decoder, codebook = trained_codebook(a.out)
     transformer = torch.load(a.out / "best.pt", weights_only=True, map_location="cpu")["net"]
     painter = torch.load(a.out / "painter.pt", weights_only=True, map_location="cpu")["average"]
     tensors = {"codebook": codebook.codes}
-    for part, state in (("transformer", transformer), ("decoder", decoder.state_dict()), ("painter", painter)):
+    for part, state in (
+        ("transformer", transformer),
+        ("decoder", decoder.state_dict()),
+        ("painter", painter),
+    ):
         tensors |= {f"{part}.{k}": v for k, v in state.items() if v.is_floating_point()}
     save_file({k: v.half().contiguous() for k, v in tensors.items()}, a.out / "weights.safetensors")
     (a.out / "weights.safetensors").chmod(0o644)  # safetensors makes it readable by its owner alone
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="zip or folder with train/is_benign_{true,false}/*.png")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, sheets and weights.safetensors")
-    parser.add_argument("--stage", choices=["codebook", "transformer", "painter", "weights", "all"], default="all")
-    parser.add_argument("--codebook-steps", type=int, default=1_000, help="optimiser steps of 32 pictures")
-    parser.add_argument("--transformer-steps", type=int, default=1_350, help="optimiser steps of 16 pictures")
-    parser.add_argument("--painter-steps", type=int, default=360, help="steps of 16 pictures; 10,000 without --init")
-    parser.add_argument("--init", type=Path, help="weights.safetensors of model 8, whose painter this one begins as")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="zip or folder with train/is_benign_{true,false}/*.png",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for checkpoints, sheets and weights.safetensors",
+    )
+    parser.add_argument(
+        "--stage", choices=["codebook", "transformer", "painter", "weights", "all"], default="all"
+    )
+    parser.add_argument(
+        "--codebook-steps", type=int, default=1_000, help="optimiser steps of 32 pictures"
+    )
+    parser.add_argument(
+        "--transformer-steps", type=int, default=1_350, help="optimiser steps of 16 pictures"
+    )
+    parser.add_argument(
+        "--painter-steps", type=int, default=360, help="steps of 16 pictures; 10,000 without --init"
+    )
+    parser.add_argument(
+        "--init", type=Path, help="weights.safetensors of model 8, whose painter this one begins as"
+    )
     parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -476,7 +593,12 @@ def main() -> None:
     torch.set_num_threads(a.threads)
     a.out.mkdir(parents=True, exist_ok=True)
     x, y, patients = read_patches(a.data)
-    print(json.dumps({"patches": len(x), "malignant": int(y.sum())} | {k: str(v) for k, v in vars(a).items()}), flush=True)
+    print(
+        json.dumps(
+            {"patches": len(x), "malignant": int(y.sum())} | {k: str(v) for k, v in vars(a).items()}
+        ),
+        flush=True,
+    )
     if a.stage in ("codebook", "all"):
         train_codebook(a, x)
     if a.stage in ("transformer", "all"):

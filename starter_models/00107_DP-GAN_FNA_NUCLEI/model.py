@@ -1,9 +1,11 @@
-"""Measurements of cell nuclei in fine-needle aspirates of the breast, a row an aspirate, by a differentially private GAN.
+"""Measurements of cell nuclei in fine-needle aspirates of the breast, a row an aspirate, by a
+differentially private GAN.
 
-A generator maps 30 latents and a class to 30 *coordinates*, each in a range that follows from what the measurement is
-and not from any row of data. Formulas that hold by definition turn coordinates into the thirty columns: an area is that
-of a disc of the row's own radius times a factor, a worst value is the mean value times a factor of at least one. So every
-row is consistent, and the network learns what is left. The arithmetic is numpy's, in double precision.
+A generator maps 30 latents and a class to 30 *coordinates*, each in a range that follows from what
+the measurement is and not from any row of data. Formulas that hold by definition turn coordinates
+into the thirty columns: an area is that of a disc of the row's own radius times a factor, a worst
+value is the mean value times a factor of at least one. So every row is consistent, and the network
+learns what is left. The arithmetic is numpy's, in double precision.
 
 Shapes in comments: n rows; 30 = 3 groups (mean, standard error, worst) of 10 features.
 """
@@ -19,34 +21,93 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 Array = NDArray[Any]
-FEATURES = ("radius", "texture", "perimeter", "area", "smoothness", "compactness", "concavity", "concave points",
-            "symmetry", "fractal dimension")  # fmt: skip
-COLUMNS = (*(f"mean {f}" for f in FEATURES), *(f"{f} error" for f in FEATURES), *(f"worst {f}" for f in FEATURES))
-RADIUS, TEXTURE, PERIMETER, AREA, SMOOTHNESS, COMPACTNESS, CONCAVITY, POINTS, SYMMETRY, FRACTAL = range(10)
+FEATURES = (
+    "radius",
+    "texture",
+    "perimeter",
+    "area",
+    "smoothness",
+    "compactness",
+    "concavity",
+    "concave points",
+    "symmetry",
+    "fractal dimension",
+)
+COLUMNS = (
+    *(f"mean {f}" for f in FEATURES),
+    *(f"{f} error" for f in FEATURES),
+    *(f"worst {f}" for f in FEATURES),
+)
+RADIUS, TEXTURE, PERIMETER, AREA, SMOOTHNESS, COMPACTNESS, CONCAVITY, POINTS, SYMMETRY, FRACTAL = (
+    range(10)
+)
 ROOTS = [CONCAVITY, POINTS]  # may be zero, so roots stand where the others have logarithms
-FREE = [RADIUS, TEXTURE, SMOOTHNESS, COMPACTNESS, SYMMETRY, FRACTAL]  # by no formula tied to another feature
+FREE = [
+    RADIUS,
+    TEXTURE,
+    SMOOTHNESS,
+    COMPACTNESS,
+    SYMMETRY,
+    FRACTAL,
+]  # by no formula tied to another feature
 LATENT = 30
 
-# Range of each coordinate. What they rest on, feature by feature: a nucleus whose contour is traced in a video image with a
-# dozen others has a radius of 4 to 64 pixels; gray levels of 8 bits deviate by 128 at most; no contour is shorter, and no
-# area smaller, than that of a disc with its mean radius (a little slack for polygons, and several times as much above as
-# an ellipse of aspect 2 needs); smoothness, concavity and asymmetry are shares of a whole; concave points are at most
-# half of all points; a coastline's dimension less 1 is 0.02 to 0.32 for what is hardly rough. Standard errors of ten to
-# forty nuclei are a half to a two-hundredth of the mean. Worst values, of the three largest nuclei, are 1 to 3 times it.
-RANGES = np.array([
-    [(log(4), log(64)), (log(2), log(128)), (-0.1, 0.4), (-0.1, 0.5), (log(0.02), log(0.32)), (log(0.01), log(1)),
-     (0, 1), (0, 0.7), (log(0.05), log(0.8)), (log(0.02), log(0.32))],
-    [(log(0.005), log(0.5)), (log(0.005), log(0.5)), (-0.3, 1), (-0.3, 0.7), (log(0.005), log(0.5)), (log(0.01), log(1)),
-     (0, 0.7), (0, 0.5), (log(0.005), log(0.5)), (log(0.002), log(0.5))],
-    [(0, log(3)), (0, log(3)), (-0.1, 0.4), (-0.1, 0.5), (0, log(3)), (0, log(6)),
-     (0, 0.7), (0, 0.5), (0, log(3)), (0, log(3))],
-]).reshape(30, 2)  # fmt: skip
+# Range of each coordinate. What they rest on, feature by feature: a nucleus whose contour is traced
+# in a video image with a dozen others has a radius of 4 to 64 pixels; gray levels of 8 bits deviate
+# by 128 at most; no contour is shorter, and no area smaller, than that of a disc with its mean
+# radius (a little slack for polygons, and several times as much above as an ellipse of aspect 2
+# needs); smoothness, concavity and asymmetry are shares of a whole; concave points are at most half
+# of all points; a coastline's dimension less 1 is 0.02 to 0.32 for what is hardly rough. Standard
+# errors of ten to forty nuclei are a half to a two-hundredth of the mean. Worst values, of the
+# three largest nuclei, are 1 to 3 times it.
+RANGES = np.array(
+    [
+        [
+            (log(4), log(64)),
+            (log(2), log(128)),
+            (-0.1, 0.4),
+            (-0.1, 0.5),
+            (log(0.02), log(0.32)),
+            (log(0.01), log(1)),
+            (0, 1),
+            (0, 0.7),
+            (log(0.05), log(0.8)),
+            (log(0.02), log(0.32)),
+        ],
+        [
+            (log(0.005), log(0.5)),
+            (log(0.005), log(0.5)),
+            (-0.3, 1),
+            (-0.3, 0.7),
+            (log(0.005), log(0.5)),
+            (log(0.01), log(1)),
+            (0, 0.7),
+            (0, 0.5),
+            (log(0.005), log(0.5)),
+            (log(0.002), log(0.5)),
+        ],
+        [
+            (0, log(3)),
+            (0, log(3)),
+            (-0.1, 0.4),
+            (-0.1, 0.5),
+            (0, log(3)),
+            (0, log(6)),
+            (0, 0.7),
+            (0, 0.5),
+            (0, log(3)),
+            (0, log(3)),
+        ],
+    ]
+).reshape(30, 2)
 MIDDLE, HALF = RANGES.mean(axis=1), (RANGES[:, 1] - RANGES[:, 0]) / 2
 
 
 def to_coordinates(table: Array) -> Array:
     """Coordinates in [-1, 1], (n, 30), of rows as the data set has them, (n, 30)."""
-    mean, error, worst = np.asarray(table, np.float64).reshape(-1, 3, 10).transpose(1, 0, 2)  # (n, 10) each
+    mean, error, worst = (
+        np.asarray(table, np.float64).reshape(-1, 3, 10).transpose(1, 0, 2)
+    )  # (n, 10) each
 
     def logarithm(x: Array) -> Array:
         return np.log(np.maximum(x, 1e-9))
@@ -60,7 +121,9 @@ def to_coordinates(table: Array) -> Array:
     found[:, 2, FREE + ROOTS] -= found[:, 0, FREE + ROOTS]
     found[:, 1] = logarithm(error) - logarithm(mean)
     found[:, 1, PERIMETER] = logarithm(error[:, PERIMETER]) - logarithm(2 * pi * error[:, RADIUS])
-    found[:, 1, AREA] = logarithm(error[:, AREA]) - logarithm(2 * pi * mean[:, RADIUS] * error[:, RADIUS])
+    found[:, 1, AREA] = logarithm(error[:, AREA]) - logarithm(
+        2 * pi * mean[:, RADIUS] * error[:, RADIUS]
+    )
     found[:, 1, ROOTS] = np.sqrt(error[:, ROOTS])
     return np.clip((found.reshape(-1, 30) - MIDDLE) / HALF, -1, 1)
 
@@ -96,7 +159,9 @@ class Generator:
             x = x @ t[f"net.{k}.weight"].T + t[f"net.{k}.bias"]  # (n, 64)
             x = np.where(x > 0, x, 0.2 * x)
         x = x @ t["net.4.weight"].T + t["net.4.bias"]  # (n, 30)
-        return t["place"][classes] + t["spread"] * (t["shift.weight"][classes] + z @ t["linear.weight"].T + x)
+        return t["place"][classes] + t["spread"] * (
+            t["shift.weight"][classes] + z @ t["linear.weight"].T + x
+        )
 
     def sample(self, batch: Any) -> dict[str, Array]:
         """The native contract: ``table`` (n, 30), float32."""

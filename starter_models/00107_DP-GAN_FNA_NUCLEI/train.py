@@ -1,18 +1,22 @@
-"""Train model 107, a differentially private GAN, on the Wisconsin diagnostic breast cancer data or a table like it.
+"""Train model 107, a differentially private GAN, on the Wisconsin diagnostic breast cancer data or
+a table like it.
 
     pip install opacus scikit-learn                                    # needed here, and not to generate
     python train.py --out runs/nuclei                                  # the data that scikit-learn ships
     python train.py --out runs/own --data own.csv                      # the 30 columns by name, and diagnosis 0 or 1
     python train.py --out runs/rehearsal --rehearse                    # nuclei from formulas: where settings were chosen
     python train.py --out runs/nuclei --judge                          # figures of a finished run on real rows, or, where
-                                                                       # there is none, of the weights beside this script
+                                                                       # there is none, of the
+                                                                       weights beside this script
 
-Real rows are touched in four places, each a Gaussian mechanism that Opacus' accountant counts: twice to find where each
-class lies and how far each coordinate spreads, once for the covariance, and in every step of DP-SGD, which trains the
-critic. Every row takes part in every step, so the sampling rate is 1. The generator sees nothing but what these give.
-The noise comes from the operating system's entropy: who knows its seed can take it off again, so none is kept.
+Real rows are touched in four places, each a Gaussian mechanism that Opacus' accountant counts:
+twice to find where each class lies and how far each coordinate spreads, once for the covariance,
+and in every step of DP-SGD, which trains the critic. Every row takes part in every step, so the
+sampling rate is 1. The generator sees nothing but what these give. The noise comes from the
+operating system's entropy: who knows its seed can take it off again, so none is kept.
 
-A run that was killed goes on from its last checkpoint; what was released before is kept there and not released again.
+A run that was killed goes on from its last checkpoint; what was released before is kept there and
+not released again.
 """
 
 from __future__ import annotations
@@ -38,13 +42,18 @@ RELEASES = (3.0, 3.0, 1.0)  # noise multipliers: place and spread twice, covaria
 BOUNDS = (5.0, 7.0, 8.0)  # of the norms of what a row adds to each
 FIRST_SPREAD = 0.35  # of a coordinate in [-1, 1], before anything is known
 REACH = 6.0  # norm of a standardised row; longer ones are shortened
-CLIP, RATE, DECAY = 4.5, 0.3, 0.05  # of the critic's gradients; its learning rate; what it forgets in a step
+CLIP, RATE, DECAY = (
+    4.5,
+    0.3,
+    0.05,
+)  # of the critic's gradients; its learning rate; what it forgets in a step
 STEPS, BATCH, AVERAGE = 400, 512, 0.98
 PAIRS = np.triu_indices(30)
 WEIGHT = np.where(PAIRS[0] == PAIRS[1], 1.0, 2**0.5)  # an entry beside the diagonal stands for two
 
 
-# ------------------------------------------------------------------------------------------------------- the data
+# -------------------------------------------------------------------------------------------------------
+# the data
 def read_table(data: Path | None) -> tuple[np.ndarray, np.ndarray]:
     """Rows (n, 30) and classes (n,), benign 0 and malignant 1."""
     if data is None:
@@ -55,48 +64,80 @@ def read_table(data: Path | None) -> tuple[np.ndarray, np.ndarray]:
         return found.data[:, order], 1 - found.target  # scikit-learn counts the other way round
     with data.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return np.array([[float(r[c]) for c in m.COLUMNS] for r in rows]), np.array([int(r["diagnosis"]) for r in rows])
+    return np.array([[float(r[c]) for c in m.COLUMNS] for r in rows]), np.array(
+        [int(r["diagnosis"]) for r in rows]
+    )
 
 
 def rehearsal(n: int = 569, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """A cohort from formulas: nuclei are closed Fourier contours, measured as the data set's authors define it."""
+    """A cohort from formulas: nuclei are closed Fourier contours, measured as the data set's
+    authors define it.
+    """
     rng = np.random.default_rng(seed)
     classes = (rng.random(n) < 0.37).astype(int)
     angle, orders = np.linspace(0, 2 * np.pi, 64, endpoint=False), np.arange(2, 12)
     table = np.empty((n, 30))
     for i, malignant in enumerate(classes):
         k = int(rng.integers(10, 40))  # nuclei
-        size, spread = np.exp(rng.normal(np.log(12) + 0.35 * malignant, 0.14)), np.exp(rng.normal(-2.1 + 0.35 * malignant, 0.3))
-        rough, gray = np.exp(rng.normal(-3 + 0.5 * malignant, 0.35)), np.exp(rng.normal(np.log(18) + 0.17 * malignant, 0.2))
+        size, spread = (
+            np.exp(rng.normal(np.log(12) + 0.35 * malignant, 0.14)),
+            np.exp(rng.normal(-2.1 + 0.35 * malignant, 0.3)),
+        )
+        rough, gray = (
+            np.exp(rng.normal(-3 + 0.5 * malignant, 0.35)),
+            np.exp(rng.normal(np.log(18) + 0.17 * malignant, 0.2)),
+        )
         waves = rough * np.exp(rng.normal(0, 0.4, (k, 1))) * orders**-1.1 * rng.rayleigh(1, (k, 10))
         phases = rng.uniform(0, 2 * np.pi, (k, 10, 1))
-        r = 1 + (waves[:, :, None] * np.cos(orders[:, None] * angle + phases)).sum(axis=1)  # (k, 64)
+        r = 1 + (waves[:, :, None] * np.cos(orders[:, None] * angle + phases)).sum(
+            axis=1
+        )  # (k, 64)
         r *= size * np.exp(rng.normal(0, spread, (k, 1)))
         here = r * np.exp(1j * angle)
         side = np.roll(here, -1, axis=1) - here
-        bend = np.imag(np.conj(side) * np.roll(side, -1, axis=1))  # below zero where the contour is hollow
+        bend = np.imag(
+            np.conj(side) * np.roll(side, -1, axis=1)
+        )  # below zero where the contour is hollow
         radius, perimeter = r.mean(axis=1), np.abs(side).sum(axis=1)
         area = 0.5 * np.imag(np.conj(here) * np.roll(here, -1, axis=1)).sum(axis=1)
-        local = np.abs(r - (np.roll(r, 1, axis=1) + np.roll(r, -1, axis=1)) / 2).mean(axis=1) / radius
+        local = (
+            np.abs(r - (np.roll(r, 1, axis=1) + np.roll(r, -1, axis=1)) / 2).mean(axis=1) / radius
+        )
         compactness = perimeter**2 / area / (4 * np.pi) - 0.98
-        nuclei = np.stack([
-            radius, gray * np.exp(rng.normal(0, 0.15, k)), perimeter, area, 0.06 + 4 * local, compactness,
-            np.maximum(-bend, 0).sum(axis=1) / np.abs(bend).sum(axis=1), 0.5 * (bend < 0).mean(axis=1),
-            0.12 + 0.6 * np.abs(r - np.roll(r, 32, axis=1)).mean(axis=1) / radius,
-            0.05 + 0.2 * local + 0.1 * compactness * np.exp(rng.normal(0, 0.1, k)),
-        ], axis=1)  # fmt: skip
-        table[i] = np.r_[nuclei.mean(axis=0), nuclei.std(axis=0, ddof=1) / k**0.5, np.sort(nuclei, axis=0)[-3:].mean(axis=0)]
+        nuclei = np.stack(
+            [
+                radius,
+                gray * np.exp(rng.normal(0, 0.15, k)),
+                perimeter,
+                area,
+                0.06 + 4 * local,
+                compactness,
+                np.maximum(-bend, 0).sum(axis=1) / np.abs(bend).sum(axis=1),
+                0.5 * (bend < 0).mean(axis=1),
+                0.12 + 0.6 * np.abs(r - np.roll(r, 32, axis=1)).mean(axis=1) / radius,
+                0.05 + 0.2 * local + 0.1 * compactness * np.exp(rng.normal(0, 0.1, k)),
+            ],
+            axis=1,
+        )
+        table[i] = np.r_[
+            nuclei.mean(axis=0),
+            nuclei.std(axis=0, ddof=1) / k**0.5,
+            np.sort(nuclei, axis=0)[-3:].mean(axis=0),
+        ]
     return table, classes
 
 
-# --------------------------------------------------------------------------------------- what is released of the rows
+# --------------------------------------------------------------------------------------- what is
+# released of the rows
 def shorten(rows: np.ndarray, bound: float) -> np.ndarray:
     """Rows (n, k) with no norm above ``bound``."""
     return rows * np.minimum(1, bound / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12))
 
 
 class Releases:
-    """The three sums over real rows that the training starts from, each with Gaussian noise and counted."""
+    """The three sums over real rows that the training starts from, each with Gaussian noise and
+    counted.
+    """
 
     def __init__(self, accountant: Any, noise: np.random.Generator) -> None:
         self.accountant, self.noise = accountant, noise
@@ -108,8 +149,9 @@ class Releases:
         return shorten(rows, bound).sum(axis=0) + self.noise.normal(0, sigma * bound, rows.shape[1])
 
     def places(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        """Place of each class (2, 30), spread around it (30,), share of malignant rows. The second look is through the
-        first one's glasses: a coordinate that spreads little would be lost in noise of a common size."""
+        """Place of each class (2, 30), spread around it (30,), share of malignant rows. The second
+        look is through the first one's glasses: a coordinate that spreads little would be lost in
+        noise of a common size."""
         place, spread, classes = np.zeros((2, 30)), np.full(30, FIRST_SPREAD), np.eye(2)[y]
         for number, least in ((0, 0.02), (1, 0.1)):
             z = np.clip((x - place[y]) / spread, -3, 3)
@@ -118,14 +160,22 @@ class Releases:
             counts = np.maximum(total[:2] / 2, 40)
             n, error = counts.sum(), RELEASES[number] * BOUNDS[number]
             shift = np.clip(total[2:62].reshape(2, 30) / counts[:, None], -1.5, 1.5)
-            square = 1 + (total[62:] + error) / n - (counts[:, None] * shift**2).sum(axis=0) / n  # rather too wide
+            square = (
+                1 + (total[62:] + error) / n - (counts[:, None] * shift**2).sum(axis=0) / n
+            )  # rather too wide
             place, spread = place + shift * spread, spread * np.sqrt(np.clip(square, least, 9))
         return place, spread, float(counts[1] / n)
 
-    def covariance(self, z: np.ndarray, y: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-        """What is left of each class's place (2, 30), and the covariance within classes (30, 30) of standardised rows."""
+    def covariance(
+        self, z: np.ndarray, y: np.ndarray, share: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What is left of each class's place (2, 30), and the covariance within classes (30, 30) of
+        standardised rows.
+        """
         own = (np.eye(2)[y][:, :, None] * z[:, None]).reshape(len(z), 60)
-        total = self.total(np.concatenate([own, z[:, PAIRS[0]] * z[:, PAIRS[1]] * WEIGHT / REACH], axis=1), 2)
+        total = self.total(
+            np.concatenate([own, z[:, PAIRS[0]] * z[:, PAIRS[1]] * WEIGHT / REACH], axis=1), 2
+        )
         shares = np.array([1 - share, share])
         shift = total[:60].reshape(2, 30) / (shares[:, None] * len(z))
         square = np.zeros((30, 30))
@@ -135,9 +185,12 @@ class Releases:
         return shift, (vectors * values.clip(0.02)) @ vectors.T
 
 
-# -------------------------------------------------------------------------------------------------------- the networks
+# --------------------------------------------------------------------------------------------------------
+# the networks
 class Generator(nn.Module):
-    """Standardised coordinates (n, 30) of latents (n, 30) and classes (n,); begins as the Gaussian that was released."""
+    """Standardised coordinates (n, 30) of latents (n, 30) and classes (n,); begins as the Gaussian
+    that was released.
+    """
 
     def __init__(self, shift: np.ndarray, covariance: np.ndarray) -> None:
         super().__init__()
@@ -147,32 +200,48 @@ class Generator(nn.Module):
         self.linear = nn.Linear(m.LATENT, 30, bias=False)
         self.shift = nn.Embedding(2, 30)
         self.net = nn.Sequential(
-            nn.Linear(m.LATENT + 2, 64), nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 30)
+            nn.Linear(m.LATENT + 2, 64),
+            nn.LeakyReLU(0.2),
+            nn.Linear(64, 64),
+            nn.LeakyReLU(0.2),
+            nn.Linear(64, 30),
         )
         with torch.no_grad():
-            self.linear.weight.copy_(torch.from_numpy(vectors[:, order] * signs * values[order] ** 0.5))
+            self.linear.weight.copy_(
+                torch.from_numpy(vectors[:, order] * signs * values[order] ** 0.5)
+            )
             self.shift.weight.copy_(torch.from_numpy(shift))
             nn.init.zeros_(self.net[-1].weight)
             nn.init.zeros_(self.net[-1].bias)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        return self.shift(y) + self.linear(z) + self.net(torch.cat([z, F.one_hot(y, 2).float()], dim=1))
+        return (
+            self.shift(y)
+            + self.linear(z)
+            + self.net(torch.cat([z, F.one_hot(y, 2).float()], dim=1))
+        )
 
 
 def features(x: Tensor, y: Tensor) -> Tensor:
-    """What the critic looks at, (n, 645): rows, their sines and cosines by class, products of two coordinates.
+    """What the critic looks at, (n, 645): rows, their sines and cosines by class, products of two
+    coordinates.
 
-    The critic is linear in these. With 569 rows and this budget a network's own features drown in noise; a layer of 32
-    made the rehearsal worse than none at all.
+    The critic is linear in these. With 569 rows and this budget a network's own features drown in
+    noise; a layer of 32 made the rehearsal worse than none at all.
     """
     x = x * (REACH / x.norm(dim=1, keepdim=True)).clamp(max=1)
     own = torch.cat([0.5 * x, torch.sin(1.5 * x), torch.cos(1.5 * x)], dim=1)  # (n, 90)
     first, second = (torch.from_numpy(k) for k in PAIRS)
-    products = x[:, first] * x[:, second] * torch.from_numpy(WEIGHT).float() * (0.7 / REACH)  # (n, 465)
-    return torch.cat([(F.one_hot(y, 2).float()[:, :, None] * own[:, None]).flatten(1), products], dim=1)
+    products = (
+        x[:, first] * x[:, second] * torch.from_numpy(WEIGHT).float() * (0.7 / REACH)
+    )  # (n, 465)
+    return torch.cat(
+        [(F.one_hot(y, 2).float()[:, :, None] * own[:, None]).flatten(1), products], dim=1
+    )
 
 
-# -------------------------------------------------------------------------------------------------------- the training
+# --------------------------------------------------------------------------------------------------------
+# the training
 def calibrate(epsilon: float, delta: float, steps: int) -> float:
     """The noise multiplier of DP-SGD with which releases and steps together spend ``epsilon``."""
     low, high = 0.5, 1000.0
@@ -187,7 +256,9 @@ def calibrate(epsilon: float, delta: float, steps: int) -> float:
 
 
 def spent(history: list[tuple[float, float, int]], delta: float) -> float:
-    """Epsilon of Gaussian mechanisms (noise multiplier, sampling rate, times), by Renyi differential privacy."""
+    """Epsilon of Gaussian mechanisms (noise multiplier, sampling rate, times), by Renyi
+    differential privacy.
+    """
     from opacus.accountants import RDPAccountant
 
     accountant = RDPAccountant()
@@ -202,7 +273,10 @@ def train(a: argparse.Namespace, table: np.ndarray, y: np.ndarray) -> None:
     from opacus.optimizers import DPOptimizer
 
     warnings.filterwarnings("ignore", message="Full backward hook is firing")
-    accountant, secret = RDPAccountant(), secrets.randbits(63) if a.noise_seed is None else a.noise_seed
+    accountant, secret = (
+        RDPAccountant(),
+        secrets.randbits(63) if a.noise_seed is None else a.noise_seed,
+    )
     checkpoint = a.out / "checkpoint.pt"
     state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else None
     x = m.to_coordinates(table)
@@ -210,7 +284,13 @@ def train(a: argparse.Namespace, table: np.ndarray, y: np.ndarray) -> None:
         releases = Releases(accountant, np.random.default_rng(secret))
         place, spread, share = releases.places(x, y)
         shift, covariance = releases.covariance(shorten((x - place[y]) / spread, REACH), y, share)
-        known = {"place": place, "spread": spread, "shift": shift, "covariance": covariance, "share": np.array(share)}
+        known = {
+            "place": place,
+            "spread": spread,
+            "shift": shift,
+            "covariance": covariance,
+            "share": np.array(share),
+        }
     else:
         known = {k: v.numpy() for k, v in state["known"].items()}
         accountant.history = [tuple(h) for h in state["history"]]
@@ -218,19 +298,29 @@ def train(a: argparse.Namespace, table: np.ndarray, y: np.ndarray) -> None:
     torch.manual_seed(a.seed if state is None else a.seed + state["step"])
     generator = Generator(known["shift"], known["covariance"])
     average = copy.deepcopy(generator)
-    real = features(torch.from_numpy((x - known["place"][y]) / known["spread"]).float(), torch.from_numpy(y))
+    real = features(
+        torch.from_numpy((x - known["place"][y]) / known["spread"]).float(), torch.from_numpy(y)
+    )
     linear = nn.Linear(real.shape[1], 1, bias=False)
     nn.init.zeros_(linear.weight)
     critic = GradSampleModule(linear)
     private = DPOptimizer(
-        torch.optim.SGD(critic.parameters(), lr=RATE, weight_decay=DECAY / RATE), noise_multiplier=sigma, max_grad_norm=CLIP,
-        expected_batch_size=len(real), generator=torch.Generator().manual_seed(secret if state is None else secrets.randbits(63)),
-    )  # fmt: skip
+        torch.optim.SGD(critic.parameters(), lr=RATE, weight_decay=DECAY / RATE),
+        noise_multiplier=sigma,
+        max_grad_norm=CLIP,
+        expected_batch_size=len(real),
+        generator=torch.Generator().manual_seed(secret if state is None else secrets.randbits(63)),
+    )
     private.attach_step_hook(accountant.get_optimizer_hook_fn(sample_rate=1.0))
     public = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.99))
     step = 0
     if state is not None:
-        for name, thing in (("critic", linear), ("generator", generator), ("average", average), ("public", public)):
+        for name, thing in (
+            ("critic", linear),
+            ("generator", generator),
+            ("average", average),
+            ("public", public),
+        ):
             thing.load_state_dict(state[name])
         step = state["step"]
 
@@ -240,12 +330,18 @@ def train(a: argparse.Namespace, table: np.ndarray, y: np.ndarray) -> None:
 
     while step < a.steps:
         private.zero_grad()
-        F.softplus(-critic(real)).mean().backward()  # the one line that sees real rows; Opacus keeps each row's gradient
+        F.softplus(
+            -critic(real)
+        ).mean().backward()  # the one line that sees real rows; Opacus keeps each row's gradient
         private.pre_step()  # ... shortens them, adds noise, and counts
         with torch.no_grad():
             made = fake()
-            gradients = torch.sigmoid(linear.weight @ made.T).T * made  # (BATCH, 645), of softplus(critic)
-            gradients *= (CLIP / gradients.norm(dim=1, keepdim=True)).clamp(max=1)  # as those of real rows
+            gradients = (
+                torch.sigmoid(linear.weight @ made.T).T * made
+            )  # (BATCH, 645), of softplus(critic)
+            gradients *= (CLIP / gradients.norm(dim=1, keepdim=True)).clamp(
+                max=1
+            )  # as those of real rows
             linear.weight.grad += gradients.mean(dim=0)
         private.original_optimizer.step()
         loss = F.softplus(-(fake() @ linear.weight.detach().T)).mean()
@@ -257,12 +353,22 @@ def train(a: argparse.Namespace, table: np.ndarray, y: np.ndarray) -> None:
             for mine, theirs in zip(average.parameters(), generator.parameters(), strict=True):
                 mine.lerp_(theirs, 1 - min(AVERAGE, step / (step + 9)))
         if step % a.every == 0 or step == a.steps:
-            print(f"step {step} epsilon {accountant.get_epsilon(a.delta):.3f} loss {loss.item():.4f}", flush=True)
-            save(checkpoint, {
-                "known": {k: torch.from_numpy(np.asarray(v)) for k, v in known.items()}, "step": step,
-                "history": [list(h) for h in accountant.history], "critic": linear.state_dict(),
-                "generator": generator.state_dict(), "average": average.state_dict(), "public": public.state_dict(),
-            })  # fmt: skip
+            print(
+                f"step {step} epsilon {accountant.get_epsilon(a.delta):.3f} loss {loss.item():.4f}",
+                flush=True,
+            )
+            save(
+                checkpoint,
+                {
+                    "known": {k: torch.from_numpy(np.asarray(v)) for k, v in known.items()},
+                    "step": step,
+                    "history": [list(h) for h in accountant.history],
+                    "critic": linear.state_dict(),
+                    "generator": generator.state_dict(),
+                    "average": average.state_dict(),
+                    "public": public.state_dict(),
+                },
+            )
             finish(a, known, average, accountant.history, len(real), done=step == a.steps)
 
 
@@ -271,7 +377,15 @@ def save(path: Path, state: dict[str, Any]) -> None:
     os.replace(path.with_suffix(".part"), path)
 
 
-def finish(a: argparse.Namespace, known: dict[str, Any], net: Generator, history: Any, rows: int, *, done: bool) -> None:
+def finish(
+    a: argparse.Namespace,
+    known: dict[str, Any],
+    net: Generator,
+    history: Any,
+    rows: int,
+    *,
+    done: bool,
+) -> None:
     """Samples as they are now; once done, the weights and what they cost in privacy."""
     tensors = {k: v.detach().float().contiguous() for k, v in net.state_dict().items()}
     tensors |= {k: torch.from_numpy(known[k]).float() for k in ("place", "spread")}
@@ -279,11 +393,20 @@ def finish(a: argparse.Namespace, known: dict[str, Any], net: Generator, history
     with (a.out / "samples.csv").open("w", newline="") as file:
         rows_ = csv.writer(file)
         rows_.writerow(["diagnosis", *m.COLUMNS])
-        rows_.writerows([k, *(f"{v:.4g}" for v in row)] for k, row in zip(classes, table, strict=True))
+        rows_.writerows(
+            [k, *(f"{v:.4g}" for v in row)] for k, row in zip(classes, table, strict=True)
+        )
     if done:
         save_file(tensors, a.out / "weights.safetensors")
-        cost = {"epsilon": spent(history, a.delta), "delta": a.delta, "accountant": "opacus RDPAccountant", "rows": rows,
-                "mechanisms": [{"noise_multiplier": s, "sample_rate": q, "times": k} for s, q, k in history]}  # fmt: skip
+        cost = {
+            "epsilon": spent(history, a.delta),
+            "delta": a.delta,
+            "accountant": "opacus RDPAccountant",
+            "rows": rows,
+            "mechanisms": [
+                {"noise_multiplier": s, "sample_rate": q, "times": k} for s, q, k in history
+            ],
+        }
         (a.out / "privacy.json").write_text(json.dumps(cost, indent=2) + "\n")
 
 
@@ -291,12 +414,17 @@ def samples(tensors: dict[str, Tensor], n: int, seed: int = 0) -> tuple[np.ndarr
     """``n`` rows and their classes in turn."""
     classes = np.arange(n) % 2
     latents = np.random.default_rng(seed).normal(size=(n, m.LATENT))
-    return m.to_table(m.Generator({k: v.numpy() for k, v in tensors.items()}).coordinates(latents, classes)), classes
+    return m.to_table(
+        m.Generator({k: v.numpy() for k, v in tensors.items()}).coordinates(latents, classes)
+    ), classes
 
 
-# ----------------------------------------------------------------------------------------------------------- the judge
+# -----------------------------------------------------------------------------------------------------------
+# the judge
 def judge(a: argparse.Namespace, table: np.ndarray, y: np.ndarray) -> None:
-    """Print what classifiers learn from generated rows, and how alike the columns are. Not private: it reads real rows."""
+    """Print what classifiers learn from generated rows, and how alike the columns are. Not private:
+    it reads real rows.
+    """
     from safetensors.torch import load_file
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
@@ -306,7 +434,9 @@ def judge(a: argparse.Namespace, table: np.ndarray, y: np.ndarray) -> None:
     from sklearn.preprocessing import StandardScaler
 
     kinds = {
-        "logistic regression": lambda: make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000)),
+        "logistic regression": lambda: make_pipeline(
+            StandardScaler(), LogisticRegression(C=0.1, max_iter=3000)
+        ),
         "random forest": lambda: RandomForestClassifier(300, random_state=0),
     }
     folds = list(StratifiedKFold(5, shuffle=True, random_state=0).split(table, y))
@@ -315,23 +445,34 @@ def judge(a: argparse.Namespace, table: np.ndarray, y: np.ndarray) -> None:
         """Mean and deviation over folds of what was trained on ``source(fold)``."""
         found = []
         for make in kinds.values():
-            scores = [roc_auc_score(y[test], make().fit(*source(k)).predict_proba(table[test])[:, 1])
-                      for k, (_, test) in enumerate(folds)]  # fmt: skip
+            scores = [
+                roc_auc_score(y[test], make().fit(*source(k)).predict_proba(table[test])[:, 1])
+                for k, (_, test) in enumerate(folds)
+            ]
             found.append(f"{np.mean(scores):.4f} +- {np.std(scores):.4f}")
         return found
 
     own = a.out / "weights.safetensors"
-    made, classes = samples(load_file(own if own.exists() else Path(__file__).with_name(own.name)), 4000)
+    made, classes = samples(
+        load_file(own if own.exists() else Path(__file__).with_name(own.name)), 4000
+    )
     rest = [(table[k], y[k]) for k, _ in folds]
-    lines = [("AUC on real rows, trained on", *kinds), ("real rows of the other folds", *auc(lambda k: rest[k]))]
+    lines = [
+        ("AUC on real rows, trained on", *kinds),
+        ("real rows of the other folds", *auc(lambda k: rest[k])),
+    ]
     lines.append(("4,000 generated rows", *auc(lambda _: (made, classes))))
     if a.refit:
-        lines.append(("generated, refitted without the fold", *auc(lambda k: refit(a, k, *rest[k]))))
+        lines.append(
+            ("generated, refitted without the fold", *auc(lambda k: refit(a, k, *rest[k])))
+        )
     for line in lines:
         print(f"{line[0]:38s}" + "".join(f"{cell:>24s}" for cell in line[1:]))
     halves = np.random.default_rng(0).permutation(len(y))[: len(y) // 2 * 2].reshape(2, -1)
     one, two = ((table[h], y[h]) for h in halves)
-    print(f"\n{'distance of generated from real rows':38s}{'of distributions (KS)':>24s}{'of correlations':>24s}")
+    print(
+        f"\n{'distance of generated from real rows':38s}{'of distributions (KS)':>24s}{'of correlations':>24s}"
+    )
     for name, pair in (
         ("4,000 generated rows", (made, classes, table, y)),
         ("one half of the real rows, the other", (*one, *two)),
@@ -340,7 +481,9 @@ def judge(a: argparse.Namespace, table: np.ndarray, y: np.ndarray) -> None:
     picture(a.out / "samples.png", made, classes, table, y)
 
 
-def picture(path: Path, made: np.ndarray, classes: np.ndarray, table: np.ndarray, y: np.ndarray) -> None:
+def picture(
+    path: Path, made: np.ndarray, classes: np.ndarray, table: np.ndarray, y: np.ndarray
+) -> None:
     """Seven columns as distributions, and two pairs of columns as points, generated beside real."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -361,22 +504,33 @@ def picture(path: Path, made: np.ndarray, classes: np.ndarray, table: np.ndarray
     axes = figure.subplots(3, 4).ravel()
     for axis, name in zip(axes[:7], names, strict=True):
         k = m.COLUMNS.index(name)
-        bins = np.linspace(*np.quantile(np.concatenate([made[:, k], table[:, k]]), [0.002, 0.998]), 40)
+        bins = np.linspace(
+            *np.quantile(np.concatenate([made[:, k], table[:, k]]), [0.002, 0.998]), 40
+        )
         for c, colour in enumerate(colours):
             axis.hist(made[classes == c, k], bins, density=True, color=colour, alpha=0.35)
-            axis.hist(table[y == c, k], bins, density=True, color=colour, histtype="step", linewidth=1.4)
+            axis.hist(
+                table[y == c, k], bins, density=True, color=colour, histtype="step", linewidth=1.4
+            )
         axis.set(title=name, yticks=[])
     few = len(y)
     for row, (one, two) in enumerate(pairs):
         limits = np.quantile(
-            np.concatenate([made, table])[:, [m.COLUMNS.index(one), m.COLUMNS.index(two)]], [0.002, 0.998], axis=0
+            np.concatenate([made, table])[:, [m.COLUMNS.index(one), m.COLUMNS.index(two)]],
+            [0.002, 0.998],
+            axis=0,
         ).T
         for where, rows, labels, whose in (
             (8 + 2 * row, made[:few], classes[:few], "generated"),
             (9 + 2 * row, table, y, "real"),
         ):
             axis = axes[where]
-            axis.scatter(*rows[:, [m.COLUMNS.index(one), m.COLUMNS.index(two)]].T, s=5, c=np.array(colours)[labels], alpha=0.6)
+            axis.scatter(
+                *rows[:, [m.COLUMNS.index(one), m.COLUMNS.index(two)]].T,
+                s=5,
+                c=np.array(colours)[labels],
+                alpha=0.6,
+            )
             axis.set(title=whose, xlabel=one, ylabel=two, xlim=limits[0], ylim=limits[1])
     axes[7].set_axis_off()
     text = ("filled: generated, line: real", "blue: benign, orange: malignant", "not for diagnosis")
@@ -384,7 +538,9 @@ def picture(path: Path, made: np.ndarray, classes: np.ndarray, table: np.ndarray
     figure.savefig(path, dpi=80)
 
 
-def refit(a: argparse.Namespace, fold: int, table: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def refit(
+    a: argparse.Namespace, fold: int, table: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Generated rows of a model that never saw the fold; one training for both classifiers."""
     from safetensors.torch import load_file
 
@@ -416,18 +572,36 @@ def correlations(a: np.ndarray, ya: np.ndarray, b: np.ndarray, yb: np.ndarray) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--data", type=Path, help="a CSV; the data that scikit-learn ships if left out")
-    parser.add_argument("--rehearse", action="store_true", help="train and judge on nuclei from formulas instead")
+    parser.add_argument(
+        "--data", type=Path, help="a CSV; the data that scikit-learn ships if left out"
+    )
+    parser.add_argument(
+        "--rehearse", action="store_true", help="train and judge on nuclei from formulas instead"
+    )
     parser.add_argument("--epsilon", type=float, default=8.0)
     parser.add_argument("--delta", type=float, default=1e-4)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--every", type=int, default=50, help="steps between checkpoints")
     parser.add_argument("--seed", type=int, default=0, help="of everything but the noise")
-    parser.add_argument("--noise-seed", type=int, help="for rehearsals and tests: noise that can be known protects nobody")
-    parser.add_argument("--judge", action="store_true", help="print the figures of a finished run, or of the shipped weights")
-    parser.add_argument("--refit", action="store_true", help="with --judge: also train five times without a fifth of the rows")
+    parser.add_argument(
+        "--noise-seed",
+        type=int,
+        help="for rehearsals and tests: noise that can be known protects nobody",
+    )
+    parser.add_argument(
+        "--judge",
+        action="store_true",
+        help="print the figures of a finished run, or of the shipped weights",
+    )
+    parser.add_argument(
+        "--refit",
+        action="store_true",
+        help="with --judge: also train five times without a fifth of the rows",
+    )
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     table, y = rehearsal(seed=a.seed) if a.rehearse else read_table(a.data)
