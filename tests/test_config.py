@@ -109,6 +109,7 @@ def published_config() -> dict[str, Any]:
                 "form": "files",
                 "default": "images/one.png",
                 "at": [2, 3.5],
+                "bits": 16,
                 "range": [-160, 240],
                 "unit": "HU",
                 "spacing": [1, 0.5],
@@ -259,6 +260,7 @@ def test_every_key_of_a_published_package_is_read(tmp_path: Path) -> None:
             "HU",
             (1, 0.5),
             (2, 3.5),
+            16,
         )
     }
     assert [version.conditions["condition"].value_for_package(n) for n in (0, 1)] == ["B", [4]]

@@ -811,9 +811,11 @@ def test_what_scans_cannot_be_given_says_why(
         given_to(about, what)
 
 
-def test_pictures_in_a_folder_come_before_scans_beside_them(patient: Path) -> None:
+def test_pictures_in_a_folder_beside_scans_are_asked_about(patient: Path) -> None:
     Image.fromarray(np.full((4, 4), 9, np.uint8)).save(patient / "a.png")
-    assert given_to(Input("image", "image", "A CT."), patient).shape == (1, 1, 4, 4)
+    with pytest.raises(InputError, match=r"holds pictures \(a.png\) and DICOM"):
+        given_to(Input("image", "image", "A CT."), patient)
+    assert given_to(Input("image", "image", "A CT."), [patient / "a.png"]).shape == (1, 1, 4, 4)
 
 
 def test_generate_and_its_record_take_a_structure(toy: Callable[..., int], patient: Path) -> None:

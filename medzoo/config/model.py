@@ -141,6 +141,7 @@ class Input:
     at: tuple[
         float, ...
     ] = ()  # pixel where the middle of a structure comes to lie; that of `shape` if ()
+    bits: int = 0  # what the package reads at most, 8 or 16; 0 where the config does not say
 
 
 @dataclass(frozen=True)

@@ -346,6 +346,7 @@ def _input(name: str, node: _Node, medigan: bool) -> Input:
         else "",
         form=node.choice("form", FORMS, "folder") if medigan else "folder",
         default=node.take("default", str, "", _inside, "a file or folder in the package"),
+        bits=node.take("bits", int, 0, lambda v: v in {8, 16}, "8 or 16"),
         range=node.bounds("range"),
         unit=node.take("unit", str, ""),
         spacing=node.numbers(
