@@ -248,11 +248,10 @@ def test_a_picture_needs_no_place_and_dark_is_dark(tmp_path: Path) -> None:
         **mg,
     )
     found = medical.read_picture(path)
-    assert np.array_equal(
-        found.voxels[0], 1000 - hu()[0]
-    )  # turned over about the window's middle, which then still fits
+    # the lowest and the highest of 16 bits, -32768 * 0.5 - 100 and 32767 * 0.5 - 100, change places
+    assert np.array_equal(found.voxels[0], -200.5 - hu()[0])
     assert np.isnan(found.spacing[1:]).all()
-    assert (found.unit, found.window) == ("", (500, 200))
+    assert (found.unit, found.window) == ("", (-700.5, 200))
     with pytest.raises(InputError, match="The spacing of the volume is unknown"):
         medical.resample(found, (None, 1.0, 1.0))
 

@@ -1,0 +1,171 @@
+"""The slices of one DICOM series as a volume: which belong to it, in which order, at which distance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .files import PLACE, told
+from .pixels import read_slices
+from .volumes import Volume
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+Array = NDArray[Any]
+# how far, of their usual distance, two slices may lie nearer or further apart: headers are rounded
+UNEVEN = 0.05
+# millimetres sideways for each from slice to slice, past which a series is sheared; about half a
+# degree
+TILT = 0.01
+ALIKE = 1e-3  # how far directions and pixel sizes of one series may differ
+
+
+def only_series(headers: list[Dataset], path: Any, series: str | None) -> list[Dataset]:
+    """The headers of the one series, or the one that was asked for."""
+    if not headers:
+        raise InputError(
+            f"{told(path)} holds no DICOM pictures.", "Give the folder of a CT or MR series."
+        )
+    groups: dict[str, list[Dataset]] = {}
+    for header in headers:
+        groups.setdefault(str(header.get("SeriesInstanceUID", "")), []).append(header)
+    fit = groups
+    if series is not None:
+        fit = {
+            u: g
+            for u, g in groups.items()
+            if u == series or series.lower() in str(g[0].get("SeriesDescription", "")).lower()
+        }
+    if len(fit) != 1:
+        listed = "; ".join(
+            f"{g[0].get('Modality', '?')} {str(g[0].get('SeriesDescription', 'without a description'))!r} of {len(g)}, {u}"
+            for u, g in groups.items()
+        )
+        problem = (
+            f"holds {len(groups)} series"
+            if series is None
+            else f"holds {len(fit)} series that are {series!r}"
+        )
+        raise InputError(
+            f"{told(path)} {problem}.",
+            f"Choose by series=, a UID or a part of the description: {listed}.",
+        )
+    return next(iter(fit.values()))
+
+
+def volume_of(headers: list[Dataset]) -> Volume:
+    """The slices of one series, whose headers these are."""
+    _require_alike(headers)
+    rows, columns = _floats(headers[0], "PixelSpacing").tolist()
+    along_row, along_column = _floats(headers[0], "ImageOrientationPatient").reshape(2, 3)
+    normal = np.cross(along_row, along_column)
+    positions = np.array([_floats(h, "ImagePositionPatient") for h in headers])  # (D, 3)
+    order = np.argsort(positions @ normal, kind="stable")
+    headers, positions = [headers[k] for k in order], positions[order]
+    between = _distance_of_slices(headers, positions, normal)
+    slices = read_slices([Path(h.filename) for h in headers])
+    windows = tuple(dict.fromkeys(shown for s in slices for shown in s.windows))
+    return replace(
+        slices[0],
+        voxels=np.stack([s.voxels[0] for s in slices]),
+        spacing=(slices[0].spacing[0] if between is None else between, rows, columns),
+        origin=positions[0],
+        axes=np.stack([normal, along_column, along_row]),
+        window=windows[0] if len(windows) == 1 else None,
+        windows=windows,
+        padding=_stacked_padding(slices),
+    )
+
+
+def _stacked_padding(slices: list[Volume]) -> NDArray[np.bool_] | None:
+    """Where the slices of a series are padding."""
+    if all(s.padding is None for s in slices):
+        return None
+    none = np.zeros(slices[0].voxels.shape, bool)
+    return np.concatenate([none if s.padding is None else s.padding for s in slices])
+
+
+def _require_alike(headers: list[Dataset]) -> None:
+    """An error where slices do not have one direction and size, or a header does not give them."""
+    first = headers[0]
+    for header in headers:
+        if int(header.get("NumberOfFrames") or 1) > 1:
+            raise InputError(
+                f"{header.filename} holds several pictures in one file.",
+                "Multi-frame DICOM is not read: convert it to NIfTI or to a file a slice.",
+            )
+        if missing := [name for name in PLACE if not header.get(name)]:
+            raise InputError(
+                f"{header.filename} has no {missing[0]}.",
+                "A series needs it to be put in order; take the file out.",
+            )
+        for name in ("ImageOrientationPatient", "PixelSpacing"):
+            if not np.allclose(_floats(header, name), _floats(first, name), atol=ALIKE):
+                raise InputError(
+                    f"Slices of a series differ in {name}: {first[name].value} in {Path(first.filename).name}, "
+                    f"{header[name].value} in {Path(header.filename).name}.",
+                    "Give those of one direction and size: a localizer may be among them.",
+                )
+        if (header.Rows, header.Columns) != (first.Rows, first.Columns):
+            size = f"{header.Rows} x {header.Columns} pixels"
+            raise InputError(
+                f"{header.filename} has {size}, others have {first.Rows} x {first.Columns}.",
+                "Give the slices of one size.",
+            )
+    directions = _floats(first, "ImageOrientationPatient").reshape(2, 3)
+    if not np.allclose(directions @ directions.T, np.eye(2), atol=ALIKE):
+        raise InputError(
+            f"{first.filename} has an ImageOrientationPatient of {first.ImageOrientationPatient}.",
+            "Two directions at right angles, of length 1, were expected.",
+        )
+    if not (_floats(first, "PixelSpacing") > 0).all():
+        raise InputError(
+            f"{first.filename} has a PixelSpacing of {first.PixelSpacing} mm.", "Get it anew."
+        )
+
+
+def _distance_of_slices(headers: list[Dataset], positions: Array, normal: Array) -> float | None:
+    """Millimetres from slice to slice, None of a single one; an error where that is not one number."""
+    if len(headers) == 1:
+        return None
+    names = [Path(h.filename).name for h in headers]
+    steps = np.diff(positions @ normal)  # (D - 1,)
+    usual = float(np.median(steps))
+    if (doubled := np.flatnonzero(steps <= UNEVEN * usual)).size:
+        k = doubled[0]
+        raise InputError(
+            f"{names[k]} and {names[k + 1]} of a series lie at the same place, and {doubled.size - 1} more pairs.",
+            "Give each slice once: one echo, phase or time of several.",
+        )
+    if (uneven := np.flatnonzero(np.abs(steps - usual) > UNEVEN * usual)).size:
+        k = uneven[0]
+        raise InputError(
+            f"From {names[k]} to {names[k + 1]} it is {steps[k]:g} mm, elsewhere {usual:g} mm; {uneven.size} of "
+            f"{steps.size} distances between slices are odd.",
+            "Slices may be missing. Give files of even distances.",
+        )
+    sideways = np.diff(positions, axis=0) - steps[:, None] * normal
+    if (slope := float((np.linalg.norm(sideways, axis=1) / steps).max())) > TILT:
+        tilt = np.degrees(np.arctan(slope))
+        raise InputError(
+            f"The slices of a series shift sideways, as of a gantry tilted by {tilt:.1f} degrees.",
+            "Resample it to an upright grid first; dcm2niix does.",
+        )
+    return float(steps.mean())
+
+
+def _floats(header: Dataset, name: str) -> NDArray[np.float64]:
+    """What a header says of one of `PLACE`."""
+    try:
+        return np.array(header[name].value, float).reshape(PLACE[name])
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{header.filename} has no {PLACE[name]} numbers for {name}.",
+            "Take it out, or get it anew.",
+        ) from error
