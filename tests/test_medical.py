@@ -75,7 +75,8 @@ def test_slices_come_in_the_order_of_their_positions_and_values_are_rescaled(
         Modality="RTDOSE",
         SOPClassUID="1.2.840.10008.5.1.4.1.1.481.2",
     )
-    found = medical.read_series(tmp_path)
+    with pytest.warns(MedzooWarning, match=r"1 file is not DICOM, and not read: notes.txt"):
+        found = medical.read_series(tmp_path)
     assert np.array_equal(found.voxels, values)
     assert (found.voxels.dtype, found.unit, found.series) == (np.float32, "HU", "1.2.3")
     assert found.spacing == pytest.approx((3.0, 0.5, 0.75))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .files import library
+from .files import numbers, read_dicom
 from .volumes import Volume
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def series_key(volume: Volume, number: int) -> str:
     Projections such as mammograms have no position in the patient. Each is a picture of its own,
     even where several share a series. ``number`` tells them apart.
     """
-    return volume.series if volume.series and np.isfinite(volume.origin).all() else f"#{number}"
+    placed = volume.series and np.isfinite(volume.origin).all()
+    return f"{volume.series} {volume.frame}" if placed else f"#{number}"
 
 
 def _inverted(volume: Volume, extremes: list[Bounds]) -> Volume:
@@ -83,12 +84,11 @@ def _inverted(volume: Volume, extremes: list[Bounds]) -> Volume:
 
 def _read(file: Path) -> _Slice:
     """One DICOM picture: values rescaled; 1 mm thick and without spacing where it does not say."""
-    pydicom = library("pydicom", "DICOM")
-    ds = pydicom.dcmread(file)
+    ds = read_dicom(file)
     if (
         "PixelData" not in ds
-        or int(ds.get("SamplesPerPixel") or 1) != 1
-        or int(ds.get("NumberOfFrames") or 1) != 1
+        or (numbers(ds, "SamplesPerPixel") or [1]) != [1]
+        or (numbers(ds, "NumberOfFrames") or [1]) != [1]
     ):
         raise InputError(
             f"{file} is no single picture of grey levels.",
@@ -106,15 +106,15 @@ def _read(file: Path) -> _Slice:
         raise InputError(
             f"{file} ({kind.name}) cannot be decoded: {' '.join(str(error).split())[:200]}.", hint
         ) from error
-    return _rescaled(ds, stored, file)
+    return _rescaled(ds, stored)
 
 
-def _rescaled(ds: Dataset, stored: Array, file: Path) -> _Slice:
+def _rescaled(ds: Dataset, stored: Array) -> _Slice:
     """``stored`` pixels (H, W) with all that their header says of them."""
     from pydicom.pixels.processing import apply_modality_lut
 
     for keyword in ("RescaleSlope", "RescaleIntercept"):
-        numbers(ds, keyword, file)  # an error that names the element
+        numbers(ds, keyword)  # an error that names the element
     hounsfield = (
         ds.get("Modality") == "CT"
         and "RescaleIntercept" in ds
@@ -124,33 +124,33 @@ def _rescaled(ds: Dataset, stored: Array, file: Path) -> _Slice:
     if ds.get("PhotometricInterpretation") == "MONOCHROME1" and not hounsfield:
         low, high = apply_modality_lut(np.array(_stored_bounds(ds)), ds).tolist()
         extremes = min(low, high), max(low, high)
-    spacing = numbers(ds, "PixelSpacing", file) or numbers(ds, "ImagerPixelSpacing", file)
+    spacing = numbers(ds, "PixelSpacing") or numbers(ds, "ImagerPixelSpacing")
     rows, columns = spacing if len(spacing) == 2 else (np.nan, np.nan)
-    thick = numbers(ds, "SpacingBetweenSlices", file) or numbers(ds, "SliceThickness", file)
-    position = numbers(ds, "ImagePositionPatient", file)
-    shown = _window(ds, file)
+    thick = numbers(ds, "SpacingBetweenSlices") or numbers(ds, "SliceThickness")
+    position = numbers(ds, "ImagePositionPatient")
+    shown = _window(ds)
     volume = Volume(
         voxels=np.asarray(apply_modality_lut(stored, ds), np.float32)[None],
         spacing=(abs(thick[0]) if thick and thick[0] else 1.0, rows, columns),
         origin=np.array(position if len(position) == 3 else [np.nan] * 3),
-        axes=_axes(numbers(ds, "ImageOrientationPatient", file)),
+        axes=_axes(numbers(ds, "ImageOrientationPatient")),
         unit="HU" if hounsfield else "",
         window=shown,
         series=str(ds.get("SeriesInstanceUID", "")),
         frame=str(ds.get("FrameOfReferenceUID", "")),
         windows=(shown,),
-        padding=_padding(ds, stored, file),
+        padding=_padding(ds, stored),
     )
     return _Slice(volume, extremes)
 
 
 def _axes(orientation: list[float]) -> NDArray[np.float64]:
     """Directions of slices, rows and columns; those of an axial slice where a file does not say."""
-    if len(orientation) != 6:
-        return np.eye(3)[::-1].copy()
-    along_row, along_column = np.reshape(orientation, (2, 3))
-    normal: list[float] = np.cross(along_row, along_column).tolist()
-    return np.array([normal, along_column, along_row], np.float64)
+    axes: NDArray[np.float64] = np.eye(3)[::-1].copy()
+    if len(orientation) == 6:
+        along_row, along_column = np.reshape(orientation, (2, 3))
+        axes[:] = np.cross(along_row, along_column), along_column, along_row
+    return axes
 
 
 def _stored_bounds(ds: Dataset) -> tuple[int, int]:
@@ -160,20 +160,20 @@ def _stored_bounds(ds: Dataset) -> tuple[int, int]:
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
 
 
-def _window(ds: Dataset, file: Path) -> Bounds | None:
+def _window(ds: Dataset) -> Bounds | None:
     """Centre and width of the first window that a file states, if that has a width above 0."""
-    centre, width = numbers(ds, "WindowCenter", file), numbers(ds, "WindowWidth", file)
+    centre, width = numbers(ds, "WindowCenter"), numbers(ds, "WindowWidth")
     if not centre or not width or not np.isfinite([centre[0], width[0]]).all() or width[0] <= 0:
         return None
     return centre[0], width[0]
 
 
-def _padding(ds: Dataset, stored: Array, file: Path) -> NDArray[np.bool_] | None:
+def _padding(ds: Dataset, stored: Array) -> NDArray[np.bool_] | None:
     """Where pixels are padding: PixelPaddingValue, and all up to PixelPaddingRangeLimit."""
-    value = numbers(ds, "PixelPaddingValue", file)
+    value = numbers(ds, "PixelPaddingValue")
     if not value:
         return None
-    limit = numbers(ds, "PixelPaddingRangeLimit", file) or value
+    limit = numbers(ds, "PixelPaddingRangeLimit") or value
     bits = 8 * stored.dtype.itemsize
     signed = stored.dtype.kind == "i"
     # Some scanners write -2000 as 63536, or the reverse: the sign is that of the pixels.
@@ -186,26 +186,3 @@ def _with_sign(number: float, bits: int, signed: bool) -> float:
     if signed and number >= 2 ** (bits - 1):
         return number - float(2**bits)
     return number + float(2**bits) if not signed and number < 0 else number
-
-
-def numbers(ds: Dataset, keyword: str, file: Path) -> list[float]:
-    """The numbers of an element; none where it is absent or empty.
-
-    Raises
-    ------
-    InputError
-        It holds something else; names the element.
-    """
-    if keyword not in ds:
-        return []
-    element = ds.get_item(keyword)
-    text = getattr(element, "value", None)
-    try:
-        value = ds[keyword].value
-        values = [value] if isinstance(value, (str, int, float)) else list(value or [])
-        return [float(v) for v in values if v not in {"", None}]
-    except Exception as error:  # pydicom converts when a value is asked for, and may raise anything
-        raise InputError(
-            f"{file} has {text!r} for {keyword}, which is not a number.",
-            "Correct the element, or leave the file out.",
-        ) from error

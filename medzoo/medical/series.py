@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .files import PLACE, told
+from .files import PLACE, numbers, told
 from .pixels import read_slices
 from .volumes import Volume
 
@@ -23,6 +23,7 @@ UNEVEN = 0.05
 # millimetres sideways for each from slice to slice, past which a series is sheared; about half a
 # degree
 TILT = 0.01
+SUBJECT = {"PatientID": "patients", "FrameOfReferenceUID": "frames of reference"}
 ALIKE = 1e-3  # how far directions and pixel sizes of one series may differ
 
 
@@ -95,7 +96,7 @@ def _require_alike(headers: list[Dataset]) -> None:
     """An error where slices do not have one direction and size, or a header does not give them."""
     first = headers[0]
     for header in headers:
-        if int(header.get("NumberOfFrames") or 1) > 1:
+        if (numbers(header, "NumberOfFrames") or [1]) != [1]:
             raise InputError(
                 f"{header.filename} holds several pictures in one file.",
                 "Multi-frame DICOM is not read: convert it to NIfTI or to a file a slice.",
@@ -112,6 +113,7 @@ def _require_alike(headers: list[Dataset]) -> None:
                     f"{header[name].value} in {Path(header.filename).name}.",
                     "Give those of one direction and size: a localizer may be among them.",
                 )
+        _require_one_subject(first, header)
         if (header.Rows, header.Columns) != (first.Rows, first.Columns):
             size = f"{header.Rows} x {header.Columns} pixels"
             raise InputError(
@@ -128,6 +130,18 @@ def _require_alike(headers: list[Dataset]) -> None:
         raise InputError(
             f"{first.filename} has a PixelSpacing of {first.PixelSpacing} mm.", "Get it anew."
         )
+
+
+def _require_one_subject(first: Dataset, header: Dataset) -> None:
+    """An error where two slices are of different patients, or in different coordinates."""
+    for name, what in SUBJECT.items():
+        one, other = str(first.get(name) or ""), str(header.get(name) or "")
+        if one and other and one != other:
+            raise InputError(
+                f"{first.filename} and {header.filename} are of different {what}: their {name} "
+                "differ, although they have one SeriesInstanceUID.",
+                f"Give the slices of one of the {what} alone, as a list of files.",
+            )
 
 
 def _distance_of_slices(headers: list[Dataset], positions: Array, normal: Array) -> float | None:
@@ -162,10 +176,10 @@ def _distance_of_slices(headers: list[Dataset], positions: Array, normal: Array)
 
 def _floats(header: Dataset, name: str) -> NDArray[np.float64]:
     """What a header says of one of `PLACE`."""
-    try:
-        return np.array(header[name].value, float).reshape(PLACE[name])
-    except (TypeError, ValueError) as error:
+    values = numbers(header, name)
+    if len(values) != PLACE[name]:
         raise InputError(
             f"{header.filename} has no {PLACE[name]} numbers for {name}.",
             "Take it out, or get it anew.",
-        ) from error
+        )
+    return np.array(values)
