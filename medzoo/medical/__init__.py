@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from .pictures import pictures_of
-from .scans import NIFTI, read_nifti, read_picture, read_pictures, read_series
+from .scans import NIFTI, read_colour, read_nifti, read_picture, read_pictures, read_series
 from .structures import Case, Structures, cases, find_roi, read_structures, scans_in
 from .volumes import Volume, resample, slices_with, window
 from .windows import Window, windows_of
@@ -28,6 +28,7 @@ __all__ = [
     "cases",
     "find_roi",
     "pictures_of",
+    "read_colour",
     "read_nifti",
     "read_picture",
     "read_pictures",

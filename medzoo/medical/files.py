@@ -25,19 +25,66 @@ PLACE = {
 }  # of a slice: so many numbers each
 SYSTEM = {".DS_Store", "Thumbs.db", "desktop.ini", "DICOMDIR"}  # names that hold no scans
 SUFFIXES = {".dcm", ".dicom", ".ima"}  # by which a file says that it is DICOM
-HEADER = [
+# what tells apart several pictures of one place, the most telling first
+DIFFERENCES = [
+    "StackID",
+    "EffectiveEchoTime",
+    "EchoTime",
+    "EchoNumbers",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    "TemporalPositionIndex",
+    "TemporalPositionIdentifier",
+    "TemporalPositionTimeOffset",
+    "NominalCardiacTriggerDelayTime",
+    "TriggerTime",
+    "FrameReferenceTime",
+    "ComplexImageComponent",
+    "FrameType",
+    "ImageType",
+    "AcquisitionNumber",
+    "ContentTime",
+    "AcquisitionTime",
+]
+GROUPS = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
+# what a frame has of its file, unless it says something else itself
+FRAME = [
     "SOPClassUID",
-    "SOPInstanceUID",
     "SeriesInstanceUID",
-    "SeriesDescription",
-    "SeriesNumber",
+    "FrameOfReferenceUID",
+    "PatientID",
     "Modality",
     "Rows",
     "Columns",
     *PLACE,
-    "FrameOfReferenceUID",
-    "PatientID",
+    "ImagerPixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "ModalityLUTSequence",
+    "WindowCenter",
+    "WindowWidth",
+    "DoseGridScaling",
+    "DoseUnits",
+    *DIFFERENCES,
+]
+HEADER = [
+    *FRAME,
+    *GROUPS,
+    "SOPInstanceUID",
+    "SeriesDescription",
+    "SeriesNumber",
     "NumberOfFrames",
+    "GridFrameOffsetVector",
     "ReferencedFrameOfReferenceSequence",
     "StructureSetROISequence",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .files import numbers, read_dicom
+from .files import HEADER, numbers, read_dicom
+from .frames import Frame, frames_of
 from .volumes import Volume
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Bounds = tuple[float, float]
+COLOURS = {"RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,33 @@ class _Slice:
     extremes: Bounds | None
 
 
-def read_slices(files: Sequence[Path]) -> list[Volume]:
-    """DICOM pictures as volumes of one slice each.
+def read_slices(frames: Sequence[Frame]) -> list[Volume]:
+    """Frames as volumes of one slice each.
 
     MONOCHROME1, where high values are dark, is inverted: the lowest and the highest value that the
     stored bits can hold change places. The slices of one series are inverted alike.
 
     Parameters
     ----------
-    files
-        One file per picture, of one series or of several.
+    frames
+        Of one series or of several.
+
+    Raises
+    ------
+    InputError
+        A frame has colours, cannot be decoded, or has a number in its header that is none.
     """
-    slices = [_read(file) for file in files]
+    for frame in frames:
+        if is_colour(frame.header):
+            raise InputError(
+                f"{frame.file} has colours ({frame.header.PhotometricInterpretation}), and grey "
+                "levels are wanted.",
+                "`medzoo.medical.read_colour` reads them.",
+            )
+    slices = [
+        _rescaled(frame.header, stored)
+        for frame, stored in zip(frames, _decoded(frames), strict=True)
+    ]
     extremes: dict[str, list[Bounds]] = {}
     for k, s in enumerate(slices):
         if s.extremes:
@@ -58,6 +76,70 @@ def read_slices(files: Sequence[Path]) -> list[Volume]:
         _inverted(s.volume, extremes[series_key(s.volume, k)]) if s.extremes else s.volume
         for k, s in enumerate(slices)
     ]
+
+
+def frames_in(file: Path, *, pixels: bool = True) -> list[Frame]:
+    """The frames of one DICOM file, which may be of any modality.
+
+    Raises
+    ------
+    InputError
+        It is not a DICOM file, or holds no picture.
+    """
+    ds = read_dicom(file, specific_tags=HEADER, stop_before_pixels=True)
+    if "Rows" not in ds or (pixels and "Columns" not in ds):
+        raise InputError(
+            f"{file} holds no picture, or ends within its header.", "Give another, or get it anew."
+        )
+    return frames_of(ds)
+
+
+def one_frame(file: Path, frame: int | None) -> Frame:
+    """A frame by its number, from 0; the only one where None.
+
+    Raises
+    ------
+    InputError
+        There is no such frame; or there are several, and none was chosen.
+    """
+    frames = frames_in(file)
+    if frame is None and len(frames) > 1:
+        raise InputError(
+            f"{file} holds {len(frames)} frames.",
+            f"Choose one by frame=, from 0 to {len(frames) - 1}.",
+        )
+    if not 0 <= (frame or 0) < len(frames):
+        raise InputError(
+            f"{file} has no frame {frame}: it holds {len(frames)}.",
+            f"Choose one by frame=, from 0 to {len(frames) - 1}.",
+        )
+    return frames[frame or 0]
+
+
+def is_colour(header: Dataset) -> bool:
+    """Whether a picture has colours: three channels, or a palette."""
+    channels = (numbers(header, "SamplesPerPixel") or [1])[0]
+    return channels > 1 or header.get("PhotometricInterpretation") == "PALETTE COLOR"
+
+
+def colours_of(frame: Frame) -> Array:
+    """A picture in red, green and blue, (H, W, 3), in the type that it is stored in."""
+    from pydicom.pixels.processing import apply_color_lut
+
+    kind = frame.header.get("PhotometricInterpretation")
+    if not is_colour(frame.header) or kind not in COLOURS:
+        raise InputError(
+            f"{frame.file} is {kind}, which is not read as colours.",
+            "Read grey levels with `medzoo.medical.read_picture`; save other colours as RGB.",
+        )
+    (stored,) = _decoded([frame])  # pydicom makes RGB of YBR
+    if kind != "PALETTE COLOR":
+        return stored
+    try:
+        colours: Array = apply_color_lut(stored, read_dicom(frame.file))
+    except Exception as error:  # a broken palette makes it raise almost anything
+        raise InputError(f"{frame.file} has a broken palette: {error}.", "Get it anew.") from error
+    return colours[..., :3]
 
 
 def series_key(volume: Volume, number: int) -> str:
@@ -76,37 +158,52 @@ def _inverted(volume: Volume, extremes: list[Bounds]) -> Volume:
     windows = tuple(shown and (total - shown[0], shown[1]) for shown in volume.windows)
     return replace(
         volume,
-        voxels=(total - volume.voxels.astype(np.float64)).astype(np.float32),
+        voxels=np.asarray(total - volume.voxels, np.float32),
         window=volume.window and (total - volume.window[0], volume.window[1]),
         windows=windows,
     )
 
 
-def _read(file: Path) -> _Slice:
-    """One DICOM picture: values rescaled; 1 mm thick and without spacing where it does not say."""
-    ds = read_dicom(file)
-    if (
-        "PixelData" not in ds
-        or (numbers(ds, "SamplesPerPixel") or [1]) != [1]
-        or (numbers(ds, "NumberOfFrames") or [1]) != [1]
-    ):
+def _decoded(frames: Sequence[Frame]) -> Iterator[Array]:
+    """The stored numbers of each frame, (H, W) or (H, W, 3). Each file is opened once, if its frames
+    follow each other.
+    """
+    for file, group in groupby(frames, lambda frame: frame.file):
+        members = list(group)
+        ds = read_dicom(file)
+        if len({frame.index for frame in members}) == 1:
+            yield from [_decoded_pixels(ds, members[0].index)] * len(members)
+            continue
+        stored = _decoded_pixels(ds, None)  # (frames, H, W)
+        for frame in members:
+            yield stored[frame.index]
+
+
+def _decoded_pixels(ds: Dataset, index: int | None) -> Array:
+    """The stored numbers of one frame of a file, or of all; YBR as RGB."""
+    from pydicom.pixels.utils import pixel_array
+
+    kind = ds.file_meta.TransferSyntaxUID
+    if not kind.is_compressed and "PixelData" in ds and ds["PixelData"].is_undefined_length:
         raise InputError(
-            f"{file} is no single picture of grey levels.",
-            "Colour and several frames are not read: save them as PNG.",
+            f"{ds.filename} has compressed pixels, and its TransferSyntaxUID ({kind.name}) says "
+            "otherwise.",
+            "Get it anew; gdcmconv may repair it.",
         )
     try:
-        stored = ds.pixel_array
-    except (
-        Exception
-    ) as error:  # RuntimeError where no decoder is installed, anything where data are broken
-        kind = ds.file_meta.TransferSyntaxUID
+        stored: Array = pixel_array(ds, index=index)
+    except Exception as error:  # RuntimeError without a decoder, anything where data are broken
         hint = "Get it anew."
         if kind.is_compressed:
-            hint = "`pip install pylibjpeg[all]` brings further decoders; or decompress it, as dcmtk's dcmdjpeg does."
+            hint = (
+                "`pip install medzoo[medical]` brings a decoder; what it cannot decode, dcmtk's "
+                "dcmdjpeg may decompress."
+            )
         raise InputError(
-            f"{file} ({kind.name}) cannot be decoded: {' '.join(str(error).split())[:200]}.", hint
+            f"{ds.filename} ({kind.name}) cannot be decoded: {' '.join(str(error).split())[:200]}.",
+            hint,
         ) from error
-    return _rescaled(ds, stored)
+    return stored
 
 
 def _rescaled(ds: Dataset, stored: Array) -> _Slice:
@@ -124,17 +221,23 @@ def _rescaled(ds: Dataset, stored: Array) -> _Slice:
     if ds.get("PhotometricInterpretation") == "MONOCHROME1" and not hounsfield:
         low, high = apply_modality_lut(np.array(_stored_bounds(ds)), ds).tolist()
         extremes = min(low, high), max(low, high)
+    unit, factor = "HU" if hounsfield else "", 1.0
+    if ds.get("Modality") == "RTDOSE" and (scaling := numbers(ds, "DoseGridScaling")):
+        unit, factor = "Gy" if ds.get("DoseUnits") == "GY" else "", scaling[0]
+    values = apply_modality_lut(stored, ds) * factor
+    # what is inverted later keeps its precision until then
+    kept = values if extremes else np.asarray(values, np.float32)
     spacing = numbers(ds, "PixelSpacing") or numbers(ds, "ImagerPixelSpacing")
     rows, columns = spacing if len(spacing) == 2 else (np.nan, np.nan)
     thick = numbers(ds, "SpacingBetweenSlices") or numbers(ds, "SliceThickness")
     position = numbers(ds, "ImagePositionPatient")
     shown = _window(ds)
     volume = Volume(
-        voxels=np.asarray(apply_modality_lut(stored, ds), np.float32)[None],
+        voxels=kept[None],
         spacing=(abs(thick[0]) if thick and thick[0] else 1.0, rows, columns),
         origin=np.array(position if len(position) == 3 else [np.nan] * 3),
         axes=_axes(numbers(ds, "ImageOrientationPatient")),
-        unit="HU" if hounsfield else "",
+        unit=unit,
         window=shown,
         series=str(ds.get("SeriesInstanceUID", "")),
         frame=str(ds.get("FrameOfReferenceUID", "")),

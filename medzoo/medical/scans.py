@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..settings import user_path
 from .files import Given, files_of, headers_of, is_dicom, is_slice, library, reading, told
-from .pixels import read_slices
+from .pixels import colours_of, one_frame, read_slices
 from .series import TILT, only_series, volume_of
 from .volumes import Volume
 
@@ -24,6 +24,7 @@ __all__ = [
     "is_dicom",
     "is_slice",
     "library",
+    "read_colour",
     "read_nifti",
     "read_picture",
     "read_pictures",
@@ -37,7 +38,7 @@ Array = NDArray[Any]
 NIFTI = (".nii", ".nii.gz")
 
 
-def read_series(path: Given, *, series: str | None = None) -> Volume:
+def read_series(path: Given, *, series: str | None = None, frame: int | None = None) -> Volume:
     """The slices of one DICOM series in the order of their positions.
 
     Slices stay in the plane in which they were acquired, and follow each other along its normal,
@@ -51,6 +52,8 @@ def read_series(path: Given, *, series: str | None = None) -> Volume:
     series
         Which one, where there are several: its SeriesInstanceUID, or all or part of its
         description.
+    frame
+        Which time, echo or b-value, from 0, where the series has several pictures of each place.
 
     Returns
     -------
@@ -60,24 +63,35 @@ def read_series(path: Given, *, series: str | None = None) -> Volume:
     Raises
     ------
     InputError
-        There is no series, or more than one; slices are missing, doubled, sheared by a tilted
+        There is no series, or more than one; it has several pictures of each place, and none was
+        chosen; slices are missing, doubled, sheared by a tilted
         gantry or differ in size or direction; a file is compressed in a way that nothing installed
         here decodes.
     """
     with reading():
-        return volume_of(only_series([h for h in headers_of(path) if is_slice(h)], path, series))
+        headers = [h for h in headers_of(path) if "Rows" in h and h.get("Modality") != "SEG"]
+        slices = [h for h in headers if is_slice(h)] or headers  # a dose, where it is all there is
+        return volume_of(only_series(slices, path, series), _checked(frame))
 
 
-def read_picture(path: str | os.PathLike[str]) -> Volume:
+def read_picture(path: str | os.PathLike[str], *, frame: int | None = None) -> Volume:
     """One DICOM picture, of any modality, as a volume of one slice; its place in the patient is not
     asked for.
+
+    Parameters
+    ----------
+    path
+        A file.
+    frame
+        Which of its frames, from 0, where it has several.
 
     Raises
     ------
     InputError
-        It cannot be read, or has colours or several frames.
+        It cannot be read, has colours, or has several frames and none was chosen.
     """
-    return read_pictures([path])[0]
+    with reading():
+        return read_slices([one_frame(user_path(path), _checked(frame))])[0]
 
 
 def read_pictures(paths: Sequence[str | os.PathLike[str]]) -> list[Volume]:
@@ -85,7 +99,37 @@ def read_pictures(paths: Sequence[str | os.PathLike[str]]) -> list[Volume]:
     if not paths:
         return []
     with reading():
-        return read_slices([user_path(path) for path in paths])
+        return read_slices([one_frame(user_path(path), None) for path in paths])
+
+
+def read_colour(path: str | os.PathLike[str], *, frame: int | None = None) -> NDArray[Any]:
+    """One DICOM picture in colour: RGB, YBR, or a palette.
+
+    Parameters
+    ----------
+    path
+        A file.
+    frame
+        Which of its frames, from 0, where it has several.
+
+    Returns
+    -------
+    array
+        (H, W, 3): red, green and blue, in the type that is stored; uint8 in most cases.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, has no colours, or has several frames and none was chosen.
+    """
+    with reading():
+        return colours_of(one_frame(user_path(path), _checked(frame)))
+
+
+def _checked(frame: int | None) -> int | None:
+    if frame is None or (isinstance(frame, (int, np.integer)) and not isinstance(frame, bool)):
+        return None if frame is None else int(frame)
+    raise InputError(f"frame={frame!r} is not a whole number.", "Frames are counted from 0.")
 
 
 def read_nifti(path: str | os.PathLike[str], *, labels: bool = False) -> Volume:

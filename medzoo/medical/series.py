@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .files import PLACE, numbers, told
+from .frames import Frame, choose, frames_of
 from .pixels import read_slices
 from .volumes import Volume
 
@@ -60,17 +60,29 @@ def only_series(headers: list[Dataset], path: Any, series: str | None) -> list[D
     return next(iter(fit.values()))
 
 
-def volume_of(headers: list[Dataset]) -> Volume:
-    """The slices of one series, whose headers these are."""
-    _require_alike(headers)
-    rows, columns = _floats(headers[0], "PixelSpacing").tolist()
-    along_row, along_column = _floats(headers[0], "ImageOrientationPatient").reshape(2, 3)
+def volume_of(headers: list[Dataset], frame: int | None = None) -> Volume:
+    """The slices of one series, whose headers these are.
+
+    Parameters
+    ----------
+    headers
+        One per file.
+    frame
+        Which time, echo or b-value, from 0, where there are several pictures of each place.
+    """
+    frames = [one for header in headers for one in frames_of(header)]
+    _require_places(frames)
+    frames = choose(frames, f"The series of {headers[0].filename}", frame)
+    _require_alike(frames)
+    first = frames[0].header
+    rows, columns = _floats(first, "PixelSpacing").tolist()
+    along_row, along_column = _floats(first, "ImageOrientationPatient").reshape(2, 3)
     normal = np.cross(along_row, along_column)
-    positions = np.array([_floats(h, "ImagePositionPatient") for h in headers])  # (D, 3)
+    positions = np.array([_floats(f.header, "ImagePositionPatient") for f in frames])  # (D, 3)
     order = np.argsort(positions @ normal, kind="stable")
-    headers, positions = [headers[k] for k in order], positions[order]
-    between = _distance_of_slices(headers, positions, normal)
-    slices = read_slices([Path(h.filename) for h in headers])
+    frames, positions = [frames[k] for k in order], positions[order]
+    between = _distance_of_slices([f.name for f in frames], positions, normal)
+    slices = read_slices(frames)
     windows = tuple(dict.fromkeys(shown for s in slices for shown in s.windows))
     return replace(
         slices[0],
@@ -92,25 +104,33 @@ def _stacked_padding(slices: list[Volume]) -> NDArray[np.bool_] | None:
     return np.concatenate([none if s.padding is None else s.padding for s in slices])
 
 
-def _require_alike(headers: list[Dataset]) -> None:
-    """An error where slices do not have one direction and size, or a header does not give them."""
-    first = headers[0]
-    for header in headers:
-        if (numbers(header, "NumberOfFrames") or [1]) != [1]:
+def _require_places(frames: list[Frame]) -> None:
+    """An error where a picture does not say where it lies."""
+    for frame in frames:
+        if missing := [name for name in PLACE if not frame.header.get(name)]:
+            count = sum(other.file == frame.file for other in frames)
+            if count > 1:
+                raise InputError(
+                    f"{frame.file} has several pictures in one file, and no {missing[0]} of each.",
+                    f"Its {count} frames make no volume. `read_picture` reads one: frame=0 to "
+                    f"{count - 1}.",
+                )
             raise InputError(
-                f"{header.filename} holds several pictures in one file.",
-                "Multi-frame DICOM is not read: convert it to NIfTI or to a file a slice.",
-            )
-        if missing := [name for name in PLACE if not header.get(name)]:
-            raise InputError(
-                f"{header.filename} has no {missing[0]}.",
+                f"{frame.file} has no {missing[0]}.",
                 "A series needs it to be put in order; take the file out.",
             )
+
+
+def _require_alike(frames: list[Frame]) -> None:
+    """An error where slices do not have one direction and size."""
+    first = frames[0].header
+    for frame in frames:
+        header = frame.header
         for name in ("ImageOrientationPatient", "PixelSpacing"):
             if not np.allclose(_floats(header, name), _floats(first, name), atol=ALIKE):
                 raise InputError(
-                    f"Slices of a series differ in {name}: {first[name].value} in {Path(first.filename).name}, "
-                    f"{header[name].value} in {Path(header.filename).name}.",
+                    f"Slices of a series differ in {name}: {first[name].value} in {frames[0].name}, "
+                    f"{header[name].value} in {frame.name}.",
                     "Give those of one direction and size: a localizer may be among them.",
                 )
         _require_one_subject(first, header)
@@ -144,11 +164,10 @@ def _require_one_subject(first: Dataset, header: Dataset) -> None:
             )
 
 
-def _distance_of_slices(headers: list[Dataset], positions: Array, normal: Array) -> float | None:
+def _distance_of_slices(names: list[str], positions: Array, normal: Array) -> float | None:
     """Millimetres from slice to slice, None of a single one; an error where that is not one number."""
-    if len(headers) == 1:
+    if len(names) == 1:
         return None
-    names = [Path(h.filename).name for h in headers]
     steps = np.diff(positions @ normal)  # (D - 1,)
     usual = float(np.median(steps))
     if (doubled := np.flatnonzero(steps <= UNEVEN * usual)).size:
