@@ -13,23 +13,30 @@
 
 from __future__ import annotations
 
-from .scans import NIFTI, read_nifti, read_picture, read_series
+from .pictures import pictures_of
+from .scans import NIFTI, read_colour, read_nifti, read_picture, read_pictures, read_series
 from .structures import Case, Structures, cases, find_roi, read_structures, scans_in
 from .volumes import Volume, resample, slices_with, window
+from .windows import Window, windows_of
 
 __all__ = [
     "NIFTI",
     "Case",
     "Structures",
     "Volume",
+    "Window",
     "cases",
     "find_roi",
+    "pictures_of",
+    "read_colour",
     "read_nifti",
     "read_picture",
+    "read_pictures",
     "read_series",
     "read_structures",
     "resample",
     "scans_in",
     "slices_with",
     "window",
+    "windows_of",
 ]
