@@ -304,9 +304,8 @@ def _scans(about: Input, given: list[Any]) -> list[tuple[Path, str | None]]:
     found: list[list[tuple[Path, str | None]]] = []
     for one in given:
         path = user_path(one, f"inputs[{about.name!r}]").absolute()
-        folder, mark, structure = os.fspath(one).rpartition("#")
-        if mark and not path.exists() and (series := user_path(folder or ".").absolute()).exists():
-            found.append([(series, structure)])
+        if not path.exists() and (structure := medical.split_structure(one)) is not None:
+            found.append([structure])
         elif path.suffix.lower() in readers.READERS or (path.is_dir() and input_files(path)):
             found.append([])
         else:
@@ -325,9 +324,7 @@ def _slices(
     """The pictures of one scan, (n, H, W) or (1, D, H, W), as the config wants them."""
     mask = None
     if structure is not None:
-        structures = medical.read_structures(path)
-        volume = medical.read_series(path, series=min(structures.series, default=None))
-        mask = structures.mask(volume, structure)
+        volume, mask = medical.read_mask(path, structure)
     elif path.is_dir():
         volume = medical.read_series(path)
     elif path.name.lower().endswith(medical.NIFTI):

@@ -454,7 +454,6 @@ def test_a_mask_turns_with_its_volume(tmp_path: Path) -> None:
             [2, 3],
         ),  # finer than the slices: the nearest; the last is half a slice below the next
         ([10.4], [3]),
-        ([-30.0], []),
     ],
 )
 def test_contours_between_slices_go_to_the_slices_that_they_stand_for(

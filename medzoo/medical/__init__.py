@@ -14,7 +14,16 @@
 from __future__ import annotations
 
 from .scans import NIFTI, read_nifti, read_picture, read_series
-from .structures import Case, Structures, cases, find_roi, read_structures, scans_in
+from .structures import (
+    Case,
+    Structures,
+    cases,
+    find_roi,
+    read_mask,
+    read_structures,
+    scans_in,
+    split_structure,
+)
 from .volumes import Volume, resample, slices_with, window
 
 __all__ = [
@@ -24,6 +33,7 @@ __all__ = [
     "Volume",
     "cases",
     "find_roi",
+    "read_mask",
     "read_nifti",
     "read_picture",
     "read_series",
@@ -31,5 +41,6 @@ __all__ = [
     "resample",
     "scans_in",
     "slices_with",
+    "split_structure",
     "window",
 ]
