@@ -318,7 +318,7 @@ def test_nifti_comes_axial_however_its_axes_are_stored(
         (lambda p: p.write_bytes(b"nothing"), "cannot be read as NIfTI"),
         (
             lambda p: nib.save(nib.Nifti1Image(np.zeros((2, 2, 2, 3), np.int16), np.eye(4)), p),
-            "Give one volume a file",
+            r"holds 3 volumes.\nChoose by frame= of .*read_nifti, from 0 to 2",
         ),
         (
             lambda p: nib.save(nib.Nifti1Image(np.full((2, 2, 2), 0.5, np.float32), np.eye(4)), p),

@@ -13,7 +13,8 @@
 
 from __future__ import annotations
 
-from .scans import NIFTI, read_nifti, read_picture, read_series
+from .nifti import NIFTI, read_nifti
+from .scans import read_picture, read_series
 from .structures import (
     Case,
     Structures,

@@ -18,9 +18,9 @@ from .._worker.stage import natural
 from ..errors import InputError, MedzooWarning
 from ..settings import user_path
 from .contours import QUARTER, Planes, enclosed, largest_gap
+from .nifti import NIFTI
 from .rtstruct import read_rois, references
 from .scans import (
-    NIFTI,
     Given,
     files_of,
     headers_of,
