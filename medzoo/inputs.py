@@ -13,7 +13,6 @@ import tempfile
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,7 +36,6 @@ AS_THEY_ARE = {
     ".tiff",
 }  # what medigan packages read; anything else becomes PNG for them
 GIVE = "Give a folder, a file, a list of files, or an array (n, C, H, W), (n, H, W) or (H, W)."
-GREYS = (0.0, 255.0)  # of a package that reads files, where its config gives no range
 Array = NDArray[Any]
 T = TypeVar("T")
 
@@ -64,7 +62,8 @@ class Inputs:
                 f"inputs: {each}.", "They go together one by one: give as many of each."
             )
         self.record = {
-            name: {"count": len(p), "sha256": p.digest()} for name, p in self._pictures.items()
+            name: {"count": len(p), "sha256": p.digest(), **p.notes}
+            for name, p in self._pictures.items()
         }
         self._folder: tuple[int, Path] | None = None  # the process that made it, and where
 
@@ -173,6 +172,7 @@ class _Files:
 
     def __init__(self, about: Input, paths: Sequence[Path]) -> None:
         self._about, self._paths = about, paths
+        self.notes: dict[str, Any] = {}
         for path in paths:
             _tried(about, str(path), partial(_check, about, path))
 
@@ -207,8 +207,15 @@ class _Files:
 class _Stack:
     """Pictures in one array (n, ...), which stays where it is: in memory, or mapped from a file."""
 
-    def __init__(self, about: Input, array: Array, whence: str = "the array") -> None:
+    def __init__(
+        self,
+        about: Input,
+        array: Array,
+        whence: str = "the array",
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
         self._about, self._array, self._whence = about, array, whence
+        self.notes = dict(notes or {})  # what else the provenance holds of them
         _tried(about, f"a picture of {whence}", partial(_check, about, array.shape[1:]))
 
     def __len__(self) -> int:
@@ -249,10 +256,7 @@ def _pictures(about: Input, given: Any, to_files: bool) -> _Files | _Stack:
         and all(isinstance(p, (str, os.PathLike)) for p in listed)
         and (scans := _scans(about, listed))
     ):
-        stacks = [
-            _slices(about, path, structure, GREYS if to_files else None)
-            for path, structure in scans
-        ]
+        stacks, notes = medical.pictures_of(about, scans, to_files=to_files)
         if len(sizes := sorted({str(s.shape[1:]) for s in stacks})) > 1:
             raise InputError(
                 f"inputs: {name} mixes slices of {' and '.join(sizes[:3])}.",
@@ -262,6 +266,7 @@ def _pictures(about: Input, given: Any, to_files: bool) -> _Files | _Stack:
             about,
             np.concatenate(stacks),
             ", ".join(str(p) for p in listed[:3]) + " ..." * (len(listed) > 3),
+            notes,
         )
     if isinstance(given, (str, os.PathLike)):
         path = user_path(given, f"inputs[{name!r}]").absolute()
@@ -316,79 +321,6 @@ def _scans(about: Input, given: list[Any]) -> list[tuple[Path, str | None]]:
             f"inputs: {other!r} is no DICOM or NIfTI, and others are.", "Give pictures of one kind."
         )
     return [scan for scans in found for scan in scans]
-
-
-def _slices(
-    about: Input, path: Path, structure: str | None, greys: tuple[float, float] | None
-) -> Array:
-    """The pictures of one scan, (n, H, W) or (1, D, H, W), as the config wants them."""
-    mask = None
-    if structure is not None:
-        volume, mask = medical.read_mask(path, structure)
-    elif path.is_dir():
-        volume = medical.read_series(path)
-    elif path.name.lower().endswith(medical.NIFTI):
-        volume = medical.read_nifti(path, labels=about.kind == "mask")
-    else:
-        volume = medical.read_picture(path)
-    scale = _scale(about, volume, path, greys)
-    if about.kind == "mask":
-        volume = replace(volume, voxels=_labels(volume.voxels, path) if mask is None else mask)
-    axes = 3 if about.kind == "volume" else 2
-    size = about.shape[1:] if about.spacing and about.shape else (None,) * axes
-    mm = about.spacing or (None,) * axes
-    if axes == 3:
-        middle = (
-            (None,) * 3
-            if mask is None
-            else [(np.min(at) + np.max(at)) / 2 for at in np.nonzero(mask)]
-        )
-        return scale(medical.resample(volume, mm, size, middle).voxels)[None]
-    if mask is None:
-        return scale(medical.resample(volume, (None, *mm), (None, *size)).voxels)
-    images, masks = medical.slices_with(volume, mask, size, mm, at=about.at or None)
-    return masks if about.kind == "mask" else scale(images)
-
-
-def _scale(
-    about: Input, volume: medical.Volume, path: Path, greys: tuple[float, float] | None
-) -> Callable[[Array], Array]:
-    """What makes of a scan's values those of the config: cut to its range, or mapped to it where it
-    wants grey levels.
-    """
-    bounds = about.range or greys
-    if about.kind == "mask":
-        return lambda values: values
-    if about.unit and volume.series and volume.unit != about.unit:
-        raise InputError(
-            f"inputs: {path} is in {volume.unit or 'no unit that is known'}, not in {about.unit}.",
-            about.help,
-        )
-    if bounds is None:
-        return lambda values: values
-    low, high = bounds
-    if about.unit:
-        return lambda values: np.clip(values, low, high)
-    darkest, brightest = float(volume.voxels.min()), float(volume.voxels.max())
-    centre, width = volume.window or ((darkest + brightest) / 2, max(brightest - darkest, 1.0))
-
-    def mapped(values: Array) -> Array:
-        found: Array = medical.window(values, centre, width) * np.float32(high - low) + np.float32(
-            low
-        )
-        return np.rint(found).astype(np.uint8) if bounds == GREYS else found
-
-    return mapped
-
-
-def _labels(values: Array, path: Path) -> Array:
-    """The numbers of a mask in the smallest type that has them."""
-    if not (values == np.rint(values)).all() or values.min() < 0:
-        raise InputError(
-            f"inputs: {path} holds other than whole numbers from 0, and a mask is wanted.",
-            "Of a series with an RTSTRUCT, name the structure: FOLDER#Parotid R.",
-        )
-    return values.astype(np.min_scalar_type(int(values.max())))
 
 
 def _several(about: Input, array: Array) -> Array:

@@ -14,7 +14,8 @@
 from __future__ import annotations
 
 from .nifti import NIFTI, read_nifti
-from .scans import read_picture, read_series
+from .pictures import pictures_of
+from .scans import read_colour, read_picture, read_pictures, read_series
 from .structures import (
     Case,
     Structures,
@@ -26,17 +27,22 @@ from .structures import (
     split_structure,
 )
 from .volumes import Volume, resample, slices_with, window
+from .windows import Window, windows_of
 
 __all__ = [
     "NIFTI",
     "Case",
     "Structures",
     "Volume",
+    "Window",
     "cases",
     "find_roi",
+    "pictures_of",
+    "read_colour",
     "read_mask",
     "read_nifti",
     "read_picture",
+    "read_pictures",
     "read_series",
     "read_structures",
     "resample",
@@ -44,4 +50,5 @@ __all__ = [
     "slices_with",
     "split_structure",
     "window",
+    "windows_of",
 ]

@@ -266,10 +266,10 @@ def _greys(stored: Array, file: Path) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is counted
         greys = stored.astype(np.float32)
     if infinite := int(np.isinf(greys).sum()):
+        kind = "infinite values" if np.isinf(stored).any() else "values too large for float32"
         raise InputError(
-            f"{file} has {infinite} of {greys.size} voxels that are infinite, or too large for "
-            "float32.",
-            "Replace them: by NaN, if they lie outside of what was scanned.",
+            f"{file} holds {kind}, in {infinite} of {greys.size} voxels.",
+            "Replace them by numbers, or by NaN where there is no tissue.",
         )
     if np.isnan(greys).all():
         raise InputError(f"{file} holds no numbers: all voxels are NaN.", "Give another file.")

@@ -263,7 +263,11 @@ def _structures(file: Path) -> Structures:
 
 
 def read_mask(
-    path: str | os.PathLike[str], pattern: str, *, series: str | None = None
+    path: str | os.PathLike[str],
+    pattern: str,
+    *,
+    series: str | None = None,
+    frame: int | None = None,
 ) -> tuple[Volume, NDArray[np.bool_]]:
     """A structure of the one RTSTRUCT in a folder, and the series in it that it was drawn on.
 
@@ -275,6 +279,8 @@ def read_mask(
         Which structure: see `find_roi`.
     series
         The SeriesInstanceUID of one of them, where the structure refers to several.
+    frame
+        As for `read_series`.
 
     Returns
     -------
@@ -301,7 +307,7 @@ def read_mask(
                 "Give a folder with one of them, or choose by series=: "
                 + "; ".join(_described(present[uid]) for uid in sorted(referenced)),
             )
-    volume = read_series(path, series=series or next(iter(referenced), None))
+    volume = read_series(path, series=series or next(iter(referenced), None), frame=frame)
     return volume, structures.mask(volume, name)
 
 

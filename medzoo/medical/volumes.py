@@ -36,16 +36,21 @@ class Volume:
     spacing
         Millimetres between slices, rows and columns; NaN where a file does not say.
     origin
-        Centre of the first voxel in millimetres, (x, y, z).
+        Centre of the first voxel in millimetres, (x, y, z); NaN where a file does not say.
     axes
         (3, 3): the directions in which slices, rows and columns follow each other, as unit vectors
         (x, y, z).
     unit
         HU where the file says so, else empty.
     window
-        Centre and width by which the file wants to be shown, if it says so.
+        Centre and width by which the files want to be shown, if all state the same.
     series, frame
         DICOM's identifiers of the series and of its frame of reference; empty where there are none.
+    windows
+        The different windows that the files of the series state; None is that of a file without.
+    padding
+        (D, H, W) bool: voxels that a file calls padding, outside of what was scanned; None if there
+        are none. They keep their values.
     """
 
     voxels: Array
@@ -56,6 +61,8 @@ class Volume:
     window: tuple[float, float] | None = None
     series: str = ""
     frame: str = ""
+    windows: tuple[tuple[float, float] | None, ...] = ()
+    padding: NDArray[np.bool_] | None = None
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -82,14 +89,21 @@ class Volume:
         order = _nearest_axes(self.axes)  # for z, y and x the axis that runs most nearly along it
         axes, spacing, origin = self.axes[order], np.array(self.spacing)[order], self.origin.copy()
         voxels = self.voxels.transpose(order)
+        padding = None if self.padding is None else self.padding.transpose(order)
         for k, patient_axis in enumerate((2, 1, 0)):
             if axes[k, patient_axis] < 0:
                 origin = origin + axes[k] * spacing[k] * (voxels.shape[k] - 1)
                 axes[k] = -axes[k]
                 voxels = np.flip(voxels, k)
+                padding = None if padding is None else np.flip(padding, k)
         z, y, x = spacing.tolist()
         return replace(
-            self, voxels=np.ascontiguousarray(voxels), spacing=(z, y, x), origin=origin, axes=axes
+            self,
+            voxels=np.ascontiguousarray(voxels),
+            spacing=(z, y, x),
+            origin=origin,
+            axes=axes,
+            padding=padding,
         )
 
 
@@ -184,7 +198,7 @@ def resample(
     else:
         found = _of_most_cover(voxels, grids, int(fill or 0))
     z, y, x = new_spacing
-    return replace(volume, voxels=found, spacing=(z, y, x), origin=origin)
+    return replace(volume, voxels=found, padding=None, spacing=(z, y, x), origin=origin)
 
 
 def _lowest(voxels: Array) -> float:
