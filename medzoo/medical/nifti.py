@@ -272,7 +272,7 @@ def _greys(stored: Array, file: Path) -> NDArray[np.float32]:
             "Replace them by numbers, or by NaN where there is no tissue.",
         )
     if np.isnan(greys).all():
-        raise InputError(f"{file} holds no numbers: all voxels are NaN.", "Give another file.")
+        raise InputError(f"{file} holds no numbers at all, only NaN.", "Give another file.")
     if stored.dtype.kind in "iu" and stored.dtype.itemsize > 2 and np.abs(greys).max() > EXACT:
         rounded = int((greys.astype(float) != stored).sum())
         if rounded:
