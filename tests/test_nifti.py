@@ -304,7 +304,9 @@ def test_what_is_not_grey_is_refused(tmp_path: Path, values: np.ndarray, says: s
 
 
 def test_formats_that_nibabel_reads_too_are_not_nifti(tmp_path: Path) -> None:
-    path = tmp_path / "a.mgz"
-    nib.save(nib.MGHImage(VALUES, AFFINE), path)
-    with pytest.raises(InputError, match=r"a.mgz is MGH, not NIfTI"):
-        medical.read_nifti(path)
+    nib.save(nib.MGHImage(VALUES, AFFINE), tmp_path / "a.mgz")
+    with pytest.raises(InputError, match=r"a.mgz is not NIfTI, by its name"):
+        medical.read_nifti(tmp_path / "a.mgz")
+    nib.save(nib.Spm99AnalyzeImage(VALUES, AFFINE), tmp_path / "b.img")
+    with pytest.raises(InputError, match=r"b.img is Spm\d+Analyze, not NIfTI"):
+        medical.read_nifti(tmp_path / "b.img")

@@ -8,6 +8,7 @@ disagree, or where none states an orientation.
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from .volumes import Volume
 Array = NDArray[Any]
 Affine = NDArray[np.float64]  # (4, 4): voxel numbers as stored to millimetres in NIfTI's directions
 NIFTI = (".nii", ".nii.gz")
+# of files that may be NIfTI; nibabel reads other formats too, some of which it leaves open
+NAMES = re.compile(r"\.(nii|hdr|img)(\.(gz|bz2|zst))?$", re.IGNORECASE)
 UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units: unknown, m, mm, micrometres; in mm
 SHEAR = 0.01  # cosine between axes from which on they are not at right angles; half a degree
 DISAGREE = 0.1  # voxels by which two affines may place a corner of the volume differently
@@ -62,6 +65,10 @@ def read_nifti(
     """
     nib = library("nibabel", "NIfTI")
     file = user_path(path)
+    if not NAMES.search(file.name):
+        raise InputError(
+            f"{file} is not NIfTI, by its name.", "Give a .nii or .nii.gz file, or convert it."
+        )
     try:
         image = nib.load(file)
         _require_nifti(image, nib, file)
@@ -86,7 +93,7 @@ def read_nifti(
 def _require_nifti(image: Any, nib: Any, file: Path) -> None:
     if not isinstance(image, nib.Nifti1Pair):  # which NIfTI-2 is, too, for nibabel
         kind = type(image).__name__.removesuffix("Image")
-        raise InputError(f"{file} is {kind}, not NIfTI.", "Convert it to a .nii or .nii.gz file.")
+        raise InputError(f"{file} is {kind}, not NIfTI.", "Give a .nii or .nii.gz file.")
 
 
 def _volume(voxels: Array, affine: Affine, file: Path) -> Volume:
