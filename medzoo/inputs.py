@@ -333,9 +333,8 @@ def _scans(about: Input, given: list[Any]) -> list[tuple[Path, str | None]]:
     found: list[list[tuple[Path, str | None]]] = []
     for one in given:
         path = user_path(one, f"inputs[{about.name!r}]").absolute()
-        folder, mark, structure = os.fspath(one).rpartition("#")
-        if mark and not path.exists() and (series := user_path(folder or ".").absolute()).exists():
-            found.append([(series, structure)])
+        if not path.exists() and (structure := medical.split_structure(one)) is not None:
+            found.append([structure])
             continue
         pictures = input_files(path) if path.is_dir() else []
         scans = []

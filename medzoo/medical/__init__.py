@@ -13,9 +13,19 @@
 
 from __future__ import annotations
 
+from .nifti import NIFTI, read_nifti
 from .pictures import pictures_of
-from .scans import NIFTI, read_colour, read_nifti, read_picture, read_pictures, read_series
-from .structures import Case, Structures, cases, find_roi, read_structures, scans_in
+from .scans import read_colour, read_picture, read_pictures, read_series
+from .structures import (
+    Case,
+    Structures,
+    cases,
+    find_roi,
+    read_mask,
+    read_structures,
+    scans_in,
+    split_structure,
+)
 from .volumes import Volume, resample, slices_with, window
 from .windows import Window, windows_of
 
@@ -29,6 +39,7 @@ __all__ = [
     "find_roi",
     "pictures_of",
     "read_colour",
+    "read_mask",
     "read_nifti",
     "read_picture",
     "read_pictures",
@@ -37,6 +48,7 @@ __all__ = [
     "resample",
     "scans_in",
     "slices_with",
+    "split_structure",
     "window",
     "windows_of",
 ]

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ..config import Input
 from ..errors import InputError
-from .scans import NIFTI, read_nifti, read_pictures, read_series
-from .structures import read_structures
+from .nifti import NIFTI, read_nifti
+from .scans import read_pictures, read_series
+from .structures import read_mask
 from .volumes import Volume, resample, slices_with, window
 from .windows import Window, fill_padding, tissue_of, warn_of_few_greys, windows_of
 
@@ -88,9 +89,7 @@ def _read_scans(about: Input, scans: list[tuple[Path, str | None]]) -> list[_Sca
     for path, structure in scans:
         mask = None
         if structure is not None:
-            structures = read_structures(path)
-            volume = read_series(path, series=min(structures.series, default=None))
-            mask = structures.mask(volume, structure)
+            volume, mask = read_mask(path, structure)
         elif _is_one_picture(path):
             volume = next(pictures)
         elif path.is_dir():

@@ -1,4 +1,4 @@
-"""Scans: DICOM series and NIfTI files as volumes, in the order and the units that belong to them."""
+"""DICOM series and pictures as volumes, in the order and the units that belong to them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from ..errors import InputError
 from ..settings import user_path
 from .files import Given, files_of, headers_of, is_dicom, is_slice, library, reading, told
 from .pixels import colours_of, one_frame, read_slices
-from .series import TILT, only_series, volume_of
+from .series import only_series, volume_of
 from .volumes import Volume
 
 __all__ = [
-    "NIFTI",
     "Given",
     "files_of",
     "headers_of",
@@ -25,7 +24,6 @@ __all__ = [
     "is_slice",
     "library",
     "read_colour",
-    "read_nifti",
     "read_picture",
     "read_pictures",
     "read_series",
@@ -33,9 +31,6 @@ __all__ = [
     "told",
     "volume_of",
 ]
-
-Array = NDArray[Any]
-NIFTI = (".nii", ".nii.gz")
 
 
 def read_series(path: Given, *, series: str | None = None, frame: int | None = None) -> Volume:
@@ -130,62 +125,3 @@ def _checked(frame: int | None) -> int | None:
     if frame is None or (isinstance(frame, (int, np.integer)) and not isinstance(frame, bool)):
         return None if frame is None else int(frame)
     raise InputError(f"frame={frame!r} is not a whole number.", "Frames are counted from 0.")
-
-
-def read_nifti(path: str | os.PathLike[str], *, labels: bool = False) -> Volume:
-    """A NIfTI volume as axial slices: from feet to head, rows from front to back, columns from the
-    patient's right to left.
-
-    Parameters
-    ----------
-    path
-        A .nii or .nii.gz.
-    labels
-        Whether it is a mask, whose whole numbers are wanted; else float32.
-
-    Raises
-    ------
-    InputError
-        It cannot be read, has more axes than three, or axes that are not at right angles.
-    """
-    nib = library("nibabel", "NIfTI")
-    file = user_path(path)
-    try:
-        image = nib.load(file)
-        stored = np.asanyarray(image.dataobj)
-    except Exception as error:  # a broken file makes it raise almost anything
-        raise InputError(
-            f"{file} cannot be read as NIfTI: {error}.", "Give a .nii or .nii.gz file."
-        ) from error
-    while stored.ndim > 3 and stored.shape[-1] == 1:
-        stored = stored[..., 0]
-    if stored.ndim != 3 or stored.dtype.kind not in "buif":
-        raise InputError(
-            f"{file} holds {stored.dtype} of shape {stored.shape}.",
-            "Give one volume a file, of three axes.",
-        )
-    if labels and stored.dtype.kind == "f":
-        if not (stored == np.rint(stored)).all():
-            raise InputError(
-                f"{file} holds fractions, and labels are whole numbers.", "Give a mask."
-            )
-        stored = stored.astype(np.int32)
-    affine = (
-        np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
-    )  # NIfTI counts x to the right and y to the front
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not lengths.all():
-        raise InputError(
-            f"{file} has an affine without volume.", "Its header is damaged: write it anew."
-        )
-    axes = (affine[:3, :3] / lengths).T[::-1]  # of z, y, x as stored
-    if np.abs(axes @ axes.T - np.eye(3)).max() > TILT:
-        raise InputError(
-            f"{file} has axes that are not at right angles.",
-            "Resample it to a grid without shear first.",
-        )
-    x, y, z = lengths.tolist()
-    voxels = stored.transpose(2, 1, 0)
-    return Volume(
-        voxels if labels else voxels.astype(np.float32), (z, y, x), affine[:3, 3], axes
-    ).axial()
