@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from . import files, settings
 from .datasets.formats import format_class
+from .datasets.growth import refuse_growing
 from .datasets.journal import (
     LOG,
     MANIFEST,
@@ -32,7 +33,8 @@ from .datasets.journal import (
     require_whole,
     unsealed,
 )
-from .datasets.reader import finished, read
+from .datasets.paths import inside, is_left_beside, is_plain, links
+from .datasets.reader import ends_changed, finished, problem_of, read
 from .datasets.writer import Target, changes
 from .errors import DatasetError, InputError, MedzooWarning
 from .generator import Run, load, with_bar
@@ -47,6 +49,7 @@ NOT_COMPARED = {
     *SEALS,
     "continued",
     "batches",
+    "growth",
     "synthetic",
     "license",
     "source",
@@ -57,7 +60,7 @@ NOT_COMPARED = {
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found; ``ok`` when nothing is missing, changed or extra."""
+    """What `verify` found; ``ok`` when nothing is missing or changed, and all samples are there."""
 
     folder: Path
     files: int  # that the manifest lists
@@ -67,25 +70,29 @@ class Verification:
     samples: tuple[
         int, ...
     ] = ()  # that are missing or changed, by number, where the manifest has a line a sample
+    problems: tuple[str, ...] = ()  # that no single file has, as sentences
 
     @property
     def ok(self) -> bool:
         """Whether the set is as it was written."""
-        return not (self.missing or self.changed or self.extra)
+        return not (self.missing or self.changed or self.problems)
 
     def __str__(self) -> str:
         if self.ok:
-            return f"{self.folder}: {_count(self.files, 'file')}, all as they were written."
+            more = "".join(f"\n{line}" for line in _named(self))
+            return f"{self.folder}: {_count(self.files, 'file')}, all as they were written.{more}"
         return "\n".join(
             [
                 f"{self.folder}: not as it was written, of {_count(self.files, 'file')}",
                 *_named(self),
+                *self.problems,
             ]
         )
 
 
 def verify(folder: str | os.PathLike[str]) -> Verification:
-    """Read a finished set again and hold every file against its digest.
+    """Read a finished set again and compare every file with its digest, and the samples with those
+    that were asked for.
 
     Parameters
     ----------
@@ -96,28 +103,34 @@ def verify(folder: str | os.PathLike[str]) -> Verification:
     -------
     Verification
         ``missing``, ``changed`` and ``extra`` name files, ``samples`` the numbers of the samples
-        that this concerns. What an operating system leaves in folders is not extra.
+        that this concerns, ``problems`` whatever else is wrong. Extra files do not matter for
+        ``ok``; what operating systems, version control and other well-known programs leave in
+        folders is not even extra.
 
     Raises
     ------
     DatasetError
-        The folder holds no finished set.
+        The folder holds no finished set, or one that is growing.
     """
     target = settings.user_path(folder, "folder")
     require_whole(target)
+    refuse_growing(target)
     found: dict[str, list[str]] = {"": [], "missing": [], "changed": []}
     samples: set[int] = set()
     try:
-        provenance = unsealed((target / PROVENANCE).read_bytes())
+        provenance = unsealed(inside(target, PROVENANCE).read_bytes())
+        problems = []
         if provenance is None:
             found["changed"].append(PROVENANCE)
-        if not (target / MANIFEST).is_file():
+            problems.append(ends_changed(target, PROVENANCE))
+        if not inside(target, MANIFEST).is_file():
             found["missing"].append(MANIFEST)
         elif (
             provenance is not None
             and files.sha256_of(target / MANIFEST) != provenance["manifest_sha256"]
         ):
             found["changed"].append(MANIFEST)
+            problems.append(ends_changed(target, MANIFEST))
         known = {MANIFEST, PROVENANCE, LOG}
         for how, entry in _checked(target):
             if "offset" not in entry:
@@ -125,8 +138,13 @@ def verify(folder: str | os.PathLike[str]) -> Verification:
                 found[how].append(entry["file"])
             if how and "index" in entry:
                 samples.add(entry["index"])
+        if provenance is not None and not (found["missing"] or found["changed"]):
+            problems.append(problem_of(target, provenance))
+        links_there = {p.relative_to(target).as_posix() for p in links(target)}
+        for name in sorted(links_there & known):
+            problems.append(f"{name} is a link, which is not followed.")  # noqa: PERF401
         there = (p.relative_to(target) for p in sorted(target.rglob("*")) if p.is_file())
-        others = (p for p in there if p.parts[0] != UNFINISHED and not files.is_strewn(p))
+        others = (p for p in there if p.parts[0] != UNFINISHED and not _is_strewn(p))
         extra = tuple(p.as_posix() for p in others if p.as_posix() not in known)
     except OSError as error:
         raise DatasetError(f"{target} cannot be read: {error}.") from error
@@ -137,7 +155,12 @@ def verify(folder: str | os.PathLike[str]) -> Verification:
         tuple(found["changed"]),
         extra,
         tuple(sorted(samples)),
+        tuple(filter(None, problems)),
     )
+
+
+def _is_strewn(path: Path) -> bool:
+    return files.is_strewn(path) or is_left_beside(path)
 
 
 def _checked(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -149,6 +172,9 @@ def _checked(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     parts: dict[str, list[dict[str, Any]]] = {}  # tar file -> the samples in it
     for entry in _entries(folder):
         path = folder / entry["file"]
+        if not is_plain(entry["file"]) or _has_link(folder, path):
+            yield "changed", entry  # it is not looked at
+            continue
         if "offset" in entry:
             parts.setdefault(entry["file"], []).append(entry)
             continue
@@ -160,6 +186,10 @@ def _checked(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from (("changed", p) for p in inside if _digest(path, p) != p["sha256"])
         else:
             yield "", entry
+
+
+def _has_link(folder: Path, path: Path) -> bool:
+    return any(p.is_symlink() for p in (path, *path.parents) if p != folder and folder in p.parents)
 
 
 def _entries(folder: Path) -> Iterator[dict[str, Any]]:

@@ -206,7 +206,6 @@ def generate_command(a: argparse.Namespace) -> None:
     """``medzoo generate``."""
     if a.quiet:
         os.environ["MEDZOO_QUIET"] = "1"
-    from .datasets.journal import is_whole
     from .generator import load
     from .registry import resolve
     from .request import made_before, requested
@@ -222,13 +221,14 @@ def generate_command(a: argparse.Namespace) -> None:
         out=a.out,
         format=a.format,
         seed=a.seed,
+        first=a.first,
         inputs=inputs,
         options=options,
     )
     samples = made_before(
         config, version, request, a.out, a.format, precision=a.precision, weights=a.weights
     )
-    there, began = is_whole(settings.user_path(a.out)), time.monotonic()
+    there, began = samples is not None, time.monotonic()
     if samples is None:
         where = {
             "device": a.device,
