@@ -31,7 +31,8 @@ from .tables import facts, inputs, megabytes, metrics, minutes, package, prose
 from .upkeep import cache_command, install_command
 
 if TYPE_CHECKING:
-    from .audit import Reproduction, Verification
+    from .audit import Reproduction
+    from .datasets.verification import Verification
     from .finder import Found
     from .generator import Model
     from .runtime import Ray
@@ -409,7 +410,7 @@ def test_command(a: argparse.Namespace) -> int:
 
 def verify_command(a: argparse.Namespace) -> int:
     """``medzoo verify``."""
-    from .audit import verify
+    from .datasets.verification import verify
 
     return finding(verify(a.folder), as_json=a.json)
 

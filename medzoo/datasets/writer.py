@@ -23,6 +23,7 @@ from ..errors import DatasetError, MedzooWarning
 from ..samples import Samples
 from ..version import __version__
 from . import growth
+from .differences import changes, differences, updated
 from .formats import Format, Line, format_class, pick_format
 from .journal import (
     LOG,
@@ -337,7 +338,7 @@ class Target:
         self._continued = found.get("continued", record["continued"])
         before = dict(record["provenance"])
         for change in self._continued:
-            before = _updated(before, change)
+            before = updated(before, change)
         changed = changes(before, self._asked)
         # It failed before its first sample, perhaps for lack of what changed.
         if changed and not self.done:
@@ -503,41 +504,6 @@ def _is_full(batches: list[list[int]], first: int, n: int) -> bool:
     start = max(b[0] for b in batches if b[0] < first + n)
     size = next(b[1] for b in batches if b[0] == start)
     return (first + n - start) % size == 0
-
-
-def differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
-    """What differs, entry by entry of mappings and lists, however deep: ``options.gain 3, now 4``."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        for key in {**then, **now}:
-            yield from differences(then.get(key), now.get(key), f"{name}.{key}".removeprefix("."))
-    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
-        for k, pair in enumerate(zip(then, now, strict=True)):
-            yield from differences(*pair, f"{name}[{k}]")
-    elif then != now:
-        yield f"{name} {then!r:.60}, now {now!r:.60}"
-
-
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """What is not as it was; of mappings, the entries."""
-    found = {}
-    for key, value in now.items():
-        if before.get(key) != value:
-            both = isinstance(value, dict) and isinstance(before.get(key), dict)
-            found[key] = (
-                {k: v for k, v in value.items() if before[key].get(k) != v} if both else value
-            )
-    return found
-
-
-def _updated(before: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """``before`` after `changes`."""
-    for key, value in change.items():
-        old = before.get(key)
-        before = {
-            **before,
-            key: {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value,
-        }
-    return before
 
 
 def _last_start(folder: Path) -> str:
