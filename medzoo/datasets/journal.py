@@ -125,8 +125,12 @@ class Journal:
             return path.open("r+b", buffering=0)
         # What lies there without being in the journal is of a batch that is made again.
         file = path.open("w+b", buffering=0)
-        if self.base is not None and (length := self.base.length(name)):
-            self._copy(self.base, name, length, file)
+        try:
+            if self.base is not None and (length := self.base.length(name)):
+                self._copy(self.base, name, length, file)
+        except BaseException:
+            file.close()
+            raise
         return file
 
     def _copy(self, base: Base, name: str, length: int, file: IO[bytes]) -> None:

@@ -132,12 +132,15 @@ def require_indices(
     first = provenance.get("first", 0)
     if np.array_equal(indices, np.arange(first, first + n)):
         return
-    missing = sorted({*range(first, first + min(n, 10**6))} - set(np.asarray(indices).tolist()))
-    lacks = f"; sample {missing[0]} is missing" if missing else ""
-    order = "" if missing else ", or they are in another order"
+    expected, number = set(range(first, first + n)), set(np.asarray(indices).tolist())
+    if len(indices) == n and number == expected:
+        raise DatasetError(
+            f"{folder} holds its samples in another order than they were written in.", DAMAGED
+        )
+    lacks = f"; sample {min(expected - number):,} is missing" if expected - number else ""
     raise DatasetError(
         f"{folder} holds {len(indices):,} samples, not the {n:,} that were asked for, numbers "
-        f"{first:,} to {first + n - 1:,}{order}{lacks}.",
+        f"{first:,} to {first + n - 1:,}{lacks}.",
         DAMAGED,
     )
 
