@@ -31,7 +31,8 @@ from .tables import facts, inputs, megabytes, metrics, minutes, package, prose
 from .upkeep import cache_command, install_command
 
 if TYPE_CHECKING:
-    from .audit import Reproduction, Verification
+    from .audit import Reproduction
+    from .datasets.verification import Verification
     from .finder import Found
     from .generator import Model
     from .runtime import Ray
@@ -206,7 +207,6 @@ def generate_command(a: argparse.Namespace) -> None:
     """``medzoo generate``."""
     if a.quiet:
         os.environ["MEDZOO_QUIET"] = "1"
-    from .datasets.journal import is_whole
     from .generator import load
     from .registry import resolve
     from .request import made_before, requested
@@ -222,13 +222,14 @@ def generate_command(a: argparse.Namespace) -> None:
         out=a.out,
         format=a.format,
         seed=a.seed,
+        first=a.first,
         inputs=inputs,
         options=options,
     )
     samples = made_before(
         config, version, request, a.out, a.format, precision=a.precision, weights=a.weights
     )
-    there, began = is_whole(settings.user_path(a.out)), time.monotonic()
+    there, began = samples is not None, time.monotonic()
     if samples is None:
         where = {
             "device": a.device,
@@ -409,7 +410,7 @@ def test_command(a: argparse.Namespace) -> int:
 
 def verify_command(a: argparse.Namespace) -> int:
     """``medzoo verify``."""
-    from .audit import verify
+    from .datasets.verification import verify
 
     return finding(verify(a.folder), as_json=a.json)
 

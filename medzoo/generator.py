@@ -16,7 +16,7 @@ from .datasets.reader import read
 from .datasets.writer import Target
 from .errors import DatasetError, InputError, OutOfMemoryError
 from .registry import introduce, is_local, resolve
-from .request import Request, check_count, made_before, provenance, requested
+from .request import Request, check_count, check_first, made_before, provenance, requested
 from .runtime import Ray, Session, open_session
 from .samples import Samples, concatenate
 from .version import __version__
@@ -62,6 +62,7 @@ class Model:
         out: str | os.PathLike[str] | None = None,
         format: str | None = None,  # noqa: A002
         seed: int | None = None,
+        first: int = 0,
         batch_size: int | None = None,
         inputs: Any = None,
         progress: bool | None = None,
@@ -72,6 +73,7 @@ class Model:
             "out": out,
             "format": format,
             "seed": seed,
+            "first": first,
             "inputs": inputs,
             "options": options,
         }
@@ -117,10 +119,6 @@ class Model:
         """Make samples ``first`` to ``first + n - 1`` of a run, batch by batch; see
         `medzoo.stream`.
         """
-        if isinstance(first, bool) or not isinstance(first, int) or first < 0:
-            raise InputError(
-                f"first={first!r} is not a sample number.", "Give a whole number from 0."
-            )
         n = check_count(n)
         request = Request.of(
             self.config, self.version, n, seed=seed, inputs=inputs, options=options, first=first
@@ -396,6 +394,7 @@ def generate(
     out: str | os.PathLike[str] | None = None,
     format: str | None = None,  # noqa: A002
     seed: int | None = None,
+    first: int = 0,
     batch_size: int | None = None,
     device: str = "auto",
     version: str | None = None,
@@ -423,13 +422,15 @@ def generate(
     out
         A new folder to write to as well. Memory then does not grow with ``n``, and the samples
         returned are read back from the files when asked for. A run that was stopped there
-        continues; a finished one is left as it is.
+        continues; a finished set is left as it is, or grows where ``n`` is larger.
     format
         ``png``, ``png16``, ``nifti``, ``dicom``, ``csv``, ``npz`` or ``webdataset``, as
         docs/datasets.md says; the first of png, csv and npz that fits if None. Needs ``out``.
     seed
         Root seed, 0 to 2**64 - 1; a fresh one if None, or that of the set in ``out``. It is in the
         provenance.
+    first
+        Number of the first sample: samples ``first`` to ``first + n - 1`` of the seed.
     batch_size
         Samples a batch. If None the model's own, fewer where little memory is free, up to 256 on a
         CUDA device with room for them. Halved when memory runs out.
@@ -474,7 +475,15 @@ def generate(
     config = resolve(model_id)
     chosen = config.version(version)
     request = requested(
-        config, chosen, n, out=out, format=format, seed=seed, inputs=inputs, options=options
+        config,
+        chosen,
+        n,
+        out=out,
+        format=format,
+        seed=seed,
+        first=first,
+        inputs=inputs,
+        options=options,
     )
     if (
         out is not None
@@ -503,6 +512,7 @@ def stream(
     *,
     batch_size: int | None = None,
     seed: int | None = None,
+    first: int = 0,
     device: str = "auto",
     version: str | None = None,
     weights: str | os.PathLike[str] | None = None,
@@ -523,6 +533,7 @@ def stream(
         ``batch_size`` samples, the last batch perhaps fewer.
     """
     check_count(n)
+    check_first(first)
     how: dict[str, Any] = {
         "weights": weights,
         "env": env,
@@ -532,7 +543,13 @@ def stream(
     }
     model = load(model_id, version=version, device=device, **how)
     batches = model.stream(
-        n, batch_size=batch_size, seed=seed, inputs=inputs, progress=progress, **options
+        n,
+        batch_size=batch_size,
+        seed=seed,
+        first=first,
+        inputs=inputs,
+        progress=progress,
+        **options,
     )
 
     def closing() -> Iterator[Samples]:

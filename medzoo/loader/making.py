@@ -17,7 +17,7 @@ import torch
 from .. import seeds
 from ..errors import InputError
 from ..generator import Model, load
-from ..registry import resolve
+from ..registry import is_local, resolve
 from ..request import Request, check_count
 from ..runtime import check_precision, name_of, prepare
 from ..runtime.native import pick_device
@@ -107,7 +107,7 @@ class Maker:
             if chosen.contract == "native":
                 check_fit(name_of(config, chosen), package.path, weights)
         self._load = {
-            "model_id": model_id,
+            "model_id": config.path.parent if is_local(config) else model_id,
             "version": version,
             "device": device,
             "weights": weights,
