@@ -27,7 +27,7 @@ from .errors import (
     PackageError,
 )
 from .pages import print_json
-from .tables import facts, inputs, megabytes, metrics, minutes, package, prose
+from .tables import STATUS_TEXTS, facts, inputs, megabytes, metrics, minutes, package, prose
 from .upkeep import cache_command, install_command
 
 if TYPE_CHECKING:
@@ -155,7 +155,8 @@ def info_command(a: argparse.Namespace) -> None:
         *prose(config.description),
         "",
         *facts(
-            {
+            ({"status": STATUS_TEXTS[v.status]} if v.status else {})
+            | {
                 "version": f"{v.name}{default}{also}",
                 "modality": f"{config.modality}, {config.organ}, {config.content}",
                 "architecture": v.architecture,

@@ -34,6 +34,7 @@ def full_config() -> dict[str, Any]:
         md5="0" * 32,
         size=10,
         memory_per_sample=1.5,
+        status="demonstration",
         files={"model.py": "1" * 64},
         datasets=[{"name": "D", "license": "CC0", "doi": "10.1/2", "citation": "D (2020)."}],
         metrics=[
@@ -177,6 +178,7 @@ OPTIONAL = {
             "md5",
             "size",
             "memory_per_sample",
+            "status",
             "files",
             "datasets",
             "metrics",
