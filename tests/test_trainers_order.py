@@ -5,20 +5,16 @@ from __future__ import annotations
 import itertools
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from trainers import IN_FORKS, Toy, numbered, seen  # noqa: F401  (a fixture)
 
 import medzoo
 from medzoo.errors import InputError
 from medzoo.loader.orders import FEW, Shuffled
-
-Toy = Callable[..., int]
-IN_FORKS = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 17, FEW, FEW + 1, 5000])
@@ -125,38 +121,22 @@ def test_a_tuple_is_made_of_what_a_transform_returns(toy: Toy) -> None:
 
 @pytest.mark.parametrize("names", ["images", (), ("image", "labels"), (1,), {"images": 1}, 3])
 def test_names_that_make_no_tuple_are_refused(toy: Toy, names: Any) -> None:
-    with pytest.raises(InputError, match="as_tuple=.*\n.*'images', 'labels'"):
+    with pytest.raises(InputError, match=r"as_tuple=.*\n.*'images', 'labels'"):
         medzoo.dataloader(toy(), 4, as_tuple=names)
 
 
 # Saved and continued
 
 
-def seen(loader: DataLoader[Any], batches: int | None = None) -> list[list[int]]:
-    """The first latent pixel's index of every batch: which samples it has."""
-    every = {tuple(image.flatten().tolist()): i for i, image in enumerate(ALL)}
-    return [
-        [every[tuple(image.flatten().tolist())] for image in batch["images"]]
-        for batch in itertools.islice(loader, batches)
-    ]
-
-
-ALL: list[torch.Tensor] = []
-
-
-@pytest.fixture
-def numbered(toy: Toy) -> None:
-    """Model 901, of whose samples `seen` tells the numbers."""
-    ALL[:] = list(medzoo.generate(toy(), 80, seed=1).to_torch()["images"])
-
-
+@pytest.mark.usefixtures("numbered")
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
     "how", [{}, {"shuffle": True}, {"fresh": True}, {"fresh": True, "shuffle": True}]
 )
 @IN_FORKS
 def test_a_training_goes_on_inside_an_epoch(
-    numbered: None, how: dict[str, bool], workers: int
+    how: dict[str, bool],
+    workers: int,
 ) -> None:
     def loader() -> Any:
         return medzoo.dataloader(901, 18, batch_size=4, seed=1, num_workers=workers, **how)
@@ -176,7 +156,8 @@ def test_a_training_goes_on_inside_an_epoch(
     assert seen(again) == epochs[2]
 
 
-def test_a_state_at_the_end_of_an_epoch_is_the_next_ones_beginning(numbered: None) -> None:
+@pytest.mark.usefixtures("numbered")
+def test_a_state_at_the_end_of_an_epoch_is_the_next_ones_beginning() -> None:
     def loader() -> Any:
         return medzoo.dataloader(901, 8, batch_size=4, seed=1, fresh=True)
 
@@ -189,8 +170,9 @@ def test_a_state_at_the_end_of_an_epoch_is_the_next_ones_beginning(numbered: Non
 
 
 @IN_FORKS
+@pytest.mark.usefixtures("numbered")
 @pytest.mark.parametrize("workers", [0, 2])
-def test_samples_without_end_go_on(numbered: None, workers: int) -> None:
+def test_samples_without_end_go_on(workers: int) -> None:
     def loader() -> Any:
         return medzoo.dataloader(901, None, batch_size=4, seed=1, num_workers=workers)
 

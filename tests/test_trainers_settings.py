@@ -90,7 +90,7 @@ def state() -> list[Any]:
         torch.get_float32_matmul_precision(),
         np.geterr(),
         torch.get_rng_state().tolist(),
-        np.random.get_state()[1].tolist(),  # type: ignore[index]
+        np.random.get_state()[1].tolist(),  # type: ignore[index]  # noqa: NPY002
         random.getstate(),
     ]
 
@@ -175,7 +175,7 @@ def test_a_package_meets_the_defaults_whatever_the_caller_has_set(toy: Toy, sett
     toy(SENSITIVE.replace("LEAVES", ""), requires=["numpy", "torch"], outputs=FLOATS)
     right = make(open_toy("here"))
     torch.manual_seed(7)
-    np.random.seed(7)
+    np.random.seed(7)  # noqa: NPY002
     random.seed(7)
     with SETTINGS[setting]():
         before = state()

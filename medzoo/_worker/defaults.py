@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -33,19 +34,23 @@ def default_settings() -> Iterator[None]:
 
 
 def _torch_defaults(torch: Any, stack: ExitStack) -> None:
-    """Enter what differs now from torch's defaults. It costs nothing where nothing does."""
+    """Enter what differs now from torch's defaults.
+
+    A context that changes nothing would still cost time in each of a model's operations.
+    """
     for kind in KINDS:
         if torch.is_autocast_enabled(kind):
             stack.enter_context(torch.autocast(kind, enabled=False))
     if torch.is_inference_mode_enabled():
         stack.enter_context(torch.inference_mode(mode=False))
-    if not torch.is_grad_enabled():
-        stack.enter_context(torch.enable_grad())
+    stack.enter_context(torch.enable_grad())
     if torch.get_default_device().type != "cpu":
         stack.enter_context(torch.device("cpu"))
     if (dtype := torch.get_default_dtype()) != torch.float32:
-        stack.callback(torch.set_default_dtype, dtype)
         torch.set_default_dtype(torch.float32)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if dtype != torch.float32 or in_main_thread:  # a package may have set it as well
+        stack.callback(torch.set_default_dtype, dtype)
     if (precision := torch.get_float32_matmul_precision()) != "highest":
         stack.callback(torch.set_float32_matmul_precision, precision)
         torch.set_float32_matmul_precision("highest")
@@ -57,7 +62,7 @@ def process_wide_settings_are_default() -> bool:
     If they are not, `default_settings` changes them for all threads, so it must not be used in one
     thread while another computes.
     """
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     return not hasattr(torch, "get_default_device") or (
         torch.get_default_dtype() == torch.float32
         and torch.get_float32_matmul_precision() == "highest"

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Sampler
 
+from .._worker.defaults import default_settings
 from .making import check_epoch, check_state
 from .orders import AT_ONCE, Shuffled
 from .sets import SyntheticDataset, SyntheticStream
@@ -230,7 +231,8 @@ class Batches(Iterator[Any]):
         else:  # of a trainer's sampler, whose batches are those of one rank
             self._discard = skip
         before = self._last_pass()
-        self._batches = begin()
+        with default_settings():  # torch draws a seed for workers on the default device
+            self._batches = begin()
         self._pass = self._last_pass()
         if self._pass is before:  # it takes its epoch with the first batch
             self._pass = None
