@@ -84,9 +84,10 @@ def test_a_torchio_queue_hands_out_patches_of_every_volume_where_they_lie(any_to
     tio = library("torchio")
     any_toy({"volumes": VOLUMES})
     samples = medzoo.generate(901, 4, seed=1)
-    subjects = samples.to_torchio()
-    for number, subject in enumerate(subjects):
-        subject["number"] = number
+    subjects = [
+        tio.Subject(volumes=subject["volumes"], number=number)
+        for number, subject in enumerate(samples.to_torchio())
+    ]
     queue = tio.Queue(
         tio.SubjectsDataset(subjects),
         max_length=8,
