@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import settings
+from ._worker.defaults import default_settings
 from .config import ModelConfig, Version
 from .datasets.reader import read
 from .datasets.writer import Target
@@ -84,6 +85,7 @@ class Model:
 
     __call__ = generate
 
+    @default_settings()
     def fulfil(
         self,
         request: Request,
@@ -125,6 +127,7 @@ class Model:
         )
         return with_bar(Run(self, request, batch_size), progress)
 
+    @default_settings()
     def at(self, indices: Sequence[int], request: Request) -> Samples:
         """The samples with the numbers ``indices`` of a request, in one piece or, when memory runs
         out, in several.
