@@ -491,3 +491,18 @@ def test_a_set_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
 def test_a_volume_without_a_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="The place of the volume in the patient is unknown"):
         masked(tmp_path, [A], grid(origin=np.full(3, np.nan)))
+
+
+@pytest.mark.parametrize(("size", "corners", "held"), [(3, [8, 10], 4), (5, [8, 12], 16)])
+def test_contours_of_rt_utils_run_through_the_centres_of_voxels(
+    tmp_path: Path, size: int, corners: list[int], held: int
+) -> None:
+    """What rt-utils 1.2.7 writes of a square of voxels from 8 on; docs/medical.md warns of it."""
+    low, high = corners
+    contour = np.array([[low, low, 6], [low, high, 6], [high, high, 6], [high, low, 6]], float)
+    assert high - low + 1 == size
+    assert masked(tmp_path, [contour]).sum() == held
+    with pytest.raises(InputError, match="has no closed contours"):
+        masked(tmp_path, [contour[:1]])  # of a single voxel
+    with pytest.raises(InputError, match="has no closed contours"):
+        masked(tmp_path, [contour[:2]])  # of one voxel in width
