@@ -1,7 +1,7 @@
 #!/bin/sh
-# SimpleITK 2.5.7 (ITK 5.4) reads NaN and infinity in a float NIfTI as 0, and says nothing. The same array
-# comes back whole from NRRD, and nibabel reads the NIfTI file whole. A mean over "the voxels that are not
-# NaN" therefore changes with the reader: 4.0 by nibabel, 2.4 by SimpleITK.
+# SimpleITK 2.5.7 (ITK 5.4) reads NaN and infinity in a float NIfTI as 0, and says nothing. The same
+# array comes back whole from NRRD, and nibabel reads the NIfTI file whole. A mean over the finite
+# voxels therefore changes with the reader: 4.0 by nibabel, 2.4 by SimpleITK.
 #
 # Output seen:
 #   nibabel   nii  [ 1.  3. nan inf  8.] mean of the finite 4.0

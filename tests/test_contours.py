@@ -1,4 +1,4 @@
-"""Contours of an RTSTRUCT to masks: planes, holes, islands, copies, frames of reference and damaged structures."""
+"""Contours of an RTSTRUCT to masks: planes, holes, islands, copies, frames, damaged structures."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def contours_of(islands: Any, height: float) -> tuple[list[np.ndarray], list[np.
 
 
 def by_hand(islands: Any, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Which pixels each contour alone says are inside, and which are too near to a border to tell."""
+    """Which pixels each contour alone holds, and which are too near to a border to tell."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     inside, unsure = np.zeros(shape, bool), np.zeros(shape, bool)
     for (x, y), radius, kind in islands:  # from outside to inside: each decides within itself
@@ -362,6 +362,14 @@ def test_the_frame_of_reference_belongs_to_the_structure(tmp_path: Path) -> None
     assert made.mask(grid(series="1.7", frame="1.2.8888"), "GTV MR").sum() == 100
 
 
+def test_a_frame_that_the_file_itself_ties_to_the_series_is_right(tmp_path: Path) -> None:
+    path = structures(tmp_path / "rt.dcm", {"GTV": [A]}, frame="1.2.777")  # as rt-utils writes
+    made = medical.read_structures(path)
+    assert made.mask(grid(), "GTV").sum() == 100
+    with pytest.raises(InputError, match="was drawn on another series"):
+        made.mask(grid(series="1.5"), "GTV")
+
+
 def test_a_structure_that_refers_to_two_series_asks_which(tmp_path: Path) -> None:
     values = np.zeros((4, 20, 30), np.float32)
     series(tmp_path / "ct", values, origin=(0, 0, 0))
@@ -506,3 +514,21 @@ def test_contours_of_rt_utils_run_through_the_centres_of_voxels(
         masked(tmp_path, [contour[:1]])  # of a single voxel
     with pytest.raises(InputError, match="has no closed contours"):
         masked(tmp_path, [contour[:2]])  # of one voxel in width
+
+
+def test_a_file_that_was_cut_off_gives_whole_structures_or_none(tmp_path: Path) -> None:
+    contours = [moved(A, 0, 0, 3 * k - 6) for k in range(6)]
+    path = structures(tmp_path / "rt.dcm", {"GTV": contours, "Cord": contours})
+    whole = path.read_bytes()
+    sizes = set()
+    for length in range(200, len(whole), 97):
+        path.write_bytes(whole[:length])
+        sizes |= {size_or_refusal(path, name) for name in ("GTV", "Cord")}
+    assert sizes == {"refused", 600}
+
+
+def size_or_refusal(path: Path, name: str) -> Any:
+    try:
+        return medical.read_structures(path).mask(grid(), name).sum()
+    except InputError:
+        return "refused"

@@ -1,4 +1,4 @@
-"""NIfTI files whose headers contradict themselves, are in other units, or hold more or less than one volume of numbers.
+"""NIfTI files that contradict themselves, have other units, or hold other than one volume.
 
 SimpleITK reads the same files, where it reads them at all.
 """

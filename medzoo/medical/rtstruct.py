@@ -167,7 +167,7 @@ def _points(contour: Dataset) -> NDArray[np.float64]:
 
 
 def _texts(contour: Dataset) -> list[Any]:
-    """The coordinates as the file writes them: pydicom would make an object of each of a million."""
+    """The coordinates as the file writes them: pydicom would make an object of each number."""
     element = contour.get_item("ContourData")
     stored = None if element is None else element.value
     if isinstance(stored, (bytes, str)):

@@ -196,12 +196,13 @@ class Structures:
     def drawn_on(self, volume: Volume, name: str | None = None) -> bool:
         """Whether the volume is what the structures, or the one of that name, were drawn on.
 
-        A structure's own frame of reference decides, where both state one; else the series and the
-        frames of the file. True where either does not say.
+        A structure's own frame of reference decides, where both state one: it is the volume's, or
+        the file refers to the volume's series in it, as rt-utils does, which makes up the frame.
+        Else the series and the frames of the file decide. True where either does not say.
         """
         frame = self.roi_frames.get(name or "", "")
         if frame and volume.frame:
-            return frame == volume.frame
+            return frame == volume.frame or volume.series in self.frame_series.get(frame, ())
         says = bool(self.series or self.frames) and bool(volume.series or volume.frame)
         return not says or volume.series in self.series or volume.frame in self.frames
 
@@ -303,7 +304,8 @@ def read_mask(
         referenced &= present.keys()
         if len(referenced) > 1:
             raise InputError(
-                f"{name!r} of {structures.path} refers to {len(referenced)} series of {told(path)}.",
+                f"{name!r} of {structures.path} refers to {len(referenced)} series of "
+                f"{told(path)}.",
                 "Give a folder with one of them, or choose by series=: "
                 + "; ".join(_described(present[uid]) for uid in sorted(referenced)),
             )
@@ -364,7 +366,8 @@ def find_roi(names: Iterable[str], pattern: str) -> str:
         )
         raise InputError(
             f"{what}.",
-            f"Name one of {', '.join(names) or 'none at all'}; several ways to write it are parted by |.",
+            f"Name one of {', '.join(names) or 'none at all'}; "
+            "several ways to write it are parted by |.",
         )
     return fit[0]
 
