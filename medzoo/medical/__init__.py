@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from .pictures import pictures_of
 from .scans import NIFTI, read_colour, read_nifti, read_picture, read_pictures, read_series
+from .segments import read_segmentation
 from .structures import Case, Structures, cases, find_roi, read_structures, scans_in
 from .volumes import Volume, resample, slices_with, window
 from .windows import Window, windows_of
@@ -32,6 +33,7 @@ __all__ = [
     "read_nifti",
     "read_picture",
     "read_pictures",
+    "read_segmentation",
     "read_series",
     "read_structures",
     "resample",
