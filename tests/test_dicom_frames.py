@@ -250,7 +250,9 @@ def test_stacks_of_other_directions_in_one_file_are_a_choice(tmp_path: Path) -> 
         groups=lambda k: {
             "FrameContentSequence": item(StackID=str(k // 3)),
             "PlaneOrientationSequence": item(ImageOrientationPatient=list(directions[k // 3])),
-            "PlanePositionSequence": item(ImagePositionPatient=[[0, 0, 3.0 * k], [-3.0 * k, 0, 0]][k // 3]),
+            "PlanePositionSequence": item(
+                ImagePositionPatient=[[0, 0, 3.0 * k], [-3.0 * k, 0, 0]][k // 3]
+            ),
         },
     )
     with pytest.raises(InputError, match=r"StackID 0 \(3 slices\); frame=1: StackID 1"):
