@@ -76,6 +76,10 @@ def pictures_of(
     if about.unit:
         _require_unit(about, read)
     if bounds is None:
+        if about.spacing:  # resampling would blend padding with what is beside it
+            read = [
+                _with_darkest_padding(scan, name) for scan, name in zip(read, names, strict=True)
+            ]
         return [_slices(about, scan, _stored(scan.most)) for scan in read], {}
     if about.unit:
         low, high = bounds
@@ -211,6 +215,12 @@ def _require_unit(about: Input, read: list[_Scan]) -> None:
         if volume.series and volume.unit != about.unit:
             unit = volume.unit or "no unit that is known"
             raise InputError(f"inputs: {path} is in {unit}, not in {about.unit}.", about.help)
+
+
+def _with_darkest_padding(scan: _Scan, name: str) -> _Scan:
+    """A scan whose padding has the lowest value of its tissue."""
+    darkest = float(tissue_of(scan.volume, name).min())
+    return scan._replace(volume=fill_padding(scan.volume, darkest))
 
 
 def _stored(most: float | None) -> Callable[[Array], Array]:

@@ -247,7 +247,7 @@ def _rescaled(ds: Dataset, stored: Array) -> _Slice:
         voxels=kept[None],
         spacing=(abs(thick[0]) if thick and thick[0] else 1.0, rows, columns),
         origin=np.array(position if len(position) == 3 else [np.nan] * 3),
-        axes=_axes(numbers(ds, "ImageOrientationPatient")),
+        axes=axes_of(numbers(ds, "ImageOrientationPatient")),
         unit=unit,
         window=shown,
         series=str(ds.get("SeriesInstanceUID", "")),
@@ -264,12 +264,18 @@ def pixel_spacing(ds: Dataset) -> tuple[float, float]:
     return (spacing[0], spacing[1]) if len(spacing) == 2 else (np.nan, np.nan)
 
 
-def _axes(orientation: list[float]) -> NDArray[np.float64]:
-    """Directions of slices, rows and columns; those of an axial slice where a file does not say."""
+def axes_of(orientation: Sequence[float]) -> NDArray[np.float64]:
+    """Directions of slices, rows and columns, of length 1 and at right angles, since headers round
+    them; those of an axial slice where a file does not say.
+    """
     axes: NDArray[np.float64] = np.eye(3)[::-1].copy()
     if len(orientation) == 6:
         along_row, along_column = np.reshape(orientation, (2, 3))
-        axes[:] = np.cross(along_row, along_column), along_column, along_row
+        normal = np.cross(along_row, along_column)
+        if normal.any():
+            along_row = along_row / np.linalg.norm(along_row)
+            normal /= np.linalg.norm(normal)
+            axes[:] = normal, np.cross(normal, along_row), along_row
     return axes
 
 

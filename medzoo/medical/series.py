@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .files import PLACE, numbers, told
 from .frames import Frame, choose, frames_of
-from .pixels import read_slices
+from .pixels import axes_of, read_slices
 from .volumes import Volume
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def volume_of(headers: list[Dataset], frame: int | None = None) -> Volume:
     require_alike(frames)
     first = frames[0].header
     rows, columns = _floats(first, "PixelSpacing").tolist()
-    along_row, along_column = _floats(first, "ImageOrientationPatient").reshape(2, 3)
-    normal = np.cross(along_row, along_column)
+    axes = axes_of(_floats(first, "ImageOrientationPatient").tolist())
+    normal = axes[0]
     positions = np.array([_floats(f.header, "ImagePositionPatient") for f in frames])  # (D, 3)
     order = np.argsort(positions @ normal, kind="stable")
     frames, positions = [frames[k] for k in order], positions[order]
@@ -89,7 +89,7 @@ def volume_of(headers: list[Dataset], frame: int | None = None) -> Volume:
         voxels=np.stack([s.voxels[0] for s in slices]),
         spacing=(slices[0].spacing[0] if between is None else between, rows, columns),
         origin=positions[0],
-        axes=np.stack([normal, along_column, along_row]),
+        axes=axes,
         window=windows[0] if len(windows) == 1 else None,
         windows=windows,
         padding=_stacked_padding(slices),
