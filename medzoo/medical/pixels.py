@@ -279,9 +279,14 @@ def axes_of(orientation: Sequence[float]) -> NDArray[np.float64]:
     return axes
 
 
+def stored_bits(ds: Dataset) -> int:
+    """How many bits of a stored number count."""
+    return int((numbers(ds, "BitsStored") or numbers(ds, "BitsAllocated") or [16])[0])
+
+
 def _stored_bounds(ds: Dataset) -> tuple[int, int]:
     """The lowest and the highest number that the stored bits can hold."""
-    bits = int(ds.get("BitsStored") or ds.get("BitsAllocated") or 16)
+    bits = stored_bits(ds)
     signed = ds.get("PixelRepresentation") == 1
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
 

@@ -19,7 +19,6 @@ from .files import (
     is_dicom,
     is_slice,
     library,
-    numbers,
     reading,
     told,
 )
@@ -30,6 +29,7 @@ from .pixels import (
     one_frame,
     pixel_spacing,
     read_slices,
+    stored_bits,
 )
 from .series import TILT, only_series, volume_of
 from .volumes import Volume
@@ -159,7 +159,7 @@ class Contents(NamedTuple):
     colour: bool
     segmentation: bool
     placed: bool  # whether each frame says where it lies in the patient
-    bits: int  # of a stored number
+    bits: int  # of a number that is read, at most
     spacing: tuple[float, float]  # of rows and columns in mm; NaN where it does not say
 
 
@@ -173,7 +173,9 @@ def contents_of(path: str | os.PathLike[str]) -> Contents:
             is_colour(header),
             header.get("Modality") == "SEG",
             all(frame.header.get(name) for frame in frames for name in PLACE),
-            int((numbers(header, "BitsStored") or numbers(header, "BitsAllocated") or [8])[0]),
+            16
+            if header.get("PhotometricInterpretation") == "PALETTE COLOR"
+            else stored_bits(header),
             pixel_spacing(header),
         )
 
