@@ -56,6 +56,8 @@ class Structures:
         Frame of reference -> the series that the file refers to in it.
     exclusive
         The names of structures whose contours are combined by XOR (CLOSEDPLANAR_XOR).
+    points
+        Name -> how many closed contours are left out, since they have one or two points.
     broken
         Name -> what is wrong, for structures that cannot be used. They are not in ``contours``.
     """
@@ -67,6 +69,7 @@ class Structures:
     roi_frames: Mapping[str, str] = field(default_factory=dict)
     frame_series: Mapping[str, frozenset[str]] = field(default_factory=dict)
     exclusive: frozenset[str] = frozenset()
+    points: Mapping[str, int] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
 
     def mask(self, volume: Volume, pattern: str) -> NDArray[np.bool_]:
@@ -172,7 +175,7 @@ class Structures:
         outlines: list[NDArray[np.float64]],
         shape: tuple[int, int, int],
     ) -> None:
-        """Warn of what a mask lacks: planes, parts of planes, and slices between planes."""
+        """Warn of what a mask lacks: contours, planes, parts of planes, slices between planes."""
         outside, count = planes.outside(shape[0]), len(planes.heights)
         beyond = sum(
             any(outlines[n].min() <= -1 or (outlines[n] > shape[1:]).any() for n in members)
@@ -180,6 +183,8 @@ class Structures:
             if not out
         )
         lacking = []
+        if points := self.points.get(name, 0):
+            lacking.append(f"{points} of its contours are points or lines, and enclose nothing")
         if outside.any():
             lacking.append(f"{outside.sum()} of its {count} planes lie outside of the volume")
         if beyond:
@@ -259,6 +264,7 @@ def _structures(file: Path) -> Structures:
         roi_frames={name: roi.frame for name, roi in rois_by_name.items() if roi.frame},
         frame_series=frame_series,
         exclusive=frozenset(name for name, roi in rois_by_name.items() if roi.exclusive),
+        points={name: roi.points for name, roi in rois_by_name.items() if roi.points},
         broken={name: roi.fault for name, roi in rois_by_name.items() if roi.fault},
     )
 
