@@ -340,6 +340,11 @@ def test_labels_and_fractions(tmp_path: Path) -> None:
     ds.save_as(path)
     for n in (1, 2):
         assert np.array_equal(medical.read_segmentation(path, f"s{n}").voxels, labels == n)
+    ds.PhotometricInterpretation = (
+        "PALETTE COLOR"  # as label maps may be, so that viewers show them
+    )
+    ds.save_as(path)
+    assert np.array_equal(medical.read_segmentation(path, 2).voxels, labels == 2)
 
 
 def test_segments_are_given_as_masks(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class _Slice:
     extremes: Bounds | None
 
 
-def read_slices(frames: Sequence[Frame]) -> list[Volume]:
+def read_slices(frames: Sequence[Frame], *, labels: bool = False) -> list[Volume]:
     """Frames as volumes of one slice each.
 
     MONOCHROME1, where high values are dark, is inverted: the lowest and the highest value that the
@@ -51,6 +51,8 @@ def read_slices(frames: Sequence[Frame]) -> list[Volume]:
     ----------
     frames
         Of one series or of several.
+    labels
+        Whether the numbers of a palette are wanted, which is an error otherwise.
 
     Raises
     ------
@@ -58,7 +60,7 @@ def read_slices(frames: Sequence[Frame]) -> list[Volume]:
         A frame has colours, cannot be decoded, or has a number in its header that is none.
     """
     for frame in frames:
-        if is_colour(frame.header):
+        if is_colour(frame.header) and not labels:
             raise InputError(
                 f"{frame.file} has colours ({frame.header.PhotometricInterpretation}), and grey "
                 "levels are wanted.",
