@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .files import HEADER, numbers, read_dicom
-from .frames import Frame, frames_of
+from .files import HEADER, library, numbers, read_dicom
+from .frames import Frame, frame_count, frames_of
 from .volumes import Volume
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Bounds = tuple[float, float]
+EXTENDED_JPEG = "1.2.840.10008.1.2.4.51"
 COLOURS = {"RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 
 
@@ -205,6 +206,8 @@ def _decoded_pixels(ds: Dataset, index: int | None) -> Array:
             "Get it anew; gdcmconv may repair it.",
         )
     try:
+        if kind == EXTENDED_JPEG and stored_bits(ds) > 8:
+            return _extended_jpeg(ds, index)
         stored: Array = pixel_array(ds, index=index)
     except Exception as error:  # RuntimeError without a decoder, anything where data are broken
         hint = "Get it anew."
@@ -218,6 +221,22 @@ def _decoded_pixels(ds: Dataset, index: int | None) -> Array:
             hint,
         ) from error
     return stored
+
+
+def _extended_jpeg(ds: Dataset, index: int | None) -> Array:
+    """Grey levels of JPEG Extended of 12 bits, which GDCM decodes if it is asked for the file: pydicom
+    asks it for each frame, and refuses these.
+    """
+    gdcm = library("gdcm", "compressed DICOM")
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(ds.filename))
+    if not reader.Read() or is_colour(ds):
+        raise ValueError("GDCM cannot read it")
+    # GDCM hands its bytes over as text
+    pixels = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
+    kind = np.dtype(np.int16 if ds.get("PixelRepresentation") == 1 else np.uint16)
+    frames: Array = np.frombuffer(pixels, kind).reshape(frame_count(ds), ds.Rows, ds.Columns)
+    return frames if index is None else frames[index]
 
 
 def _rescaled(ds: Dataset, stored: Array) -> _Slice:

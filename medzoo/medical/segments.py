@@ -16,7 +16,7 @@ from ..settings import user_path
 from .files import headers_of, numbers, read_dicom, reading
 from .frames import Frame, frames_of
 from .pixels import axes_of, pixel_spacing, read_slices
-from .series import UNEVEN, require_alike, require_places
+from .series import TILT, UNEVEN, require_alike, require_places
 from .structures import find_roi
 from .volumes import Volume
 
@@ -139,9 +139,11 @@ def _assembled(frames: list[Frame], number: int, ds: Dataset) -> Volume:
     step = _distance(heights, first)
     places = (heights - heights.min()) / step
     rows = np.rint(places).astype(int)
-    if (np.abs(places - rows) > UNEVEN * np.maximum(rows, 1)).any():
+    aside = positions - positions[0] - (heights - heights[0])[:, None] * axes[0]
+    sheared = np.linalg.norm(aside, axis=1) > TILT * np.maximum(np.ptp(heights), step)
+    if (np.abs(places - rows) > 2 * UNEVEN).any() or sheared.any():
         raise InputError(
-            f"{ds.filename} has frames at uneven distances: not all are multiples of {step:g} mm.",
+            f"{ds.filename} has frames that are no even stack of {step:g} mm.",
             "Write the segmentation on the slices of its series.",
         )
     kind = str(ds.get("SegmentationType", "BINARY"))
@@ -160,17 +162,14 @@ def _assembled(frames: list[Frame], number: int, ds: Dataset) -> Volume:
 
 
 def _distance(heights: NDArray[np.float64], first: Dataset) -> float:
-    """Millimetres from slice to slice: the least between two frames, or what the file states."""
-    between = abs((numbers(first, "SpacingBetweenSlices") or [0.0])[0])
+    """Millimetres from slice to slice: what the file states, or the least between two frames."""
+    stated = abs((numbers(first, "SpacingBetweenSlices") or [0.0])[0])
     steps = np.diff(np.unique(np.round(heights, 3)))
     if not len(steps):
-        return between or (numbers(first, "SliceThickness") or [0.0])[0] or 1.0
-    least = float(steps.min())
-    # Frames may be missing everywhere between two others. The stated distance then divides theirs.
-    if between and least > between * (1 + UNEVEN):
-        return between
+        return stated or (numbers(first, "SliceThickness") or [0.0])[0] or 1.0
     span = float(np.ptp(heights))
-    return span / round(span / least)
+    step = stated or float(steps.min())
+    return span / max(round(span / step), 1)  # without the rounding of headers
 
 
 def _segment_of(frame: Frame) -> int:
