@@ -324,6 +324,18 @@ def test_a_segmentation_lies_on_the_series_it_was_made_of(tmp_path: Path) -> Non
         medical.read_segmentation(path, "Liver", like=other)
 
 
+@pytest.mark.parametrize("at", [[-20, -30, 81.5], [-20, -30, 80.0], [-18, -30, 79]])
+def test_frames_of_a_segment_that_make_no_even_stack_are_refused(
+    tmp_path: Path, at: list[float]
+) -> None:
+    path = segmentation(tmp_path / "seg.dcm", {"Liver": np.ones((20, 5, 6), bool)})
+    ds = pydicom.dcmread(path)
+    ds.PerFrameFunctionalGroupsSequence[13].PlanePositionSequence[0].ImagePositionPatient = at
+    ds.save_as(path)
+    with pytest.raises(InputError, match=r"seg.dcm has frames that are no even stack"):
+        medical.read_segmentation(path)
+
+
 def test_labels_and_fractions(tmp_path: Path) -> None:
     fractions = np.zeros((2, 4, 4), np.uint8)
     fractions[:, 1:3, 1:3] = [[60, 255], [255, 0]]
@@ -340,6 +352,11 @@ def test_labels_and_fractions(tmp_path: Path) -> None:
     ds.save_as(path)
     for n in (1, 2):
         assert np.array_equal(medical.read_segmentation(path, f"s{n}").voxels, labels == n)
+    ds.PhotometricInterpretation = (
+        "PALETTE COLOR"  # as label maps may be, so that viewers show them
+    )
+    ds.save_as(path)
+    assert np.array_equal(medical.read_segmentation(path, 2).voxels, labels == 2)
 
 
 def test_segments_are_given_as_masks(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .files import HEADER, numbers, read_dicom
-from .frames import Frame, frames_of
+from .files import HEADER, library, numbers, read_dicom
+from .frames import Frame, frame_count, frames_of
 from .volumes import Volume
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Bounds = tuple[float, float]
+EXTENDED_JPEG = "1.2.840.10008.1.2.4.51"
 COLOURS = {"RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 
 
@@ -41,7 +42,7 @@ class _Slice:
     extremes: Bounds | None
 
 
-def read_slices(frames: Sequence[Frame]) -> list[Volume]:
+def read_slices(frames: Sequence[Frame], *, labels: bool = False) -> list[Volume]:
     """Frames as volumes of one slice each.
 
     MONOCHROME1, where high values are dark, is inverted: the lowest and the highest value that the
@@ -51,6 +52,8 @@ def read_slices(frames: Sequence[Frame]) -> list[Volume]:
     ----------
     frames
         Of one series or of several.
+    labels
+        Whether the numbers of a palette are wanted, which is an error otherwise.
 
     Raises
     ------
@@ -58,7 +61,7 @@ def read_slices(frames: Sequence[Frame]) -> list[Volume]:
         A frame has colours, cannot be decoded, or has a number in its header that is none.
     """
     for frame in frames:
-        if is_colour(frame.header):
+        if is_colour(frame.header) and not labels:
             raise InputError(
                 f"{frame.file} has colours ({frame.header.PhotometricInterpretation}), and grey "
                 "levels are wanted.",
@@ -203,6 +206,8 @@ def _decoded_pixels(ds: Dataset, index: int | None) -> Array:
             "Get it anew; gdcmconv may repair it.",
         )
     try:
+        if kind == EXTENDED_JPEG and stored_bits(ds) > 8:
+            return _extended_jpeg(ds, index)
         stored: Array = pixel_array(ds, index=index)
     except Exception as error:  # RuntimeError without a decoder, anything where data are broken
         hint = "Get it anew."
@@ -216,6 +221,22 @@ def _decoded_pixels(ds: Dataset, index: int | None) -> Array:
             hint,
         ) from error
     return stored
+
+
+def _extended_jpeg(ds: Dataset, index: int | None) -> Array:
+    """Grey levels of JPEG Extended of 12 bits, which GDCM decodes if it is asked for the file: pydicom
+    asks it for each frame, and refuses these.
+    """
+    gdcm = library("gdcm", "compressed DICOM")
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(ds.filename))
+    if not reader.Read() or is_colour(ds):
+        raise ValueError("GDCM cannot read it")
+    # GDCM hands its bytes over as text
+    pixels = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
+    kind = np.dtype(np.int16 if ds.get("PixelRepresentation") == 1 else np.uint16)
+    frames: Array = np.frombuffer(pixels, kind).reshape(frame_count(ds), ds.Rows, ds.Columns)
+    return frames if index is None else frames[index]
 
 
 def _rescaled(ds: Dataset, stored: Array) -> _Slice:

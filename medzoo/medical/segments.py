@@ -15,8 +15,8 @@ from ..errors import InputError, MedzooWarning
 from ..settings import user_path
 from .files import headers_of, numbers, read_dicom, reading
 from .frames import Frame, frames_of
-from .pixels import read_slices
-from .series import UNEVEN, require_alike, require_places
+from .pixels import axes_of, pixel_spacing, read_slices
+from .series import TILT, UNEVEN, require_alike, require_places
 from .structures import find_roi
 from .volumes import Volume
 
@@ -77,7 +77,7 @@ def segmentation_in(folder: Path) -> Path | None:
         There are several.
     """
     with reading():
-        headers = headers_of(folder)
+        headers = headers_of(folder, quiet=True)
     files = [Path(h.filename) for h in headers if h.get("Modality") == "SEG"]
     if not files or any(h.get("Modality") == "RTSTRUCT" for h in headers):
         return None
@@ -132,67 +132,65 @@ def _chosen(segments: dict[int, str], segment: int | str | None, file: Path) -> 
 
 def _assembled(frames: list[Frame], number: int, ds: Dataset) -> Volume:
     """The mask of a segment over all places that the file has frames of."""
-    slices = read_slices(frames)
-    normal = slices[0].axes[0]
-    heights = np.array([s.origin @ normal for s in slices])
-    step = _distance(heights, ds, slices[0].spacing[0])
+    first = frames[0].header
+    axes = axes_of(numbers(first, "ImageOrientationPatient"))
+    positions = np.array([numbers(f.header, "ImagePositionPatient") for f in frames])  # (n, 3)
+    heights = positions @ axes[0]
+    step = _distance(heights, first)
     places = (heights - heights.min()) / step
     rows = np.rint(places).astype(int)
-    if (np.abs(places - rows) > UNEVEN * np.maximum(rows, 1)).any():
+    aside = positions - positions[0] - (heights - heights[0])[:, None] * axes[0]
+    sheared = np.linalg.norm(aside, axis=1) > TILT * np.maximum(np.ptp(heights), step)
+    if (np.abs(places - rows) > 2 * UNEVEN).any() or sheared.any():
         raise InputError(
-            f"{ds.filename} has frames at uneven distances: not all are multiples of {step:g} mm.",
+            f"{ds.filename} has frames that are no even stack of {step:g} mm.",
             "Write the segmentation on the slices of its series.",
         )
-    voxels = np.zeros((rows.max() + 1, *slices[0].voxels.shape[1:]), bool)
-    for frame, one, row in zip(frames, slices, rows, strict=True):
-        voxels[row] |= _mask_of(frame, one.voxels[0], number, ds)
-    first = slices[int(np.argmin(heights))]
-    return replace(
-        first,
-        voxels=voxels,
-        spacing=(step, *first.spacing[1:]),
-        unit="",
-        window=None,
-        windows=(),
-        padding=None,
+    kind = str(ds.get("SegmentationType", "BINARY"))
+    own = [k for k, f in enumerate(frames) if kind == "LABELMAP" or _segment_of(f) == number]
+    voxels = np.zeros((rows.max() + 1, int(first.Rows), int(first.Columns)), bool)
+    for k, one in zip(own, read_slices([frames[k] for k in own], labels=True), strict=True):
+        voxels[rows[k]] |= _mask_of(one.voxels[0], kind, number, ds)
+    return Volume(
+        voxels,
+        (step, *pixel_spacing(first)),
+        positions[int(np.argmin(heights))],
+        axes,
+        series=str(ds.get("SeriesInstanceUID", "")),
+        frame=str(first.get("FrameOfReferenceUID", "")),
     )
 
 
-def _distance(heights: NDArray[np.float64], ds: Dataset, stated: float) -> float:
-    """Millimetres from slice to slice: the least between two frames, or what the file states."""
+def _distance(heights: NDArray[np.float64], first: Dataset) -> float:
+    """Millimetres from slice to slice: what the file states, or the least between two frames."""
+    stated = abs((numbers(first, "SpacingBetweenSlices") or [0.0])[0])
     steps = np.diff(np.unique(np.round(heights, 3)))
     if not len(steps):
-        return stated
-    shared = (ds.get("SharedFunctionalGroupsSequence") or [None])[0]
-    measures = (shared.get("PixelMeasuresSequence") or [None])[0] if shared is not None else None
-    between = numbers(measures, "SpacingBetweenSlices") if measures is not None else []
-    least = float(steps.min())
-    # Frames may be missing everywhere between two others. The stated distance then divides theirs.
-    if between and between[0] and least > abs(between[0]) * (1 + UNEVEN):
-        return abs(between[0])
+        return stated or (numbers(first, "SliceThickness") or [0.0])[0] or 1.0
     span = float(np.ptp(heights))
-    return span / round(span / least)
+    step = stated or float(steps.min())
+    return span / max(round(span / step), 1)  # without the rounding of headers
 
 
-def _mask_of(
-    frame: Frame, values: NDArray[np.float32], number: int, ds: Dataset
-) -> NDArray[np.bool_]:
-    """Where a frame shows a segment."""
-    kind = str(ds.get("SegmentationType", "BINARY"))
-    if kind == "LABELMAP":
-        labels: NDArray[np.bool_] = values == number
-        return labels
-    own = numbers(frame.header, "ReferencedSegmentNumber")
-    if not own:
+def _segment_of(frame: Frame) -> int:
+    """The number of the segment that a frame shows."""
+    number = numbers(frame.header, "ReferencedSegmentNumber")
+    if not number:
         raise InputError(
             f"{frame.file} does not say which segment frame {frame.index} shows.", "Get it anew."
         )
-    if own != [number]:
-        return np.zeros(values.shape, bool)
+    return int(number[0])
+
+
+def _mask_of(values: NDArray[np.float32], kind: str, number: int, ds: Dataset) -> NDArray[np.bool_]:
+    """Where a frame of a segment shows it."""
+    if kind == "LABELMAP":
+        labels: NDArray[np.bool_] = values == number
+        return labels
     most = (numbers(ds, "MaximumFractionalValue") or [1.0])[0] if kind == "FRACTIONAL" else 1.0
     if not np.isin(values, [0, most]).all():
         raise InputError(
-            f"{frame.file} holds fractions of voxels, and a mask is wanted.",
+            f"{ds.filename} holds fractions of voxels, and a mask is wanted.",
             "`read_picture` with frame= reads them; choose a threshold.",
         )
     mask: NDArray[np.bool_] = values > 0
