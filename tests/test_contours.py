@@ -1,4 +1,4 @@
-"""Contours of an RTSTRUCT to masks: planes, holes, islands, copies, frames of reference and damaged structures."""
+"""Contours of an RTSTRUCT to masks: planes, holes, islands, copies, frames, damaged structures."""
 
 from __future__ import annotations
 
@@ -173,7 +173,8 @@ def test_a_keyhole_beside_an_island_and_a_contour_that_crosses_itself(tmp_path: 
 
 
 def test_a_line_and_a_point_enclose_nothing_beside_a_contour(tmp_path: Path) -> None:
-    assert masked(tmp_path, [A, A[[0, 1, 0]], A[:1], A[:2]]).sum() == 100
+    with pytest.warns(MedzooWarning, match="2 of its contours are points or lines, and enclose"):
+        assert masked(tmp_path, [A, A[[0, 1, 0]], A[:1], A[:2]]).sum() == 100
 
 
 # ---- random structures, each contour drawn alone by Pillow on a far finer grid
@@ -208,7 +209,7 @@ def contours_of(islands: Any, height: float) -> tuple[list[np.ndarray], list[np.
 
 
 def by_hand(islands: Any, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Which pixels each contour alone says are inside, and which are too near to a border to tell."""
+    """Which pixels each contour alone holds, and which are too near to a border to tell."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     inside, unsure = np.zeros(shape, bool), np.zeros(shape, bool)
     for (x, y), radius, kind in islands:  # from outside to inside: each decides within itself
@@ -362,6 +363,14 @@ def test_the_frame_of_reference_belongs_to_the_structure(tmp_path: Path) -> None
     assert made.mask(grid(series="1.7", frame="1.2.8888"), "GTV MR").sum() == 100
 
 
+def test_a_frame_that_the_file_itself_ties_to_the_series_is_right(tmp_path: Path) -> None:
+    path = structures(tmp_path / "rt.dcm", {"GTV": [A]}, frame="1.2.777")  # as rt-utils writes
+    made = medical.read_structures(path)
+    assert made.mask(grid(), "GTV").sum() == 100
+    with pytest.raises(InputError, match="was drawn on another series"):
+        made.mask(grid(series="1.5"), "GTV")
+
+
 def test_a_structure_that_refers_to_two_series_asks_which(tmp_path: Path) -> None:
     values = np.zeros((4, 20, 30), np.float32)
     series(tmp_path / "ct", values, origin=(0, 0, 0))
@@ -491,3 +500,36 @@ def test_a_set_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
 def test_a_volume_without_a_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="The place of the volume in the patient is unknown"):
         masked(tmp_path, [A], grid(origin=np.full(3, np.nan)))
+
+
+@pytest.mark.parametrize(("size", "corners", "held"), [(3, [8, 10], 4), (5, [8, 12], 16)])
+def test_contours_of_rt_utils_run_through_the_centres_of_voxels(
+    tmp_path: Path, size: int, corners: list[int], held: int
+) -> None:
+    """What rt-utils 1.2.7 writes of a square of voxels from 8 on; docs/medical.md warns of it."""
+    low, high = corners
+    contour = np.array([[low, low, 6], [low, high, 6], [high, high, 6], [high, low, 6]], float)
+    assert high - low + 1 == size
+    assert masked(tmp_path, [contour]).sum() == held
+    with pytest.raises(InputError, match="has no closed contours"):
+        masked(tmp_path, [contour[:1]])  # of a single voxel
+    with pytest.raises(InputError, match="has no closed contours"):
+        masked(tmp_path, [contour[:2]])  # of one voxel in width
+
+
+def test_a_file_that_was_cut_off_gives_whole_structures_or_none(tmp_path: Path) -> None:
+    contours = [moved(A, 0, 0, 3 * k - 6) for k in range(6)]
+    path = structures(tmp_path / "rt.dcm", {"GTV": contours, "Cord": contours})
+    whole = path.read_bytes()
+    sizes = set()
+    for length in range(200, len(whole), 97):
+        path.write_bytes(whole[:length])
+        sizes |= {size_or_refusal(path, name) for name in ("GTV", "Cord")}
+    assert sizes == {"refused", 600}
+
+
+def size_or_refusal(path: Path, name: str) -> Any:
+    try:
+        return medical.read_structures(path).mask(grid(), name).sum()
+    except InputError:
+        return "refused"

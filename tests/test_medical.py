@@ -850,7 +850,8 @@ def test_real_dicom_of_two_planning_systems(tmp_path: Path) -> None:
     assert ring.sum() * 0.488281**2 == pytest.approx(24**2 - 15**2, rel=0.05)
     assert breast.volume.unit == "HU"
     assert {"BODY", "Lt Lung", "Tumor Bed"} <= set(breast.structures.contours)
-    body = breast.structures.mask(breast.volume, "body")
+    with pytest.warns(MedzooWarning, match="97 of its 98 planes lie outside of the volume"):
+        body = breast.structures.mask(breast.volume, "body")  # one slice of the series is here
     assert (breast.volume.voxels[body] > -300).mean() > 0.95
     assert (breast.volume.voxels[~body] > -300).mean() < 0.03
     for file in (REAL / "dicom_rt").glob("rtutils*"):

@@ -1,4 +1,4 @@
-"""NIfTI files whose headers contradict themselves, are in other units, or hold more or less than one volume of numbers.
+"""NIfTI files that contradict themselves, have other units, or hold other than one volume.
 
 SimpleITK reads the same files, where it reads them at all.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
@@ -16,7 +17,9 @@ import pytest
 import SimpleITK as sitk
 
 from medzoo import medical
+from medzoo.config.model import Input
 from medzoo.errors import InputError, MedzooWarning
+from medzoo.inputs import Inputs
 
 VALUES = np.random.default_rng(0).integers(0, 200, (6, 7, 5)).astype(np.int16)
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
@@ -310,3 +313,44 @@ def test_formats_that_nibabel_reads_too_are_not_nifti(tmp_path: Path) -> None:
     nib.save(nib.Spm99AnalyzeImage(VALUES, AFFINE), tmp_path / "b.img")
     with pytest.raises(InputError, match=r"b.img is Spm\d+Analyze, not NIfTI"):
         medical.read_nifti(tmp_path / "b.img")
+
+
+# ---- as inputs of a model
+
+
+def pictures(given: str | Path, **about: Any) -> np.ndarray:
+    """All pictures that a model gets, whose one input takes grey levels from 0 to 255."""
+    about = {"kind": "image", "range": (0, 255), **about}
+    wanted = Input("image", about.pop("kind"), "A picture.", **about)
+    version: Any = SimpleNamespace(inputs={"image": wanted}, call=None)
+    inputs = Inputs.of("it", version, given)
+    assert inputs is not None
+    return np.asarray(inputs.batch(np.arange(inputs.count))["image"])[:, 0]
+
+
+def test_an_input_names_the_frame(tmp_path: Path) -> None:
+    several = np.stack([VALUES * 0 + k for k in range(3)], -1).astype(np.uint8)
+    path = save(tmp_path / "a.nii", several)
+    assert (pictures(f"{path}#frame=2", kind="mask", range=None) == 2).all()
+    with pytest.raises(InputError, match=r"a.nii holds 3 volumes.\n.*As an input: '.*#frame=0'"):
+        pictures(path)
+    with pytest.raises(InputError, match="frame=3 is not one of them"):
+        pictures(f"{path}#frame=3")
+
+
+def test_an_input_of_two_axes_is_one_picture(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii.gz", (VALUES[..., 0] > 90).astype(np.uint8))
+    mask = pictures(path, kind="mask", range=None)
+    assert np.array_equal(mask, (VALUES[::-1, ::-1, :1] > 90).T)
+
+
+def test_one_hot_voxel_and_nan_leave_the_greys_of_the_tissue(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(100, 200, (40, 40, 3)).astype(np.float32)
+    plain = pictures(save(tmp_path / "a.nii", values))
+    values[0, 0, 0] = 1e6
+    values[5] = np.nan
+    greys = pictures(save(tmp_path / "b.nii", values))
+    assert len(np.unique(greys)) > 90
+    assert (greys[:, :, 34] == 0).all()  # columns run the other way
+    other = np.arange(40) != 34
+    assert np.abs(greys[1:, :, other] - plain[1:, :, other]).max() < 8

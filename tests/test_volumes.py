@@ -21,7 +21,7 @@ def volume(voxels: Any, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -
 
 
 def label_by_hand(labels: np.ndarray, low: list[Fraction], high: list[Fraction]) -> int:
-    """The label that covers most of the box; outside is 0; of two that cover as much, the higher."""
+    """The label that covers most of a box; outside is 0; of two that cover alike, the higher."""
     covers: dict[int, Fraction] = defaultdict(Fraction)
     whole = np.prod([b - a for a, b in zip(low, high, strict=True)])
     half = Fraction(1, 2)

@@ -148,7 +148,7 @@ def require_equal(volume: medical.Volume, image: sitk.Image, nan: int = 0) -> No
 
 
 def require_as_nibabel(volumes: list[medical.Volume], path: Path) -> None:
-    """Voxels as nibabel turns them: from left to right and from back to front, where ours are not."""
+    """Voxels as nibabel turns them: from left to right and back to front, opposite to ours."""
     canonical = nib.as_closest_canonical(nib.load(path))
     for k, volume in enumerate(volumes):
         theirs = canonical.get_fdata()[..., k].transpose(2, 1, 0)[:, ::-1, ::-1]

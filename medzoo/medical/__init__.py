@@ -16,6 +16,7 @@ from __future__ import annotations
 from .nifti import NIFTI, read_nifti
 from .pictures import pictures_of
 from .scans import read_colour, read_picture, read_pictures, read_series
+from .segments import read_segmentation
 from .structures import (
     Case,
     Structures,
@@ -43,6 +44,7 @@ __all__ = [
     "read_nifti",
     "read_picture",
     "read_pictures",
+    "read_segmentation",
     "read_series",
     "read_structures",
     "resample",

@@ -139,20 +139,54 @@ def enclosed(
     exclusive
         Whether contours are combined by XOR instead, as DICOM's CLOSEDPLANAR_XOR.
     """
-    if len(outlines) == 1 or exclusive:
+    if exclusive:
         return filled(outlines, shape)
-    largest_first, within = _nested(outlines, np.array(spacing))
-    regions: dict[int, NDArray[np.bool_]] = {}
+    largest_first, within = [0], {0: set[int]()}
+    if len(outlines) > 1:
+        largest_first, within = _nested(outlines, np.array(spacing))
+    regions: dict[int, _Region] = {}
     mask = np.zeros(shape, bool)
     for n in reversed(largest_first):
-        region = filled([outlines[n]], shape)
-        for inner in [k for k in regions if n in within[k]]:
-            if all(n not in within[between] for between in within[inner]):
-                region &= ~regions[inner]
+        region = _Region.of(outlines[n], shape)
+        inner = [k for k in regions if n in within[k]]
+        for k in inner:
+            if not any(n in within[between] for between in within[k]):
+                region.remove(regions[k])
         regions[n] = region
         if not within[n]:
-            mask |= region
+            mask[region.window] |= region.inside
     return mask
+
+
+class _Region:
+    """What one contour encloses, as pixels of the part of a slice that it lies in."""
+
+    def __init__(self, first: Array, inside: NDArray[np.bool_]) -> None:
+        self.first, self.inside = first, inside
+
+    @classmethod
+    def of(cls, outline: Array, shape: tuple[int, int]) -> _Region:
+        first = np.clip(np.floor(outline.min(0)).astype(int), 0, shape)
+        end = np.clip(np.ceil(outline.max(0)).astype(int) + 1, first, shape)
+        rows, columns = (end - first).tolist()
+        return cls(first, filled([outline - first], (rows, columns)))
+
+    @property
+    def window(self) -> tuple[slice, ...]:
+        """Where in the slice it lies."""
+        end = self.first + self.inside.shape
+        return tuple(slice(a, b) for a, b in zip(self.first, end, strict=True))
+
+    def remove(self, other: _Region) -> None:
+        """Make a hole of what another encloses."""
+        first = np.maximum(self.first, other.first)
+        end = np.minimum(self.first + self.inside.shape, other.first + other.inside.shape)
+        if (end > first).all():
+            own, theirs = (
+                tuple(slice(a, b) for a, b in zip(first - r.first, end - r.first, strict=True))
+                for r in (self, other)
+            )
+            self.inside[own] &= ~other.inside[theirs]
 
 
 def _nested(outlines: Sequence[Array], spacing: Array) -> tuple[list[int], dict[int, set[int]]]:

@@ -90,7 +90,7 @@ HEADER = [
 ]
 
 
-def headers_of(path: Given) -> list[Dataset]:
+def headers_of(path: Given, *, quiet: bool = False) -> list[Dataset]:
     """The headers of all DICOM files that are, or lie beneath, ``path``.
 
     Every file of a folder is read, refused or named in a warning, except for those that are known to
@@ -122,7 +122,8 @@ def headers_of(path: Given) -> list[Dataset]:
             headers.append(header)
         elif kind != DIRECTORY:
             raise InputError(f"{file} ends within its header.", "Take it out, or get it anew.")
-    _warn_of_others(path, others)
+    if not quiet:
+        _warn_of_others(path, others)
     return headers
 
 
@@ -248,7 +249,7 @@ def _begins_with_an_element(start: bytes) -> bool:
     """Whether bytes are a data element of group 2 or 8, as DICOM without a preamble begins."""
     if len(start) < 8:
         return False
-    little = start[:4] <= b"\x08\x00\xff\xff" and start[:2] in {b"\x02\x00", b"\x08\x00"}
+    little = start[:2] in {b"\x02\x00", b"\x08\x00"}
     big = start[:2] in {b"\x00\x02", b"\x00\x08"}
     explicit = start[4:6] in {b"UL", b"OB", b"UI", b"CS", b"SH", b"LO", b"DA", b"TM", b"SQ", b"DT"}
     implicit = little and int.from_bytes(start[4:8], "little") <= 256

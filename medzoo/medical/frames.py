@@ -166,13 +166,19 @@ def _choices(frames: list[Frame]) -> dict[str, list[Frame]]:
             for frame in frames:
                 groups.setdefault(tuple(_value(frame, name) for name in names), []).append(frame)
             if _each_is_whole(list(groups.values()), STACK in names):
-                return {
-                    ", ".join(f"{n} {v or '-'}" for n, v in zip(names, key, strict=True)): groups[
-                        key
-                    ]
-                    for key in sorted(groups, key=_sortable)
-                }
+                return _labelled(list(groups.values()), varying)
     return whole  # what is wrong with it is said by who puts it in order
+
+
+def _labelled(groups: list[list[Frame]], varying: list[str]) -> dict[str, list[Frame]]:
+    """Groups by what is the same within each and differs between them, sorted by that."""
+    telling = [name for name in varying if not any(_varies(group, name) for group in groups)][:3]
+    keys = [tuple(_value(group[0], name) for name in telling) for group in groups]
+    order = sorted(range(len(groups)), key=lambda k: _sortable(keys[k]))
+    return {
+        ", ".join(f"{n} {v or '-'}" for n, v in zip(telling, keys[k], strict=True)): groups[k]
+        for k in order
+    }
 
 
 def _each_is_whole(groups: list[list[Frame]], stacks: bool) -> bool:

@@ -1,4 +1,4 @@
-"""NIfTI files as volumes: which of their affines is right, in which unit, and which frame is wanted.
+"""NIfTI files as volumes: which affine is right, in which unit, and which frame is wanted.
 
 A NIfTI file may state its grid three times: as sform, as qform, and as voxel sizes alone (pixdim).
 The sform is used first, as in most programs, unless it is a placeholder. A warning says where they
@@ -223,8 +223,8 @@ def _of_sizes(sform: Affine, sizes: Array, file: Path) -> Affine:
     used = "pixdim is used, since the sform is a placeholder" if placeholder else "sform is used"
     lengths = np.linalg.norm(sform[:3, :3], axis=0)
     _warn(
-        f"{file} has voxels of {_shown(lengths)} by its sform, of {_shown(sizes)} by its pixdim, and "
-        f"no qform. The {used}"
+        f"{file} has voxels of {_shown(lengths)} by its sform, of {_shown(sizes)} by its pixdim, "
+        f"and no qform. The {used}"
     )
     if placeholder:
         sform = sform.copy()

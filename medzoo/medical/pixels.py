@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .files import HEADER, numbers, read_dicom
-from .frames import Frame, frames_of
+from .files import HEADER, library, numbers, read_dicom
+from .frames import Frame, frame_count, frames_of
 from .volumes import Volume
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Bounds = tuple[float, float]
+EXTENDED_JPEG = "1.2.840.10008.1.2.4.51"
 COLOURS = {"RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 
 
@@ -41,7 +42,7 @@ class _Slice:
     extremes: Bounds | None
 
 
-def read_slices(frames: Sequence[Frame]) -> list[Volume]:
+def read_slices(frames: Sequence[Frame], *, labels: bool = False) -> list[Volume]:
     """Frames as volumes of one slice each.
 
     MONOCHROME1, where high values are dark, is inverted: the lowest and the highest value that the
@@ -51,6 +52,8 @@ def read_slices(frames: Sequence[Frame]) -> list[Volume]:
     ----------
     frames
         Of one series or of several.
+    labels
+        Whether the numbers of a palette are wanted, which is an error otherwise.
 
     Raises
     ------
@@ -58,7 +61,7 @@ def read_slices(frames: Sequence[Frame]) -> list[Volume]:
         A frame has colours, cannot be decoded, or has a number in its header that is none.
     """
     for frame in frames:
-        if is_colour(frame.header):
+        if is_colour(frame.header) and not labels:
             raise InputError(
                 f"{frame.file} has colours ({frame.header.PhotometricInterpretation}), and grey "
                 "levels are wanted.",
@@ -135,11 +138,23 @@ def colours_of(frame: Frame) -> Array:
     (stored,) = _decoded([frame])  # pydicom makes RGB of YBR
     if kind != "PALETTE COLOR":
         return stored
+    ds = read_dicom(frame.file)
     try:
-        colours: Array = apply_color_lut(stored, read_dicom(frame.file))
+        colours: Array = apply_color_lut(stored, ds)
     except Exception as error:  # a broken palette makes it raise almost anything
         raise InputError(f"{frame.file} has a broken palette: {error}.", "Get it anew.") from error
-    return colours[..., :3]
+    return _in_8_bits(colours[..., :3], ds)
+
+
+def _in_8_bits(colours: Array, ds: Dataset) -> Array:
+    """Colours of a palette that has 8 bits, and stores them in the upper half of 16."""
+    tables = [ds.get(f"{colour}PaletteColorLookupTableData") for colour in ("Red", "Green", "Blue")]
+    entries = colours
+    if colours.dtype == np.uint16 and all(isinstance(table, bytes) for table in tables):
+        entries = np.concatenate([np.frombuffer(table, np.uint16) for table in tables if table])
+    if colours.dtype == np.uint16 and not ((entries % 256).any() and (entries % 257).any()):
+        return (colours >> 8).astype(np.uint8)
+    return colours
 
 
 def series_key(volume: Volume, number: int) -> str:
@@ -191,6 +206,8 @@ def _decoded_pixels(ds: Dataset, index: int | None) -> Array:
             "Get it anew; gdcmconv may repair it.",
         )
     try:
+        if kind == EXTENDED_JPEG and stored_bits(ds) > 8:
+            return _extended_jpeg(ds, index)
         stored: Array = pixel_array(ds, index=index)
     except Exception as error:  # RuntimeError without a decoder, anything where data are broken
         hint = "Get it anew."
@@ -204,6 +221,22 @@ def _decoded_pixels(ds: Dataset, index: int | None) -> Array:
             hint,
         ) from error
     return stored
+
+
+def _extended_jpeg(ds: Dataset, index: int | None) -> Array:
+    """Grey levels of JPEG Extended of 12 bits, which GDCM decodes if it is asked for the file: pydicom
+    asks it for each frame, and refuses these.
+    """
+    gdcm = library("gdcm", "compressed DICOM")
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(ds.filename))
+    if not reader.Read() or is_colour(ds):
+        raise ValueError("GDCM cannot read it")
+    # GDCM hands its bytes over as text
+    pixels = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
+    kind = np.dtype(np.int16 if ds.get("PixelRepresentation") == 1 else np.uint16)
+    frames: Array = np.frombuffer(pixels, kind).reshape(frame_count(ds), ds.Rows, ds.Columns)
+    return frames if index is None else frames[index]
 
 
 def _rescaled(ds: Dataset, stored: Array) -> _Slice:
@@ -227,8 +260,7 @@ def _rescaled(ds: Dataset, stored: Array) -> _Slice:
     values = apply_modality_lut(stored, ds) * factor
     # what is inverted later keeps its precision until then
     kept = values if extremes else np.asarray(values, np.float32)
-    spacing = numbers(ds, "PixelSpacing") or numbers(ds, "ImagerPixelSpacing")
-    rows, columns = spacing if len(spacing) == 2 else (np.nan, np.nan)
+    rows, columns = pixel_spacing(ds)
     thick = numbers(ds, "SpacingBetweenSlices") or numbers(ds, "SliceThickness")
     position = numbers(ds, "ImagePositionPatient")
     shown = _window(ds)
@@ -236,7 +268,7 @@ def _rescaled(ds: Dataset, stored: Array) -> _Slice:
         voxels=kept[None],
         spacing=(abs(thick[0]) if thick and thick[0] else 1.0, rows, columns),
         origin=np.array(position if len(position) == 3 else [np.nan] * 3),
-        axes=_axes(numbers(ds, "ImageOrientationPatient")),
+        axes=axes_of(numbers(ds, "ImageOrientationPatient")),
         unit=unit,
         window=shown,
         series=str(ds.get("SeriesInstanceUID", "")),
@@ -247,18 +279,35 @@ def _rescaled(ds: Dataset, stored: Array) -> _Slice:
     return _Slice(volume, extremes)
 
 
-def _axes(orientation: list[float]) -> NDArray[np.float64]:
-    """Directions of slices, rows and columns; those of an axial slice where a file does not say."""
+def pixel_spacing(ds: Dataset) -> tuple[float, float]:
+    """Millimetres between rows and between columns; NaN where a header does not say."""
+    spacing = numbers(ds, "PixelSpacing") or numbers(ds, "ImagerPixelSpacing")
+    return (spacing[0], spacing[1]) if len(spacing) == 2 else (np.nan, np.nan)
+
+
+def axes_of(orientation: Sequence[float]) -> NDArray[np.float64]:
+    """Directions of slices, rows and columns, of length 1 and at right angles, since headers round
+    them; those of an axial slice where a file does not say.
+    """
     axes: NDArray[np.float64] = np.eye(3)[::-1].copy()
     if len(orientation) == 6:
         along_row, along_column = np.reshape(orientation, (2, 3))
-        axes[:] = np.cross(along_row, along_column), along_column, along_row
+        normal = np.cross(along_row, along_column)
+        if normal.any():
+            along_row = along_row / np.linalg.norm(along_row)
+            normal /= np.linalg.norm(normal)
+            axes[:] = normal, np.cross(normal, along_row), along_row
     return axes
+
+
+def stored_bits(ds: Dataset) -> int:
+    """How many bits of a stored number count."""
+    return int((numbers(ds, "BitsStored") or numbers(ds, "BitsAllocated") or [16])[0])
 
 
 def _stored_bounds(ds: Dataset) -> tuple[int, int]:
     """The lowest and the highest number that the stored bits can hold."""
-    bits = int(ds.get("BitsStored") or ds.get("BitsAllocated") or 16)
+    bits = stored_bits(ds)
     signed = ds.get("PixelRepresentation") == 1
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
 

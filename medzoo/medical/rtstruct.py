@@ -37,6 +37,8 @@ class Roi:
         The closed planar ones, (n, 3) in millimetres (x, y, z).
     exclusive
         Whether they are combined by XOR.
+    points
+        How many closed contours are left out, since they have one or two points.
     fault
         Why it cannot be used; empty where it can.
     """
@@ -46,6 +48,7 @@ class Roi:
     frame: str
     contours: list[NDArray[np.float64]] = field(default_factory=list)
     exclusive: bool = False
+    points: int = 0
     fault: str = ""
 
 
@@ -139,9 +142,11 @@ def _read_contours(roi: Roi, contours: list[Dataset]) -> None:
         if kind not in {CLOSED, EXCLUSIVE}:
             roi.fault = f"its contour {position} has the unknown ContourGeometricType {stated!r}"
             return
+        kinds.add(kind)
         if len(points) > 2:
             roi.contours.append(points)
-            kinds.add(kind)
+        else:
+            roi.points += 1
     roi.exclusive |= EXCLUSIVE in kinds
     if len(kinds) > 1:
         roi.fault = "it has contours of both CLOSED_PLANAR and CLOSEDPLANAR_XOR"
@@ -167,7 +172,7 @@ def _points(contour: Dataset) -> NDArray[np.float64]:
 
 
 def _texts(contour: Dataset) -> list[Any]:
-    """The coordinates as the file writes them: pydicom would make an object of each of a million."""
+    """The coordinates as the file writes them: pydicom would make an object of each number."""
     element = contour.get_item("ContourData")
     stored = None if element is None else element.value
     if isinstance(stored, (bytes, str)):

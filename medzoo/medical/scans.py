@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..settings import user_path
-from .files import Given, files_of, headers_of, is_dicom, is_slice, library, reading, told
-from .pixels import colours_of, one_frame, read_slices
+from .files import (
+    PLACE,
+    Given,
+    files_of,
+    headers_of,
+    is_dicom,
+    is_slice,
+    library,
+    reading,
+    told,
+)
+from .pixels import (
+    colours_of,
+    frames_in,
+    is_colour,
+    one_frame,
+    pixel_spacing,
+    read_slices,
+    stored_bits,
+)
 from .series import only_series, volume_of
 from .volumes import Volume
 
 __all__ = [
+    "Contents",
     "Given",
+    "contents_of",
     "files_of",
     "headers_of",
     "is_dicom",
@@ -64,8 +84,14 @@ def read_series(path: Given, *, series: str | None = None, frame: int | None = N
         here decodes.
     """
     with reading():
-        headers = [h for h in headers_of(path) if "Rows" in h and h.get("Modality") != "SEG"]
+        all_headers = headers_of(path)
+        headers = [h for h in all_headers if "Rows" in h and h.get("Modality") != "SEG"]
         slices = [h for h in headers if is_slice(h)] or headers  # a dose, where it is all there is
+        if not slices and any(h.get("Modality") == "SEG" for h in all_headers):
+            raise InputError(
+                f"{told(path)} holds a segmentation, and no DICOM pictures.",
+                "`medzoo.medical.read_segmentation` reads it.",
+            )
         return volume_of(only_series(slices, path, series), _checked(frame))
 
 
@@ -119,6 +145,34 @@ def read_colour(path: str | os.PathLike[str], *, frame: int | None = None) -> ND
     """
     with reading():
         return colours_of(one_frame(user_path(path), _checked(frame)))
+
+
+class Contents(NamedTuple):
+    """What one DICOM file holds."""
+
+    frames: int
+    colour: bool
+    segmentation: bool
+    placed: bool  # whether each frame says where it lies in the patient
+    bits: int  # of a number that is read, at most
+    spacing: tuple[float, float]  # of rows and columns in mm; NaN where it does not say
+
+
+def contents_of(path: str | os.PathLike[str]) -> Contents:
+    """What one DICOM file holds, from its header."""
+    with reading():
+        frames = frames_in(user_path(path))
+        header = frames[0].header
+        return Contents(
+            len(frames),
+            is_colour(header),
+            header.get("Modality") == "SEG",
+            all(frame.header.get(name) for frame in frames for name in PLACE),
+            16
+            if header.get("PhotometricInterpretation") == "PALETTE COLOR"
+            else stored_bits(header),
+            pixel_spacing(header),
+        )
 
 
 def _checked(frame: int | None) -> int | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .files import PLACE, numbers, told
 from .frames import Frame, choose, frames_of
-from .pixels import read_slices
+from .pixels import axes_of, read_slices
 from .volumes import Volume
 
 if TYPE_CHECKING:
@@ -71,13 +71,13 @@ def volume_of(headers: list[Dataset], frame: int | None = None) -> Volume:
         Which time, echo or b-value, from 0, where there are several pictures of each place.
     """
     frames = [one for header in headers for one in frames_of(header)]
-    _require_places(frames)
+    require_places(frames)
     frames = choose(frames, f"The series of {headers[0].filename}", frame)
-    _require_alike(frames)
+    require_alike(frames)
     first = frames[0].header
     rows, columns = _floats(first, "PixelSpacing").tolist()
-    along_row, along_column = _floats(first, "ImageOrientationPatient").reshape(2, 3)
-    normal = np.cross(along_row, along_column)
+    axes = axes_of(_floats(first, "ImageOrientationPatient").tolist())
+    normal = axes[0]
     positions = np.array([_floats(f.header, "ImagePositionPatient") for f in frames])  # (D, 3)
     order = np.argsort(positions @ normal, kind="stable")
     frames, positions = [frames[k] for k in order], positions[order]
@@ -89,7 +89,7 @@ def volume_of(headers: list[Dataset], frame: int | None = None) -> Volume:
         voxels=np.stack([s.voxels[0] for s in slices]),
         spacing=(slices[0].spacing[0] if between is None else between, rows, columns),
         origin=positions[0],
-        axes=np.stack([normal, along_column, along_row]),
+        axes=axes,
         window=windows[0] if len(windows) == 1 else None,
         windows=windows,
         padding=_stacked_padding(slices),
@@ -104,7 +104,7 @@ def _stacked_padding(slices: list[Volume]) -> NDArray[np.bool_] | None:
     return np.concatenate([none if s.padding is None else s.padding for s in slices])
 
 
-def _require_places(frames: list[Frame]) -> None:
+def require_places(frames: list[Frame]) -> None:
     """An error where a picture does not say where it lies."""
     for frame in frames:
         if missing := [name for name in PLACE if not frame.header.get(name)]:
@@ -121,7 +121,7 @@ def _require_places(frames: list[Frame]) -> None:
             )
 
 
-def _require_alike(frames: list[Frame]) -> None:
+def require_alike(frames: list[Frame]) -> None:
     """An error where slices do not have one direction and size."""
     first = frames[0].header
     for frame in frames:

@@ -56,6 +56,8 @@ class Structures:
         Frame of reference -> the series that the file refers to in it.
     exclusive
         The names of structures whose contours are combined by XOR (CLOSEDPLANAR_XOR).
+    points
+        Name -> how many closed contours are left out, since they have one or two points.
     broken
         Name -> what is wrong, for structures that cannot be used. They are not in ``contours``.
     """
@@ -67,6 +69,7 @@ class Structures:
     roi_frames: Mapping[str, str] = field(default_factory=dict)
     frame_series: Mapping[str, frozenset[str]] = field(default_factory=dict)
     exclusive: frozenset[str] = frozenset()
+    points: Mapping[str, int] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
 
     def mask(self, volume: Volume, pattern: str) -> NDArray[np.bool_]:
@@ -172,7 +175,7 @@ class Structures:
         outlines: list[NDArray[np.float64]],
         shape: tuple[int, int, int],
     ) -> None:
-        """Warn of what a mask lacks: planes, parts of planes, and slices between planes."""
+        """Warn of what a mask lacks: contours, planes, parts of planes, slices between planes."""
         outside, count = planes.outside(shape[0]), len(planes.heights)
         beyond = sum(
             any(outlines[n].min() <= -1 or (outlines[n] > shape[1:]).any() for n in members)
@@ -180,6 +183,8 @@ class Structures:
             if not out
         )
         lacking = []
+        if points := self.points.get(name, 0):
+            lacking.append(f"{points} of its contours are points or lines, and enclose nothing")
         if outside.any():
             lacking.append(f"{outside.sum()} of its {count} planes lie outside of the volume")
         if beyond:
@@ -196,12 +201,13 @@ class Structures:
     def drawn_on(self, volume: Volume, name: str | None = None) -> bool:
         """Whether the volume is what the structures, or the one of that name, were drawn on.
 
-        A structure's own frame of reference decides, where both state one; else the series and the
-        frames of the file. True where either does not say.
+        A structure's own frame of reference decides, where both state one: it is the volume's, or
+        the file refers to the volume's series in it, as rt-utils does, which makes up the frame.
+        Else the series and the frames of the file decide. True where either does not say.
         """
         frame = self.roi_frames.get(name or "", "")
         if frame and volume.frame:
-            return frame == volume.frame
+            return frame == volume.frame or volume.series in self.frame_series.get(frame, ())
         says = bool(self.series or self.frames) and bool(volume.series or volume.frame)
         return not says or volume.series in self.series or volume.frame in self.frames
 
@@ -258,6 +264,7 @@ def _structures(file: Path) -> Structures:
         roi_frames={name: roi.frame for name, roi in rois_by_name.items() if roi.frame},
         frame_series=frame_series,
         exclusive=frozenset(name for name, roi in rois_by_name.items() if roi.exclusive),
+        points={name: roi.points for name, roi in rois_by_name.items() if roi.points},
         broken={name: roi.fault for name, roi in rois_by_name.items() if roi.fault},
     )
 
@@ -303,7 +310,8 @@ def read_mask(
         referenced &= present.keys()
         if len(referenced) > 1:
             raise InputError(
-                f"{name!r} of {structures.path} refers to {len(referenced)} series of {told(path)}.",
+                f"{name!r} of {structures.path} refers to {len(referenced)} series of "
+                f"{told(path)}.",
                 "Give a folder with one of them, or choose by series=: "
                 + "; ".join(_described(present[uid]) for uid in sorted(referenced)),
             )
@@ -364,7 +372,8 @@ def find_roi(names: Iterable[str], pattern: str) -> str:
         )
         raise InputError(
             f"{what}.",
-            f"Name one of {', '.join(names) or 'none at all'}; several ways to write it are parted by |.",
+            f"Name one of {', '.join(names) or 'none at all'}; "
+            "several ways to write it are parted by |.",
         )
     return fit[0]
 

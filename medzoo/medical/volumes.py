@@ -301,8 +301,8 @@ def slices_with(
     Returns
     -------
     images, masks
-        (n, H, W) float32 in the volume's unit, and bool. No mask is empty: a slice is left out, with
-        a warning that counts them, where the new spacing or the cut leaves nothing of it.
+        (n, H, W) float32 in the volume's unit, and bool. No mask is empty: a slice is left out,
+        with a warning that counts them, where the new spacing or the cut leaves nothing of it.
 
     Raises
     ------
