@@ -142,6 +142,8 @@ def test_hidden_dicom_is_read(tmp_path: Path) -> None:
     [
         ({"PatientID": "y"}, "of different patients: their PatientID differ"),
         ({"frame": "1.2.10"}, "of different frames of reference: their FrameOfReferenceUID differ"),
+        ({"Modality": "PT"}, "of different modalities: their Modality differ"),
+        ({"RescaleType": "US"}, r"is in HU, .* in no unit that is known"),
     ],
 )
 def test_slices_of_two_patients_or_frames_are_never_one_volume(

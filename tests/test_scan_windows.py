@@ -11,6 +11,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scan_files import series
 
 import medzoo
@@ -251,3 +253,56 @@ def test_a_window_that_leaves_few_greys_is_warned_of(tmp_path: Path) -> None:
 def test_constant_pictures_are_scaled_without_a_division_by_nothing(tmp_path: Path) -> None:
     mr(tmp_path, np.full((3, 6, 5), 7.0))
     assert (pictures(tmp_path) == 0).all()
+
+
+WINDOWS = st.sampled_from([None, (450, 300), (20, 0), (100, 900)])
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    shown=st.lists(WINDOWS, min_size=3, max_size=3),
+    padding=st.sampled_from([None, (-32768, -32768), (-32000, -32768), (32767, 32767)]),
+    dark=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_however_a_series_is_given_its_pictures_are_the_same(
+    tmp_path_factory: pytest.TempPathFactory, shown: list[Any], padding: Any, dark: bool, seed: int
+) -> None:
+    folder = tmp_path_factory.mktemp("series")
+    values = np.random.default_rng(seed).integers(0, 900, (3, 12, 10)).astype(float)
+    outside = np.zeros(values.shape, bool)
+    more: dict[str, Any] = {}
+    if padding is not None:
+        outside[:, :3] = True
+        values[outside] = padding[1]
+        more = {"PixelPaddingValue": padding[0], "PixelPaddingRangeLimit": padding[1]}
+    files = mr(
+        folder,
+        values,
+        WindowCenter=lambda k: shown[k] and shown[k][0],
+        WindowWidth=lambda k: shown[k] and shown[k][1],
+        PhotometricInterpretation="MONOCHROME1" if dark else "MONOCHROME2",
+        **more,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MedzooWarning)
+        given = read(folder)
+        result = pictures(folder)
+        assert np.array_equal(pictures(files), result)
+        whole = pictures(folder, Input("ct", "volume", "MR.", range=(0, 255)))
+        assert read(files).record["image"]["windows"] == given.record["image"]["windows"]
+    assert np.array_equal(whole[0], result)
+    # the right value, worked out here: windows that have no width do not count
+    stated = {w if w and w[1] > 0 else None for w in shown}
+    upright = (-1 - values) if dark else values  # signed 16 bits: -32768 + 32767
+    tissue = upright[~outside]
+    if len(stated) == 1 and None not in stated:
+        centre, width = stated.pop()
+        low, high = centre - width / 2, centre + width / 2
+        low, high = (-1 - high, -1 - low) if dark else (low, high)
+    else:
+        low = np.percentile(tissue, 0.5, method="higher")
+        high = np.percentile(tissue, 99.5, method="lower")
+    expected = np.clip((upright - low) / (high - low), 0, 1) * 255
+    expected[outside] = 0
+    assert np.abs(result - expected).max() <= 0.51

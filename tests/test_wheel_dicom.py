@@ -50,7 +50,6 @@ EQUAL = [
     "MR_small_padded.dcm",
     "examples_overlay.dcm",
     "image_dfl.dcm",
-    "no_meta.dcm",
     "dicomdirtests/77654033/CR1/6154",
     "dicomdirtests/77654033/CR2/6247",
     "dicomdirtests/77654033/CR3/6278",

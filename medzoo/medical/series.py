@@ -23,7 +23,11 @@ UNEVEN = 0.05
 # millimetres sideways for each from slice to slice, past which a series is sheared; about half a
 # degree
 TILT = 0.01
-SUBJECT = {"PatientID": "patients", "FrameOfReferenceUID": "frames of reference"}
+SUBJECT = {
+    "PatientID": "patients",
+    "FrameOfReferenceUID": "frames of reference",
+    "Modality": "modalities",
+}
 ALIKE = 1e-3  # how far directions and pixel sizes of one series may differ
 
 
@@ -83,6 +87,13 @@ def volume_of(headers: list[Dataset], frame: int | None = None) -> Volume:
     frames, positions = [frames[k] for k in order], positions[order]
     between = _distance_of_slices([f.name for f in frames], positions, normal)
     slices = read_slices(frames)
+    if len({s.unit for s in slices}) > 1:
+        k = next(k for k, s in enumerate(slices) if s.unit != slices[0].unit)
+        units = [s.unit or "no unit that is known" for s in (slices[0], slices[k])]
+        raise InputError(
+            f"{frames[0].name} is in {units[0]}, {frames[k].name} in {units[1]}.",
+            "One of them may lack RescaleIntercept, or have another RescaleType.",
+        )
     windows = tuple(dict.fromkeys(shown for s in slices for shown in s.windows))
     return replace(
         slices[0],
