@@ -32,7 +32,7 @@ from .._worker.batch import Batch
 from .._worker.machine import pick_device
 from .._worker.protocol import Failure
 from ..config import ModelConfig, Version
-from ..environments import Interpreter
+from ..environments import Interpreter, satisfied
 from ..errors import WorkerError
 from ..files import sha256_of
 from ..store import Package
@@ -72,8 +72,8 @@ class WorkerSession(Session):
         self.digests = dict(package.digests)
         theirs = None
         self._given = [] if weights is None else ["weights"]
-        if interpreter.kind == "current":
-            self._given.append("the interpreter")
+        if interpreter.kind == "current" and satisfied(version):  # it lacks something
+            self._given.append("installed packages")
         if weights is not None:
             theirs = their_file(weights)
             self.digests["weights"] = sha256_of(theirs)
