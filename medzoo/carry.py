@@ -175,6 +175,7 @@ def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[
     SourceError
         The file cannot be read, or the cache not be written.
     """
+    settings.require_trust(trust)
     path, downloads = settings.user_path(file, "file"), settings.cache_folder() / "downloads"
     try:
         with ExitStack() as stack:
@@ -217,6 +218,8 @@ def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[
     except FileNotFoundError as error:
         raise SourceError(f"There is no file {error.filename}.") from error
     except OSError as error:
+        if error.errno in files.DAMAGE:
+            raise _broken(path, error) from error
         raise SourceError(
             f"{path} could not be taken into {settings.cache_folder()}: {error}.",
             "MEDZOO_CACHE names another folder.",
@@ -228,10 +231,14 @@ def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[
     except MedzooError:
         raise
     except (*files.BROKEN, LookupError, TypeError, AttributeError) as error:
-        raise IntegrityError(
-            f"{path} is broken, or was not written by `medzoo cache export` ({error}).",
-            "Nothing was taken over. Bring the file anew.",
-        ) from error
+        raise _broken(path, error) from error
+
+
+def _broken(path: Path, error: Exception) -> IntegrityError:
+    return IntegrityError(
+        f"{path} is broken, or was not written by `medzoo cache export` ({error}).",
+        "Nothing was taken over. Bring the file anew.",
+    )
 
 
 def _read(content: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:

@@ -39,6 +39,9 @@ BROKEN = (  # what zipfile raises for an archive that is damaged, encrypted or a
     FileExistsError,
     NotADirectoryError,
 )
+# of an OSError while unpacking: what a damaged entry leads to, such as a place before the file's
+# begin or a name that no disk holds
+DAMAGE = {errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ}
 STREWN = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", "__pycache__"}
 
 
@@ -332,7 +335,7 @@ def unpack(archive: Path, target: Path) -> None:
         The archive is broken, or an entry is not a plain file inside the folder, or the bounds on
         count, size and compression ratio are exceeded.
     OSError
-        The disk is too small, or an entry's name is none for it.
+        The disk is too small, or cannot be written.
     """
 
     def refuse(why: str) -> IntegrityError:
@@ -351,22 +354,9 @@ def unpack(archive: Path, target: Path) -> None:
             target.mkdir(parents=True, exist_ok=True)
             require_space(target, total)
             for entry in entries:
-                name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
-                parts = PurePosixPath(name).parts
-                if (
-                    "\\" in name
-                    or name.startswith("/")
-                    or ".." in parts
-                    or any(":" in p for p in parts)
-                ):
-                    raise refuse(f"its entry {name!r} points outside the folder")
-                if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise refuse(f"its entry {name!r} is not a plain file")
-                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise refuse(
-                        f"its entry {name!r} is compressed in a way that is not common to all zip programs"
-                    )
-                path = target.joinpath(*parts)
+                if why := _why_not(entry):
+                    raise refuse(f"its entry {entry.filename!r} {why}")
+                path = target.joinpath(*PurePosixPath(entry.filename).parts)
                 if entry.is_dir():
                     path.mkdir(parents=True, exist_ok=True)
                     continue
@@ -375,8 +365,24 @@ def unpack(archive: Path, target: Path) -> None:
                     shutil.copyfileobj(
                         source, file, 2**20
                     )  # of which zipfile gives no more than the size summed up above
-    except BROKEN as error:
-        raise refuse(f"it is broken ({error})") from error
+    except (*BROKEN, OSError) as error:
+        if not _is_damage(error):
+            raise
+        raise refuse(f"it is {disguise(archive) or f'broken ({error})'}") from error
+
+
+def _why_not(entry: zipfile.ZipInfo) -> str:
+    """Why an entry is not unpacked; empty if it is."""
+    name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
+    parts = PurePosixPath(name).parts
+    outside = name.startswith("/") or ".." in parts or any(":" in part for part in parts)
+    if outside or "\\" in name:
+        return "points outside the folder"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is not a plain file"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "is compressed in a way that is not common to all zip programs"
+    return ""
 
 
 def difference(archive: Path, folder: Path) -> tuple[str, str, str] | None:
@@ -398,7 +404,9 @@ def difference(archive: Path, folder: Path) -> tuple[str, str, str] | None:
                 found = sha256_of(path) if path.is_file() else "no such file"
                 if found != expected:
                     return name, expected, found
-    except BROKEN as error:
+    except (*BROKEN, OSError) as error:
+        if not _is_damage(error):
+            raise
         raise IntegrityError(
             f"{archive.name} cannot be read: it is broken ({error}).", "Fetch it again."
         ) from error
@@ -412,6 +420,11 @@ def difference(archive: Path, folder: Path) -> tuple[str, str, str] | None:
         ):
             return name, "no such file", sha256_of(path)
     return None
+
+
+def _is_damage(error: BaseException) -> bool:
+    """Whether what unpacking raised speaks of the archive, and not of the disk."""
+    return isinstance(error, BROKEN) or (isinstance(error, OSError) and error.errno in DAMAGE)
 
 
 @contextmanager

@@ -475,6 +475,7 @@ def generate(
     >>> samples.images.shape, samples.labels.sum()
     ((500, 1, 128, 128), 250)
     """
+    settings.require_trust(trust)
     config = resolve(model_id)
     chosen = config.version(version)
     request = requested(

@@ -208,6 +208,8 @@ class _Files:
         """The user's own file, or a PNG of it."""
         path = self._paths[row]
         if self._plain[row] and path.suffix.lower() in AS_THEY_ARE:
+            if self._about.kind == "mask":
+                self.read(row)  # a JPEG may have changed its numbers
             return str(path)
         return write_png(self._about, str(path), self.read(row), folder / f"{row}.png")
 

@@ -34,7 +34,7 @@ class File(NamedTuple):
 
     id: str
     path: str
-    changed: int  # nanoseconds
+    changed: int  # nanoseconds: the times of its last change, of content and of status, together
     size: int
 
 
@@ -102,22 +102,24 @@ class Registry:
 
 
 class _Configs(Mapping[str, ModelConfig]):
-    """Configs by their ids, each read once."""
+    """Configs by their ids, each read once, and again when its file was changed."""
 
     def __init__(self, files: Mapping[str, File]) -> None:
         self._files = files
-        self._read: dict[str, ModelConfig] = {}
+        self._read: dict[str, tuple[tuple[int, int], ModelConfig]] = {}
 
     def __getitem__(self, identifier: str) -> ModelConfig:
-        if identifier not in self._read:
-            config = read_config(Path(self._files[identifier].path))
+        path = Path(self._files[identifier].path)
+        stamp = _stamp(path.stat()) if path.exists() else (0, 0)
+        if identifier not in self._read or self._read[identifier][0] != stamp:
+            config = read_config(path)
             if config.id != identifier:
                 raise ConfigError(
                     f"{config.path} holds the model {config.id}.",
                     f"Name the file {config.id}.yaml.",
                 )
-            self._read[identifier] = config
-        return self._read[identifier]
+            self._read[identifier] = stamp, config
+        return self._read[identifier][1]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
@@ -147,8 +149,14 @@ def _file(entry: os.DirEntry[str]) -> File:
         raise ConfigError(
             f"{entry.path} is not named by a model id.", "An id is NNNNN_TYPE_MODALITY_CONTENT."
         )
-    about = entry.stat()
-    return File(identifier, entry.path, about.st_mtime_ns, about.st_size)
+    return File(identifier, entry.path, *_stamp(entry.stat()))
+
+
+def _stamp(about: os.stat_result) -> tuple[int, int]:
+    """The last two fields of a `File`. A copy that keeps times (rsync -t, cp -p) keeps that of the
+    content, but no program sets that of the status.
+    """
+    return about.st_mtime_ns + about.st_ctime_ns, about.st_size
 
 
 def _by_number(found: Iterable[File]) -> dict[int, File]:
@@ -234,12 +242,26 @@ def registry() -> Registry:
     """The models of the shipped configs, as far as no `medzoo update` brought newer ones, and of
     ``MEDZOO_MODEL_CONFIGS``.
 
-    Which there are is looked up again only when a folder changes.
+    Which there are is looked up again only when a folder changes. A config that was edited in its
+    place is read again when it is asked for; see `unchanged_registry` for all of them.
     """
     folders, update = settings.config_folders(), None
     with suppress(OSError):
         update = (pointer(), pointer().stat().st_mtime_ns)
     return _registry(tuple((f, f.stat().st_mtime_ns if f.is_dir() else 0) for f in folders), update)
+
+
+def unchanged_registry() -> Registry:
+    """`registry`, after a look at whether any of its files was edited: what says something of all
+    configs is made of this one.
+    """
+    models = registry()
+    with suppress(FileNotFoundError):
+        stamps = (_stamp(os.stat(f.path)) for f in models.files.values())  # noqa: PTH116  (thousands)
+        if all(a == f[2:] for a, f in zip(stamps, models.files.values(), strict=True)):
+            return models
+    _registry.cache_clear()
+    return registry()
 
 
 def resolve(model_id: int | str | os.PathLike[str]) -> ModelConfig:

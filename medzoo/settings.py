@@ -80,6 +80,15 @@ def user_path(given: str | os.PathLike[str], name: str = "the path") -> Path:
         return Path(given)
 
 
+def require_trust(trust: bool) -> None:
+    """Raise InputError where ``trust`` is neither True nor False: "no" and "0" would pass for yes."""
+    if not isinstance(trust, bool):
+        raise InputError(
+            f"trust={trust!r:.60} is neither True nor False.",
+            "Give True to run code that no registry names, False not to.",
+        )
+
+
 def shipped(name: str) -> Path:
     """A folder that comes with medzoo: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent

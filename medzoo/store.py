@@ -53,6 +53,7 @@ def package(
     TrustError
         There is no digest to hold it against, and ``trust`` is not given.
     """
+    settings.require_trust(trust)
     try:
         found = sources.fetch(config, version, trust=trust, progress=progress)
         if isinstance(found, sources.Archive):
@@ -113,6 +114,7 @@ def without_network(config: ModelConfig) -> str:
 def _verify_folder(
     config: ModelConfig, version: Version, folder: Path, *, trust: bool
 ) -> dict[str, str]:
+    require_whole(config, version, folder)
     if not version.files and (
         trust or is_local(config)
     ):  # to be edited: its digests are recorded, not enforced
@@ -147,6 +149,19 @@ def _verify_folder(
                 "Nothing of the package was run.",
             )
     return digests
+
+
+def require_whole(config: ModelConfig, version: Version, folder: Path) -> None:
+    """Raise IntegrityError where a git-lfs pointer or a web page lies in place of a file of a
+    package.
+    """
+    weights = version.call.weights if version.call else ""
+    for name in [*package_files(folder), weights]:
+        if disguise := files.disguise(folder / name):
+            raise IntegrityError(
+                f"{config.id}, version {version.name}: {folder / name} is {disguise}.",
+                "Nothing of the package was run.",
+            )
 
 
 def _verify_archive(
@@ -185,11 +200,17 @@ def _unpacked(
         ):
             if new := not target.is_dir():
                 _unpack(config, version, archive.path, target, downloaded=downloaded)
-    if not new and (changed := files.difference(archive.path, target)):
+    try:
+        changed = None if new else files.difference(archive.path, target)
+    except IntegrityError as error:
+        raise _broken(config, version, archive.path, error, downloaded=downloaded) from error
+    if changed:
         name, expected, found_now = changed
         done = f"Nothing of it was run. Remove {target}, and it is unpacked anew."
         raise mismatch(config, version, target / name, expected, found_now, done)
-    return Package(_top(target, version), {archive.path.name: archive.sha256}, held)
+    folder = _top(target, version)
+    require_whole(config, version, folder)
+    return Package(folder, {archive.path.name: archive.sha256}, held)
 
 
 def lock_of(sha256: str) -> Path:
@@ -209,14 +230,28 @@ def _unpack(
         with files.folder_aside(target) as aside:
             files.unpack(archive, aside)
     except IntegrityError as error:
-        problem = f"{config.id}, version {version.name}: {error.problem}"
-        if not downloaded:
-            raise IntegrityError(problem, error.hint) from error
-        archive.unlink(missing_ok=True)
-        raise IntegrityError(
-            f"{problem}\nIt was removed from the cache, so that the next call fetches it anew.",
-            "If that does not help, it is so at its source: tell its author.",
-        ) from error
+        raise _broken(config, version, archive, error, downloaded=downloaded) from error
+
+
+def _broken(
+    config: ModelConfig,
+    version: Version,
+    archive: Path,
+    error: IntegrityError,
+    *,
+    downloaded: bool,
+) -> IntegrityError:
+    """The error for an archive that cannot be unpacked, which is removed if it was downloaded."""
+    problem = f"{config.id}, version {version.name}: {error.problem}"
+    if not downloaded:
+        return IntegrityError(problem, error.hint)
+    is_page = files.disguise(archive)
+    archive.unlink(missing_ok=True)
+    hint = "If that does not help, it is so at its source: tell its author."
+    return IntegrityError(
+        f"{problem}\nIt was removed from the cache, so that the next call fetches it anew.",
+        "Does the network here ask for a login?" if is_page else hint,
+    )
 
 
 def _top(folder: Path, version: Version) -> Path:
@@ -240,6 +275,8 @@ def mismatch(  # noqa: PLR0917
     config: ModelConfig, version: Version, path: Path, expected: str, found: str, done: str
 ) -> IntegrityError:
     """The error for a file that differs from its digest."""
+    if disguise := files.disguise(path):
+        return IntegrityError(f"{path} is {disguise}.", done)
     return IntegrityError(
         f"{path} is not the file that {config.id}, version {version.name}, registers.\n"
         f"  expected {expected}\n  found    {found}",

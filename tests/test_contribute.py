@@ -383,6 +383,34 @@ def test_check_finds_files_that_make_no_package(
     assert text in found(report, finding).text
 
 
+@pytest.mark.parametrize(
+    ("code", "passes"),
+    [
+        ("from . import helper", True),
+        ("from .helper import VALUE", True),
+        ("import helpers", True),
+        ("import helper", False),
+        ("from helper import VALUE", False),
+        ("import nets.unet as unet", False),
+        ("def later():\n    import helper", False),
+        ("import importlib\nhelper = importlib.import_module('helper')", False),
+        ("import importlib\nlater = lambda: importlib.import_module('.helper', __package__)", True),
+    ],
+)
+def test_own_files_are_imported_by_a_dot_or_refused(package: Make, code: str, passes: bool) -> None:
+    folder = package()
+    (folder / "nets").mkdir()
+    for name in ("helper.py", "nets/__init__.py", "nets/unet.py"):
+        (folder / name).write_text("VALUE = 7\n", encoding="utf-8")
+    finding = contents._own_imports(folder)
+    assert finding.state == "ok"
+    (folder / "other.py").write_text(f"{code}\n", encoding="utf-8")
+    (folder / "train.py").write_text("import helper\n", encoding="utf-8")  # run by people
+    finding = found(contribute.check(folder), "imports")
+    assert (finding.state == "ok") == passes, finding.text
+    assert passes or "other.py line" in finding.text
+
+
 def test_check_finds_pickles_inside_npz_and_links(package: Make) -> None:
     folder = package()
     np.savez(folder / "table.npz", a=np.array([{}], dtype=object))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,15 @@ from package_index import PackageIndex, repack, write_sdist, write_wheel
 import medzoo
 from medzoo import files, registry
 from medzoo.config import ModelConfig, Version, read_config
-from medzoo.environments import Interpreter, choose, current, isolated, records, satisfied
+from medzoo.environments import (
+    Interpreter,
+    choose,
+    current,
+    isolated,
+    records,
+    satisfied,
+    uv_config,
+)
 from medzoo.environments.recipe import Recipe, lock_entries
 from medzoo.errors import BuildError, ConfigError, InputError, MedzooWarning
 from medzoo.registry import resolve
@@ -890,3 +899,139 @@ def test_the_address_of_a_package_is_no_comment() -> None:
     assert lock_entries("a @ https://x.org/a.whl#sha256=00  # why") == (
         "a @ https://x.org/a.whl#sha256=00",
     )
+
+
+# ---- the user's uv.toml
+
+
+def write_uv_toml(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's settings of uv, which count again."""
+    path = folder / "settings" / "uv" / "uv.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "settings"))
+    monkeypatch.setenv("APPDATA", str(folder / "settings"))
+    monkeypatch.delenv("UV_NO_CONFIG", raising=False)
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'override-dependencies = ["lib==1.0"]',
+        'constraint-dependencies = ["lib<2"]',
+        'exclude-newer = "2020-01-01"',
+        '[pip]\nresolution = "lowest"',
+        '[pip]\ntarget = "ELSEWHERE"',
+        '[pip]\nprefix = "ELSEWHERE"',
+        "[pip]\nno-deps = true",
+        '[pip]\nindex-url = "http://127.0.0.1:9/"\ntarget = "ELSEWHERE"',
+    ],
+)
+def test_settings_of_the_users_uv_change_nothing_that_is_installed(
+    index: PackageIndex,
+    model: MakeModel,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    text: str,
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    write_uv_toml(tmp_path, text.replace("ELSEWHERE", str(elsewhere)), monkeypatch)
+    index.add("lib", "1.0")
+    index.add("lib", "2.0")
+    record = isolated(*model("lib>=1.0", "numpy==1.26.0")).record
+    assert record["lib"] == "2.0"
+    assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_addresses_in_the_users_uv_toml_count(
+    index: PackageIndex,
+    model: MakeModel,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    named: bool,
+) -> None:
+    write_wheel(tmp_path / "settings" / "uv" / "wheels", "lib", "7.0")
+    path = write_uv_toml(tmp_path, 'find-links = ["wheels"]\nresolution = "lowest"\n', monkeypatch)
+    if named:
+        monkeypatch.setenv("UV_CONFIG_FILE", str(path))
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    assert isolated(*model("lib", "numpy==1.26.0")).record["lib"] == "7.0"
+
+
+def test_a_uv_toml_that_cannot_be_read_is_named(
+    index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = write_uv_toml(tmp_path, "find-links = [", monkeypatch)
+    with pytest.raises(BuildError, match=rf"{re.escape(str(path))}, the settings of uv, cannot"):
+        isolated(*model("lib"))
+    assert left() == []
+
+
+def test_of_two_files_lists_are_joined_and_the_nearer_one_decides(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_uv_toml(
+        tmp_path,
+        'index-url = "https://a.b/simple"\nextra-index-url = ["https://c.d"]\n'
+        "allow-insecure-host = ['a.b']\n[[index]]\nname = 'x \"y\"'\nurl = 'https://e.f'\nexplicit = true\n"
+        "[pip]\nno-index = false\nno-deps = true\n",
+        monkeypatch,
+    )
+    common = tmp_path / "common" / "uv" / "uv.toml"
+    common.parent.mkdir(parents=True)
+    common.write_text(
+        "index-url = 'https://z.z'\nextra-index-url = ['https://g.h']\nnative-tls = true\n"
+        "prerelease = 'allow'\n[pip]\nno-index = true\nfind-links = ['/w']\n"
+    )
+    monkeypatch.setenv("XDG_CONFIG_DIRS", str(tmp_path / "common"))
+    monkeypatch.setenv("PROGRAMDATA", str(tmp_path / "common"))
+    with uv_config.only_places() as variables:
+        said = uv_config.tomllib.loads(Path(variables["UV_CONFIG_FILE"]).read_text("utf-8"))
+    assert said == {
+        "index-url": "https://a.b/simple",
+        "extra-index-url": ["https://c.d", "https://g.h"],
+        "allow-insecure-host": ["a.b"],
+        "native-tls": True,
+        "index": [{"name": 'x "y"', "url": "https://e.f", "explicit": True}],
+        "pip": {"no-index": False, "find-links": ["/w"]},
+    }
+    assert not Path(variables["UV_CONFIG_FILE"]).exists()
+
+
+def test_an_environment_that_is_not_what_was_declared_does_not_count(
+    index: PackageIndex, model: MakeModel
+) -> None:
+    index.add("lib", "1.0")
+    wanted = model("lib==1.0", "numpy==1.26.0")
+    interpreter = isolated(*wanted)
+    key = json.loads(next(records.folder().glob("*.json")).read_text())["key"]
+    path = records.record_of(key)
+    record = json.loads(path.read_text())
+    record["packages"]["lib"] = "2.0"  # as a record says that was written of a wrong environment
+    path.write_text(json.dumps(record))
+    del interpreter
+    again = isolated(*wanted)
+    assert again.record["lib"] == run(again, VERSION) == "1.0"
+
+
+@pytest.mark.parametrize(
+    ("packages", "unmet"),
+    [
+        ({"numpy": "1.26.0", "lib": "1.0", "other-thing": "3"}, []),
+        ({"numpy": "1.24.4", "lib": "1.0", "other-thing": "3"}, ["numpy>=1.26 is declared, 1.24"]),
+        ({"numpy": "1.26.0", "lib": "1.1", "other-thing": "3"}, ["lib==1.0 is declared, 1.1"]),
+        ({"numpy": "1.26.0", "lib": "1.0"}, ["other_thing is declared, none is there"]),
+    ],
+)
+def test_what_is_installed_is_compared_with_what_is_declared(
+    packages: dict[str, str], unmet: list[str]
+) -> None:
+    lock = (
+        "lib==1.0 ; python_version >= '3.9' --hash=sha256:00",
+        "old==1 ; python_version < '3.9' --hash=sha256:00",
+    )
+    found = Recipe(("numpy>=1.26", "other_thing"), lock).unmet(packages, "3.9.18")
+    assert len(found) == len(unmet)
+    assert all(text.startswith(said) for text, said in zip(found, unmet, strict=True))

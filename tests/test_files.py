@@ -15,6 +15,7 @@ import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -489,3 +490,44 @@ def test_the_difference_from_an_archive_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "out" / "w").write_bytes(b"two")
     (tmp_path / "out" / "more.py").touch()
     assert files.difference(archive, tmp_path / "out") == ("more.py", "no such file", sha[b""])
+
+
+def test_an_entry_that_no_disk_can_hold_means_a_broken_archive(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "a.zip", {"model.py": b"", "w" * 300: b"weights"})
+    with pytest.raises(IntegrityError, match=r"a\.zip was not unpacked: it is broken"):
+        files.unpack(archive, tmp_path / "out")
+
+
+def test_a_flipped_byte_anywhere_in_an_archive_is_a_broken_archive(tmp_path: Path) -> None:
+    content = make_zip(tmp_path / "a.zip", {"a/model.py": b"x" * 40, "w": bytes(60)}).read_bytes()
+    for place in range(len(content)):
+        for mask in (0x80, 0x01):
+            flipped = bytearray(content)
+            flipped[place] ^= mask
+            (tmp_path / "b.zip").write_bytes(flipped)
+            target = tmp_path / f"out{place}-{mask}"
+            with suppress(IntegrityError):  # and never an OSError, as of the disk
+                files.unpack(tmp_path / "b.zip", target)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git-lfs pointer"),
+        (b"\xef\xbb\xbf<!DOCTYPE HTML>\n<html lang='de'>", "web page"),
+        (b"<?xml version='1.0'?><html xmlns='http://www.w3.org/1999/xhtml'>", "web page"),
+        (b"<?xml version='1.0'?><plist>", ""),
+        (b"", ""),
+    ],
+)
+def test_what_lies_in_place_of_a_file_is_told(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "a.zip").write_bytes(content)
+    assert says in files.disguise(tmp_path / "a.zip")
+    assert bool(says) == bool(files.disguise(tmp_path / "a.zip"))
+    if says:
+        with pytest.raises(IntegrityError, match=f"a.zip was not unpacked: it is a {says}"):
+            files.unpack(tmp_path / "a.zip", tmp_path / "out")
+
+
+def test_what_is_not_there_is_no_disguise(tmp_path: Path) -> None:
+    assert files.disguise(tmp_path / "nothing") == files.disguise(tmp_path) == ""

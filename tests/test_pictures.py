@@ -587,3 +587,28 @@ def test_a_folder_of_images_or_of_segmentations_is_read(
     inputs = Inputs.of("it", version("native", kind), tmp_path)
     assert inputs is not None
     assert inputs.count == 2 * values.shape[2]
+
+
+def test_pictures_that_are_not_read_are_named(tmp_path: Path, version: Callable[..., Any]) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    Image.fromarray(GREY).save(tmp_path / "b.webp")
+    (tmp_path / "notes.txt").write_text("no picture", encoding="utf-8")
+    with pytest.warns(
+        MedzooWarning, match=r"a kind that is not read: b\.webp\. They were left out"
+    ):
+        inputs = Inputs.of("it", version(bits=8), tmp_path)
+    assert inputs is not None
+    assert inputs.count == 1
+
+
+def test_a_mask_of_a_package_that_reads_files_is_checked_too(
+    tmp_path: Path, version: Callable[..., Any]
+) -> None:
+    mask = np.zeros((32, 32), np.uint8)
+    mask[5:11, 7:20] = 255
+    Image.fromarray(mask).save(tmp_path / "a.jpg", quality=60)
+    Image.fromarray(mask).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="JPEG has changed the numbers of a mask"):
+        handed_over(Inputs.of("it", version(kind="mask"), tmp_path / "a.jpg"))
+    inputs = Inputs.of("it", version(kind="mask"), tmp_path / "a.png")
+    assert np.array_equal(handed_over(inputs)[0, 0], mask)

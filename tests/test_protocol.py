@@ -144,6 +144,8 @@ def wrapped(inner: Exception, outer: Exception) -> Exception:
         (InputError("device='cuda:9'"), "input"),
         (MemoryError(), "memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB."), "memory"),
+        (RuntimeError("could not create a primitive"), "memory"),  # oneDNN's words
+        (RuntimeError("could not create a primitive descriptor for a matmul"), "package"),
         (TrustError("x.pt", "trust=True"), "trust"),
         (wrapped(TrustError("x.pt", "trust=True"), RuntimeError("no weights")), "trust"),
     ],

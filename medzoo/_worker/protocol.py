@@ -37,6 +37,7 @@ package broke the contract; `Failure` sorts both.
 from __future__ import annotations
 
 import json
+import re
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -211,4 +212,7 @@ def is_out_of_memory(error: BaseException | str) -> bool:
         "alloc_cpu",
         "bad_alloc",
     )
-    return isinstance(error, MemoryError) or any(sign in says for sign in signs)
+    # oneDNN, when it cannot have its scratch memory; of a "primitive descriptor" it does not
+    # know how to compute something.
+    no_scratch = re.search("could not create a primitive(?! descriptor)", says) is not None
+    return isinstance(error, MemoryError) or no_scratch or any(sign in says for sign in signs)

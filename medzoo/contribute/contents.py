@@ -4,6 +4,7 @@ is read.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -75,6 +76,8 @@ def about_files(folder: Path, version: Version | None) -> Iterator[Finding]:
         if medigan
         else _weights(folder, found, pickles)
     )
+    if not medigan:  # whose own folder is on the path while they run
+        yield _own_imports(folder)
     yield _sizes(folder, found)
 
 
@@ -158,6 +161,45 @@ def _weights(folder: Path, found: list[str], pickles: list[str]) -> Finding:
         text,
         "Read weights with safetensors.torch.load_file.",
     )
+
+
+def _own_imports(folder: Path) -> Finding:
+    """Whether code imports the package's own files by a dot: without one, a module of the same
+    name in the caller's program or folder would be taken.
+    """
+    code = [name for name in package_files(folder) if name.endswith(".py")]
+    own = {PurePosixPath(name).parts[0].removesuffix(".py") for name in code}
+    wrong = []
+    for name in code:
+        try:
+            tree = ast.parse((folder / name).read_bytes())
+        except (SyntaxError, ValueError) as error:
+            return Finding("imports", WRONG, f"{name} is not Python: {error}", "Correct it.")
+        wrong += [
+            f"{name} line {line}: {module}"
+            for line, module in _absolute_imports(tree)
+            if module.partition(".")[0] in own
+        ]
+    return judge(
+        "imports",
+        f"own files, taken for installed modules: {', '.join(wrong[:6])}" if wrong else "",
+        "own files are imported from the package",
+        "Put a dot before the name: `from . import helper`, `from .helper import x`.",
+    )
+
+
+def _absolute_imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """The lines and names of modules that are imported from wherever they are found."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.lineno, node.module or ""
+        elif isinstance(node, ast.Call) and node.args:
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            name = getattr(node.args[0], "value", None)
+            if called in {"import_module", "__import__"} and isinstance(name, str):
+                yield node.lineno, name if name[:1] != "." else ""
 
 
 def _sizes(folder: Path, found: list[str]) -> Finding:

@@ -38,7 +38,8 @@ def build(
     about = f"The environment of {config.id} could not be built"
     try:
         with files.locked(records.lock_of(key)) as held:
-            if record := records.read(key):
+            record = records.read(key)
+            if record and not recipe.unmet(record["packages"], record["python"]):
                 return record
             _clear(target, asides=held)
             if settings.show_progress(progress):
@@ -47,6 +48,11 @@ def build(
                 run = partial(uv, about=about, variables=variables, progress=progress)
                 _install(aside, recipe, python, run)
                 packages = records.installed([str(records.site_packages(aside))])
+                if unmet := recipe.unmet(packages, python.version):
+                    raise BuildError(
+                        f"{about}: what was installed is not what was declared: {'; '.join(unmet)}.",
+                        "Do settings of uv here change what it installs? Nothing was kept.",
+                    )
                 size, _ = files.size_of(aside)
             record = {
                 "key": key,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .. import settings
 from ..errors import BuildError
+from .uv_config import only_places
 
 # beside SYSTEM_VARIABLES: where things are, how to reach the network, what uv is told to fetch from
 KEPT = re.compile(
@@ -22,14 +23,13 @@ KEPT = re.compile(
     r"|(HTTP|HTTPS|ALL|NO)_PROXY|SSL_CERT_FILE|SSL_CERT_DIR|SSL_CLIENT_CERT"
     r"|UV_((DEFAULT_|EXTRA_)?INDEX(_URL|_STRATEGY|_\w+_USERNAME|_\w+_PASSWORD)?|FIND_LINKS|NO_INDEX|KEYRING_PROVIDER"
     r"|INSECURE_HOST|SYSTEM_CERTS|NATIVE_TLS|OFFLINE|HTTP_\w+|REQUEST_TIMEOUT|CONCURRENT_\w+|CACHE_DIR|LINK_MODE"
-    r"|CONFIG_FILE|NO_CONFIG|PYTHON_(DOWNLOADS|PREFERENCE|INSTALL_DIR|CACHE_DIR|DOWNLOADS_JSON_URL)|\w+_INSTALL_MIRROR"
+    r"|PYTHON_(DOWNLOADS|PREFERENCE|INSTALL_DIR|CACHE_DIR|DOWNLOADS_JSON_URL)|\w+_INSTALL_MIRROR"
     r"|CUDA_DRIVER_VERSION|AMD_GPU_ARCHITECTURE)",
     re.IGNORECASE,
 )
 PATHS = {
     "UV_FIND_LINKS",
     "UV_CACHE_DIR",
-    "UV_CONFIG_FILE",
     "UV_PYTHON_INSTALL_DIR",
     "UV_PYTHON_CACHE_DIR",
     "SSL_CERT_FILE",
@@ -91,14 +91,17 @@ def uv(
     ]
     show = settings.show_progress(progress)
     said: deque[str] = deque(maxlen=SAID)
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out:
+    with (
+        only_places() as config,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out,
+    ):
         process = subprocess.Popen(  # noqa: S603
             command,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.PIPE,
             cwd=Path(sys.prefix).anchor,  # where no project lies whose settings uv would read
-            env=clean_environment() | dict(variables or {}),
+            env=clean_environment() | config | dict(variables or {}),
             encoding="utf-8",
             errors="replace",
         )

@@ -9,8 +9,11 @@ import re
 import shutil
 import subprocess
 import sysconfig
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from packaging.markers import default_environment
 
 from .. import settings
 from ..config import TORCH_FAMILY, ModelConfig, Version, requirement_name
@@ -72,6 +75,25 @@ class Recipe:
         """The name of its environment on this machine, for a Python of that tag."""
         parts = [self.digest, self.torch, tag, machine()]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def unmet(self, packages: Mapping[str, str], python: str) -> list[str]:
+        """What of it an environment with these packages (name -> version) and this Python does not
+        hold, in words; empty if nothing.
+        """
+        versions = {"python_full_version": python, "implementation_version": python}
+        versions["python_version"] = ".".join(python.split(".")[:2])
+        here = {name: str(v) for name, v in default_environment().items()} | versions
+        unmet = []
+        for entry in (*self.requires, *self.lock):
+            wanted = parse(entry.partition(" --hash")[0])
+            if wanted.marker and not wanted.marker.evaluate(here):
+                continue
+            found = packages.get(requirement_name(wanted.name))
+            if found is None or not wanted.specifier.contains(found, prereleases=True):
+                unmet.append(
+                    f"{wanted.name}{wanted.specifier} is declared, {found or 'none'} is there"
+                )
+        return unmet
 
 
 def _read_lock(config: ModelConfig, version: Version) -> tuple[str, ...]:

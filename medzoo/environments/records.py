@@ -76,7 +76,8 @@ def find(recipe: Recipe, python: str) -> dict[str, Any] | None:
     """
     sought = {"lock": recipe.digest, "torch": recipe.torch, "machine": machine()}
     for record in every():
-        if sought.items() <= record.items() and python_fits(record["python"], python):
+        fits = sought.items() <= record.items() and python_fits(record["python"], python)
+        if fits and not recipe.unmet(record["packages"], record["python"]):
             return record
     return None
 

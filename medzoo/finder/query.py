@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import InputError, MedzooWarning
-from ..registry import registry
+from ..registry import unchanged_registry as registry
 from .found import Found
 from .index import FIELDS, Figure, Index, index_of
 from .words import patterns, plain

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, MedzooWarning
 from .files import is_dicom, library
 from .nifti import NIFTI
 
@@ -20,6 +21,8 @@ MASK_WORDS = {"annotation", "annotations", "contour", "contours", "groundtruth",
 MASK_WORDS |= {"labels", "mask", "masks", "roi", "rois", "seg", "segmentation", "segmentations"}
 MASK_ENDS = ("label", "labels", "mask", "masks", "seg", "segmentation")
 MOST_LABELS = 100  # different values in a few slices, above which a volume is no segmentation
+UNREAD = {".gif", ".heic", ".jp2", ".jpx", ".j2k", ".pgm", ".ppm", ".pnm", ".svs", ".tga", ".webp"}
+UNREAD |= {".mha", ".mhd", ".nrrd", ".mgz", ".mgh"}
 SEPARATE = "Give the files as a list, or put them in folders of their own."
 
 
@@ -34,6 +37,13 @@ def require_one_kind(folder: Path, pictures: Sequence[Path]) -> None:
         The picture files that lie in it.
     """
     volumes = sorted(p for p in folder.iterdir() if is_nifti(p))
+    unread = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in UNREAD)
+    if unread:
+        says = (
+            f"inputs: {folder} holds pictures of a kind that is not read: {', '.join(unread[:3])}"
+        )
+        more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
+        warnings.warn(MedzooWarning(f"{says}{more}. They were left out."), stacklevel=2)
     if not pictures and not volumes:
         return
     slices = _first_dicom(folder, {*pictures, *volumes})

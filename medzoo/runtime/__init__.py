@@ -17,6 +17,7 @@ from ..config import ModelConfig, Version
 from ..environments import Interpreter
 from ..errors import TrustError
 from ..registry import is_local
+from ..settings import require_trust
 from ..store import Package, package
 from .cluster import ClusterSession
 from .engine import Ray
@@ -36,6 +37,7 @@ def prepare(
 
     Nothing of the package is imported. Parameters and errors are those of `open_session`.
     """
+    require_trust(trust)
     if is_local(config) and not trust:
         raise TrustError(
             f"{name_of(config, version)}: its code lies in {config.path.parent}, and no registry names it.",
@@ -95,6 +97,7 @@ def open_session(
     MemoryError
         The model does not fit into memory.
     """
+    require_trust(trust)
     check_precision(name_of(config, version), version, precision)
     if engine is not None:
         how: dict[str, Any] = {

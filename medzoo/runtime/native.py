@@ -61,6 +61,7 @@ class NativeSession(Session):
         self._about, self._version = name_of(config, version), version
         self.digests = dict(package.digests)
         self.device = pick_device(device, version)
+        self._given = [] if weights is None else ["weights"]
         folder, room, theirs = package.path.absolute(), Path(), None
         if weights is not None:
             theirs = their_file(weights)
@@ -72,7 +73,11 @@ class NativeSession(Session):
             self._contract: Native | None = Native(folder, needs, self.device, room)
         except (Exception, SystemExit) as error:
             raise explain(
-                Failure.of(error), self._about, "did not load", version.requires
+                Failure.of(error),
+                self._about,
+                "did not load",
+                version.requires,
+                given=self._given,
             ) from error
         self.batch_size = batch_size(version, self.device, free_memory(self.device))
         found = describe(libraries(version), version.needs_torch)
@@ -87,7 +92,11 @@ class NativeSession(Session):
             found = self._contract.sample(batch)
         except (Exception, SystemExit) as error:
             raise explain(
-                Failure.of(error), self._about, f"failed on {at(batch)}", self._version.requires
+                Failure.of(error),
+                self._about,
+                f"failed on {at(batch)}",
+                self._version.requires,
+                given=[*self._given, *(["inputs"] if batch.inputs else [])],
             ) from error
         return columns(self._about, self._version, batch, found)
 

@@ -62,6 +62,11 @@ PASSED_PREFIXES = (
 LOGS, LOG_BYTES = 20, 16 * 2**20  # how many are kept, how far one may grow
 TAIL_LINES, TAIL_BYTES = 20, 4096
 CRASHES = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS"}
+TELL = "If the package is not yours, tell its authors."
+CRASHED = {  # of signals that do not speak of the package's code
+    "SIGILL": "Its libraries use instructions that this processor does not have.",
+    "SIGBUS": "The disk, or /dev/shm, may be full, or a file was cut while it was in use.",
+}
 GRACE = 2.0  # seconds a process has to end by itself
 
 
@@ -301,7 +306,7 @@ class Process:
         if name and name not in CRASHES:
             hint = "Somebody ended it, or the system did, short of memory: then a smaller batch_size helps."
             return Ended("kill", f"its process was killed ({name}).{tail}", hint)
-        again = "The next batch starts it anew. If the package is not yours, tell its authors."
+        again = f"The next batch starts it anew. {CRASHED.get(name or '', TELL)}"
         how = (
             f"crashed ({name})"
             if name

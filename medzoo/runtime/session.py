@@ -15,6 +15,15 @@ from ..config import PRECISIONS, ModelConfig, Version, requirement_name
 from ..errors import InputError, PackageError, TrustError
 
 ROOM = 0.8  # of the memory that is free, for a batch
+REFUSED_BY_SYSTEM = (
+    "no space left on device",
+    "disk quota exceeded",
+    "too many open files",
+    "read-only file system",
+    "input/output error",
+    "permission denied",
+)
+REFUSED_BY_GPU = ("cuda error", "cuda driver", "nvidia driver", "cudnn_status", "cublas_status")
 MOST = 256  # samples a batch on a GPU, where medzoo chooses
 
 
@@ -131,7 +140,13 @@ def provenance(
 
 
 def explain(
-    failure: Failure, about: str, what: str, requires: Sequence[str] = (), log: str = ""
+    failure: Failure,
+    about: str,
+    what: str,
+    requires: Sequence[str] = (),
+    log: str = "",
+    *,
+    given: Sequence[str] = (),
 ) -> Exception:
     """The exception to raise for what went wrong inside a contract.
 
@@ -145,6 +160,8 @@ def explain(
         What the package declares, for a module that is missing.
     log
         What the package last wrote, ready to be put under the problem.
+    given
+        What the user gave in place of the package's own: ``weights``, ``inputs`` ...
     """
     if failure.kind == "memory":
         return MemoryError(f"{about}: {failure.message or failure.type}")
@@ -154,10 +171,28 @@ def explain(
         return InputError(failure.message, failure.hint)
     if failure.kind == "contract":
         return PackageError(f"{about}: {failure.message}", failure.hint)
-    hint = "If the package is not yours, tell its authors."
-    if failure.kind == "import" and requires:
-        hint = f"It needs {', '.join(requires)}."
+    hint = _whose_fault(failure, requires, given)
     return PackageError(f"{about} {what}: {failure.type}: {failure.message}{log}", hint)
+
+
+def _whose_fault(failure: Failure, requires: Sequence[str], given: Sequence[str]) -> str:
+    """What to try, by what failed: the environment, the machine, what the user gave, or the
+    package, in this order.
+    """
+    says = failure.message.lower()
+    if failure.kind == "import" and requires:
+        return f"It needs {', '.join(requires)}."
+    if any(sign in says for sign in REFUSED_BY_SYSTEM):
+        return (
+            "The system refused this, which is not the package's fault. Is there room, and may you "
+            "write, in the folders that MEDZOO_CACHE and TMPDIR name?"
+        )
+    if any(sign in says for sign in REFUSED_BY_GPU):
+        return "The GPU or its driver refused this. device='cpu' runs without it."
+    if given:
+        names = " and ".join(given)
+        return f"It ran with {names} of yours, which may not fit. Does it fail without them too?"
+    return "If the package is not yours, tell its authors."
 
 
 def at(batch: Batch) -> str:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import disguise as disguise_of
 from ..settings import user_path
 from ..store import package_files
 
@@ -26,6 +27,8 @@ def their_file(weights: str | os.PathLike[str]) -> Path:
         raise InputError(
             f"weights={str(weights)!r}: there is no such file.", "Give a .safetensors file."
         )
+    if disguise := disguise_of(path):
+        raise InputError(f"weights={str(weights)!r} is {disguise}.", "Give the file itself.")
     return path
 
 

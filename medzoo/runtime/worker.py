@@ -32,7 +32,7 @@ from .._worker.batch import Batch
 from .._worker.machine import pick_device
 from .._worker.protocol import Failure
 from ..config import ModelConfig, Version
-from ..environments import Interpreter
+from ..environments import Interpreter, satisfied
 from ..errors import WorkerError
 from ..files import sha256_of
 from ..store import Package
@@ -71,6 +71,9 @@ class WorkerSession(Session):
         self._lock = threading.Lock()  # a process answers one request at a time
         self.digests = dict(package.digests)
         theirs = None
+        self._given = [] if weights is None else ["weights"]
+        if interpreter.kind == "current" and satisfied(version):  # it lacks something
+            self._given.append("installed packages")
         if weights is not None:
             theirs = their_file(weights)
             self.digests["weights"] = sha256_of(theirs)
@@ -122,7 +125,8 @@ class WorkerSession(Session):
                 raise WorkerError(f"{self._about}: its session is closed.", "Load the model again.")
             if self._held.process is None or not self._held.process.is_ours:
                 self._load()
-            found = self._ask({"request": "sample", "batch": vars(batch)}, f"failed on {at(batch)}")
+            request = {"request": "sample", "batch": vars(batch)}
+            found = self._ask(request, f"failed on {at(batch)}", batch)
             # Files that a package wrote are gone with the next request.
             return self._contract.columns(self._about, self._version, batch, found)  # type: ignore[no-any-return]
 
@@ -139,7 +143,7 @@ class WorkerSession(Session):
         found: dict[str, Any] = self._ask(self._loading, "did not load")
         return found
 
-    def _ask(self, request: dict[str, Any], what: str) -> Any:
+    def _ask(self, request: dict[str, Any], what: str, batch: Batch | None = None) -> Any:
         process = self._held.process
         assert process is not None  # noqa: S101
         process.log.mark()
@@ -153,8 +157,15 @@ class WorkerSession(Session):
             process.end()
             raise
         if "error" in answer:
-            failure = Failure(**answer["error"])
-            raise explain(failure, self._about, what, self._version.requires, process.log.tail())
+            given = [*self._given, *(["inputs"] if getattr(batch, "inputs", None) else [])]
+            raise explain(
+                Failure(**answer["error"]),
+                self._about,
+                what,
+                self._version.requires,
+                process.log.tail(),
+                given=given,
+            )
         return answer["ok"]
 
 
