@@ -252,6 +252,8 @@ def _places(
 
 def _other_dialect(path: Path, head: Sequence[str]) -> str:
     """How another program saved a CSV, as the end of a sentence; empty if that is not known."""
+    if nature := nature_of(path):
+        return nature
     first = head[0] if head else ""
     if first.startswith("\ufeff"):
         return "it begins with a byte order mark, as Excel and other spreadsheets save it"
@@ -260,7 +262,7 @@ def _other_dialect(path: Path, head: Sequence[str]) -> str:
             return f"its cells are separated by {name}, as Excel saves it in many languages"
     if first in {"", "Unnamed: 0", "rownames"}:
         return "it has a column of row names, as write.csv of R and to_csv of pandas add one"
-    return nature_of(path)
+    return ""
 
 
 def damaged(path: Path, why: object) -> DatasetError:
