@@ -56,6 +56,17 @@ def test_a_set_grows_again_and_again_and_keeps_the_files_it_has(
     assert medzoo.reproduce(tmp_path / "set").equal
 
 
+@each
+def test_samples_that_were_read_before_a_set_grew_are_still_right(
+    any_toy: Toy, tmp_path: Path, format_: str
+) -> None:
+    any_toy(KINDS[format_])
+    small = medzoo.generate(901, 6, seed=1, out=tmp_path / "set", format=format_)
+    large = medzoo.generate(901, 9, seed=1, out=tmp_path / "set", format=format_)
+    for name in small.columns:
+        assert np.array_equal(getattr(small, name), getattr(large, name)[:6])
+
+
 def test_without_a_seed_the_set_grows_by_its_own(toy: Toy, tmp_path: Path) -> None:
     seed = medzoo.generate(toy(), 3, out=tmp_path / "set").provenance["seed"]
     assert medzoo.generate(901, 9, out=tmp_path / "set").provenance["seed"] == seed
