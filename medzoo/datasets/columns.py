@@ -221,9 +221,9 @@ class FileColumn(LazyColumn):
             raise DatasetError(why, "Was it moved or deleted?") from error
         for path, digest, entry in zip(paths, digests, entries, strict=True):
             if digest != entry["sha256"]:
-                why = f": {nature}" if (nature := nature_of(path)) else ""
+                why = nature_of(path) or "it is not as it was written"
                 raise DatasetError(
-                    f"The sample {path} is not as it was written{why}.",
+                    f"The sample {path} cannot be read: {why}.",
                     "`medzoo verify` names all files that have changed.",
                 )
         try:

@@ -41,7 +41,7 @@ from .journal import (
     unsealed,
 )
 from .paths import inside, is_left_beside, refuse_links
-from .reader import require_indices
+from .reader import finished, require_indices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -282,7 +282,7 @@ class Target:
             return True
         asked = growth.beginning(self._asked, there["n"])
         self._refuse_other(there, "another set of samples", asked)
-        self._grows = dict(there)
+        self._grows = finished(self.path)  # a damaged set does not grow
         self._point, self.batches = growth.point_of(
             self.path, there, self._provenance.get("batches", there["batches"])
         )
