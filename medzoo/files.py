@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_FILES = 10_000
 MAX_BYTES = 50 * 2**30
+LONGEST_NAME = 255  # bytes of a file's name on all common file systems
 MAX_RATIO = 200  # unpacked bytes for each packed one
 BROKEN = (  # what zipfile raises for an archive that is damaged, encrypted or at odds with itself
     zipfile.BadZipFile,
@@ -313,7 +314,7 @@ def unpack(archive: Path, target: Path) -> None:
         The archive is broken, or an entry is not a plain file inside the folder, or the bounds on
         count, size and compression ratio are exceeded.
     OSError
-        The disk is too small, or an entry's name is none for it.
+        The disk is too small, or does not take an entry's name.
     """
 
     def refuse(why: str) -> IntegrityError:
@@ -332,22 +333,9 @@ def unpack(archive: Path, target: Path) -> None:
             target.mkdir(parents=True, exist_ok=True)
             require_space(target, total)
             for entry in entries:
-                name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
-                parts = PurePosixPath(name).parts
-                if (
-                    "\\" in name
-                    or name.startswith("/")
-                    or ".." in parts
-                    or any(":" in p for p in parts)
-                ):
-                    raise refuse(f"its entry {name!r} points outside the folder")
-                if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise refuse(f"its entry {name!r} is not a plain file")
-                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise refuse(
-                        f"its entry {name!r} is compressed in a way that is not common to all zip programs"
-                    )
-                path = target.joinpath(*parts)
+                if why := _objection(entry):
+                    raise refuse(f"its entry {entry.filename!r:.80} {why}")
+                path = target.joinpath(*PurePosixPath(entry.filename).parts)
                 if entry.is_dir():
                     path.mkdir(parents=True, exist_ok=True)
                     continue
@@ -358,6 +346,26 @@ def unpack(archive: Path, target: Path) -> None:
                     )  # of which zipfile gives no more than the size summed up above
     except BROKEN as error:
         raise refuse(f"it is broken ({error})") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of an entry that begins before the file does
+            raise
+        raise refuse(f"it is broken ({error})") from error
+
+
+def _objection(entry: zipfile.ZipInfo) -> str:
+    """Why an entry of a zip is not unpacked, as the end of a sentence; empty if it may be."""
+    name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
+    parts = PurePosixPath(name).parts
+    outside = "\\" in name or name.startswith("/") or ".." in parts
+    if outside or any(":" in part for part in parts):
+        return "points outside the folder"
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in parts):
+        return "has a name that is too long for a disk"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is not a plain file"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "is compressed in a way that is not common to all zip programs"
+    return ""
 
 
 def difference(archive: Path, folder: Path) -> tuple[str, str, str] | None:
