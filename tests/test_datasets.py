@@ -153,7 +153,7 @@ def test_the_same_command_again_changes_nothing(
     ("changes", "says"),
     [
         ({"seed": 2}, "seed 1, now 2"),
-        ({"n": 7}, "n 6, now 7"),
+        ({"n": 5}, "n 6, now 5"),
         ({"condition": "benign"}, "options.condition None, now 'benign'"),
         ({"gain": 4}, "options.gain 3, now 4"),
         ({"format": "npz"}, "format 'png', now 'npz'"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import NUMPY_MODEL
 from sets import IMAGES, KINDS, TABLE, Toy, content, lines, same
 from test_resume import killed
 
@@ -54,6 +55,17 @@ def test_a_set_grows_again_and_again_and_keeps_the_files_it_has(
     assert same(tmp_path / "whole", tmp_path / "set") == []
     assert first.items() <= times.items()
     assert medzoo.reproduce(tmp_path / "set").equal
+
+
+@each
+def test_samples_that_were_read_before_a_set_grew_are_still_right(
+    any_toy: Toy, tmp_path: Path, format_: str
+) -> None:
+    any_toy(KINDS[format_])
+    small = medzoo.generate(901, 6, seed=1, out=tmp_path / "set", format=format_)
+    large = medzoo.generate(901, 9, seed=1, out=tmp_path / "set", format=format_)
+    for name in small.columns:
+        assert np.array_equal(getattr(small, name), getattr(large, name)[:6])
 
 
 def test_without_a_seed_the_set_grows_by_its_own(toy: Toy, tmp_path: Path) -> None:
@@ -199,6 +211,19 @@ def test_other_circumstances_are_recorded_from_where_on_they_hold(
         grown = medzoo.generate(901, 12, seed=1, out=tmp_path / "set")
     assert grown.provenance["continued"] == [{"done": 4, "libraries": {"medzoo": "9.9"}}]
     assert medzoo.verify(tmp_path / "set").ok
+
+
+@pytest.mark.parametrize("format_", ["png", "npz", "webdataset"])
+def test_samples_that_differ_in_a_full_batch_are_named(
+    toy: Toy, tmp_path: Path, format_: str
+) -> None:
+    last_bit = 'images[batch.indices == 5] ^= batch.n == 4\n        return {"images"'
+    toy(NUMPY_MODEL.replace('return {"images"', last_bit))
+    medzoo.generate(901, 6, seed=1, format=format_, out=tmp_path / "set")
+    with pytest.warns(MedzooWarning, match="Samples 5 to 5 were made again in a larger batch"):
+        medzoo.generate(901, 9, seed=1, format=format_, out=tmp_path / "set")
+    medzoo.generate(901, 9, seed=1, format=format_, out=tmp_path / "whole")
+    assert same(tmp_path / "whole", tmp_path / "set") == []
 
 
 @posix

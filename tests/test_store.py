@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import shutil
 import stat
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,6 +90,27 @@ def test_a_zip_is_unpacked_once_and_whole(zipped: Path, tmp_path: Path) -> None:
     before = (first / "model.py").stat().st_mtime_ns
     assert store.package(resolve(901), resolve(901).default).path == first
     assert (first / "model.py").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("damage", ["a name of 300 letters", "an entry before the file"])
+def test_a_zip_with_a_damaged_entry_is_removed_and_reported_as_broken(
+    zenodo: Any, tmp_path: Path, damage: str
+) -> None:
+    content = zip_of({"toy/model.py": NUMPY_MODEL.encode(), "toy/w": b"weights"})
+    if damage == "an entry before the file":
+        at = content.rindex(b"PK\x05\x06") + 16  # where the end says that the directory begins
+        begin = int.from_bytes(content[at : at + 4], "little") ^ 1 << 12  # one flipped bit
+        content = content[:at] + begin.to_bytes(4, "little") + content[at + 4 :]
+    else:
+        content = zip_of({"toy/model.py": NUMPY_MODEL.encode(), "w" * 300: b"weights"})
+    number = zenodo.register()
+    zenodo.publish(7000001, {"package.zip": content})
+    digest = hashlib.sha256(content).hexdigest()
+    zenodo._toy(source="zenodo:7000001/package.zip", files=None, sha256=digest)
+    with pytest.raises(IntegrityError, match=r"was not unpacked: (.|\n)*It was removed") as error:
+        medzoo.generate(number)
+    assert "too long for a disk" in str(error.value) or "it is broken" in str(error.value)
+    assert not list((tmp_path / "cache").rglob("package.zip"))
 
 
 def test_a_zip_without_a_folder_inside_works_too(toy: Toy, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -24,36 +25,36 @@ Load = Callable[[Sequence[Path], Output], NDArray[Any]]
 class Manifest:
     """The manifest of a set, whose lines are read when a sample is asked for.
 
-    It is an error if the manifest is then not the one that was there at first: the folder was
-    replaced, or a file of it edited, and the samples would not be those that the labels and the
-    provenance belong to.
+    It is an error if the lines of the samples are then not those that were there at first: the
+    folder was replaced, or the manifest edited, and the samples would not be those that the labels
+    and the provenance belong to. A set that has grown still begins with the same lines.
+
+    Parameters
+    ----------
+    folder
+        Where the set is.
+    length, digest
+        Bytes of the manifest up to the last line of a sample, and their sha256.
+    signature
+        Of the file, before it was read: see `signature_of`.
     """
 
-    def __init__(self, folder: Path, digest: str | None) -> None:
-        self.folder, self._digest = folder, digest
-        self._signature = self._sign()
-
-    def _sign(self) -> tuple[int, ...]:
-        try:
-            status = inside(self.folder, MANIFEST).stat()
-        except OSError as error:
-            raise self._unreadable(error) from error
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-    def _unreadable(self, error: Exception) -> DatasetError:
-        path = self.folder / MANIFEST
-        return DatasetError(f"{path} cannot be read: {error}.", "Was it moved or changed?")
+    def __init__(self, folder: Path, length: int, digest: str, signature: tuple[int, ...]) -> None:
+        self.folder, self._length, self._digest = folder, length, digest
+        self._signature = signature
 
     def require_same(self) -> None:
         """Raise DatasetError if the set has been replaced or edited."""
-        signature = self._sign()
-        if self._digest is None or signature == self._signature:
-            return
-        if files.sha256_of(self.folder / MANIFEST) != self._digest:
-            raise DatasetError(
-                f"{self.folder} was replaced or edited since these samples were read from it.",
-                f"Read it again: medzoo.read({str(self.folder)!r}).",
-            )
+        path = inside(self.folder, MANIFEST)
+        try:
+            signature = signature_of(path)
+            if signature == self._signature:
+                return
+            same = digest_of_first(path, self._length) == self._digest
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if not same:
+            raise replaced(self.folder, self.folder)
         self._signature = signature
 
     def entries_at(self, at: int) -> list[dict[str, Any]]:
@@ -69,12 +70,40 @@ class Manifest:
                         break
                     entries.append(entry)
         except (OSError, ValueError) as error:
-            raise self._unreadable(error) from error
+            raise _unreadable(self.folder / MANIFEST, error) from error
         return entries
 
     def path_of(self, entry: Mapping[str, Any]) -> Path:
         """Where the file of a line is."""
         return inside(self.folder, entry["file"])
+
+
+def _unreadable(path: Path, error: Exception) -> DatasetError:
+    return DatasetError(f"{path} cannot be read: {error}.", "Was it moved or changed?")
+
+
+def replaced(path: Path, folder: Path) -> DatasetError:
+    """The error for samples that are no longer those that were read."""
+    return DatasetError(
+        f"{path} was replaced or edited since these samples were read from it.",
+        f"Read it again: medzoo.read({str(folder)!r}).",
+    )
+
+
+def signature_of(path: Path) -> tuple[int, ...]:
+    """What changes with a file, as far as its folder tells."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def digest_of_first(path: Path, length: int) -> str:
+    """The sha256 of the first ``length`` bytes of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while length and (block := file.read(min(length, 2**20))):
+            digest.update(block)
+            length -= len(block)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -106,12 +135,17 @@ class Index:
         }
         labels = {n: array("q") for n, o in outputs.items() if o.kind == "label"}
         keys = {n: singular(n) for n in labels}
-        start = Manifest(folder, provenance.get("manifest_sha256"))
+        digest, between, length = hashlib.sha256(), b"", 0  # up to the last line of a sample
+        signature = signature_of(inside(folder, MANIFEST))
         numbers, lines, at = array("q"), {n: array("q") for n in columns}, 0
         others = {n: array("q") for n in columns[1:]}
         with (folder / MANIFEST).open("rb") as manifest:
             for line in manifest:
                 entry = json.loads(line)
+                between += line
+                if "index" in entry:
+                    digest.update(between)
+                    between, length = b"", at + len(line)
                 if "index" in entry and not entry.get(
                     "piece"
                 ):  # else a file of many samples, or a further file of one
@@ -131,7 +165,7 @@ class Index:
                     "`medzoo verify` names what has changed since it was written.",
                 )
         return cls(
-            start,
+            Manifest(folder, length, digest.hexdigest(), signature),
             np.array(numbers, dtype=np.int64),
             {n: np.array(v, dtype=np.int64) for n, v in lines.items()},
             {n: np.array(v, dtype=outputs[n].dtype) for n, v in labels.items()},
@@ -187,9 +221,9 @@ class FileColumn(LazyColumn):
             raise DatasetError(why, "Was it moved or deleted?") from error
         for path, digest, entry in zip(paths, digests, entries, strict=True):
             if digest != entry["sha256"]:
-                why = f": {nature}" if (nature := nature_of(path)) else ""
+                why = nature_of(path) or "it is not as it was written"
                 raise DatasetError(
-                    f"The sample {path} is not as it was written{why}.",
+                    f"The sample {path} cannot be read: {why}.",
                     "`medzoo verify` names all files that have changed.",
                 )
         try:

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from .. import files
 from ..config import Output
 from ..errors import DatasetError, MedzooWarning
 from ..samples import Samples
-from .columns import singular
+from .columns import digest_of_first, replaced, singular
 from .formats import Format, Line, labels_of
 from .journal import Journal, whole_files
 from .paths import inside, nature_of
@@ -128,10 +129,11 @@ class Table:
         self._path, self._outputs, self._provenance = inside(folder, TABLE), outputs, provenance
         self._labels = [n for n, o in outputs.items() if o.kind == "label"]
         try:
-            digest = files.sha256_of(self._path)
+            length = self._path.stat().st_size
+            digest = digest_of_first(self._path, length)
         except OSError as error:
             raise damaged(self._path, error) from error
-        self._cells = Cells(self._path, digest, head_of(outputs))
+        self._cells = Cells(self._path, length, digest, head_of(outputs))
         sealed = "manifest_sha256" in provenance
         self._edited = sealed and digest != whole_files(folder).get(TABLE)
 
@@ -179,16 +181,14 @@ class Cells:
     """The rows of a CSV below its head, which was written as ``head``."""
 
     path: Path
-    digest: str  # sha256 of the file when the set was read
+    length: int  # in bytes, when the set was read
+    digest: str  # sha256 of the file then
     head: list[str]
 
     def require_same(self) -> None:
-        """Raise DatasetError if the file is not what it was when the set was read."""
-        if files.sha256_of(self.path) != self.digest:
-            raise DatasetError(
-                f"{self.path} was replaced or edited since these samples were read from it.",
-                f"Read it again: medzoo.read({str(self.path.parent)!r}).",
-            )
+        """Raise DatasetError unless the file begins with what it was when the set was read."""
+        if digest_of_first(self.path, self.length) != self.digest:
+            raise replaced(self.path, self.path.parent)
 
     def rows(self, columns: Sequence[int]) -> Iterator[list[str]]:
         """The cells of the columns with these places in the head that was written."""
@@ -228,7 +228,7 @@ class CsvColumn(Sequence[Any]):
         try:
             self._cells.require_same()
             rows = self._cells.rows(range(self._start, self._start + width))
-            for row, cells in zip(values, rows, strict=True):
+            for row, cells in zip(values, islice(rows, self._n), strict=True):
                 row[:] = cells
         except (OSError, ValueError) as error:
             raise damaged(self._cells.path, error) from error
@@ -252,6 +252,8 @@ def _places(
 
 def _other_dialect(path: Path, head: Sequence[str]) -> str:
     """How another program saved a CSV, as the end of a sentence; empty if that is not known."""
+    if nature := nature_of(path):
+        return nature
     first = head[0] if head else ""
     if first.startswith("\ufeff"):
         return "it begins with a byte order mark, as Excel and other spreadsheets save it"
@@ -260,7 +262,7 @@ def _other_dialect(path: Path, head: Sequence[str]) -> str:
             return f"its cells are separated by {name}, as Excel saves it in many languages"
     if first in {"", "Unnamed: 0", "rownames"}:
         return "it has a column of row names, as write.csv of R and to_csv of pandas add one"
-    return nature_of(path)
+    return ""
 
 
 def damaged(path: Path, why: object) -> DatasetError:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import DatasetError
 from .journal import (
     MANIFEST,
@@ -136,6 +138,17 @@ def point_of(
             "Nothing was changed. Make the set anew in another folder.",
         )
     return point, boundaries
+
+
+def differing(
+    before: Mapping[str, Any], columns: Mapping[str, Any], rows: Sequence[int]
+) -> list[int]:
+    """The rows that are not the same in all columns."""
+    return [
+        row
+        for row in rows
+        if not all(np.array_equal(before[n][row], columns[n][row], equal_nan=True) for n in columns)
+    ]
 
 
 def point_before(

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +35,10 @@ RECORD, JOURNAL = f"{UNFINISHED}/record.json", f"{UNFINISHED}/journal.jsonl"
 SEALS = ("manifest_sha256", "provenance_sha256")  # keys of a finished set's provenance
 RECORD_KEYS = {"resumes", "batches", "continued", "lengths", "provenance"}
 LINE_KEYS = ({"done", "state", "stretches"}, {"batches"}, {"continued"})  # of a journal's lines
+LINE_END = b', "sha256": "%b"}\n'
+LINE_END_BYTES = len(LINE_END % bytes(64))
+SEAL = b',\n  "provenance_sha256": "%b"\n}\n'
+SEAL_BYTES = len(SEAL % bytes(64))
 BLOCK = 2**20
 
 
@@ -226,9 +230,9 @@ class Journal:
 
 def _line(entry: Mapping[str, Any], before: str) -> tuple[bytes, str]:
     """A line of the journal, and its checksum, which follows from that of the line before."""
-    text = json.dumps(entry)
-    checksum = hashlib.sha256(f"{before}{text}".encode()).hexdigest()
-    return (json.dumps({**entry, "sha256": checksum}) + "\n").encode(), checksum
+    text = json.dumps(entry).encode()
+    checksum = hashlib.sha256(before.encode() + text).hexdigest()
+    return text[:-1] + LINE_END % checksum.encode(), checksum
 
 
 def entries(folder: Path) -> Iterator[tuple[dict[str, Any], int, str]]:
@@ -237,16 +241,20 @@ def entries(folder: Path) -> Iterator[tuple[dict[str, Any], int, str]]:
     """
     before = hashlib.sha256(inside(folder, RECORD).read_bytes()).hexdigest()
     with inside(folder, JOURNAL).open("rb") as lines:
-        for line in lines:
-            try:
-                entry = dict(json.loads(line))
-                entry.pop("sha256")
-                whole, before = _line(entry, before)
-            except (ValueError, TypeError, KeyError):
-                return
-            if whole != line or set(entry) not in LINE_KEYS:
-                return
-            yield entry, len(line), before
+        yield from good_lines(lines, before)
+
+
+def good_lines(lines: Iterable[bytes], before: str) -> Iterator[tuple[dict[str, Any], int, str]]:
+    """The lines of a journal up to the first that is not as it was written; see `entries`."""
+    for line in lines:
+        text, end = line[:-LINE_END_BYTES] + b"}", line[-LINE_END_BYTES:]
+        before = hashlib.sha256(before.encode() + text).hexdigest()
+        if end != LINE_END % before.encode():
+            return
+        entry = json.loads(text)
+        if set(entry) not in LINE_KEYS:
+            return
+        yield entry, len(line), before
 
 
 def _write(file: IO[bytes], data: bytes | memoryview, at: int | None = None) -> None:
@@ -356,21 +364,17 @@ def sealed(content: Mapping[str, Any]) -> bytes:
     """The text of a finished set's provenance, or of a record, whose last entry is the digest of
     the text without it.
     """
-    text = _text(content)
-    return _text({**content, "provenance_sha256": hashlib.sha256(text).hexdigest()})
+    # Unsorted: columns have an order.
+    text = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+    return text[:-3] + SEAL % hashlib.sha256(text).hexdigest().encode()
 
 
 def unsealed(text: bytes) -> dict[str, Any] | None:
     """What `sealed` made the text of; None if a byte of it has changed."""
+    plain = text[:-SEAL_BYTES] + b"\n}\n"
+    if text[-SEAL_BYTES:] != SEAL % hashlib.sha256(plain).hexdigest().encode():
+        return None
     try:
-        provenance = dict(json.loads(text))
-        whole = sealed({k: v for k, v in provenance.items() if k != "provenance_sha256"}) == text
+        return dict(json.loads(text))
     except (ValueError, TypeError):
         return None
-    return provenance if whole else None
-
-
-def _text(provenance: Mapping[str, Any]) -> bytes:
-    return (
-        json.dumps(provenance, indent=2, ensure_ascii=False) + "\n"
-    ).encode()  # unsorted: columns have an order

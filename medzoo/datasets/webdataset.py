@@ -141,7 +141,7 @@ class ShardColumn(LazyColumn):
                 file.seek(entry["offset"])
                 part = file.read(entry["bytes"])
             if hashlib.sha256(part).hexdigest() != entry["sha256"]:
-                raise ValueError(nature_of(path) or "not as it was written")  # noqa: TRY301
+                raise ValueError(nature_of(path) or "it is not as it was written")  # noqa: TRY301
             packed = io.BytesIO(part + bytes(2 * tarfile.BLOCKSIZE))
             with tarfile.open(fileobj=packed) as members:
                 found = next(m for m in members if m.name.endswith(ending))
@@ -152,6 +152,6 @@ class ShardColumn(LazyColumn):
                 else np.lib.format.read_array(data, allow_pickle=False)
             )
         except Exception as error:  # decoders raise what they like for a damaged file
-            what = f"Sample {entry['index']} in {path} cannot be read: {error!r}."
+            what = f"Sample {entry['index']} in {path} cannot be read: {error}."
             raise DatasetError(what, "Was it moved or changed?") from error
         return self._checked(values, path)

@@ -41,7 +41,7 @@ from .journal import (
     unsealed,
 )
 from .paths import inside, is_left_beside, refuse_links
-from .reader import require_indices
+from .reader import finished, require_indices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -282,7 +282,7 @@ class Target:
             return True
         asked = growth.beginning(self._asked, there["n"])
         self._refuse_other(there, "another set of samples", asked)
-        self._grows = dict(there)
+        self._grows = finished(self.path)  # a damaged set does not grow
         self._point, self.batches = growth.point_of(
             self.path, there, self._provenance.get("batches", there["batches"])
         )
@@ -427,10 +427,22 @@ class Target:
 
     def _require_all(self, place: Path) -> None:
         """Read back which samples were written, before the set is sealed: all, and no others."""
-        _, indices = format_class(self._format).read(place, self._outputs, self._asked)
+        columns, indices = format_class(self._format).read(place, self._outputs, self._asked)
         require_indices(self.path, indices, self._asked)
         if len(indices) != self._n:
             raise DatasetError(f"{self.path} got {len(indices)} samples of {self._n}.")
+        if self._grows is None:
+            return
+        before, _ = format_class(self._format).read(self.path, self._outputs, self._grows)
+        again = range(self._point.done, self._grows["n"])  # of a batch that was not full
+        if differ := growth.differing(before, columns, again):
+            first = self._asked.get("first", 0)
+            warnings.warn(
+                f"{self.path} has grown. Samples {first + differ[0]} to {first + differ[-1]} were "
+                "made again in a larger batch, and are not the same to the last bit as before.",
+                MedzooWarning,
+                stacklevel=5,
+            )
 
     def _log(self, what: str, more: str) -> None:
         with inside(self.path, LOG).open("a", encoding="utf-8") as file:
