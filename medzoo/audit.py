@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import files, settings
+from . import checks, files, settings
 from .datasets.formats import format_class
 from .datasets.journal import (
     LOG,
@@ -84,6 +84,7 @@ class Verification:
         )
 
 
+@checks.checked()
 def verify(folder: str | os.PathLike[str]) -> Verification:
     """Read a finished set again and hold every file against its digest.
 
@@ -248,6 +249,7 @@ class Reproduction:
         return "\n".join([*lines, *_named(self), *([f"not as it was then: {now}"] if now else [])])
 
 
+@checks.checked()
 def reproduce(
     folder: str | os.PathLike[str],
     model_id: int | str | os.PathLike[str] | None = None,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import settings
+from . import checks, settings
 from .config import ModelConfig, Version
 from .datasets.reader import read
 from .datasets.writer import Target
@@ -55,6 +55,7 @@ class Model:
             self._session.close()
             self._session = None
 
+    @checks.checked()
     def generate(
         self,
         n: int | None = None,
@@ -82,6 +83,7 @@ class Model:
 
     __call__ = generate
 
+    @checks.checked()
     def fulfil(
         self,
         request: Request,
@@ -103,6 +105,7 @@ class Model:
                 target.fill(with_bar(run, progress))
         return read(target.path)
 
+    @checks.checked()
     def stream(
         self,
         n: int,
@@ -309,6 +312,7 @@ def _made_by(model: Model, session: Session, request: Request, batch_size: int) 
     }
 
 
+@checks.checked()
 def load(
     model_id: int | str | os.PathLike[str],
     *,
@@ -389,6 +393,7 @@ def load(
     return Model(config, chosen, session)
 
 
+@checks.checked()
 def generate(
     model_id: int | str | os.PathLike[str],
     n: int | None = None,
@@ -497,6 +502,7 @@ def generate(
         )
 
 
+@checks.checked()
 def stream(
     model_id: int | str | os.PathLike[str],
     n: int,

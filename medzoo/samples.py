@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from . import checks
 from .config import Output
 from .errors import InputError
+from .settings import user_path
 
 if TYPE_CHECKING:
     import os
@@ -66,9 +68,16 @@ class Samples:
     folder: Path | None = None
 
     def __post_init__(self) -> None:
-        lengths = {name: len(column) for name, column in self.columns.items()} | {
-            "indices": len(self.indices)
-        }
+        for name in ("columns", "outputs", "provenance"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise InputError(
+                    f"{name}={checks.shown(getattr(self, name))} is not a mapping.",
+                    "Samples are made by medzoo.generate and medzoo.read.",
+                )
+        if self.folder is not None:
+            user_path(self.folder, "folder")
+        lengths = {name: _length(name, column) for name, column in self.columns.items()}
+        lengths["indices"] = _length("indices", self.indices)
         if len(set(lengths.values())) != 1:
             raise InputError(f"The columns of samples differ in length: {lengths}.")
 
@@ -91,13 +100,12 @@ class Samples:
         """One sample as a dict of arrays for a number, fewer samples for a slice or a list of
         numbers.
         """
-        if isinstance(key, (int, np.integer)):
-            if not -len(self) <= key < len(self):
-                raise IndexError(f"There is no sample {key} among {len(self)}.")
-            return {name: column[int(key)] for name, column in self.columns.items()}
-        rows = (
-            key if isinstance(key, slice) else np.asarray(key, dtype=None if len(key) else np.int64)
-        )
+        number = checks.plain(key)
+        if isinstance(number, int) and not isinstance(number, bool):
+            if not -len(self) <= number < len(self):
+                raise IndexError(f"There is no sample {checks.shown(key)} among {len(self)}.")
+            return {name: column[number] for name, column in self.columns.items()}
+        rows = _rows(key, len(self))
         columns = {name: column[rows] for name, column in self.columns.items()}
         return Samples(columns, self.outputs, self.indices[rows], self.provenance, self.folder)
 
@@ -243,6 +251,7 @@ class Samples:
                 }
         return pandas.DataFrame(frame, index=pandas.Index(self.indices, name="index"))
 
+    @checks.checked()
     def plot(self, n: int = 16, *, columns: int | None = None) -> Figure:
         """A labelled grid of the first ``n`` samples, as a matplotlib figure.
 
@@ -256,6 +265,7 @@ class Samples:
         figure: Figure = grid(self, n, columns=columns)
         return figure
 
+    @checks.checked()
     def save(self, folder: str | os.PathLike[str], *, format: str | None = None) -> Samples:  # noqa: A002
         """Write the samples, with manifest and provenance, into a new folder; return them as read
         back from there.
@@ -278,6 +288,39 @@ class Samples:
                 "indices": "sha256:" + hashlib.sha256(self.indices.tobytes()).hexdigest(),
             }
         return read(save(self, folder, format, provenance, SAVED_AT_ONCE))
+
+
+def _length(name: object, column: Any) -> int:
+    try:
+        return len(column)
+    except Exception as error:
+        raise InputError(
+            f"The column {name!r:.60} of samples has no length: {checks.shown(column)}.",
+            "Give arrays whose first axis counts samples.",
+        ) from error
+
+
+def _rows(key: Any, n: int) -> slice | Array:
+    """A slice, or the numbers of samples, of what stands in brackets behind samples."""
+    try:
+        if isinstance(key, slice):
+            key.indices(n)
+            return key
+        rows = np.asarray(checks.listed(key))
+        if rows.shape == (0,) and not isinstance(key, (str, bytes)):
+            return rows.astype(np.int64)
+    except Exception:
+        rows = np.zeros(())
+    if rows.dtype == bool and rows.ndim == 1:
+        if len(rows) != n:
+            raise IndexError(f"There are {n} samples, and {len(rows)} times True or False.")
+        return np.flatnonzero(rows)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise InputError(
+            f"samples[{checks.shown(key)}] is not possible.",
+            "Give the number of a sample, a slice, a list of numbers, or a list of True and False.",
+        )
+    return rows
 
 
 def unit_range(values: Array, output: Output) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import platformdirs
 
 from .errors import InputError
 
+LONGEST_NAME = 255  # bytes of a file's name, on every usual file system
 # of the caller's environment: what a program needs that we start in a clean one; no secrets
 SYSTEM_VARIABLES = {
     "PATH",
@@ -69,12 +71,29 @@ def user_path(given: str | os.PathLike[str], name: str = "the path") -> Path:
     InputError
         It is no path, or holds what no path can.
     """
-    if not isinstance(given, (str, os.PathLike)) or "\0" in os.fspath(given):
-        raise InputError(f"{name}={given!r} is no path.", "Give a text or a pathlib.Path.")
+    text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not _can_be_a_name(text):
+        raise InputError(f"{name}={_short(given)} is no path.", "Give a text or a pathlib.Path.")
     try:
         return Path(given).expanduser()
     except RuntimeError:  # "~" of a user that this machine does not know: a file may be called so
         return Path(given)
+
+
+def _can_be_a_name(text: str) -> bool:
+    """Whether a file system can hold a path of this text, as far as the text decides it."""
+    parts = text.replace("\\", "/").split("/")
+    try:
+        return "\0" not in text and all(len(os.fsencode(part)) <= LONGEST_NAME for part in parts)
+    except UnicodeError:  # half of a surrogate pair
+        return False
+
+
+def _short(value: object) -> str:
+    try:
+        return " ".join(reprlib.repr(value).split())
+    except ValueError:  # a number too long to write out
+        return type(value).__name__
 
 
 def shipped(name: str) -> Path:

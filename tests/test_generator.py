@@ -202,7 +202,7 @@ def test_options_reach_the_model(toy: Toy) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"gian": 1}, "takes no 'gian'.\nIt takes condition, gain, latents"),
+        ({"gian": 1}, "takes no 'gian'.\nDid you mean 'gain'. It takes condition, gain, latents"),
         ({"gain": "3"}, "gain is int at least 0"),
         ({"gain": 10}, "at most 9"),
         ({"condition": "x"}, "one of 'benign'"),

@@ -15,7 +15,7 @@ import medzoo
 LAYERS = [
     {"errors", "version"},
     {"settings", "files", "seeds", "config"},
-    {"_worker"},
+    {"_worker", "checks"},
     {"registry", "samples", "sources", "tables", "readers", "medical", "pages"},
     {"store", "datasets", "inputs", "environments", "renewal"},
     {"request", "runtime", "cache", "finder"},

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import files, settings
+from .. import checks, files, settings
 from ..config import Output
 from ..errors import DatasetError
 from ..samples import Samples
@@ -16,6 +16,7 @@ from .formats import format_class
 from .journal import MANIFEST, PROVENANCE, require_whole, unsealed
 
 
+@checks.checked()
 def read(folder: str | os.PathLike[str]) -> Samples:
     """The samples of a finished folder; a column is read when it is asked for.
 

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from .. import checks
 from ..errors import InputError, MedzooWarning
 from ..registry import registry
 from .found import Found
@@ -77,10 +78,13 @@ def search(
         raise _unknown("filter", next(iter(unknown)), (*FIELDS, "bundled", "sort"))
     if not isinstance(words, str):
         raise InputError(
-            f"words={words!r:.80} is not a text.", "Give the words in one text: 'mammography mass'."
+            f"words={checks.shown(words)} is not a text.",
+            "Give the words in one text: 'mammography mass'.",
         )
     if bundled is not None and not isinstance(bundled, bool):
-        raise InputError(f"bundled={bundled!r:.80} is not a choice.", "Give True, False or None.")
+        raise InputError(
+            f"bundled={checks.shown(bundled)} is not a choice.", "Give True, False or None."
+        )
     index = index_of(registry())
     order = _sort_key(index, sort)
     given = zip(FIELDS, (modality, organ, content, generator, license, dataset), strict=True)
@@ -117,7 +121,8 @@ def _values(name: str, value: object) -> list[str]:
         isinstance(v, str) and v.strip() for v in values
     ):
         raise InputError(
-            f"{name}={value!r:.80} is not a text or a list of texts.", f"Such as {name}='...'."
+            f"{name}={checks.shown(value)} is not a text or a list of texts.",
+            f"Such as {name}='...'.",
         )
     return [v.strip() for v in values]
 
@@ -208,16 +213,10 @@ def _group_text(dataset: str, samples: int) -> str:
 # ----------------------------------------------------------------------------------------------------
 # what to try next
 def _unknown(what: str, given: object, allowed: Sequence[str]) -> InputError:
-    close = difflib.get_close_matches(
-        str(given).casefold(), {a.casefold(): a for a in allowed}, n=2
-    )
-    meant = (
-        f"Did you mean {' or '.join(a for a in allowed if a.casefold() in close)}? "
-        if close
-        else ""
-    )
+    near = checks.close(given, allowed)
+    meant = f"Did you mean {' or '.join(near)}? " if near else ""
     return InputError(
-        f"{given!r:.80} is no {what} of search.", f"{meant}There are {', '.join(allowed)}."
+        f"{checks.shown(given)} is no {what} of search.", f"{meant}There are {', '.join(allowed)}."
     )
 
 

@@ -13,9 +13,21 @@
 
 from __future__ import annotations
 
-from .scans import NIFTI, read_nifti, read_picture, read_series
-from .structures import Case, Structures, cases, find_roi, read_structures, scans_in
-from .volumes import Volume, resample, slices_with, window
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from .. import checks
+from ..errors import InputError
+from ..settings import user_path
+from . import scans, structures, volumes
+from .scans import NIFTI
+from .structures import Case, Structures
+from .volumes import Volume
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = [
     "NIFTI",
@@ -33,3 +45,73 @@ __all__ = [
     "slices_with",
     "window",
 ]
+
+
+def _one_file(function: F) -> F:
+    """A function whose file may be missing, or a folder."""
+
+    @functools.wraps(function)
+    def reading(*arguments: Any, **named: Any) -> Any:
+        try:
+            return function(*arguments, **named)
+        except OSError as error:
+            raise InputError(f"It cannot be read: {error}.", "Give a file.") from error
+
+    return cast("F", reading)
+
+
+def _array(value: Any, name: str) -> Any:
+    """An array of numbers, or of True and False."""
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        raise InputError(
+            f"{name}={checks.shown(value)} is not an array of numbers.", f"{error}."
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{name}={checks.shown(value)} is not an array of numbers.", "Give one.")
+    return array
+
+
+def _names(value: Any, name: str) -> list[str]:
+    """Texts."""
+    try:
+        values = None if isinstance(value, str) else list(value)
+    except Exception:
+        values = None
+    if values is None or not all(isinstance(v, str) for v in values):
+        raise InputError(f"{name}={checks.shown(value)} is not a list of texts.", "Give one.")
+    return values
+
+
+def _pixels(value: Any, name: str) -> int:
+    return checks.whole(value, name, "a number of voxels", 0, checks.MOST)
+
+
+_volume = checks.instance(Volume, "medical.read_series")
+_three = checks.several(checks.number, 3)
+_optional = checks.optional
+
+read_series = checks.checked(path=checks.paths)(scans.read_series)
+read_picture = checks.checked(path=checks.path)(_one_file(scans.read_picture))
+read_nifti = checks.checked(path=checks.path)(_one_file(scans.read_nifti))
+read_structures = checks.checked(path=checks.paths)(structures.read_structures)
+cases = checks.checked(folder=checks.paths)(structures.cases)
+find_roi = checks.checked(names=_names, pattern=checks.text)(structures.find_roi)
+scans_in = checks.checked(path=user_path)(structures.scans_in)
+window = checks.checked(values=_array, centre=checks.number, width=checks.number)(volumes.window)
+resample = checks.checked(
+    volume=_volume,
+    spacing=_three,
+    size=checks.several(_pixels, 3),
+    centre=_three,
+    fill=_optional(checks.number),
+)(volumes.resample)
+slices_with = checks.checked(
+    volume=_volume,
+    mask=_array,
+    size=_optional(checks.either(_pixels, checks.several(_pixels, 2))),
+    spacing=_optional(checks.either(checks.number, checks.several(checks.number, 2))),
+    at=_optional(checks.several(checks.number, 2)),
+    fill=_optional(checks.number),
+)(volumes.slices_with)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import checks
 from .._worker.stage import natural
 from ..errors import InputError, MedzooWarning
 from .scans import (
@@ -55,6 +56,7 @@ class Structures:
     frames: frozenset[str] = frozenset()
     path: Path = Path()
 
+    @checks.checked(volume=checks.instance(Volume, "medical.read_series"), pattern=checks.text)
     def mask(self, volume: Volume, pattern: str) -> NDArray[np.bool_]:
         """The voxels whose centres a structure encloses.
 
@@ -109,6 +111,7 @@ class Structures:
             slices[k] = filled([found[n][:, others] for n in chosen], slices[k].shape)
         return mask
 
+    @checks.checked(volume=checks.instance(Volume, "medical.read_series"))
     def drawn_on(self, volume: Volume) -> bool:
         """Whether the volume is of the series or the frame of reference; true where either does not
         say.
