@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, settings
+from . import capacity, checks, settings
 from .config import ModelConfig, Version
 from .datasets.reader import read
 from .datasets.writer import Target
@@ -18,7 +18,7 @@ from .errors import DatasetError, InputError, OutOfMemoryError
 from .registry import introduce, is_local, resolve
 from .request import Request, check_count, made_before, provenance, requested
 from .runtime import Ray, Session, open_session
-from .samples import Samples, concatenate
+from .samples import Samples, concatenate, gathered
 from .version import __version__
 
 
@@ -94,9 +94,13 @@ class Model:
         progress: bool | None = None,
     ) -> Samples:
         """Make the samples of a request that `requested` checked."""
+        if out is None:
+            capacity.check_memory(self.config, self.version, request.n)
+        else:
+            capacity.check_disk(self.config, self.version, request.n, out, format)
         run = Run(self, request, batch_size)
         if out is None:
-            return concatenate(list(with_bar(run, progress)))
+            return gathered(with_bar(run, progress), request.n)
         with Target(
             out, outputs=self.version.outputs, format=format, n=request.n, provenance=run.provenance
         ) as target:
@@ -124,7 +128,6 @@ class Model:
             raise InputError(
                 f"first={first!r} is not a sample number.", "Give a whole number from 0."
             )
-        n = check_count(n)
         request = Request.of(
             self.config, self.version, n, seed=seed, inputs=inputs, options=options, first=first
         )
@@ -199,11 +202,10 @@ class Run:
         batch_size: int | None = None,
         batches: list[list[int]] | None = None,
     ) -> None:
-        size = (
-            model._open_session().batch_size
-            if batch_size is None
-            else check_count(batch_size, "batch_size")
-        )
+        size = model._open_session().batch_size
+        if batch_size is not None:
+            size = check_count(batch_size, "batch_size")
+            capacity.check_batch(model.config, model.version, request.n, size)
         self._model, self._request = model, request
         self._own_size = batch_size is not None
         self._start = request.first
@@ -288,10 +290,8 @@ def with_bar(run: Run, progress: bool | None) -> Iterator[Samples]:
     if not settings.show_progress(progress):
         yield from run
         return
-    from tqdm import tqdm
-
     done, n = run.counts
-    with tqdm(
+    with settings.progress_bar()(
         total=n, initial=done, unit="sample", desc=run.provenance["model"], file=sys.stderr
     ) as bar:
         for batch in run:
@@ -481,14 +481,16 @@ def generate(
     request = requested(
         config, chosen, n, out=out, format=format, seed=seed, inputs=inputs, options=options
     )
-    if (
-        out is not None
-    ):  # what can be wrong with it, or there already, is seen before anything is fetched or loaded
+    if out is None:
+        capacity.check_memory(config, chosen, request.n)
+    else:
+        # What can be wrong with it, or there already, is seen before anything is fetched or loaded.
         found = made_before(
             config, chosen, request, out, format, precision=precision, weights=weights
         )
         if found is not None:
             return found
+        capacity.check_disk(config, chosen, request.n, out, format)
     how: dict[str, Any] = {
         "weights": weights,
         "env": env,
@@ -528,7 +530,11 @@ def stream(
     Samples
         ``batch_size`` samples, the last batch perhaps fewer.
     """
-    check_count(n)
+    config = resolve(model_id)
+    chosen = config.version(version)
+    # What is wrong with the request shows before anything is fetched or loaded.
+    request = Request.of(config, chosen, n, seed=seed, inputs=inputs, options=options)
+    capacity.check_batch(config, chosen, n, batch_size or 1)
     how: dict[str, Any] = {
         "weights": weights,
         "env": env,
@@ -537,9 +543,7 @@ def stream(
         "engine": engine,
     }
     model = load(model_id, version=version, device=device, **how)
-    batches = model.stream(
-        n, batch_size=batch_size, seed=seed, inputs=inputs, progress=progress, **options
-    )
+    batches = with_bar(Run(model, request, batch_size), progress)
 
     def closing() -> Iterator[Samples]:
         with model:

@@ -5,7 +5,7 @@ provenance.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -386,6 +386,26 @@ def _library(module: str, package: str = "") -> Any:
         raise InputError(
             f"{name} is not installed here: {error}.", f"`pip install {name}` brings it."
         ) from error
+
+
+def gathered(batches: Iterable[Samples], n: int) -> Samples:
+    """Batches that are ``n`` samples together, as one; never in memory twice."""
+    columns: dict[str, Array] = {}
+    indices, done, first = np.empty(n, np.int64), 0, None
+    for batch in batches:
+        first = batch if first is None else first
+        if len(batch) == n:
+            return batch
+        for name in batch.columns:
+            part = getattr(batch, name)
+            if name not in columns:
+                columns[name] = np.empty((n, *part.shape[1:]), part.dtype)
+            columns[name][done : done + len(batch)] = part
+        indices[done : done + len(batch)] = batch.indices
+        done += len(batch)
+    if first is None or done != n:
+        raise InputError(f"There are {done} samples, where {n} are wanted.")
+    return Samples(columns, first.outputs, indices, first.provenance)
 
 
 def concatenate(parts: Sequence[Samples]) -> Samples:

@@ -18,7 +18,9 @@ from __future__ import annotations
 import os
 import reprlib
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -162,7 +164,28 @@ def _is_on(name: str) -> bool:
 
 
 def show_progress(asked: bool | None) -> bool:
-    """Whether to draw progress bars: as asked, else only for a person at a terminal."""
+    """Whether to draw progress bars: as asked, else only for a person at a terminal, a notebook or
+    the console of an IDE.
+    """
     if asked is not None:
         return asked
-    return not quiet() and sys.stderr is not None and sys.stderr.isatty()
+    if quiet() or sys.stderr is None:
+        return False
+    return sys.stderr.isatty() or in_notebook() or "PYCHARM_HOSTED" in os.environ
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook: Jupyter, VS Code, Spyder, Colab ..."""
+    python = sys.modules.get("IPython")
+    shell = python.get_ipython() if python is not None else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+def progress_bar() -> Any:
+    """The class of tqdm that suits the place: text, or a widget in a notebook that has them."""
+    with warnings.catch_warnings():
+        # Of a notebook without ipywidgets: text does as well there.
+        warnings.filterwarnings("ignore", module="tqdm")
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from tqdm.auto import tqdm
+    return tqdm

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,47 @@ def test_what_is_no_path_is_an_input_error(given: object) -> None:
 
 def test_a_tilde_of_nobody_is_a_name_like_any_other() -> None:
     assert settings.user_path("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")
+
+
+NOTEBOOK = """
+import sys, types, warnings
+warnings.simplefilter("error")
+python = types.ModuleType("IPython")
+shell = types.SimpleNamespace(config={"IPKernelApp": {}}, kernel=None)
+python.get_ipython = lambda: shell
+python.version_info = (9,)
+display = types.ModuleType("IPython.display")
+display.display, display.HTML = print, type("HTML", (), {})
+sys.modules.update({"IPython": python, "IPython.display": display, "ipywidgets": None})
+from medzoo import settings
+print(settings.show_progress(None), settings.progress_bar().__module__)
+"""
+
+
+def test_a_notebook_without_widgets_gets_text_and_no_warning() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", NOTEBOOK],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k != "MEDZOO_QUIET"},
+    )
+    assert done.stdout.split() == ["True", "tqdm.asyncio"]
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("variables", "shown"), [({}, "False"), ({"PYCHARM_HOSTED": "1"}, "True")])
+def test_a_console_of_an_ide_shows_progress_and_a_pipe_does_not(
+    variables: dict[str, str], shown: str
+) -> None:
+    code = "from medzoo import settings; import sys; print(settings.show_progress(None)); "
+    code += "settings.progress_bar(); print('tqdm.notebook' in sys.modules)"
+    kept = {k: v for k, v in os.environ.items() if k not in {"MEDZOO_QUIET", "PYCHARM_HOSTED"}}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=kept | variables,
+    )
+    assert done.stdout.split() == [shown, "False"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import seeds
+from .. import capacity, seeds
 from ..errors import InputError
 from ..generator import Model, load
 from ..registry import resolve
@@ -100,6 +100,7 @@ class Maker:
         self._block = check_count(
             chosen.batch_size if batch_size is None else batch_size, "batch_size"
         )
+        capacity.check_batch(config, chosen, n or self._block, self._block)
         check_precision(name_of(config, chosen), chosen, precision)
         package, interpreter = prepare(config, chosen, env=env, trust=trust)
         if weights is not None:
