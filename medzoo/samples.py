@@ -394,8 +394,9 @@ def gathered(batches: Iterable[Samples], n: int) -> Samples:
     indices, done, first = np.empty(n, np.int64), 0, None
     for batch in batches:
         first = batch if first is None else first
-        if len(batch) == n:
-            return batch
+        if len(batch) == n:  # all in one: no copy
+            done = n
+            continue
         for name in batch.columns:
             part = getattr(batch, name)
             if name not in columns:
@@ -405,6 +406,8 @@ def gathered(batches: Iterable[Samples], n: int) -> Samples:
         done += len(batch)
     if first is None or done != n:
         raise InputError(f"There are {done} samples, where {n} are wanted.")
+    if len(first) == n:
+        return first
     return Samples(columns, first.outputs, indices, first.provenance)
 
 

@@ -414,6 +414,8 @@ def test_a_progress_bar_is_drawn_when_asked_for(
     assert capsys.readouterr() == ("", "")
     medzoo.generate(901, 5, progress=True)
     assert "5/5" in capsys.readouterr().err
+    medzoo.generate(901, 2, progress=True)  # in one batch
+    assert "2/2" in capsys.readouterr().err
 
 
 def test_the_license_is_shown_at_the_first_use_alone(
