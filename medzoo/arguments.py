@@ -97,6 +97,7 @@ def add_choosing(commands: Commands) -> None:
         "find models by words and fields",
         "All words must occur; singular finds plural, MMG finds mammography, and so on. "
         "Fields take a part of the text, in any case; where one is given twice, either may fit. "
+        "A word that no model has is taken for the nearest one that names a model, which stderr says. "
         "Where nothing is found the exit code is 0 all the same.",
         examples=(
             "medzoo search mammography mass",

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from . import settings
+from . import checks, settings
 from .arguments import build_parser
 from .config import REMOTE, Condition, Option, Version
 from .console import readable
@@ -413,7 +413,8 @@ def test_command(a: argparse.Namespace) -> int:
             "medzoo test: which models?",
             "Name some, or say --bundled for all that came with medzoo.",
         )
-    where = {"version": a.model_version, "device": a.device, "env": a.env, "trust": a.trust}
+    where = {"version": a.model_version, "env": a.env, "trust": a.trust}
+    where["device"] = checks.device(a.device)
     reports = []
     for model in models:
         inputs = given_inputs(a, resolve(model).version(a.model_version))

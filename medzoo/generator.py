@@ -333,7 +333,7 @@ def load(
     version
         A version of the model; the default one if None.
     device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``; a ``torch.device``, or a GPU's number.
     weights
         A .safetensors file to run the model's code with, of the same tensor names and shapes.
     env

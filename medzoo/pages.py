@@ -209,7 +209,7 @@ def inputs_argument(child: argparse.ArgumentParser) -> None:
 def running_arguments(child: argparse.ArgumentParser, device: str = "auto") -> None:
     """Where to run, and whether to run what no registry vouches for."""
     child.add_argument(
-        "--device", default=device, help=f"auto, cpu, cuda, cuda:1 or mps (default: {device})"
+        "--device", default=device, help=f"auto, cpu, cuda, cuda:1 or 1, mps (default: {device})"
     )
     environment_arguments(child)
 

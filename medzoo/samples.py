@@ -89,8 +89,9 @@ class Samples:
         columns: Mapping[str, Column] = self.__dict__.get("columns", {})
         if name in columns:
             return np.asarray(columns[name][:])
+        near = "" if name.startswith("__") else checks.meant(name, columns)
         raise AttributeError(
-            f"These samples have no {name!r}. Their columns are {', '.join(columns)}."
+            f"These samples have no {name!r}. {near}Their columns are {', '.join(columns)}."
         )
 
     def __dir__(self) -> list[str]:

@@ -189,6 +189,8 @@ def test_an_unknown_argument_names_the_closest(toy: Toy, name: str, says: str) -
         (lambda: medzoo.generate(8, 1, precision="bfloat61"), "Did you mean 'bfloat16'"),
         (lambda: medzoo.generate(8, 1, device="gpu"), "no device.\nDid you mean 'cuda'"),
         (lambda: medzoo.generate(8, 1, condition="malignnat"), "Did you mean 'malignant'"),
+        (lambda: medzoo.dataloader(8, 2, shufle=True), "no 'shufle'.\nDid you mean 'shuffle'"),
+        (lambda: medzoo.dataloader(8, 2, num_worker=2), "Did you mean 'num_workers'"),
         (lambda: medzoo.cite(8, version="2.0"), "Did you mean 2.0.0"),
         (lambda: medzoo.info("CDCGAN_MMG_MASSES"), "Did you mean 00.*_C-DCGAN_MMG_MASSES"),
     ],
@@ -196,6 +198,13 @@ def test_an_unknown_argument_names_the_closest(toy: Toy, name: str, says: str) -
 def test_a_slip_names_the_closest_right_word(call: Callable[[], Any], says: str) -> None:
     with pytest.raises((InputError, ModelNotFoundError), match=says):
         call()
+
+
+def test_an_unknown_name_or_column_names_the_closest(toy: Toy) -> None:
+    with pytest.raises(AttributeError, match=r"medzoo has no 'genrate'. Did you mean 'generate'"):
+        medzoo.genrate  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no 'image'. Did you mean 'images'"):
+        medzoo.generate(toy(), 1).image  # noqa: B018
 
 
 def test_required_arguments_are_still_pythons_own_error() -> None:

@@ -144,6 +144,13 @@ def iterable_dataset(
     )
 
 
+# of `dataloader`, beside those of `medzoo.generate`
+LOADER_ARGUMENTS = (
+    *("shuffle", "fresh", "keep", "transform", "num_workers", "drop_last", "pin_memory"),
+    "multiprocessing_context",
+)
+
+
 def check_context(context: Any, num_workers: int) -> None:
     """Whether workers can be started in a way.
 
@@ -246,6 +253,9 @@ def dataloader(
     }:
         hint = f"A loader of your own does: DataLoader(medzoo.dataset(...), {name}=...); docs/loaders.md has more."
         raise InputError(f"medzoo.dataloader takes no {name!r}.", hint)
+    for name in options.keys() - {*chosen.options, *chosen.conditions, "latents"}:
+        if near := checks.meant(name, LOADER_ARGUMENTS):
+            raise InputError(f"medzoo.dataloader takes no {name!r}.", near.strip())
     how: dict[str, Any] = {
         "seed": seed,
         "transform": transform,
