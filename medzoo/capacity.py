@@ -16,18 +16,22 @@ from ._worker.machine import free_memory
 from .config import ModelConfig, Version
 from .datasets.formats import pick_format
 from .datasets.journal import RECORD, is_whole
+from .datasets.writer import bytes_a_sample
 from .errors import DatasetError, OutOfMemoryError
 from .settings import user_path
 from .tables import megabytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .config import Output
+    from .datasets.writer import Target
+    from .samples import Samples
 
 # of a sample's bytes in memory, what a format writes at least: PNG, CSV and tar files may pack, and
 # keep a float32 with 8 bits
 LEAST = {"npz": 1.0, "dicom": 0.25}
+MANY = 20  # batches of a run that is worth measuring its first one
 PACKED, HEADER = 1 / 5000, 100  # of the other formats, and the bytes of a sample's own header
 
 
@@ -95,6 +99,38 @@ def check_disk(
             f"{n:,} samples of {config.id} need at least {gigabytes(need)}, and {folder} has "
             f"{gigabytes(free)} free.",
             "Nothing was written. Ask for fewer, or choose another disk.",
+        )
+
+
+def measured(batches: Iterable[Samples], target: Target, n: int) -> Iterator[Samples]:
+    """The batches of a run into a folder. With the first one it is known how much a sample takes on
+    disk.
+
+    Raises
+    ------
+    DatasetError
+        The ``n`` samples of a run of many batches cannot fit; nothing of them was written.
+    """
+    first = True
+    for batch in batches:
+        if first and n >= MANY * len(batch):
+            _check_measured(batch, target, n)
+        first = False
+        yield batch
+
+
+def _check_measured(batch: Samples, target: Target, n: int) -> None:
+    try:
+        need = n * bytes_a_sample(batch, target.format)
+    except (DatasetError, OSError):  # no room to try it, which says nothing of the run's own disk
+        return
+    free = free_disk(target.path)
+    if free is not None and need > free:
+        raise DatasetError(
+            f"{n:,} samples need about {gigabytes(need)}, and {target.path} has {gigabytes(free)} "
+            "free.",
+            "No sample was written. Make room and give the same command again, or choose another "
+            "disk.",
         )
 
 

@@ -106,7 +106,9 @@ class Model:
         ) as target:
             if not target.finished:
                 run.go_on(target)
-                target.fill(with_bar(run, progress))
+                batches = with_bar(run, progress)
+                left = request.n - target.done
+                target.fill(capacity.measured(batches, target, left))
         return read(target.path)
 
     @checks.checked()

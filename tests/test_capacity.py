@@ -132,3 +132,21 @@ def test_a_run_that_goes_on_is_not_asked_for_room_again(
     assert np.array_equal(done.images, again.images)
     with pytest.raises(DatasetError, match=r"need at least 2 kB, and .* has 0 kB free"):
         medzoo.generate(901, 20, out=tmp_path / "new", seed=1)
+
+
+@pytest.mark.parametrize("format_", ["png", "webdataset"])
+def test_a_run_that_turns_out_too_large_is_refused_with_its_first_batch(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: str
+) -> None:
+    how = {"out": tmp_path / "out", "format": format_, "seed": 1}
+    toy()
+    monkeypatch.setattr(capacity.shutil, "disk_usage", lambda folder: SimpleNamespace(free=20_000))
+    with pytest.raises(
+        DatasetError, match=r"100 samples need about \d+ kB, and .*out has 20 kB free"
+    ):
+        medzoo.generate(901, 100, **how)
+    assert not [*(tmp_path / "out").rglob("*.png"), *(tmp_path / "out").rglob("*.tar")]
+    monkeypatch.undo()
+    toy()
+    assert len(medzoo.generate(901, 100, **how)) == 100
+    assert medzoo.verify(tmp_path / "out").ok

@@ -120,6 +120,11 @@ class Target:
         self.done, self.finished = 0, False
         self.batches: list[list[int]] = []
 
+    @property
+    def format(self) -> str:
+        """The format of the set, one of `medzoo.datasets.FORMATS`."""
+        return self._format
+
     def look(self) -> bool:
         """Whether the set is there and finished, as far as the provenance is known; begins nothing.
 
