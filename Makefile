@@ -10,8 +10,8 @@ BRAIN ?= ../shared/data/brain_t1ce_cheng_256.zip
 demo: $(READY)  ## generate from model 8 and show a contact sheet
 	$(BIN)/python examples/demo.py
 
-test: $(READY)  ## run every test
-	$(BIN)/python -m pytest
+test: $(READY)  ## run every test, on all cores
+	$(BIN)/python -m pytest --numprocesses logical --dist loadfile --durations 10
 
 bench: $(READY)  ## measure against the bar: a table here, figures and a plot in build/bench/
 	$(BIN)/python -m benchmarks

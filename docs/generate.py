@@ -90,7 +90,7 @@ def markdown_row(config: ModelConfig) -> list[str]:
     data = ", ".join(d.name for d in config.default.datasets) or "no data"
     return [
         link,
-        config.name,
+        f"{cells['status']}: {config.name}" if cells["status"] else config.name,
         *(cells[name] for name in ("modality", "size", "license", "package")),
         data,
     ]

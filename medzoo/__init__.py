@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .audit import reproduce as reproduce
-    from .audit import verify as verify
     from .carry import install as install
     from .datasets.reader import read as read
+    from .datasets.verification import verify as verify
     from .errors import MedzooError as MedzooError
     from .finder import search as search
     from .generator import Model as Model
@@ -61,7 +61,7 @@ _HOMES = {
     "search": "finder",
     "stream": "generator",
     "update": "renewal",
-    "verify": "audit",
+    "verify": "datasets.verification",
     "visualize": "view",
 }
 __all__ = sorted(_HOMES)  # noqa: PLE0605

@@ -208,6 +208,13 @@ def add_using(commands: Commands) -> None:
         help="root seed, 0 to 2**64 - 1 (default: a fresh one, recorded)",
     )
     child.add_argument(
+        "--first",
+        type=int,
+        default=0,
+        metavar="I",
+        help="number of the first sample: samples I to I + N - 1 of the seed (default: 0)",
+    )
+    child.add_argument(
         "--condition",
         metavar="VALUE",
         help="the model's condition, such as malignant, or N of them with commas between (default: "

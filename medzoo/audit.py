@@ -4,12 +4,11 @@ they be made again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,171 +18,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import checks, files, settings
+from .datasets.differences import changes
 from .datasets.formats import format_class
 from .datasets.journal import (
-    LOG,
-    MANIFEST,
     PROVENANCE,
     SEALS,
-    UNFINISHED,
     done,
     is_whole,
     recorded,
-    require_whole,
-    unsealed,
 )
 from .datasets.reader import finished, read
-from .datasets.writer import Target, changes
+from .datasets.verification import checked, count, entries, named, some, verify
+from .datasets.writer import Target
 from .errors import DatasetError, InputError, MedzooWarning
 from .generator import Run, load, with_bar
 from .request import Request
 from .runtime import Ray
 from .samples import Samples
 
-NAMED = 5  # files or samples that a report names of each kind; the rest it counts
 COMPARED_AT_ONCE = 64  # samples in memory
 GIVEN = ("latents", "inputs")  # of the options: what a provenance holds but the digest of
 NOT_COMPARED = {
     *SEALS,
     "continued",
     "batches",
+    "growth",
     "synthetic",
     "license",
     "source",
     "registered",
     "trust",
 }
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What `verify` found; ``ok`` when nothing is missing, changed or extra."""
-
-    folder: Path
-    files: int  # that the manifest lists
-    missing: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    extra: tuple[str, ...] = ()
-    samples: tuple[
-        int, ...
-    ] = ()  # that are missing or changed, by number, where the manifest has a line a sample
-
-    @property
-    def ok(self) -> bool:
-        """Whether the set is as it was written."""
-        return not (self.missing or self.changed or self.extra)
-
-    def __str__(self) -> str:
-        if self.ok:
-            return f"{self.folder}: {_count(self.files, 'file')}, all as they were written."
-        return "\n".join(
-            [
-                f"{self.folder}: not as it was written, of {_count(self.files, 'file')}",
-                *_named(self),
-            ]
-        )
-
-
-@checks.checked()
-def verify(folder: str | os.PathLike[str]) -> Verification:
-    """Read a finished set again and hold every file against its digest.
-
-    Parameters
-    ----------
-    folder
-        What `medzoo.generate` got as ``out``.
-
-    Returns
-    -------
-    Verification
-        ``missing``, ``changed`` and ``extra`` name files, ``samples`` the numbers of the samples
-        that this concerns. What an operating system leaves in folders is not extra.
-
-    Raises
-    ------
-    DatasetError
-        The folder holds no finished set.
-    """
-    target = settings.user_path(folder, "folder")
-    require_whole(target)
-    found: dict[str, list[str]] = {"": [], "missing": [], "changed": []}
-    samples: set[int] = set()
-    try:
-        provenance = unsealed((target / PROVENANCE).read_bytes())
-        if provenance is None:
-            found["changed"].append(PROVENANCE)
-        if not (target / MANIFEST).is_file():
-            found["missing"].append(MANIFEST)
-        elif (
-            provenance is not None
-            and files.sha256_of(target / MANIFEST) != provenance["manifest_sha256"]
-        ):
-            found["changed"].append(MANIFEST)
-        known = {MANIFEST, PROVENANCE, LOG}
-        for how, entry in _checked(target):
-            if "offset" not in entry:
-                known.add(entry["file"])
-                found[how].append(entry["file"])
-            if how and "index" in entry:
-                samples.add(entry["index"])
-        there = (p.relative_to(target) for p in sorted(target.rglob("*")) if p.is_file())
-        others = (p for p in there if p.parts[0] != UNFINISHED and not files.is_strewn(p))
-        extra = tuple(p.as_posix() for p in others if p.as_posix() not in known)
-    except OSError as error:
-        raise DatasetError(f"{target} cannot be read: {error}.") from error
-    return Verification(
-        target,
-        len(known) - 3,
-        tuple(found["missing"]),
-        tuple(found["changed"]),
-        extra,
-        tuple(sorted(samples)),
-    )
-
-
-def _checked(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The manifest's line of each file with what became of that: "", "missing" or "changed".
-
-    Behind the line of a tar file that is missing or changed come those of the samples that went
-    with it.
-    """
-    parts: dict[str, list[dict[str, Any]]] = {}  # tar file -> the samples in it
-    for entry in _entries(folder):
-        path = folder / entry["file"]
-        if "offset" in entry:
-            parts.setdefault(entry["file"], []).append(entry)
-            continue
-        inside = parts.pop(entry["file"], [])
-        if not path.is_file():
-            yield from (("missing", e) for e in (entry, *inside))
-        elif files.sha256_of(path) != entry["sha256"]:
-            yield "changed", entry
-            yield from (("changed", p) for p in inside if _digest(path, p) != p["sha256"])
-        else:
-            yield "", entry
-
-
-def _entries(folder: Path) -> Iterator[dict[str, Any]]:
-    """The manifest's lines, as far as they can be read, without what a check has no use for."""
-    with suppress(FileNotFoundError), (folder / MANIFEST).open("rb") as lines:
-        for line in lines:
-            with suppress(
-                ValueError, KeyError, TypeError
-            ):  # a damaged manifest still tells of some files
-                entry = json.loads(line)
-                numbers = {
-                    k: int(entry[k])
-                    for k in ("index", "offset", "bytes")
-                    if k in entry or "offset" in entry
-                }
-                whole = {"columns": entry["columns"]} if "columns" in entry else {}
-                yield {"file": str(entry["file"]), "sha256": entry["sha256"], **whole, **numbers}
-
-
-def _digest(path: Path, part: Mapping[str, Any]) -> str:
-    with path.open("rb") as file:
-        file.seek(part["offset"])
-        return hashlib.sha256(file.read(part["bytes"])).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -229,24 +94,24 @@ class Reproduction:
         return not (self.missing or self.changed) and all(d.within for d in self.columns.values())
 
     def __str__(self) -> str:
-        number = _count(self.files, "file")
+        number = count(self.files, "file")
         if self.equal:
             return f"{self.folder}: made again, {number}, byte for byte the same."
-        what = f"{len(self.different):,} of {number} differ: {_some(self.different)}"
+        what = f"{len(self.different):,} of {number} differ: {some(self.different)}"
         lines = [
             f"{self.folder}: made again, {what if self.different else f'{number}, all as the manifest has them'}"
         ]
         for name, d in self.columns.items():
             verdict = "within" if d.within else "more than"
             lines.append(
-                f"{name}: by up to {d.largest:g} in {_count(d.samples, 'sample')}, {verdict} the tolerance of {d.tolerance:g}"
+                f"{name}: by up to {d.largest:g} in {count(d.samples, 'sample')}, {verdict} the tolerance of {d.tolerance:g}"
             )
         if self.ok and not self.columns:
             lines.append("all values are the same, in other bytes")
         now = ", ".join(
             f"{k} {json.dumps(v, ensure_ascii=False)}" for k, v in self.circumstances.items()
         )
-        return "\n".join([*lines, *_named(self), *([f"not as it was then: {now}"] if now else [])])
+        return "\n".join([*lines, *named(self), *([f"not as it was then: {now}"] if now else [])])
 
 
 @checks.checked()
@@ -332,13 +197,13 @@ def reproduce(
     }
     how |= {"engine": engine, "version": then["version"] if model_id is None else None}
     try:
-        damage = [found for found in _checked(target) if found[0]]
+        damage = [found for found in checked(target) if found[0]]
     except OSError as error:
         raise DatasetError(f"{target} cannot be read: {error}.") from error
     if damage:
         names = tuple(e["file"] for _, e in damage if "offset" not in e)
         warnings.warn(
-            f"{target} is not as it was written: {_count(len(names), 'file')} missing or changed ({_some(names)}). It is made "
+            f"{target} is not as it was written: {count(len(names), 'file')} missing or changed ({some(names)}). It is made "
             "again and held against what the manifest says of it.",
             MedzooWarning,
             stacklevel=2,
@@ -464,7 +329,7 @@ def _compare(
     tolerances: Mapping[str, float],
 ) -> Reproduction:
     was, made = (
-        {e["file"]: e["sha256"] for e in _entries(f) if "offset" not in e} for f in (folder, again)
+        {e["file"]: e["sha256"] for e in entries(f) if "offset" not in e} for f in (folder, again)
     )
     different = tuple(
         name for name in sorted(was.keys() | made.keys()) if was.get(name) != made.get(name)
@@ -510,23 +375,3 @@ def _difference(
         differing += int((apart > 0).sum())
         largest = max(largest, float(apart.max(initial=0.0)))
     return Difference(differing, largest, tolerance)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}{'s' * (n != 1)}"
-
-
-def _some(names: Sequence[Any]) -> str:
-    return ", ".join(map(str, names[:NAMED])) + f" and {len(names) - NAMED:,} more" * (
-        len(names) > NAMED
-    )
-
-
-def _named(report: Verification | Reproduction) -> list[str]:
-    """A line for each way in which files are not as they were written, and one for their samples."""
-    found = {kind: getattr(report, kind, ()) for kind in ("missing", "changed", "extra", "samples")}
-    return [
-        f"{kind}: {_some(v)}" if kind == "samples" else f"{len(v):,} {kind}: {_some(v)}"
-        for kind, v in found.items()
-        if v
-    ]

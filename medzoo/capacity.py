@@ -72,6 +72,16 @@ def check_batch(config: ModelConfig, version: Version, n: int, batch_size: int) 
     check_memory(config, version, min(n, batch_size), "samples in one batch")
 
 
+def too_big(config: ModelConfig, version: Version, device: str) -> OutOfMemoryError:
+    """The error for a model of which not one sample fits."""
+    need = version.memory_per_sample
+    advice = "Free some memory." if device == "cpu" else "Try device='cpu', or free some memory."
+    return OutOfMemoryError(
+        f"{config.id} does not fit into the memory of {device}, not even one sample at a time.",
+        f"It needs about {need:.0f} MiB a sample. {advice}" if need else advice,
+    )
+
+
 def check_disk(
     config: ModelConfig,
     version: Version,

@@ -28,11 +28,12 @@ from .errors import (
     PackageError,
 )
 from .pages import print_json
-from .tables import facts, inputs, megabytes, metrics, minutes, package, prose
+from .tables import STATUS_TEXTS, facts, inputs, megabytes, metrics, minutes, package, prose
 from .upkeep import cache_command, install_command
 
 if TYPE_CHECKING:
-    from .audit import Reproduction, Verification
+    from .audit import Reproduction
+    from .datasets.verification import Verification
     from .finder import Found
     from .generator import Model
     from .request import Request
@@ -157,7 +158,8 @@ def info_command(a: argparse.Namespace) -> None:
         *prose(config.description),
         "",
         *facts(
-            {
+            ({"status": STATUS_TEXTS[v.status]} if v.status else {})
+            | {
                 "version": f"{v.name}{default}{also}",
                 "modality": f"{config.modality}, {config.organ}, {config.content}",
                 "architecture": v.architecture,
@@ -210,7 +212,6 @@ def generate_command(a: argparse.Namespace) -> None:
     if a.quiet:
         os.environ["MEDZOO_QUIET"] = "1"
     from .capacity import check_disk
-    from .datasets.journal import is_whole
     from .generator import load
     from .registry import resolve
     from .request import made_before, requested
@@ -226,13 +227,14 @@ def generate_command(a: argparse.Namespace) -> None:
         out=a.out,
         format=a.format,
         seed=a.seed,
+        first=a.first,
         inputs=inputs,
         options=options,
     )
     samples = made_before(
         config, version, request, a.out, a.format, precision=a.precision, weights=a.weights
     )
-    there, began = is_whole(settings.user_path(a.out)), time.monotonic()
+    there, began = samples is not None, time.monotonic()
     if samples is None:
         check_disk(config, version, request.n, a.out, a.format)
         where = {
@@ -433,7 +435,7 @@ def test_command(a: argparse.Namespace) -> int:
 
 def verify_command(a: argparse.Namespace) -> int:
     """``medzoo verify``."""
-    from .audit import verify
+    from .datasets.verification import verify
 
     return finding(verify(a.folder), as_json=a.json)
 

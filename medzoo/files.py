@@ -73,6 +73,25 @@ def _digest(
     return digest.hexdigest()
 
 
+def disguise(path: Path) -> str:
+    """What lies in place of a file that a download or a checkout did not bring: words for an error
+    message; empty if it is neither a git-lfs pointer nor a web page.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError:
+        return ""
+    if start.startswith(b"version https://git-lfs"):
+        return "a git-lfs pointer, not the file itself: `git lfs pull` fetches it"
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml version")) and (
+        b"html" in text
+    ):
+        return "a web page, not the file itself: a download was answered by a page to log in or confirm"
+    return ""
+
+
 def require_space(folder: Path, needed: int) -> None:
     """Raise OSError where the disk of ``folder`` has less than ``needed`` bytes free."""
     free = shutil.disk_usage(folder).free

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import capacity, checks, settings
+from ._worker.defaults import default_settings
 from .config import ModelConfig, Version
 from .datasets.reader import read
 from .datasets.writer import Target
@@ -63,6 +64,7 @@ class Model:
         out: str | os.PathLike[str] | None = None,
         format: str | None = None,  # noqa: A002
         seed: int | None = None,
+        first: int = 0,
         batch_size: int | None = None,
         inputs: Any = None,
         progress: bool | None = None,
@@ -73,6 +75,7 @@ class Model:
             "out": out,
             "format": format,
             "seed": seed,
+            "first": first,
             "inputs": inputs,
             "options": options,
         }
@@ -84,6 +87,7 @@ class Model:
     __call__ = generate
 
     @checks.checked()
+    @default_settings()
     def fulfil(
         self,
         request: Request,
@@ -126,15 +130,12 @@ class Model:
         """Make samples ``first`` to ``first + n - 1`` of a run, batch by batch; see
         `medzoo.stream`.
         """
-        if isinstance(first, bool) or not isinstance(first, int) or first < 0:
-            raise InputError(
-                f"first={first!r} is not a sample number.", "Give a whole number from 0."
-            )
         request = Request.of(
             self.config, self.version, n, seed=seed, inputs=inputs, options=options, first=first
         )
         return with_bar(Run(self, request, batch_size), progress)
 
+    @default_settings()
     def at(self, indices: Sequence[int], request: Request) -> Samples:
         """The samples with the numbers ``indices`` of a request, in one piece or, when memory runs
         out, in several.
@@ -146,7 +147,7 @@ class Model:
                 columns = session.sample(batch)
             except MemoryError as error:
                 if batch.n == 1:
-                    raise self.too_big() from error
+                    raise capacity.too_big(self.config, self.version, self.device) from error
                 columns = {}
             if not columns:  # out of the handler, which keeps what did not fit alive
                 self._most = batch.n // 2
@@ -161,19 +162,6 @@ class Model:
             )
             done += batch.n
         return concatenate(parts)
-
-    def too_big(self) -> OutOfMemoryError:
-        """The error for a model of which not one sample fits."""
-        need = self.version.memory_per_sample
-        advice = (
-            "Free some memory."
-            if self.device == "cpu"
-            else "Try device='cpu', or free some memory."
-        )
-        return OutOfMemoryError(
-            f"{self.config.id} does not fit into the memory of {self.device}, not even one sample at a time.",
-            f"It needs about {need:.0f} MiB a sample. " * bool(need) + advice,
-        )
 
     def _open_session(self) -> Session:
         if self._session is None:
@@ -248,7 +236,7 @@ class Run:
                 columns = next(series)
             except MemoryError as error:
                 if self._size(batch.start) == 1:
-                    raise self._model.too_big() from error
+                    raise self._too_big() from error
                 columns = {}
             if not columns:  # out of the handler, which keeps what did not fit alive
                 self._resize(self._size(batch.start) // 2)
@@ -261,6 +249,9 @@ class Run:
                 self.provenance,
             )
             self._start = batch.stop
+
+    def _too_big(self) -> OutOfMemoryError:
+        return capacity.too_big(self._model.config, self._model.version, self._model.device)
 
     def _ranges(self) -> Iterator[range]:
         """The batches that are left, as far as is known."""
@@ -403,6 +394,7 @@ def generate(
     out: str | os.PathLike[str] | None = None,
     format: str | None = None,  # noqa: A002
     seed: int | None = None,
+    first: int = 0,
     batch_size: int | None = None,
     device: str = "auto",
     version: str | None = None,
@@ -430,13 +422,15 @@ def generate(
     out
         A new folder to write to as well. Memory then does not grow with ``n``, and the samples
         returned are read back from the files when asked for. A run that was stopped there
-        continues; a finished one is left as it is.
+        continues; a finished set is left as it is, or grows where ``n`` is larger.
     format
         ``png``, ``png16``, ``nifti``, ``dicom``, ``csv``, ``npz`` or ``webdataset``, as
         docs/datasets.md says; the first of png, csv and npz that fits if None. Needs ``out``.
     seed
         Root seed, 0 to 2**64 - 1; a fresh one if None, or that of the set in ``out``. It is in the
         provenance.
+    first
+        Number of the first sample: samples ``first`` to ``first + n - 1`` of the seed.
     batch_size
         Samples a batch. If None the model's own, fewer where little memory is free, up to 256 on a
         CUDA device with room for them. Halved when memory runs out.
@@ -481,7 +475,15 @@ def generate(
     config = resolve(model_id)
     chosen = config.version(version)
     request = requested(
-        config, chosen, n, out=out, format=format, seed=seed, inputs=inputs, options=options
+        config,
+        chosen,
+        n,
+        out=out,
+        format=format,
+        seed=seed,
+        first=first,
+        inputs=inputs,
+        options=options,
     )
     if out is None:
         capacity.check_memory(config, chosen, request.n)
@@ -513,6 +515,7 @@ def stream(
     *,
     batch_size: int | None = None,
     seed: int | None = None,
+    first: int = 0,
     device: str = "auto",
     version: str | None = None,
     weights: str | os.PathLike[str] | None = None,
@@ -535,7 +538,7 @@ def stream(
     config = resolve(model_id)
     chosen = config.version(version)
     # What is wrong with the request shows before anything is fetched or loaded.
-    request = Request.of(config, chosen, n, seed=seed, inputs=inputs, options=options)
+    request = Request.of(config, chosen, n, seed=seed, first=first, inputs=inputs, options=options)
     capacity.check_batch(config, chosen, n, batch_size or 1)
     how: dict[str, Any] = {
         "weights": weights,

@@ -13,7 +13,6 @@ import tempfile
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,8 +24,10 @@ from . import medical, readers
 from ._worker.arrange import to_array
 from ._worker.stage import input_files
 from .config import Input, Version
+from .depth import Depth, write_png
 from .errors import InputError, MedzooWarning
-from .files import atomic, sha256_of
+from .files import sha256_of
+from .medical.folders import require_one_kind, require_one_role
 from .settings import user_path
 
 AS_THEY_ARE = {
@@ -37,7 +38,6 @@ AS_THEY_ARE = {
     ".tiff",
 }  # what medigan packages read; anything else becomes PNG for them
 GIVE = "Give a folder, a file, a list of files, or an array (n, C, H, W), (n, H, W) or (H, W)."
-GREYS = (0.0, 255.0)  # of a package that reads files, where its config gives no range
 Array = NDArray[Any]
 T = TypeVar("T")
 
@@ -64,7 +64,8 @@ class Inputs:
                 f"inputs: {each}.", "They go together one by one: give as many of each."
             )
         self.record = {
-            name: {"count": len(p), "sha256": p.digest()} for name, p in self._pictures.items()
+            name: {"count": len(p), "sha256": p.digest(), **p.notes}
+            for name, p in self._pictures.items()
         }
         self._folder: tuple[int, Path] | None = None  # the process that made it, and where
 
@@ -171,31 +172,44 @@ def warn_of_repeats(about: str, count: int, whose: str = "") -> None:
 class _Files:
     """Pictures in files."""
 
-    def __init__(self, about: Input, paths: Sequence[Path]) -> None:
+    def __init__(self, about: Input, paths: Sequence[Path], *, to_files: bool = False) -> None:
         self._about, self._paths = about, paths
-        for path in paths:
-            _tried(about, str(path), partial(_check, about, path))
+        headers = [_tried(about, str(p), partial(_checked_header, about, p)) for p in paths]
+        self._plain = [header.plain for header in headers]
+        deep = [row for row, header in enumerate(headers) if header.deep]
+        fractions = any(header.fractions for header in headers)
+        self._depth = Depth(
+            about,
+            to_files=to_files,
+            deep=map(self._stored, deep),
+            only=len(deep) == len(paths),
+            fractions=fractions,
+        )
+        self.notes: Mapping[str, Any] = self._depth.notes  # what else the provenance holds of them
 
     def __len__(self) -> int:
         return len(self._paths)
 
-    def read(self, row: int) -> Array:
-        """Picture number ``row``, (C, H, W)."""
+    def _stored(self, row: int) -> Array:
+        """Picture number ``row`` as it is in its file."""
         path, mask = self._paths[row], self._about.kind == "mask"
         return _tried(
             self._about,
             str(path),
-            lambda: _arranged(self._about, _opaque(readers.read(path, mask=mask))),
+            lambda: _arranged(self._about, readers.read(path, mask=mask)),
         )
+
+    def read(self, row: int) -> Array:
+        """Picture number ``row``, (C, H, W)."""
+        stored = self._stored(row)
+        return _tried(self._about, str(self._paths[row]), lambda: self._depth.brought(stored))
 
     def path(self, row: int, folder: Path) -> str:
         """The user's own file, or a PNG of it."""
         path = self._paths[row]
-        return (
-            str(path)
-            if path.suffix.lower() in AS_THEY_ARE
-            else _png(self._about, str(path), self.read(row), folder / f"{row}.png")
-        )
+        if self._plain[row] and path.suffix.lower() in AS_THEY_ARE:
+            return str(path)
+        return write_png(self._about, str(path), self.read(row), folder / f"{row}.png")
 
     def digest(self) -> str:
         """A sha256 over those of the files."""
@@ -207,9 +221,21 @@ class _Files:
 class _Stack:
     """Pictures in one array (n, ...), which stays where it is: in memory, or mapped from a file."""
 
-    def __init__(self, about: Input, array: Array, whence: str = "the array") -> None:
+    def __init__(
+        self,
+        about: Input,
+        array: Array,
+        whence: str = "the array",
+        *,
+        to_files: bool = False,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
         self._about, self._array, self._whence = about, array, whence
         _tried(about, f"a picture of {whence}", partial(_check, about, array.shape[1:]))
+        deep = array if array.dtype.kind in "iu" and array.dtype.itemsize > 1 else ()
+        fractions = array.dtype.kind == "f"
+        self._depth = Depth(about, to_files=to_files, deep=deep, only=True, fractions=fractions)
+        self.notes = {**self._depth.notes, **(notes or {})}  # what else the provenance holds
 
     def __len__(self) -> int:
         return len(self._array)
@@ -219,13 +245,14 @@ class _Stack:
         return _tried(
             self._about,
             f"picture {row} of {self._whence}",
-            lambda: _arranged(self._about, self._array[row]),
+            lambda: self._depth.brought(_arranged(self._about, self._array[row])),
         )
 
     def path(self, row: int, folder: Path) -> str:
         """A PNG of the picture."""
         picture = self.read(row) * np.uint8(255) if self._array.dtype == bool else self.read(row)
-        return _png(self._about, f"picture {row} of {self._whence}", picture, folder / f"{row}.png")
+        name = f"picture {row} of {self._whence}"
+        return write_png(self._about, name, picture, folder / f"{row}.png")
 
     def digest(self) -> str:
         """A sha256 over those of the pictures, each with its type and shape."""
@@ -249,10 +276,8 @@ def _pictures(about: Input, given: Any, to_files: bool) -> _Files | _Stack:
         and all(isinstance(p, (str, os.PathLike)) for p in listed)
         and (scans := _scans(about, listed))
     ):
-        stacks = [
-            _slices(about, path, structure, GREYS if to_files else None)
-            for path, structure in scans
-        ]
+        eight = to_files or about.bits == 8
+        stacks, notes = medical.pictures_of(about, scans, to_files=eight)
         if len(sizes := sorted({str(s.shape[1:]) for s in stacks})) > 1:
             raise InputError(
                 f"inputs: {name} mixes slices of {' and '.join(sizes[:3])}.",
@@ -262,19 +287,23 @@ def _pictures(about: Input, given: Any, to_files: bool) -> _Files | _Stack:
             about,
             np.concatenate(stacks),
             ", ".join(str(p) for p in listed[:3]) + " ..." * (len(listed) > 3),
+            to_files=to_files,
+            notes=notes,
         )
     if isinstance(given, (str, os.PathLike)):
         path = user_path(given, f"inputs[{name!r}]").absolute()
         if path.is_file() and path.suffix.lower() == ".npy":
             return _Stack(
-                about, _several(about, _tried(about, str(path), partial(readers.mapped, path)))
+                about,
+                _several(about, _tried(about, str(path), partial(readers.mapped, path))),
+                to_files=to_files,
             )
         found = input_files(path)
         if not found:
             holds = f"holds none of {' '.join(sorted(readers.READERS))}, nor DICOM or NIfTI"
             what = holds if path.is_dir() else "is neither a file nor a folder"
             raise InputError(f"inputs: {str(given)!r} {what}.", GIVE)
-        return _Files(about, found)
+        return _Files(about, found, to_files=to_files)
     if (
         isinstance(given, (list, tuple))
         and given
@@ -283,7 +312,7 @@ def _pictures(about: Input, given: Any, to_files: bool) -> _Files | _Stack:
         paths = [user_path(p, f"inputs[{name!r}]").absolute() for p in given]
         if gone := [p for p in paths if not p.is_file()]:
             raise InputError(f"inputs: there is no file {str(gone[0])!r}.", GIVE)
-        return _Files(about, paths)
+        return _Files(about, paths, to_files=to_files)
     try:
         array = (
             to_array(given)
@@ -294,7 +323,7 @@ def _pictures(about: Input, given: Any, to_files: bool) -> _Files | _Stack:
         raise InputError(
             f"inputs: {name} is {type(given).__name__}, no pictures: {error}.", GIVE
         ) from error
-    return _Stack(about, _several(about, array))
+    return _Stack(about, _several(about, array), to_files=to_files)
 
 
 def _scans(about: Input, given: list[Any]) -> list[tuple[Path, str | None]]:
@@ -304,94 +333,24 @@ def _scans(about: Input, given: list[Any]) -> list[tuple[Path, str | None]]:
     found: list[list[tuple[Path, str | None]]] = []
     for one in given:
         path = user_path(one, f"inputs[{about.name!r}]").absolute()
-        folder, mark, structure = os.fspath(one).rpartition("#")
-        if mark and not path.exists() and (series := user_path(folder or ".").absolute()).exists():
-            found.append([(series, structure)])
-        elif path.suffix.lower() in readers.READERS or (path.is_dir() and input_files(path)):
-            found.append([])
-        else:
-            found.append([(scan, None) for scan in medical.scans_in(path)])
+        if not path.exists() and (structure := medical.split_structure(one)) is not None:
+            found.append([structure])
+            continue
+        pictures = input_files(path) if path.is_dir() else []
+        scans = []
+        if path.is_dir():
+            require_one_kind(path, pictures)
+        if not pictures and path.suffix.lower() not in readers.READERS:
+            scans = medical.scans_in(path)
+        if path.is_dir():
+            require_one_role(path, pictures or scans)
+        found.append([(scan, None) for scan in scans])
     if any(found) and not all(found):
         other = next(str(one) for one, scans in zip(given, found, strict=True) if not scans)
         raise InputError(
             f"inputs: {other!r} is no DICOM or NIfTI, and others are.", "Give pictures of one kind."
         )
     return [scan for scans in found for scan in scans]
-
-
-def _slices(
-    about: Input, path: Path, structure: str | None, greys: tuple[float, float] | None
-) -> Array:
-    """The pictures of one scan, (n, H, W) or (1, D, H, W), as the config wants them."""
-    mask = None
-    if structure is not None:
-        structures = medical.read_structures(path)
-        volume = medical.read_series(path, series=min(structures.series, default=None))
-        mask = structures.mask(volume, structure)
-    elif path.is_dir():
-        volume = medical.read_series(path)
-    elif path.name.lower().endswith(medical.NIFTI):
-        volume = medical.read_nifti(path, labels=about.kind == "mask")
-    else:
-        volume = medical.read_picture(path)
-    scale = _scale(about, volume, path, greys)
-    if about.kind == "mask":
-        volume = replace(volume, voxels=_labels(volume.voxels, path) if mask is None else mask)
-    axes = 3 if about.kind == "volume" else 2
-    size = about.shape[1:] if about.spacing and about.shape else (None,) * axes
-    mm = about.spacing or (None,) * axes
-    if axes == 3:
-        middle = (
-            (None,) * 3
-            if mask is None
-            else [(np.min(at) + np.max(at)) / 2 for at in np.nonzero(mask)]
-        )
-        return scale(medical.resample(volume, mm, size, middle).voxels)[None]
-    if mask is None:
-        return scale(medical.resample(volume, (None, *mm), (None, *size)).voxels)
-    images, masks = medical.slices_with(volume, mask, size, mm, at=about.at or None)
-    return masks if about.kind == "mask" else scale(images)
-
-
-def _scale(
-    about: Input, volume: medical.Volume, path: Path, greys: tuple[float, float] | None
-) -> Callable[[Array], Array]:
-    """What makes of a scan's values those of the config: cut to its range, or mapped to it where it
-    wants grey levels.
-    """
-    bounds = about.range or greys
-    if about.kind == "mask":
-        return lambda values: values
-    if about.unit and volume.series and volume.unit != about.unit:
-        raise InputError(
-            f"inputs: {path} is in {volume.unit or 'no unit that is known'}, not in {about.unit}.",
-            about.help,
-        )
-    if bounds is None:
-        return lambda values: values
-    low, high = bounds
-    if about.unit:
-        return lambda values: np.clip(values, low, high)
-    darkest, brightest = float(volume.voxels.min()), float(volume.voxels.max())
-    centre, width = volume.window or ((darkest + brightest) / 2, max(brightest - darkest, 1.0))
-
-    def mapped(values: Array) -> Array:
-        found: Array = medical.window(values, centre, width) * np.float32(high - low) + np.float32(
-            low
-        )
-        return np.rint(found).astype(np.uint8) if bounds == GREYS else found
-
-    return mapped
-
-
-def _labels(values: Array, path: Path) -> Array:
-    """The numbers of a mask in the smallest type that has them."""
-    if not (values == np.rint(values)).all() or values.min() < 0:
-        raise InputError(
-            f"inputs: {path} holds other than whole numbers from 0, and a mask is wanted.",
-            "Of a series with an RTSTRUCT, name the structure: FOLDER#Parotid R.",
-        )
-    return values.astype(np.min_scalar_type(int(values.max())))
 
 
 def _several(about: Input, array: Array) -> Array:
@@ -421,11 +380,17 @@ def _tried(about: Input, which: str, act: Callable[[], T]) -> T:
         ) from error
 
 
-def _check(about: Input, picture: Path | tuple[int, ...]) -> None:
-    """Hold the shape of a picture, or of a file, against the config; its channels are looked at
-    when it is read.
-    """
-    shape = readers.shape(picture) if isinstance(picture, Path) else picture
+def _checked_header(about: Input, path: Path) -> readers.Header:
+    """The header of a file whose shape is as the config wants it."""
+    header = readers.header(path)
+    if about.kind != "volume" and len(header.shape) == 4:
+        raise ValueError(f"it holds {header.shape[1]} pages. Give one picture a file, or an array")
+    _check(about, header.shape)
+    return header
+
+
+def _check(about: Input, shape: tuple[int, ...]) -> None:
+    """Compare the shape of a picture with the config; its channels are looked at when it is read."""
     axes = 3 if about.kind == "volume" else 2
     if len(shape) not in {axes, axes + 1} or (about.shape and shape[-axes:] != about.shape[1:]):
         raise ValueError(f"it has the shape {shape}")
@@ -451,12 +416,6 @@ def _arranged(about: Input, array: Array) -> Array:
     return array
 
 
-def _opaque(picture: Array) -> Array:
-    """Without an alpha channel that hides nothing."""
-    alpha = len(picture) in {2, 4} and picture.dtype == np.uint8 and (picture[-1] == 255).all()
-    return picture[:-1] if alpha else picture
-
-
 def _stacked(name: str, pictures: list[Array]) -> Array:
     kinds = sorted({f"{p.dtype} {p.shape}" for p in pictures})
     if len(kinds) > 1:
@@ -465,33 +424,3 @@ def _stacked(name: str, pictures: list[Array]) -> Array:
             "Give pictures of one size and type.",
         )
     return np.stack(pictures)
-
-
-def _png(about: Input, which: str, picture: Array, path: Path) -> str:
-    """Write a picture for a package that reads files: 16 bits for uint16, else 8, to which floats
-    in [0, 1] are scaled.
-    """
-    from PIL import Image
-
-    if path.exists():
-        return str(path)
-    low, high = picture.min(), picture.max()
-    if picture.dtype.kind == "f" and 0 <= low <= high <= 1:
-        picture = np.rint(picture * 255).astype(np.uint8)
-    elif picture.dtype.kind in "iu" and picture.dtype != np.uint16 and 0 <= low <= high <= 255:
-        picture = picture.astype(np.uint8)
-    flat = picture.ndim == 3 and (
-        picture.dtype == np.uint8 or (picture.dtype == np.uint16 and len(picture) == 1)
-    )
-    if not flat or len(picture) not in {1, 3, 4}:
-        is_a = f"{picture.dtype} of shape {picture.shape}, from {low:g} to {high:g}"
-        raise InputError(
-            f"inputs: {which} makes no PNG, which the package reads: {is_a}.",
-            f"Give 0 to 255, floats from 0 to 1, or files. {about.help}",
-        )
-    image = Image.fromarray(
-        picture[0] if len(picture) == 1 else np.ascontiguousarray(np.moveaxis(picture, 0, -1))
-    )
-    with atomic(path) as file:  # whole or absent: another thread may look for it
-        image.save(file, "PNG")
-    return str(path)

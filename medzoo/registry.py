@@ -275,7 +275,7 @@ def resolve(model_id: int | str | os.PathLike[str]) -> ModelConfig:
             f"The folder {path} holds no {PACKAGE_CONFIG}, so it is no model package.",
             "`medzoo copy 8 DIR` or `medzoo contribute new DIR` makes one.",
         )
-    return read_config(path / PACKAGE_CONFIG)
+    return read_config(path.absolute() / PACKAGE_CONFIG)
 
 
 def _is_package(folder: Path) -> bool:

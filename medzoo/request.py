@@ -43,6 +43,19 @@ def check_count(n: object, name: str = "n") -> int:
     return checks.count(n, name)
 
 
+def check_first(first: object) -> int:
+    """``first`` itself if it is the number of a sample.
+
+    Raises
+    ------
+    InputError
+        It is something else.
+    """
+    if isinstance(first, bool) or not isinstance(first, (int, np.integer)) or first < 0:
+        raise InputError(f"first={first!r} is not a sample number.", "Give a whole number from 0.")
+    return int(first)
+
+
 @dataclass(frozen=True)
 class Request:
     """Samples ``first`` to ``first + n - 1`` of a run, and all that decides what they are."""
@@ -79,7 +92,7 @@ class Request:
         InputError
             One is unknown, of the wrong type or out of range; says what is allowed.
         """
-        pictures = Inputs.of(config.id, version, inputs)
+        first, pictures = check_first(first), Inputs.of(config.id, version, inputs)
         n = check_count(n) if n is not None else pictures.count if pictures is not None else 1
         if first + n > 2**62:
             raise InputError(
@@ -158,6 +171,7 @@ def requested(
     seed: int | None,
     inputs: Any,
     options: Mapping[str, Any],
+    first: int = 0,
 ) -> Request:
     """What `generate` is asked, checked."""
     if out is None and format is not None:
@@ -166,7 +180,8 @@ def requested(
         )
     if out is not None and seed is None:
         seed = recorded_seed(out)  # the same command without a seed continues what it began
-    return Request.of(config, version, n, seed=seed, inputs=inputs, options=options)
+    more: dict[str, Any] = {"inputs": inputs, "options": options, "first": first}
+    return Request.of(config, version, n, seed=seed, **more)
 
 
 def made_before(

@@ -62,7 +62,10 @@ def cache_folder() -> Path:
 def config_folders() -> list[Path]:
     """Folders that hold model configs: the shipped one first, then the user's."""
     more = os.environ.get("MEDZOO_MODEL_CONFIGS", "")
-    return [shipped("model_configs"), *(user_path(p) for p in more.split(os.pathsep) if p)]
+    return [
+        shipped("model_configs"),
+        *(user_path(p).absolute() for p in more.split(os.pathsep) if p),
+    ]
 
 
 def user_path(given: str | os.PathLike[str], name: str = "the path") -> Path:

@@ -11,16 +11,38 @@ from typing import Any
 from .config import ModelConfig, Version
 from .console import cells, cut, terminal_width, wrap
 
-HEAD = ("id", "modality", "content", "size", "license", "package")
+HEAD = ("id", "status", "modality", "content", "size", "license", "package")
 NARROWEST = 8  # characters that a column keeps when a table is squeezed
 WIDEST = 100  # characters of a line of prose
+STATUS_TEXTS = {
+    "demonstration": "demonstration: its samples are not good enough for research; its card says why"
+}
 LISTS = {"ints": "list of whole numbers", "floats": "list of numbers", "texts": "list"}
 
 
 def row(config: ModelConfig) -> tuple[str, ...]:
     """A model in the columns of ``HEAD``, by its default version."""
     v = config.default
-    return (config.id, config.modality, config.content, sample_size(v), v.license, package(v))
+    return (
+        config.id,
+        v.status,
+        config.modality,
+        config.content,
+        sample_size(v),
+        v.license,
+        package(v),
+    )
+
+
+def without_empty_status(
+    rows: list[tuple[str, ...]],
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """``HEAD`` and rows of it, without the column `status` where no model has one."""
+    column = HEAD.index("status")
+    if any(cells[column] for cells in rows):
+        return HEAD, rows
+    head, *rest = ((*cells[:column], *cells[column + 1 :]) for cells in (HEAD, *rows))
+    return head, rest
 
 
 def summary(config: ModelConfig) -> dict[str, Any]:
@@ -28,6 +50,7 @@ def summary(config: ModelConfig) -> dict[str, Any]:
     v = config.default
     return {
         "id": config.id,
+        "status": v.status,
         "name": config.name,
         "description": config.description,
         "modality": config.modality,

@@ -34,6 +34,7 @@ def full_config() -> dict[str, Any]:
         md5="0" * 32,
         size=10,
         memory_per_sample=1.5,
+        status="demonstration",
         files={"model.py": "1" * 64},
         datasets=[{"name": "D", "license": "CC0", "doi": "10.1/2", "citation": "D (2020)."}],
         metrics=[
@@ -109,6 +110,7 @@ def published_config() -> dict[str, Any]:
                 "form": "files",
                 "default": "images/one.png",
                 "at": [2, 3.5],
+                "bits": 16,
                 "range": [-160, 240],
                 "unit": "HU",
                 "spacing": [1, 0.5],
@@ -176,6 +178,7 @@ OPTIONAL = {
             "md5",
             "size",
             "memory_per_sample",
+            "status",
             "files",
             "datasets",
             "metrics",
@@ -259,6 +262,7 @@ def test_every_key_of_a_published_package_is_read(tmp_path: Path) -> None:
             "HU",
             (1, 0.5),
             (2, 3.5),
+            16,
         )
     }
     assert [version.conditions["condition"].value_for_package(n) for n in (0, 1)] == ["B", [4]]

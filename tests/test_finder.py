@@ -309,7 +309,7 @@ def test_found_prints_as_a_table_and_slices() -> None:
     with zoo(MASSES, BRAIN, model(3, license="<b>|")):
         found = search(sort="id")
     lines = str(found).splitlines()
-    assert lines[0].split() == list(tables.HEAD)
+    assert lines[0].split() == [name for name in tables.HEAD if name != "status"]
     assert lines[1].split()[0] == MASSES.id
     assert "bundled" in lines[1]
     assert "download" in lines[2]
@@ -327,6 +327,7 @@ def test_a_narrow_terminal_cuts_cells_but_never_the_id(width: int) -> None:
     rows = [
         (
             "00008_C-DCGAN_MMG_MASSES",
+            "",
             "mammography",
             "masses",
             "128x128",
@@ -335,10 +336,21 @@ def test_a_narrow_terminal_cuts_cells_but_never_the_id(width: int) -> None:
         )
     ]
     lines = tables.table(tables.HEAD, rows, width).splitlines()
-    least = len(rows[0][0]) + 5 * (2 + tables.NARROWEST)
+    least = len(rows[0][0]) + len(rows[0][1:]) * (2 + tables.NARROWEST)
     assert max(map(len, lines)) <= max(width, least)
     assert lines[1].startswith(rows[0][0])
     assert ("…" in lines[1]) == (width < 90)
+
+
+def test_a_demonstration_is_called_so_right_after_its_id() -> None:
+    found = search(modality="MRI", bundled=True)
+    table = str(found).splitlines()
+    assert table[0].split()[:2] == ["id", "status"]
+    for line, config in zip(table[1:], found, strict=False):
+        assert line.split()[0] == config.id
+        assert (line.split()[1] == "demonstration") == (config.default.status == "demonstration")
+    assert {s["status"] for s in found.summaries()} >= {"demonstration"}
+    assert "status" not in str(search("mammography", bundled=False))
 
 
 # ---------------------------------------------------------------------------------------------------------- properties

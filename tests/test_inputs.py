@@ -517,7 +517,6 @@ def test_anything_else_becomes_png(to_files: Callable[..., Any], tmp_path: Path)
         (gray.astype(np.int64), gray),
         (gray.astype(np.float64) / 255, gray),
         (gray > 100, (gray > 100).astype(np.uint8) * 255),
-        (gray.astype(np.uint16) * 200, gray.astype(np.uint16) * 200),
         (colour[None], np.moveaxis(colour, 0, -1)),
     ]
     for way, expected in ways:
@@ -531,7 +530,7 @@ def test_anything_else_becomes_png(to_files: Callable[..., Any], tmp_path: Path)
 
 @pytest.mark.parametrize(
     "values",
-    [np.full((4, 6), 256), np.full((4, 6), -1), np.full((4, 6), 1.5), np.full((1, 2, 4, 6), 1)],
+    [np.full((4, 6), -1), np.full((4, 6), 1.5), np.full((1, 2, 4, 6), 1)],
 )
 def test_what_makes_no_png_says_what_would(
     to_files: Callable[..., Any], values: np.ndarray

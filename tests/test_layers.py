@@ -16,7 +16,7 @@ LAYERS = [
     {"errors", "version"},
     {"settings", "files", "seeds", "config"},
     {"_worker", "checks", "console"},
-    {"registry", "samples", "sources", "tables", "readers", "medical", "pages"},
+    {"registry", "samples", "sources", "tables", "readers", "depth", "medical", "pages"},
     {"store", "datasets", "inputs", "environments", "renewal"},
     {"capacity", "request", "runtime", "cache", "finder"},
     {"generator", "carry"},

@@ -210,11 +210,28 @@ def test_a_training_goes_on_with_a_later_epoch(toy: Toy, shuffle: bool, fresh: b
             again.sampler.set_epoch(bad)  # type: ignore[attr-defined]
 
 
-def test_a_loader_whose_epochs_are_fresh_has_one_place_to_say_which(toy: Toy) -> None:
-    with pytest.raises(
-        InputError, match=r"follow each other by themselves.*\nloader\.sampler\.set_epoch\(2\)"
-    ):
-        medzoo.dataloader(toy(), 8, fresh=True).dataset.set_epoch(2)  # type: ignore[attr-defined]
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("fresh", [False, True])
+def test_the_data_set_of_a_loader_passes_its_epoch_on_to_the_sampler(
+    toy: Toy, shuffle: bool, fresh: bool
+) -> None:
+    how = {"seed": 1, "shuffle": shuffle, "fresh": fresh}
+    first, again, third = (medzoo.dataloader(toy(), 10, 4, **how) for _ in range(3))  # type: ignore[arg-type]
+    epochs = [torch.cat([b["images"] for b in first]) for _ in range(4)]
+    again.dataset.set_epoch(2)  # type: ignore[attr-defined]  # as accelerate does
+    third.set_epoch(2)
+    for loader in (again, third):
+        for e in (2, 3):
+            assert torch.equal(torch.cat([b["images"] for b in loader]), epochs[e])
+    with pytest.raises(InputError, match="is no epoch"):
+        again.dataset.set_epoch(-1)  # type: ignore[attr-defined]
+
+
+def test_fresh_samples_in_the_order_of_another_sampler_are_refused(toy: Toy) -> None:
+    ours = medzoo.dataloader(toy(), 8, batch_size=4, seed=1, fresh=True)
+    with pytest.raises(InputError, match=r"order of another sampler(.|\n)*medzoo\.dataset"):
+        next(iter(DataLoader(ours.dataset, batch_size=4, shuffle=True)))
+    assert torch.equal(ours.dataset[3]["images"], expected(4)[3])  # a look at one is none
 
 
 def test_a_loader_of_ones_own_reads_as_ours_does(
@@ -735,8 +752,15 @@ def test_a_bad_epoch_is_refused(toy: Toy, epoch: Any) -> None:
     for data in (medzoo.dataset(toy(), 8), medzoo.iterable_dataset(901, 8)):
         with pytest.raises(InputError, match="is no epoch"):
             data.set_epoch(epoch)
-    with pytest.raises(InputError, match="without end have no epochs"):
-        medzoo.iterable_dataset(901).set_epoch(1)
+    with pytest.raises(InputError, match="is no epoch"):
+        medzoo.iterable_dataset(901).set_epoch(-1)
+
+
+def test_an_epoch_changes_nothing_of_samples_without_end(toy: Toy) -> None:
+    data = medzoo.iterable_dataset(toy(), seed=1)
+    data.set_epoch(3)  # as accelerate does
+    items = iter(data)
+    assert torch.equal(torch.stack([next(items)["images"] for _ in range(6)]), expected(6))
 
 
 def test_an_error_ahead_arrives_where_its_batch_is_read(toy: Toy) -> None:

@@ -158,3 +158,34 @@ def test_command_judges_a_model_beside_real_pictures(
     assert judged[:3] == ["model", str(model), "120"]
     # 32 of the 120 are what it calls training pictures; the others it had held back, or left out beside those.
     assert 0.25 < float(judged[3 + quality.FIGURES.index("copy")]) < 0.4
+
+
+# ---------------------------------------------------------------------------------- the border
+def test_border_figures_count_dots_and_edges() -> None:
+    torch = pytest.importorskip("torch")
+    from benchmarks.quality.border import border, edge_ratio
+
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(0, 4, (40, 1, 64, 64)).clip(-6, 6) / 127.5).float()
+    assert border(x) == {"dots top": 0, "dots low": 0, "edge": 0}
+    x[:10, :, 0, 5] = x[:10, :, 3, 5] + 30 / 127.5  # a dot in the first row of a quarter
+    x[:4, :, -1, 9] = x[:4, :, -4, 9] + 30 / 127.5
+    assert border(x)["dots top"] == 0.25
+    assert border(x)["dots low"] == pytest.approx(0.1)
+    x[:, :, 0] = x[:, :, 3] + 40 / 127.5  # a whole brighter row is an edge and no dot
+    assert border(x)["dots top"] == 0
+    assert border(x)["edge"] == 1
+    for turned in (x.flip(2), x.transpose(2, 3), x.transpose(2, 3).flip(3)):
+        assert torch.allclose(edge_ratio(turned), edge_ratio(x), rtol=1e-4)
+    assert np.isnan(border(torch.zeros(2, 1, 8, 8, 8))["edge"])
+
+
+def test_patches_of_the_texture_figure_reach_every_row_and_column() -> None:
+    torch = pytest.importorskip("torch")
+    from benchmarks.quality.texture import patches as cut
+
+    rows = torch.arange(16.0).expand(1, 1, 16, 16)
+    columns = cut(rows.repeat(30, 1, 1, 1), torch.Generator().manual_seed(0))
+    lines = cut(rows.transpose(2, 3).repeat(30, 1, 1, 1), torch.Generator().manual_seed(0))
+    for values in (columns, lines):
+        assert set(values.unique().int().tolist()) == set(range(16))

@@ -45,6 +45,14 @@ def test_card_says_what_a_card_must_say(model_id: str) -> None:
     assert finding.state == "ok", finding
 
 
+@pytest.mark.parametrize("model_id", BUNDLED)
+def test_card_of_a_demonstration_says_so_first(model_id: str) -> None:
+    card = (ROOT / "starter_models" / model_id / "README.md").read_text(encoding="utf-8")
+    first = card.split("\n\n")[1]
+    is_one = resolve(model_id).default.status == "demonstration"
+    assert first.startswith("**Demonstration: ") == is_one
+
+
 def test_folding_and_painting_a_few_at_a_time_are_exact() -> None:
     import torch
 

@@ -65,6 +65,49 @@ def test_any_row_is_one_that_nuclei_could_have(given_: np.ndarray) -> None:
     assert low <= CODE.to_table(3 * given_).min() <= CODE.to_table(3 * given_).max() <= high
 
 
+def impossible(table: np.ndarray) -> np.ndarray:
+    """Which rows (n,) no nuclei can have, column by column in plain formulas."""
+    name = {c: table[:, k].astype(np.float64) for k, c in enumerate(CODE.COLUMNS)}
+    wrong = (table < 0).any(axis=1)
+    for feature in CODE.FEATURES:
+        mean, error, worst = (
+            name[f"{before}{feature}{after}"]
+            for before, after in (("mean ", ""), ("", " error"), ("worst ", ""))
+        )
+        wrong |= (worst < mean) | (error > mean) | (worst > 40 / 3 * mean)
+        wrong |= worst - mean > error * math.sqrt(39 * 37 / 3) * (1 + 1e-4) + 1e-6 * mean
+    for group in ("mean", "worst"):
+        wrong |= 4 * np.pi * name[f"{group} area"] > name[f"{group} perimeter"] ** 2
+        wrong |= name[f"{group} texture"] > 127.5
+        wrong |= name[f"{group} concave points"] > 0.5
+    for concavity, points in (
+        ("mean concavity", "mean concave points"),
+        ("concavity error", "concave points error"),
+        ("worst concavity", "worst concave points"),
+    ):
+        wrong |= (name[concavity] == 0) != (name[points] == 0)
+    return wrong
+
+
+def test_no_row_of_4000_is_impossible() -> None:
+    assert impossible(medzoo.generate(107, 4000, seed=0).table).sum() == 0
+    with medzoo.load(107) as model:
+        far = 6 * np.random.default_rng(0).normal(size=(400, 30))
+        assert impossible(model.generate(400, seed=0, latents=far).table).sum() == 0
+
+
+def test_the_check_of_rows_finds_what_the_coordinates_alone_allow() -> None:
+    table = CODE.to_table(np.random.default_rng(0).uniform(-1, 1, (4000, 30)))
+    assert impossible(table).mean() > 0.2
+    assert impossible(CODE.possible(table).astype(np.float32)).sum() == 0
+
+
+def test_a_possible_row_stays_as_it_is() -> None:
+    table = pytest.importorskip("sklearn.datasets").load_breast_cancer().data
+    assert impossible(table).sum() == 0
+    assert np.allclose(CODE.possible(table), table, rtol=1e-3, atol=0)
+
+
 def test_columns_are_named_as_scikit_learn_names_them() -> None:
     assert VERSION.outputs["table"].columns == CODE.COLUMNS
     found = pytest.importorskip("sklearn.datasets").load_breast_cancer()
@@ -168,6 +211,21 @@ def test_the_noise_is_as_large_as_the_budget_asks(train: ModuleType) -> None:
         < below(mu / 2 - epsilon / mu) - math.exp(epsilon) * below(-mu / 2 - epsilon / mu)
         <= 1e-4
     )
+
+
+def test_the_exact_epsilon_of_what_is_shipped_is_7_34(train: ModuleType) -> None:
+    sigma = train.calibrate(8.0, 1e-4, train.STEPS)
+    history = [*((s, 1.0, 1) for s in train.RELEASES), (sigma, 1.0, train.STEPS)]
+    assert train.exact_epsilon(history, 1e-4) == pytest.approx(7.34, abs=0.01)
+    # By the definition: delta is the integral of what one density has over exp(epsilon) the other.
+    mu = math.sqrt(sum(k / s**2 for s, _, k in history))
+    x = np.linspace(-20, 20, 400_001)
+    densities = [np.exp(-((x - shift) ** 2) / 2) / math.sqrt(2 * math.pi) for shift in (mu, 0)]
+    epsilon = train.exact_epsilon(history, 1e-4)
+    excess = np.maximum(densities[0] - math.exp(epsilon) * densities[1], 0)
+    assert excess.sum() * (x[1] - x[0]) == pytest.approx(1e-4, rel=1e-3)
+    with pytest.raises(ValueError, match="sampling rate"):
+        train.exact_epsilon([(1.0, 0.5, 1)], 1e-5)
 
 
 def test_the_data_are_read_with_malignant_as_one(train: ModuleType, tmp_path: Path) -> None:

@@ -27,13 +27,17 @@ pictures as well.
     TSTR       AUC of a small network trained on the set and tested on what is held back, mean of five; of more than two
                classes the mean of each against the others
     accuracy   of that network, mean over classes
+    dots top, dots low   share of pictures with a pixel of the first, or the last, row more than 15 gray levels above the
+               row three deeper, after the median of that difference is taken off
+    edge       share of pictures in which the mean difference of an edge row and the row two deeper is over 2.5 times the
+               same inside, at the worst of four sides
 
 The first row of the table is the floor: real training pictures in place of a set.
 """
 
 from __future__ import annotations
 
-from .figures import FIGURES, judge
+from .figures import BORDER, FIGURES, judge
 from .pictures import Pictures, real, synthetic
 
-__all__ = ["FIGURES", "Pictures", "judge", "real", "synthetic"]
+__all__ = ["BORDER", "FIGURES", "Pictures", "judge", "real", "synthetic"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import medzoo
 from medzoo.errors import MedzooError
 
-from . import FIGURES, Pictures, judge, real, synthetic
+from . import BORDER, FIGURES, Pictures, judge, real, synthetic
 from . import __doc__ as about
 
 
@@ -57,12 +57,12 @@ def main() -> None:
         parser.error(f"the sets differ in size: {sorted(side)}; judge them one by one")
     train, held_back = real(a.real, side.pop(), numbers, a.split)
     figures = judge(train, held_back, steps=a.steps)
-    print(f"{'set':16s} {'n':>5s} " + " ".join(f"{name:>9s}" for name in FIGURES))
+    print(f"{'set':16s} {'n':>5s} " + " ".join(f"{name:>9s}" for name in (*FIGURES, *BORDER)))
     for name, pictures in ({"real train": train} | sets).items():
         values = figures(pictures)
         print(
             f"{name:16s} {len(pictures.labels):5d} "
-            + " ".join(f"{values[f]:9.3f}" for f in FIGURES),
+            + " ".join(f"{values[f]:9.3f}" for f in (*FIGURES, *BORDER)),
             flush=True,
         )
 

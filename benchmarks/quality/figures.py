@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .border import border
 from .classifiers import skill, two_sample
 from .pictures import Pictures
 from .texture import log_kurtosis, sliced_wasserstein
 
 FIGURES = ("SWD", "FDpca", "precision", "recall", "tails", "copy", "C2ST", "TSTR", "accuracy")
+BORDER = ("dots top", "dots low", "edge")  # shares of pictures, printed after the others
 COMPONENTS, NEIGHBOURS = 64, 5
 NUMBERS = (
     1 << 16
@@ -88,6 +90,7 @@ def judge(
             else np.nan,
             "TSTR": float(area),
             "accuracy": float(accuracy),
+            **border(y),
         }
 
     return figures

@@ -34,7 +34,7 @@ def patches(band: Tensor, generator: torch.Generator) -> Tensor:
     """64 random patches of each picture (N, C, *spatial), a row each."""
     n, window = len(band), WINDOW[band.ndim - 2]
     corners = [
-        torch.randint(0, side - window, (n, PATCHES), generator=generator)
+        torch.randint(0, side - window + 1, (n, PATCHES), generator=generator)
         for side in band.shape[2:]
     ]
     windows = band.movedim(1, -1)

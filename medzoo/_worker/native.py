@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, PackageError
+from .defaults import default_settings, own_randomness
 from .imports import import_package
 
 if TYPE_CHECKING:
@@ -33,13 +34,14 @@ class Native:
     """
 
     def __init__(self, folder: Path, spec: dict[str, Any], device: str, work: Path) -> None:  # noqa: ARG002
-        self._model = import_package(folder).load(Path(spec["weights"]), device)
+        with default_settings(), own_randomness(device):
+            self._model = import_package(folder).load(Path(spec["weights"]), device)
         self._outputs = spec["outputs"]
         self._device, self._precision = device, spec.get("precision", "full")
 
     def sample(self, batch: Batch) -> dict[str, Any]:
         """An array for each of the outputs; what more the package returns is left."""
-        with autocast(self._device, self._precision):
+        with default_settings(), autocast(self._device, self._precision):
             found = self._model.sample(batch)
         if not isinstance(found, dict):
             raise PackageError(f"`sample` returned {type(found).__name__}, not a dict of arrays.")

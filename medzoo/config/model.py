@@ -15,6 +15,7 @@ from ..errors import InputError, ModelNotFoundError
 REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 KINDS = ("image", "mask", "volume", "table", "label")
 CONTRACTS = ("native", "medigan")
+STATUSES = ("demonstration",)  # samples that are not good enough for research
 PRECISIONS = ("full", "bfloat16", "float16")  # of torch's operations while a model runs
 DTYPES = ("uint8", "uint16", "int16", "int64", "float32")
 OPTION_TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
@@ -143,6 +144,7 @@ class Input:
     at: tuple[
         float, ...
     ] = ()  # pixel where the middle of a structure comes to lie; that of `shape` if ()
+    bits: int = 0  # what the package reads at most, 8 or 16; 0 where the config does not say
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,7 @@ class Version:
     size: int | None = None  # bytes to download, or of the folder's files
     batch_size: int = 32
     memory_per_sample: float = 0.0  # MiB at work, beside the weights
+    status: str = ""  # one of STATUSES; "" for a model that is ready for use in research
 
     @property
     def scheme(self) -> str:

@@ -23,6 +23,7 @@ from .model import (
     OPTION_TYPES,
     REQUIREMENT,
     RETURNS,
+    STATUSES,
     TAKEN,
     Call,
     Condition,
@@ -284,6 +285,7 @@ def _version(name: str, node: _Node) -> Version:
         size=node.take("size", int, None, lambda v: v > 0, "a number of bytes"),
         batch_size=node.take("batch_size", int, 32, lambda v: v > 0, "a number of samples"),
         memory_per_sample=node.take("memory_per_sample", float, 0.0),
+        status=node.choice("status", STATUSES, ""),
     )
     node.done()
     return version
@@ -346,6 +348,7 @@ def _input(name: str, node: _Node, medigan: bool) -> Input:
         else "",
         form=node.choice("form", FORMS, "folder") if medigan else "folder",
         default=node.take("default", str, "", _inside, "a file or folder in the package"),
+        bits=node.take("bits", int, 0, lambda v: v in {8, 16}, "8 or 16"),
         range=node.bounds("range"),
         unit=node.take("unit", str, ""),
         spacing=node.numbers(

@@ -12,11 +12,69 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import files
 from ..config import Output
 from ..errors import DatasetError
 from .journal import MANIFEST
+from .paths import inside, nature_of
 
 Load = Callable[[Sequence[Path], Output], NDArray[Any]]
+
+
+class Manifest:
+    """The manifest of a set, whose lines are read when a sample is asked for.
+
+    It is an error if the manifest is then not the one that was there at first: the folder was
+    replaced, or a file of it edited, and the samples would not be those that the labels and the
+    provenance belong to.
+    """
+
+    def __init__(self, folder: Path, digest: str | None) -> None:
+        self.folder, self._digest = folder, digest
+        self._signature = self._sign()
+
+    def _sign(self) -> tuple[int, ...]:
+        try:
+            status = inside(self.folder, MANIFEST).stat()
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+    def _unreadable(self, error: Exception) -> DatasetError:
+        path = self.folder / MANIFEST
+        return DatasetError(f"{path} cannot be read: {error}.", "Was it moved or changed?")
+
+    def require_same(self) -> None:
+        """Raise DatasetError if the set has been replaced or edited."""
+        signature = self._sign()
+        if self._digest is None or signature == self._signature:
+            return
+        if files.sha256_of(self.folder / MANIFEST) != self._digest:
+            raise DatasetError(
+                f"{self.folder} was replaced or edited since these samples were read from it.",
+                f"Read it again: medzoo.read({str(self.folder)!r}).",
+            )
+        self._signature = signature
+
+    def entries_at(self, at: int) -> list[dict[str, Any]]:
+        """The lines of one sample in one column, of which the first is at byte ``at``."""
+        self.require_same()
+        try:
+            with (self.folder / MANIFEST).open("rb") as manifest:
+                manifest.seek(at)
+                entries = [json.loads(manifest.readline())]
+                while "piece" in entries[0] and (line := manifest.readline()):
+                    entry = json.loads(line)
+                    if not entry.get("piece"):
+                        break
+                    entries.append(entry)
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from error
+        return entries
+
+    def path_of(self, entry: Mapping[str, Any]) -> Path:
+        """Where the file of a line is."""
+        return inside(self.folder, entry["file"])
 
 
 @dataclass(frozen=True)
@@ -25,6 +83,7 @@ class Index:
     memory.
     """
 
+    manifest: Manifest
     numbers: NDArray[np.int64]  # index of each sample in its run
     lines: Mapping[
         str, NDArray[np.int64]
@@ -47,7 +106,9 @@ class Index:
         }
         labels = {n: array("q") for n, o in outputs.items() if o.kind == "label"}
         keys = {n: singular(n) for n in labels}
+        start = Manifest(folder, provenance.get("manifest_sha256"))
         numbers, lines, at = array("q"), {n: array("q") for n in columns}, 0
+        others = {n: array("q") for n in columns[1:]}
         with (folder / MANIFEST).open("rb") as manifest:
             for line in manifest:
                 entry = json.loads(line)
@@ -60,8 +121,17 @@ class Index:
                         numbers.append(entry["index"])
                         for name, found in labels.items():
                             found.append(names[name].get(entry[keys[name]], entry[keys[name]]))
+                    else:
+                        others[column].append(entry["index"])
                 at += len(line)
+        for name, of in others.items():
+            if of != numbers:
+                raise DatasetError(
+                    f"The manifest of {folder} lists other samples in {name} than in {columns[0]}.",
+                    "`medzoo verify` names what has changed since it was written.",
+                )
         return cls(
+            start,
             np.array(numbers, dtype=np.int64),
             {n: np.array(v, dtype=np.int64) for n, v in lines.items()},
             {n: np.array(v, dtype=outputs[n].dtype) for n, v in labels.items()},
@@ -74,16 +144,16 @@ class LazyColumn(Sequence[Any]):
     """
 
     def __init__(
-        self, folder: Path, rows: NDArray[np.int64], output: Output, load: Load | None = None
+        self, manifest: Manifest, rows: NDArray[np.int64], output: Output, load: Load | None = None
     ) -> None:
-        self._folder, self._rows, self._output, self._load = folder, rows, output, load
+        self._manifest, self._rows, self._output, self._load = manifest, rows, output, load
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, (slice, np.ndarray)):
-            return type(self)(self._folder, self._rows[key], self._output, self._load)
+            return type(self)(self._manifest, self._rows[key], self._output, self._load)
         return self._read(int(self._rows[key]))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -108,38 +178,29 @@ class FileColumn(LazyColumn):
     """A column whose samples have files of their own."""
 
     def _read(self, at: int) -> NDArray[Any]:
-        entries = entries_at(self._folder, at)
-        paths = [self._folder / e["file"] for e in entries]
+        entries = self._manifest.entries_at(at)
+        paths = [self._manifest.path_of(e) for e in entries]
+        try:
+            digests = [files.sha256_of(path) for path in paths]
+        except OSError as error:
+            why = f"The sample {paths[0]} cannot be read: {error}."
+            raise DatasetError(why, "Was it moved or deleted?") from error
+        for path, digest, entry in zip(paths, digests, entries, strict=True):
+            if digest != entry["sha256"]:
+                why = f": {nature}" if (nature := nature_of(path)) else ""
+                raise DatasetError(
+                    f"The sample {path} is not as it was written{why}.",
+                    "`medzoo verify` names all files that have changed.",
+                )
         try:
             values = self._load(paths, self._output)  # type: ignore[misc]
         except DatasetError:
             raise
-        except Exception as error:  # decoders raise what they like for a damaged file
-            raise DatasetError(
-                f"The sample {paths[0]} cannot be read: {error}.", "Was it moved or deleted?"
-            ) from error
+        except Exception as error:  # decoders raise what they like
+            raise DatasetError(f"The sample {paths[0]} cannot be read: {error}.") from error
         return self._checked(values, paths[0])
 
 
 def singular(column: str) -> str:
     """``label`` of ``labels``, ``density`` of ``densities``."""
     return column[:-3] + "y" if column.endswith("ies") else column.removesuffix("s")
-
-
-def entries_at(folder: Path, at: int) -> list[dict[str, Any]]:
-    """The manifest's lines of one sample in one column, of which the first is at byte ``at``."""
-    path = folder / MANIFEST
-    try:
-        with path.open("rb") as manifest:
-            manifest.seek(at)
-            found = [json.loads(manifest.readline())]
-            while "piece" in found[0] and (line := manifest.readline()):
-                entry = json.loads(line)
-                if not entry.get("piece"):
-                    break
-                found.append(entry)
-    except (OSError, ValueError) as error:
-        raise DatasetError(
-            f"{path} cannot be read: {error}.", "Was it moved or changed?"
-        ) from error
-    return found

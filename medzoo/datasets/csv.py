@@ -1,7 +1,8 @@
 """CSV: one file, ``samples.csv``, a row a sample: its index, its labels by name, and the columns of
 the tables.
 
-Numbers are written with as many digits as it takes to read the very same ones back.
+Numbers are written with as many digits as it takes to read the very same ones back. Columns are read
+by their names and rows are counted, since people open the file in other programs and save it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,11 +22,12 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..config import Output
-from ..errors import DatasetError
+from ..errors import DatasetError, MedzooWarning
 from ..samples import Samples
 from .columns import singular
 from .formats import Format, Line, labels_of
-from .journal import Journal
+from .journal import Journal, whole_files
+from .paths import inside, nature_of
 
 TABLE = "samples.csv"
 
@@ -74,8 +78,8 @@ class Rows:
         """Append the rows of a batch."""
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
-        if not self._journal.lengths.get(TABLE):
-            rows.writerow(self._head())
+        if not self._journal.length(TABLE):
+            rows.writerow(head_of(self._outputs))
         for row, index in enumerate(indices):
             labels = labels_of(columns, row, self._outputs, self._provenance).values()
             rows.writerow(
@@ -96,15 +100,18 @@ class Rows:
             "columns": sorted(self._tables),
         }
 
-    def _head(self) -> list[str]:
-        labels = [singular(n) for n, o in self._outputs.items() if o.kind == "label"]
-        columns = {n: column_names(self._outputs[n]) for n in self._tables}
-        several = len(columns) > 1
-        return [
-            "index",
-            *labels,
-            *(f"{n}.{c}" if several else c for n, names in columns.items() for c in names),
-        ]
+
+def head_of(outputs: Mapping[str, Output]) -> list[str]:
+    """The names of the columns of the file."""
+    labels = [singular(n) for n, o in outputs.items() if o.kind == "label"]
+    return ["index", *labels, *(name for names in table_names(outputs).values() for name in names)]
+
+
+def table_names(outputs: Mapping[str, Output]) -> dict[str, list[str]]:
+    """The names that the columns of each table have in the file."""
+    columns = {n: column_names(o) for n, o in outputs.items() if o.kind == "table"}
+    several = len(columns) > 1
+    return {n: [f"{n}.{c}" if several else c for c in names] for n, names in columns.items()}
 
 
 def column_names(output: Output) -> list[str]:
@@ -118,8 +125,15 @@ class Table:
     def __init__(
         self, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]
     ) -> None:
-        self._path, self._outputs, self._provenance = folder / TABLE, outputs, provenance
+        self._path, self._outputs, self._provenance = inside(folder, TABLE), outputs, provenance
         self._labels = [n for n, o in outputs.items() if o.kind == "label"]
+        try:
+            digest = files.sha256_of(self._path)
+        except OSError as error:
+            raise damaged(self._path, error) from error
+        self._cells = Cells(self._path, digest, head_of(outputs))
+        sealed = "manifest_sha256" in provenance
+        self._edited = sealed and digest != whole_files(folder).get(TABLE)
 
     def indices_and_labels(self) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
         """Read through, once."""
@@ -127,30 +141,76 @@ class Table:
         numbers = {n: {v: int(k) for k, v in names.get(n, {}).items()} for n in self._labels}
         indices, labels = [], {n: [] for n in self._labels}  # type: tuple[list[int], dict[str, list[int]]]
         try:
-            for row in rows_of(self._path):
-                indices.append(int(row[0]))
-                for name, value in zip(self._labels, row[1:], strict=False):
+            for index, *values in self._cells.rows(range(1 + len(self._labels))):
+                indices.append(int(index))
+                for name, value in zip(self._labels, values, strict=True):
                     labels[name].append(numbers[name].get(value, value))  # type: ignore[arg-type]
             found = {n: np.array(v, dtype=self._outputs[n].dtype) for n, v in labels.items()}
         except (ValueError, IndexError) as error:
             raise damaged(self._path, error) from error
+        if self._edited:
+            warnings.warn(
+                f"{self._path} was changed since it was written. Its columns are read by their "
+                "names; values that were edited are not noticed. `medzoo verify` names all files "
+                "that have changed.",
+                MedzooWarning,
+                stacklevel=4,
+            )
         return np.array(indices, dtype=np.int64), found
+
+    def require_indices(self, indices: NDArray[np.int64]) -> None:
+        """Raise DatasetError unless the rows are those of these samples, in their order."""
+        found, _ = self.indices_and_labels()
+        if not np.array_equal(found, indices):
+            raise damaged(self._path, "its rows are not those of the samples, in their order")
 
     def column(self, name: str, n: int) -> CsvColumn:
         """The table called ``name``, of ``n`` rows."""
         start = 1 + len(self._labels)
-        for other, output in self._outputs.items():
+        for other, names in table_names(self._outputs).items():
             if other == name:
                 break
-            start += math.prod(output.shape) if output.kind == "table" else 0
-        return CsvColumn(self._path, self._outputs[name], start, n)
+            start += len(names)
+        return CsvColumn(self._cells, self._outputs[name], start, n)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The rows of a CSV below its head, which was written as ``head``."""
+
+    path: Path
+    digest: str  # sha256 of the file when the set was read
+    head: list[str]
+
+    def require_same(self) -> None:
+        """Raise DatasetError if the file is not what it was when the set was read."""
+        if files.sha256_of(self.path) != self.digest:
+            raise DatasetError(
+                f"{self.path} was replaced or edited since these samples were read from it.",
+                f"Read it again: medzoo.read({str(self.path.parent)!r}).",
+            )
+
+    def rows(self, columns: Sequence[int]) -> Iterator[list[str]]:
+        """The cells of the columns with these places in the head that was written."""
+        path = self.path
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = csv.reader(file)
+                head = next(rows, [])
+                places = _places(path, head, self.head, columns)
+                for row in rows:
+                    if len(row) != len(head):
+                        raise damaged(path, f"a row has {len(row)} cells, not {len(head)}")
+                    yield [row[place] for place in places]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise damaged(path, error) from error
 
 
 class CsvColumn(Sequence[Any]):
     """A table (n, columns) in a CSV, read when it is first asked for."""
 
-    def __init__(self, path: Path, output: Output, start: int, n: int) -> None:
-        self._path, self._output, self._start, self._n = path, output, start, n
+    def __init__(self, cells: Cells, output: Output, start: int, n: int) -> None:
+        self._cells, self._output, self._start, self._n = cells, output, start, n
 
     def __len__(self) -> int:
         return self._n
@@ -163,26 +223,57 @@ class CsvColumn(Sequence[Any]):
 
     @cached_property
     def _values(self) -> NDArray[Any]:
-        values = np.empty((self._n, math.prod(self._output.shape)), dtype=self._output.dtype)
+        width = math.prod(self._output.shape)
+        values = np.empty((self._n, width), dtype=self._output.dtype)
         try:
-            for row, cells in zip(values, rows_of(self._path), strict=True):
-                row[:] = cells[self._start : self._start + len(row)]
-        except ValueError as error:
-            raise damaged(self._path, error) from error
+            self._cells.require_same()
+            rows = self._cells.rows(range(self._start, self._start + width))
+            for row, cells in zip(values, rows, strict=True):
+                row[:] = cells
+        except (OSError, ValueError) as error:
+            raise damaged(self._cells.path, error) from error
         return values.reshape(self._n, *self._output.shape)
 
 
-def rows_of(path: Path) -> Iterator[list[str]]:
-    """The rows below the head."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.reader(file)
-            next(rows, None)
-            yield from rows
-    except (OSError, csv.Error) as error:
-        raise damaged(path, error) from error
+def _places(
+    path: Path, head: Sequence[str], expected: Sequence[str], columns: Sequence[int]
+) -> list[int]:
+    """Where the columns are, by their names in the first row."""
+    if list(head) == list(expected):
+        return list(columns)
+    if strange := _other_dialect(path, head):
+        raise damaged(path, strange)
+    for name in expected:
+        if head.count(name) != 1:
+            what = "has no column" if name not in head else "has several columns"
+            raise damaged(path, f"it {what} {name!r}")
+    return [head.index(expected[column]) for column in columns]
 
 
-def damaged(path: Path, error: Exception) -> DatasetError:
+def _other_dialect(path: Path, head: Sequence[str]) -> str:
+    """How another program saved a CSV, as the end of a sentence; empty if that is not known."""
+    first = head[0] if head else ""
+    if first.startswith("\ufeff"):
+        return "it begins with a byte order mark, as Excel and other spreadsheets save it"
+    for mark, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(head) <= 2 and first.count(mark):
+            return f"its cells are separated by {name}, as Excel saves it in many languages"
+    if first in {"", "Unnamed: 0", "rownames"}:
+        return "it has a column of row names, as write.csv of R and to_csv of pandas add one"
+    return nature_of(path)
+
+
+def damaged(path: Path, why: object) -> DatasetError:
     """What to say of a file that is no longer as it was written."""
-    return DatasetError(f"{path} cannot be read: {error}.", "Was it moved or changed?")
+    nature = nature_of(path) if isinstance(why, Exception) else ""
+    try:
+        with path.open("rb") as file:
+            utf16 = file.read(2) in {b"\xff\xfe", b"\xfe\xff"}
+    except OSError:
+        utf16 = False
+    if utf16:
+        nature = "it is UTF-16 text, as Excel saves it"
+    return DatasetError(
+        f"{path} cannot be read: {nature or why}.",
+        "Was it moved, or saved by another program? Put the file back as medzoo wrote it.",
+    )

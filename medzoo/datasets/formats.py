@@ -39,6 +39,7 @@ class Format(ABC):
 
     needs: ClassVar[str] = ""  # a package of the extra `medical`
     encoder: ClassVar[str] = ""  # the package that decides the files' last bits, for the provenance
+    ANEW: ClassVar[tuple[str, ...]] = ()  # files that a growing set writes anew, not at their end
 
     def __init__(
         self,
@@ -195,15 +196,17 @@ class OneFileEach(Format):
             provenance,
             [n for n, o in outputs.items() if o.kind not in {"label", "table"}],
         )
-        table = Table(folder, outputs, provenance)
         columns: dict[str, Any] = {}
+        if any(o.kind == "table" for o in outputs.values()):
+            table = Table(folder, outputs, provenance)
+            table.require_indices(index.numbers)
         for name, output in outputs.items():
             if output.kind == "label":
                 columns[name] = index.labels[name]
             elif output.kind == "table":
                 columns[name] = table.column(name, len(index.numbers))
             else:
-                columns[name] = FileColumn(folder, index.lines[name], output, cls.decode)
+                columns[name] = FileColumn(index.manifest, index.lines[name], output, cls.decode)
         return columns, index.numbers
 
 

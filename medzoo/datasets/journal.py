@@ -1,8 +1,10 @@
 """How far a set is good: of an unfinished one a record of what was asked and a journal of what was
 written, else a seal.
 
-Record and journal lie in ``.unfinished`` inside the set's folder, and go when the set is whole. Its
-provenance is then sealed by a digest of the manifest and one of itself.
+Record and journal lie in ``.unfinished`` inside the set's folder, and are removed when the set is
+whole. Its provenance is then sealed by a digest of the manifest and one of itself. The record is
+sealed in the same way, and each line of the journal carries a checksum of itself and of the line
+before it, the first one of the record.
 """
 
 from __future__ import annotations
@@ -11,14 +13,17 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
 from .. import files
 from ..errors import DatasetError
+from .paths import inside
 
 MANIFEST, PROVENANCE, LOG, UNFINISHED = (
     "manifest.jsonl",
@@ -28,7 +33,30 @@ MANIFEST, PROVENANCE, LOG, UNFINISHED = (
 )
 RECORD, JOURNAL = f"{UNFINISHED}/record.json", f"{UNFINISHED}/journal.jsonl"
 SEALS = ("manifest_sha256", "provenance_sha256")  # keys of a finished set's provenance
+RECORD_KEYS = {"resumes", "batches", "continued", "lengths", "provenance"}
+LINE_KEYS = ({"done", "state", "stretches"}, {"batches"}, {"continued"})  # of a journal's lines
 BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class Base:
+    """A finished set that grows: how much of its files the larger set begins with."""
+
+    folder: Path
+    lengths: Mapping[str, int]  # in bytes; a file that is not named here counts as a whole
+    manifest: str  # its sha256
+
+    def length(self, name: str) -> int:
+        """How many bytes of a file stay as they are."""
+        if name in self.lengths:
+            return self.lengths[name]
+        path = inside(self.folder, name)
+        return path.stat().st_size if path.is_file() else 0
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """The sha256 of the files that hold many samples."""
+        return {**whole_files(self.folder), MANIFEST: self.manifest}
 
 
 class Journal:
@@ -38,40 +66,50 @@ class Journal:
     written since the last line, with its checksum, and how many samples are done. A run that is
     killed loses what came after the last line; `go_back` finds that line, or an earlier one where a
     file is no longer as it was written, and cuts the rest off.
+
+    Where a finished set grows, its files are the ``base``: ``folder`` is empty at first, and a file
+    of the base is copied when it is first written to.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, base: Base | None = None) -> None:
+        self.folder, self.base = folder, base
         self.lengths: dict[str, int] = {}  # file -> bytes
+        self.before: dict[str, Any] = {}  # `lengths`, `done` and `state` before the last batch
         self._files: dict[str, IO[bytes]] = {}
         self._stretches: list[
             list[Any]
         ] = []  # [file, offset, bytes, crc32], in the order of writing
+        self._last = ""  # checksum of the last line, or of the record
         self._lock = (
             Lock()
         )  # a batch is committed in one thread while another notes a smaller batch size
 
     def begin(self, record: Mapping[str, Any]) -> None:
         """Write down what was asked, before the first sample."""
-        (self.folder / JOURNAL).unlink(missing_ok=True)
-        with files.atomic(self.folder / RECORD) as file:
-            file.write(json.dumps(record, ensure_ascii=False).encode())
+        inside(self.folder, JOURNAL).unlink(missing_ok=True)
+        text = sealed(record)
+        with files.atomic(inside(self.folder, RECORD)) as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        self._last = hashlib.sha256(text).hexdigest()
+
+    def length(self, name: str) -> int:
+        """How many bytes a file has so far."""
+        if name in self.lengths or self.base is None:
+            return self.lengths.get(name, 0)
+        return self.base.length(name)
 
     def append(self, name: str, data: bytes) -> int:
         """Write at the end of a file; returns where that was."""
-        at = self.lengths.get(name, 0)
+        at = self.length(name)
         self.put(name, data, at)
         return at
 
     def put(self, name: str, data: bytes | memoryview, at: int) -> None:
         """Write at a place in a file."""
         if name not in self._files:
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # What lies there without being in the journal is of a batch that is made again.
-            self._files[name] = path.open("r+b" if name in self.lengths else "w+b", buffering=0)
+            self._files[name] = self._open(name)
         _write(self._files[name], data, at)
         size, last = len(data), self._stretches[-1] if self._stretches else None
         if last and last[0] == name and last[1] + last[2] == at:
@@ -79,6 +117,38 @@ class Journal:
         else:
             self._stretches.append([name, at, size, zlib.crc32(data)])
         self.lengths[name] = max(self.lengths.get(name, 0), at + size)
+
+    def _open(self, name: str) -> IO[bytes]:
+        path = inside(self.folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name in self.lengths:
+            return path.open("r+b", buffering=0)
+        # What lies there without being in the journal is of a batch that is made again.
+        file = path.open("w+b", buffering=0)
+        try:
+            if self.base is not None and (length := self.base.length(name)):
+                self._copy(self.base, name, length, file)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def _copy(self, base: Base, name: str, length: int, file: IO[bytes]) -> None:
+        """Copy the beginning of a base's file, which has to be as it was written."""
+        digest, crc, left = hashlib.sha256(), 0, length
+        with inside(base.folder, name).open("rb") as source:
+            while block := source.read(BLOCK):
+                digest.update(block)
+                _write(file, block[:left])
+                crc = zlib.crc32(block[:left], crc)
+                left -= len(block[:left])
+        if left or digest.hexdigest() != base.digests.get(name):
+            raise DatasetError(
+                f"{base.folder} cannot grow: {name} is not as it was written.",
+                "`medzoo verify` names what has changed. Make the set anew in another folder.",
+            )
+        self._stretches.append([name, 0, length, crc])
+        self.lengths[name] = length
 
     def close(self, name: str | None = None) -> None:
         """Let go of one file, or of all."""
@@ -93,37 +163,34 @@ class Journal:
 
     def note(self, **entry: Any) -> None:
         """Add a line to the journal."""
-        line = (json.dumps(entry) + "\n").encode()
-        with self._lock, (self.folder / JOURNAL).open("ab", buffering=0) as file:
+        with self._lock, inside(self.folder, JOURNAL).open("ab", buffering=0) as file:
+            line, self._last = _line(entry, self._last)
             _write(file, line)
 
-    def go_back(self) -> dict[str, Any]:
-        """What all lines up to the last good one say together: ``done``, ``state`` and whatever
-        else was noted.
+    def go_back(self, done: int, state: Mapping[str, Any], n: int) -> dict[str, Any]:
+        """What all lines up to the last good one say together: ``done`` and ``state``, which were
+        these at first, and whatever else was noted. `before` is what they said before the last of
+        ``n`` samples was done.
         """
-        found: dict[str, Any] = {"done": 0, "state": {}}
-        path, end = self.folder / JOURNAL, 0
+        found: dict[str, Any] = {"done": done, "state": state}
+        path, end = inside(self.folder, JOURNAL), 0
         path.touch()
-        with path.open("rb") as lines:
-            for line in lines:
-                try:
-                    entry = json.loads(line)
-                    stretches = entry.pop("stretches", [])
-                except (
-                    ValueError,
-                    AttributeError,
-                ):  # the last line of a killed run may be half a line
-                    break
-                if not line.endswith(b"\n") or not all(self._is_good(*s) for s in stretches):
-                    break
-                for name, at, size, _ in stretches:
-                    self.lengths[name] = max(self.lengths.get(name, 0), at + size)
-                found |= entry
-                end += len(line)
+        self._last = hashlib.sha256((self.folder / RECORD).read_bytes()).hexdigest()
+        for entry, size, checksum in entries(self.folder):
+            stretches = entry.pop("stretches", [])
+            if not all(self._is_good(*s) for s in stretches):
+                break
+            if entry.get("done") == n:
+                self.before = {**found, "lengths": dict(self.lengths)}
+            for name, at, length, _ in stretches:
+                self.lengths[name] = max(self.lengths.get(name, 0), at + length)
+            found |= entry
+            end += size
+            self._last = checksum
         self.close()
         os.truncate(path, end)
         for name, length in self.lengths.items():
-            os.truncate(self.folder / name, length)
+            os.truncate(inside(self.folder, name), length)
         for part in self.folder.rglob(".*.part"):  # of files that a killed run was about to write
             part.unlink()
         return found
@@ -132,9 +199,10 @@ class Journal:
         """Whether a stretch is as it was written; of the manifest, whether the files that it lists
         are too.
         """
+        path = inside(self.folder, name)
         try:
             if name not in self._files:
-                self._files[name] = (self.folder / name).open("rb")
+                self._files[name] = path.open("rb")
             file, found = self._files[name], 0
             file.seek(at)
             for start in range(0, size, BLOCK):
@@ -142,17 +210,43 @@ class Journal:
             if found != crc:
                 return False
             if name == MANIFEST:
-                file.seek(at)
-                for line in file.read(size).splitlines():
+                start = max(at, self.base.length(name)) if self.base else at
+                file.seek(start)
+                for line in file.read(at + size - start).splitlines():
                     entry = json.loads(line)
                     if (
                         "offset" not in entry
-                        and files.sha256_of(self.folder / entry["file"]) != entry["sha256"]
+                        and files.sha256_of(inside(self.folder, entry["file"])) != entry["sha256"]
                     ):
                         return False
         except OSError:
             return False
         return True
+
+
+def _line(entry: Mapping[str, Any], before: str) -> tuple[bytes, str]:
+    """A line of the journal, and its checksum, which follows from that of the line before."""
+    text = json.dumps(entry)
+    checksum = hashlib.sha256(f"{before}{text}".encode()).hexdigest()
+    return (json.dumps({**entry, "sha256": checksum}) + "\n").encode(), checksum
+
+
+def entries(folder: Path) -> Iterator[tuple[dict[str, Any], int, str]]:
+    """The lines of an unfinished set's journal, each with its bytes and its checksum, up to the
+    first that is not as it was written: of a killed run the last line may be half a line.
+    """
+    before = hashlib.sha256(inside(folder, RECORD).read_bytes()).hexdigest()
+    with inside(folder, JOURNAL).open("rb") as lines:
+        for line in lines:
+            try:
+                entry = dict(json.loads(line))
+                entry.pop("sha256")
+                whole, before = _line(entry, before)
+            except (ValueError, TypeError, KeyError):
+                return
+            if whole != line or set(entry) not in LINE_KEYS:
+                return
+            yield entry, len(line), before
 
 
 def _write(file: IO[bytes], data: bytes | memoryview, at: int | None = None) -> None:
@@ -226,16 +320,48 @@ def _read(path: Path) -> dict[str, Any]:
     return {}
 
 
-def sealed(provenance: Mapping[str, Any]) -> bytes:
-    """The text of a finished set's provenance, whose last entry is the digest of the text without
-    it.
+def whole_files(folder: Path) -> dict[str, str]:
+    """The digests of the files that hold many samples, as the manifest has them."""
+    digests = {}
+    with inside(folder, MANIFEST).open("rb") as lines:
+        for line in lines:
+            if b'"samples"' in line:
+                entry = json.loads(line)
+                if "index" not in entry:
+                    digests[entry["file"]] = entry["sha256"]
+    return digests
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of an unfinished set.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is none.
+    DatasetError
+        It is not as it was written.
     """
-    text = _text(provenance)
-    return _text({**provenance, "provenance_sha256": hashlib.sha256(text).hexdigest()})
+    path = inside(folder, RECORD)
+    record = unsealed(path.read_bytes())
+    if record is None or set(record) != {*RECORD_KEYS, SEALS[1]}:
+        raise DatasetError(
+            f"{path} cannot be read: it is not as it was written, so nothing is known of the set.",
+            "Nothing was changed. Remove the folder, or choose another one.",
+        )
+    return record
+
+
+def sealed(content: Mapping[str, Any]) -> bytes:
+    """The text of a finished set's provenance, or of a record, whose last entry is the digest of
+    the text without it.
+    """
+    text = _text(content)
+    return _text({**content, "provenance_sha256": hashlib.sha256(text).hexdigest()})
 
 
 def unsealed(text: bytes) -> dict[str, Any] | None:
-    """The provenance that `sealed` made the text of; None where a byte of it is another."""
+    """What `sealed` made the text of; None if a byte of it has changed."""
     try:
         provenance = dict(json.loads(text))
         whole = sealed({k: v for k, v in provenance.items() if k != "provenance_sha256"}) == text

@@ -23,8 +23,11 @@ from ..config import Output
 from ..errors import DatasetError
 from ..samples import Samples
 from .formats import Format, Line
+from .journal import Base
+from .paths import inside, nature_of
 
 NAME = "samples.npz"
+COPIED_AT_ONCE = 2**24  # bytes
 DATED = 0x21  # 1 January 1980, the first day of zip: equal samples make equal files
 STORED, VERSION, BIG = (
     0,
@@ -36,6 +39,8 @@ STORED, VERSION, BIG = (
 class Npz(Format):
     """Anything."""
 
+    ANEW = (NAME,)  # where each column begins depends on how long the columns are
+
     @staticmethod
     def unfit(outputs: Mapping[str, Output]) -> list[str]:  # noqa: ARG004
         """Nothing."""
@@ -46,6 +51,8 @@ class Npz(Format):
         columns = {
             name: np.ascontiguousarray(getattr(batch, name)) for name in (*batch.columns, "indices")
         }
+        if self._journal.base is not None and NAME not in self._journal.lengths:
+            self._copy_rows(self._journal.base, self._state["done"])
         if not self._state:
             types = {
                 n: [np.lib.format.dtype_to_descr(v.dtype), list(v.shape[1:])]
@@ -63,6 +70,25 @@ class Npz(Format):
                 self._state["crc"][name] = zlib.crc32(data, self._state["crc"][name])
         self._state["done"] += len(batch)
         return []
+
+    def _copy_rows(self, base: Base, done: int) -> None:
+        """Begin a larger file with the first ``done`` rows of a finished set."""
+        path = inside(base.folder, NAME)
+        if files.sha256_of(path) != base.digests.get(NAME):
+            raise DatasetError(
+                f"{base.folder} cannot grow: {NAME} is not as it was written.",
+                "Make the set anew in another folder.",
+            )
+        checksums = {n: zlib.crc32(head) for n, head in self._heads().items()}
+        for name, start in self._places().items():
+            rows = _column(path, name)[:done]
+            size = math.prod(rows.shape[1:]) * rows.itemsize
+            step = max(1, COPIED_AT_ONCE // max(size, 1))
+            for row in range(0, done if size else 0, step):
+                data = np.ascontiguousarray(rows[row : row + step]).reshape(-1).view(np.uint8).data
+                self._journal.put(NAME, data, start + row * size)
+                checksums[name] = zlib.crc32(data, checksums[name])
+        self._state = {**self._state, "done": done, "crc": checksums}
 
     def state(self) -> dict[str, Any]:
         """Rows done, types, and the checksum of each column so far."""
@@ -129,9 +155,8 @@ class Npz(Format):
         provenance: Mapping[str, Any],  # noqa: ARG003
     ) -> tuple[dict[str, Any], Any]:
         """The columns, mapped from the file and not loaded."""
-        return {name: _column(folder / NAME, name) for name in outputs}, np.asarray(
-            _column(folder / NAME, "indices")[:]
-        )
+        path = inside(folder, NAME)
+        return {n: _column(path, n) for n in outputs}, np.asarray(_column(path, "indices")[:])
 
 
 def _end(entries: int, size: int, at: int) -> bytes:
@@ -164,4 +189,5 @@ def _column(path: Path, name: str) -> NDArray[Any]:
             else np.empty(shape, dtype)
         )
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"The samples in {path} cannot be read: {error}.") from error
+        why = nature_of(path) or error
+        raise DatasetError(f"The samples in {path} cannot be read: {why}.") from error

@@ -22,8 +22,9 @@ from .. import files
 from ..config import Output
 from ..errors import DatasetError
 from ..samples import Samples
-from .columns import Index, LazyColumn, entries_at, singular
+from .columns import Index, LazyColumn, singular
 from .formats import Format, Line, labels_of
+from .paths import nature_of
 from .png import Png, png, unpng
 
 SHARD = 256 * 2**20  # bytes; a shard ends with the sample that reaches them
@@ -107,7 +108,7 @@ class WebDataset(Format):
         """The columns, each sample read from its shard when asked for."""
         index = Index.of(folder, outputs, provenance)
         others = {
-            n: ShardColumn(folder, index.lines[""], o)
+            n: ShardColumn(index.manifest, index.lines[""], o)
             for n, o in outputs.items()
             if n not in index.labels
         }
@@ -132,13 +133,16 @@ class ShardColumn(LazyColumn):
     """A column whose samples lie in tar files."""
 
     def _read(self, at: int) -> NDArray[Any]:
-        (entry,) = entries_at(self._folder, at)
-        path = self._folder / entry["file"]
+        (entry,) = self._manifest.entries_at(at)
+        path = self._manifest.path_of(entry)
         ending = f".{self._output.name}." + ("png" if as_png(self._output) else "npy")
         try:
             with path.open("rb") as file:
                 file.seek(entry["offset"])
-                packed = io.BytesIO(file.read(entry["bytes"]) + bytes(2 * tarfile.BLOCKSIZE))
+                part = file.read(entry["bytes"])
+            if hashlib.sha256(part).hexdigest() != entry["sha256"]:
+                raise ValueError(nature_of(path) or "not as it was written")  # noqa: TRY301
+            packed = io.BytesIO(part + bytes(2 * tarfile.BLOCKSIZE))
             with tarfile.open(fileobj=packed) as members:
                 found = next(m for m in members if m.name.endswith(ending))
                 data = io.BytesIO(members.extractfile(found).read())  # type: ignore[union-attr]

@@ -22,6 +22,8 @@ from ..config import Output
 from ..errors import DatasetError, MedzooWarning
 from ..samples import Samples
 from ..version import __version__
+from . import growth
+from .differences import changes, differences, updated
 from .formats import Format, Line, format_class, pick_format
 from .journal import (
     LOG,
@@ -30,11 +32,16 @@ from .journal import (
     RECORD,
     SEALS,
     UNFINISHED,
+    Base,
     Journal,
     is_whole,
+    read_record,
     recorded,
     sealed,
+    unsealed,
 )
+from .paths import inside, is_left_beside, refuse_links
+from .reader import require_indices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +61,7 @@ DECIDES = (  # of a provenance: what decides a set
     "label_names",
     "conditions",
 )
-FOUND_OUT = ("batches", *SEALS)  # by a run
+FOUND_OUT = ("batches", "growth", *SEALS)  # by a run
 NAMED = 4  # of what differs
 UNTOUCHED = "Nothing was changed. Choose another folder."
 
@@ -65,8 +72,9 @@ class Target:
 
     Entering it looks at what the folder holds. Where that is the very set that ``provenance``
     describes, it is ``finished`` and there is nothing to do. Where that is an unfinished part of
-    it, ``done`` samples are good and ``batches`` are the batch boundaries so far. A new or empty
-    folder is begun. Anything else is an error.
+    it, ``done`` samples are good and ``batches`` are the batch boundaries so far. Where it is a set
+    of the first samples alone, it grows, and ``done`` are in it. A new or empty folder is begun.
+    Anything else is an error.
 
     Parameters
     ----------
@@ -102,7 +110,7 @@ class Target:
         provenance: Mapping[str, Any],
         again: bool = True,
     ) -> None:
-        self.path = settings.user_path(folder, "out")
+        self.path = settings.user_path(folder, "out").absolute()
         self._outputs, self._n, self._again = outputs, n, again
         self._format = pick_format(format, outputs)
         self._provenance = provenance
@@ -115,6 +123,9 @@ class Target:
         )
         self._journal = Journal(self.path)
         self._lock = ExitStack()
+        self._grows: dict[str, Any] | None = None  # provenance of a smaller set that is there
+        self._point = growth.Point()
+        self._before: dict[str, Any] = {}  # what counted before the last batch
         self._state: dict[str, Any] = {}
         self._continued: list[dict[str, Any]] = []
         self.done, self.finished = 0, False
@@ -134,6 +145,7 @@ class Target:
             The folder holds something else.
         """
         with self._writing("opened"):
+            self._settle()
             if self._is_finished():
                 self._clean_up()
                 return True
@@ -141,8 +153,18 @@ class Target:
                 self._read_record()
             return False
 
+    def _settle(self) -> None:
+        """Move the files of a set that has grown, if a run was killed before all were moved."""
+        place = growth.growing(self.path)
+        if self._again and place is not None and growth.is_moving(place):
+            with self._lock:
+                self._lock_out_others()
+                if growth.growing(self.path) == place and growth.is_moving(place):
+                    growth.move(place, self.path)
+
     def __enter__(self) -> Target:
         with self._writing("opened"):
+            self._settle()
             if not self._is_finished():
                 self._lock_out_others()
         try:
@@ -202,9 +224,12 @@ class Target:
             self._journal.note(batches=batches)
 
     def _clean_up(self) -> None:
-        shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
+        if growth.growing(self.path) is None:
+            shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
 
     def _lock_out_others(self) -> None:
+        if self.path.exists():
+            refuse_links(self.path)
         path = self.path / UNFINISHED / "lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not files.has_locks(path):
@@ -238,18 +263,46 @@ class Target:
         if is_whole(self.path):
             if not self._again:
                 raise DatasetError(f"{self.path} holds a set of samples already.", UNTOUCHED)
-            self._refuse_other(_read(self.path / PROVENANCE), "another set of samples")
-            return True
+            return self._is_the_set(unsealed((self.path / PROVENANCE).read_bytes()))
         if others := [
             name
             for name in inside
-            if name not in {LOG, UNFINISHED} and not files.is_strewn(Path(name))
+            if name not in {LOG, UNFINISHED}
+            and not (files.is_strewn(Path(name)) or is_left_beside(Path(name)))
         ]:
             raise DatasetError(f"{self.path} holds other things ({others[0]} ...).", UNTOUCHED)
         return False
 
+    def _is_the_set(self, there: Mapping[str, Any] | None) -> bool:
+        """Whether a finished set is the one that is asked for; False if it is its beginning."""
+        if there is None:
+            raise DatasetError(
+                f"{self.path / PROVENANCE} is not as it was written: its sha256 is not the one that "
+                "it states.",
+                "Nothing was changed. `medzoo verify` names what else has changed.",
+            )
+        if not growth.extends(there, self._asked):
+            self._refuse_other(there, "another set of samples")
+            self._grows = None
+            return True
+        asked = growth.beginning(self._asked, there["n"])
+        self._refuse_other(there, "another set of samples", asked)
+        self._grows = dict(there)
+        self._point, self.batches = growth.point_of(
+            self.path, there, self._provenance.get("batches", there["batches"])
+        )
+        place = growth.place_of(self.path, there)
+        lengths = self._point.lengths
+        with suppress(FileNotFoundError):
+            lengths = read_record(place)["lengths"]  # as it was begun
+        if lengths is None:
+            self._point = growth.Point()
+        base = None if lengths is None else Base(self.path, lengths, there[SEALS[0]])
+        self._journal = Journal(place, base)
+        return False
+
     def _read_record(self) -> dict[str, Any]:
-        record = _read(self.path / RECORD)
+        record = read_record(self._journal.folder)
         if not record["resumes"]:
             raise DatasetError(
                 f"{self.path} holds a part of samples that were being saved from memory.",
@@ -258,35 +311,42 @@ class Target:
         self._refuse_other(record["provenance"], "an unfinished set of other samples")
         return record
 
-    def _refuse_other(self, found: Mapping[str, Any], what: str) -> None:
+    def _refuse_other(
+        self, found: Mapping[str, Any], what: str, asked: Mapping[str, Any] | None = None
+    ) -> None:
+        asked = asked or self._asked
         for keys in (("model", "version"), DECIDES):  # another model has other options, columns ...
-            known = [k for k in keys if k != "sha256" or k in self._asked]
-            then, now = ({k: about.get(k) for k in known} for about in (found, self._asked))
+            known = [k for k in keys if k != "sha256" or k in asked]
+            then, now = ({k: about.get(k) for k in known} for about in (found, asked))
             if differ := list(differences(then, now)):
                 more = f"; and {len(differ) - NAMED:,} more" * (len(differ) > NAMED)
+                hint = UNTOUCHED
+                if keys == DECIDES and growth.extends(asked, found) and len(differ) == 1:
+                    hint = f"{UNTOUCHED} The samples that you ask for are the first of the set: "
+                    hint += f"medzoo.read({str(self.path)!r})[:{asked['n']}]."
                 raise DatasetError(
-                    f"{self.path} holds {what}: {'; '.join(differ[:NAMED])}{more}.", UNTOUCHED
+                    f"{self.path} holds {what}: {'; '.join(differ[:NAMED])}{more}.", hint
                 )
 
     def _begin(self) -> None:
         """Begin a new set, or go back to where an unfinished one is good."""
-        if not (self.path / RECORD).exists():
+        anew = not (self._journal.folder / RECORD).exists()
+        if anew:
             self._begin_anew()
+        if anew and not self._point.done:
             return
         record = self._read_record()
-        found = self._journal.go_back()
+        found = self._journal.go_back(self._point.done, self._point.state or {}, self._n)
         self.done, self._state = found["done"], found["state"]
-        self.batches, self._continued = (
-            found.get("batches", record["batches"]),
-            found.get("continued", []),
-        )
+        self._before = self._journal.before
+        self.batches = found.get("batches", record["batches"])
+        self._continued = found.get("continued", record["continued"])
         before = dict(record["provenance"])
         for change in self._continued:
-            before = _updated(before, change)
+            before = updated(before, change)
         changed = changes(before, self._asked)
-        if (
-            changed and not self.done
-        ):  # it failed before its first sample, perhaps for lack of what changed
+        # It failed before its first sample, perhaps for lack of what changed.
+        if changed and not self.done:
             self._begin_anew()
             return
         self._asked = record["provenance"]
@@ -299,14 +359,23 @@ class Target:
                 MedzooWarning,
                 stacklevel=4,
             )
-        self._log("continued", f"{self.done} of {self._n} samples are there")
+        if not anew:
+            self._log("continued", f"{self.done} of {self._n} samples are there")
 
     def _begin_anew(self) -> None:
-        self.batches = [list(b) for b in self._provenance.get("batches", [])]
-        self._journal.begin(
-            {"resumes": self._again, "batches": self.batches, "provenance": self._asked}
-        )
-        self._log("began", f"{self._n} samples")
+        asked, continued = self._asked, []
+        if self._grows is None:
+            self.batches = [list(b) for b in self._provenance.get("batches", [])]
+        elif self._point.done:  # the circumstances of the samples that are there
+            continued = self._grows.get("continued", [])
+            left_out = (*FOUND_OUT, "continued")
+            there = {k: v for k, v in self._grows.items() if k not in left_out}
+            asked = {**there, **{k: asked[k] for k in ("n", "options")}}
+        record = {"resumes": self._again, "batches": self.batches, "continued": continued}
+        lengths = self._point.lengths if self._grows is not None else None
+        self._journal.begin({**record, "lengths": lengths, "provenance": asked})
+        grown = f", of {self._grows['n']} that were there" if self._grows is not None else ""
+        self._log("began", f"{self._n} samples{grown}")
 
     # --------------------------------------------------------------------------------------------------
     # writing it
@@ -317,6 +386,13 @@ class Target:
 
     def _write(self, writer: Format, batch: Samples) -> None:
         """A batch, and then the line in the journal that makes it count."""
+        first = self._asked.get("first", 0) + self.done
+        if "subset" not in self._asked and "batches" in self._provenance:
+            require_indices(self.path, batch.indices, {"first": first, "n": len(batch)})
+        if self.done + len(batch) == self._n:
+            lengths = dict(self._journal.lengths)
+            state = writer.state() if self.done else {}
+            self._before = {"done": self.done, "state": state, "lengths": lengths}
         self._add(writer.write(batch))
         self._journal.commit(self.done + len(batch), writer.state())
         self.done += len(batch)
@@ -328,25 +404,41 @@ class Target:
         self._journal.append(MANIFEST, text.encode())
 
     def _finish(self, writer: Format, began: float) -> None:
+        last = {"done": self._n, "state": writer.state(), "lengths": dict(self._journal.lengths)}
         self._add(writer.finish())
         self._journal.close()
-        batches = (
-            {"batches": _as_json(self._provenance["batches"])}
-            if "batches" in self._provenance
-            else {}
-        )
-        continued = {"continued": self._continued} if self._continued else {}
-        digest = files.sha256_of(self.path / MANIFEST)
+        place = self._journal.folder
+        self._require_all(place)
+        provenance = dict(self._asked)
+        if "batches" in self._provenance:
+            provenance["batches"] = _as_json(self._provenance["batches"])
+        if self._continued:
+            provenance["continued"] = self._continued
+        if self._again and "batches" in provenance:
+            full = _is_full(provenance["batches"], self._asked.get("first", 0), self._n)
+            point = last if full else self._before
+            anew = format_class(self._format).ANEW
+            provenance["growth"] = _as_json(growth.point_before(self._journal, point, anew))
+        provenance["manifest_sha256"] = files.sha256_of(place / MANIFEST)
         self._log(
             "ended",
             f"{self._n} samples, {time.monotonic() - began:.1f} s since it was begun or continued",
         )
-        with files.atomic(self.path / PROVENANCE) as file:
-            file.write(sealed({**self._asked, **batches, **continued, "manifest_sha256": digest}))
+        with files.atomic(place / PROVENANCE) as file:
+            file.write(sealed(provenance))
+        if place != self.path:
+            growth.move(place, self.path)
         self.finished = True
 
+    def _require_all(self, place: Path) -> None:
+        """Read back which samples were written, before the set is sealed: all, and no others."""
+        _, indices = format_class(self._format).read(place, self._outputs, self._asked)
+        require_indices(self.path, indices, self._asked)
+        if len(indices) != self._n:
+            raise DatasetError(f"{self.path} got {len(indices)} samples of {self._n}.")
+
     def _log(self, what: str, more: str) -> None:
-        with (self.path / LOG).open("a", encoding="utf-8") as file:
+        with inside(self.path, LOG).open("a", encoding="utf-8") as file:
             file.write(
                 f"{what} {time.strftime('%Y-%m-%d %H:%M:%S')} on {platform.node()}, pid {os.getpid()}: {more}\n"
             )
@@ -372,7 +464,7 @@ class Target:
 
 def recorded_seed(folder: str | os.PathLike[str]) -> int | None:
     """The seed of the set in a folder, finished or not: what a run without a seed of its own takes."""
-    seed = recorded(settings.user_path(folder, "out")).get("seed")
+    seed = recorded(settings.user_path(folder, "out").absolute()).get("seed")
     return seed if isinstance(seed, int) else None
 
 
@@ -412,46 +504,11 @@ def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}.", UNTOUCHED) from error
-
-
-def differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
-    """What differs, entry by entry of mappings and lists, however deep: ``options.gain 3, now 4``."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        for key in {**then, **now}:
-            yield from differences(then.get(key), now.get(key), f"{name}.{key}".removeprefix("."))
-    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
-        for k, pair in enumerate(zip(then, now, strict=True)):
-            yield from differences(*pair, f"{name}[{k}]")
-    elif then != now:
-        yield f"{name} {then!r:.60}, now {now!r:.60}"
-
-
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """What is not as it was; of mappings, the entries."""
-    found = {}
-    for key, value in now.items():
-        if before.get(key) != value:
-            both = isinstance(value, dict) and isinstance(before.get(key), dict)
-            found[key] = (
-                {k: v for k, v in value.items() if before[key].get(k) != v} if both else value
-            )
-    return found
-
-
-def _updated(before: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """``before`` after `changes`."""
-    for key, value in change.items():
-        old = before.get(key)
-        before = {
-            **before,
-            key: {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value,
-        }
-    return before
+def _is_full(batches: list[list[int]], first: int, n: int) -> bool:
+    """Whether the last batch of ``n`` samples is as large as batches were."""
+    start = max(b[0] for b in batches if b[0] < first + n)
+    size = next(b[1] for b in batches if b[0] == start)
+    return (first + n - start) % size == 0
 
 
 def _last_start(folder: Path) -> str:

@@ -84,10 +84,10 @@ class Found(Sequence[ModelConfig]):
         return self._index.summaries(self._numbers)
 
     def _cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        rows = self._index.cells(self._numbers)
+        head, rows = tables.without_empty_status(self._index.cells(self._numbers))
         if not self.metric:
-            return tables.HEAD, rows
-        id_, *others = tables.HEAD
+            return head, rows
+        id_, *others = head
         texts: dict[int, list[str]] = {}
         for f in self._index.figures(self.metric):
             texts.setdefault(f.number, []).append(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 FIELDS = ("modality", "organ", "content", "generator", "license", "dataset")
 LEVELS = 3  # how telling a text is: name and fields, tags and conditions, description
-FORMAT = 1
+FORMAT = 2
 TABLES = {  # columns of each
     "made": ["program", "stamp"],
     "models": ["number INTEGER PRIMARY KEY", *File._fields, "name", "year", "bundled", *FIELDS],

@@ -7,7 +7,7 @@ from __future__ import annotations
 import inspect
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader
 from .. import checks
 from ..errors import InputError
 from ..registry import resolve
+from .epochs import Loader, Order
 from .making import Item
 from .sets import CACHED_BLOCKS as CACHED_BLOCKS
-from .sets import Order, SyntheticDataset, SyntheticStream
+from .sets import SyntheticDataset, SyntheticStream
 
 
 @checks.checked()
@@ -29,6 +30,7 @@ def dataset(
     *,
     seed: int | None = None,
     transform: Callable[[Item], Any] | None = None,
+    as_tuple: Sequence[str] | None = None,
     keep: int | None = None,
     device: str = "auto",
     precision: str = "full",
@@ -47,6 +49,8 @@ def dataset(
         As in `medzoo.generate`.
     transform
         Called with each sample, a dict of tensors; what it returns is the item.
+    as_tuple
+        Names of columns: each item is then a tuple of these, such as ``("images", "labels")``.
     keep
         How many samples of an epoch a process keeps in memory for later: the first that it makes.
         The last four batches are there in any case. With ``keep=n`` each sample is made once, which
@@ -68,6 +72,7 @@ def dataset(
         n,
         seed=seed,
         transform=transform,
+        as_tuple=as_tuple,
         batch_size=None,
         keep=keep,
         device=device,
@@ -89,6 +94,7 @@ def iterable_dataset(
     batch_size: int | None = None,
     seed: int | None = None,
     transform: Callable[[Item], Any] | None = None,
+    as_tuple: Sequence[str] | None = None,
     device: str = "auto",
     precision: str = "full",
     version: str | None = None,
@@ -114,6 +120,8 @@ def iterable_dataset(
         come in order.
     transform
         Called with each sample, a dict of tensors; what it returns is the item.
+    as_tuple
+        Names of columns: each item is then a tuple of these, such as ``("images", "labels")``.
 
     Returns
     -------
@@ -132,6 +140,7 @@ def iterable_dataset(
         n,
         seed=seed,
         transform=transform,
+        as_tuple=as_tuple,
         batch_size=batch_size,
         device=device,
         precision=precision,
@@ -179,6 +188,7 @@ def dataloader(
     *,
     seed: int | None = None,
     transform: Callable[[Item], Any] | None = None,
+    as_tuple: Sequence[str] | None = None,
     shuffle: bool = False,
     fresh: bool = False,
     keep: int | None = None,
@@ -194,7 +204,7 @@ def dataloader(
     env: str = "auto",
     trust: bool = False,
     **options: Any,
-) -> DataLoader[Any]:
+) -> Loader:
     """A torch DataLoader of ``n`` samples, made while they are read, a batch ahead of the training
     step.
 
@@ -211,6 +221,8 @@ def dataloader(
         As in torch. Each worker loads a model of its own, once, and keeps it over the epochs.
     transform
         Called with each sample, a dict of tensors, before batches are put together.
+    as_tuple
+        Names of columns: ``("images", "labels")`` gives batches ``x, y``.
     shuffle
         Another order each epoch, which follows from the seed. Samples differ from each other
         already: it changes their order, not their variety. Of a model whose samples depend on their
@@ -230,8 +242,8 @@ def dataloader(
 
     Returns
     -------
-    torch.utils.data.DataLoader
-        Of dicts: ``images`` (B, C, *spatial) float32 in [0, 1], ``labels`` (B,) int64, ...
+    Loader
+        A ``torch.utils.data.DataLoader`` of dicts: ``images`` (B, C, *spatial) float32 in [0, 1], ``labels`` (B,) int64, ...
 
     Raises
     ------
@@ -259,6 +271,7 @@ def dataloader(
     how: dict[str, Any] = {
         "seed": seed,
         "transform": transform,
+        "as_tuple": as_tuple,
         "batch_size": batch_size,
         "device": device,
         "precision": precision,
@@ -284,7 +297,7 @@ def dataloader(
     else:
         data = SyntheticDataset(model_id, n, keep=keep, fresh=fresh, **how)
         order = Order(data, shuffle=shuffle, fresh=fresh, drop_last=drop_last)
-    return DataLoader(
+    return Loader(
         data,
         batch_size=batch_size,
         sampler=order,

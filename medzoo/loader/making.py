@@ -15,9 +15,11 @@ import numpy as np
 import torch
 
 from .. import capacity, seeds
+from .._worker.defaults import default_settings, process_wide_settings_are_default
+from ..config import Version
 from ..errors import InputError
 from ..generator import Model, load
-from ..registry import resolve
+from ..registry import is_local, resolve
 from ..request import Request, check_count
 from ..runtime import check_precision, name_of, prepare
 from ..runtime.native import pick_device
@@ -31,6 +33,7 @@ IN_PROCESS = {
     "_recent",
     "_expected",
     "_begun",
+    "_order",
 }  # what another process has none of at first
 FORK_WAITS = 120.0  # seconds at most, for the block that is being made
 
@@ -78,6 +81,7 @@ class Maker:
         *,
         seed: int | None,
         transform: Callable[[Item], Any] | None,
+        as_tuple: Sequence[str] | None,
         batch_size: int | None,
         device: str,
         precision: str,
@@ -108,7 +112,7 @@ class Maker:
             if chosen.contract == "native":
                 check_fit(name_of(config, chosen), package.path, weights)
         self._load = {
-            "model_id": model_id,
+            "model_id": config.path.parent if is_local(config) else model_id,
             "version": version,
             "device": device,
             "weights": weights,
@@ -120,14 +124,14 @@ class Maker:
             not chosen.per_sample
         )  # what such a model makes depends on the whole batch
         self._transform = transform
+        self._as_tuple = None if as_tuple is None else check_names(as_tuple, chosen, transform)
         # CUDA cannot be used in a process that was forked.
         self.start_method = (
             "spawn"
             if interpreter is None and pick_device(device, chosen).startswith("cuda")
             else None
         )
-        self._epoch = torch.zeros((), dtype=torch.int64)
-        self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers that are at work see it change
+        self._epoch = shared_number()
         self._reset()
 
     def _reset(self) -> None:
@@ -145,19 +149,43 @@ class Maker:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+        for value in state.values():
+            if isinstance(value, torch.Tensor):
+                value.share_memory_()  # type: ignore[no-untyped-call]
         self._reset()
 
     def _make(self, numbers: Sequence[int]) -> dict[int, Item]:
         """The samples of these numbers."""
         with making.lock:
-            if self._model is None:
-                self._model = load(**self._load)  # type: ignore[arg-type]
-            samples = self._model.at(numbers, self._request)
-            tensors = samples.to_torch()
+            samples = self._loaded().at(numbers, self._request)
+            with default_settings():
+                tensors = samples.to_torch()
         return {
             int(i): {k: v[row] for k, v in tensors.items()} for row, i in enumerate(samples.indices)
         }
+
+    def _loaded(self) -> Model:
+        """The model of this process. Whoever reads loads it, not the thread that is ahead: loading
+        puts global random states back, which must not happen beside a training that draws.
+        """
+        with making.lock:
+            if self._model is None:
+                self._model = load(**self._load)  # type: ignore[arg-type]
+            return self._model
+
+    def _item(self, item: Item) -> Any:
+        """What is handed out of a sample: transformed, and as a tuple if that was asked for."""
+        changed = item if self._transform is None else self._transform(item)
+        if self._as_tuple is None:
+            return changed
+        try:
+            return tuple(changed[name] for name in self._as_tuple)
+        except (KeyError, TypeError, IndexError) as error:
+            raise InputError(
+                f"as_tuple={self._as_tuple!r}: what `transform` returned is not a dict with these "
+                "names.",
+                "Have it return such a dict, or the tuple itself and leave `as_tuple` out.",
+            ) from error
 
     def _in_thread(
         self, make: Callable[[Any], dict[int, Item]], block: Sequence[int]
@@ -167,18 +195,90 @@ class Maker:
         return self._thread.submit(make, block)
 
     def _ahead(self, blocks: Iterable[range]) -> Iterator[dict[int, Item]]:
-        """Block after block; while one is in use a thread makes the next."""
+        """Block after block; while one is in use a thread makes the next.
+
+        No thread does while the caller has changed a setting that all threads share.
+        """
         pending: Future[dict[int, Item]] | None = None
+        self._loaded()
         try:
             for block in blocks:
-                made, pending = pending, self._in_thread(self._make, block)
+                made, pending = pending, None
+                if process_wide_settings_are_default():
+                    pending = self._in_thread(self._make, block)
                 if made is not None:
                     yield made.result()
+                if pending is None:
+                    yield self._make(block)
             if pending is not None:
                 yield pending.result()
         finally:
             if pending is not None:
                 pending.cancel()  # unless it has begun
+
+
+def shared_number() -> torch.Tensor:
+    """A whole number, 0 at first, that workers which are at work see change."""
+    number = torch.zeros((), dtype=torch.int64, device="cpu")
+    number.share_memory_()  # type: ignore[no-untyped-call]
+    return number
+
+
+def check_names(names: object, version: Version, transform: object) -> tuple[str, ...]:
+    """``names`` as a tuple, if samples can be handed out as a tuple of these columns.
+
+    Raises
+    ------
+    InputError
+        It is not a sequence of names, or the model has no such column.
+    """
+    example = ", ".join(map(repr, version.outputs))
+    if (
+        not isinstance(names, (tuple, list))
+        or not names
+        or not all(isinstance(name, str) for name in names)
+    ):
+        raise InputError(
+            f"as_tuple={names!r:.60} is not a tuple of column names.",
+            f"Give some of these: ({example}{',' * (len(version.outputs) == 1)}).",
+        )
+    unknown = [name for name in names if name not in version.outputs]
+    if unknown and transform is None:  # a transform may make other columns
+        raise InputError(
+            f"as_tuple={tuple(names)!r}: these samples have no {unknown[0]!r}.",
+            f"Their columns are {example}.",
+        )
+    return tuple(names)
+
+
+def check_state(state: object, own: dict[str, Any], *places: str) -> list[int]:
+    """The numbers ``places`` of a state that was saved, if it belongs to the same samples.
+
+    Parameters
+    ----------
+    own
+        What the state must say as well: the seed and the number of samples.
+
+    Raises
+    ------
+    InputError
+        It does not, or is not such a state.
+    """
+    if not isinstance(state, dict) or not {*own, *places} <= state.keys():
+        raise InputError(
+            f"{state!r:.80} is not the state of such a loader.",
+            "Give what state_dict() returned.",
+        )
+    for name, value in own.items():
+        if state[name] != value:
+            raise InputError(
+                f"The state is of {name}={state[name]!r}, and this loader has {name}={value!r}.",
+                "Make the loader with the same arguments as the one whose state was saved.",
+            )
+    numbers = [state[name] for name in places]
+    if not all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in numbers):
+        raise InputError(f"{state!r:.80} is not the state of such a loader: {places} are numbers.")
+    return numbers
 
 
 def check_epoch(epoch: object, n: int) -> int:

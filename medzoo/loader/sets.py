@@ -1,4 +1,4 @@
-"""The two data sets, and the order in which a loader reads the map-style one."""
+"""The two data sets: one is asked for samples by number, the other read from its beginning."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from typing import Any
+from itertools import islice
+from typing import Any, Protocol
 
-import torch
-from torch.utils.data import Dataset, IterableDataset, Sampler, get_worker_info
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from .. import seeds
+from .._worker.defaults import process_wide_settings_are_default
 from ..errors import InputError
 from ..request import check_count
-from .making import Item, Maker, check_epoch, cut, making
+from .making import Item, Maker, check_epoch, check_state, cut, making, shared_number
 
 CACHED_BLOCKS = 4
+
+
+class Epochs(Protocol):
+    """What decides the epochs of a loader's data set."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Have the next iteration be that of an epoch."""
 
 
 class SyntheticDataset(Maker, Dataset[Any]):
@@ -42,6 +49,8 @@ class SyntheticDataset(Maker, Dataset[Any]):
     ) -> None:
         self._keep_at_most = 0 if keep is None else check_count(keep, "keep")
         self._fresh = fresh  # an `Order` asks for the samples of later epochs, by their numbers
+        self._ordered = False  # by an `Order`, which counts the epochs
+        self._order_read = shared_number()  # 1 once it was read from
         super().__init__(model_id, check_count(n), **how)
 
     def _reset(self) -> None:
@@ -54,7 +63,9 @@ class SyntheticDataset(Maker, Dataset[Any]):
         self._expected: Sequence[int] = range(
             len(self)
         )  # the indices that will be asked for, one after the other
+        self._stop = len(self)  # so many of these; what a loader drops is not made
         self._next = 0  # where in these
+        self._order: Epochs | None = None
         self._begun: tuple[list[int], Future[dict[int, Item]]] | None = (
             None  # a block that is made ahead
         )
@@ -66,33 +77,48 @@ class SyntheticDataset(Maker, Dataset[Any]):
         """Have ``dataset[i]`` be sample ``epoch * n + i`` of the seed from now on, in processes of
         a DataLoader too.
 
+        The data set of `medzoo.dataloader` passes it on to the loader's sampler instead, which says
+        what an epoch is there; trainers call both.
+
         Raises
         ------
         InputError
-            ``epoch`` is no whole number from 0, or the data set is that of a loader whose epochs
-            are fresh by themselves.
+            ``epoch`` is not a whole number from 0.
         """
-        if self._fresh:
-            raise InputError(
-                "The epochs of this loader follow each other by themselves (fresh=True).",
-                f"loader.sampler.set_epoch({epoch!r:.20}) says which one is next.",
-            )
-        self._epoch.fill_(check_epoch(epoch, len(self)))
+        epoch = check_epoch(epoch, len(self))
+        if not self._ordered:
+            self._epoch.fill_(epoch)
+        elif self._order is not None:
+            self._order.set_epoch(epoch)
+
+    def follow(self, order: Epochs) -> None:
+        """Leave the epochs to an order; called by the order itself."""
+        self._order, self._ordered = order, True
 
     def __getitem__(self, index: int) -> Any:
         index = whole(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"There is no sample {index} among {len(self)}.")
-        return self.__getitems__([index % len(self)])[0]
+        return self._get([index % len(self)])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Several samples at once, as torch's DataLoader asks for them."""
         asked = [whole(i) for i in indices]
         if not self._fresh and not all(0 <= i < len(self) for i in asked):
             raise IndexError(f"There are no samples {asked!r:.60} among {len(self)}.")
+        if self._fresh and not self._order_read:
+            raise InputError(
+                "The samples of this loader (fresh=True) are read in the order of another sampler, "
+                "which knows nothing of its epochs.",
+                "Read them with the loader's own sampler, or take medzoo.dataset and call "
+                "set_epoch(e) before each epoch.",
+            )
+        return self._get(asked)
+
+    def _get(self, indices: list[int]) -> list[Any]:
         self._settle()
-        items = self._items(asked) if asked else []
-        return items if self._transform is None else [self._transform(item) for item in items]
+        items = self._items(indices) if indices else []
+        return [self._item(item) for item in items]
 
     def _items(self, indices: list[int]) -> list[Item]:
         numbers = self._numbers(indices)
@@ -104,7 +130,7 @@ class SyntheticDataset(Maker, Dataset[Any]):
             cuts = range(
                 place - place % self._block, place + len(indices) + self._block, self._block
             )
-            *blocks, ahead = [self._numbers(self._expected[at : at + self._block]) for at in cuts]
+            *blocks, ahead = [self._numbers(self._in_order(at, at + self._block)) for at in cuts]
         # Where all will be wanted and one at a time is asked for, whole blocks are faster.
         elif self._whole_blocks or (alone and len(numbers) == 1 and self._all_stay):
             blocks = [list(block) for block in dict.fromkeys(map(self._around, numbers))]
@@ -129,26 +155,41 @@ class SyntheticDataset(Maker, Dataset[Any]):
         start = number - within % self._block
         return range(start, min(start + self._block, number - within + len(self)))
 
-    def _expect(self, order: Sequence[int]) -> None:
-        """Be told which indices will be asked for from now on."""
+    def _expect(self, order: Sequence[int], start: int, stop: int) -> None:
+        """Be told which indices will be asked for from now on: ``order[start:stop]``."""
         self._settle()
-        self._expected, self._next = order, 0
+        self._expected, self._next, self._stop = order, start, stop
+        self._order_read.fill_(1)
+
+    def _in_order(self, start: int, stop: int) -> list[int]:
+        return list(self._expected[start : min(stop, self._stop)])
 
     def _place(self, indices: list[int]) -> int | None:
         """Where in the expected order these are, if they are next in it or begin it, as one alone
         may by chance.
         """
-        for place in (self._next, 0) if len(indices) > 1 else (self._next,):
-            stop = place + len(indices)
-            if list(self._expected[place:stop]) == indices:
-                self._next = stop % len(self._expected)
+        several = len(indices) > 1
+        try:
+            place = self._expected.index(indices[0])
+        except ValueError:
+            place = -1
+        if place >= 0 and self._in_order(place, place + len(indices)) == indices:
+            follows = place == self._next or (several and place == 0)
+            if follows or several:  # those that skip batches go on from there
+                self._next = (place + len(indices)) % max(self._stop, 1)
+            if follows:
                 return place
         if self._expected == range(len(self)):  # nobody told of another
             self._next = indices[-1] + 1
         return None
 
     def _begin(self, block: list[int]) -> None:
-        """Have a thread make a block ahead, in place of what it was to make."""
+        """Have a thread make a block ahead, in place of what it was to make.
+
+        None does while the caller has changed a setting that all threads share.
+        """
+        if not process_wide_settings_are_default():
+            return
         if block and (self._begun is None or self._begun[0] != block):
             if self._begun is not None:
                 self._begun[1].cancel()  # or if that is being made, it is kept like all others
@@ -218,6 +259,7 @@ class SyntheticStream(Maker, IterableDataset[Any]):
     ) -> None:
         super().__init__(model_id, n, **how)
         self._n = n
+        self._begin_at = shared_number()
 
     def __len__(self) -> int:
         if self._n is None:
@@ -226,85 +268,83 @@ class SyntheticStream(Maker, IterableDataset[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Have the next iteration give samples ``epoch * n`` and on, in processes of a DataLoader
-        too.
+        too. Samples without end have one epoch only, so there it changes nothing.
 
         Raises
         ------
         InputError
-            ``epoch`` is no whole number from 0, or there is no ``n``.
+            ``epoch`` is not a whole number from 0.
         """
-        if self._n is None:
-            raise InputError("Samples without end have no epochs.", "Give `n`.")
-        self._epoch.fill_(check_epoch(epoch, self._n))
+        epoch = check_epoch(epoch, self._n or 1)
+        if self._n is not None:
+            self._epoch.fill_(epoch)
+
+    def begin_at(self, sample: int) -> None:
+        """Have the iterations that begin from now on leave out the first samples of an epoch, so
+        many as fill whole batches.
+        """
+        self._begin_at.fill_(sample)
 
     def __iter__(self) -> Iterator[Any]:
+        return Reading(self)
+
+    def own(self) -> dict[str, Any]:
+        """What a saved state must agree with."""
+        return {"seed": self.seed, "n": self._n}
+
+    def _read(self, epoch: int, done: int) -> Iterator[Any]:
+        """The items of an epoch for this process, without the first ``done`` of them."""
         self._settle()
         worker = get_worker_info()
         share, shares = (worker.id, worker.num_workers) if worker is not None else (0, 1)
-        first = int(self._epoch) * (self._n or 0)
+        first = epoch * (self._n or 0)
         stop = None if self._n is None else first + self._n
-        blocks = cut(first + share * self._block, stop, self._block, shares)
+        begin = first + int(self._begin_at) + (share + done // self._block * shares) * self._block
+        blocks = cut(begin, stop, self._block, shares)
+        left_out = done % self._block
         # A worker of a DataLoader is ahead by itself.
         for made in map(self._make, blocks) if worker is not None else self._ahead(blocks):
-            for item in made.values():
-                item = {k: v.clone() for k, v in item.items()}  # noqa: PLW2901  (else one would hold the whole block)
-                yield item if self._transform is None else self._transform(item)
+            for item in islice(made.values(), left_out, None):
+                # a copy, or one item would hold the whole block
+                yield self._item({k: v.clone() for k, v in item.items()})
+            left_out = 0
 
 
-class Order(Sampler[int]):
-    """The indices of a data set, epoch after epoch; the data set is told of each epoch's before
-    they are handed out.
-
-    Each iteration is that of the next epoch: in other order where it is shuffled, and of its own
-    samples where it is fresh.
+class Reading(Iterator[Any]):
+    """One pass over a `SyntheticStream`, which can be saved and continued; it begins when the first
+    item is asked for.
     """
 
-    def __init__(
-        self, data: SyntheticDataset, *, shuffle: bool, fresh: bool, drop_last: bool
-    ) -> None:
-        self._data, self._shuffle, self._fresh = data, shuffle, fresh
-        self._used = len(data) - (
-            len(data) % data._block if drop_last else 0
-        )  # the others are handed out for nothing
-        self._epoch = 0
+    def __init__(self, stream: SyntheticStream) -> None:
+        self._stream, self._epoch, self._done = stream, -1, 0
+        self._items: Iterator[Any] | None = None
 
-    def __len__(self) -> int:
-        return len(self._data)
+    def __next__(self) -> Any:
+        if self._items is None:
+            if self._epoch < 0:
+                self._epoch = int(self._stream._epoch)
+            self._items = self._stream._read(self._epoch, self._done)
+        item = next(self._items)
+        self._done += 1
+        return item
 
-    def set_epoch(self, epoch: int) -> None:
-        """Have the next iteration be that of an epoch, and those after it go on from there.
+    def close(self) -> None:
+        """End it."""
+        if self._items is not None:
+            self._items.close()  # type: ignore[attr-defined]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is: the epoch, and how many items this process has handed out of it."""
+        epoch = self._epoch if self._epoch >= 0 else int(self._stream._epoch)
+        return {**self._stream.own(), "epoch": epoch, "done": self._done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where another pass over the same samples was.
 
         Raises
         ------
         InputError
-            ``epoch`` is no whole number from 0.
+            The state is of other samples.
         """
-        self._epoch = check_epoch(epoch, len(self))
-
-    def __iter__(self) -> Iterator[int]:
-        epoch, self._epoch = self._epoch, self._epoch + 1
-        first = epoch * len(self) if self._fresh else 0
-        order = (
-            [first + i for i in self._shuffled(epoch)]
-            if self._shuffle
-            else range(first, first + len(self))
-        )
-        self._data._expect(order[: self._used])
-        return iter(order)
-
-    def _shuffled(self, epoch: int) -> list[int]:
-        """An order that follows from the seed and the epoch."""
-        dice = torch.Generator().manual_seed(
-            int(seeds.Stream(self._data.seed, epoch, seeds.ORDER).bytes(4).view("<u4")[0])
-        )
-        # Blocks of which all is made at once stay together, or each is made again and again.
-        block, n = self._data._block if self._data._whole_blocks else 1, len(self)
-        starts = [block * i for i in torch.randperm(n // block, generator=dice).tolist()]
-        starts += [n - n % block] if n % block else []
-        if block == 1:
-            return starts
-        return [
-            at + i
-            for at in starts
-            for i in torch.randperm(min(block, n - at), generator=dice).tolist()
-        ]
+        self._epoch, self._done = check_state(state, self._stream.own(), "epoch", "done")
+        self._items = None

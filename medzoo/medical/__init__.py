@@ -22,10 +22,12 @@ import numpy as np
 from .. import checks
 from ..errors import InputError
 from ..settings import user_path
-from . import scans, structures, volumes
-from .scans import NIFTI
-from .structures import Case, Structures
+from . import nifti, scans, structures, volumes, windows
+from .nifti import NIFTI
+from .pictures import pictures_of
+from .structures import Case, Structures, split_structure
 from .volumes import Volume
+from .windows import Window
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,16 +36,23 @@ __all__ = [
     "Case",
     "Structures",
     "Volume",
+    "Window",
     "cases",
     "find_roi",
+    "pictures_of",
+    "read_colour",
+    "read_mask",
     "read_nifti",
     "read_picture",
+    "read_pictures",
     "read_series",
     "read_structures",
     "resample",
     "scans_in",
     "slices_with",
+    "split_structure",
     "window",
+    "windows_of",
 ]
 
 
@@ -88,13 +97,29 @@ def _pixels(value: Any, name: str) -> int:
     return checks.whole(value, name, "a number of voxels", 0, checks.MOST)
 
 
+def _paths(value: Any, name: str) -> Any:
+    if not isinstance(value, (list, tuple)):
+        raise InputError(f"{name}={checks.shown(value)} is not a list of paths.", "Give one.")
+    return checks.paths(value, name)
+
+
+def _frame(value: Any, name: str) -> int | None:
+    return None if value is None else checks.whole(value, name, "the number of a frame")
+
+
 _volume = checks.instance(Volume, "medical.read_series")
 _three = checks.several(checks.number, 3)
 _optional = checks.optional
 
-read_series = checks.checked(path=checks.paths)(scans.read_series)
-read_picture = checks.checked(path=checks.path)(_one_file(scans.read_picture))
-read_nifti = checks.checked(path=checks.path)(_one_file(scans.read_nifti))
+read_series = checks.checked(path=checks.paths, frame=_frame)(scans.read_series)
+read_picture = checks.checked(path=checks.path, frame=_frame)(_one_file(scans.read_picture))
+read_pictures = checks.checked(paths=_paths)(_one_file(scans.read_pictures))
+read_colour = checks.checked(path=checks.path, frame=_frame)(_one_file(scans.read_colour))
+read_mask = checks.checked(path=checks.path, pattern=checks.text, frame=_frame)(
+    structures.read_mask
+)
+windows_of = windows.windows_of
+read_nifti = checks.checked(path=checks.path, frame=_frame)(_one_file(nifti.read_nifti))
 read_structures = checks.checked(path=checks.paths)(structures.read_structures)
 cases = checks.checked(folder=checks.paths)(structures.cases)
 find_roi = checks.checked(names=_names, pattern=checks.text)(structures.find_roi)

@@ -7,6 +7,7 @@ order slices, rows, columns.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, MedzooWarning
 
 Array = NDArray[Any]
 # decimals of a pixel that contours are rounded to: borders that run through pixel centres do so
 # exactly
 SNAP = 6
+EVEN = 1e-5  # of a voxel: two labels that cover it alike by this much cover as much
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one answer to ==
@@ -34,16 +36,21 @@ class Volume:
     spacing
         Millimetres between slices, rows and columns; NaN where a file does not say.
     origin
-        Centre of the first voxel in millimetres, (x, y, z).
+        Centre of the first voxel in millimetres, (x, y, z); NaN where a file does not say.
     axes
         (3, 3): the directions in which slices, rows and columns follow each other, as unit vectors
         (x, y, z).
     unit
         HU where the file says so, else empty.
     window
-        Centre and width by which the file wants to be shown, if it says so.
+        Centre and width by which the files want to be shown, if all state the same.
     series, frame
         DICOM's identifiers of the series and of its frame of reference; empty where there are none.
+    windows
+        The different windows that the files of the series state; None is that of a file without.
+    padding
+        (D, H, W) bool: voxels that a file calls padding, outside of what was scanned; None if there
+        are none. They keep their values.
     """
 
     voxels: Array
@@ -54,6 +61,8 @@ class Volume:
     window: tuple[float, float] | None = None
     series: str = ""
     frame: str = ""
+    windows: tuple[tuple[float, float] | None, ...] = ()
+    padding: NDArray[np.bool_] | None = None
 
     @property
     def affine(self) -> NDArray[np.float64]:
@@ -80,14 +89,21 @@ class Volume:
         order = _nearest_axes(self.axes)  # for z, y and x the axis that runs most nearly along it
         axes, spacing, origin = self.axes[order], np.array(self.spacing)[order], self.origin.copy()
         voxels = self.voxels.transpose(order)
+        padding = None if self.padding is None else self.padding.transpose(order)
         for k, patient_axis in enumerate((2, 1, 0)):
             if axes[k, patient_axis] < 0:
                 origin = origin + axes[k] * spacing[k] * (voxels.shape[k] - 1)
                 axes[k] = -axes[k]
                 voxels = np.flip(voxels, k)
+                padding = None if padding is None else np.flip(padding, k)
         z, y, x = spacing.tolist()
         return replace(
-            self, voxels=np.ascontiguousarray(voxels), spacing=(z, y, x), origin=origin, axes=axes
+            self,
+            voxels=np.ascontiguousarray(voxels),
+            spacing=(z, y, x),
+            origin=origin,
+            axes=axes,
+            padding=padding,
         )
 
 
@@ -144,7 +160,7 @@ def resample(
         The voxel of ``volume``, with fractions, that comes to lie in the middle; its own middle
         where None.
     fill
-        What stands outside of ``volume``: its lowest value if None; for labels 0.
+        The value outside of ``volume``, and where it is NaN: its lowest if None; for labels 0.
 
     Raises
     ------
@@ -178,18 +194,27 @@ def resample(
         origin = origin + volume.axes[axis] * (0 if np.isnan(old) else old) * positions[0]
         new_spacing[axis] = old * step
     if voxels.dtype.kind == "f":
-        found = _interpolated(voxels, grids, float(voxels.min()) if fill is None else fill)
+        found = _interpolated(voxels, grids, _lowest(voxels) if fill is None else fill)
     else:
         found = _of_most_cover(voxels, grids, int(fill or 0))
     z, y, x = new_spacing
-    return replace(volume, voxels=found, spacing=(z, y, x), origin=origin)
+    return replace(volume, voxels=found, padding=None, spacing=(z, y, x), origin=origin)
+
+
+def _lowest(voxels: Array) -> float:
+    """The lowest value that is a number; 0 where none is."""
+    return float(np.fmin.reduce(voxels, axis=None)) if not np.isnan(voxels).all() else 0.0
 
 
 def _interpolated(
     voxels: Array, grids: list[tuple[Array, float]], fill: float
 ) -> NDArray[np.float32]:
-    """``voxels`` at the ``grids`` of each axis: their positions, and the step between them."""
+    """``voxels`` at the ``grids`` of each axis: their positions, and the step between them.
+
+    Voxels that are NaN lie outside.
+    """
     found, beyond = voxels.astype(np.float32), []
+    found[np.isnan(found)] = fill
     for axis, (positions, step) in enumerate(grids):
         length = found.shape[axis]
         if np.array_equal(positions, np.arange(length)):
@@ -206,14 +231,43 @@ def _interpolated(
 
 
 def _of_most_cover(labels: Array, grids: list[tuple[Array, float]], fill: int) -> Array:
-    """The label that covers most of each new voxel; of two that cover as much, the higher."""
-    found = np.full([len(positions) for positions, _ in grids], fill, labels.dtype)
-    most = np.zeros(found.shape, np.float32)
-    for label in np.unique(labels):
-        cover = _interpolated((labels == label).astype(np.float32), grids, 0.0)
-        better = (cover >= most) & (cover > 0)
-        found[better], most[better] = label, cover[better]
-    return found
+    """The label that covers most of each new voxel; of two that cover as much, the higher.
+
+    What lies outside of the volume is of the label ``fill``.
+    """
+    fill_label = np.asarray(fill).astype(labels.dtype)
+    shares = [
+        None if np.array_equal(positions, np.arange(length)) else _overlaps(positions, step, length)
+        for (positions, step), length in zip(grids, labels.shape, strict=True)
+    ]
+    inside = _covered(np.ones(labels.shape, np.float32), shares)
+    result = np.full(inside.shape, fill_label)
+    most = np.where(1 - inside > EVEN, 1 - inside, 0).astype(np.float32)
+    for label in np.unique(np.append(labels, fill_label)):
+        cover = _covered((labels == label).astype(np.float32), shares)
+        if label == fill_label:
+            cover += 1 - inside
+        better = (cover > most + EVEN) | ((cover >= most - EVEN) & (label > result))
+        better &= cover > EVEN
+        result[better], most[better] = label, cover[better]
+    return result
+
+
+def _overlaps(positions: Array, step: float, length: int) -> NDArray[np.float32]:
+    """(new, old): the share of each new voxel of one axis that lies in each old one."""
+    old = np.arange(length)
+    first = np.maximum(positions[:, None] - step / 2, old - 0.5)
+    last = np.minimum(positions[:, None] + step / 2, old + 0.5)
+    shares: NDArray[np.float32] = (np.maximum(last - first, 0) / step).astype(np.float32)
+    return shares
+
+
+def _covered(values: Array, shares: list[NDArray[np.float32] | None]) -> Array:
+    """How much of each new voxel the ones of ``values`` cover; axes without shares stay."""
+    for axis, share in enumerate(shares):
+        if share is not None:
+            values = np.moveaxis(np.tensordot(share, values, (1, axis)), 0, axis)
+    return np.ascontiguousarray(values)
 
 
 def slices_with(
@@ -242,17 +296,19 @@ def slices_with(
         The pixel, row and column, where the middle of the mask's extent comes to lie: that of the
         picture if None.
     fill
-        What stands outside of the volume: its lowest value if None.
+        The value outside of the volume, and where it is NaN: its lowest if None.
 
     Returns
     -------
     images, masks
-        (n, H, W) float32 in the volume's unit, and bool.
+        (n, H, W) float32 in the volume's unit, and bool. No mask is empty: a slice is left out, with
+        a warning that counts them, where the new spacing or the cut leaves nothing of it.
 
     Raises
     ------
     InputError
-        The mask is empty, or of another shape than the volume; or as `resample` says.
+        The mask is empty, or becomes empty in every slice; it is of another shape than the volume;
+        or as `resample` says.
     """
     mask = np.asarray(mask, bool)
     if mask.shape != volume.voxels.shape:
@@ -265,7 +321,7 @@ def slices_with(
         raise InputError("The mask is empty.", "The structure may lie outside of this volume.")
     pixels = size if isinstance(size, Sequence) else (size, size)
     mm = spacing if isinstance(spacing, Sequence) else (spacing, spacing)
-    low = float(volume.voxels.min()) if fill is None else fill
+    low = _lowest(volume.voxels) if fill is None else fill
     found = []
     for k in held:
         extents = [np.flatnonzero(mask[k].any(axis)) for axis in (1, 0)]
@@ -288,9 +344,27 @@ def slices_with(
             "centre": (None, *middle),
         }
         image, cut = (replace(volume, voxels=v[k : k + 1]) for v in (volume.voxels, mask))
-        found.append((resample(image, **how, fill=low).voxels[0], resample(cut, **how).voxels[0]))
+        cut_mask = resample(cut, **how).voxels[0]
+        if cut_mask.any():
+            found.append((resample(image, **how, fill=low).voxels[0], cut_mask))
+    _warn_of_vanished(len(held) - len(found), len(held))
     images, masks = (np.stack(pictures) for pictures in zip(*found, strict=True))
     return images, masks
+
+
+def _warn_of_vanished(vanished: int, count: int) -> None:
+    """Say in how many slices nothing is left of a mask; an error where that is all of them."""
+    if not vanished:
+        return
+    problem = f"In {vanished} of {count} slices nothing is left of the mask"
+    if vanished == count:
+        raise InputError(
+            f"{problem}.",
+            "It is smaller than half a pixel, or cut off: change spacing, size or at.",
+        )
+    warnings.warn(
+        MedzooWarning(f"{problem} at this spacing and size: they are left out."), stacklevel=3
+    )
 
 
 def filled(polygons: Sequence[Array], shape: tuple[int, int]) -> NDArray[np.bool_]:

@@ -112,7 +112,7 @@ class Flow(nn.Module):
         )
         e = self.embed(torch.cat([phase.sin(), phase.cos(), facts], dim=1))
         h1 = self.down1(
-            self.first(torch.cat([x, self.grid.expand(len(x), -1, -1, -1)], dim=1)), e
+            self.first(torch.cat([x, self.grid.expand(x.shape[0], -1, -1, -1)], dim=1)), e
         )  # (N, a, 32, 32)
         h2 = self.down2(self.pool1(h1), e)  # (N, b, 16, 16)
         h3 = self.mid2(self.mid1(self.pool2(h2), e), e)  # (N, c, 8, 8)
@@ -329,7 +329,8 @@ def turn(x: Tensor, flips: Tensor) -> Tensor:
 
 def speed(net: Flow, space: Space, point: Tensor, t: float, labels: Tensor) -> Tensor:
     """Velocity (N, 512) at ``point`` (N, 512), no picture of it flipped."""
-    times, flips = point.new_full((len(point),), t), point.new_zeros(len(point), 2)
+    n = point.shape[0]  # not len(point), which an export would keep as a constant
+    times, flips = point.new_full((n,), t), point.new_zeros(n, 2)
     scores, texture = velocity(net, space, point, times, labels, flips)
     return torch.cat([scores / space.weight, texture], dim=1)
 

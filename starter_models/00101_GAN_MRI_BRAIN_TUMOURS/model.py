@@ -171,7 +171,7 @@ class Generator(nn.Module):
         )  # (N, 3 * 192)
         linear = (self.mean(kind) + self.components(placed)).view(-1, MAPS + 1, SIDE, SIDE)
         style = self.style(torch.cat([z[:, :LATENT], F.one_hot(kind, KINDS).to(z.dtype)], dim=1))
-        x = self.tiny(self.first(style).view(len(z), -1, 4, 4), style)  # (N, a, 4, 4)
+        x = self.tiny(self.first(style).view(z.shape[0], -1, 4, 4), style)  # (N, a, 4, 4)
         x = F.interpolate(x, scale_factor=2.0)
         for block in self.small:
             x = block(x, style)  # (N, b, 8, 8)

@@ -240,7 +240,7 @@ def denoised(net: Denoiser, x: Tensor, level: float, kind: Tensor, guidance: flo
     """What the network makes of ``x``, told its kind ``guidance`` times as clearly (Ho & Salimans,
     arXiv:2207.12598).
     """
-    at = torch.full((len(x),), level, device=x.device)
+    at = torch.full((x.shape[0],), level, device=x.device)
     if guidance == 1:
         return net(x, at, kind)
     told, untold = net(

@@ -179,7 +179,7 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor, kind: Tensor) -> Tensor:
         linear = (self.mean(kind) + self.components(z)).view(-1, 1, LOW, LOW)
         style = self.style(torch.cat([z, F.one_hot(kind, KINDS).to(z.dtype)], dim=1))
-        x = self.blocks[0](self.first(style).view(len(z), -1, 8, 8), style)
+        x = self.blocks[0](self.first(style).view(z.shape[0], -1, 8, 8), style)
         x = self.blocks[1](F.interpolate(x, scale_factor=2.0), style)  # (N, C, 16, 16)
         x = self.blocks[2](F.interpolate(x, scale_factor=2.0), style)  # (N, C, 32, 32)
         x = leaky(x + self.drawn(F.avg_pool2d(linear, 2)))

@@ -108,7 +108,7 @@ class Painter(nn.Module):
 
     def forward(self, mask: Tensor, code: Tensor, noise: list[Tensor]) -> Tensor:
         """``mask`` 0 or 1; ``noise`` planes (N, 1, k, k) of 32, 64 and 128 pixels."""
-        grid = self.grid.expand(len(mask), -1, -1, -1)
+        grid = self.grid.expand(mask.shape[0], -1, -1, -1)
         h1 = self.down1(torch.cat([F.pixel_unshuffle(mask, 2), grid], dim=1))  # (N, a, 64, 64)
         h2 = self.down2(h1)  # (N, b, 32, 32)
         h3 = self.down3(h2)  # (N, c, 16, 16)

@@ -299,7 +299,7 @@ class Transformer(nn.Module):
 
         Keys and values of earlier places are kept, so that each place costs one pass of one place.
         """
-        n, width = len(quantiles), self.norm.weight.shape[0]
+        n, width = quantiles.shape[0], self.norm.weight.shape[0]
         heads = self.layers[0].heads
         tokens = torch.full((n, LENGTH), CODES, device=quantiles.device)
         turns = torch.zeros_like(classes)

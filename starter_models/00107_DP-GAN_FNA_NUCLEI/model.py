@@ -4,8 +4,9 @@ differentially private GAN.
 A generator maps 30 latents and a class to 30 *coordinates*, each in a range that follows from what
 the measurement is and not from any row of data. Formulas that hold by definition turn coordinates
 into the thirty columns: an area is that of a disc of the row's own radius times a factor, a worst
-value is the mean value times a factor of at least one. So every row is consistent, and the network
-learns what is left. The arithmetic is numpy's, in double precision.
+value is the mean value times a factor of at least one. ``possible`` then moves a row that no nuclei
+could have to the nearest one that they could, by geometry and arithmetic alone: it sees no data, so
+the privacy of the weights is untouched. The arithmetic is numpy's, in double precision.
 
 Shapes in comments: n rows; 30 = 3 groups (mean, standard error, worst) of 10 features.
 """
@@ -51,6 +52,18 @@ FREE = [
     FRACTAL,
 ]  # by no formula tied to another feature
 LATENT = 30
+
+# The largest value a measurement can have: 8-bit gray levels deviate by 127.5 at most; smoothness and
+# asymmetry are shares of a radius and of a length, concave points half of all points at most; a
+# contour in a plane has a dimension of 2 at most, less 1. The others have no bound of their own.
+LARGEST = np.full(10, np.inf)
+LARGEST[[TEXTURE, SMOOTHNESS, POINTS, SYMMETRY, FRACTAL]] = 127.5, 1, 0.5, 1, 1
+NUCLEI, WORST = 40, 3  # at most so many nuclei an aspirate; the worst value is the mean of three
+# Of n values the mean of the m largest is at most sqrt((n - 1) (n - m) / m) standard errors above the
+# mean of all: least spread for its height have m equal values above n - m equal ones.
+STEEPEST = ((NUCLEI - 1) * (NUCLEI - WORST) / WORST) ** 0.5
+SMALLEST_ERROR = 0.005  # of the mean, as in RANGES below
+ROUNDING = 1 + 1e-6  # so that a bound still holds in single precision
 
 # Range of each coordinate. What they rest on, feature by feature: a nucleus whose contour is traced
 # in a video image with a dozen others has a radius of 4 to 64 pixels; gray levels of 8 bits deviate
@@ -145,6 +158,36 @@ def to_table(coordinates: Array) -> Array:
     return table.reshape(-1, 30)
 
 
+def possible(table: Array) -> Array:
+    """Rows (n, 30) changed as little as it takes for nuclei to exist that have them.
+
+    - A contour is at least as long as the circle round the same area: 4 pi area <= perimeter^2.
+    - Without concavity there are no concave points and the other way round, in every group.
+    - No value lies above ``LARGEST``.
+    - A worst value is at least the mean, at most ``NUCLEI / WORST`` times the mean, since no value
+      is negative, and at most ``STEEPEST`` standard errors above the mean.
+    - A standard error is at most the mean, since no value is negative.
+
+    It looks at nothing but the row, so it spends no privacy.
+    """
+    mean, error, worst = np.array(table, np.float64).reshape(-1, 3, 10).transpose(1, 0, 2)
+    smooth = (mean[:, ROOTS] == 0).any(axis=1)
+    mean = np.minimum(mean, LARGEST)
+    mean[:, PERIMETER] = at_least_round(mean)
+    worst = np.clip(worst, mean, np.minimum(LARGEST, NUCLEI / WORST * mean / ROUNDING))
+    worst[:, PERIMETER] = at_least_round(worst)
+    least = np.maximum(SMALLEST_ERROR * mean, ROUNDING * (worst - mean) / STEEPEST)
+    error = np.clip(error, least, mean)
+    rows = np.stack([mean, error, worst], axis=1)
+    rows[:, :, ROOTS] = np.where(smooth[:, None, None], 0, rows[:, :, ROOTS])
+    return rows.reshape(-1, 30)
+
+
+def at_least_round(group: Array) -> Array:
+    """Perimeters (n,) of rows (n, 10), none shorter than the circle round the row's area."""
+    return np.maximum(group[:, PERIMETER], ROUNDING * np.sqrt(4 * pi * group[:, AREA]))
+
+
 class Generator:
     """Coordinates = place of the class + spread * (linear map of the latents + small network)."""
 
@@ -163,10 +206,14 @@ class Generator:
             t["shift.weight"][classes] + z @ t["linear.weight"].T + x
         )
 
+    def rows(self, latents: Array, classes: Array) -> Array:
+        """The columns (n, 30) of latents (n, 30) and classes (n,)."""
+        return possible(to_table(self.coordinates(latents, classes)))
+
     def sample(self, batch: Any) -> dict[str, Array]:
         """The native contract: ``table`` (n, 30), float32."""
-        table = to_table(self.coordinates(batch.latents, batch.conditions["condition"]))
-        return {"table": table.astype(np.float32)}
+        rows = self.rows(batch.latents, batch.conditions["condition"])
+        return {"table": rows.astype(np.float32)}
 
 
 def load(weights_dir: Path, device: str) -> Generator:  # noqa: ARG001

@@ -25,6 +25,7 @@ import argparse
 import copy
 import csv
 import json
+import math
 import os
 import secrets
 import warnings
@@ -266,6 +267,28 @@ def spent(history: list[tuple[float, float, int]], delta: float) -> float:
     return float(accountant.get_epsilon(delta))
 
 
+def exact_epsilon(history: list[tuple[float, float, int]], delta: float) -> float:
+    """The same exactly, where every mechanism sees every row (sampling rate 1).
+
+    Gaussian mechanisms together are one with mu^2 = sum of 1 / noise multiplier^2 (Dong, Roth and
+    Su, arXiv:1905.02383, corollary 1), whose delta at a given epsilon is known (Balle and Wang,
+    arXiv:1805.06530, theorem 8).
+    """
+    if any(rate != 1 for _, rate, _ in history):
+        raise ValueError("The exact epsilon is known for a sampling rate of 1 alone.")
+    mu = math.sqrt(sum(times / sigma**2 for sigma, _, times in history))
+
+    def normal(x: float) -> float:
+        return math.erfc(-x / math.sqrt(2)) / 2
+
+    low, high = 0.0, 1000.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        tail = math.exp(middle + math.log(max(normal(-mu / 2 - middle / mu), 1e-300)))
+        low, high = (middle, high) if normal(mu / 2 - middle / mu) - tail > delta else (low, middle)
+    return high
+
+
 def train(a: argparse.Namespace, table: np.ndarray, y: np.ndarray) -> None:
     """Everything from rows to ``weights.safetensors``."""
     from opacus import GradSampleModule
@@ -400,6 +423,7 @@ def finish(
         save_file(tensors, a.out / "weights.safetensors")
         cost = {
             "epsilon": spent(history, a.delta),
+            "exact epsilon": exact_epsilon(history, a.delta),
             "delta": a.delta,
             "accountant": "opacus RDPAccountant",
             "rows": rows,
@@ -414,9 +438,8 @@ def samples(tensors: dict[str, Tensor], n: int, seed: int = 0) -> tuple[np.ndarr
     """``n`` rows and their classes in turn."""
     classes = np.arange(n) % 2
     latents = np.random.default_rng(seed).normal(size=(n, m.LATENT))
-    return m.to_table(
-        m.Generator({k: v.numpy() for k, v in tensors.items()}).coordinates(latents, classes)
-    ), classes
+    generator = m.Generator({k: v.numpy() for k, v in tensors.items()})
+    return generator.rows(latents, classes), classes
 
 
 # -----------------------------------------------------------------------------------------------------------
@@ -478,7 +501,50 @@ def judge(a: argparse.Namespace, table: np.ndarray, y: np.ndarray) -> None:
         ("one half of the real rows, the other", (*one, *two)),
     ):
         print(f"{name:38s}{marginals(*pair):24.3f}{correlations(*pair):24.3f}")
+    print(f"\n{'impossible rows':38s}{'generated':>24s}{'real':>24s}")
+    for name, rule in IMPOSSIBLE.items():
+        shares = [
+            rule(*rows.reshape(-1, 3, 10).transpose(1, 0, 2)).mean() for rows in (made, table)
+        ]
+        print(f"{name:38s}" + "".join(f"{share:24.2%}" for share in shares))
+    any_rule = [
+        np.any(
+            [rule(*rows.reshape(-1, 3, 10).transpose(1, 0, 2)) for rule in IMPOSSIBLE.values()], 0
+        )
+        for rows in (made, table)
+    ]
+    print(f"{'any of these':38s}" + "".join(f"{rows.mean():24.2%}" for rows in any_rule))
+    sigma = calibrate(a.epsilon, a.delta, a.steps)
+    history = [*((s, 1.0, 1) for s in RELEASES), (sigma, 1.0, a.steps)]
+    print(
+        f"\nepsilon at delta {a.delta:g}: {spent(history, a.delta):.2f} by the accountant, "
+        f"{exact_epsilon(history, a.delta):.2f} exactly"
+    )
     picture(a.out / "samples.png", made, classes, table, y)
+
+
+def anywhere(*parts: np.ndarray) -> np.ndarray:
+    """Which rows (n,) have something true in any of these (n, k)."""
+    return np.concatenate(parts, axis=1).any(axis=1)
+
+
+# What no nuclei can have, as functions of mean, standard error and worst values, (n, 10) each. The
+# rows are printed to four digits or so, hence a little slack where two columns are subtracted.
+IMPOSSIBLE = {
+    "worst below mean": lambda mean, _, worst: anywhere(worst < mean),
+    "4 pi area > perimeter^2": lambda mean, _, worst: anywhere(
+        *(4 * np.pi * g[:, [m.AREA]] > g[:, [m.PERIMETER]] ** 2 for g in (mean, worst))
+    ),
+    "concavity without points, or reverse": lambda *groups: anywhere(
+        *((g[:, [m.CONCAVITY]] == 0) != (g[:, [m.POINTS]] == 0) for g in groups)
+    ),
+    "above its bound": lambda mean, _, worst: anywhere(mean > m.LARGEST, worst > m.LARGEST),
+    "standard error above mean": lambda mean, error, _: anywhere(error > mean),
+    "worst higher than 40 nuclei allow": lambda mean, error, worst: anywhere(
+        worst > m.NUCLEI / m.WORST * mean,
+        worst - mean > error * m.STEEPEST * (1 + 1e-3) + 1e-5 * mean,
+    ),
+}
 
 
 def picture(

@@ -1,0 +1,156 @@
+"""How a finished set grows.
+
+The further samples are made in a folder inside ``.unfinished``, as an unfinished set of its own, and
+the finished set stays as it is until all are there. Then the files are moved into the set, its
+provenance last. A run that is killed while files are moved leaves a folder that knows all of them,
+so the next run moves the rest before it does anything else.
+
+The name of that folder has the digest of the provenance of the set that grows. So the folder means
+nothing any more once the provenance is that of the larger set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import DatasetError
+from .journal import (
+    MANIFEST,
+    PROVENANCE,
+    RECORD,
+    UNFINISHED,
+    Journal,
+    _read,
+    done,
+    unsealed,
+)
+from .paths import inside
+
+OTHERWISE = "Nothing was changed. Choose another folder."
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a set goes on: after its last whole batch, or, if ``done`` is 0, from the start."""
+
+    done: int = 0
+    state: Mapping[str, Any] | None = None
+    lengths: Mapping[str, int] | None = None  # bytes of files that are shorter there
+
+
+def place_of(folder: Path, provenance: Mapping[str, Any]) -> Path:
+    """Where the set in ``folder`` grows."""
+    return folder / UNFINISHED / f"growth-{provenance['provenance_sha256'][:16]}"
+
+
+def growing(folder: Path) -> Path | None:
+    """Where the finished set in ``folder`` is growing; None if it is not."""
+    with suppress(OSError, KeyError):
+        if provenance := unsealed((folder / PROVENANCE).read_bytes()):
+            place = place_of(folder, provenance)
+            return place if place.is_dir() and not place.is_symlink() else None
+    return None
+
+
+def is_moving(place: Path) -> bool:
+    """Whether all that a set grows by is there, and its files are being moved."""
+    with suppress(OSError):
+        return unsealed((place / PROVENANCE).read_bytes()) is not None
+    return False
+
+
+def refuse_growing(folder: Path) -> None:
+    """Raise DatasetError, which says how far it is, if the set in ``folder`` is growing."""
+    place = growing(folder)
+    if place is None:
+        return
+    to = _read(place / RECORD).get("provenance", {}).get("n")
+    more = f" of {to:,}" if isinstance(to, int) else ""
+    there = "all" if is_moving(place) else f"{done(place):,}"
+    raise DatasetError(
+        f"{folder} is unfinished: the set is growing, {there}{more} samples are there.",
+        "Give the command that makes it grow again: it goes on from there.",
+    )
+
+
+def move(place: Path, folder: Path) -> None:
+    """Move the files of a set that has grown into its folder, the provenance last."""
+    for path in sorted(place.rglob("*")):
+        name = path.relative_to(place)
+        if path.is_dir() or name.parts[0] in {UNFINISHED, PROVENANCE}:
+            continue
+        target = inside(folder, name.as_posix())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+    (place / PROVENANCE).replace(folder / PROVENANCE)
+
+
+def extends(then: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Whether more samples are asked for than there are."""
+    n, more = then.get("n"), asked.get("n")
+    return isinstance(n, int) and isinstance(more, int) and more > n
+
+
+def beginning(asked: Mapping[str, Any], n: int) -> dict[str, Any]:
+    """What is asked, of the first ``n`` samples alone."""
+    options = {
+        name: value[:n]
+        if name in asked.get("conditions", {}) and isinstance(value, list)
+        else value
+        for name, value in asked.get("options", {}).items()
+    }
+    return {**asked, "n": n, "options": options}
+
+
+def point_of(
+    folder: Path, then: Mapping[str, Any], batches: Sequence[Sequence[int]]
+) -> tuple[Point, list[list[int]]]:
+    """Where the finished set ``then`` goes on if batches of the size of ``batches`` are asked for,
+    and the batch boundaries up to there.
+
+    A last batch that is not full is made again as part of a full one, so that the samples are those
+    of one run.
+
+    Raises
+    ------
+    DatasetError
+        The set cannot grow.
+    """
+    saved, n, first = then.get("growth"), then["n"], then.get("first", 0)
+    if not isinstance(saved, dict) or "subset" in then:
+        raise DatasetError(
+            f"{folder} cannot grow: it was saved from memory, or by an earlier medzoo.", OTHERWISE
+        )
+    point = Point(saved["done"], saved["state"], saved["lengths"])
+    boundaries = [list(b) for b in then["batches"]]
+    if boundaries == [[first, n]] and batches[0][1] != n:  # one batch, as large as the set was
+        point, boundaries = Point(), [list(b) for b in batches]
+    if then.get("seeding") == "batch" and point.done != n:
+        raise DatasetError(
+            f"{folder} cannot grow: its last batch is not full, and what the model makes depends on "
+            f"the batch.",
+            "Nothing was changed. Make the set anew in another folder.",
+        )
+    return point, boundaries
+
+
+def point_before(
+    journal: Journal, before: Mapping[str, Any], files_anew: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What a finished set notes of its last whole batch, so that it can grow: samples, the state of
+    the format, and the lengths of the files that are longer now.
+    """
+    lengths = {}
+    for name in sorted({*journal.lengths, MANIFEST}):
+        then = before["lengths"].get(name)
+        if then is None:
+            then = journal.base.length(name) if journal.base else 0
+        if name in files_anew:
+            lengths[name] = 0
+        elif then != journal.length(name):
+            lengths[name] = then
+    return {"done": before["done"], "state": before["state"], "lengths": lengths}

@@ -1,0 +1,279 @@
+"""Epochs of a loader: which samples come in which order, and where a training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader, Sampler
+
+from .._worker.defaults import default_settings
+from .making import check_epoch, check_state
+from .orders import AT_ONCE, Shuffled
+from .sets import SyntheticDataset, SyntheticStream
+
+
+class Order(Sampler[int]):
+    """The indices of a data set, epoch after epoch; the data set is told of each epoch's before
+    they are handed out.
+
+    Each iteration is that of the next epoch: in other order where it is shuffled, and of its own
+    samples where it is fresh. An iteration takes its epoch when its first index is asked for, so
+    one that is only begun counts for nothing.
+    """
+
+    def __init__(
+        self, data: SyntheticDataset, *, shuffle: bool, fresh: bool, drop_last: bool
+    ) -> None:
+        self._data, self._shuffle, self._fresh = data, shuffle, fresh
+        # The others are handed out for nothing.
+        self._used = len(data) - (len(data) % data._block if drop_last else 0)
+        self._epoch, self._place = 0, 0  # of the next iteration
+        self.last: Pass | None = None  # that took an epoch
+        data.follow(self)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Have the next iteration be that of an epoch, and those after it go on from there.
+
+        Raises
+        ------
+        InputError
+            ``epoch`` is not a whole number from 0.
+        """
+        epoch = check_epoch(epoch, len(self))
+        if epoch != self._epoch:
+            self._epoch, self._place = epoch, 0
+
+    def __iter__(self) -> Iterator[int]:
+        return Pass(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the last iteration is: its epoch, and how many indices it has handed out.
+
+        A DataLoader with workers takes indices ahead of what is read: save the state of the loader
+        instead.
+        """
+        if self.last is None or self.last.place >= len(self):
+            return {**self.own(), "epoch": self._epoch, "place": self._place}
+        return self.last.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Have the next iteration continue where a saved one was.
+
+        Raises
+        ------
+        InputError
+            The state is of other samples.
+        """
+        self._epoch, self._place = check_state(state, self.own(), "epoch", "place")
+
+    def own(self) -> dict[str, Any]:
+        """What a saved state must agree with."""
+        return {
+            "seed": self._data.seed,
+            "n": len(self),
+            "shuffle": self._shuffle,
+            "fresh": self._fresh,
+        }
+
+    def numbers(self, epoch: int) -> Sequence[int]:
+        """The indices of an epoch, in its order."""
+        n = len(self)
+        first = epoch * n if self._fresh else 0
+        if not self._shuffle:
+            return range(first, first + n)
+        # Blocks of which all is made at once stay together, or each is made again and again.
+        block = self._data._block if self._data._whole_blocks else 1
+        return Shuffled(self._data.seed, epoch, n, block=block, first=first)
+
+    def begin(self, one: Pass) -> tuple[int, int]:
+        """Give an iteration its epoch and the place where it begins, and count on."""
+        taken = self._epoch, self._place
+        self.go_on_after(taken[0])
+        self.last = one
+        return taken
+
+    def go_on_after(self, epoch: int) -> None:
+        """Have the next iteration be that of the epoch after this one."""
+        self._epoch, self._place = epoch + 1, 0
+
+
+class Pass(Iterator[int]):
+    """One iteration over an `Order`, which can be saved and continued."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self.epoch, self.place, self.start = -1, 0, 0
+        self._rest: Iterator[int] | None = None
+
+    def __next__(self) -> int:
+        if self._rest is None:
+            if self.epoch < 0:
+                self.epoch, self.place = self._order.begin(self)
+            else:
+                self._order.last = self
+            self.start = self.place
+            self._rest = self._read()
+        number = next(self._rest)
+        self.place += 1
+        return number
+
+    def _read(self) -> Iterator[int]:
+        numbers = self._order.numbers(self.epoch)
+        self._order._data._expect(numbers, self.place, self._order._used)
+        for start in range(self.place, len(numbers), AT_ONCE):
+            yield from numbers[start : start + AT_ONCE]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its epoch, and how many indices it has handed out."""
+        if self.epoch < 0:
+            epoch, place = self._order._epoch, self._order._place
+        else:
+            epoch, place = self.epoch, self.place
+        return {**self._order.own(), "epoch": epoch, "place": place}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where another iteration over the same samples was.
+
+        Raises
+        ------
+        InputError
+            The state is of other samples.
+        """
+        self.epoch, self.place = check_state(state, self._order.own(), "epoch", "place")
+        self._rest = None
+        self._order.go_on_after(self.epoch)
+
+
+class Loader(DataLoader[Any]):
+    """torch's DataLoader, with the methods by which trainers save and continue a training.
+
+    ``set_epoch``, ``state_dict`` and ``load_state_dict`` count batches that were read, whatever
+    workers have made ahead. Made by `medzoo.dataloader`.
+    """
+
+    _last: Batches | None = None  # that is being read
+    _skip = 0  # batches of the next iteration that were read before
+
+    def __iter__(self) -> Any:
+        skip, self._skip = self._skip, 0
+        return Batches(self, super().__iter__, skip)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Have the next iteration be that of an epoch.
+
+        Raises
+        ------
+        InputError
+            ``epoch`` is not a whole number from 0.
+        """
+        target: Any = self.sampler if hasattr(self.sampler, "set_epoch") else self.dataset
+        target.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which epoch is being read, and how many batches of it were.
+
+        Returns
+        -------
+        dict
+            Numbers only: ``epoch``, ``batches``, and what must be the same in a loader that loads
+            it.
+        """
+        if self._last is None or self._last.is_at_end:
+            epoch, batches = self._next()
+        else:
+            epoch, batches = self._last.epoch, self._last.read
+        return {**self._own(), "epoch": epoch, "batches": batches}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Have the next iteration continue where another loader's was: epoch and batch.
+
+        Raises
+        ------
+        InputError
+            The state is of a loader with other arguments.
+        """
+        epoch, batches = check_state(state, self._own(), "epoch", "batches")
+        self.set_epoch(epoch)
+        if isinstance(self.sampler, Order):
+            self.sampler._place = batches * (self.batch_size or 1)
+        else:
+            self._skip = batches
+        self._last = None
+
+    def _own(self) -> dict[str, Any]:
+        data: Any = self.dataset
+        own = data.own() if isinstance(data, SyntheticStream) else data._order.own()
+        return {**own, "batch_size": self.batch_size}
+
+    def _next(self) -> tuple[int, int]:
+        """The epoch of the next iteration, and how many of its batches were read before."""
+        data: Any = self.dataset
+        if isinstance(data, SyntheticStream):
+            return int(data._epoch), self._skip
+        epoch, place = data._order._epoch, data._order._place
+        return epoch, place // (self.batch_size or 1) + self._skip
+
+
+class Batches(Iterator[Any]):
+    """One iteration over a `Loader`, which counts what was read."""
+
+    def __init__(self, loader: Loader, begin: Callable[[], Iterator[Any]], skip: int) -> None:
+        self._loader = loader
+        self.epoch, self.read = loader._next()
+        self.read += skip
+        self._discard = 0
+        if isinstance(loader.dataset, SyntheticStream):
+            loader.dataset.begin_at(skip * (loader.batch_size or 1))
+        else:  # of a trainer's sampler, whose batches are those of one rank
+            self._discard = skip
+        before = self._last_pass()
+        with default_settings():  # torch draws a seed for workers on the default device
+            self._batches = begin()
+        self._pass = self._last_pass()
+        if self._pass is before:  # it takes its epoch with the first batch
+            self._pass = None
+        self._begun = False
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __next__(self) -> Any:
+        while self._discard:
+            self._discard -= 1
+            next(self._batches)
+        try:
+            batch = next(self._batches)
+        except StopIteration:
+            if self._loader._last is self:
+                self._loader._last = None
+            raise
+        if not self._begun:
+            self._begin()
+        self.read += 1
+        return batch
+
+    def _begin(self) -> None:
+        self._begun, self._loader._last = True, self
+        one = self._pass or self._last_pass()
+        if one is not None:
+            skipped = self.read if not isinstance(self._loader.sampler, Order) else 0
+            self.epoch = one.epoch
+            self.read = skipped or one.start // (self._loader.batch_size or 1)
+
+    def _last_pass(self) -> Pass | None:
+        order: Order | None = getattr(self._loader.dataset, "_order", None)
+        return None if order is None else order.last
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether all batches of the epoch were read. A trainer that knows how many there are does
+        not ask for one more.
+        """
+        try:
+            return self.read >= len(self._loader)
+        except TypeError:  # without end
+            return False

@@ -1,0 +1,195 @@
+"""Contours on the slices of a volume: which of them form one plane, and what a plane encloses.
+
+Heights are in slices: 0 is the first slice of the volume, 1 the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .scans import library
+from .volumes import filled
+
+Array = NDArray[Any]
+QUARTER = 0.25  # slices: contours that are less apart lie in one plane
+# millimetres by which rounded coordinates move the corners of two contours against each other: with
+# one decimal, 0.07 each
+ROUNDING = 0.15
+SAME = 0.02  # millimetres by which two copies of one contour may differ
+OPEN = 1.5  # a distance of planes of more than so many usual ones is a gap that nobody drew in
+
+
+def largest_gap(heights: Sequence[Array], slice_mm: float, *, own_series: bool) -> float:
+    """How far apart, in slices, contours of one plane may lie.
+
+    A quarter of the distance between slices; or of the distance between the planes, where these are
+    closer to each other, because the volume is coarser than the one that was drawn on.
+
+    Parameters
+    ----------
+    heights
+        For each structure of the file, the heights of its contours.
+    slice_mm
+        Distance between slices in millimetres.
+    own_series
+        Whether the volume is of the series that was drawn on.
+    """
+    closer, several = [], False
+    for structure in heights:
+        groups = _groups(structure, QUARTER)
+        several |= len(groups) > 1
+        closer += [
+            _usual_step(structure[group])
+            for group in groups
+            if np.ptp(structure[group]) > 2 * QUARTER  # more than rounding: planes upon planes
+        ]
+    if closer:
+        return min(QUARTER, float(np.median(closer)) / 4)
+    if not several and not own_series:  # nothing says how far apart planes are
+        return min(QUARTER, QUARTER / slice_mm)
+    return QUARTER
+
+
+def _usual_step(heights: Array) -> float:
+    """The distance that the larger part of the way from lowest to highest consists of."""
+    steps = np.sort(np.diff(np.sort(heights)))[::-1]
+    longest_first = np.cumsum(steps)
+    return float(steps[np.searchsorted(longest_first, longest_first[-1] / 2)])
+
+
+def _groups(heights: Array, gap: float) -> list[NDArray[np.intp]]:
+    """The indices of heights, lowest first, parted where two lie further apart than ``gap``."""
+    order = np.argsort(heights, kind="stable")
+    parts = np.flatnonzero(np.diff(heights[order]) > gap + 1e-6) + 1
+    return np.split(order, parts) if len(order) else []
+
+
+class Planes:
+    """The planes of one structure, and the slices that each of them stands for.
+
+    Parameters
+    ----------
+    heights
+        Of its contours.
+    gap
+        See `largest_gap`.
+    """
+
+    def __init__(self, heights: Array, gap: float) -> None:
+        self.members = _groups(heights, gap)  # of each plane, the indices of its contours
+        self.heights = np.round([heights[group].mean() for group in self.members], 3)
+        if self._closest() > 2 * QUARTER:  # else two of them might come to lie on one slice
+            whole = np.rint(self.heights)
+            near = np.abs(self.heights - whole) <= QUARTER
+            self.heights = np.where(near, whole, self.heights)
+        self.reach = max(1.0, self._closest())  # slices that each plane stands for
+
+    def _closest(self) -> float:
+        return float(np.diff(self.heights).min()) if len(self.heights) > 1 else 1.0
+
+    @property
+    def gaps(self) -> int:
+        """Between how many neighbouring planes there are slices that stay empty."""
+        return int((np.diff(self.heights) > OPEN * self.reach).sum())
+
+    def outside(self, count: int) -> Array:
+        """Which planes lie beyond the first or the last of ``count`` slices, bool."""
+        return (self.heights < -0.5) | (self.heights >= count - 0.5)
+
+    def of_slices(self, count: int) -> Iterator[tuple[int, NDArray[np.intp]]]:
+        """For each of ``count`` slices that has any, the contours of the nearest plane."""
+        heights, half = self.heights, self.reach / 2
+        for k in range(count):
+            above = int(np.searchsorted(heights, k))
+            below = above - 1
+            inner = 0 < above < len(heights)
+            if inner:
+                nearest = below if k - heights[below] < heights[above] - k else above
+                inner = heights[above] - heights[below] <= OPEN * self.reach
+            else:
+                nearest = min(above, len(heights) - 1)
+            if inner or heights[nearest] - half <= k < heights[nearest] + half:
+                yield k, self.members[nearest]
+
+
+def enclosed(
+    outlines: Sequence[Array],
+    shape: tuple[int, int],
+    spacing: tuple[float, float],
+    *,
+    exclusive: bool = False,
+) -> NDArray[np.bool_]:
+    """The pixels whose centres the contours of one plane enclose.
+
+    Each contour alone encloses what `medzoo.medical.volumes.filled` says. A contour within another
+    is a hole in it, one within a hole is an island, a copy counts once, and all else is united.
+
+    Parameters
+    ----------
+    outlines
+        Corners (n, 2) of each, row and column; pixel centres have whole numbers.
+    shape
+        Rows and columns of the mask.
+    spacing
+        Millimetres between rows and columns.
+    exclusive
+        Whether contours are combined by XOR instead, as DICOM's CLOSEDPLANAR_XOR.
+    """
+    if len(outlines) == 1 or exclusive:
+        return filled(outlines, shape)
+    largest_first, within = _nested(outlines, np.array(spacing))
+    regions: dict[int, NDArray[np.bool_]] = {}
+    mask = np.zeros(shape, bool)
+    for n in reversed(largest_first):
+        region = filled([outlines[n]], shape)
+        for inner in [k for k in regions if n in within[k]]:
+            if all(n not in within[between] for between in within[inner]):
+                region &= ~regions[inner]
+        regions[n] = region
+        if not within[n]:
+            mask |= region
+    return mask
+
+
+def _nested(outlines: Sequence[Array], spacing: Array) -> tuple[list[int], dict[int, set[int]]]:
+    """Contours without copies, the largest first; and for each, which others it lies within."""
+    scale = min(1.0, float(spacing.min()) / (4 * ROUNDING))  # at most a quarter of a pixel
+    areas = [_area(outline * spacing) for outline in outlines]
+    sizes = np.array([area.area for area in areas])
+    bounds = np.array([area.bounds for area in areas])  # (n, 4): NaN of what has no area
+    largest_first: list[int] = []
+    within: dict[int, set[int]] = {}
+    for n in np.argsort(-sizes, kind="stable").tolist():
+        if not sizes[n]:
+            continue
+        larger = np.array(largest_first, int)
+        around = (bounds[larger, :2] <= bounds[n, :2] + ROUNDING) & (
+            bounds[larger, 2:] >= bounds[n, 2:] - ROUNDING
+        )
+        near = larger[around.all(1)].tolist()
+        if any(
+            _covers(areas[n], areas[k], SAME * scale)
+            for k in near
+            if sizes[k] < 2 * sizes[n] and _covers(areas[k], areas[n], SAME * scale)
+        ):
+            continue
+        within[n] = {k for k in near if _covers(areas[k], areas[n], ROUNDING * scale)}
+        largest_first.append(n)
+    return largest_first, within
+
+
+def _area(outline: Array) -> Any:
+    """What one contour encloses, as shapely's polygons; one that crosses itself is parted."""
+    shapely = library("shapely", "contours")
+    valid = shapely.make_valid(shapely.Polygon(outline))
+    parts = shapely.get_parts(shapely.get_parts(valid))
+    return shapely.union_all([part for part in parts if part.geom_type == "Polygon"])
+
+
+def _covers(outer: Any, inner: Any, tolerance: float) -> bool:
+    """Whether an area holds another, which may stand out by a tolerance."""
+    return bool(outer.covers(inner) or outer.buffer(tolerance).covers(inner))

@@ -1,0 +1,305 @@
+"""The DICOM files of a folder, and their headers."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError, MedzooWarning
+from ..settings import user_path
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+Given = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+DIRECTORY = "1.2.840.10008.1.3.10"  # what a DICOMDIR is, which lists files
+PLACE = {
+    "ImagePositionPatient": 3,
+    "ImageOrientationPatient": 6,
+    "PixelSpacing": 2,
+}  # of a slice: so many numbers each
+SYSTEM = {".DS_Store", "Thumbs.db", "desktop.ini", "DICOMDIR"}  # names that hold no scans
+SUFFIXES = {".dcm", ".dicom", ".ima"}  # by which a file says that it is DICOM
+# what tells apart several pictures of one place, the most telling first
+DIFFERENCES = [
+    "StackID",
+    "EffectiveEchoTime",
+    "EchoTime",
+    "EchoNumbers",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    "TemporalPositionIndex",
+    "TemporalPositionIdentifier",
+    "TemporalPositionTimeOffset",
+    "NominalCardiacTriggerDelayTime",
+    "TriggerTime",
+    "FrameReferenceTime",
+    "ComplexImageComponent",
+    "FrameType",
+    "ImageType",
+    "AcquisitionNumber",
+    "ContentTime",
+    "AcquisitionTime",
+]
+GROUPS = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
+# what a frame has of its file, unless it says something else itself
+FRAME = [
+    "SOPClassUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "PatientID",
+    "Modality",
+    "Rows",
+    "Columns",
+    *PLACE,
+    "ImagerPixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "ModalityLUTSequence",
+    "WindowCenter",
+    "WindowWidth",
+    "DoseGridScaling",
+    "DoseUnits",
+    *DIFFERENCES,
+]
+HEADER = [
+    *FRAME,
+    *GROUPS,
+    "SOPInstanceUID",
+    "SeriesDescription",
+    "SeriesNumber",
+    "NumberOfFrames",
+    "GridFrameOffsetVector",
+    "ReferencedFrameOfReferenceSequence",
+    "StructureSetROISequence",
+]
+
+
+def headers_of(path: Given) -> list[Dataset]:
+    """The headers of all DICOM files that are, or lie beneath, ``path``.
+
+    Every file of a folder is read, refused or named in a warning, except for those that are known to
+    be the system's (`SYSTEM`) and hidden ones that are not DICOM.
+
+    Raises
+    ------
+    InputError
+        A file is empty, damaged or cannot be opened; it is not DICOM, although its name says so; or
+        it was named itself.
+    """
+    named = not isinstance(path, (str, os.PathLike)) or user_path(path).is_file()
+    headers, others = [], []
+    for file in files_of(path):
+        if not is_dicom(file):
+            empty = not file.stat().st_size
+            if named or _is_called_dicom(file, empty):
+                what = "is empty" if empty else "is not DICOM"
+                raise InputError(
+                    f"{file} {what} and holds no DICOM pictures.", "Take it out, or get it anew."
+                )
+            others.append(file)
+            continue
+        header = read_dicom(file, stop_before_pixels=True, specific_tags=HEADER)
+        kind = header.file_meta.get("MediaStorageSOPClassUID", header.get("SOPClassUID", ""))
+        if "SOPClassUID" in header and (
+            "Rows" in header or not getattr(kind, "name", "").endswith("Image Storage")
+        ):
+            headers.append(header)
+        elif kind != DIRECTORY:
+            raise InputError(f"{file} ends within its header.", "Take it out, or get it anew.")
+    _warn_of_others(path, others)
+    return headers
+
+
+def _is_called_dicom(file: Path, empty: bool) -> bool:
+    """Whether a file's name says DICOM; of an empty file, whether its name may do so."""
+    suffix = file.suffix.lower()
+    nameless = not suffix[1:].isalpha() and not file.name.startswith(".")
+    return suffix in SUFFIXES or (empty and nameless)
+
+
+def _warn_of_others(path: Given, others: list[Path]) -> None:
+    visible = [file.name for file in others if not file.name.startswith(".")]
+    if visible:
+        names = ", ".join(visible[:3]) + ", ..." * (len(visible) > 3)
+        count = "1 file is" if len(visible) == 1 else f"{len(visible)} files are"
+        warnings.warn(
+            MedzooWarning(f"{told(path)}: {count} not DICOM, and not read: {names}"), stacklevel=4
+        )
+
+
+def read_dicom(file: Path, **options: Any) -> Dataset:
+    """A DICOM file, with or without the preamble that it should begin with.
+
+    A file that does not name its transfer syntax is read as it looks: in most cases implicit VR,
+    little endian.
+
+    Parameters
+    ----------
+    file
+        With ``filename`` set to it in the result.
+    **options
+        Of `pydicom.dcmread`.
+
+    Raises
+    ------
+    InputError
+        It cannot be opened or read.
+    """
+    pydicom = library("pydicom", "DICOM")
+    if not is_dicom(file):
+        raise InputError(f"{file} is not DICOM.", "Give a DICOM file.")
+    try:
+        ds: Dataset = pydicom.dcmread(file, force=True, **options)
+    except Exception as error:  # a broken file makes it raise almost anything
+        raise InputError(
+            f"{file} cannot be read: {error}.", "Take it out, or get it anew."
+        ) from error
+    if "TransferSyntaxUID" not in ds.file_meta:
+        implicit, little = ds.original_encoding
+        little_kind = "ImplicitVRLittleEndian" if implicit else "ExplicitVRLittleEndian"
+        kind = little_kind if little else "ExplicitVRBigEndian"
+        ds.file_meta.TransferSyntaxUID = getattr(pydicom.uid, kind)
+    return ds
+
+
+def is_slice(header: Dataset) -> bool:
+    """Whether a file may be a slice of a series, and not a plan, a dose, a segmentation or a
+    simulated projection.
+    """
+    return "Rows" in header and header.get("Modality") not in {"RTDOSE", "RTIMAGE", "SEG"}
+
+
+def files_of(path: Given) -> list[Path]:
+    """The files that ``path`` is, lists, or has beneath it. Links are followed, and each file counts
+    once.
+    """
+    if isinstance(path, (str, os.PathLike)):
+        one = user_path(path)
+        if not one.exists():
+            raise InputError(
+                f"There is no {str(path)!r}.", "Give a folder of DICOM files, or a file."
+            )
+        return [one] if one.is_file() else _beneath(one)
+    files = [user_path(p) for p in path]
+    if gone := [p for p in files if not p.is_file()]:
+        raise InputError(f"There is no file {str(gone[0])!r}.", "Give DICOM files.")
+    return files
+
+
+def _beneath(folder: Path) -> list[Path]:
+    """All files of a folder and its subfolders, except for `SYSTEM`; each folder is entered once."""
+    files: dict[Path, Path] = {}
+    entered: set[Path] = set()
+
+    def refuse(error: OSError) -> None:
+        raise InputError(
+            f"{error.filename} cannot be read: {error.strerror}.", "Give a folder that can be read."
+        ) from error
+
+    for place, inner, names in os.walk(folder, followlinks=True, onerror=refuse):
+        real = Path(place).resolve()
+        if real in entered:  # a link to a folder above, or a second link to this one
+            inner.clear()
+            continue
+        entered.add(real)
+        inner.sort()
+        for name in names:
+            file = Path(place, name)
+            if name in SYSTEM or name.startswith("._"):
+                continue
+            if not file.exists():
+                raise InputError(
+                    f"{file} is a link to nothing.", "Take it out, or restore its file."
+                )
+            if file.is_file():
+                files.setdefault(file.resolve(), file)
+    return sorted(files.values())
+
+
+def is_dicom(file: Path) -> bool:
+    """Whether a file begins as DICOM does, with or without a preamble, whatever it is called."""
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(132)
+    except OSError as error:
+        raise InputError(
+            f"{file} cannot be read: {error.strerror}.", "Give a file that can be read."
+        ) from error
+    return start[128:] == b"DICM" or _begins_with_an_element(start)
+
+
+def _begins_with_an_element(start: bytes) -> bool:
+    """Whether bytes are a data element of group 2 or 8, as DICOM without a preamble begins."""
+    if len(start) < 8:
+        return False
+    little = start[:4] <= b"\x08\x00\xff\xff" and start[:2] in {b"\x02\x00", b"\x08\x00"}
+    big = start[:2] in {b"\x00\x02", b"\x00\x08"}
+    explicit = start[4:6] in {b"UL", b"OB", b"UI", b"CS", b"SH", b"LO", b"DA", b"TM", b"SQ", b"DT"}
+    implicit = little and int.from_bytes(start[4:8], "little") <= 256
+    return (little or big) and (explicit or implicit)
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Have pydicom take values as files hold them: real ones break rules that do not matter here."""
+    with library("pydicom", "DICOM").config.disable_value_validation():
+        yield
+
+
+def library(name: str, reads: str) -> Any:
+    """The module ``name``, which ``reads`` a format, or an error that says what brings it."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise InputError(
+            f"{name}, which reads {reads}, is not installed here.",
+            "`pip install medzoo[medical]` brings it.",
+        ) from error
+
+
+def told(path: Given) -> str:
+    """A path as an error names it."""
+    return (
+        repr(str(path))
+        if isinstance(path, (str, os.PathLike))
+        else f"The list of {len(path)} files"
+    )
+
+
+def numbers(ds: Dataset, keyword: str) -> list[float]:
+    """The numbers of an element; none where it is absent or empty.
+
+    Raises
+    ------
+    InputError
+        It holds something else; names the element and the file.
+    """
+    if keyword not in ds:
+        return []
+    element = ds.get_item(keyword)
+    text = getattr(element, "value", None)
+    try:
+        value = ds[keyword].value
+        values = [value] if isinstance(value, (str, int, float)) else list(value or [])
+        return [float(v) for v in values if v not in {"", None}]
+    except Exception as error:  # pydicom converts when a value is asked for, and may raise anything
+        raise InputError(
+            f"{ds.filename} has {text!r} for {keyword}, which is not a number.",
+            "Correct the element, or leave the file out.",
+        ) from error

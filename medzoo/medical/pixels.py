@@ -1,0 +1,291 @@
+"""The pixels of DICOM files: decoded, in their unit, bright where a viewer shows them bright."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .files import HEADER, numbers, read_dicom
+from .frames import Frame, frames_of
+from .volumes import Volume
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+Array = NDArray[Any]
+Bounds = tuple[float, float]
+COLOURS = {"RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """One picture before MONOCHROME1 is inverted, and what that needs.
+
+    Parameters
+    ----------
+    volume
+        Of one slice.
+    extremes
+        The lowest and the highest value that the stored bits can hold, in the unit of the voxels,
+        where high values are dark; else None.
+    """
+
+    volume: Volume
+    extremes: Bounds | None
+
+
+def read_slices(frames: Sequence[Frame]) -> list[Volume]:
+    """Frames as volumes of one slice each.
+
+    MONOCHROME1, where high values are dark, is inverted: the lowest and the highest value that the
+    stored bits can hold change places. The slices of one series are inverted alike.
+
+    Parameters
+    ----------
+    frames
+        Of one series or of several.
+
+    Raises
+    ------
+    InputError
+        A frame has colours, cannot be decoded, or has a number in its header that is none.
+    """
+    for frame in frames:
+        if is_colour(frame.header):
+            raise InputError(
+                f"{frame.file} has colours ({frame.header.PhotometricInterpretation}), and grey "
+                "levels are wanted.",
+                "`medzoo.medical.read_colour` reads them.",
+            )
+    slices = [
+        _rescaled(frame.header, stored)
+        for frame, stored in zip(frames, _decoded(frames), strict=True)
+    ]
+    extremes: dict[str, list[Bounds]] = {}
+    for k, s in enumerate(slices):
+        if s.extremes:
+            extremes.setdefault(series_key(s.volume, k), []).append(s.extremes)
+    return [
+        _inverted(s.volume, extremes[series_key(s.volume, k)]) if s.extremes else s.volume
+        for k, s in enumerate(slices)
+    ]
+
+
+def frames_in(file: Path, *, pixels: bool = True) -> list[Frame]:
+    """The frames of one DICOM file, which may be of any modality.
+
+    Raises
+    ------
+    InputError
+        It is not a DICOM file, or holds no picture.
+    """
+    ds = read_dicom(file, specific_tags=HEADER, stop_before_pixels=True)
+    if "Rows" not in ds or (pixels and "Columns" not in ds):
+        raise InputError(
+            f"{file} holds no picture, or ends within its header.", "Give another, or get it anew."
+        )
+    return frames_of(ds)
+
+
+def one_frame(file: Path, frame: int | None) -> Frame:
+    """A frame by its number, from 0; the only one where None.
+
+    Raises
+    ------
+    InputError
+        There is no such frame; or there are several, and none was chosen.
+    """
+    frames = frames_in(file)
+    if frame is None and len(frames) > 1:
+        raise InputError(
+            f"{file} holds {len(frames)} frames.",
+            f"Choose one by frame=, from 0 to {len(frames) - 1}.",
+        )
+    if not 0 <= (frame or 0) < len(frames):
+        raise InputError(
+            f"{file} has no frame {frame}: it holds {len(frames)}.",
+            f"Choose one by frame=, from 0 to {len(frames) - 1}.",
+        )
+    return frames[frame or 0]
+
+
+def is_colour(header: Dataset) -> bool:
+    """Whether a picture has colours: three channels, or a palette."""
+    channels = (numbers(header, "SamplesPerPixel") or [1])[0]
+    return channels > 1 or header.get("PhotometricInterpretation") == "PALETTE COLOR"
+
+
+def colours_of(frame: Frame) -> Array:
+    """A picture in red, green and blue, (H, W, 3), in the type that it is stored in."""
+    from pydicom.pixels.processing import apply_color_lut
+
+    kind = frame.header.get("PhotometricInterpretation")
+    if not is_colour(frame.header) or kind not in COLOURS:
+        raise InputError(
+            f"{frame.file} is {kind}, which is not read as colours.",
+            "Read grey levels with `medzoo.medical.read_picture`; save other colours as RGB.",
+        )
+    (stored,) = _decoded([frame])  # pydicom makes RGB of YBR
+    if kind != "PALETTE COLOR":
+        return stored
+    try:
+        colours: Array = apply_color_lut(stored, read_dicom(frame.file))
+    except Exception as error:  # a broken palette makes it raise almost anything
+        raise InputError(f"{frame.file} has a broken palette: {error}.", "Get it anew.") from error
+    return colours[..., :3]
+
+
+def series_key(volume: Volume, number: int) -> str:
+    """What slices of one series have in common: scaling, for example, is decided once for each.
+
+    Projections such as mammograms have no position in the patient. Each is a picture of its own,
+    even where several share a series. ``number`` tells them apart.
+    """
+    placed = volume.series and np.isfinite(volume.origin).all()
+    return f"{volume.series} {volume.frame}" if placed else f"#{number}"
+
+
+def _inverted(volume: Volume, extremes: list[Bounds]) -> Volume:
+    """A volume whose values, and windows, are turned over within the bounds of its series."""
+    total = min(low for low, _ in extremes) + max(high for _, high in extremes)
+    windows = tuple(shown and (total - shown[0], shown[1]) for shown in volume.windows)
+    return replace(
+        volume,
+        voxels=np.asarray(total - volume.voxels, np.float32),
+        window=volume.window and (total - volume.window[0], volume.window[1]),
+        windows=windows,
+    )
+
+
+def _decoded(frames: Sequence[Frame]) -> Iterator[Array]:
+    """The stored numbers of each frame, (H, W) or (H, W, 3). Each file is opened once, if its frames
+    follow each other.
+    """
+    for file, group in groupby(frames, lambda frame: frame.file):
+        members = list(group)
+        ds = read_dicom(file)
+        if len({frame.index for frame in members}) == 1:
+            yield from [_decoded_pixels(ds, members[0].index)] * len(members)
+            continue
+        stored = _decoded_pixels(ds, None)  # (frames, H, W)
+        for frame in members:
+            yield stored[frame.index]
+
+
+def _decoded_pixels(ds: Dataset, index: int | None) -> Array:
+    """The stored numbers of one frame of a file, or of all; YBR as RGB."""
+    from pydicom.pixels.utils import pixel_array
+
+    kind = ds.file_meta.TransferSyntaxUID
+    if not kind.is_compressed and "PixelData" in ds and ds["PixelData"].is_undefined_length:
+        raise InputError(
+            f"{ds.filename} has compressed pixels, and its TransferSyntaxUID ({kind.name}) says "
+            "otherwise.",
+            "Get it anew; gdcmconv may repair it.",
+        )
+    try:
+        stored: Array = pixel_array(ds, index=index)
+    except Exception as error:  # RuntimeError without a decoder, anything where data are broken
+        hint = "Get it anew."
+        if kind.is_compressed:
+            hint = (
+                "`pip install medzoo[medical]` brings a decoder; what it cannot decode, dcmtk's "
+                "dcmdjpeg may decompress."
+            )
+        raise InputError(
+            f"{ds.filename} ({kind.name}) cannot be decoded: {' '.join(str(error).split())[:200]}.",
+            hint,
+        ) from error
+    return stored
+
+
+def _rescaled(ds: Dataset, stored: Array) -> _Slice:
+    """``stored`` pixels (H, W) with all that their header says of them."""
+    from pydicom.pixels.processing import apply_modality_lut
+
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        numbers(ds, keyword)  # an error that names the element
+    hounsfield = (
+        ds.get("Modality") == "CT"
+        and "RescaleIntercept" in ds
+        and ds.get("RescaleType", "HU") in {"HU", "", None}
+    )
+    extremes = None
+    if ds.get("PhotometricInterpretation") == "MONOCHROME1" and not hounsfield:
+        low, high = apply_modality_lut(np.array(_stored_bounds(ds)), ds).tolist()
+        extremes = min(low, high), max(low, high)
+    unit, factor = "HU" if hounsfield else "", 1.0
+    if ds.get("Modality") == "RTDOSE" and (scaling := numbers(ds, "DoseGridScaling")):
+        unit, factor = "Gy" if ds.get("DoseUnits") == "GY" else "", scaling[0]
+    values = apply_modality_lut(stored, ds) * factor
+    # what is inverted later keeps its precision until then
+    kept = values if extremes else np.asarray(values, np.float32)
+    spacing = numbers(ds, "PixelSpacing") or numbers(ds, "ImagerPixelSpacing")
+    rows, columns = spacing if len(spacing) == 2 else (np.nan, np.nan)
+    thick = numbers(ds, "SpacingBetweenSlices") or numbers(ds, "SliceThickness")
+    position = numbers(ds, "ImagePositionPatient")
+    shown = _window(ds)
+    volume = Volume(
+        voxels=kept[None],
+        spacing=(abs(thick[0]) if thick and thick[0] else 1.0, rows, columns),
+        origin=np.array(position if len(position) == 3 else [np.nan] * 3),
+        axes=_axes(numbers(ds, "ImageOrientationPatient")),
+        unit=unit,
+        window=shown,
+        series=str(ds.get("SeriesInstanceUID", "")),
+        frame=str(ds.get("FrameOfReferenceUID", "")),
+        windows=(shown,),
+        padding=_padding(ds, stored),
+    )
+    return _Slice(volume, extremes)
+
+
+def _axes(orientation: list[float]) -> NDArray[np.float64]:
+    """Directions of slices, rows and columns; those of an axial slice where a file does not say."""
+    axes: NDArray[np.float64] = np.eye(3)[::-1].copy()
+    if len(orientation) == 6:
+        along_row, along_column = np.reshape(orientation, (2, 3))
+        axes[:] = np.cross(along_row, along_column), along_column, along_row
+    return axes
+
+
+def _stored_bounds(ds: Dataset) -> tuple[int, int]:
+    """The lowest and the highest number that the stored bits can hold."""
+    bits = int(ds.get("BitsStored") or ds.get("BitsAllocated") or 16)
+    signed = ds.get("PixelRepresentation") == 1
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+
+
+def _window(ds: Dataset) -> Bounds | None:
+    """Centre and width of the first window that a file states, if that has a width above 0."""
+    centre, width = numbers(ds, "WindowCenter"), numbers(ds, "WindowWidth")
+    if not centre or not width or not np.isfinite([centre[0], width[0]]).all() or width[0] <= 0:
+        return None
+    return centre[0], width[0]
+
+
+def _padding(ds: Dataset, stored: Array) -> NDArray[np.bool_] | None:
+    """Where pixels are padding: PixelPaddingValue, and all up to PixelPaddingRangeLimit."""
+    value = numbers(ds, "PixelPaddingValue")
+    if not value:
+        return None
+    limit = numbers(ds, "PixelPaddingRangeLimit") or value
+    bits = 8 * stored.dtype.itemsize
+    signed = stored.dtype.kind == "i"
+    # Some scanners write -2000 as 63536, or the reverse: the sign is that of the pixels.
+    first, last = sorted(_with_sign(v[0], bits, signed) for v in (value, limit))
+    padding: NDArray[np.bool_] = (stored >= first) & (stored <= last)
+    return padding[None] if padding.any() else None
+
+
+def _with_sign(number: float, bits: int, signed: bool) -> float:
+    if signed and number >= 2 ** (bits - 1):
+        return number - float(2**bits)
+    return number + float(2**bits) if not signed and number < 0 else number

@@ -1,0 +1,194 @@
+"""DICOM files as they come: no file of a folder is dropped, and no header is guessed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from scan_files import series
+
+from medzoo import medical
+from medzoo.errors import InputError, MedzooWarning
+
+
+def hu(shape: tuple[int, int, int] = (5, 8, 6)) -> np.ndarray:
+    """Values in HU that differ everywhere, (D, H, W)."""
+    return np.random.default_rng(0).integers(-1000, 2000, shape).astype(np.float32)
+
+
+def without_transfer_syntax(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    at = raw.index(b"\x02\x00\x10\x00UI")
+    length = 8 + int.from_bytes(raw[at + 6 : at + 8], "little")
+    del raw[at : at + length]
+    group = raw.index(b"\x02\x00\x00\x00UL") + 8
+    left = int.from_bytes(raw[group : group + 4], "little") - length
+    raw[group : group + 4] = left.to_bytes(4, "little")
+    path.write_bytes(raw)
+
+
+def without_meta(path: Path) -> None:
+    """As scanners of the 1990s wrote: the data set alone, implicit VR."""
+    ds = pydicom.dcmread(path)
+    del ds.file_meta
+    pydicom.dcmwrite(path, ds, implicit_vr=True, little_endian=True)
+
+
+def big_endian_without_meta(path: Path) -> None:
+    ds = pydicom.dcmread(path)
+    del ds.file_meta
+    ds["PixelData"].value = np.frombuffer(ds.PixelData, "<i2").astype(">i2").tobytes()
+    pydicom.dcmwrite(path, ds, implicit_vr=False, little_endian=False)
+
+
+FORMS: dict[str, Callable[[Path], Any]] = {
+    "no preamble": lambda path: path.write_bytes(path.read_bytes()[132:]),
+    "no transfer syntax": without_transfer_syntax,
+    "no meta information": without_meta,
+    "no meta information, big endian": big_endian_without_meta,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("how_many", [1, 5])
+def test_a_file_that_lacks_parts_of_its_head_is_read(
+    tmp_path: Path, form: str, how_many: int
+) -> None:
+    paths = series(tmp_path, hu())
+    for path in paths[-how_many:]:
+        FORMS[form](path)
+    assert np.array_equal(medical.read_series(tmp_path).voxels, hu())
+    assert np.array_equal(medical.read_picture(paths[-1]).voxels, hu()[-1:])
+    assert medical.scans_in(paths[-1]) == [paths[-1]]
+    assert medical.scans_in(tmp_path) == [tmp_path]
+
+
+def test_compressed_pixels_without_a_transfer_syntax_are_refused(tmp_path: Path) -> None:
+    (path,) = series(tmp_path, hu()[:1])
+    ds = pydicom.dcmread(path)
+    ds.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
+    ds.save_as(path)
+    without_transfer_syntax(path)
+    with pytest.raises(InputError, match=re.escape(path.name)):
+        medical.read_series(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.dcm", "IM0001", "1.2.840.17", "B.DCM"])
+def test_an_empty_file_is_refused(tmp_path: Path, name: str) -> None:
+    series(tmp_path, hu())
+    (tmp_path / name).touch()
+    with pytest.raises(InputError, match=rf"{name} is empty"):
+        medical.read_series(tmp_path)
+
+
+def test_a_file_called_dicom_that_is_not_is_refused(tmp_path: Path) -> None:
+    paths = series(tmp_path, hu())
+    (tmp_path / "a.dcm").write_bytes(b"git-lfs pointer")
+    with pytest.raises(InputError, match=r"a.dcm is not DICOM"):
+        medical.read_series(tmp_path)
+    (tmp_path / "a.dcm").rename(tmp_path / "a.txt")
+    with pytest.raises(InputError, match=r"a.txt is not DICOM"):
+        medical.read_series([*paths, tmp_path / "a.txt"])
+    with pytest.raises(InputError, match=r"a.txt is not DICOM"):
+        medical.read_picture(tmp_path / "a.txt")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"gone is a link to nothing"):
+        medical.read_series(tmp_path)
+
+
+def test_other_files_are_named_in_one_warning_and_those_of_the_system_are_not(
+    tmp_path: Path,
+) -> None:
+    series(tmp_path, hu())
+    for name in ("Thumbs.db", ".DS_Store", "._0.dcm", "DICOMDIR", ".directory"):
+        (tmp_path / name).write_bytes(b"x")
+    assert len(medical.read_series(tmp_path).voxels) == 5
+    for name in ("report.pdf", "notes.txt", "c.json", "d.json"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.warns(
+        MedzooWarning,
+        match=r"4 files are not DICOM, and not read: c.json, d.json, notes.txt, \.\.\.",
+    ):
+        assert len(medical.read_series(tmp_path).voxels) == 5
+
+
+def test_links_are_followed_and_each_file_is_read_once(tmp_path: Path) -> None:
+    paths = series(tmp_path / "real" / "ct", hu())
+    folder = tmp_path / "links"
+    folder.mkdir()
+    (folder / "ct").symlink_to(tmp_path / "real" / "ct", target_is_directory=True)
+    (folder / "again").symlink_to(tmp_path / "real" / "ct", target_is_directory=True)
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    (folder / "one.dcm").symlink_to(paths[0])
+    assert np.array_equal(medical.read_series(folder).voxels, hu())
+    series(folder / "other", hu(), uid="1.2.4", SeriesDescription="lung")
+    with pytest.raises(InputError, match="holds 2 series"):
+        medical.read_series(folder)
+
+
+def test_hidden_dicom_is_read(tmp_path: Path) -> None:
+    paths = series(tmp_path, hu())
+    paths[-1].rename(tmp_path / ".last")
+    assert np.array_equal(medical.read_series(tmp_path).voxels, hu())
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"PatientID": "y"}, "of different patients: their PatientID differ"),
+        ({"frame": "1.2.10"}, "of different frames of reference: their FrameOfReferenceUID differ"),
+    ],
+)
+def test_slices_of_two_patients_or_frames_are_never_one_volume(
+    tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    series(tmp_path / "a", hu(), PatientID="x")
+    series(tmp_path / "b", hu(), origin=(-20, -30, 55), **{"PatientID": "x", **changes})
+    with pytest.raises(InputError, match=says):
+        medical.read_series(tmp_path)
+
+
+def broken(path: Path, keyword: str, text: bytes) -> None:
+    """Write ``text`` into a number of a header, over what is there."""
+    tag = pydicom.tag.Tag(keyword)
+    raw = bytearray(path.read_bytes())
+    at = raw.index(tag.group.to_bytes(2, "little") + tag.element.to_bytes(2, "little"))
+    length = int.from_bytes(raw[at + 6 : at + 8], "little")
+    raw[at + 8 : at + 8 + length] = text.ljust(length)[:length]
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "text"),
+    [
+        ("RescaleSlope", "1.00", b"1,"),
+        ("RescaleIntercept", "-100", b"x"),
+        ("NumberOfFrames", "01", b"1A"),
+        ("WindowCenter", "40.0", b"4o"),
+        ("WindowWidth", "40.0", b"4,0"),
+        ("SliceThickness", "3.00", b"3 mm"),
+        ("PixelSpacing", ["0.500", "0.500"], b"0,5\\0,5"),
+        ("ImagePositionPatient", ["0.0", "0.0", "0.0"], b"0\\0\\abc"),
+        ("ImageOrientationPatient", [1, 0, 0, 0, 1, 0], b"1\\0\\0\\a\\b\\c"),
+    ],
+)
+def test_a_number_that_is_none_is_named(
+    tmp_path: Path, keyword: str, value: Any, text: bytes
+) -> None:
+    pair = {"WindowCenter": "40.0", "WindowWidth": "40.0"}
+    (path,) = series(tmp_path, hu()[:1], **{**pair, keyword: value})
+    assert medical.read_series(tmp_path).voxels.shape == (1, 8, 6)
+    broken(path, keyword, text)
+    for read in (medical.read_series, medical.read_picture):
+        with pytest.raises(InputError, match=rf"{path.name} has .* for {keyword}, which is not"):
+            read(path)
+
+
+def test_a_negative_distance_between_slices_is_taken_as_its_length(tmp_path: Path) -> None:
+    series(tmp_path, hu()[:1], SpacingBetweenSlices=-3.0)
+    assert medical.read_series(tmp_path).spacing == (3.0, 0.5, 0.75)
