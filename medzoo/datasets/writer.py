@@ -489,7 +489,7 @@ def bytes_a_sample(batch: Samples, format: str) -> float:  # noqa: A002
     removed.
     """
     with tempfile.TemporaryDirectory(prefix="medzoo-") as folder:
-        save(batch, folder, format, batch.provenance, len(batch))
+        batch.save(folder, format=format)
         return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file()) / len(batch)
 
 

@@ -103,8 +103,14 @@ def _paths(value: Any, name: str) -> Any:
     return checks.paths(value, name)
 
 
-def _frame(value: Any, name: str) -> int | None:
-    return None if value is None else checks.whole(value, name, "the number of a frame")
+def _frame(value: Any, name: str) -> Any:
+    number = checks.plain(value)
+    if number is not None and not isinstance(number, (int, float, str)):
+        raise InputError(
+            f"{name}={checks.shown(value)} is not the number of a frame.",
+            "Give a whole number from 0.",
+        )
+    return number  # what reads knows how many there are
 
 
 _volume = checks.instance(Volume, "medical.read_series")
