@@ -69,7 +69,10 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"medzoo has no {name!r}. It has {', '.join(__all__)}.")
+        from .checks import meant
+
+        near = "" if name.startswith("__") else meant(name, __all__)
+        raise AttributeError(f"medzoo has no {name!r}. {near}It has {', '.join(__all__)}.")
     value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value
     return value

@@ -11,7 +11,7 @@ from .pages import (
     EXITS,
     FETCH,
     Commands,
-    Page,
+    Parser,
     command,
     count,
     exit_codes,
@@ -35,10 +35,10 @@ exit codes:
 {exits}
 
 settings (environment):
-  MEDZOO_CACHE    where downloads and environments lie; `medzoo cache` lists them
+  MEDZOO_CACHE    where downloads and environments are; `medzoo cache` lists it
   MEDZOO_OFFLINE  1: nothing is fetched
   MEDZOO_MIRROR   folders or addresses to fetch from before Zenodo
-  MEDZOO_REGISTRY  where `medzoo update` takes newer configs from: an address or a zip
+  MEDZOO_REGISTRY  address or zip that `medzoo update` takes newer configs from
   MEDZOO_MODEL_CONFIGS  further folders of model configs
   MEDZOO_QUIET    1: no progress bars, no notices
   MEDZOO_TIMEOUT  seconds that a model has to load, and for each batch
@@ -60,12 +60,10 @@ def build_parser() -> argparse.ArgumentParser:
     """All commands and their options; a parsed command's name is in ``command``, and the step of
     contribute in ``step``.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="medzoo",
-        description="Synthetic medical images, masks, labels, volumes and tables from pretrained models.",
+        description="Synthetic medical images, masks, labels, volumes, tables from pretrained models.",
         epilog=EPILOG.format(exits=exit_codes(EXITS)),
-        formatter_class=Page,
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"medzoo {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -99,6 +97,7 @@ def add_choosing(commands: Commands) -> None:
         "find models by words and fields",
         "All words must occur; singular finds plural, MMG finds mammography, and so on. "
         "Fields take a part of the text, in any case; where one is given twice, either may fit. "
+        "A word that no model has is taken for the nearest one that names a model, which stderr says. "
         "Where nothing is found the exit code is 0 all the same.",
         examples=(
             "medzoo search mammography mass",
@@ -218,7 +217,8 @@ def add_using(commands: Commands) -> None:
     child.add_argument(
         "--condition",
         metavar="VALUE",
-        help="the model's condition, such as malignant (default: each in turn)",
+        help="the model's condition, such as malignant, or N of them with commas between (default: "
+        "each in turn)",
     )
     child.add_argument(
         "--option",

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import files, settings
+from . import checks, files, settings
 from .datasets.differences import changes
 from .datasets.formats import format_class
 from .datasets.journal import (
@@ -114,6 +114,7 @@ class Reproduction:
         return "\n".join([*lines, *named(self), *([f"not as it was then: {now}"] if now else [])])
 
 
+@checks.checked()
 def reproduce(
     folder: str | os.PathLike[str],
     model_id: int | str | os.PathLike[str] | None = None,

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import cache, files, settings
+from . import cache, checks, files, settings
 from .config import REMOTE, ModelConfig, Version
 from .errors import InputError, IntegrityError, MedzooError, ModelNotFoundError, SourceError
 from .registry import is_local, registry, resolve
@@ -46,6 +46,7 @@ class Carried:
         return f"{self.model}, version {self.version}"
 
 
+@checks.checked()
 def install(
     model_id: int | str | os.PathLike[str],
     *,
@@ -81,6 +82,7 @@ def install(
 
 # -----------------------------------------------------------------------------------------------------------
 # exporting
+@checks.checked()
 def export_models(
     file: str | os.PathLike[str],
     models: Iterable[int | str],
@@ -154,6 +156,7 @@ def export_models(
 
 # -----------------------------------------------------------------------------------------------------------
 # importing
+@checks.checked()
 def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[Carried]:
     """Take the archives of a file of `export_models` into the cache: all of them, or none.
 

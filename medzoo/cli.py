@@ -15,9 +15,10 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from . import settings
+from . import checks, settings
 from .arguments import build_parser
-from .config import REMOTE, Version
+from .config import REMOTE, Condition, Option, Version
+from .console import readable
 from .errors import (
     ContributionError,
     DatasetError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .datasets.verification import Verification
     from .finder import Found
     from .generator import Model
+    from .request import Request
     from .runtime import Ray
 
 LONG_RUN = 60.0  # seconds from which a run is announced with an estimate
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     SystemExit
         The arguments do not parse (code 2), or ask for help or the version (code 0).
     """
+    readable(sys.stdout, sys.stderr)
     parser = build_parser()
     parsed = parser.parse_args(arguments)
     if parsed.command is None:
@@ -208,6 +211,7 @@ def generate_command(a: argparse.Namespace) -> None:
     """``medzoo generate``."""
     if a.quiet:
         os.environ["MEDZOO_QUIET"] = "1"
+    from .capacity import check_disk
     from .generator import load
     from .registry import resolve
     from .request import made_before, requested
@@ -232,6 +236,7 @@ def generate_command(a: argparse.Namespace) -> None:
     )
     there, began = samples is not None, time.monotonic()
     if samples is None:
+        check_disk(config, version, request.n, a.out, a.format)
         where = {
             "device": a.device,
             "env": a.env,
@@ -240,9 +245,7 @@ def generate_command(a: argparse.Namespace) -> None:
             "engine": engine,
         }
         with load(a.model, version=a.model_version, weights=a.weights, **where) as model:
-            announce(
-                model, a, request.n, {**options, **({} if inputs is None else {"inputs": inputs})}
-            )
+            announce(model, a, request)
             began = time.monotonic()
             samples = model.fulfil(
                 request,
@@ -307,7 +310,7 @@ def model_options(a: argparse.Namespace, version: Version) -> dict[str, Any]:
                 f"`medzoo info {a.model}` lists its inputs.",
             )
         name = "condition" if "condition" in version.conditions else next(iter(version.conditions))
-        options[name] = int(a.condition) if a.condition.isdecimal() else a.condition
+        options[name] = condition_value(a.condition, version.conditions[name])
     for pair in a.option:
         name, equals, text = pair.partition("=")
         if not equals:
@@ -315,19 +318,38 @@ def model_options(a: argparse.Namespace, version: Version) -> dict[str, Any]:
                 f"--option {pair} is not NAME=VALUE.",
                 f"`medzoo info {a.model}` lists the model's inputs.",
             )
-        options[name] = parse_value(text)
+        if name in version.conditions:
+            options[name] = condition_value(text, version.conditions[name])
+        else:
+            options[name] = parse_value(text, version.options.get(name))
     return options
 
 
-def parse_value(text: str) -> Any:
-    """A number, true or false where ``text`` is one, else the text."""
+def condition_value(text: str, condition: Condition) -> Any:
+    """The name of a value, or a list: ``benign,malignant,1`` or JSON."""
+    if text.lower() in {name.lower() for name in condition.values}:
+        return text
+    if text.startswith("["):
+        with suppress(ValueError):
+            return json.loads(text, parse_int=str)
+    return [part.strip() for part in text.split(",")] if "," in text else text
+
+
+def parse_value(text: str, option: Option | None = None) -> Any:
+    """A number, true, false or a list where ``text`` is one, else the text; of an option that is
+    text, always text, without the quotes of a JSON text.
+    """
+    kind = option.type if option is not None else ""
+    if kind == "str" and not (text.startswith('"') and text.endswith('"')):
+        return text
+    number: dict[str, Any] = {"parse_int": str, "parse_float": str} if kind == "texts" else {}
     for form in (text, text.lower()):
         with suppress(ValueError):
-            return json.loads(form)
+            return json.loads(form, **number)
     return text
 
 
-def announce(model: Model, a: argparse.Namespace, n: int, options: dict[str, Any]) -> None:
+def announce(model: Model, a: argparse.Namespace, request: Request) -> None:
     """Before a run of many batches: what it will take, measured on one; an error where the disk is
     too small.
     """
@@ -335,13 +357,14 @@ def announce(model: Model, a: argparse.Namespace, n: int, options: dict[str, Any
     from .datasets.journal import RECORD
     from .datasets.writer import bytes_a_sample
 
-    size = min(a.batch_size or model.version.batch_size, 32)
+    n, size = request.n, min(a.batch_size or model.version.batch_size, 32)
     target = a.out.expanduser().absolute()
     if n < 20 * size or (target / RECORD).exists():
         return  # short enough, or a part of it is there
-    model.generate(1, seed=0, progress=False, **options)  # the first call warms up
+    numbers = range(request.first, request.first + size)
+    model.at(numbers[:1], request)  # the first call warms up
     began = time.monotonic()
-    batch = model.generate(size, seed=0, batch_size=size, progress=False, **options)
+    batch = model.at(numbers, request)
     seconds = (time.monotonic() - began) / size * n / model.actors
     folder = next(p for p in (target, *target.parents) if p.exists())
     try:
@@ -392,7 +415,8 @@ def test_command(a: argparse.Namespace) -> int:
             "medzoo test: which models?",
             "Name some, or say --bundled for all that came with medzoo.",
         )
-    where = {"version": a.model_version, "device": a.device, "env": a.env, "trust": a.trust}
+    where = {"version": a.model_version, "env": a.env, "trust": a.trust}
+    where["device"] = checks.device(a.device)
     reports = []
     for model in models:
         inputs = given_inputs(a, resolve(model).version(a.model_version))

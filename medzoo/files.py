@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 MAX_FILES = 10_000
 MAX_BYTES = 50 * 2**30
-LONGEST_NAME = 255  # bytes of a file's name on all common file systems
 MAX_RATIO = 200  # unpacked bytes for each packed one
 BROKEN = (  # what zipfile raises for an archive that is damaged, encrypted or at odds with itself
     zipfile.BadZipFile,
@@ -379,8 +378,6 @@ def _why_not(entry: zipfile.ZipInfo) -> str:
     outside = name.startswith("/") or ".." in parts or any(":" in part for part in parts)
     if outside or "\\" in name:
         return "points outside the folder"
-    if any(len(os.fsencode(part)) > LONGEST_NAME for part in parts):
-        return "has a name that is too long for a disk"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is not a plain file"
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

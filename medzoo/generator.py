@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from . import settings
+from . import capacity, checks, settings
 from ._worker.defaults import default_settings
 from .config import ModelConfig, Version
 from .datasets.reader import read
 from .datasets.writer import Target
 from .errors import DatasetError, InputError, OutOfMemoryError
 from .registry import introduce, is_local, resolve
-from .request import Request, check_count, check_first, made_before, provenance, requested
+from .request import Request, check_count, made_before, provenance, requested
 from .runtime import Ray, Session, open_session
-from .samples import Samples, concatenate
+from .samples import Samples, concatenate, gathered
 from .version import __version__
 
 
@@ -56,6 +56,7 @@ class Model:
             self._session.close()
             self._session = None
 
+    @checks.checked()
     def generate(
         self,
         n: int | None = None,
@@ -85,6 +86,7 @@ class Model:
 
     __call__ = generate
 
+    @checks.checked()
     @default_settings()
     def fulfil(
         self,
@@ -96,17 +98,24 @@ class Model:
         progress: bool | None = None,
     ) -> Samples:
         """Make the samples of a request that `requested` checked."""
+        if out is None:
+            capacity.check_memory(self.config, self.version, request.n)
+        else:
+            capacity.check_disk(self.config, self.version, request.n, out, format)
         run = Run(self, request, batch_size)
         if out is None:
-            return concatenate(list(with_bar(run, progress)))
+            return gathered(with_bar(run, progress), request.n)
         with Target(
             out, outputs=self.version.outputs, format=format, n=request.n, provenance=run.provenance
         ) as target:
             if not target.finished:
                 run.go_on(target)
-                target.fill(with_bar(run, progress))
+                batches = with_bar(run, progress)
+                left = request.n - target.done
+                target.fill(capacity.measured(batches, target, left))
         return read(target.path)
 
+    @checks.checked()
     def stream(
         self,
         n: int,
@@ -121,7 +130,6 @@ class Model:
         """Make samples ``first`` to ``first + n - 1`` of a run, batch by batch; see
         `medzoo.stream`.
         """
-        n = check_count(n)
         request = Request.of(
             self.config, self.version, n, seed=seed, inputs=inputs, options=options, first=first
         )
@@ -139,7 +147,7 @@ class Model:
                 columns = session.sample(batch)
             except MemoryError as error:
                 if batch.n == 1:
-                    raise self.too_big() from error
+                    raise capacity.too_big(self.config, self.version, self.device) from error
                 columns = {}
             if not columns:  # out of the handler, which keeps what did not fit alive
                 self._most = batch.n // 2
@@ -154,19 +162,6 @@ class Model:
             )
             done += batch.n
         return concatenate(parts)
-
-    def too_big(self) -> OutOfMemoryError:
-        """The error for a model of which not one sample fits."""
-        need = self.version.memory_per_sample
-        advice = (
-            "Free some memory."
-            if self.device == "cpu"
-            else "Try device='cpu', or free some memory."
-        )
-        return OutOfMemoryError(
-            f"{self.config.id} does not fit into the memory of {self.device}, not even one sample at a time.",
-            f"It needs about {need:.0f} MiB a sample. " * bool(need) + advice,
-        )
 
     def _open_session(self) -> Session:
         if self._session is None:
@@ -197,11 +192,10 @@ class Run:
         batch_size: int | None = None,
         batches: list[list[int]] | None = None,
     ) -> None:
-        size = (
-            model._open_session().batch_size
-            if batch_size is None
-            else check_count(batch_size, "batch_size")
-        )
+        size = model._open_session().batch_size
+        if batch_size is not None:
+            size = check_count(batch_size, "batch_size")
+            capacity.check_batch(model.config, model.version, request.n, size)
         self._model, self._request = model, request
         self._own_size = batch_size is not None
         self._start = request.first
@@ -242,7 +236,7 @@ class Run:
                 columns = next(series)
             except MemoryError as error:
                 if self._size(batch.start) == 1:
-                    raise self._model.too_big() from error
+                    raise self._too_big() from error
                 columns = {}
             if not columns:  # out of the handler, which keeps what did not fit alive
                 self._resize(self._size(batch.start) // 2)
@@ -255,6 +249,9 @@ class Run:
                 self.provenance,
             )
             self._start = batch.stop
+
+    def _too_big(self) -> OutOfMemoryError:
+        return capacity.too_big(self._model.config, self._model.version, self._model.device)
 
     def _ranges(self) -> Iterator[range]:
         """The batches that are left, as far as is known."""
@@ -286,10 +283,8 @@ def with_bar(run: Run, progress: bool | None) -> Iterator[Samples]:
     if not settings.show_progress(progress):
         yield from run
         return
-    from tqdm import tqdm
-
     done, n = run.counts
-    with tqdm(
+    with settings.progress_bar()(
         total=n, initial=done, unit="sample", desc=run.provenance["model"], file=sys.stderr
     ) as bar:
         for batch in run:
@@ -310,6 +305,7 @@ def _made_by(model: Model, session: Session, request: Request, batch_size: int) 
     }
 
 
+@checks.checked()
 def load(
     model_id: int | str | os.PathLike[str],
     *,
@@ -330,7 +326,7 @@ def load(
     version
         A version of the model; the default one if None.
     device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``; a ``torch.device``, or a GPU's number.
     weights
         A .safetensors file to run the model's code with, of the same tensor names and shapes.
     env
@@ -390,6 +386,7 @@ def load(
     return Model(config, chosen, session)
 
 
+@checks.checked()
 def generate(
     model_id: int | str | os.PathLike[str],
     n: int | None = None,
@@ -489,14 +486,16 @@ def generate(
         inputs=inputs,
         options=options,
     )
-    if (
-        out is not None
-    ):  # what can be wrong with it, or there already, is seen before anything is fetched or loaded
+    if out is None:
+        capacity.check_memory(config, chosen, request.n)
+    else:
+        # What can be wrong with it, or there already, is seen before anything is fetched or loaded.
         found = made_before(
             config, chosen, request, out, format, precision=precision, weights=weights
         )
         if found is not None:
             return found
+        capacity.check_disk(config, chosen, request.n, out, format)
     how: dict[str, Any] = {
         "weights": weights,
         "env": env,
@@ -510,6 +509,7 @@ def generate(
         )
 
 
+@checks.checked()
 def stream(
     model_id: int | str | os.PathLike[str],
     n: int,
@@ -536,8 +536,11 @@ def stream(
     Samples
         ``batch_size`` samples, the last batch perhaps fewer.
     """
-    check_count(n)
-    check_first(first)
+    config = resolve(model_id)
+    chosen = config.version(version)
+    # What is wrong with the request shows before anything is fetched or loaded.
+    request = Request.of(config, chosen, n, seed=seed, first=first, inputs=inputs, options=options)
+    capacity.check_batch(config, chosen, n, batch_size or 1)
     how: dict[str, Any] = {
         "weights": weights,
         "env": env,
@@ -546,15 +549,7 @@ def stream(
         "engine": engine,
     }
     model = load(model_id, version=version, device=device, **how)
-    batches = model.stream(
-        n,
-        batch_size=batch_size,
-        seed=seed,
-        first=first,
-        inputs=inputs,
-        progress=progress,
-        **options,
-    )
+    batches = with_bar(Run(model, request, batch_size), progress)
 
     def closing() -> Iterator[Samples]:
         with model:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from . import checks
+from .console import shows
 
 EXITS = {
     0: "done",
@@ -31,7 +35,33 @@ EXITS = {
     141: "broken pipe",
 }
 FETCH = (3, 4, 5, 6)  # what getting hold of a package may end with
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+# what other programs call a command -> ours
+COMMANDS_ELSEWHERE = {
+    "list_models": "list",
+    "ls": "list",
+    "models": "list",
+    "find": "search",
+    "show": "info",
+    "describe": "info",
+    "sample": "generate",
+    "create": "generate",
+    "make": "generate",
+    "download": "install",
+    "pull": "install",
+    "fetch": "install",
+    "remove": "cache remove",
+    "delete": "cache remove",
+    "prune": "cache prune",
+    "help": "--help",
+    "upgrade": "update",
+    "check": "verify",
+    "check_models": "test",
+    "new": "contribute new",
+    "pack": "contribute pack",
+    "submit": "contribute submit",
+    "cite_model": "cite",
+}
+Commands: TypeAlias = "argparse._SubParsersAction[Any]"
 
 
 class Page(argparse.RawDescriptionHelpFormatter):
@@ -40,6 +70,61 @@ class Page(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str, **layout: Any) -> None:
         super().__init__(prog, **{"max_help_position": 28, **layout})
         self._action_max_length = 14  # argparse forgets how far it indents commands
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that names what was typed and the closest right word, before it asks for what is
+    missing.
+    """
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**{"formatter_class": Page, "allow_abbrev": False, **how})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, after a look at the options."""
+        words = list(sys.argv[1:] if args is None else args)
+        for word in words[: words.index("--")] if "--" in words else words:
+            if not word.startswith("-"):
+                if self._subparsers is not None:
+                    break  # what follows is for the command's own parser
+                continue
+            name = word.partition("=")[0]
+            short = name[:2] if not name.startswith("--") else name
+            if re.match(r"-(\d|$)", word) or " " in name or {name, short} & {*self._own_options()}:
+                continue
+            self.error(f"there is no {name}. {self._closest(name)}")
+        return super().parse_known_args(args, namespace)
+
+    def _own_options(self) -> list[str]:
+        return list(self._option_string_actions)
+
+    def _closest(self, typed: str) -> str:
+        """What to type instead of an option."""
+        options = {name.lstrip("-").replace("-", "_"): name for name in self._own_options()}
+        word = typed.lstrip("-").replace("-", "_")
+        positionals = [a.metavar for a in self._actions if not a.option_strings]
+        if word in {"model_id", "model", "id"} and "MODEL" in positionals:
+            return f"The model stands by itself: {self.prog} 8"
+        if word in options:
+            return f"Did you mean {options[word]}?"
+        if word in checks.ADVICE and "out" in options:
+            return checks.ADVICE[word].replace("`out`", "--out").strip()
+        if (ours := checks.ELSEWHERE.get(word)) in options:
+            return f"It is called {options[str(ours)]} here."
+        if near := checks.close(word, options):
+            return f"Did you mean {' or '.join(options[n] for n in near)}?"
+        own = "--option NAME=VALUE gives the model's own inputs; " if "option" in options else ""
+        return f"{own}{self.prog} --help lists the options."
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        choices = [str(c) for c in action.choices]
+        ours = COMMANDS_ELSEWHERE.get(str(value), "") if action.dest == "command" else ""
+        hint = f"Try `medzoo {ours}`. " if ours else checks.meant(value, choices)
+        raise argparse.ArgumentError(
+            action, f"there is no {value!r}. {hint}Known are {', '.join(choices)}."
+        )
 
 
 def command(
@@ -52,14 +137,12 @@ def command(
     codes: Iterable[int] = (),
 ) -> argparse.ArgumentParser:
     """A command whose help page ends with examples and exit codes."""
-    child = commands.add_parser(
+    child: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
         description="\n".join(textwrap.wrap(f"{summary[0].upper()}{summary[1:]}. {more}", 78)),
         epilog="\n  ".join(["examples:", *examples])
         + f"\n\nexit codes:\n{exit_codes((0, *codes))}",
-        formatter_class=Page,
-        allow_abbrev=False,
     )
     child.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
@@ -126,7 +209,7 @@ def inputs_argument(child: argparse.ArgumentParser) -> None:
 def running_arguments(child: argparse.ArgumentParser, device: str = "auto") -> None:
     """Where to run, and whether to run what no registry vouches for."""
     child.add_argument(
-        "--device", default=device, help=f"auto, cpu, cuda, cuda:1 or mps (default: {device})"
+        "--device", default=device, help=f"auto, cpu, cuda, cuda:1 or 1, mps (default: {device})"
     )
     environment_arguments(child)
 
@@ -170,5 +253,6 @@ def json_argument(child: argparse.ArgumentParser, *, of_step: bool = False) -> N
 
 
 def print_json(content: Any) -> None:
-    """JSON on stdout."""
-    print(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+    """JSON on stdout; escaped where the console cannot show what is in it."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
+    print(text if shows(text) else json.dumps(content, indent=2, default=str))

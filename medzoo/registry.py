@@ -13,14 +13,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
-from numbers import Integral
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import files, settings
+from . import checks, files, settings
 from .config import ID, LOCAL, ModelConfig, Version, read_config
-from .errors import ConfigError, InputError, MedzooWarning, ModelNotFoundError
+from .errors import ConfigError, MedzooWarning, ModelNotFoundError
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -276,13 +275,11 @@ def resolve(model_id: int | str | os.PathLike[str]) -> ModelConfig:
     ConfigError
         The config breaks the schema.
     """
-    if isinstance(model_id, Integral) and not isinstance(model_id, bool):  # numpy's integers too
-        return registry().find(int(model_id))
-    if not isinstance(model_id, (str, os.PathLike)):
-        raise InputError(
-            f"model_id={model_id!r} is no model id.",
-            'Give a number, an id or a path: 8, "00008", "mine/".',
-        )
+    model_id = checks.model_id(model_id, "model_id")
+    if isinstance(model_id, int):
+        return registry().find(model_id if abs(model_id) < 10**60 else checks.shown(model_id))
+    if isinstance(model_id, str) and len(model_id) > settings.LONGEST_NAME and "/" not in model_id:
+        return registry().find(model_id)  # of which no file system has a folder
     path = settings.user_path(model_id, "model_id")
     looks_like_path = (
         isinstance(model_id, os.PathLike)
@@ -341,11 +338,13 @@ def list_models() -> list[ModelConfig]:
     return sorted(registry().configs.values(), key=lambda c: c.id)
 
 
+@checks.checked()
 def info(model_id: int | str | os.PathLike[str]) -> ModelConfig:
     """All that is known about a model; see `ModelConfig`. Raises what `resolve` raises."""
     return resolve(model_id)
 
 
+@checks.checked()
 def cite(model_id: int | str | os.PathLike[str], *, version: str | None = None) -> str:
     """Whom to credit for samples of a model: the model's version, then the data sets behind it.
 

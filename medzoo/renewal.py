@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from . import files, settings
+from . import checks, files, settings
 from .config import ModelConfig
 from .errors import ConfigError, InputError, IntegrityError, SourceError
 from .registry import Registry, fetched, is_here, pointer, registry
@@ -63,6 +63,7 @@ class Renewal:
         return "\n".join([*(lines or ["nothing new"]), f"registry: {source}"])
 
 
+@checks.checked()
 def update(*, reset: bool = False, progress: bool | None = None) -> Renewal:
     """Fetch the newest registry from where ``MEDZOO_REGISTRY`` says, and use it from now on.
 

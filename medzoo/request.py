@@ -7,6 +7,7 @@ And whether a folder has what is asked for already, which the config alone decid
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import seeds
+from . import checks, seeds
 from ._worker.batch import Batch
 from .config import LIST_TYPES, OPTION_TYPES, REMOTE, Condition, ModelConfig, Option, Version
 from .datasets.reader import describe, read
@@ -23,6 +24,12 @@ from .datasets.writer import Target, recorded_seed
 from .errors import InputError
 from .inputs import Inputs
 from .samples import Samples
+
+# of the functions that generate, for an error that names the closest
+ARGUMENTS = (
+    *("model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights"),
+    *("inputs", "env", "trust", "precision", "engine", "progress"),
+)
 
 
 def check_count(n: object, name: str = "n") -> int:
@@ -33,11 +40,7 @@ def check_count(n: object, name: str = "n") -> int:
     InputError
         It is something else; True and 1.0 are.
     """
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-        raise InputError(
-            f"{name}={n!r} is not a number of samples.", "Give a whole number of at least 1."
-        )
-    return int(n)
+    return checks.count(n, name)
 
 
 def check_first(first: object) -> int:
@@ -92,7 +95,9 @@ class Request:
         first, pictures = check_first(first), Inputs.of(config.id, version, inputs)
         n = check_count(n) if n is not None else pictures.count if pictures is not None else 1
         if first + n > 2**62:
-            raise InputError(f"n={n!r:.60} is more samples than can be numbered.", "Give fewer.")
+            raise InputError(
+                f"n={checks.shown(n)} is more samples than can be numbered.", "Give fewer."
+            )
         allowed = [
             *version.conditions,
             *version.options,
@@ -101,7 +106,8 @@ class Request:
         for name in options:
             if name not in allowed:
                 takes = ", ".join(allowed) or "nothing of its own"
-                hint = f"It takes {takes}; `medzoo info {config.number}` explains."
+                hint = checks.instead(name, [*allowed, *ARGUMENTS])
+                hint += f"It takes {takes}; `medzoo info {config.number}` explains."
                 raise InputError(f"{config.id} takes no {name!r}.", hint)
         size = version.settable_latents
         latents = (
@@ -246,28 +252,27 @@ def _condition(condition: Condition, given: Any, n: int) -> tuple[NDArray[np.int
     """The cycle or list of values, and its record: None, a name, or a list of names."""
     names = {v: k for k, v in condition.values.items()}
 
+    numbers = {k.lower(): v for k, v in condition.values.items()}
+
     def one(value: Any) -> int:
-        if isinstance(value, str) and value.lower() in {k.lower() for k in condition.values}:
-            return next(v for k, v in condition.values.items() if k.lower() == value.lower())
-        if (
-            isinstance(value, (int, np.integer))
-            and not isinstance(value, bool)
-            and int(value) in names
-        ):
-            return int(value)
+        value = checks.plain(value)
+        if isinstance(value, str) and value.lower() in numbers:
+            return numbers[value.lower()]
+        if isinstance(value, str) and value.isdecimal() and len(value) < 10:  # "1": no name, so
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and value in names:
+            return value
+        near = checks.meant(value, condition.values) if isinstance(value, str) else ""
         allowed = ", ".join(f"{k!r} ({v})" for k, v in condition.values.items())
         hint = f"It is one of {allowed}, a list of {n} of them, or left out for each in turn."
-        raise InputError(f"{condition.name}={value!r:.60} is unknown.", hint)
+        raise InputError(f"{condition.name}={checks.shown(value)} is unknown.", near + hint)
 
-    if isinstance(given, np.ndarray) and given.ndim == 0:
-        given = given.item()
+    given = checks.listed(checks.plain(given))
     if given is None:
         return np.array(list(condition.values.values()), dtype=np.int64), None
-    if isinstance(given, (str, int, np.integer)):
+    if not isinstance(given, list):
         value = one(given)
         return np.array([value], dtype=np.int64), names[value]
-    if not isinstance(given, (list, tuple, np.ndarray)):
-        one(given)  # raises: no condition is of another type
     if len(given) != n:
         raise InputError(
             f"{condition.name} has {len(given)} values for n={n} samples.",
@@ -285,16 +290,9 @@ def _option(option: Option, given: Any) -> Any:
         return None
     listed = option.type in LIST_TYPES
     kind = LIST_TYPES[option.type] if listed else OPTION_TYPES[option.type]
-    if listed and isinstance(given, np.ndarray):
-        given = given.tolist()
-    values = (
-        [_plain(v, kind) for v in given]
-        if listed and isinstance(given, (list, tuple))
-        else [_plain(given, kind)]
-    )
-    if listed != isinstance(given, (list, tuple)) or any(
-        not _allowed(option, v, kind) for v in values
-    ):
+    given = checks.listed(checks.plain(given))
+    values = [_plain(v, kind) for v in (given if isinstance(given, list) else [given])]
+    if listed != isinstance(given, list) or any(not _allowed(option, v, kind) for v in values):
         bounds = [f"at least {option.minimum:g}"] if option.minimum is not None else []
         bounds += [f"at most {option.maximum:g}"] if option.maximum is not None else []
         one = (
@@ -304,21 +302,17 @@ def _option(option: Option, given: Any) -> Any:
         )
         allowed = f"a list, each {one}" if listed else one
         raise InputError(
-            f"{option.name}={given!r:.60} is not allowed.",
+            f"{option.name}={checks.shown(given)} is not allowed.",
             f"{option.name} is {allowed}: {option.help}",
         )
     return values if listed else values[0]
 
 
 def _plain(value: Any, kind: type) -> Any:
-    """Without numpy's types, and a whole number as a float where one is wanted."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    return (
-        float(value)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool)
-        else value
-    )
+    """Without numpy's and torch's types, and a whole number as a float where one is wanted."""
+    value = checks.plain(value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if kind is float and whole and abs(value) < 2**1023 else value
 
 
 def _allowed(option: Option, value: Any, kind: type) -> bool:
@@ -333,15 +327,12 @@ def _allowed(option: Option, value: Any, kind: type) -> bool:
 
 def _latents(given: Any, n: int, size: int) -> NDArray[np.float32]:
     try:
+        if hasattr(given, "detach") and not inspect.isclass(given):
+            given = given.cpu().float()  # a tensor on a GPU, or of a type that numpy lacks
         with np.errstate(over="ignore"):
-            latents = np.asarray(given).astype(
-                np.float32, order="C"
-            )  # a copy: the caller may write into theirs meanwhile
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # the last from torch, for a tensor that wants a gradient
+            # a copy: the caller may write into theirs meanwhile
+            latents = np.asarray(given).astype(np.float32, order="C")
+    except Exception as error:  # of torch, for a tensor that wants a gradient, or of any other
         raise InputError(
             f"latents are not an array of numbers: {error}.",
             f"Give an array of shape ({n}, {size}).",

@@ -5,7 +5,7 @@ provenance.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from . import checks
 from .config import Output
 from .errors import InputError
+from .settings import user_path
 
 if TYPE_CHECKING:
     import os
@@ -66,9 +68,16 @@ class Samples:
     folder: Path | None = None
 
     def __post_init__(self) -> None:
-        lengths = {name: len(column) for name, column in self.columns.items()} | {
-            "indices": len(self.indices)
-        }
+        for name in ("columns", "outputs", "provenance"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise InputError(
+                    f"{name}={checks.shown(getattr(self, name))} is not a mapping.",
+                    "Samples are made by medzoo.generate and medzoo.read.",
+                )
+        if self.folder is not None:
+            user_path(self.folder, "folder")
+        lengths = {name: _length(name, column) for name, column in self.columns.items()}
+        lengths["indices"] = _length("indices", self.indices)
         if len(set(lengths.values())) != 1:
             raise InputError(f"The columns of samples differ in length: {lengths}.")
 
@@ -80,8 +89,9 @@ class Samples:
         columns: Mapping[str, Column] = self.__dict__.get("columns", {})
         if name in columns:
             return np.asarray(columns[name][:])
+        near = "" if name.startswith("__") else checks.meant(name, columns)
         raise AttributeError(
-            f"These samples have no {name!r}. Their columns are {', '.join(columns)}."
+            f"These samples have no {name!r}. {near}Their columns are {', '.join(columns)}."
         )
 
     def __dir__(self) -> list[str]:
@@ -91,13 +101,12 @@ class Samples:
         """One sample as a dict of arrays for a number, fewer samples for a slice or a list of
         numbers.
         """
-        if isinstance(key, (int, np.integer)):
-            if not -len(self) <= key < len(self):
-                raise IndexError(f"There is no sample {key} among {len(self)}.")
-            return {name: column[int(key)] for name, column in self.columns.items()}
-        rows = (
-            key if isinstance(key, slice) else np.asarray(key, dtype=None if len(key) else np.int64)
-        )
+        number = checks.plain(key)
+        if isinstance(number, int) and not isinstance(number, bool):
+            if not -len(self) <= number < len(self):
+                raise IndexError(f"There is no sample {checks.shown(key)} among {len(self)}.")
+            return {name: column[number] for name, column in self.columns.items()}
+        rows = _rows(key, len(self))
         columns = {name: column[rows] for name, column in self.columns.items()}
         return Samples(columns, self.outputs, self.indices[rows], self.provenance, self.folder)
 
@@ -243,6 +252,7 @@ class Samples:
                 }
         return pandas.DataFrame(frame, index=pandas.Index(self.indices, name="index"))
 
+    @checks.checked()
     def plot(self, n: int = 16, *, columns: int | None = None) -> Figure:
         """A labelled grid of the first ``n`` samples, as a matplotlib figure.
 
@@ -256,6 +266,7 @@ class Samples:
         figure: Figure = grid(self, n, columns=columns)
         return figure
 
+    @checks.checked()
     def save(self, folder: str | os.PathLike[str], *, format: str | None = None) -> Samples:  # noqa: A002
         """Write the samples, with manifest and provenance, into a new folder; return them as read
         back from there.
@@ -278,6 +289,39 @@ class Samples:
                 "indices": "sha256:" + hashlib.sha256(self.indices.tobytes()).hexdigest(),
             }
         return read(save(self, folder, format, provenance, SAVED_AT_ONCE))
+
+
+def _length(name: object, column: Any) -> int:
+    try:
+        return len(column)
+    except Exception as error:
+        raise InputError(
+            f"The column {name!r:.60} of samples has no length: {checks.shown(column)}.",
+            "Give arrays whose first axis counts samples.",
+        ) from error
+
+
+def _rows(key: Any, n: int) -> slice | Array:
+    """A slice, or the numbers of samples, of what stands in brackets behind samples."""
+    try:
+        if isinstance(key, slice):
+            key.indices(n)
+            return key
+        rows = np.asarray(checks.listed(key))
+        if rows.shape == (0,) and not isinstance(key, (str, bytes)):
+            return rows.astype(np.int64)
+    except Exception:
+        rows = np.zeros(())
+    if rows.dtype == bool and rows.ndim == 1:
+        if len(rows) != n:
+            raise IndexError(f"There are {n} samples, and {len(rows)} times True or False.")
+        return np.flatnonzero(rows)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise InputError(
+            f"samples[{checks.shown(key)}] is not possible.",
+            "Give the number of a sample, a slice, a list of numbers, or a list of True and False.",
+        )
+    return rows
 
 
 def unit_range(values: Array, output: Output) -> NDArray[np.float32]:
@@ -343,6 +387,29 @@ def _library(module: str, package: str = "") -> Any:
         raise InputError(
             f"{name} is not installed here: {error}.", f"`pip install {name}` brings it."
         ) from error
+
+
+def gathered(batches: Iterable[Samples], n: int) -> Samples:
+    """Batches that are ``n`` samples together, as one; never in memory twice."""
+    columns: dict[str, Array] = {}
+    indices, done, first = np.empty(n, np.int64), 0, None
+    for batch in batches:
+        first = batch if first is None else first
+        if len(batch) == n:  # all in one: no copy
+            done = n
+            continue
+        for name in batch.columns:
+            part = getattr(batch, name)
+            if name not in columns:
+                columns[name] = np.empty((n, *part.shape[1:]), part.dtype)
+            columns[name][done : done + len(batch)] = part
+        indices[done : done + len(batch)] = batch.indices
+        done += len(batch)
+    if first is None or done != n:
+        raise InputError(f"There are {done} samples, where {n} are wanted.")
+    if len(first) == n:
+        return first
+    return Samples(columns, first.outputs, indices, first.provenance)
 
 
 def concatenate(parts: Sequence[Samples]) -> Samples:

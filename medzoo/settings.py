@@ -16,13 +16,17 @@
 from __future__ import annotations
 
 import os
+import reprlib
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
 from .errors import InputError
 
+LONGEST_NAME = 255  # bytes of a file's name, on every usual file system
 # of the caller's environment: what a program needs that we start in a clean one; no secrets
 SYSTEM_VARIABLES = {
     "PATH",
@@ -72,8 +76,9 @@ def user_path(given: str | os.PathLike[str], name: str = "the path") -> Path:
     InputError
         It is no path, or holds what no path can.
     """
-    if not isinstance(given, (str, os.PathLike)) or "\0" in os.fspath(given):
-        raise InputError(f"{name}={given!r} is no path.", "Give a text or a pathlib.Path.")
+    text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not _can_be_a_name(text):
+        raise InputError(f"{name}={_short(given)} is no path.", "Give a text or a pathlib.Path.")
     try:
         return Path(given).expanduser()
     except RuntimeError:  # "~" of a user that this machine does not know: a file may be called so
@@ -87,6 +92,22 @@ def require_trust(trust: bool) -> None:
             f"trust={trust!r:.60} is neither True nor False.",
             "Give True to run code that no registry names, False not to.",
         )
+
+
+def _can_be_a_name(text: str) -> bool:
+    """Whether a file system can hold a path of this text, as far as the text decides it."""
+    parts = text.replace("\\", "/").split("/")
+    try:
+        return "\0" not in text and all(len(os.fsencode(part)) <= LONGEST_NAME for part in parts)
+    except UnicodeError:  # half of a surrogate pair
+        return False
+
+
+def _short(value: object) -> str:
+    try:
+        return " ".join(reprlib.repr(value).split())
+    except ValueError:  # a number too long to write out
+        return type(value).__name__
 
 
 def shipped(name: str) -> Path:
@@ -155,7 +176,28 @@ def _is_on(name: str) -> bool:
 
 
 def show_progress(asked: bool | None) -> bool:
-    """Whether to draw progress bars: as asked, else only for a person at a terminal."""
+    """Whether to draw progress bars: as asked, else only for a person at a terminal, a notebook or
+    the console of an IDE.
+    """
     if asked is not None:
         return asked
-    return not quiet() and sys.stderr is not None and sys.stderr.isatty()
+    if quiet() or sys.stderr is None:
+        return False
+    return sys.stderr.isatty() or in_notebook() or "PYCHARM_HOSTED" in os.environ
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook: Jupyter, VS Code, Spyder, Colab ..."""
+    python = sys.modules.get("IPython")
+    shell = python.get_ipython() if python is not None else None
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+def progress_bar() -> Any:
+    """The class of tqdm that suits the place: text, or a widget in a notebook that has them."""
+    with warnings.catch_warnings():
+        # Of a notebook without ipywidgets: text does as well there.
+        warnings.filterwarnings("ignore", module="tqdm")
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from tqdm.auto import tqdm
+    return tqdm

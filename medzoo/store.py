@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from . import files, settings, sources
+from . import checks, files, settings, sources
 from .config import REMOTE, ModelConfig, Version
 from .errors import IntegrityError, SourceError, TrustError
 from .registry import PACKAGE_CONFIG, is_local, registry, resolve
@@ -296,6 +296,7 @@ def package_files(folder: Path) -> list[str]:
     return sorted(p.as_posix() for p in hidden if p.name not in {"train.py", "expected.npz"})
 
 
+@checks.checked()
 def copy(
     model_id: int | str | os.PathLike[str],
     folder: str | os.PathLike[str],

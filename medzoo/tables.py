@@ -4,14 +4,12 @@ helpers around them.
 
 from __future__ import annotations
 
-import shutil
-import sys
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from .config import ModelConfig, Version
+from .console import cells, cut, terminal_width, wrap
 
 HEAD = ("id", "status", "modality", "content", "size", "license", "package")
 NARROWEST = 8  # characters that a column keeps when a table is squeezed
@@ -130,55 +128,43 @@ def metrics(version: Version) -> str:
     return "\n".join(f"{', '.join(figures)} on {where}" for where, figures in groups.items())
 
 
-def terminal_width() -> int | None:
-    """Characters of a line where stdout is a terminal; None, so no limit, where it is a file or a
-    pipe.
-    """
-    return (
-        shutil.get_terminal_size().columns
-        if sys.stdout is not None and sys.stdout.isatty()
-        else None
-    )
-
-
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
     """Columns as wide as they need to be, or narrower: past ``width`` all but the first are cut
-    with an ellipsis.
+    with an ellipsis. The first one, an id, is never cut.
     """
-    widths = [max(len(r[k]) for r in (head, *rows)) for k in range(len(head))]
-    while (
-        width is not None
-        and sum(widths) + 2 * len(widths) - 2 > width
-        and max(widths[1:], default=0) > NARROWEST
-    ):
-        widths[1 + widths[1:].index(max(widths[1:]))] -= 1
+    widths = [max(cells(r[k]) for r in (head, *rows)) for k in range(len(head))]
+    if width is not None:
+        _squeeze(widths, width)
 
-    def line(cells: Sequence[str]) -> str:
-        cut = (c if len(c) <= w else c[: w - 1] + "…" for c, w in zip(cells, widths, strict=True))
-        return "  ".join(c.ljust(w) for c, w in zip(cut, widths, strict=True)).rstrip()
+    def line(texts: Sequence[str]) -> str:
+        shown = [cut(text, w) for text, w in zip(texts, widths, strict=True)]
+        padded = (s + " " * (w - cells(s)) for s, w in zip(shown, widths, strict=True))
+        return "  ".join(padded).rstrip()
 
     return "\n".join(map(line, (head, *rows)))
 
 
+def _squeeze(widths: list[int], width: int) -> None:
+    """Make the widest column but the first narrower until all fit, and narrower still if needed."""
+    for narrowest in (NARROWEST, 3):
+        while sum(widths) + 2 * len(widths) - 2 > width and max(widths[1:], default=0) > narrowest:
+            widths[1 + widths[1:].index(max(widths[1:]))] -= 1
+
+
 def prose(text: str) -> list[str]:
     """Lines of at most a hundred characters, or of what the terminal has."""
-    return textwrap.wrap(text, min(WIDEST, terminal_width() or WIDEST))
+    return wrap(text, min(WIDEST, terminal_width() or WIDEST))
 
 
 def facts(pairs: Mapping[str, str]) -> list[str]:
     """Names and texts in two columns, wrapped; each line of a text begins a new one."""
-    indent = max(map(len, pairs)) + 2
+    indent = max(map(cells, pairs)) + 2
     width = max(min(WIDEST, terminal_width() or WIDEST), indent + 20)
     lines = []
     for name, text in pairs.items():
         for k, part in enumerate(text.splitlines()):
-            head = name.ljust(indent) if k == 0 else " " * indent
-            lines += textwrap.wrap(
-                part,
-                width,
-                initial_indent=head,
-                subsequent_indent=" " * (indent + 2 * ("\n" in text)),
-            )
+            head = name + " " * (indent - cells(name)) if k == 0 else " " * indent
+            lines += wrap(part, width, head, " " * (indent + 2 * ("\n" in text)))
     return lines
 
 

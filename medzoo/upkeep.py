@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import settings
 from .config import REMOTE
+from .console import terminal_width
 from .errors import CacheError, InputError, IntegrityError, MedzooError
 from .pages import (
     FETCH,
@@ -23,7 +24,7 @@ from .pages import (
     print_json,
     version_argument,
 )
-from .tables import megabytes, table, terminal_width
+from .tables import megabytes, table
 
 if TYPE_CHECKING:
     from .cache import Removal, Report

@@ -136,7 +136,7 @@ def test_other_warnings_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_search_that_finds_nothing_says_why(capsys: Capture) -> None:
-    assert main(["search", "mamografy"]) == 0
+    assert main(["search", "mamogrofy"]) == 0
     assert "did you mean mammography" in capsys.readouterr().out
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -15,6 +17,7 @@ from medzoo import tables
 from medzoo.config import Condition, DataSet, Metric, ModelConfig, Output, Version
 from medzoo.errors import InputError, MedzooWarning
 from medzoo.finder import SORTS, Found, query, search
+from medzoo.finder.index import Index
 from medzoo.registry import File, Registry
 
 
@@ -242,13 +245,64 @@ def test_of_several_figures_the_comparable_one_counts() -> None:
 
 
 def test_nothing_found_says_why_and_what_is_close(three: None) -> None:
-    assert not search("mamografy")
-    assert "did you mean mammography" in str(search("mamografy"))
+    assert not search("mamogrofy")
+    assert "did you mean mammography" in str(search("mamogrofy"))
     assert "modality 'PET' fits no model; known: mammography, mri, x-ray." in str(
         search(modality="PET")
     )
     assert "no model fits all" in str(search("breast brain"))
-    assert "<table>" not in search("mamografy")._repr_html_()
+    assert "<table>" not in search("mamogrofy")._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("words", "filters", "corrections", "expected"),
+    [
+        ("mamography", {}, {"mamography": "mammography"}, [1]),
+        ("mamografy mases", {}, {"mamografy": "mammography", "mases": "masses"}, [1]),
+        ("", {"modality": "mamography"}, {"mamography": "mammography"}, [1]),
+        ("", {"organ": ["brest", "bran"]}, {"brest": "breast", "bran": "brain"}, [1, 2]),
+        ("Brian", {}, {"Brian": "brain"}, [2]),
+        ("brain", {}, {}, [2]),
+        ("xyz", {}, {}, []),
+        ("ct", {}, {}, []),
+    ],
+)
+def test_a_typing_error_is_forgiven_and_named(
+    three: None,
+    words: str,
+    filters: dict[str, Any],
+    corrections: dict[str, str],
+    expected: list[int],
+) -> None:
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        found = search(words, sort="id", **filters)
+    assert numbers(found) == expected
+    assert found.corrections == corrections
+    assert found[:1].corrections == corrections
+    assert [str(w.message) for w in heard] == [
+        "No model has what was typed: search took "
+        + ", ".join(f"{a!r} for {b!r}" for a, b in corrections.items())
+        + "."
+    ] * bool(corrections)
+    assert all(w.category is MedzooWarning and w.filename == __file__ for w in heard)
+
+
+def test_typing_errors_are_looked_for_only_where_a_word_fits_no_model(
+    three: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    looked_up = Index.words_like
+    monkeypatch.setattr(
+        Index,
+        "words_like",
+        lambda self, typed, level=9: asked.append(typed) or looked_up(self, typed, level),
+    )
+    search("breast mammography", organ="breast")
+    assert asked == []
+    with pytest.warns(MedzooWarning):
+        search("brest mammography")
+    assert {*asked} == {"brest"}
 
 
 def test_found_prints_as_a_table_and_slices() -> None:

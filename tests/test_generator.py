@@ -202,7 +202,7 @@ def test_options_reach_the_model(toy: Toy) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"gian": 1}, "takes no 'gian'.\nIt takes condition, gain, latents"),
+        ({"gian": 1}, "takes no 'gian'.\nDid you mean 'gain'. It takes condition, gain, latents"),
         ({"gain": "3"}, "gain is int at least 0"),
         ({"gain": 10}, "at most 9"),
         ({"condition": "x"}, "one of 'benign'"),
@@ -414,6 +414,8 @@ def test_a_progress_bar_is_drawn_when_asked_for(
     assert capsys.readouterr() == ("", "")
     medzoo.generate(901, 5, progress=True)
     assert "5/5" in capsys.readouterr().err
+    medzoo.generate(901, 2, progress=True)  # in one batch
+    assert "2/2" in capsys.readouterr().err
 
 
 def test_the_license_is_shown_at_the_first_use_alone(

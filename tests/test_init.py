@@ -50,7 +50,8 @@ def test_importing_any_module_first_hides_no_public_name() -> None:
 
 def test_an_unknown_name_lists_the_public_ones() -> None:
     with pytest.raises(
-        AttributeError, match=r"medzoo has no 'genrate'. It has MedzooError, .*generate, info"
+        AttributeError,
+        match=r"medzoo has no 'genrate'. Did you mean 'generate'\? It has MedzooError, .*generate, info",
     ):
         _ = medzoo.genrate
     with pytest.raises(ImportError, match="genrate"):

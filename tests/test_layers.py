@@ -15,10 +15,10 @@ import medzoo
 LAYERS = [
     {"errors", "version"},
     {"settings", "files", "seeds", "config"},
-    {"_worker"},
+    {"_worker", "checks", "console"},
     {"registry", "samples", "sources", "tables", "readers", "depth", "medical", "pages"},
     {"store", "datasets", "inputs", "environments", "renewal"},
-    {"request", "runtime", "cache", "finder"},
+    {"capacity", "request", "runtime", "cache", "finder"},
     {"generator", "carry"},
     {"loader", "view", "trial", "audit", "upkeep"},
     {"contribute", "arguments"},

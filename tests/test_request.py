@@ -133,7 +133,8 @@ def test_two_conditions_that_are_left_out_meet_in_every_combination(
 
 def test_an_unknown_option_lists_the_known_ones(ask: Callable[..., Request]) -> None:
     with pytest.raises(
-        InputError, match=r"takes no 'gian'.\nIt takes condition, gain, latents; `medzoo info 901`"
+        InputError,
+        match=r"takes no 'gian'.\nDid you mean 'gain'\? It takes condition, gain, latents; `medzoo info 901`",
     ):
         ask(gian=1)
 

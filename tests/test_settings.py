@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,48 @@ def test_what_is_no_path_is_an_input_error(given: object) -> None:
 
 def test_a_tilde_of_nobody_is_a_name_like_any_other() -> None:
     assert settings.user_path("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")
+
+
+NOTEBOOK = """
+import os, sys
+os.environ.pop("MEDZOO_QUIET", None)
+sys.modules["ipywidgets"] = None  # not installed
+from medzoo import settings
+with settings.progress_bar()(total=3, disable=not settings.show_progress(None)) as bar:
+    bar.update(3)
+"""
+
+
+def test_a_notebook_without_widgets_shows_a_bar_of_text_and_no_warning() -> None:
+    manager = pytest.importorskip("jupyter_client.manager")
+    pytest.importorskip("ipykernel")
+    kernel, client = manager.start_new_kernel(kernel_name="python3", stderr=subprocess.DEVNULL)
+    shown: list[dict[str, str]] = []
+    try:
+        client.execute_interactive(
+            NOTEBOOK, timeout=60, output_hook=lambda message: shown.append(message["content"])
+        )
+    finally:
+        client.stop_channels()
+        kernel.shutdown_kernel(now=True)
+    said = "".join(content.get("text", "") for content in shown)
+    assert "3/3" in said
+    assert "Warning" not in said
+    assert not any("traceback" in content for content in shown)
+
+
+@pytest.mark.parametrize(("variables", "shown"), [({}, "False"), ({"PYCHARM_HOSTED": "1"}, "True")])
+def test_a_console_of_an_ide_shows_progress_and_a_pipe_does_not(
+    variables: dict[str, str], shown: str
+) -> None:
+    code = "from medzoo import settings; import sys; print(settings.show_progress(None)); "
+    code += "settings.progress_bar(); print('tqdm.notebook' in sys.modules)"
+    kept = {k: v for k, v in os.environ.items() if k not in {"MEDZOO_QUIET", "PYCHARM_HOSTED"}}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=kept | variables,
+    )
+    assert done.stdout.split() == [shown, "False"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelNotFoundError
+from ..errors import InputError, ModelNotFoundError
 
 REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 KINDS = ("image", "mask", "volume", "table", "label")
@@ -307,11 +309,18 @@ class ModelConfig:
         ------
         ModelNotFoundError
             The model has no such version.
+        InputError
+            ``name`` is not a text.
         """
         if name is None:
             return self.default
+        if not isinstance(name, str):
+            raise InputError(f"version={reprlib.repr(name)} is not a text.", "Such as '1.0.0'.")
         if name not in self.versions:
+            near = difflib.get_close_matches(name, self.versions, n=2)
+            hint = f"Did you mean {' or '.join(near)}? " if near else ""
             raise ModelNotFoundError(
-                f"Model {self.id} has no version {name!r}.", f"It has: {', '.join(self.versions)}."
+                f"Model {self.id} has no version {name!r}.",
+                f"{hint}It has: {', '.join(self.versions)}.",
             )
         return self.versions[name]

@@ -131,7 +131,8 @@ class Index:
         line a sample.
         """
         names = {
-            n: {v: int(k) for k, v in provenance["label_names"].get(n, {}).items()} for n in outputs
+            n: {v: int(k) for k, v in provenance.get("label_names", {}).get(n, {}).items()}
+            for n in outputs
         }
         labels = {n: array("q") for n, o in outputs.items() if o.kind == "label"}
         keys = {n: singular(n) for n in labels}

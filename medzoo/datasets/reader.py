@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import files, settings
+from .. import checks, files, settings
 from ..config import Output
 from ..errors import DatasetError
 from ..samples import Samples
@@ -23,6 +23,7 @@ from .paths import inside
 DAMAGED = "`medzoo verify` names what has changed since it was written."
 
 
+@checks.checked()
 def read(folder: str | os.PathLike[str]) -> Samples:
     """The samples of a finished folder; a column is read when it is asked for.
 

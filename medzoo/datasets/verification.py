@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import files, settings
+from .. import checks, files, settings
 from ..errors import DatasetError
 from .growth import refuse_growing
 from .journal import LOG, MANIFEST, PROVENANCE, UNFINISHED, require_whole, unsealed
@@ -53,6 +53,7 @@ class Verification:
         )
 
 
+@checks.checked()
 def verify(folder: str | os.PathLike[str]) -> Verification:
     """Read a finished set again and compare every file with its digest, and the samples with those
     that were asked for.

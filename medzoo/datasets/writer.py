@@ -131,6 +131,11 @@ class Target:
         self.done, self.finished = 0, False
         self.batches: list[list[int]] = []
 
+    @property
+    def format(self) -> str:
+        """The format of the set, one of `medzoo.datasets.FORMATS`."""
+        return self._format
+
     def look(self) -> bool:
         """Whether the set is there and finished, as far as the provenance is known; begins nothing.
 
@@ -496,7 +501,7 @@ def bytes_a_sample(batch: Samples, format: str) -> float:  # noqa: A002
     removed.
     """
     with tempfile.TemporaryDirectory(prefix="medzoo-") as folder:
-        save(batch, folder, format, batch.provenance, len(batch))
+        batch.save(folder, format=format)
         return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file()) / len(batch)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
 from .. import tables
 from ..config import ModelConfig
+from ..console import terminal_width
 from .index import Index
 
 
@@ -25,12 +26,18 @@ class Found(Sequence[ModelConfig]):
         Name of a metric to show as a column.
     note
         What to say below the table; of an empty one, why nothing was found.
+
+    Attributes
+    ----------
+    corrections
+        Words that no model has -> the words that were searched for instead.
     """
 
     def __init__(
         self, index: Index, numbers: Sequence[int], *, metric: str = "", note: str = ""
     ) -> None:
         self._index, self._numbers, self.metric, self.note = index, tuple(numbers), metric, note
+        self.corrections: Mapping[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -41,15 +48,15 @@ class Found(Sequence[ModelConfig]):
     def __getitem__(self, index: slice) -> Found: ...
     def __getitem__(self, index: int | slice) -> ModelConfig | Found:
         if isinstance(index, slice):
-            return Found(self._index, self._numbers[index], metric=self.metric, note=self.note)
+            part = Found(self._index, self._numbers[index], metric=self.metric, note=self.note)
+            part.corrections = self.corrections
+            return part
         return self._index.models.find(self._numbers[index])
 
     def __str__(self) -> str:
         below = "\n".join(filter(None, (self._count(), self.note)))
         return (
-            f"{tables.table(*self._cells(), width=tables.terminal_width())}\n\n{below}"
-            if self
-            else below
+            f"{tables.table(*self._cells(), width=terminal_width())}\n\n{below}" if self else below
         )
 
     __repr__ = __str__

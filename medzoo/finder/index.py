@@ -118,16 +118,16 @@ class Index:
         )
         return found
 
-    def words_like(self, typed: str) -> list[str]:
+    def words_like(self, typed: str, level: int = LEVELS) -> list[str]:
         """The words of about as many letters that begin or end like one that was typed, numbers
-        aside.
+        aside; of the levels down to ``level``.
         """
         asked = """SELECT DISTINCT word FROM words WHERE length = 1 AND word > ':' AND length(word) BETWEEN ? AND ?
-                   AND (substr(word, 1, 1) = ? OR substr(word, -1) = ?)"""
+                   AND (substr(word, 1, 1) = ? OR substr(word, -1) = ?) AND level <= ?"""
         return [
             word
             for (word,) in self._ask(
-                asked, max(3, len(typed) - 3), len(typed) + 3, typed[0], typed[-1]
+                asked, max(3, len(typed) - 3), len(typed) + 3, typed[0], typed[-1], level
             )
         ]
 

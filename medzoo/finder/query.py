@@ -8,12 +8,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from .. import checks
 from ..errors import InputError, MedzooWarning
 from ..registry import unchanged_registry as registry
 from .found import Found
 from .index import FIELDS, Figure, Index, index_of
 from .words import patterns, plain
 
+SLIP, SHORTEST = 0.8, 4  # how alike words are that differ by a slip, and letters of the shortest
+NAMED = 1  # the last level of words that name a thing; those below describe it
 SORTS = ("relevance", "id", "name", "year")
 ORDERS = {"id": "number", "name": "name", "year": "-year"}  # for SQL
 
@@ -39,7 +42,8 @@ def search(
         All must occur, in any case, at the beginning of a word of a model's id, name, fields, tags,
         conditions, data sets, architectures or description. Singular finds plural and the other way
         round; MMG finds mammography, MR finds MRI, and so on. Words of one or two letters are whole
-        words.
+        words. A word that no model has is taken for the nearest one that names a model:
+        "mamography" finds mammography. A warning says so, and ``Found.corrections``.
     sort
         ``relevance`` (the default: id, name and fields count more than tags, tags more than the
         description), ``id``, ``name``, ``year`` (newest first), or a metric such as ``FID``: best
@@ -65,8 +69,8 @@ def search(
     Warns
     -----
     MedzooWarning
-        The models report the metric on different data sets or numbers of samples. They are then
-        grouped by these, not ranked against each other.
+        A word was taken for another. Or the models report the metric on different data sets or
+        numbers of samples; they are then grouped by these, not ranked against each other.
 
     Examples
     --------
@@ -77,20 +81,23 @@ def search(
         raise _unknown("filter", next(iter(unknown)), (*FIELDS, "bundled", "sort"))
     if not isinstance(words, str):
         raise InputError(
-            f"words={words!r:.80} is not a text.", "Give the words in one text: 'mammography mass'."
+            f"words={checks.shown(words)} is not a text.",
+            "Give the words in one text: 'mammography mass'.",
         )
     if bundled is not None and not isinstance(bundled, bool):
-        raise InputError(f"bundled={bundled!r:.80} is not a choice.", "Give True, False or None.")
+        raise InputError(
+            f"bundled={checks.shown(bundled)} is not a choice.", "Give True, False or None."
+        )
     index = index_of(registry())
     order = _sort_key(index, sort)
     given = zip(FIELDS, (modality, organ, content, generator, license, dataset), strict=True)
     values = {name: _values(name, value) for name, value in given if value is not None}
-    filters = {
-        name: (wanted, index.where(name, _field_check(name, wanted)))
-        for name, wanted in values.items()
-    }
+    corrections: dict[str, str] = {}
+    filters = {name: _filter(index, name, wanted, corrections) for name, wanted in values.items()}
     terms = {
-        word: index.having(patterns(typed)) for word in words.split() if (typed := plain(word))
+        word: _term(index, word, typed, corrections)
+        for word in words.split()
+        if (typed := plain(word))
     }
 
     fitting = [
@@ -100,13 +107,65 @@ def search(
     if bundled is not None:
         fitting.append(index.where("bundled", lambda value: bool(value) is bundled))
     found = set.intersection(*fitting) if fitting else set(index.numbers())
+    if corrections:
+        taken = ", ".join(f"{typed!r} for {word!r}" for typed, word in corrections.items())
+        warnings.warn(
+            f"No model has what was typed: search took {taken}.", MedzooWarning, stacklevel=2
+        )
     if not found:
-        return Found(index, (), note=_why_none(index, terms, filters))
-    if order == "relevance":
-        return Found(index, _by_relevance(found, terms.values()))
-    if order in SORTS:
-        return Found(index, [n for n in index.numbers(ORDERS[order]) if n in found])
-    return _by_metric(index, found, order)
+        result = Found(index, (), note=_why_none(index, terms, filters))
+    elif order == "relevance":
+        result = Found(index, _by_relevance(found, terms.values()))
+    elif order in SORTS:
+        result = Found(index, [n for n in index.numbers(ORDERS[order]) if n in found])
+    else:
+        result = _by_metric(index, found, order)
+    result.corrections = corrections
+    return result
+
+
+# -------------------------------------------------------------------------------------------------
+# typing errors
+def _term(index: Index, word: str, typed: list[str], corrections: dict[str, str]) -> list[set[int]]:
+    """The models that have a word, level by level; where none has, those of the word that must have
+    been meant, if one is near.
+    """
+    levels = index.having(patterns(typed))
+    if any(levels) or not (near := _nearest(typed, index)):
+        return levels
+    corrections[word] = near
+    return index.having(patterns(plain(near)))
+
+
+def _filter(
+    index: Index, name: str, wanted: list[str], corrections: dict[str, str]
+) -> tuple[list[str], set[int]]:
+    """What a filter asks for, and the models that fit it, or what must have been meant."""
+    numbers = index.where(name, _field_check(name, wanted))
+    if not numbers:
+        near = {value: _nearest(plain(value), index) for value in wanted}
+        taken = [word for word in near.values() if word]
+        others = index.where(name, _field_check(name, taken)) if taken else set()
+        if others:
+            corrections.update({value: word for value, word in near.items() if word})
+            return taken, others
+    return wanted, numbers
+
+
+def _nearest(typed: list[str], index: Index) -> str:
+    """The words of names, fields and tags that are one slip away from what was typed, each of four
+    letters at least; empty where one of them has none.
+    """
+    near = []
+    for word in typed:
+        known = {word} & {*index.words_like(word, level=NAMED)}
+        close = known or (
+            difflib.get_close_matches(word, index.words_like(word, level=NAMED), 1, cutoff=SLIP)
+            if len(word) >= SHORTEST
+            else []
+        )
+        near += list(close)[:1]
+    return " ".join(near) if len(near) == len(typed) else ""
 
 
 # -------------------------------------------------------------------------------------------------------------
@@ -117,7 +176,8 @@ def _values(name: str, value: object) -> list[str]:
         isinstance(v, str) and v.strip() for v in values
     ):
         raise InputError(
-            f"{name}={value!r:.80} is not a text or a list of texts.", f"Such as {name}='...'."
+            f"{name}={checks.shown(value)} is not a text or a list of texts.",
+            f"Such as {name}='...'.",
         )
     return [v.strip() for v in values]
 
@@ -208,16 +268,10 @@ def _group_text(dataset: str, samples: int) -> str:
 # ----------------------------------------------------------------------------------------------------
 # what to try next
 def _unknown(what: str, given: object, allowed: Sequence[str]) -> InputError:
-    close = difflib.get_close_matches(
-        str(given).casefold(), {a.casefold(): a for a in allowed}, n=2
-    )
-    meant = (
-        f"Did you mean {' or '.join(a for a in allowed if a.casefold() in close)}? "
-        if close
-        else ""
-    )
+    near = checks.close(given, allowed)
+    meant = f"Did you mean {' or '.join(near)}? " if near else ""
     return InputError(
-        f"{given!r:.80} is no {what} of search.", f"{meant}There are {', '.join(allowed)}."
+        f"{checks.shown(given)} is no {what} of search.", f"{meant}There are {', '.join(allowed)}."
     )
 
 

@@ -5,22 +5,25 @@ not end, a DataLoader.
 from __future__ import annotations
 
 import inspect
+import multiprocessing
 import os
 from collections.abc import Callable, Sequence
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
+from .. import checks
 from ..errors import InputError
 from ..registry import resolve
-from ..request import check_count
 from .epochs import Loader, Order
 from .making import Item
 from .sets import CACHED_BLOCKS as CACHED_BLOCKS
 from .sets import SyntheticDataset, SyntheticStream
 
 
+@checks.checked()
 def dataset(
     model_id: int | str | os.PathLike[str],
     n: int,
@@ -83,6 +86,7 @@ def dataset(
     )
 
 
+@checks.checked()
 def iterable_dataset(
     model_id: int | str | os.PathLike[str],
     n: int | None = None,
@@ -149,6 +153,34 @@ def iterable_dataset(
     )
 
 
+# of `dataloader`, beside those of `medzoo.generate`
+LOADER_ARGUMENTS = (
+    *("shuffle", "fresh", "keep", "transform", "num_workers", "drop_last", "pin_memory"),
+    "multiprocessing_context",
+)
+
+
+def check_context(context: Any, num_workers: int) -> None:
+    """Whether workers can be started in a way.
+
+    Raises
+    ------
+    InputError
+        It is unknown, or there are no workers.
+    """
+    if context is None:
+        return
+    methods = multiprocessing.get_all_start_methods()
+    known = isinstance(context, BaseContext) or (isinstance(context, str) and context in methods)
+    if not known or not num_workers:
+        raise InputError(
+            f"multiprocessing_context={checks.shown(context)} "
+            + ("is for workers, and num_workers is 0." if known else "is not known."),
+            f"Give num_workers=2, say, and one of {', '.join(methods)}.",
+        )
+
+
+@checks.checked(n=checks.optional(checks.count))
 def dataloader(
     model_id: int | str | os.PathLike[str],
     n: int | None,
@@ -225,17 +257,7 @@ def dataloader(
     >>> for batch in medzoo.dataloader(8, n=10_000, batch_size=64, seed=0):
     ...     step(batch["images"], batch["labels"])
     """
-    check_count(batch_size, "batch_size")
-    for name, given in {"shuffle": shuffle, "fresh": fresh, "drop_last": drop_last}.items():
-        if not isinstance(given, bool):
-            raise InputError(
-                f"{name}={given!r:.60} is neither True nor False.", "Give one of them."
-            )
-    if isinstance(num_workers, bool) or not isinstance(num_workers, int) or num_workers < 0:
-        raise InputError(
-            f"num_workers={num_workers!r} is not a number of processes.",
-            "Give a whole number from 0.",
-        )
+    check_context(multiprocessing_context, num_workers)
     chosen = resolve(model_id).version(version)
     for name in options.keys() & inspect.signature(DataLoader).parameters.keys() - {
         *chosen.options,
@@ -243,6 +265,9 @@ def dataloader(
     }:
         hint = f"A loader of your own does: DataLoader(medzoo.dataset(...), {name}=...); docs/loaders.md has more."
         raise InputError(f"medzoo.dataloader takes no {name!r}.", hint)
+    for name in options.keys() - {*chosen.options, *chosen.conditions, "latents"}:
+        if near := checks.meant(name, LOADER_ARGUMENTS):
+            raise InputError(f"medzoo.dataloader takes no {name!r}.", near.strip())
     how: dict[str, Any] = {
         "seed": seed,
         "transform": transform,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import seeds
+from .. import capacity, checks, seeds
 from .._worker.defaults import default_settings, process_wide_settings_are_default
 from ..config import Version
 from ..errors import InputError
@@ -104,6 +104,7 @@ class Maker:
         self._block = check_count(
             chosen.batch_size if batch_size is None else batch_size, "batch_size"
         )
+        capacity.check_batch(config, chosen, n or self._block, self._block)
         check_precision(name_of(config, chosen), chosen, precision)
         package, interpreter = prepare(config, chosen, env=env, trust=trust)
         if weights is not None:
@@ -238,7 +239,7 @@ def check_names(names: object, version: Version, transform: object) -> tuple[str
         or not all(isinstance(name, str) for name in names)
     ):
         raise InputError(
-            f"as_tuple={names!r:.60} is not a tuple of column names.",
+            f"as_tuple={checks.shown(names)} is not a tuple of column names.",
             f"Give some of these: ({example}{',' * (len(version.outputs) == 1)}).",
         )
     unknown = [name for name in names if name not in version.outputs]

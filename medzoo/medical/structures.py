@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import checks
 from .._worker.stage import natural
 from ..errors import InputError, MedzooWarning
 from ..settings import user_path
@@ -72,6 +73,7 @@ class Structures:
     points: Mapping[str, int] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
 
+    @checks.checked(volume=checks.instance(Volume, "medical.read_series"), pattern=checks.text)
     def mask(self, volume: Volume, pattern: str) -> NDArray[np.bool_]:
         """The voxels whose centres a structure encloses.
 
@@ -196,8 +198,11 @@ class Structures:
             )
         if lacking:
             message = f"The mask of {name!r} of {self.path} is not whole: {'; '.join(lacking)}."
-            warnings.warn(MedzooWarning(message), stacklevel=3)
+            warnings.warn(MedzooWarning(message), stacklevel=4)
 
+    @checks.checked(
+        volume=checks.instance(Volume, "medical.read_series"), name=checks.optional(checks.text)
+    )
     def drawn_on(self, volume: Volume, name: str | None = None) -> bool:
         """Whether the volume is what the structures, or the one of that name, were drawn on.
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from .. import checks
 from .._worker.machine import pick_device
 from ..config import Version
 from ..errors import InputError, MedzooWarning
@@ -47,28 +48,30 @@ class Ray:
     gpus_per_actor: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("actors", "cpus_per_actor", "gpus_per_actor"):
+            object.__setattr__(self, name, checks.plain(getattr(self, name)))
         if self.address is not None and not (
             isinstance(self.address, str) and self.address.strip()
         ):
             raise InputError(
-                f"address={self.address!r} is no address.",
+                f"address={checks.shown(self.address)} is no address.",
                 "Give auto, or HOST:PORT of the cluster's head.",
             )
         if self.actors is not None and (
             isinstance(self.actors, bool) or not isinstance(self.actors, int) or self.actors < 1
         ):
             raise InputError(
-                f"actors={self.actors!r} is not a number of actors.",
+                f"actors={checks.shown(self.actors)} is not a number of actors.",
                 "Give a whole number of at least 1.",
             )
         if not _is_share(self.cpus_per_actor) or not self.cpus_per_actor:
             raise InputError(
-                f"cpus_per_actor={self.cpus_per_actor!r} is not a number of cores.",
+                f"cpus_per_actor={checks.shown(self.cpus_per_actor)} is not a number of cores.",
                 "Give 1, 2 ... or 0.5.",
             )
         if self.gpus_per_actor is not None and not _is_share(self.gpus_per_actor):
             raise InputError(
-                f"gpus_per_actor={self.gpus_per_actor!r} is not a number of GPUs.",
+                f"gpus_per_actor={checks.shown(self.gpus_per_actor)} is not a number of GPUs.",
                 "Give 0, 1, 2 ... or 0.5.",
             )
 
@@ -83,9 +86,10 @@ class Ray:
         """
         if isinstance(engine, cls):
             return engine
-        if engine != "ray":
+        if not isinstance(engine, str) or engine != "ray":
             raise InputError(
-                f"engine={engine!r:.60} is unknown.", "Known is 'ray': many processes or machines."
+                f"engine={checks.shown(engine)} is unknown.",
+                "Known is 'ray': many processes or machines.",
             )
         return cls()
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
-from .. import files
+from .. import files, settings
 from ..errors import IntegrityError, SourceError
 from ..version import __version__
 
@@ -140,8 +140,7 @@ class Download:
         OSError
             The disk is too small.
         """
-        from tqdm import tqdm
-
+        bar_class = settings.progress_bar()
         target = Path(output_file)
         name = re.sub(
             r"[^\w.-]",
@@ -152,7 +151,7 @@ class Download:
             not self.alone
         )
         self._part = part = _Partial(target.with_name(f"{name}.{tail}.part"), url, self.digest)
-        with tqdm(
+        with bar_class(
             desc=name, unit="B", unit_scale=True, unit_divisor=1000, disable=not self.progress
         ) as bar:
             _patiently(lambda: self._attempt(url, part, bar), url, part.on_disk, bar)

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from .. import checks
 from ..config import Output
 from ..errors import InputError
 from ..request import check_count
@@ -45,6 +46,7 @@ class Drawing(Figure):
         return buffer.getvalue()
 
 
+@checks.checked()
 def grid(samples: Samples, n: int = 16, *, columns: int | None = None) -> Figure:
     """The first ``n`` samples side by side, titled by their labels, with model, version and seed
     below.

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
-from .. import files
+from .. import checks, files
 from ..config import ModelConfig
 from ..errors import DatasetError, InputError
 from ..generator import Model, load
@@ -31,6 +31,7 @@ TO_FILES = {
 }  # matplotlib's backends without a window
 
 
+@checks.checked(seed=checks.optional(checks.seed))
 def visualize(
     model_id: int | str | os.PathLike[str],
     *,

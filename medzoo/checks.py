@@ -1,0 +1,409 @@
+"""What the arguments of public functions may be: a check for each name, and `checked`, which
+applies them.
+
+An argument of a name means the same in every function, so its check stands here once. A check takes
+the value and the name, and returns the value as the rest of medzoo wants it: a plain number for a
+scalar of numpy or torch, text for a ``torch.device``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import os
+import reprlib
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, TypeAlias, TypeVar, cast
+
+from .config import PRECISIONS
+from .errors import InputError
+from .settings import user_path
+
+Check: TypeAlias = "Callable[[Any, str], Any]"
+F = TypeVar("F", bound="Callable[..., Any]")
+MOST = 2**16  # processes, or pixels of a side
+# what medigan and other libraries call an argument -> what to say of ours
+ELSEWHERE = {
+    "num_samples": "n",
+    "n_samples": "n",
+    "num_images": "n",
+    "number": "n",
+    "num": "n",
+    "count": "n",
+    "samples": "n",
+    "dir": "out",
+    "outdir": "out",
+    "o": "out",
+    "output_folder": "out",
+    "output_path": "out",
+    "output_dir": "out",
+    "out_dir": "out",
+    "output": "out",
+    "save_dir": "out",
+    "save_images": "out",
+    "folder": "out",
+    "random_state": "seed",
+    "random_seed": "seed",
+    "manual_seed": "seed",
+    "gpu": "device",
+    "gpu_id": "device",
+    "cuda": "device",
+    "model": "model_id",
+    "model_name": "model_id",
+    "dtype": "precision",
+    "fp16": "precision",
+    "checkpoint": "weights",
+    "weights_path": "weights",
+    "model_weights": "weights",
+    "environment": "env",
+    "install_dependencies": "env",
+    "trust_remote_code": "trust",
+    "verbose": "progress",
+    "label": "condition",
+    "labels": "condition",
+    "class_label": "condition",
+}
+ADVICE = {
+    "save_images": "Samples are written where `out` names a folder, and returned in any case. ",
+    "install_dependencies": "medzoo builds an environment for the model by itself; see `env`. ",
+    "is_gen_function_returned": "`medzoo.load(8)` gives a model to call as often as you like. ",
+}
+
+
+class _Shown(reprlib.Repr):
+    """Short text for any value, however large or odd it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = 60
+
+    def repr_int(self, x: int, level: int) -> str:  # noqa: ARG002
+        # Python refuses to write out very long ones.
+        return f"about 2**{x.bit_length()}" if abs(x) >= 10**60 else repr(x)
+
+
+def shown(value: object) -> str:
+    """A value as an error message names it: on one line, and short."""
+    return " ".join(_Shown().repr(value).split())
+
+
+def plain(value: Any) -> Any:
+    """Python's own value of a scalar, or of an array or tensor without axes; else ``value``."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        try:
+            return value.item()
+        except Exception:  # a tensor without values (device "meta"), say
+            return value
+    return value
+
+
+def listed(value: Any) -> Any:
+    """A list of what an array, tensor, series, tuple or range holds; else ``value``."""
+    if isinstance(value, (tuple, range)):
+        return list(value)
+    if isinstance(value, (str, bytes, list)) or inspect.isclass(value):
+        return value
+    for name in ("tolist", "to_list"):
+        if hasattr(value, name) and getattr(value, "shape", ()) != ():
+            try:
+                return getattr(value, name)()
+            except Exception:
+                return value
+    return value
+
+
+# -------------------------------------------------------------------------------------------------
+# the closest right word
+def close(typed: object, allowed: Iterable[str]) -> list[str]:
+    """The allowed word that is nearest to what was typed, in any case, and one as near if any."""
+    if not isinstance(typed, str):
+        return []
+    words = {word.casefold(): word for word in allowed}
+    low = typed.casefold()
+    near = difflib.get_close_matches(low, words, n=2)
+    ratios = [difflib.SequenceMatcher(None, word, low).ratio() for word in near]
+    return [words[w] for w, ratio in zip(near, ratios, strict=True) if ratio > ratios[0] - 0.1]
+
+
+def meant(typed: object, allowed: Iterable[str]) -> str:
+    """``Did you mean ...? ``, or nothing where no allowed word is near."""
+    near = close(typed, allowed)
+    return f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+
+
+def instead(name: str, allowed: Collection[str]) -> str:
+    """What to give instead of an argument that is unknown, as a sentence; empty where that cannot
+    be said.
+    """
+    if name in ADVICE:
+        return ADVICE[name]
+    ours = ELSEWHERE.get(name.lower())
+    if ours in allowed:
+        return f"It is called {ours!r} here. "
+    return meant(name, allowed)
+
+
+# -------------------------------------------------------------------------------------------------
+# checks
+def whole(
+    value: Any, name: str, what: str = "a whole number", least: int = 0, most: int | None = None
+) -> int:
+    """A whole number from ``least`` to ``most``, of any library.
+
+    Raises
+    ------
+    InputError
+        It is something else; True and 1.0 are.
+    """
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise InputError(
+            f"{name}={shown(value)} is not {what}.", f"Give a whole number of at least {least}."
+        )
+    if most is not None and number > most:
+        raise InputError(f"{name}={shown(value)} is too many.", f"Give {most} at most.")
+    return number
+
+
+def count(value: Any, name: str) -> int:
+    """A number of samples, at least 1."""
+    return whole(value, name, "a number of samples", 1)
+
+
+def number(value: Any, name: str) -> float:
+    """A finite number."""
+    found = plain(value)
+    if (
+        isinstance(found, bool)
+        or not isinstance(found, (int, float))
+        or not abs(found) < sys.float_info.max
+    ):
+        raise InputError(f"{name}={shown(value)} is not a number.", "Give a finite number.")
+    return found
+
+
+def several(check: Check, length: int) -> Check:
+    """A check for a list of so many values, each of which may be None."""
+
+    def each(value: Any, name: str) -> list[Any]:
+        values = listed(value)
+        if not isinstance(values, list) or len(values) != length:
+            raise InputError(
+                f"{name}={shown(value)} does not have {length} values.", f"Give a list of {length}."
+            )
+        return [None if plain(v) is None else check(v, name) for v in values]
+
+    return each
+
+
+def either(one: Check, many: Check) -> Check:
+    """A check for one value, or for a list of values."""
+    return lambda value, name: (many if isinstance(listed(value), list) else one)(value, name)
+
+
+def instance(kind: type, call: str) -> Check:
+    """A check for an object of a class; ``call`` says what gives one."""
+
+    def check(value: Any, name: str) -> Any:
+        if not isinstance(value, kind):
+            raise InputError(
+                f"{name}={shown(value)} is not a {kind.__name__}.", f"{call} gives one."
+            )
+        return value
+
+    return check
+
+
+def seed(value: Any, name: str) -> int:
+    """A root seed."""
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**64:
+        raise InputError(
+            f"{name}={shown(value)} is no seed.",
+            "Give a whole number from 0 to 2**64 - 1, or None for a fresh one.",
+        )
+    return number
+
+
+def flag(value: Any, name: str) -> bool:
+    """True or False and nothing else."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name}={shown(value)} is neither True nor False.", "Give one of them.")
+    return value
+
+
+def text(value: Any, name: str) -> str:
+    """Text that can be written to a file."""
+    if not isinstance(value, str):
+        raise InputError(f"{name}={shown(value)} is not a text.", f"Such as {name}='...'.")
+    try:
+        value.encode()
+    except UnicodeError:
+        raise InputError(
+            f"{name}={shown(value)} holds characters that no text can have.", "Give other text."
+        ) from None
+    return str(value)
+
+
+def path(value: Any, name: str) -> Any:
+    """A path as a text or a `pathlib.Path`; returned as it was given."""
+    user_path(value, name)
+    return value
+
+
+def paths(value: Any, name: str) -> Any:
+    """A path, or a list of paths."""
+    for one in value if isinstance(value, (list, tuple)) else [value]:
+        user_path(one, name)
+    return value
+
+
+def function(value: Any, name: str) -> Any:
+    """Something to call."""
+    if not callable(value):
+        raise InputError(f"{name}={shown(value)} cannot be called.", "Give a function.")
+    return value
+
+
+def model_id(value: Any, name: str) -> Any:
+    """A number, an id or a path; which models there are is not looked up."""
+    found = plain(value)
+    if isinstance(found, bool) or not isinstance(found, (int, str, os.PathLike)):
+        raise InputError(
+            f"{name}={shown(value)} is no model id.",
+            'Give a number, an id or a path: 8, "00008", "mine/".',
+        )
+    if isinstance(found, os.PathLike):
+        user_path(found, name)
+    return found
+
+
+def device(value: Any, name: str = "device") -> str:
+    """``auto``, ``cpu``, ``cuda:1`` ... for a text, a ``torch.device``, or the number of a GPU.
+
+    Raises
+    ------
+    InputError
+        It is something else.
+    """
+    number = plain(value)
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 1000:
+        return f"cuda:{number}"
+    if f"{type(value).__module__}.{type(value).__name__}" == "torch.device":
+        value = str(value)
+    if not isinstance(value, str):
+        raise InputError(
+            f"{name}={shown(value)} is no device.", "Give auto, cpu, cuda, cuda:1, 1 or mps."
+        )
+    word = value.strip().lower()
+    if word.isdecimal():
+        return f"cuda:{int(word)}" if len(word) < 4 else value
+    kind, _, index = word.partition(":")
+    if kind in {"cpu", "mps"} and index == "0":
+        return kind
+    if kind == "gpu":
+        raise InputError(f"{name}={value!r} is no device.", "Did you mean 'cuda'?")
+    return word if kind in {"auto", "cpu", "cuda", "mps"} else value
+
+
+def precision(value: Any, name: str) -> str:
+    """One of `PRECISIONS`, or a torch type of that name."""
+    is_dtype = f"{type(value).__module__}.{type(value).__name__}" == "torch.dtype"
+    word = str(value).removeprefix("torch.").replace("float32", "full") if is_dtype else value
+    if not isinstance(word, str) or word not in PRECISIONS:
+        raise InputError(
+            f"{name}={shown(value)} is no precision.",
+            f"{meant(word, PRECISIONS)}Give {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.",
+        )
+    return word
+
+
+def anything(value: Any, name: str) -> Any:  # noqa: ARG001
+    """A value that is checked where it is used."""
+    return value
+
+
+CHECKS: dict[str, Check] = {
+    "actors": lambda value, name: whole(value, name, "a number of actors", 1),
+    "batch_size": count,
+    "columns": count,
+    "device": device,
+    "drop_last": flag,
+    "env": text,
+    "file": path,
+    "first": lambda value, name: whole(value, name, "a sample number"),
+    "folder": path,
+    "format": text,
+    "fresh": flag,
+    "keep": count,
+    "labels": flag,
+    "model_id": model_id,
+    "n": count,
+    "num_workers": lambda value, name: whole(value, name, "a number of processes", most=MOST),
+    "out": path,
+    "pin_memory": flag,
+    "precision": precision,
+    "progress": flag,
+    "reset": flag,
+    "save": path,
+    "seed": seed,
+    "series": text,
+    "shuffle": flag,
+    "transform": function,
+    "trust": flag,
+    "version": text,
+    "weights": path,
+}
+
+
+def optional(check: Check) -> Check:
+    """A check that lets None pass."""
+    return lambda value, name: None if value is None else check(value, name)
+
+
+def checked(**own: Check) -> Callable[[F], F]:
+    """Have a public function check its arguments by their names, before anything else.
+
+    None passes where it is an argument's default. An argument that the function does not have is an
+    InputError that names the closest one; a function that takes ``**options`` checks those itself.
+
+    Parameters
+    ----------
+    **own
+        Checks for arguments of this function that are not in `CHECKS`, or not in this way.
+    """
+
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function)
+        known = signature.parameters
+        checks: Mapping[str, Check] = {
+            name: own.get(name) or (optional(CHECKS[name]) if p.default is None else CHECKS[name])
+            for name, p in known.items()
+            if name in own or name in CHECKS
+        }
+        takes_more = any(p.kind is p.VAR_KEYWORD for p in known.values())
+
+        @functools.wraps(function)
+        def checking(*arguments: Any, **named: Any) -> Any:
+            if not takes_more:
+                for name in named:
+                    if name not in known:
+                        raise unknown_argument(function.__name__, name, [*known])
+            bound = signature.bind(*arguments, **named)
+            for name, value in bound.arguments.items():
+                if name in checks:
+                    bound.arguments[name] = checks[name](value, name)
+            return function(*bound.args, **bound.kwargs)
+
+        return cast("F", checking)
+
+    return decorate
+
+
+def unknown_argument(function: str, name: str, known: Collection[str]) -> InputError:
+    """The error for an argument that a function does not have."""
+    names = [n for n in known if n not in {"self", "options"}]
+    takes = ", ".join(names) or "no arguments"
+    return InputError(f"{function} takes no {name!r}.", f"{instead(name, names)}It takes {takes}.")

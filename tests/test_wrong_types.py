@@ -1,0 +1,271 @@
+"""Values of wrong types: every public function refuses them with InputError, and with nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import medzoo
+from medzoo import medical
+from medzoo.errors import InputError, MedzooError
+from medzoo.medical import Structures, Volume
+from medzoo.request import Request
+from medzoo.samples import Samples
+
+Toy = Callable[..., int]
+
+
+class Odd:
+    """An object whose text, length and truth cannot be had."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+    def __len__(self) -> int:
+        raise RuntimeError("no length")
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("neither")
+
+
+class BytesPath:
+    """A path of bytes, which `os.fspath` allows."""
+
+    def __fspath__(self) -> bytes:
+        return b"nowhere"
+
+
+ODD: list[Any] = [
+    *(True, False, -1, 1.5, float("nan"), float("inf"), 1j, 10**30, 10**5000, -(10**5000)),
+    *("", "nothing", "a\0b", "\ud800", "x" * 400, b"bytes", bytearray(b"x"), memoryview(b"x")),
+    *(
+        [],
+        [1],
+        [[1], [2, 3]],
+        ["a", None],
+        (),
+        (1, 2),
+        {},
+        {"a": 1},
+        {1: 2},
+        set(),
+        {1},
+        frozenset(),
+    ),
+    *(object(), Odd(), Odd, int, len, lambda: None, ..., NotImplemented, slice(1), range(3)),
+    *(iter([1]), BytesPath(), Path("nowhere"), ValueError("x"), np.dtype("uint8"), np.float32),
+    *(
+        np.array(77),
+        np.array(1.5),
+        np.array([1, 2]),
+        np.zeros((2, 2)),
+        np.zeros((0,)),
+        np.array("a"),
+    ),
+    *(np.array([object()]), np.datetime64("2026-01-01"), np.bool_(True), np.float32("nan")),
+    *(torch.tensor(77), torch.tensor([1.0]), torch.zeros(2, 2), torch.device("cpu"), torch.float16),
+    *(torch.tensor(True), torch.zeros((), device="meta"), torch.nn.Linear(1, 1)),
+    *(pandas.Series([1, 2]), pandas.DataFrame({"a": [1]}), pandas.NaT),
+]
+STRIDE = 3  # with 1, each argument meets each odd value: 13,000 calls
+WHOLE, NUMBER, TEXT, FLAG, PATH = (int,), (int, float), (str,), (bool,), (str, Path)
+RIGHT: dict[str, tuple[type, ...]] = {  # argument -> its types; any other is to be refused
+    "model_id": (int, str, Path),
+    "device": (int, str, torch.device),
+    "precision": (str, torch.dtype),
+    **dict.fromkeys(("n", "seed", "batch_size", "keep", "num_workers", "actors"), WHOLE),
+    **dict.fromkeys(("cpus_per_actor", "gpus_per_actor", "width", "fill"), NUMBER),
+    **dict.fromkeys(("version", "env", "format", "address", "series", "pattern", "words"), TEXT),
+    **dict.fromkeys(("trust", "progress", "reset", "shuffle", "fresh", "drop_last"), FLAG),
+    **dict.fromkeys(("pin_memory", "bundled", "labels"), FLAG),
+    **dict.fromkeys(("folder", "out", "save", "weights", "file"), PATH),
+    "volume": (Volume,),
+    "multiprocessing_context": TEXT,
+}
+
+
+def has_right_type(name: str, value: Any) -> bool:
+    """Whether a value is of a type that an argument may have; of the others nothing is known."""
+    types = RIGHT.get(name)
+    if types is None or value is None:
+        return True
+    arrays = np.generic, np.ndarray, torch.Tensor
+    if isinstance(value, arrays) and value.shape == () and not getattr(value, "is_meta", False):
+        value = value.item()
+    if isinstance(value, bool):
+        return bool in types
+    return isinstance(value, types)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, in which nothing may be left."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def samples() -> Samples:
+    """Three pictures in memory."""
+    from medzoo.config import Output
+
+    outputs = {"images": Output("images", "image", "uint8", (1, 4, 4))}
+    return Samples({"images": np.zeros((3, 1, 4, 4), np.uint8)}, outputs, np.arange(3))
+
+
+def volume() -> Volume:
+    """Two slices."""
+    return Volume(np.zeros((2, 4, 4), np.float32), (1.0, 1.0, 1.0), np.zeros(3), np.eye(3))
+
+
+def structures() -> Structures:
+    """One square."""
+    corners = np.array([[0.0, 0, 0], [0, 2, 0], [2, 2, 0], [2, 0, 0]])
+    return Structures({"a": [corners]}, frozenset(), frozenset(), Path("a.dcm"))
+
+
+def calls(tmp_path: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
+    """Each public function with arguments that are right, but lead to no long work."""
+    model = {"model_id": 901, "n": 2}
+    mask = np.ones((2, 4, 4), bool)
+    found: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+        "Ray": (medzoo.Ray, {}),
+        "Samples": (
+            medzoo.Samples,
+            {"columns": {}, "outputs": {}, "indices": np.arange(0), "provenance": {}},
+        ),
+        "cite": (medzoo.cite, {"model_id": 901}),
+        "copy": (medzoo.copy, {"model_id": 901, "folder": tmp_path / "nothing" / "\0"}),
+        "dataloader": (medzoo.dataloader, model),
+        "dataset": (medzoo.dataset, model),
+        "generate": (medzoo.generate, {**model, "device": "nowhere"}),
+        "info": (medzoo.info, {"model_id": 901}),
+        "install": (medzoo.install, {"model_id": 901}),
+        "iterable_dataset": (medzoo.iterable_dataset, model),
+        "load": (medzoo.load, {"model_id": 901, "device": "nowhere"}),
+        "read": (medzoo.read, {"folder": "nowhere"}),
+        "reproduce": (medzoo.reproduce, {"folder": "nowhere"}),
+        "search": (medzoo.search, {}),
+        "stream": (medzoo.stream, {**model, "device": "nowhere"}),
+        "update": (medzoo.update, {"reset": True}),
+        "verify": (medzoo.verify, {"folder": "nowhere"}),
+        "visualize": (medzoo.visualize, {"model_id": 901, "device": "nowhere"}),
+        "samples[]": (samples().__getitem__, {"key": 0}),
+        "plot": (samples().plot, {"n": 1}),
+        "save": (samples().save, {"folder": tmp_path / "nothing" / "\0"}),
+        "read_series": (medical.read_series, {"path": "nowhere"}),
+        "read_picture": (medical.read_picture, {"path": "nowhere"}),
+        "read_colour": (medical.read_colour, {"path": "nowhere"}),
+        "read_pictures": (medical.read_pictures, {"paths": ["nowhere"]}),
+        "read_segmentation": (medical.read_segmentation, {"path": "nowhere"}),
+        "read_mask": (medical.read_mask, {"path": "nowhere", "pattern": "a"}),
+        "read_nifti": (medical.read_nifti, {"path": "nowhere"}),
+        "read_structures": (medical.read_structures, {"path": "nowhere"}),
+        "cases": (lambda folder: next(medical.cases(folder)), {"folder": "nowhere"}),
+        "find_roi": (medical.find_roi, {"names": ["a"], "pattern": "a"}),
+        "scans_in": (medical.scans_in, {"path": "nowhere"}),
+        "window": (medical.window, {"values": np.zeros(3), "centre": 1.0, "width": 1.0}),
+        "resample": (medical.resample, {"volume": volume()}),
+        "slices_with": (medical.slices_with, {"volume": volume(), "mask": mask}),
+        "mask": (structures().mask, {"volume": volume(), "pattern": "a"}),
+        "drawn_on": (structures().drawn_on, {"volume": volume()}),
+    }
+    return found
+
+
+def test_every_public_name_is_driven(toy: Toy, tmp_path: Path) -> None:
+    toy()
+    names = {*medzoo.__all__, *medical.__all__}
+    driven = {*calls(tmp_path), "Model"}  # its methods are driven below
+    without_arguments = {"__version__", "list_models", "NIFTI"}
+    records = {"MedzooError", "Case", "Volume", "Structures", "Window"}  # whose fields are as given
+    for_medzoo_itself = {"pictures_of", "split_structure", "windows_of"}
+    assert names - driven == without_arguments | records | for_medzoo_itself
+
+
+def arguments_of(function: Callable[..., Any]) -> list[str]:
+    """The names that can be given to a function, without those of the model's own options."""
+    parameters = inspect.signature(function).parameters.values()
+    names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    more = ["condition", "gain", "latents"]
+    return names + more * any(p.kind is p.VAR_KEYWORD and p.name == "options" for p in parameters)
+
+
+def refuses(function: Callable[..., Any], right: dict[str, Any], odd: dict[str, Any]) -> None:
+    """Call a function; any error of its own is fine, and wrong types are errors."""
+    wrong = [name for name, value in odd.items() if not has_right_type(name, value)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            function(**{**right, **odd})
+        except InputError:
+            return
+        except MedzooError:
+            assert not wrong, (wrong, [type(v) for v in odd.values()])
+            return
+        except IndexError:
+            assert "key" in odd
+            return
+    assert not wrong, (wrong, [type(v) for v in odd.values()])
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_one_odd_value_is_refused_or_right(
+    toy: Toy, tmp_path: Path, here: Path, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    toy()
+    monkeypatch.setenv("MEDZOO_OFFLINE", "1")
+    for function, right in list(calls(tmp_path).values())[part::4]:
+        for k, name in enumerate(arguments_of(function)):
+            for value in ODD[k % STRIDE :: STRIDE]:
+                refuses(function, right, {name: value})
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_several_odd_values_are_refused_or_right(
+    toy: Toy, tmp_path: Path, here: Path, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
+) -> None:
+    toy()
+    monkeypatch.setenv("MEDZOO_OFFLINE", "1")
+    function, right = data.draw(st.sampled_from([*calls(tmp_path).values()]))
+    names = data.draw(st.lists(st.sampled_from(arguments_of(function)), min_size=1, max_size=3))
+    refuses(function, right, {name: data.draw(st.sampled_from([*ODD, None])) for name in names})
+
+
+def test_a_loaded_model_refuses_odd_values(toy: Toy, here: Path) -> None:
+    toy()
+    with medzoo.load(901) as model:
+        for function in (model.generate, model.stream):
+            for name in arguments_of(function):
+                for value in ODD:
+                    refuses(function, {"n": 1}, {name: value})
+        request = Request.of(model.config, model.version, 1, seed=0, options={})
+        for name in ("out", "format", "batch_size", "progress"):
+            for value in ODD:
+                refuses(model.fulfil, {"request": request}, {name: value})
+
+
+def test_odd_objects_are_named_and_not_written_out() -> None:
+    with pytest.raises(InputError, match=r"seed=<Odd instance at 0x"):
+        medzoo.generate(8, seed=Odd())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"n=about 2\*\*16610 is more samples"):
+        medzoo.generate(8, 10**5000)
+    with pytest.raises(InputError, match=r"n=\[0, 0, 0, 0, 0, 0, \.\.\.\] is not a number"):
+        medzoo.generate(8, [0] * 10**6)  # type: ignore[arg-type]
