@@ -30,6 +30,7 @@ class Part(torch.nn.Module):
     def __init__(self, net: torch.nn.Module, call: Callable[..., Any]) -> None:
         super().__init__()
         self.net, self.call = net, call
+        self.eval()  # or the exporters put it back into training
 
     def forward(self, *inputs: torch.Tensor) -> Any:
         return self.call(*inputs)
@@ -59,11 +60,8 @@ def brain_gan() -> tuple[Part, Callable[[int], Inputs]]:
 def brain_diffusion() -> tuple[Part, Callable[[int], Inputs]]:
     code, folder = package(102)
     net = code.load(folder, "cpu").denoiser
-    part = Part(net, lambda x, kind: code.denoised(net, x, 2.0, kind, 1.5))
+    part = Part(net, lambda x, kind: code.denoised(net, x, 2.0, kind, 1))
     return part, lambda n: (normals(n, 8, 16, 16), torch.arange(n) % code.KINDS)
-
-
-PARTS = [masses_flow, brain_gan, brain_diffusion]
 
 
 def exported(part: Part, shown: Inputs, folder: Path) -> Callable[..., Any]:
@@ -92,8 +90,16 @@ def as_onnx(part: Part, shown: Inputs, folder: Path) -> Callable[..., Any]:
     return run
 
 
-@pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize(("leave", "most"), [(exported, 0.0), (traced, 0.0), (as_onnx, 1e-3)])
+@pytest.mark.parametrize(
+    ("part", "leave", "most"),
+    [
+        (masses_flow, exported, 0.0),
+        (masses_flow, traced, 0.0),
+        (masses_flow, as_onnx, 1e-3),
+        (brain_gan, exported, 0.0),
+        (brain_diffusion, exported, 0.0),
+    ],
+)
 def test_a_network_takes_another_batch_than_it_was_shown(
     part: Any, leave: Any, most: float, tmp_path: Path
 ) -> None:

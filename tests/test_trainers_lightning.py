@@ -125,3 +125,23 @@ def test_two_ranks_share_each_epoch_in_an_order_that_lightning_shuffles(tmp_path
             assert sorted(both) == list(own)
     plain = loader(fresh=True)
     assert ranks[0][-1] == ranks[1][-1] == [seen(plain) for _ in range(2)]
+
+
+@needs_fork
+def test_two_ranks_go_on_inside_epoch_1_of_their_checkpoint(tmp_path: Path) -> None:
+    how = {"fresh": True}
+
+    def work(rank: int) -> Any:
+        whole = train_on_a_rank(how)
+        stopped = training(stop_after=3)
+        stopped.checkpoint = tmp_path / "checkpoint"
+        ddp = {"strategy": "ddp", "devices": 2, "max_epochs": 2}
+        lightning.Trainer(**ddp, **QUIET).fit(stopped, loader(**how))
+        module = training()
+        trainer = lightning.Trainer(**ddp, **QUIET)
+        trainer.fit(module, loader(**how), ckpt_path=tmp_path / "checkpoint", weights_only=False)
+        return [whole, stopped.by_epoch[1], module.by_epoch[1]]
+
+    for whole, before, after in on_ranks(work, tmp_path):
+        assert [*before, *after] == whole[1]
+        assert len(after) == 1

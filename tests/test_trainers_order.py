@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import tracemalloc
+import weakref
 from collections import Counter
 from typing import Any
 
@@ -167,6 +169,21 @@ def test_a_state_at_the_end_of_an_epoch_is_the_next_ones_beginning() -> None:
         again = loader()
         again.load_state_dict(stopped.state_dict())
         assert seen(again) == [[8, 9, 10, 11], [12, 13, 14, 15]]
+
+
+@pytest.mark.parametrize("n", [40, None])
+def test_a_loader_that_is_left_is_freed_at_once(toy: Toy, n: int | None) -> None:
+    gc.disable()  # no cycle may keep a model and worker processes until some later collection
+    try:
+        loader = medzoo.dataloader(toy(), n, batch_size=4, seed=1)
+        seen_before, batches = weakref.ref(loader.dataset), iter(loader)
+        next(batches)
+        assert loader.state_dict()["batches"] == 1
+        loader.dataset._thread.submit(int).result()  # type: ignore[attr-defined]
+        del loader, batches
+        assert seen_before() is None
+    finally:
+        gc.enable()
 
 
 @IN_FORKS

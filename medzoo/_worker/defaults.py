@@ -13,7 +13,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LOAD_SEED = 0  # of the global generators while a package is loaded
+LOAD_SEED = 0  # of the generators of Python and numpy while a package is loaded
+TORCH_SEED = 67280421310721  # that torch begins with, also where a package imports it first
 KINDS = ("cpu", "cuda", "mps")  # of devices that autocast knows
 
 
@@ -95,7 +96,7 @@ def _torch_randomness(torch: Any, stack: ExitStack, device: str) -> None:
     """
     on_gpu = device.startswith("cuda")
     stack.enter_context(torch.random.fork_rng(devices=[device] if on_gpu else []))
-    torch.default_generator.manual_seed(LOAD_SEED)
+    torch.default_generator.manual_seed(TORCH_SEED)
     if on_gpu:
         with torch.cuda.device(device):
-            torch.cuda.manual_seed(LOAD_SEED)
+            torch.cuda.manual_seed(TORCH_SEED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,8 @@ class Native:
         The package.
     spec
         ``weights``: the folder that ``load`` gets; ``outputs``: the names that ``sample`` must
-        return; ``precision``: that of torch's operations, ``full`` if left out.
+        return; ``precision``: that of torch's operations, ``full`` if left out; ``torch``: whether
+        the package declares it.
     device
         As ``load`` gets it.
     work
@@ -34,6 +35,9 @@ class Native:
     """
 
     def __init__(self, folder: Path, spec: dict[str, Any], device: str, work: Path) -> None:  # noqa: ARG002
+        if spec.get("torch"):  # before its generators are seeded
+            with suppress(ImportError):  # the package's own import says what is missing
+                import torch  # noqa: F401
         with default_settings(), own_randomness(device):
             self._model = import_package(folder).load(Path(spec["weights"]), device)
         self._outputs = spec["outputs"]

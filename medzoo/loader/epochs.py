@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch.utils.data import DataLoader, Sampler
@@ -11,6 +12,23 @@ from .._worker.defaults import default_settings
 from .making import check_epoch, check_state
 from .orders import AT_ONCE, Shuffled
 from .sets import SyntheticDataset, SyntheticStream
+
+
+@dataclass
+class Mark:
+    """Where an iteration is. It is an object of its own, which refers to nothing: what is no longer
+    read can be freed at once, with its model and its workers.
+    """
+
+    epoch: int = -1  # none yet
+    start: int = 0  # where in the epoch it began
+    place: int = 0
+
+
+def read_from(numbers: Sequence[int], start: int) -> Iterator[int]:
+    """The numbers from a place on."""
+    for at in range(start, len(numbers), AT_ONCE):
+        yield from numbers[at : at + AT_ONCE]
 
 
 class Order(Sampler[int]):
@@ -29,7 +47,7 @@ class Order(Sampler[int]):
         # The others are handed out for nothing.
         self._used = len(data) - (len(data) % data._block if drop_last else 0)
         self._epoch, self._place = 0, 0  # of the next iteration
-        self.last: Pass | None = None  # that took an epoch
+        self.last: Mark | None = None  # of the iteration that was begun last
         data.follow(self)
 
     def __len__(self) -> int:
@@ -58,7 +76,7 @@ class Order(Sampler[int]):
         """
         if self.last is None or self.last.place >= len(self):
             return {**self.own(), "epoch": self._epoch, "place": self._place}
-        return self.last.state_dict()
+        return {**self.own(), "epoch": self.last.epoch, "place": self.last.place}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Have the next iteration continue where a saved one was.
@@ -89,12 +107,15 @@ class Order(Sampler[int]):
         block = self._data._block if self._data._whole_blocks else 1
         return Shuffled(self._data.seed, epoch, n, block=block, first=first)
 
-    def begin(self, one: Pass) -> tuple[int, int]:
-        """Give an iteration its epoch and the place where it begins, and count on."""
-        taken = self._epoch, self._place
-        self.go_on_after(taken[0])
-        self.last = one
-        return taken
+    def begin(self, mark: Mark) -> Iterator[int]:
+        """The indices of an iteration, which takes the next epoch unless it has one."""
+        if mark.epoch < 0:
+            mark.epoch, mark.place = self._epoch, self._place
+            self.go_on_after(mark.epoch)
+        mark.start, self.last = mark.place, mark
+        numbers = self.numbers(mark.epoch)
+        self._data._expect(numbers, mark.place, self._used)
+        return read_from(numbers, mark.place)
 
     def go_on_after(self, epoch: int) -> None:
         """Have the next iteration be that of the epoch after this one."""
@@ -105,35 +126,21 @@ class Pass(Iterator[int]):
     """One iteration over an `Order`, which can be saved and continued."""
 
     def __init__(self, order: Order) -> None:
-        self._order = order
-        self.epoch, self.place, self.start = -1, 0, 0
+        self._order, self._mark = order, Mark()
         self._rest: Iterator[int] | None = None
 
     def __next__(self) -> int:
         if self._rest is None:
-            if self.epoch < 0:
-                self.epoch, self.place = self._order.begin(self)
-            else:
-                self._order.last = self
-            self.start = self.place
-            self._rest = self._read()
+            self._rest = self._order.begin(self._mark)
         number = next(self._rest)
-        self.place += 1
+        self._mark.place += 1
         return number
-
-    def _read(self) -> Iterator[int]:
-        numbers = self._order.numbers(self.epoch)
-        self._order._data._expect(numbers, self.place, self._order._used)
-        for start in range(self.place, len(numbers), AT_ONCE):
-            yield from numbers[start : start + AT_ONCE]
 
     def state_dict(self) -> dict[str, Any]:
         """Its epoch, and how many indices it has handed out."""
-        if self.epoch < 0:
-            epoch, place = self._order._epoch, self._order._place
-        else:
-            epoch, place = self.epoch, self.place
-        return {**self._order.own(), "epoch": epoch, "place": place}
+        mark, order = self._mark, self._order
+        epoch, place = (mark.epoch, mark.place) if mark.epoch >= 0 else (order._epoch, order._place)
+        return {**order.own(), "epoch": epoch, "place": place}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where another iteration over the same samples was.
@@ -143,9 +150,9 @@ class Pass(Iterator[int]):
         InputError
             The state is of other samples.
         """
-        self.epoch, self.place = check_state(state, self._order.own(), "epoch", "place")
-        self._rest = None
-        self._order.go_on_after(self.epoch)
+        epoch, place = check_state(state, self._order.own(), "epoch", "place")
+        self._mark, self._rest = Mark(epoch, place=place), None
+        self._order.go_on_after(epoch)
 
 
 class Loader(DataLoader[Any]):
@@ -155,7 +162,7 @@ class Loader(DataLoader[Any]):
     workers have made ahead. Made by `medzoo.dataloader`.
     """
 
-    _last: Batches | None = None  # that is being read
+    _last: Mark | None = None  # of the iteration that is being read; places are batches
     _skip = 0  # batches of the next iteration that were read before
 
     def __iter__(self) -> Any:
@@ -182,10 +189,10 @@ class Loader(DataLoader[Any]):
             Numbers only: ``epoch``, ``batches``, and what must be the same in a loader that loads
             it.
         """
-        if self._last is None or self._last.is_at_end:
+        if self._last is None or self._is_at_end(self._last):
             epoch, batches = self._next()
         else:
-            epoch, batches = self._last.epoch, self._last.read
+            epoch, batches = self._last.epoch, self._last.place
         return {**self._own(), "epoch": epoch, "batches": batches}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -206,36 +213,49 @@ class Loader(DataLoader[Any]):
 
     def _own(self) -> dict[str, Any]:
         data: Any = self.dataset
-        own = data.own() if isinstance(data, SyntheticStream) else data._order.own()
+        order = self._order()
+        own = data.own() if order is None else order.own()
         return {**own, "batch_size": self.batch_size}
 
     def _next(self) -> tuple[int, int]:
         """The epoch of the next iteration, and how many of its batches were read before."""
         data: Any = self.dataset
-        if isinstance(data, SyntheticStream):
+        order = self._order()
+        if order is None:
             return int(data._epoch), self._skip
-        epoch, place = data._order._epoch, data._order._place
-        return epoch, place // (self.batch_size or 1) + self._skip
+        return order._epoch, order._place // (self.batch_size or 1) + self._skip
+
+    def _is_at_end(self, mark: Mark) -> bool:
+        """Whether all batches of the epoch were read. A trainer that knows how many there are does
+        not ask for one more.
+        """
+        try:
+            return mark.place >= len(self)
+        except TypeError:  # without end
+            return False
+
+    def _order(self) -> Order | None:
+        data: Any = self.dataset
+        return None if isinstance(data, SyntheticStream) else data.order()
 
 
 class Batches(Iterator[Any]):
     """One iteration over a `Loader`, which counts what was read."""
 
     def __init__(self, loader: Loader, begin: Callable[[], Iterator[Any]], skip: int) -> None:
-        self._loader = loader
-        self.epoch, self.read = loader._next()
-        self.read += skip
-        self._discard = 0
+        self._loader, self._discard = loader, 0
+        epoch, batches = loader._next()
+        self._mark = Mark(epoch, place=batches + skip)
         if isinstance(loader.dataset, SyntheticStream):
             loader.dataset.begin_at(skip * (loader.batch_size or 1))
         else:  # of a trainer's sampler, whose batches are those of one rank
             self._discard = skip
-        before = self._last_pass()
+        before = self._last_begun()
         with default_settings():  # torch draws a seed for workers on the default device
             self._batches = begin()
-        self._pass = self._last_pass()
-        if self._pass is before:  # it takes its epoch with the first batch
-            self._pass = None
+        self._indices = self._last_begun()
+        if self._indices is before:  # it takes its epoch with the first batch
+            self._indices = None
         self._begun = False
 
     def __len__(self) -> int:
@@ -248,32 +268,22 @@ class Batches(Iterator[Any]):
         try:
             batch = next(self._batches)
         except StopIteration:
-            if self._loader._last is self:
+            if self._loader._last is self._mark:
                 self._loader._last = None
             raise
         if not self._begun:
             self._begin()
-        self.read += 1
+        self._mark.place += 1
         return batch
 
     def _begin(self) -> None:
-        self._begun, self._loader._last = True, self
-        one = self._pass or self._last_pass()
-        if one is not None:
-            skipped = self.read if not isinstance(self._loader.sampler, Order) else 0
-            self.epoch = one.epoch
-            self.read = skipped or one.start // (self._loader.batch_size or 1)
+        self._begun, self._loader._last = True, self._mark
+        indices = self._indices or self._last_begun()
+        if indices is not None:
+            self._mark.epoch = indices.epoch
+            if isinstance(self._loader.sampler, Order):
+                self._mark.place = indices.start // (self._loader.batch_size or 1)
 
-    def _last_pass(self) -> Pass | None:
-        order: Order | None = getattr(self._loader.dataset, "_order", None)
+    def _last_begun(self) -> Mark | None:
+        order = self._loader._order()
         return None if order is None else order.last
-
-    @property
-    def is_at_end(self) -> bool:
-        """Whether all batches of the epoch were read. A trainer that knows how many there are does
-        not ask for one more.
-        """
-        try:
-            return self.read >= len(self._loader)
-        except TypeError:  # without end
-            return False

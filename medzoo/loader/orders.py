@@ -10,9 +10,9 @@ words instead, since a network on a handful of numbers reaches only some of thei
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,8 @@ def mix(words: Words) -> Words:
     """Each word with its bits mixed: the last step of splitmix64 (Steele, Lea and Flood 2014)."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+    mixed: Words = words ^ (words >> np.uint64(31))
+    return mixed
 
 
 class Permutation:
@@ -57,7 +58,8 @@ class Permutation:
     def at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """The numbers at some places, shape (k,)."""
         if self._table is not None:
-            return self._table[places]
+            numbers: NDArray[np.int64] = self._table[places]
+            return numbers
         return self._walk(places, self._forward)
 
     def places_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -66,31 +68,36 @@ class Permutation:
             return np.argsort(self._table)[numbers]
         return self._walk(numbers, self._backward)
 
-    def _walk(self, numbers: NDArray[np.int64], step: Any) -> NDArray[np.int64]:
+    def _walk(
+        self, numbers: NDArray[np.int64], step: Callable[[Words], Words]
+    ) -> NDArray[np.int64]:
         """Apply ``step`` to each number until it is below n."""
-        found = step(numbers.astype(np.uint64))
+        found: Words = step(numbers.astype(np.uint64))
         while (outside := found >= self._n).any():
             found[outside] = step(found[outside])
-        return found.astype(np.int64)
+        return found.astype(np.int64, copy=False)
 
     def _forward(self, x: Words) -> Words:
-        left, right = np.divmod(x, np.uint64(self._right))
+        a, b = np.uint64(self._left), np.uint64(self._right)
+        left, right = np.divmod(x, b)
         for number, key in enumerate(self._keys):
             if number % 2 == 0:
-                left = (left + mix(right ^ key) % np.uint64(self._left)) % np.uint64(self._left)
+                left = (left + mix(right ^ key) % a) % a
             else:
-                right = (right + mix(left ^ key) % np.uint64(self._right)) % np.uint64(self._right)
-        return left * np.uint64(self._right) + right
+                right = (right + mix(left ^ key) % b) % b
+        found: Words = left * b + right
+        return found
 
     def _backward(self, x: Words) -> Words:
-        left, right = np.divmod(x, np.uint64(self._right))
         a, b = np.uint64(self._left), np.uint64(self._right)
+        left, right = np.divmod(x, b)
         for number, key in reversed(list(enumerate(self._keys))):
             if number % 2 == 0:
                 left = (left + a - mix(right ^ key) % a) % a
             else:
                 right = (right + b - mix(left ^ key) % b) % b
-        return left * b + right
+        found: Words = left * b + right
+        return found
 
 
 class Shuffled(Sequence[int]):

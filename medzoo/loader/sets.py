@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -49,7 +50,6 @@ class SyntheticDataset(Maker, Dataset[Any]):
     ) -> None:
         self._keep_at_most = 0 if keep is None else check_count(keep, "keep")
         self._fresh = fresh  # an `Order` asks for the samples of later epochs, by their numbers
-        self._ordered = False  # by an `Order`, which counts the epochs
         self._order_read = shared_number()  # 1 once it was read from
         super().__init__(model_id, check_count(n), **how)
 
@@ -65,7 +65,7 @@ class SyntheticDataset(Maker, Dataset[Any]):
         )  # the indices that will be asked for, one after the other
         self._stop = len(self)  # so many of these; what a loader drops is not made
         self._next = 0  # where in these
-        self._order: Epochs | None = None
+        self._order: weakref.ref[Epochs] | None = None
         self._begun: tuple[list[int], Future[dict[int, Item]]] | None = (
             None  # a block that is made ahead
         )
@@ -86,14 +86,18 @@ class SyntheticDataset(Maker, Dataset[Any]):
             ``epoch`` is not a whole number from 0.
         """
         epoch = check_epoch(epoch, len(self))
-        if not self._ordered:
+        if (order := self.order()) is not None:
+            order.set_epoch(epoch)
+        elif not self._fresh:
             self._epoch.fill_(epoch)
-        elif self._order is not None:
-            self._order.set_epoch(epoch)
+
+    def order(self) -> Any:
+        """What decides the epochs, if that is an order which still exists."""
+        return None if self._order is None else self._order()
 
     def follow(self, order: Epochs) -> None:
         """Leave the epochs to an order; called by the order itself."""
-        self._order, self._ordered = order, True
+        self._order = weakref.ref(order)
 
     def __getitem__(self, index: int) -> Any:
         index = whole(index)

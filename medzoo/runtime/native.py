@@ -39,7 +39,11 @@ def spec(
         The user's weights do not fit.
     """
     given = folder if weights is None else other_weights(about, folder, weights, room / "weights")
-    return {"weights": str(given), "outputs": own_outputs(version)}
+    return {
+        "weights": str(given),
+        "outputs": own_outputs(version),
+        "torch": version.needs_torch,
+    }
 
 
 class NativeSession(Session):
