@@ -5,6 +5,7 @@ provenance.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config import Output
-from .errors import InputError
+from .errors import InputError, MedzooWarning
 
 if TYPE_CHECKING:
     import os
@@ -116,12 +117,19 @@ class Samples:
 
     def to_torch(self) -> dict[str, torch.Tensor]:
         """The columns as tensors: images and volumes float32 scaled from their value range to [0,
-        1], labels and masks int64, tables float32.
+        1], labels and masks int64, tables float32. Masks of floats keep their values, as float32.
+
+        Values outside the value range are cut off to it, with a warning.
 
         Returns
         -------
         dict of torch.Tensor
             ``images`` (N, C, *spatial), ``labels`` (N,), ...
+
+        Raises
+        ------
+        InputError
+            An image or volume has no value range: signed integers without `range` in the config.
         """
         import torch
 
@@ -130,10 +138,12 @@ class Samples:
             if name in self.columns:
                 values = getattr(self, name)
                 if output.kind in {"image", "volume"}:
+                    warn_if_clipped(values, output)
                     tensors[name] = torch.from_numpy(unit_range(values, output))
                 else:
+                    as_floats = output.kind == "table" or values.dtype.kind == "f"
                     tensors[name] = torch.from_numpy(
-                        values.astype("float32" if output.kind == "table" else "int64")
+                        values.astype("float32" if as_floats else "int64")
                     )
         return tensors
 
@@ -281,18 +291,48 @@ class Samples:
 
 
 def unit_range(values: Array, output: Output) -> NDArray[np.float32]:
-    """``values`` scaled from the column's value range to [0, 1], float32; clipped, never wrapped."""
-    if output.range:
-        low, high = output.range
-    elif output.dtype.startswith("float"):
-        low, high = 0.0, 1.0
-    else:
-        low, high = 0.0, float(np.iinfo(output.dtype).max)
+    """``values`` scaled from the column's value range to [0, 1], float32; clipped, never wrapped.
+
+    Raises
+    ------
+    InputError
+        The column has no value range.
+    """
+    low, high = known_range(output)
     scaled: NDArray[np.float32] = (values.astype(np.float32) - np.float32(low)) * np.float32(
         1.0 / (high - low)
     )
     np.clip(scaled, 0.0, 1.0, out=scaled)
     return scaled
+
+
+def known_range(output: Output) -> tuple[float, float]:
+    """The value range of a column, which is needed to scale its values.
+
+    Raises
+    ------
+    InputError
+        It has none: signed integers of which the config states no `range`.
+    """
+    if output.value_range is None:
+        raise InputError(
+            f"{output.name!r} has no value range, so its {output.dtype} values cannot be scaled.",
+            f"State it in the model's config: `outputs: {output.name}: range: [-1024, 3071]`, for "
+            f"example. The values themselves are in samples.{output.name}.",
+        )
+    return output.value_range
+
+
+def warn_if_clipped(values: Array, output: Output) -> None:
+    """Warn where `unit_range` changes values, because they lie outside the column's value range."""
+    low, high = known_range(output)
+    if values.size and not low <= values.min() <= values.max() <= high:
+        warnings.warn(
+            f"{output.name!r} has values from {values.min():g} to {values.max():g}; those outside "
+            f"its value range, {low:g} to {high:g}, are cut off to it.",
+            MedzooWarning,
+            stacklevel=3,
+        )
 
 
 def affine_of(output: Output) -> NDArray[np.float64]:

@@ -114,7 +114,7 @@ def test_pandas_gets_labels_by_name_and_tables_by_column(any_toy: Toy, tmp_path:
         assert np.array_equal(frame["b"].to_numpy(), samples.table[1:, 1])
         assert frame["b"].dtype == np.float32
     manifest = pd.read_json(tmp_path / "set/manifest.jsonl", lines=True)
-    assert manifest["label"].dropna().tolist() == [
+    assert manifest["labels"].dropna().tolist() == [
         "benign",
         "malignant",
         "benign",

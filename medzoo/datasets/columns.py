@@ -46,7 +46,6 @@ class Index:
             n: {v: int(k) for k, v in provenance["label_names"].get(n, {}).items()} for n in outputs
         }
         labels = {n: array("q") for n, o in outputs.items() if o.kind == "label"}
-        keys = {n: singular(n) for n in labels}
         numbers, lines, at = array("q"), {n: array("q") for n in columns}, 0
         with (folder / MANIFEST).open("rb") as manifest:
             for line in manifest:
@@ -59,7 +58,8 @@ class Index:
                     if column == columns[0]:
                         numbers.append(entry["index"])
                         for name, found in labels.items():
-                            found.append(names[name].get(entry[keys[name]], entry[keys[name]]))
+                            label = entry[name if name in entry else singular(name)]
+                            found.append(names[name].get(label, label))
                 at += len(line)
         return cls(
             np.array(numbers, dtype=np.int64),
@@ -122,7 +122,10 @@ class FileColumn(LazyColumn):
 
 
 def singular(column: str) -> str:
-    """``label`` of ``labels``, ``density`` of ``densities``."""
+    """The key of a label column in older sets: ``label`` of ``labels``.
+
+    Today the key is the name of the column, in every file: an English singular is no unique name.
+    """
     return column[:-3] + "y" if column.endswith("ies") else column.removesuffix("s")
 
 

@@ -21,7 +21,6 @@ from .. import files
 from ..config import Output
 from ..errors import DatasetError
 from ..samples import Samples
-from .columns import singular
 from .formats import Format, Line, labels_of
 from .journal import Journal
 
@@ -97,7 +96,7 @@ class Rows:
         }
 
     def _head(self) -> list[str]:
-        labels = [singular(n) for n, o in self._outputs.items() if o.kind == "label"]
+        labels = [n for n, o in self._outputs.items() if o.kind == "label"]
         columns = {n: column_names(self._outputs[n]) for n in self._tables}
         several = len(columns) > 1
         return [

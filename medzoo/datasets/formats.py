@@ -13,14 +13,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .. import files
 from ..config import TAKEN, Output
-from ..errors import InputError
-from ..samples import Samples
+from ..errors import DatasetError, InputError
+from ..samples import Samples, known_range, warn_if_clipped
 from . import FORMATS
-from .columns import FileColumn, Index, singular
+from .columns import FileColumn, Index
 from .journal import Journal
 
 S = TypeVar("S")
@@ -127,6 +128,7 @@ class OneFileEach(Format):
         }
         tables = any(o.kind == "table" for o in self._outputs.values())
         self._table = Rows(self._journal, self._outputs, self._provenance) if tables else None
+        self._clipped: set[str] = set()  # columns that a warning has named
         for name in self._pictures:
             (self._folder / name).mkdir(exist_ok=True)
 
@@ -144,6 +146,9 @@ class OneFileEach(Format):
     def write(self, batch: Samples) -> list[Line]:
         """Encode a batch in a few threads."""
         columns = {name: getattr(batch, name) for name in batch.columns}
+        for name, output in self._pictures.items():
+            if self.step(output):
+                self._check_scaled(columns[name], output)
         if self._table:
             self._table.write(columns, batch.indices)
         encoded = self.in_threads(
@@ -154,6 +159,18 @@ class OneFileEach(Format):
     def finish(self) -> list[Line]:
         """The line of the table."""
         return [self._table.finish(self._n)] if self._table else []
+
+    def _check_scaled(self, values: NDArray[Any], output: Output) -> None:
+        """Refuse floats that steps of gray cannot hold; warn, once, of those outside the range."""
+        if not np.isfinite(values).all():
+            raise DatasetError(
+                f"{output.name!r} has values that are not finite, which this format cannot hold.",
+                "format='npz' and format='nifti' keep every value.",
+            )
+        low, high = known_range(output)
+        if output.name not in self._clipped and ((values < low) | (values > high)).any():
+            self._clipped.add(output.name)
+            warn_if_clipped(values, output)
 
     def _files(self, columns: Mapping[str, NDArray[Any]], row: int, index: int) -> list[Line]:
         labels = labels_of(columns, row, self._outputs, self._provenance)
@@ -213,12 +230,10 @@ def labels_of(
     outputs: Mapping[str, Output],
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Each label of a sample under its column's singular, by name where the config names the
-    values.
-    """
+    """Each label of a sample under its column's name, by name where the config names the values."""
     names: Mapping[str, Mapping[str, str]] = provenance.get("label_names", {})
     numbers = {n: int(columns[n][row]) for n, o in outputs.items() if o.kind == "label"}
-    return {singular(n): names.get(n, {}).get(str(v), v) for n, v in numbers.items()}
+    return {n: names.get(n, {}).get(str(v), v) for n, v in numbers.items()}
 
 
 def conditions_of(index: int, provenance: Mapping[str, Any]) -> dict[str, str]:
@@ -277,8 +292,10 @@ def pick_format(asked: str | None, outputs: Mapping[str, Output]) -> str:
 
 def step_of(output: Output, most: int) -> float:
     """The step of a float column that is stored as numbers from 0 to ``most``."""
-    low, high = output.range or (0.0, 1.0)
-    return (high - low) / most if output.dtype == "float32" and output.kind != "table" else 0.0
+    if output.dtype != "float32" or output.kind == "table":
+        return 0.0
+    low, high = known_range(output)
+    return (high - low) / most
 
 
 def pictures_unfit(outputs: Mapping[str, Output], fits: Callable[[Output], bool]) -> list[str]:

@@ -1,7 +1,7 @@
 """WebDataset: tar files of many samples each, for sets that no file system should hold one by one.
 
 ``shards/000000.tar`` has for sample 7 ``000007.json`` (what it is), ``000007.images.png`` where a
-PNG holds the column exactly, else ``000007.images.npy``, and ``000007.label.cls`` with the label's
+PNG holds the column exactly, else ``000007.images.npy``, and ``000007.labels.cls`` with the label's
 number. The manifest says where in its shard each sample is, so that one is read without the others.
 """
 
@@ -22,7 +22,7 @@ from .. import files
 from ..config import Output
 from ..errors import DatasetError
 from ..samples import Samples
-from .columns import Index, LazyColumn, entries_at, singular
+from .columns import Index, LazyColumn, entries_at
 from .formats import Format, Line, labels_of
 from .png import Png, png, unpng
 
@@ -88,7 +88,7 @@ class WebDataset(Format):
         members = {"json": json.dumps(about, sort_keys=True).encode()}
         for name, output in self._outputs.items():
             if output.kind == "label":
-                members[f"{singular(name)}.cls"] = str(int(columns[name][row])).encode()
+                members[f"{name}.cls"] = str(int(columns[name][row])).encode()
             elif as_png(output):
                 members[f"{name}.png"] = png(columns[name][row], output, about)
             else:
