@@ -190,8 +190,9 @@ class Samples:
         -------
         list of dict
             Images, masks and volumes as ``MetaTensor`` with an affine made of the spacing, (C, X,
-            Y) or (C, X, Y, Z) as MONAI's own readers give them; labels as numbers, tables as
-            tensors. All at once: slice a large set.
+            Y, Z) as ``LoadImage`` reads them from the NIfTI files: a flat picture has one slice,
+            which ``SqueezeDimd(keys, dim=-1)`` removes. Labels as numbers, tables as tensors. All
+            at once: slice a large set.
 
         Raises
         ------
@@ -209,8 +210,14 @@ class Samples:
                 elif output.kind == "table":
                     item[name] = _tensor(values)
                 else:
-                    axes = to_xyz(values) if len(output.shape) == 4 else to_xyz(values)[..., 0]
-                    item[name] = monai.MetaTensor(_tensor(axes), affine=_tensor(affine_of(output)))
+                    tensor, affine = _tensor(to_xyz(values)), affine_of(output)
+                    # As `LoadImage` has them: without these, `SaveImage` fails on one flat channel.
+                    meta = {
+                        "original_affine": affine,
+                        "spatial_shape": np.array(tensor.shape[1:]),
+                        "original_channel_dim": float("nan") if len(values) == 1 else -1,
+                    }
+                    item[name] = monai.MetaTensor(tensor, affine=_tensor(affine), meta=meta)
             found.append(item)
         return found
 
