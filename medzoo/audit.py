@@ -32,6 +32,7 @@ from .datasets.journal import (
     require_whole,
     unsealed,
 )
+from .datasets.layout import ARRANGED, Arrangement
 from .datasets.reader import finished, read
 from .datasets.writer import Target, changes
 from .errors import DatasetError, InputError, MedzooWarning
@@ -358,6 +359,7 @@ def reproduce(
             "format": then["format"],
             "provenance": run.provenance,
         }
+        about["arrangement"] = Arrangement(**{k: then[k] for k in ARRANGED if k in then})
         with Target(made, outputs=model.version.outputs, **about) as new:
             if not new.finished:
                 run.go_on(new)

@@ -207,6 +207,7 @@ def generate_command(a: argparse.Namespace) -> None:
     if a.quiet:
         os.environ["MEDZOO_QUIET"] = "1"
     from .datasets.journal import is_whole
+    from .datasets.layout import Arrangement
     from .generator import load
     from .registry import resolve
     from .request import made_before, requested
@@ -224,6 +225,7 @@ def generate_command(a: argparse.Namespace) -> None:
         seed=a.seed,
         inputs=inputs,
         options=options,
+        arrangement=Arrangement(a.layout, a.shard_size, a.shard_samples),
     )
     samples = made_before(
         config, version, request, a.out, a.format, precision=a.precision, weights=a.weights

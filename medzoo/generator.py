@@ -12,6 +12,7 @@ import numpy as np
 
 from . import settings
 from .config import ModelConfig, Version
+from .datasets.layout import Arrangement
 from .datasets.reader import read
 from .datasets.writer import Target
 from .errors import DatasetError, InputError, OutOfMemoryError
@@ -61,6 +62,9 @@ class Model:
         *,
         out: str | os.PathLike[str] | None = None,
         format: str | None = None,  # noqa: A002
+        layout: str | None = None,
+        shard_size: int | str | None = None,
+        shard_samples: int | None = None,
         seed: int | None = None,
         batch_size: int | None = None,
         inputs: Any = None,
@@ -74,6 +78,7 @@ class Model:
             "seed": seed,
             "inputs": inputs,
             "options": options,
+            "arrangement": Arrangement(layout, shard_size, shard_samples),
         }
         request = requested(self.config, self.version, n, **asked)
         return self.fulfil(
@@ -96,7 +101,12 @@ class Model:
         if out is None:
             return concatenate(list(with_bar(run, progress)))
         with Target(
-            out, outputs=self.version.outputs, format=format, n=request.n, provenance=run.provenance
+            out,
+            outputs=self.version.outputs,
+            format=format,
+            n=request.n,
+            provenance=run.provenance,
+            arrangement=request.arrangement,
         ) as target:
             if not target.finished:
                 run.go_on(target)
@@ -143,25 +153,17 @@ class Model:
             if not columns:  # out of the handler, which keeps what did not fit alive
                 self._most = batch.n // 2
                 continue
-            parts.append(
-                Samples(
-                    columns,
-                    self.version.outputs,
-                    batch.indices,
-                    _made_by(self, session, request, batch.n),
-                )
-            )
+            made = _made_by(self, session, request, batch.n)
+            parts.append(Samples(columns, self.version.outputs, batch.indices, made))
             done += batch.n
         return concatenate(parts)
 
     def too_big(self) -> OutOfMemoryError:
         """The error for a model of which not one sample fits."""
         need = self.version.memory_per_sample
-        advice = (
-            "Free some memory."
-            if self.device == "cpu"
-            else "Try device='cpu', or free some memory."
-        )
+        advice = "Try device='cpu', or free some memory."
+        if self.device == "cpu":
+            advice = "Free some memory."
         return OutOfMemoryError(
             f"{self.config.id} does not fit into the memory of {self.device}, not even one sample at a time.",
             f"It needs about {need:.0f} MiB a sample. " * bool(need) + advice,
@@ -247,12 +249,8 @@ class Run:
                 self._resize(self._size(batch.start) // 2)
                 series = None
                 continue
-            yield Samples(
-                columns,
-                self._model.version.outputs,
-                np.arange(batch.start, batch.stop),
-                self.provenance,
-            )
+            numbers, outputs = np.arange(batch.start, batch.stop), self._model.version.outputs
+            yield Samples(columns, outputs, numbers, self.provenance)
             self._start = batch.stop
 
     def _ranges(self) -> Iterator[range]:
@@ -262,10 +260,8 @@ class Run:
             yield range(first, first := min(first + self._size(first), stop))
 
     def _size(self, first: int) -> int:
-        size: int = next(
-            size for start, size in reversed(self.provenance["batches"]) if start <= first
-        )
-        return size
+        batches: list[list[int]] = self.provenance["batches"]
+        return next(size for start, size in reversed(batches) if start <= first)
 
     def _resize(self, size: int) -> None:
         # Boundaries decide the last bits, so a set can be made again only with them.
@@ -395,6 +391,9 @@ def generate(
     *,
     out: str | os.PathLike[str] | None = None,
     format: str | None = None,  # noqa: A002
+    layout: str | None = None,
+    shard_size: int | str | None = None,
+    shard_samples: int | None = None,
     seed: int | None = None,
     batch_size: int | None = None,
     device: str = "auto",
@@ -427,6 +426,12 @@ def generate(
     format
         ``png``, ``png16``, ``nifti``, ``dicom``, ``csv``, ``npz`` or ``webdataset``, as
         docs/datasets.md says; the first of png, csv and npz that fits if None. Needs ``out``.
+    layout
+        ``classes``: a folder for each label, ``images/malignant/000007.png``, and the labels in
+        ``metadata.jsonl``. ``classes:NAME`` where there are several label columns.
+    shard_size, shard_samples
+        Of ``webdataset``: a shard ends when it has so many bytes (a number, or ``64MB``), or so
+        many samples; at 256 MiB if both are None.
     seed
         Root seed, 0 to 2**64 - 1; a fresh one if None, or that of the set in ``out``. It is in the
         provenance.
@@ -474,7 +479,15 @@ def generate(
     config = resolve(model_id)
     chosen = config.version(version)
     request = requested(
-        config, chosen, n, out=out, format=format, seed=seed, inputs=inputs, options=options
+        config,
+        chosen,
+        n,
+        out=out,
+        format=format,
+        seed=seed,
+        inputs=inputs,
+        options=options,
+        arrangement=Arrangement(layout, shard_size, shard_samples),
     )
     if (
         out is not None

@@ -273,17 +273,33 @@ class Samples:
         figure: Figure = grid(self, n, columns=columns)
         return figure
 
-    def save(self, folder: str | os.PathLike[str], *, format: str | None = None) -> Samples:  # noqa: A002
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        format: str | None = None,  # noqa: A002
+        layout: str | None = None,
+        shard_size: int | str | None = None,
+        shard_samples: int | None = None,
+    ) -> Samples:
         """Write the samples, with manifest and provenance, into a new folder; return them as read
         back from there.
+
+        Parameters
+        ----------
+        folder
+            A new or empty one.
+        format, layout, shard_size, shard_samples
+            See `medzoo.generate`.
 
         Raises
         ------
         DatasetError
             The folder holds something, or cannot be written.
         InputError
-            The format is unknown or does not fit the columns.
+            The format is unknown or does not fit the columns, or they cannot be arranged so.
         """
+        from .datasets.layout import Arrangement
         from .datasets.reader import read
         from .datasets.writer import save
 
@@ -294,7 +310,9 @@ class Samples:
                 "n": len(self),
                 "indices": "sha256:" + hashlib.sha256(self.indices.tobytes()).hexdigest(),
             }
-        return read(save(self, folder, format, provenance, SAVED_AT_ONCE))
+        arrangement = Arrangement(layout, shard_size, shard_samples)
+        path = save(self, folder, format, provenance, SAVED_AT_ONCE, arrangement=arrangement)
+        return read(path)
 
 
 def unit_range(values: Array, output: Output) -> NDArray[np.float32]:

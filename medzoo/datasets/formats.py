@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from abc import ABC, abstractmethod
@@ -23,6 +24,7 @@ from ..samples import Samples, known_range, warn_if_clipped
 from . import FORMATS
 from .columns import FileColumn, Index
 from .journal import Journal
+from .layout import METADATA, class_column
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -40,6 +42,8 @@ class Format(ABC):
 
     needs: ClassVar[str] = ""  # a package of the extra `medical`
     encoder: ClassVar[str] = ""  # the package that decides the files' last bits, for the provenance
+    shards: ClassVar[bool] = False  # whether samples lie in shards, of which a user sets the size
+    one_file_each: ClassVar[bool] = False  # whether a sample has files of its own, named by labels
 
     def __init__(
         self,
@@ -117,12 +121,18 @@ class Format(ABC):
 class OneFileEach(Format):
     """A file a picture, ``images/000007_malignant.png``, or a folder of files a volume; tables go
     to a CSV beside them.
+
+    With the layout ``classes`` it is ``images/malignant/000007.png``, and ``metadata.jsonl`` beside
+    the folders of the columns has a line for each sample.
     """
+
+    one_file_each = True
 
     def __init__(self, *arguments: Any) -> None:
         from .csv import Rows
 
         super().__init__(*arguments)
+        self._class = class_column(self._provenance)
         self._pictures = {
             n: o for n, o in self._outputs.items() if o.kind not in {"label", "table"}
         }
@@ -154,11 +164,21 @@ class OneFileEach(Format):
         encoded = self.in_threads(
             lambda row: self._files(columns, row, int(batch.indices[row])), range(len(batch))
         )
+        if self._class:
+            rows = "".join(json.dumps(metadata_row(e), ensure_ascii=False) + "\n" for e in encoded)
+            self._journal.append(METADATA, rows.encode())
         return [line for lines in encoded for line in lines]
 
     def finish(self) -> list[Line]:
-        """The line of the table."""
-        return [self._table.finish(self._n)] if self._table else []
+        """The lines of the table and of the metadata."""
+        lines = [self._table.finish(self._n)] if self._table else []
+        if self._class and METADATA in self._journal.lengths:
+            digest = files.sha256_of(self._folder / METADATA)
+            labels = sorted(n for n, o in self._outputs.items() if o.kind == "label")
+            lines.append(
+                {"file": METADATA, "sha256": digest, "samples": self._n, "columns": labels}
+            )
+        return lines
 
     def _check_scaled(self, values: NDArray[Any], output: Output) -> None:
         """Refuse floats that steps of gray cannot hold; warn, once, of those outside the range."""
@@ -175,9 +195,10 @@ class OneFileEach(Format):
     def _files(self, columns: Mapping[str, NDArray[Any]], row: int, index: int) -> list[Line]:
         labels = labels_of(columns, row, self._outputs, self._provenance)
         about = self.about(index, labels)
-        stem = "_".join(
-            [f"{index:06d}", *(re.sub(r"[^\w.-]+", "-", str(v)) for v in labels.values())]
-        )
+        named = [str(v) for n, v in labels.items() if n != self._class]
+        stem = "_".join([f"{index:06d}", *(re.sub(r"[^\w.-]+", "-", v) for v in named)])
+        if self._class:
+            stem = f"{labels[self._class]}/{stem}"
         lines = []
         for name, output in self._pictures.items():
             inside = {"synthetic": True, "index": index, "column": name, **labels}
@@ -222,6 +243,24 @@ class OneFileEach(Format):
             else:
                 columns[name] = FileColumn(folder, index.lines[name], output, cls.decode)
         return columns, index.numbers
+
+
+def metadata_row(lines: Sequence[Line]) -> Line:
+    """A line of ``metadata.jsonl``, made of the manifest's lines of one sample.
+
+    Keys are those that Hugging Face's ``imagefolder`` knows: ``file_name`` is the first picture's,
+    ``masks_file_name`` that of the column ``masks``; of several files, ``file_names``.
+    """
+    paths: dict[str, list[str]] = {}
+    for line in lines:
+        paths.setdefault(line["column"], []).append(line["file"])
+    row: Line = {}
+    for place, (column, names) in enumerate(paths.items()):
+        key = f"{column}_file_name" if place else "file_name"
+        row |= {key: names[0]} if len(names) == 1 else {f"{key}s": names}
+    return row | {
+        k: v for k, v in lines[0].items() if k not in {"column", "file", "sha256", "piece"}
+    }
 
 
 def labels_of(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ from .columns import Index, LazyColumn, entries_at
 from .formats import Format, Line, labels_of
 from .png import Png, png, unpng
 
-SHARD = 256 * 2**20  # bytes; a shard ends with the sample that reaches them
+SHARD = 256 * 2**20  # bytes, if none are asked for; a shard ends with the sample that reaches them
 RECORD = tarfile.RECORDSIZE
 
 
@@ -34,6 +35,7 @@ class WebDataset(Format):
     """Anything."""
 
     encoder = "pillow"
+    shards = True
 
     @staticmethod
     def unfit(outputs: Mapping[str, Output]) -> list[str]:  # noqa: ARG004
@@ -44,6 +46,8 @@ class WebDataset(Format):
         """Append the samples to the shard, or to the next."""
         columns = {name: getattr(batch, name) for name in batch.columns}
         state, lines = self._state or {"shard": 0, "samples": 0}, []
+        size = self._provenance.get("shard_size", SHARD)
+        most = self._provenance.get("shard_samples", math.inf)
         for about, packed, digest in self.in_threads(
             lambda row: self._members(columns, row, int(batch.indices[row])), range(len(batch))
         ):
@@ -53,7 +57,7 @@ class WebDataset(Format):
                 {**about, "file": name, "offset": at, "bytes": len(packed), "sha256": digest}
             )
             state = {**state, "samples": state["samples"] + 1}
-            if at + len(packed) >= SHARD:
+            if at + len(packed) >= size or state["samples"] >= most:
                 lines.append(self._end(state))
                 state = {"shard": state["shard"] + 1, "samples": 0}
         self._state = state
