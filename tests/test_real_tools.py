@@ -179,7 +179,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_a_set_is_sent_by_the_commands_of_the_docs(tmp_path: Path) -> None:
-    saved(tmp_path / "dicom", [CT, MASK], "CT", n=2)
+    saved(tmp_path / "ten", [CT, MASK], "CT", n=2)
     commands = [c for b in blocks("bash") for c in b.splitlines() if c.startswith("storescu")]
     assert len(commands) == 2
     for number, command in enumerate(commands):
@@ -190,8 +190,8 @@ def test_a_set_is_sent_by_the_commands_of_the_docs(tmp_path: Path) -> None:
 
 
 def test_a_medium_is_made_by_the_code_of_the_docs(tmp_path: Path) -> None:
-    saved(tmp_path / "dicom", [CT, MASK], "CT", n=2)
-    (code,) = (b for b in blocks("python") if "FileSet()" in b)
+    saved(tmp_path / "ten", [CT, MASK], "CT", n=2)
+    (code,) = (b for b in blocks("py") if "FileSet()" in b)
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=60)
 
     def series_numbers() -> list[int]:
