@@ -172,7 +172,7 @@ class OneFileEach(Format):
     def finish(self) -> list[Line]:
         """The lines of the table and of the metadata."""
         lines = [self._table.finish(self._n)] if self._table else []
-        if self._class and METADATA in self._journal.lengths:
+        if self._class and (self._folder / METADATA).exists():
             digest = files.sha256_of(self._folder / METADATA)
             labels = sorted(n for n, o in self._outputs.items() if o.kind == "label")
             lines.append(
