@@ -58,6 +58,21 @@ def test_a_run_killed_at_any_instant_ends_as_one_that_was_not(
 
 @posix
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "how", [{"format": "png", "layout": "classes"}, {"format": "webdataset", "shard_samples": 2}]
+)
+def test_a_run_of_another_arrangement_killed_at_any_instant_ends_as_one_that_was_not(
+    any_toy: Toy, tmp_path: Path, how: dict[str, Any]
+) -> None:
+    any_toy({"images": column("image", "uint8", 1, 8, 8)}, labels=True)
+    asked = {"model_id": 901, "n": 5, "batch_size": 3, **how}
+    found = killed(tmp_path, asked=asked, every=4)
+    assert found["differs"] == {}
+    assert found["kills"] > 10
+
+
+@posix
+@pytest.mark.slow
 @pytest.mark.parametrize("format_", ["png", "npz"])
 def test_a_run_killed_by_the_clock_ends_as_one_that_was_not(
     any_toy: Toy, tmp_path: Path, format_: str
