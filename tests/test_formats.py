@@ -517,6 +517,10 @@ DICOMS = {
     "MRI, several sequences": [
         Output("volumes", "volume", "uint16", (4, 3, 6, 5), None, "", SERIES)
     ],
+    "MRI of signed numbers": [
+        Output("volumes", "volume", "int16", (1, 4, 6, 5), (-500, 3000), "", SERIES)
+    ],
+    "x-ray of signed numbers": [Output("images", "image", "int16", (1, 7, 5), (-500, 3000))],
     "mammography": [
         Output("images", "image", "uint8", (1, 7, 5), (0, 255), "gray level", (0.4, 0.4)),
         Output("masks", "mask", "uint8", (1, 7, 5), (0, 1), "", (0.4, 0.4)),

@@ -150,6 +150,26 @@ def test_magnetic_resonance_has_no_rescale_intercept_and_stays_signed_below_zero
     assert run("mrstats", "-quiet", "-output", "max", positive).split() == ["3071"]
 
 
+def test_each_channel_is_a_series_with_an_intercept_of_its_own(tmp_path: Path) -> None:
+    output = Output("volumes", "volume", "int16", (3, 2, 4, 4), None, "HU", (2.5, 0.7, 0.6))
+    values = np.zeros((1, *output.shape), np.int16)
+    values[0, :, 0, 0, 0] = -1000, -32768, 32767
+    about = {"modality": "CT", "label_names": {}, "outputs": describe({"volumes": output})}
+    made = Samples({"volumes": values}, {"volumes": output}, np.arange(1), about)
+    assert np.array_equal(made.save(tmp_path / "set", format="dicom").volumes, values)
+    series = [pydicom.dcmread(path) for path in sorted((tmp_path / "set").rglob("*.dcm"))]
+    assert [d.RescaleIntercept for d in series] == [-1024] * 2 + [-32768] * 2 + [-1024] * 2
+    assert {d.PixelRepresentation for d in series} == {0}
+    for d, slices in zip(series, values.reshape(6, 4, 4), strict=True):
+        assert np.array_equal(d.pixel_array.astype(int) + int(d.RescaleIntercept), slices)
+    sitk = pytest.importorskip("SimpleITK")
+    for channel in range(3):
+        paths = sorted((tmp_path / "set").rglob("*.dcm"))[2 * channel : 2 * channel + 2]
+        read = sitk.ReadImage([str(path) for path in paths])
+        assert np.array_equal(sitk.GetArrayFromImage(read), values[0, channel])
+        assert read.GetSpacing() == pytest.approx((0.6, 0.7, 2.5))
+
+
 # ------------------------------------------------------------------------------------- sending and media, as the docs say
 @contextmanager
 def archive(folder: Path) -> Iterator[int]:
