@@ -189,7 +189,7 @@ def beside_its_package(config: Any, size: Size) -> Sides:
 def in_a_worker() -> Any:
     """Model 8 loaded by a process of its own, under this interpreter."""
     from medzoo import environments
-    from medzoo.generator import Model
+    from medzoo.model import Model
     from medzoo.registry import resolve
     from medzoo.runtime.worker import WorkerSession
     from medzoo.store import package

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from .datasets.verification import verify as verify
     from .errors import MedzooError as MedzooError
     from .finder import search as search
-    from .generator import Model as Model
     from .generator import generate as generate
     from .generator import load as load
     from .generator import stream as stream
     from .loader import dataloader as dataloader
     from .loader import dataset as dataset
     from .loader import iterable_dataset as iterable_dataset
+    from .model import Model as Model
     from .registry import cite as cite
     from .registry import info as info
     from .registry import list_models as list_models
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 # hide it
 _HOMES = {
     "MedzooError": "errors",
-    "Model": "generator",
+    "Model": "model",
     "Ray": "runtime",
     "Samples": "samples",
     "__version__": "version",

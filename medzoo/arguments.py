@@ -186,6 +186,7 @@ def add_using(commands: Commands) -> None:
             "medzoo generate 8 -n 100 --out malignant/ --condition malignant --seed 1",
             "medzoo generate 8 -n 5000 --out masses-npz/ --format npz --batch-size 64",
             "medzoo generate 8 -n 100 --out masses-dicom/ --format dicom",
+            "medzoo generate 8 -n 100 --out masses-classes/ --layout classes",
             "medzoo generate 8 -n 1_000_000 --out million/ --format webdataset --engine ray",
             "medzoo generate 8 -n 4 --out four/ --json | jq .provenance.seed",
         ),
@@ -232,6 +233,23 @@ def add_using(commands: Commands) -> None:
         choices=list(FORMATS),
         help="; ".join(f"{name}: {what}" for name, (_, what) in FORMATS.items())
         + " (default: png, csv or npz, what fits first)",
+    )
+    child.add_argument(
+        "--layout",
+        metavar="LAYOUT",
+        help="classes: a folder for each label, images/malignant/000007.png, and metadata.jsonl "
+        "with the labels; classes:NAME where there are several label columns",
+    )
+    child.add_argument(
+        "--shard-size",
+        metavar="SIZE",
+        help="of webdataset: bytes after which a shard ends, such as 64MB (default: 256MiB)",
+    )
+    child.add_argument(
+        "--shard-samples",
+        type=count,
+        metavar="K",
+        help="of webdataset: samples in a shard, at most (default: as many as fit)",
     )
     child.add_argument(
         "--batch-size",

@@ -27,11 +27,13 @@ from .datasets.journal import (
     is_whole,
     recorded,
 )
+from .datasets.layout import ARRANGED, Arrangement
 from .datasets.reader import finished, read
 from .datasets.verification import checked, count, entries, named, some, verify
 from .datasets.writer import Target
 from .errors import DatasetError, InputError, MedzooWarning
-from .generator import Run, load, with_bar
+from .generator import load
+from .model import Run, with_bar
 from .request import Request
 from .runtime import Ray
 from .samples import Samples
@@ -226,6 +228,7 @@ def reproduce(
             "format": then["format"],
             "provenance": run.provenance,
         }
+        about["arrangement"] = Arrangement(**{k: then[k] for k in ARRANGED if k in then})
         with Target(made, outputs=model.version.outputs, **about) as new:
             if not new.finished:
                 run.go_on(new)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .audit import Reproduction
     from .datasets.verification import Verification
     from .finder import Found
-    from .generator import Model
+    from .model import Model
     from .request import Request
     from .runtime import Ray
 
@@ -212,6 +212,7 @@ def generate_command(a: argparse.Namespace) -> None:
     if a.quiet:
         os.environ["MEDZOO_QUIET"] = "1"
     from .capacity import check_disk
+    from .datasets.layout import Arrangement
     from .generator import load
     from .registry import resolve
     from .request import made_before, requested
@@ -230,6 +231,7 @@ def generate_command(a: argparse.Namespace) -> None:
         first=a.first,
         inputs=inputs,
         options=options,
+        arrangement=Arrangement(a.layout, a.shard_size, a.shard_samples),
     )
     samples = made_before(
         config, version, request, a.out, a.format, precision=a.precision, weights=a.weights

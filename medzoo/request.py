@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from . import checks, seeds
 from ._worker.batch import Batch
 from .config import LIST_TYPES, OPTION_TYPES, REMOTE, Condition, ModelConfig, Option, Version
+from .datasets.layout import UNARRANGED, Arrangement
 from .datasets.reader import describe, read
 from .datasets.writer import Target, recorded_seed
 from .errors import InputError
@@ -71,6 +72,7 @@ class Request:
     latents: NDArray[np.float32] | None
     inputs: Inputs | None
     record: Mapping[str, Any]  # of what the user gave, for the provenance
+    arrangement: Arrangement = UNARRANGED  # of the files, if there will be any
 
     @classmethod
     def of(
@@ -172,16 +174,20 @@ def requested(
     inputs: Any,
     options: Mapping[str, Any],
     first: int = 0,
+    arrangement: Arrangement = UNARRANGED,
 ) -> Request:
     """What `generate` is asked, checked."""
-    if out is None and format is not None:
-        raise InputError(
-            f"format={format!r} without `out` has no effect.", "Give a folder: out='masses/'."
-        )
+    if out is None:
+        asked = {**({} if format is None else {"format": format}), **arrangement.asked()}
+        for name, value in asked.items():
+            raise InputError(
+                f"{name}={value!r} without `out` has no effect.", "Give a folder: out='masses/'."
+            )
     if out is not None and seed is None:
         seed = recorded_seed(out)  # the same command without a seed continues what it began
     more: dict[str, Any] = {"inputs": inputs, "options": options, "first": first}
-    return Request.of(config, version, n, seed=seed, **more)
+    request = Request.of(config, version, n, seed=seed, **more)
+    return replace(request, arrangement=arrangement)
 
 
 def made_before(
@@ -213,7 +219,14 @@ def made_before(
     }
     if version.files and weights is None:
         about["sha256"] = dict(version.files)
-    target = Target(out, outputs=version.outputs, format=format, n=request.n, provenance=about)
+    target = Target(
+        out,
+        outputs=version.outputs,
+        format=format,
+        n=request.n,
+        provenance=about,
+        arrangement=request.arrangement,
+    )
     if not target.look():
         return None
     found = read(target.path)

@@ -5,6 +5,7 @@ provenance.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from . import checks
 from .config import Output
-from .errors import InputError
+from .errors import InputError, MedzooWarning
 from .settings import user_path
 
 if TYPE_CHECKING:
@@ -125,12 +126,19 @@ class Samples:
 
     def to_torch(self) -> dict[str, torch.Tensor]:
         """The columns as tensors: images and volumes float32 scaled from their value range to [0,
-        1], labels and masks int64, tables float32.
+        1], labels and masks int64, tables float32. Masks of floats keep their values, as float32.
+
+        Values outside the value range are cut off to it, with a warning.
 
         Returns
         -------
         dict of torch.Tensor
             ``images`` (N, C, *spatial), ``labels`` (N,), ...
+
+        Raises
+        ------
+        InputError
+            An image or volume has no value range: signed integers without `range` in the config.
         """
         import torch
 
@@ -139,10 +147,12 @@ class Samples:
             if name in self.columns:
                 values = getattr(self, name)
                 if output.kind in {"image", "volume"}:
+                    warn_if_clipped(values, output)
                     tensors[name] = torch.from_numpy(unit_range(values, output))
                 else:
+                    as_floats = output.kind == "table" or values.dtype.kind == "f"
                     tensors[name] = torch.from_numpy(
-                        values.astype("float32" if output.kind == "table" else "int64")
+                        values.astype("float32" if as_floats else "int64")
                     )
         return tensors
 
@@ -189,8 +199,9 @@ class Samples:
         -------
         list of dict
             Images, masks and volumes as ``MetaTensor`` with an affine made of the spacing, (C, X,
-            Y) or (C, X, Y, Z) as MONAI's own readers give them; labels as numbers, tables as
-            tensors. All at once: slice a large set.
+            Y, Z) as ``LoadImage`` reads them from the NIfTI files: a flat picture has one slice,
+            which ``SqueezeDimd(keys, dim=-1)`` removes. Labels as numbers, tables as tensors. All
+            at once: slice a large set.
 
         Raises
         ------
@@ -208,8 +219,14 @@ class Samples:
                 elif output.kind == "table":
                     item[name] = _tensor(values)
                 else:
-                    axes = to_xyz(values) if len(output.shape) == 4 else to_xyz(values)[..., 0]
-                    item[name] = monai.MetaTensor(_tensor(axes), affine=_tensor(affine_of(output)))
+                    tensor, affine = _tensor(to_xyz(values)), affine_of(output)
+                    # As `LoadImage` has them: without these, `SaveImage` fails on one flat channel.
+                    meta = {
+                        "original_affine": affine,
+                        "spatial_shape": np.array(tensor.shape[1:]),
+                        "original_channel_dim": float("nan") if len(values) == 1 else -1,
+                    }
+                    item[name] = monai.MetaTensor(tensor, affine=_tensor(affine), meta=meta)
             found.append(item)
         return found
 
@@ -267,17 +284,33 @@ class Samples:
         return figure
 
     @checks.checked()
-    def save(self, folder: str | os.PathLike[str], *, format: str | None = None) -> Samples:  # noqa: A002
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        format: str | None = None,  # noqa: A002
+        layout: str | None = None,
+        shard_size: int | str | None = None,
+        shard_samples: int | None = None,
+    ) -> Samples:
         """Write the samples, with manifest and provenance, into a new folder; return them as read
         back from there.
+
+        Parameters
+        ----------
+        folder
+            A new or empty one.
+        format, layout, shard_size, shard_samples
+            See `medzoo.generate`.
 
         Raises
         ------
         DatasetError
             The folder holds something, or cannot be written.
         InputError
-            The format is unknown or does not fit the columns.
+            The format is unknown or does not fit the columns, or they cannot be arranged so.
         """
+        from .datasets.layout import Arrangement
         from .datasets.reader import read
         from .datasets.writer import save
 
@@ -288,7 +321,9 @@ class Samples:
                 "n": len(self),
                 "indices": "sha256:" + hashlib.sha256(self.indices.tobytes()).hexdigest(),
             }
-        return read(save(self, folder, format, provenance, SAVED_AT_ONCE))
+        arrangement = Arrangement(layout, shard_size, shard_samples)
+        path = save(self, folder, format, provenance, SAVED_AT_ONCE, arrangement=arrangement)
+        return read(path)
 
 
 def _length(name: object, column: Any) -> int:
@@ -325,18 +360,48 @@ def _rows(key: Any, n: int) -> slice | Array:
 
 
 def unit_range(values: Array, output: Output) -> NDArray[np.float32]:
-    """``values`` scaled from the column's value range to [0, 1], float32; clipped, never wrapped."""
-    if output.range:
-        low, high = output.range
-    elif output.dtype.startswith("float"):
-        low, high = 0.0, 1.0
-    else:
-        low, high = 0.0, float(np.iinfo(output.dtype).max)
+    """``values`` scaled from the column's value range to [0, 1], float32; clipped, never wrapped.
+
+    Raises
+    ------
+    InputError
+        The column has no value range.
+    """
+    low, high = known_range(output)
     scaled: NDArray[np.float32] = (values.astype(np.float32) - np.float32(low)) * np.float32(
         1.0 / (high - low)
     )
     np.clip(scaled, 0.0, 1.0, out=scaled)
     return scaled
+
+
+def known_range(output: Output) -> tuple[float, float]:
+    """The value range of a column, which is needed to scale its values.
+
+    Raises
+    ------
+    InputError
+        It has none: signed integers of which the config states no `range`.
+    """
+    if output.value_range is None:
+        raise InputError(
+            f"{output.name!r} has no value range, so its {output.dtype} values cannot be scaled.",
+            f"State it in the model's config: `outputs: {output.name}: range: [-1024, 3071]`, for "
+            f"example. The values themselves are in samples.{output.name}.",
+        )
+    return output.value_range
+
+
+def warn_if_clipped(values: Array, output: Output) -> None:
+    """Warn where `unit_range` changes values, because they lie outside the column's value range."""
+    low, high = known_range(output)
+    if values.size and not low <= values.min() <= values.max() <= high:
+        warnings.warn(
+            f"{output.name!r} has values from {values.min():g} to {values.max():g}; those outside "
+            f"its value range, {low:g} to {high:g}, are cut off to it.",
+            MedzooWarning,
+            stacklevel=3,
+        )
 
 
 def affine_of(output: Output) -> NDArray[np.float64]:

@@ -494,7 +494,29 @@ IMAGE = {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}
         ),
         (
             {"conditions": {"condition": {"values": {"a": 0, "A": 1}, "help": ""}}},
-            r"condition\.values",
+            r"condition\.values: 'a' and 'A' differ only in case",
+        ),
+        (
+            {"conditions": {"condition": {"values": {True: 0, False: 1}, "help": ""}}},
+            r"condition\.values: a name in quotes was expected, not True \(YAML reads yes, no",
+        ),
+        (
+            {"conditions": {"condition": {"values": {1: 0}, "help": ""}}},
+            r"condition\.values: a name in quotes was expected, not 1\.",
+        ),
+        (
+            {
+                "conditions": {
+                    "condition": {"values": {"a": 0}, "help": ""},
+                    "grade": {"values": {"b": 0}, "help": ""},
+                },
+                "outputs": {"grade": {"kind": "label", "condition": "condition"}},
+            },
+            r"outputs: grade is a condition already",
+        ),
+        (
+            {"outputs": {"license": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}}},
+            r"outputs: another name than 'license'",
         ),
         ({"requires": [">=3"]}, "requires: a list of requirements"),
         ({"source": "package"}, "source: a source such as"),

@@ -50,7 +50,7 @@ def test_the_manifest_accounts_for_every_file_by_its_digest(
             e for e in entries if e.get("column") == first and "index" in e and not e.get("piece")
         ]
         assert [e["index"] for e in samples] == list(range(10))
-        assert [(e["label"], e["condition"], e["seed"]) for e in samples] == [
+        assert [(e["labels"], e["condition"], e["seed"]) for e in samples] == [
             ("benign", "benign", 1),
             ("malignant", "malignant", 1),
         ] * 5
@@ -80,7 +80,7 @@ def test_conditions_of_a_later_part_of_a_run_are_right(toy: Toy, tmp_path: Path)
             3, first=5, condition=["benign", "benign", "malignant"], batch_size=3
         )
     batch[1:].save(tmp_path / "set")
-    assert [(e["index"], e["condition"], e["label"]) for e in lines(tmp_path / "set")] == [
+    assert [(e["index"], e["condition"], e["labels"]) for e in lines(tmp_path / "set")] == [
         (6, "benign", "benign"),
         (7, "malignant", "malignant"),
     ]
@@ -128,7 +128,7 @@ def test_every_picture_says_that_it_is_synthetic_and_of_what(toy: Toy, tmp_path:
         "synthetic": True,
         "index": 1,
         "column": "images",
-        "label": "malignant",
+        "labels": "malignant",
         "model": "00901_TOY_MRI_NOISE",
         "version": "1.0.0",
         "seed": 11,

@@ -28,6 +28,7 @@ import medzoo
 from medzoo.config import Output
 from medzoo.datasets import FORMATS, formats, npz, webdataset
 from medzoo.datasets.formats import pick_format
+from medzoo.datasets.journal import sealed
 from medzoo.datasets.reader import describe
 from medzoo.errors import DatasetError, InputError
 from medzoo.files import sha256_of
@@ -162,7 +163,7 @@ def test_a_table_lies_beside_pictures_of_any_kind(any_toy: Toy, tmp_path: Path) 
             assert np.array_equal(getattr(disk, name), getattr(memory, name)), name
             assert getattr(disk, name).dtype == getattr(memory, name).dtype
         text = (tmp_path / format_ / "samples.csv").read_text()
-        assert text.startswith("index,label,truth.0,truth.1,counts.a,counts.b\n0,benign,")
+        assert text.startswith("index,labels,truth.0,truth.1,counts.a,counts.b\n0,benign,")
         assert sum(e["file"] == "samples.csv" for e in lines(tmp_path / format_)) == 1
 
 
@@ -224,13 +225,18 @@ def test_names_of_values_never_become_folders(any_toy: Toy, tmp_path: Path) -> N
     assert found.labels.tolist() == [0, 1]
 
 
-def test_labels_are_called_by_their_singular(toy: Toy, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format_", ["png", "csv", "webdataset"])
+def test_labels_whose_names_differ_by_a_plural_s_stay_apart(
+    toy: Toy, tmp_path: Path, format_: str
+) -> None:
+    pictures = {"images": IMAGES} if format_ != "csv" else {"table": TABLE}
     outputs = {
-        "images": IMAGES,
-        "densities": {"kind": "label", "condition": "density"},
-        "classes": {"kind": "label", "condition": "condition"},
+        **pictures,
+        "grade": {"kind": "label", "condition": "density"},
+        "grades": {"kind": "label", "condition": "condition"},
+        "diagnosis": {"kind": "label", "condition": "condition"},
     }
-    code = ANY.format(outputs={"images": ("uint8", (1, 8, 8))})
+    code = ANY.format(outputs={n: (o["dtype"], tuple(o["shape"])) for n, o in pictures.items()})
     toy(
         code,
         outputs=outputs,
@@ -240,12 +246,39 @@ def test_labels_are_called_by_their_singular(toy: Toy, tmp_path: Path) -> None:
             "condition": {"values": {"sick": 5}, "help": ""},
         },
     )
-    found = medzoo.generate(901, 2, out=tmp_path / "set")
-    assert [(e["density"], e["classe"]) for e in lines(tmp_path / "set")] == [
-        ("low", "sick"),
-        ("high", "sick"),
-    ]
-    assert (found.densities.tolist(), found.classes.tolist()) == ([0, 1], [5, 5])
+    found = medzoo.generate(901, 2, out=tmp_path / "set", format=format_)
+    assert (found.grade.tolist(), found.grades.tolist()) == ([0, 1], [5, 5])
+    assert found.diagnosis.tolist() == [5, 5]
+    expected = [("low", "sick", "sick"), ("high", "sick", "sick")]
+    if format_ == "csv":
+        with (tmp_path / "set/samples.csv").open(newline="") as file:
+            entries = list(csv.DictReader(file))
+    else:
+        entries = [e for e in lines(tmp_path / "set") if "index" in e]
+    assert [(e["grade"], e["grades"], e["diagnosis"]) for e in entries] == expected
+    if format_ == "webdataset":
+        with tarfile.open(tmp_path / "set/shards/000000.tar") as shard:
+            held = {
+                m.name: shard.extractfile(m).read().decode()  # type: ignore[union-attr]
+                for m in shard
+                if m.name.endswith(".cls")
+            }
+        assert held == {
+            f"00000{i}.{name}.cls": value
+            for i in range(2)
+            for name, value in (("grade", str(i)), ("grades", "5"), ("diagnosis", "5"))
+        }
+
+
+def test_labels_of_older_sets_are_read_by_their_singular(toy: Toy, tmp_path: Path) -> None:
+    made = medzoo.generate(toy(), 3, seed=1, out=tmp_path / "set")
+    manifest = tmp_path / "set/manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace('"labels":', '"label":'))
+    assert lines(tmp_path / "set")[1]["label"] == "malignant"
+    about = {k: v for k, v in made.provenance.items() if k != "provenance_sha256"}
+    about["manifest_sha256"] = sha256_of(manifest)
+    (tmp_path / "set/provenance.json").write_bytes(sealed(about))
+    assert medzoo.read(tmp_path / "set").labels.tolist() == [0, 1, 0]
 
 
 ANY = """
@@ -367,7 +400,7 @@ def test_a_table_goes_to_a_csv_that_spreadsheets_and_pandas_read(
     assert disk.provenance["format"] == "csv"
     with (tmp_path / "set/samples.csv").open(newline="") as file:
         head, *rows = csv.reader(file)
-    assert head == ["index", "label", "area", "perimeter, outer", 'so-called "size"']
+    assert head == ["index", "labels", "area", "perimeter, outer", 'so-called "size"']
     assert [row[:2] for row in rows] == [
         [str(i), ("benign, old", "malignant")[i % 2]] for i in range(6)
     ]
@@ -434,7 +467,7 @@ def test_a_nifti_has_the_spacing_the_range_and_says_that_it_is_synthetic(
     assert bytes(image.header["descrip"]).startswith(b"synthetic, 00901_TOY_MRI_NOISE 1.0.0")
     (extension,) = image.header.extensions
     about = json.loads(extension.text)
-    assert (about["synthetic"], about["index"], about["seed"], about["label"]) == (
+    assert (about["synthetic"], about["index"], about["seed"], about["labels"]) == (
         True,
         1,
         1,
@@ -485,6 +518,10 @@ DICOMS = {
     "MRI, several sequences": [
         Output("volumes", "volume", "uint16", (4, 3, 6, 5), None, "", SERIES)
     ],
+    "MRI of signed numbers": [
+        Output("volumes", "volume", "int16", (1, 4, 6, 5), (-500, 3000), "", SERIES)
+    ],
+    "x-ray of signed numbers": [Output("images", "image", "int16", (1, 7, 5), (-500, 3000))],
     "mammography": [
         Output("images", "image", "uint8", (1, 7, 5), (0, 255), "gray level", (0.4, 0.4)),
         Output("masks", "mask", "uint8", (1, 7, 5), (0, 1), "", (0.4, 0.4)),
@@ -709,17 +746,17 @@ def test_a_webdataset_is_read_by_the_webdataset_library(
     assert len(found) == 20
     for i, one in enumerate(found):
         assert one["__key__"] == f"{i:06d}"
-        assert one["label.cls"] == i % 2
+        assert one["labels.cls"] == i % 2
         assert np.array_equal(one["images.png"], memory.images[i, 0])
         assert np.array_equal(one["volumes.npy"], memory.volumes[i])
         assert np.array_equal(one["table.npy"], memory.table[i])
         assert {
-            k: one["json"][k] for k in ("synthetic", "index", "seed", "label", "condition")
+            k: one["json"][k] for k in ("synthetic", "index", "seed", "labels", "condition")
         } == {
             "synthetic": True,
             "index": i,
             "seed": 1,
-            "label": ("benign", "malignant")[i % 2],
+            "labels": ("benign", "malignant")[i % 2],
             "condition": ("benign", "malignant")[i % 2],
         }
     for rows in (slice(2, 17, 3), [19, 0, 7]):
@@ -733,7 +770,7 @@ def test_a_shard_is_a_plain_tar_without_times_or_owners(any_toy: Toy, tmp_path: 
     with tarfile.open(tmp_path / "set/shards/000000.tar") as shard:
         members = shard.getmembers()
         assert [m.name for m in members[:5]] == [
-            f"000000.{e}" for e in ("json", "images.png", "volumes.npy", "table.npy", "label.cls")
+            f"000000.{e}" for e in ("json", "images.png", "volumes.npy", "table.npy", "labels.cls")
         ]
         assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {
             (0, 0, 0, "", "", 0o644)

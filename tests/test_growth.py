@@ -206,7 +206,7 @@ def test_other_circumstances_are_recorded_from_where_on_they_hold(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     medzoo.generate(toy(), 6, seed=1, out=tmp_path / "set")
-    monkeypatch.setattr("medzoo.generator.__version__", "9.9")
+    monkeypatch.setattr("medzoo.model.__version__", "9.9")
     with pytest.warns(MedzooWarning, match=r"begun under other circumstances \(libraries\)"):
         grown = medzoo.generate(901, 12, seed=1, out=tmp_path / "set")
     assert grown.provenance["continued"] == [{"done": 4, "libraries": {"medzoo": "9.9"}}]

@@ -82,7 +82,10 @@ def test_monai_gets_what_it_reads_from_nifti(volumes: Samples, tmp_path: Path) -
             assert isinstance(item[column_], MetaTensor)
             assert np.array_equal(item[column_].numpy(), read.numpy())
             assert np.allclose(item[column_].affine, read.affine)
-        assert item["flat"].shape == (1, 6, 4)
+        flat = load(tmp_path / "set/flat" / f"{name}.nii.gz")
+        assert item["flat"].shape == flat.shape == (1, 6, 4, 1)
+        assert np.array_equal(item["flat"].numpy(), flat.numpy())
+        assert np.allclose(item["flat"].affine, flat.affine)
         assert np.allclose(item["flat"].pixdim[:2], (0.25, 0.5))
         assert np.array_equal(item["table"].numpy(), volumes.table[int(name[:6])])
     with warnings.catch_warnings():
@@ -96,6 +99,30 @@ def test_monai_gets_what_it_reads_from_nifti(volumes: Samples, tmp_path: Path) -
         )(found[0])
     assert np.allclose(spaced["volumes"].pixdim, 0.7)
     assert spaced["volumes"].shape == spaced["masks"].shape
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 6), (3, 4, 6), (1, 3, 4, 6), (2, 3, 4, 6)])
+def test_what_monai_gets_monai_can_save_and_collate(shape: tuple[int, ...], tmp_path: Path) -> None:
+    library("monai")
+    from monai.data import list_data_collate
+    from monai.transforms import LoadImage, SaveImage, SqueezeDimd
+
+    kind = "image" if len(shape) == 3 else "volume"
+    output = Output("x", kind, "uint8", shape, (0, 255), "", (3.0, 0.5, 0.25)[4 - len(shape) :])
+    values = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
+    made = Samples({"x": values}, {"x": output}, np.arange(2), {"label_names": {}}).to_monai()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write = SaveImage(tmp_path, print_log=False, output_dtype=np.uint8, separate_folder=False)
+        write(made[1]["x"])
+        (path,) = tmp_path.iterdir()
+        back = LoadImage(image_only=True, ensure_channel_first=True)(path)
+        batch = list_data_collate(made)["x"]
+    assert np.array_equal(back.numpy().reshape(made[1]["x"].shape), made[1]["x"].numpy())
+    assert np.allclose(back.affine, made[1]["x"].affine)
+    assert batch.shape == (2, *made[0]["x"].shape)
+    if len(shape) == 3:
+        assert SqueezeDimd("x", dim=-1)(made[0])["x"].shape == (shape[0], shape[2], shape[1])
 
 
 def test_pandas_gets_labels_by_name_and_tables_by_column(any_toy: Toy, tmp_path: Path) -> None:
@@ -114,7 +141,7 @@ def test_pandas_gets_labels_by_name_and_tables_by_column(any_toy: Toy, tmp_path:
         assert np.array_equal(frame["b"].to_numpy(), samples.table[1:, 1])
         assert frame["b"].dtype == np.float32
     manifest = pd.read_json(tmp_path / "set/manifest.jsonl", lines=True)
-    assert manifest["label"].dropna().tolist() == [
+    assert manifest["labels"].dropna().tolist() == [
         "benign",
         "malignant",
         "benign",

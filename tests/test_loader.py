@@ -88,6 +88,13 @@ def test_batches_are_dicts_of_tensors_for_training(toy: Toy) -> None:
     assert len(list(medzoo.dataloader(901, 10, batch_size=4, drop_last=True))) == 2
 
 
+def test_a_column_without_a_value_range_is_refused_before_a_model_is_loaded(toy: Toy) -> None:
+    toy(outputs={"images": {"kind": "image", "dtype": "int16", "shape": [1, 8, 8]}})
+    for kind in (medzoo.dataset, medzoo.dataloader, medzoo.iterable_dataset):
+        with pytest.raises(InputError, match="'images' has no value range"):
+            kind(901, 4)
+
+
 def settle(data: Any) -> None:
     """Wait until what was begun ahead is made."""
     data._thread.submit(int).result()

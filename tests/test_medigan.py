@@ -92,7 +92,7 @@ def evaluating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
         return eval(what, {**globals(), **locals()})
     """
     option = {"what": {"type": "str", "default": "", "help": "What to return."}}
-    models: dict[str, medzoo.generator.Model] = {}
+    models: dict[str, medzoo.model.Model] = {}
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("evaluating") / "configs"
         register = registrar(folder, patch)

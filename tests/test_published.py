@@ -23,7 +23,7 @@ from zenodo_server import zipped
 
 from medzoo.config import ModelConfig, Version
 from medzoo.errors import MedzooWarning
-from medzoo.generator import Model
+from medzoo.model import Model
 from medzoo.registry import resolve
 from medzoo.runtime import open_session
 

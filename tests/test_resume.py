@@ -20,7 +20,7 @@ from killer import RESULT
 from sets import IMAGES, KINDS, SECONDS, Toy, column, content, python, same
 
 import medzoo
-from medzoo import generator
+from medzoo import model as model_module
 from medzoo.config import Version
 from medzoo.datasets import journal
 from medzoo.datasets.journal import Journal
@@ -54,6 +54,21 @@ def test_a_run_killed_at_any_instant_ends_as_one_that_was_not(
     assert found["differs"] == {}
     assert found["instants"] > 40
     assert found["kills"] > found["instants"] / every
+
+
+@posix
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "how", [{"format": "png", "layout": "classes"}, {"format": "webdataset", "shard_samples": 2}]
+)
+def test_a_run_of_another_arrangement_killed_at_any_instant_ends_as_one_that_was_not(
+    any_toy: Toy, tmp_path: Path, how: dict[str, Any]
+) -> None:
+    any_toy({"images": column("image", "uint8", 1, 8, 8)}, labels=True)
+    asked = {"model_id": 901, "n": 5, "batch_size": 3, **how}
+    found = killed(tmp_path, asked=asked, every=4)
+    assert found["differs"] == {}
+    assert found["kills"] > 10
 
 
 @posix
@@ -242,7 +257,7 @@ def test_a_run_that_failed_before_its_first_sample_begins_anew(
         medzoo.generate(901, 3, seed=1, out=tmp_path / "set")
     (tmp_path / "fail").unlink()
     monkeypatch.setattr(
-        generator, "__version__", "9.9"
+        model_module, "__version__", "9.9"
     )  # warnings are errors here: nothing is said of it
     found = medzoo.generate(901, 3, seed=1, out=tmp_path / "set")
     assert found.provenance["libraries"]["medzoo"] == "9.9"
@@ -254,7 +269,7 @@ def test_other_circumstances_are_said_and_recorded(
     fails: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin(fails, tmp_path / "set")
-    monkeypatch.setattr(generator, "__version__", "9.9")
+    monkeypatch.setattr(model_module, "__version__", "9.9")
     (fails / "fail").touch()
     with (
         pytest.raises(PackageError),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medzoo.config import Output
-from medzoo.errors import DatasetError, InputError
+from medzoo.datasets.reader import describe
+from medzoo.errors import DatasetError, InputError, MedzooWarning
 from medzoo.samples import Samples, concatenate, unit_range
 
 N = 7
@@ -28,8 +30,6 @@ def make(n: int = N) -> Samples:
     words = np.random.default_rng(0).integers(0, 256, (n, 1, 4, 5), dtype=np.uint8)
     columns = {"images": words, "masks": words // 128, "labels": np.arange(n) % 3}
     about = {"model": "toy", "outputs": {}, "label_names": {}, "seed": 1, "n": n}
-    from medzoo.datasets.reader import describe
-
     return Samples(columns, OUTPUTS, np.arange(n), about | {"outputs": describe(OUTPUTS)})
 
 
@@ -168,6 +168,59 @@ def test_the_value_range_becomes_the_unit_range_and_is_clipped(
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert np.array_equal(given_, np.array(values, dtype=dtype))  # the caller's array is its own
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int64"])
+def test_signed_pictures_without_a_value_range_are_refused_where_they_are_scaled(
+    dtype: str, tmp_path: Path
+) -> None:
+    hounsfield = Output("images", "image", dtype, (1, 4, 5))
+    made = Samples(
+        {"images": np.full((2, 1, 4, 5), -900, dtype)},
+        {"images": hounsfield},
+        np.arange(2),
+        {"label_names": {}, "outputs": {}},
+    )
+    with pytest.raises(
+        InputError, match=r"'images' has no value range(.|\n)*range: \[-1024, 3071\]"
+    ):
+        made.to_torch()
+    assert hounsfield.value_range is None
+    stated = dataclasses.replace(hounsfield, range=(-1024, 3071))
+    tensors = dataclasses.replace(made, outputs={"images": stated}).to_torch()
+    assert tensors["images"].unique().tolist() == pytest.approx([124 / 4095])
+
+
+def test_values_outside_the_value_range_are_cut_off_with_a_warning(tmp_path: Path) -> None:
+    output = Output("images", "image", "float32", (1, 1, 3))
+    values = np.array([[[[-1, 0.5, 2]]]], np.float32)
+    about = {"outputs": describe({"images": output}), "label_names": {}}
+    made = Samples({"images": values}, {"images": output}, np.arange(1), about)
+    with pytest.warns(MedzooWarning, match="'images' has values from -1 to 2; .* 0 to 1, are cut"):
+        assert made.to_torch()["images"].tolist() == [[[[0, 0.5, 1]]]]
+    many = concatenate([made, made, made])
+    with pytest.warns(MedzooWarning, match="are cut off") as caught:
+        many.save(tmp_path / "png", format="png")
+    assert len(caught) == 1
+    unknown = dataclasses.replace(made, columns={"images": np.full_like(values, np.nan)})
+    with pytest.raises(DatasetError, match="not finite"):
+        unknown.save(tmp_path / "nan", format="png")
+
+
+@pytest.mark.parametrize("format_", ["npz", "nifti", "webdataset", None])
+def test_masks_of_floats_keep_their_values(tmp_path: Path, format_: str | None) -> None:
+    import torch
+
+    masks = np.linspace(0, 1, 40, dtype=np.float32).reshape(2, 1, 4, 5)
+    output = {"masks": Output("masks", "mask", "float32", (1, 4, 5))}
+    about = {"outputs": describe(output), "label_names": {}}
+    made = Samples({"masks": masks}, output, np.arange(2), about)
+    assert torch.equal(made.to_torch()["masks"], torch.from_numpy(masks))
+    saved = made.save(tmp_path / "set", format=format_)
+    assert np.array_equal(saved.masks, masks)
+    for lossy in ("png", "png16", "dicom"):
+        with pytest.raises(InputError, match="cannot hold masks"):
+            made.save(tmp_path / lossy, format=lossy)
 
 
 def test_a_table_becomes_floats() -> None:

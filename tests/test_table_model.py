@@ -147,8 +147,8 @@ def test_the_table_is_written_as_csv(tmp_path: Path) -> None:
     samples = medzoo.generate(107, 5, seed=2, out=tmp_path / "rows")
     with (tmp_path / "rows" / "samples.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["index", "label", *CODE.COLUMNS]
-    assert [r["label"] for r in rows] == ["benign", "malignant", "benign", "malignant", "benign"]
+    assert list(rows[0]) == ["index", "labels", *CODE.COLUMNS]
+    assert [r["labels"] for r in rows] == ["benign", "malignant", "benign", "malignant", "benign"]
     assert np.array_equal(samples.table, medzoo.generate(107, 5, seed=2).table)
 
 

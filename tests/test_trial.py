@@ -90,6 +90,17 @@ def test_a_defect_is_found_and_nothing_is_recorded(
     assert not known.exists()
 
 
+@pytest.mark.usefixtures("unmeasured")
+def test_values_outside_a_range_that_the_config_leaves_out_are_found(toy: Toy) -> None:
+    code = NUMPY_MODEL.replace('{"images": images}', '{"images": images.astype(np.float32)}')
+    images = {"kind": "image", "dtype": "float32", "shape": [1, 8, 8]}
+    labels = {"kind": "label", "condition": "condition"}
+    report = examine(toy(code, outputs={"images": images, "labels": labels}))
+    assert [f.name for f in report.open] == ["samples"]
+    assert "'images' holds values from" in found(report, "samples").text
+    assert "its config says [0, 1]" in found(report, "samples").text
+
+
 @pytest.mark.parametrize(("stated", "state"), [(None, "warning"), (1, "wrong"), (5, "ok")])
 def test_memory_is_measured_and_held_against_the_config(
     toy: Toy, stated: float | None, state: str

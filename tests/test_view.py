@@ -446,6 +446,13 @@ def test_grid_shows_the_columns_value_range() -> None:
     assert [a.get_title() for a in figure.axes] == ["sample 0", "sample 1"]
 
 
+def test_grid_shows_signed_values_of_unknown_range_from_darkest_to_brightest() -> None:
+    output = Output("images", "image", "int16", (1, 1, 3))
+    values = np.array([[[[-1000, 0, 1000]]]], np.int16)
+    figure = grid(Samples({"images": values}, {"images": output}, np.arange(1)))
+    assert figure.axes[0].images[0].get_array().ravel().tolist() == [0, 0.5, 1]
+
+
 def test_grid_shows_the_columns_window_where_it_has_one() -> None:
     ct = Output(
         "images", "image", "int16", (1, 1, 4), (-1000.0, 3000.0), "HU", window=(40.0, 400.0)

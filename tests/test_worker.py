@@ -27,7 +27,7 @@ from medzoo import settings
 from medzoo.environments import Interpreter
 from medzoo.errors import InputError, PackageError, TrustError, WorkerError
 from medzoo.files import sha256_of
-from medzoo.generator import Model
+from medzoo.model import Model
 from medzoo.registry import resolve
 from medzoo.request import Batch, Request
 from medzoo.runtime import process

@@ -18,6 +18,8 @@ CONTRACTS = ("native", "medigan")
 STATUSES = ("demonstration",)  # samples that are not good enough for research
 PRECISIONS = ("full", "bfloat16", "float16")  # of torch's operations while a model runs
 DTYPES = ("uint8", "uint16", "int16", "int64", "float32")
+# value range of a column whose config states none; that of signed integers cannot be known
+TYPE_RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "float32": (0.0, 1.0)}
 OPTION_TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
 LIST_TYPES: dict[str, type] = {
     "ints": int,
@@ -38,6 +40,9 @@ ARGUMENTS = {
     "n",
     "out",
     "format",
+    "layout",
+    "shard_size",
+    "shard_samples",
     "seed",
     "batch_size",
     "device",
@@ -86,6 +91,13 @@ TAKEN = {  # of Samples and of a manifest's lines; a column of such a name would
     "offset",
     "offsets",
     "bytes",
+    "file_name",
+    "json",
+    "license",
+    "model",
+    "samples",
+    "synthetic",
+    "version",
 }
 
 
@@ -186,6 +198,15 @@ class Output:
     channels: tuple[int, ...] = ()  # which channels of the element; all if ()
     files: str = ""  # which files of the output folder, such as *_mask.png
     fit: str = "exact"  # what happens to a picture of another size than `shape`: one of FITS
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """What becomes [0, 1] wherever values are scaled: loaders, tensors, files, plots.
+
+        `range`, where the config states it. Otherwise all numbers of an unsigned type, and 0 to 1
+        for floats. Signed integers without a stated range have none: None.
+        """
+        return self.range or TYPE_RANGES.get(self.dtype)
 
 
 @dataclass(frozen=True)

@@ -237,6 +237,9 @@ def _version(name: str, node: _Node) -> Version:
     }
     if not outputs:
         raise node.error("outputs", "at least one output was expected")
+    for k, output in outputs.items():  # a manifest's line has both under their names
+        if k in conditions and (output.kind, output.condition) != ("label", k):
+            raise node.error("outputs", f"{k} is a condition already")
     files = node.take(
         "files",
         dict,
@@ -367,14 +370,13 @@ def _input(name: str, node: _Node, medigan: bool) -> Input:
 def _condition(name: str, node: _Node, medigan: bool) -> Condition:
 
     def ok(v: dict[Any, Any]) -> bool:
-        named = all(
-            isinstance(k, str) and k and type(n) is int and abs(n) < 2**31 for k, n in v.items()
-        )
-        return named and 0 < len(v) == len(set(v.values())) == len({k.lower() for k in v})
+        numbered = all(type(n) is int and abs(n) < 2**31 for n in v.values())
+        return numbered and 0 < len(v) == len(set(v.values()))
 
     values = node.take(
         "values", dict, ok=ok, what="a mapping of name to whole number, no two the same"
     )
+    _check_names(node, values)
     passed = {}
     if medigan:
         passed = node.take(
@@ -387,6 +389,18 @@ def _condition(name: str, node: _Node, medigan: bool) -> Condition:
     condition = Condition(name=name, values=values, help=node.take("help", str), passed=passed)
     node.done()
     return condition
+
+
+def _check_names(node: _Node, values: Mapping[Any, int]) -> None:
+    """Refuse names of values that are no texts, or that differ in nothing but their case."""
+    same: dict[str, str] = {}
+    for name in values:
+        if not isinstance(name, str) or not name:
+            why = " (YAML reads yes, no, on and off as these)" if isinstance(name, bool) else ""
+            raise node.error("values", f"a name in quotes was expected, not {name!r}{why}")
+        if name.lower() in same:
+            raise node.error("values", f"{same[name.lower()]!r} and {name!r} differ only in case")
+        same[name.lower()] = name
 
 
 def _option(name: str, node: _Node) -> Option:

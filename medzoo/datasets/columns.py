@@ -135,7 +135,6 @@ class Index:
             for n in outputs
         }
         labels = {n: array("q") for n, o in outputs.items() if o.kind == "label"}
-        keys = {n: singular(n) for n in labels}
         digest, between, length = hashlib.sha256(), b"", 0  # up to the last line of a sample
         signature = signature_of(inside(folder, MANIFEST))
         numbers, lines, at = array("q"), {n: array("q") for n in columns}, 0
@@ -155,7 +154,8 @@ class Index:
                     if column == columns[0]:
                         numbers.append(entry["index"])
                         for name, found in labels.items():
-                            found.append(names[name].get(entry[keys[name]], entry[keys[name]]))
+                            label = entry[name if name in entry else singular(name)]
+                            found.append(names[name].get(label, label))
                     else:
                         others[column].append(entry["index"])
                 at += len(line)
@@ -237,5 +237,8 @@ class FileColumn(LazyColumn):
 
 
 def singular(column: str) -> str:
-    """``label`` of ``labels``, ``density`` of ``densities``."""
+    """The key of a label column in older sets: ``label`` of ``labels``.
+
+    Today the key is the name of the column, in every file: an English singular is no unique name.
+    """
     return column[:-3] + "y" if column.endswith("ies") else column.removesuffix("s")

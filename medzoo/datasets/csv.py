@@ -25,7 +25,7 @@ from .. import files
 from ..config import Output
 from ..errors import DatasetError, MedzooWarning
 from ..samples import Samples
-from .columns import digest_of_first, replaced, singular
+from .columns import digest_of_first, replaced
 from .formats import Format, Line, labels_of
 from .journal import Journal, whole_files
 from .paths import inside, nature_of
@@ -104,7 +104,7 @@ class Rows:
 
 def head_of(outputs: Mapping[str, Output]) -> list[str]:
     """The names of the columns of the file."""
-    labels = [singular(n) for n, o in outputs.items() if o.kind == "label"]
+    labels = [n for n, o in outputs.items() if o.kind == "label"]
     return ["index", *labels, *(name for names in table_names(outputs).values() for name in names)]
 
 

@@ -80,6 +80,11 @@ DECIDES = (
     "precision",
 )  # of a provenance: a sample, together with its index
 FULL = 2**16 - 1  # floats are stored from 0 to here
+# Stored numbers are unsigned, as most scanners have them: several programs misread signed ones.
+INTERCEPT, LOWEST = -1024, -(2**15)  # of int16; the second where a value is below the first
+# dcm2niix takes the first two letters for a vendor's: "me" for Mediso, "si" for Siemens ...
+MANUFACTURER = "Synthetic by medzoo"
+HOUNSFIELD = {"hu", "hounsfield", "hounsfield unit", "hounsfield units"}
 SPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "medzoo")
 DISCLAIMER = "Synthetic image, made by a generative model. Not for diagnosis."
 
@@ -91,6 +96,8 @@ class Dicom(OneFileEach):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        series = ((n, k) for n, o in self._pictures.items() for k in range(_channels(o)))
+        self._places: dict[tuple[str, int], int] = {key: 1 + k for k, key in enumerate(series)}
         words = re.findall(r"[a-z-]+", str(self._provenance.get("modality", "")).lower())
         self._modality = next((MODALITIES[w] for w in words if w in MODALITIES), "OT")
         self._identity = json.dumps([self._provenance.get(k) for k in DECIDES], sort_keys=True)
@@ -167,12 +174,12 @@ class Dicom(OneFileEach):
             ds.StudyID
         ) = ""
         ds.Modality = modality
-        ds.Manufacturer, ds.ManufacturerModelName = "medzoo", model[:64]
+        ds.Manufacturer, ds.ManufacturerModelName = MANUFACTURER, model[:64]
         ds.SoftwareVersions = __version__
         ds.StudyDescription = "Synthetic, not for diagnosis"
-        ds.SeriesDescription = f"Synthetic {output.name}{f' {channel}' * bool(channel)}, {model}"[
-            :64
-        ]
+        of = f"{output.name} {channel}" if channel else output.name
+        # The index here and in the number lets converters sort and pair the series of all samples.
+        ds.SeriesDescription = f"Synthetic {index:06d} {of}, {model}"[:64]
         ds.PatientName = f"Synthetic^{index:06d}"
         whose = hashlib.sha256(json.dumps([self._identity, *sample[1:]]).encode()).hexdigest()
         ds.PatientID = f"{whose[:16]}-{index:06d}"
@@ -180,7 +187,7 @@ class Dicom(OneFileEach):
         ds.Laterality = ""  # required of what may be paired, which we do not know
         ds.StudyInstanceUID = self._uid(*sample)
         ds.SeriesInstanceUID = self._uid(*sample, output.name, channel)
-        ds.SeriesNumber = 1 + list(self._pictures).index(output.name) + 100 * channel
+        ds.SeriesNumber = self._series_number(index, output.name, channel)
         ds.BurnedInAnnotation = "NO"
         ds.ImageComments = f"{DISCLAIMER} {json.dumps(about, sort_keys=True)}"
         for keyword, value in STORAGE_NEEDS[kind].items():
@@ -189,6 +196,8 @@ class Dicom(OneFileEach):
             ds.MRAcquisitionType = "3D" if depth else "2D"
         if output.spacing:
             ds.PixelSpacing = list(output.spacing[-2:])
+            if not kind:  # where programs look for the spacing of a secondary capture
+                ds.NominalScannedPixelSpacing = ds.PixelSpacing
             if kind or depth:
                 ds.FrameOfReferenceUID = self._uid(*sample, "space")
                 ds.ImageOrientationPatient = [
@@ -201,6 +210,12 @@ class Dicom(OneFileEach):
                 ]  # as `medzoo.samples.affine_of` has it
                 ds.SliceThickness = spacing_of(output)[0] if depth else None
         return ds
+
+    def _series_number(self, index: int, name: str, channel: int) -> int:
+        """71 and 72 of the images and masks of sample 7; at most nine digits."""
+        ten: int = 10 ** len(str(len(self._places)))  # more than a sample has series
+        place = self._places[name, channel]
+        return index * ten % 10**9 + place
 
     def _slice(self, series: Dataset, pixels: NDArray[Any], output: Output, height: int) -> bytes:
         """A file."""
@@ -229,10 +244,17 @@ class Dicom(OneFileEach):
         """The picture or volume, (C, *spatial), floats in their value range again."""
         from pydicom import dcmread
 
-        slices = np.stack([dcmread(path).pixel_array for path in paths])
+        files = [dcmread(path) for path in paths]
+        slices = np.stack([file.pixel_array for file in files])
         values = (
             np.moveaxis(slices[0], -1, 0) if _is_color(output) else slices.reshape(output.shape)
         )
+        if output.dtype == "int16":
+            intercepts = [int(file.get("RescaleIntercept", 0)) for file in files]
+            heights = np.repeat(
+                intercepts, values.size // len(files)
+            )  # a channel has one of its own
+            values = values + heights.reshape(values.shape)
         if output.dtype == "float32":
             low, high = output.range  # type: ignore[misc]
             values = values * (np.float32(high - low) / np.float32(FULL)) + np.float32(low)
@@ -244,6 +266,11 @@ def _fits(output: Output) -> bool:
     return (scaled or output.dtype in {"uint8", "uint16", "int16"}) and len(output.shape) in {3, 4}
 
 
+def _channels(output: Output) -> int:
+    """How many series a sample has of a column."""
+    return 1 if _is_color(output) else output.shape[0]
+
+
 def _is_color(output: Output) -> bool:
     return output.kind == "image" and output.shape[0] == 3 and output.dtype == "uint8"
 
@@ -252,14 +279,11 @@ def _describe_pixels(ds: Dataset, values: NDArray[Any], output: Output) -> NDArr
     """Fill in how one channel (1 or 3, *spatial) is stored; returns the stored numbers, ([slices,]
     H, W, samples).
     """
-    hounsfield = output.unit.strip().lower() in {
-        "hu",
-        "hounsfield",
-        "hounsfield unit",
-        "hounsfield units",
-    }
+    hounsfield = output.unit.strip().lower() in HOUNSFIELD
     low, high = output.range or (float(values.min()), float(values.max()))
-    slope, intercept = 1.0, 0.0
+    slope, intercept = 1.0, 0.0  # stored numbers to values
+    real = ds.SOPClassUID != STORAGE[""]
+    rescaled = ds.SOPClassUID == STORAGE["CT"] or (hounsfield and not real)
     if values.dtype.kind == "f":
         values = np.rint(unit_range(values, output) * np.float32(FULL)).astype(np.uint16)
         if hounsfield:
@@ -268,7 +292,11 @@ def _describe_pixels(ds: Dataset, values: NDArray[Any], output: Output) -> NDArr
             low, high = 0, FULL
     elif values.dtype == np.uint8 and not output.range and output.kind != "mask":
         low, high = 0, 255
-    real = ds.SOPClassUID != STORAGE[""]
+    if values.dtype == np.int16:
+        intercept = _intercept(ds, values, shown=rescaled and output.kind != "mask")
+        rescaled = rescaled or intercept != 0
+        values = values.astype(np.int32) - intercept
+        values = values.astype(np.int16 if values.min(initial=0) < 0 else np.uint16)
     if real and values.dtype == np.uint8:
         values = values.astype(np.uint16)  # CT and MR have 16 bits
     ds.SamplesPerPixel = len(values)
@@ -278,7 +306,7 @@ def _describe_pixels(ds: Dataset, values: NDArray[Any], output: Output) -> NDArr
     ds.Rows, ds.Columns = values.shape[-2:]
     ds.BitsAllocated = ds.BitsStored = 8 * values.dtype.itemsize
     ds.HighBit, ds.PixelRepresentation = ds.BitsStored - 1, int(values.dtype.kind == "i")
-    if ds.SOPClassUID == STORAGE["CT"] or (hounsfield and not real):
+    if rescaled:
         ds.RescaleIntercept, ds.RescaleSlope = _ds(intercept), _ds(slope)
         ds.RescaleType = "HU" if hounsfield and output.kind != "mask" else "US"
     if len(values) == 1:
@@ -291,6 +319,18 @@ def _describe_pixels(ds: Dataset, values: NDArray[Any], output: Output) -> NDArr
         )
         ds.WindowCenter, ds.WindowWidth = _ds(centre), _ds(width)
     return np.moveaxis(values, 0, -1)
+
+
+def _intercept(ds: Dataset, values: NDArray[np.int16], *, shown: bool) -> int:
+    """The rescale intercept with which signed values are stored unsigned, ``shown`` if they are
+    rescaled anyway.
+
+    MR images have no such attribute: negative values in them stay signed, intercept 0.
+    """
+    lowest = int(values.min(initial=0))
+    if ds.SOPClassUID == STORAGE["MR"] or (lowest >= 0 and not shown):
+        return 0
+    return INTERCEPT if lowest >= INTERCEPT else LOWEST
 
 
 def _ds(number: float) -> Any:

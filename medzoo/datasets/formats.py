@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from abc import ABC, abstractmethod
@@ -13,15 +14,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .. import files
 from ..config import TAKEN, Output
-from ..errors import InputError
-from ..samples import Samples
+from ..errors import DatasetError, InputError
+from ..samples import Samples, known_range, warn_if_clipped
 from . import FORMATS
-from .columns import FileColumn, Index, singular
+from .columns import FileColumn, Index
 from .journal import Journal
+from .layout import METADATA, class_column
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -40,6 +43,8 @@ class Format(ABC):
     needs: ClassVar[str] = ""  # a package of the extra `medical`
     encoder: ClassVar[str] = ""  # the package that decides the files' last bits, for the provenance
     ANEW: ClassVar[tuple[str, ...]] = ()  # files that a growing set writes anew, not at their end
+    shards: ClassVar[bool] = False  # whether samples lie in shards, of which a user sets the size
+    one_file_each: ClassVar[bool] = False  # whether a sample has files of its own, named by labels
 
     def __init__(
         self,
@@ -117,17 +122,24 @@ class Format(ABC):
 class OneFileEach(Format):
     """A file a picture, ``images/000007_malignant.png``, or a folder of files a volume; tables go
     to a CSV beside them.
+
+    With the layout ``classes`` it is ``images/malignant/000007.png``, and ``metadata.jsonl`` beside
+    the folders of the columns has a line for each sample.
     """
+
+    one_file_each = True
 
     def __init__(self, *arguments: Any) -> None:
         from .csv import Rows
 
         super().__init__(*arguments)
+        self._class = class_column(self._provenance)
         self._pictures = {
             n: o for n, o in self._outputs.items() if o.kind not in {"label", "table"}
         }
         tables = any(o.kind == "table" for o in self._outputs.values())
         self._table = Rows(self._journal, self._outputs, self._provenance) if tables else None
+        self._clipped: set[str] = set()  # columns that a warning has named
         for name in self._pictures:
             (self._folder / name).mkdir(exist_ok=True)
 
@@ -145,23 +157,49 @@ class OneFileEach(Format):
     def write(self, batch: Samples) -> list[Line]:
         """Encode a batch in a few threads."""
         columns = {name: getattr(batch, name) for name in batch.columns}
+        for name, output in self._pictures.items():
+            if self.step(output):
+                self._check_scaled(columns[name], output)
         if self._table:
             self._table.write(columns, batch.indices)
         encoded = self.in_threads(
             lambda row: self._files(columns, row, int(batch.indices[row])), range(len(batch))
         )
+        if self._class:
+            rows = "".join(json.dumps(metadata_row(e), ensure_ascii=False) + "\n" for e in encoded)
+            self._journal.append(METADATA, rows.encode())
         return [line for lines in encoded for line in lines]
 
     def finish(self) -> list[Line]:
-        """The line of the table."""
-        return [self._table.finish(self._n)] if self._table else []
+        """The lines of the table and of the metadata."""
+        lines = [self._table.finish(self._n)] if self._table else []
+        if self._class and (self._folder / METADATA).exists():
+            digest = files.sha256_of(self._folder / METADATA)
+            labels = sorted(n for n, o in self._outputs.items() if o.kind == "label")
+            lines.append(
+                {"file": METADATA, "sha256": digest, "samples": self._n, "columns": labels}
+            )
+        return lines
+
+    def _check_scaled(self, values: NDArray[Any], output: Output) -> None:
+        """Refuse floats that steps of gray cannot hold; warn, once, of those outside the range."""
+        if not np.isfinite(values).all():
+            raise DatasetError(
+                f"{output.name!r} has values that are not finite, which this format cannot hold.",
+                "format='npz' and format='nifti' keep every value.",
+            )
+        low, high = known_range(output)
+        if output.name not in self._clipped and ((values < low) | (values > high)).any():
+            self._clipped.add(output.name)
+            warn_if_clipped(values, output)
 
     def _files(self, columns: Mapping[str, NDArray[Any]], row: int, index: int) -> list[Line]:
         labels = labels_of(columns, row, self._outputs, self._provenance)
         about = self.about(index, labels)
-        stem = "_".join(
-            [f"{index:06d}", *(re.sub(r"[^\w.-]+", "-", str(v)) for v in labels.values())]
-        )
+        named = [str(v) for n, v in labels.items() if n != self._class]
+        stem = "_".join([f"{index:06d}", *(re.sub(r"[^\w.-]+", "-", v) for v in named)])
+        if self._class:
+            stem = f"{labels[self._class]}/{stem}"
         lines = []
         for name, output in self._pictures.items():
             inside = {"synthetic": True, "index": index, "column": name, **labels}
@@ -210,18 +248,34 @@ class OneFileEach(Format):
         return columns, index.numbers
 
 
+def metadata_row(lines: Sequence[Line]) -> Line:
+    """A line of ``metadata.jsonl``, made of the manifest's lines of one sample.
+
+    Keys are those that Hugging Face's ``imagefolder`` knows: ``file_name`` is the first picture's,
+    ``masks_file_name`` that of the column ``masks``; of several files, ``file_names``.
+    """
+    paths: dict[str, list[str]] = {}
+    for line in lines:
+        paths.setdefault(line["column"], []).append(line["file"])
+    row: Line = {}
+    for place, (column, names) in enumerate(paths.items()):
+        key = f"{column}_file_name" if place else "file_name"
+        row |= {key: names[0]} if len(names) == 1 else {f"{key}s": names}
+    return row | {
+        k: v for k, v in lines[0].items() if k not in {"column", "file", "sha256", "piece"}
+    }
+
+
 def labels_of(
     columns: Mapping[str, NDArray[Any]],
     row: int,
     outputs: Mapping[str, Output],
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Each label of a sample under its column's singular, by name where the config names the
-    values.
-    """
+    """Each label of a sample under its column's name, by name where the config names the values."""
     names: Mapping[str, Mapping[str, str]] = provenance.get("label_names", {})
     numbers = {n: int(columns[n][row]) for n, o in outputs.items() if o.kind == "label"}
-    return {singular(n): names.get(n, {}).get(str(v), v) for n, v in numbers.items()}
+    return {n: names.get(n, {}).get(str(v), v) for n, v in numbers.items()}
 
 
 def conditions_of(index: int, provenance: Mapping[str, Any]) -> dict[str, str]:
@@ -280,8 +334,10 @@ def pick_format(asked: str | None, outputs: Mapping[str, Output]) -> str:
 
 def step_of(output: Output, most: int) -> float:
     """The step of a float column that is stored as numbers from 0 to ``most``."""
-    low, high = output.range or (0.0, 1.0)
-    return (high - low) / most if output.dtype == "float32" and output.kind != "table" else 0.0
+    if output.dtype != "float32" or output.kind == "table":
+        return 0.0
+    low, high = known_range(output)
+    return (high - low) / most
 
 
 def pictures_unfit(outputs: Mapping[str, Output], fits: Callable[[Output], bool]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Output
-from ..samples import unit_range
+from ..samples import known_range, unit_range
 from .formats import OneFileEach, pictures_unfit, step_of
 
 
@@ -99,7 +99,7 @@ def unpng(file: Path | io.BytesIO, output: Output) -> NDArray[Any]:
         values = np.array(picture)
     values = values[None] if values.ndim == 2 else np.moveaxis(values, -1, 0)
     if output.dtype == "float32":
-        low, high = output.range or (0.0, 1.0)
+        low, high = known_range(output)
         most = 255 if values.dtype == np.uint8 else 65535
         values = values / np.float32(most) * np.float32(high - low) + np.float32(low)
     return values.astype(output.dtype, copy=False)

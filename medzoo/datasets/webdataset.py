@@ -1,7 +1,7 @@
 """WebDataset: tar files of many samples each, for sets that no file system should hold one by one.
 
 ``shards/000000.tar`` has for sample 7 ``000007.json`` (what it is), ``000007.images.png`` where a
-PNG holds the column exactly, else ``000007.images.npy``, and ``000007.label.cls`` with the label's
+PNG holds the column exactly, else ``000007.images.npy``, and ``000007.labels.cls`` with the label's
 number. The manifest says where in its shard each sample is, so that one is read without the others.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,12 +23,12 @@ from .. import files
 from ..config import Output
 from ..errors import DatasetError
 from ..samples import Samples
-from .columns import Index, LazyColumn, singular
+from .columns import Index, LazyColumn
 from .formats import Format, Line, labels_of
 from .paths import nature_of
 from .png import Png, png, unpng
 
-SHARD = 256 * 2**20  # bytes; a shard ends with the sample that reaches them
+SHARD = 256 * 2**20  # bytes, if none are asked for; a shard ends with the sample that reaches them
 RECORD = tarfile.RECORDSIZE
 
 
@@ -35,6 +36,7 @@ class WebDataset(Format):
     """Anything."""
 
     encoder = "pillow"
+    shards = True
 
     @staticmethod
     def unfit(outputs: Mapping[str, Output]) -> list[str]:  # noqa: ARG004
@@ -45,6 +47,8 @@ class WebDataset(Format):
         """Append the samples to the shard, or to the next."""
         columns = {name: getattr(batch, name) for name in batch.columns}
         state, lines = self._state or {"shard": 0, "samples": 0}, []
+        size = self._provenance.get("shard_size", SHARD)
+        most = self._provenance.get("shard_samples", math.inf)
         for about, packed, digest in self.in_threads(
             lambda row: self._members(columns, row, int(batch.indices[row])), range(len(batch))
         ):
@@ -54,7 +58,7 @@ class WebDataset(Format):
                 {**about, "file": name, "offset": at, "bytes": len(packed), "sha256": digest}
             )
             state = {**state, "samples": state["samples"] + 1}
-            if at + len(packed) >= SHARD:
+            if at + len(packed) >= size or state["samples"] >= most:
                 lines.append(self._end(state))
                 state = {"shard": state["shard"] + 1, "samples": 0}
         self._state = state
@@ -89,7 +93,7 @@ class WebDataset(Format):
         members = {"json": json.dumps(about, sort_keys=True).encode()}
         for name, output in self._outputs.items():
             if output.kind == "label":
-                members[f"{singular(name)}.cls"] = str(int(columns[name][row])).encode()
+                members[f"{name}.cls"] = str(int(columns[name][row])).encode()
             elif as_png(output):
                 members[f"{name}.png"] = png(columns[name][row], output, about)
             else:

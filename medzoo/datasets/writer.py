@@ -40,6 +40,7 @@ from .journal import (
     sealed,
     unsealed,
 )
+from .layout import ARRANGED, UNARRANGED, Arrangement
 from .paths import inside, is_left_beside, refuse_links
 from .reader import finished, require_indices
 
@@ -57,6 +58,7 @@ DECIDES = (  # of a provenance: what decides a set
     "precision",
     "subset",
     "format",
+    *ARRANGED,
     "outputs",
     "label_names",
     "conditions",
@@ -89,6 +91,8 @@ class Target:
     provenance
         What decides the samples, and under what circumstances they are made. Its ``batches`` may
         change while the run goes on. For `look` alone, what is known of it.
+    arrangement
+        Layout and shards, checked at once.
     again
         False refuses a folder with a set in it, finished or not, whatever it is.
 
@@ -97,7 +101,7 @@ class Target:
     DatasetError
         The folder holds something else, is being written by another process, or cannot be written.
     InputError
-        The format is unknown or does not fit the columns.
+        The format is unknown or does not fit the columns, or it cannot be arranged so.
     """
 
     def __init__(
@@ -109,15 +113,25 @@ class Target:
         n: int,
         provenance: Mapping[str, Any],
         again: bool = True,
+        arrangement: Arrangement = UNARRANGED,
     ) -> None:
         self.path = settings.user_path(folder, "out").absolute()
         self._outputs, self._n, self._again = outputs, n, again
         self._format = pick_format(format, outputs)
         self._provenance = provenance
+        kind = format_class(self._format)
+        arranged = arrangement.checked(
+            self._format,
+            outputs,
+            provenance.get("label_names", {}),
+            shards=kind.shards,
+            one_file_each=kind.one_file_each,
+        )
         self._asked = _as_json(
             {
-                **{k: v for k, v in provenance.items() if k not in FOUND_OUT},
+                **{k: v for k, v in provenance.items() if k not in {*FOUND_OUT, *ARRANGED}},
                 "format": self._format,
+                **arranged,
                 "written_with": _writers(self._format),
             }
         )
@@ -486,11 +500,19 @@ def save(
     format: str | None,  # noqa: A002
     provenance: Mapping[str, Any],
     batch: int,
+    *,
+    arrangement: Arrangement = UNARRANGED,
 ) -> Path:
     """Write samples that are there already, so many at a time, into a new folder; returns it."""
     n = len(samples)
     with Target(
-        folder, outputs=samples.outputs, format=format, n=n, provenance=provenance, again=False
+        folder,
+        outputs=samples.outputs,
+        format=format,
+        n=n,
+        provenance=provenance,
+        again=False,
+        arrangement=arrangement,
     ) as target:
         target.fill(samples[k : k + batch] for k in range(0, n or 1, batch))
     return target.path

@@ -18,12 +18,14 @@ from .. import capacity, checks, seeds
 from .._worker.defaults import default_settings, process_wide_settings_are_default
 from ..config import Version
 from ..errors import InputError
-from ..generator import Model, load
+from ..generator import load
+from ..model import Model
 from ..registry import is_local, resolve
 from ..request import Request, check_count
 from ..runtime import check_precision, name_of, prepare
 from ..runtime.native import pick_device
 from ..runtime.weights import check_fit, their_file
+from ..samples import known_range
 
 Item = dict[str, torch.Tensor]
 IN_PROCESS = {
@@ -120,6 +122,9 @@ class Maker:
             "trust": trust,
             "precision": precision,
         }
+        for output in chosen.outputs.values():
+            if output.kind in {"image", "volume"}:
+                known_range(output)
         self._whole_blocks = (
             not chosen.per_sample
         )  # what such a model makes depends on the whole batch

@@ -124,13 +124,11 @@ def _pictures(about: str, output: Output, paths: Sequence[str], batch: Batch) ->
 
 
 def span(output: Output) -> tuple[float, float]:
-    """The value range of a column."""
-    if output.range:
-        return output.range
-    if output.dtype.startswith("float"):
-        return 0.0, 1.0
-    about = np.iinfo(output.dtype)
-    return float(about.min), float(about.max)
+    """The value range of a column; of signed integers without one, all that the type can hold."""
+    if output.value_range:
+        return output.value_range
+    limits = np.iinfo(output.dtype)
+    return float(limits.min), float(limits.max)
 
 
 def to_range(about: str, output: Output, values: NDArray[Any]) -> NDArray[Any]:

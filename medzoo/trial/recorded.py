@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import files
 from ..errors import DatasetError
-from ..generator import Model
+from ..model import Model
 from ..samples import Array
 from .report import OK, WRONG, Finding
 

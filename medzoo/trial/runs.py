@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..config import OPTION_TYPES, Option, Version
 from ..errors import PackageError, TrustError
-from ..generator import Model
+from ..model import Model
 from .recorded import compare, distance
 from .report import OK, WARNING, WRONG, Finding, failure, judge
 
@@ -127,8 +127,10 @@ class Trial:
             if not output.condition:
                 columns[name] = values = getattr(samples, name)
                 low, high = (values.min(), values.max()) if values.size else (0, 0)
-                if output.range and not output.range[0] <= low <= high <= output.range[1]:
-                    span = f"[{output.range[0]:g}, {output.range[1]:g}]"
+                scaled = output.kind in {"image", "volume"}
+                bounds = output.value_range if scaled else output.range
+                if bounds and not bounds[0] <= low <= high <= bounds[1]:
+                    span = f"[{bounds[0]:g}, {bounds[1]:g}]"
                     raise PackageError(
                         f"{name!r} holds values from {low:g} to {high:g}; its config says {span}.",
                         "Scale or clip them, or correct the config's `range`.",

@@ -19,7 +19,7 @@ from .. import files, seeds
 from ..config import OPTION_TYPES, Version
 from ..datasets.png import png
 from ..errors import DatasetError
-from ..generator import Model
+from ..model import Model
 from ..registry import is_local
 from ..samples import Samples
 from .pictures import FAINT, Drawing, caption, draw, picture, picture_column

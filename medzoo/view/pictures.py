@@ -51,7 +51,8 @@ def grid(samples: Samples, n: int = 16, *, columns: int | None = None) -> Figure
     """The first ``n`` samples side by side, titled by their labels, with model, version and seed
     below.
 
-    Images are shown over their column's value range, volumes by their middle slice, masks of the
+    Images are shown over their column's value range (signed integers that have none from their
+    lowest to their highest value), volumes by their middle slice, masks of the
     same size as outlines. Of several image columns the first is shown, and of other than 1 or 3
     channels the first.
 
@@ -138,6 +139,9 @@ def picture(samples: Samples, row: int) -> NDArray[np.float32]:
     elif output.window is not None:
         centre, width = output.window
         output = replace(output, range=(centre - width / 2, centre + width / 2))
+    elif output.value_range is None:  # signed integers: from the darkest to the brightest
+        low = float(values.min())
+        output = replace(output, range=(low, max(low + 1, float(values.max()))))
     return unit_range(values if len(values) == 3 else values[:1], output)
 
 

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from .. import checks, files
 from ..config import ModelConfig
 from ..errors import DatasetError, InputError
-from ..generator import Model, load
+from ..generator import load
+from ..model import Model
 from ..registry import resolve
 from ..seeds import check_seed
 from .explorer import Explorer
