@@ -28,6 +28,8 @@ from .upkeep import add_cache, add_install
 from .version import __version__
 
 RUN = (*FETCH, 7, 8, 12, 13, 14)  # and what running it may
+# options of `medzoo generate` that say how to run the model, beside its engine
+EXECUTION_OPTIONS = ("device", "weights", "env", "trust", "precision")
 EPILOG = """\
 Each command has a page: `medzoo generate --help`.
 

@@ -22,35 +22,21 @@ from .datasets.differences import changes
 from .datasets.formats import format_class
 from .datasets.journal import (
     PROVENANCE,
-    SEALS,
     done,
     is_whole,
     recorded,
 )
-from .datasets.layout import ARRANGED, Arrangement
+from .datasets.layout import Arrangement
 from .datasets.reader import finished, read
 from .datasets.verification import checked, count, entries, named, some, verify
-from .datasets.writer import Target
 from .errors import DatasetError, InputError, MedzooWarning
-from .generator import load
-from .model import Run, with_bar
-from .request import Request
-from .runtime import Ray
+from .job import Job
+from .provenance import NOT_COMPARED, Provenance
+from .runtime import Execution, Ray
 from .samples import Samples
 
 COMPARED_AT_ONCE = 64  # samples in memory
 GIVEN = ("latents", "inputs")  # of the options: what a provenance holds but the digest of
-NOT_COMPARED = {
-    *SEALS,
-    "continued",
-    "batches",
-    "growth",
-    "synthetic",
-    "license",
-    "source",
-    "registered",
-    "trust",
-}
 
 
 @dataclass(frozen=True)
@@ -184,21 +170,9 @@ def reproduce(
     options = {k: v for k, v in then["options"].items() if k not in GIVEN}
     if latents is not None:
         options["latents"] = latents
-    same: dict[str, Any] = {
-        "seed": then["seed"],
-        "first": then.get("first", 0),
-        "inputs": inputs,
-        "options": options,
-    }
-    precision = then.get("precision", "full")
-    how: dict[str, Any] = {
-        "device": device,
-        "weights": weights,
-        "env": env,
-        "trust": trust,
-        "precision": precision,
-    }
-    how |= {"engine": engine, "version": then["version"] if model_id is None else None}
+    execution = Execution.as_recorded(
+        then, device=device, weights=weights, env=env, trust=trust, engine=engine
+    )
     try:
         damage = [found for found in checked(target) if found[0]]
     except OSError as error:
@@ -212,33 +186,37 @@ def reproduce(
             stacklevel=2,
         )
     place = _place_beside(target, then["provenance_sha256"][:16])
-    with place as made, load(then["model"] if model_id is None else model_id, **how) as model:
-        request = Request.of(model.config, model.version, then["n"], **same)
+    with place as made:
+        job = Job.of(
+            then["model"] if model_id is None else model_id,
+            then["n"],
+            version=then["version"] if model_id is None else None,
+            execution=execution,
+            out=made,
+            format=then["format"],
+            seed=then["seed"],
+            first=then.get("first", 0),
+            inputs=inputs,
+            options=options,
+            arrangement=Arrangement.recorded(then),
+            batches=[list(batch) for batch in then["batches"]],
+        )
         for name in given:
-            if request.record.get(name) != then["options"].get(name):
+            if job.request.record.get(name) != then["options"].get(name):
                 raise InputError(
                     f"These {name} are not the ones that {target} was made with.",
                     "Their digests differ.",
                 )
-        run = Run(model, request, batches=[list(b) for b in then["batches"]])
-        if not _goes_on(made, run.provenance):
-            shutil.rmtree(made, ignore_errors=True)
-        about: dict[str, Any] = {
-            "n": request.n,
-            "format": then["format"],
-            "provenance": run.provenance,
-        }
-        about["arrangement"] = Arrangement(**{k: then[k] for k in ARRANGED if k in then})
-        with Target(made, outputs=model.version.outputs, **about) as new:
-            if not new.finished:
-                run.go_on(new)
-                new.fill(with_bar(run, progress))
+        with job.load() as model:
+            if not _goes_on(made, job.provenance(model)):
+                shutil.rmtree(made, ignore_errors=True)
+            job.run(model, progress=progress)
         return _compare(
             target,
             made,
             then,
             damage,
-            {name: o.tolerance for name, o in model.version.outputs.items()},
+            {name: o.tolerance for name, o in job.version.outputs.items()},
         )
 
 
@@ -291,9 +269,7 @@ def _goes_on(made: Path, provenance: Mapping[str, Any]) -> bool:
     return not changes(recorded(made), asked) and (not is_whole(made) or verify(made).ok)
 
 
-def _check_given(
-    folder: Path, then: Mapping[str, Any], model_id: Any, given: Mapping[str, Any]
-) -> None:
+def _check_given(folder: Path, then: Provenance, model_id: Any, given: Mapping[str, Any]) -> None:
     """Whether the provenance and the caller together say all that it takes."""
     if missing := [
         k
@@ -328,7 +304,7 @@ def _check_given(
 def _compare(
     folder: Path,
     again: Path,
-    then: Mapping[str, Any],
+    then: Provenance,
     damage: Iterable[tuple[str, Mapping[str, Any]]],
     tolerances: Mapping[str, float],
 ) -> Reproduction:

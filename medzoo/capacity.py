@@ -144,6 +144,34 @@ def _check_measured(batch: Samples, target: Target, n: int) -> None:
         )
 
 
+def measured_disk(
+    batch: Samples,
+    target: Path,
+    format: str | None,  # noqa: A002
+    n: int,
+) -> int | None:
+    """Bytes that ``n`` samples take in ``target``, by those of one batch; None where there is no
+    room to try it, which says nothing of the disk that the run writes to.
+
+    Raises
+    ------
+    DatasetError
+        The disk has less.
+    """
+    folder = next(p for p in (target, *target.parents) if p.exists())
+    try:
+        need = int(bytes_a_sample(batch, pick_format(format, batch.outputs)) * n)
+        free = shutil.disk_usage(folder).free
+    except (DatasetError, OSError):
+        return None
+    if need > free:
+        raise DatasetError(
+            f"{n:,} samples need about {megabytes(need)}, and {folder} has {megabytes(free)} free.",
+            "Nothing was written. Ask for fewer, or choose another disk.",
+        )
+    return need
+
+
 def free_disk(folder: Path) -> int | None:
     """Bytes that can be written there; None where that cannot be said."""
     try:

@@ -17,59 +17,13 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar, cast
 
-from .config import PRECISIONS
+from .config.arguments import ADVICE, ELSEWHERE
 from .errors import InputError
 from .settings import user_path
 
 Check: TypeAlias = "Callable[[Any, str], Any]"
 F = TypeVar("F", bound="Callable[..., Any]")
 MOST = 2**16  # processes, or pixels of a side
-# what medigan and other libraries call an argument -> what to say of ours
-ELSEWHERE = {
-    "num_samples": "n",
-    "n_samples": "n",
-    "num_images": "n",
-    "number": "n",
-    "num": "n",
-    "count": "n",
-    "samples": "n",
-    "dir": "out",
-    "outdir": "out",
-    "o": "out",
-    "output_folder": "out",
-    "output_path": "out",
-    "output_dir": "out",
-    "out_dir": "out",
-    "output": "out",
-    "save_dir": "out",
-    "save_images": "out",
-    "folder": "out",
-    "random_state": "seed",
-    "random_seed": "seed",
-    "manual_seed": "seed",
-    "gpu": "device",
-    "gpu_id": "device",
-    "cuda": "device",
-    "model": "model_id",
-    "model_name": "model_id",
-    "dtype": "precision",
-    "fp16": "precision",
-    "checkpoint": "weights",
-    "weights_path": "weights",
-    "model_weights": "weights",
-    "environment": "env",
-    "install_dependencies": "env",
-    "trust_remote_code": "trust",
-    "verbose": "progress",
-    "label": "condition",
-    "labels": "condition",
-    "class_label": "condition",
-}
-ADVICE = {
-    "save_images": "Samples are written where `out` names a folder, and returned in any case. ",
-    "install_dependencies": "medzoo builds an environment for the model by itself; see `env`. ",
-    "is_gen_function_returned": "`medzoo.load(8)` gives a model to call as often as you like. ",
-}
 
 
 class _Shown(reprlib.Repr):
@@ -308,18 +262,6 @@ def device(value: Any, name: str = "device") -> str:
     return word if kind in {"auto", "cpu", "cuda", "mps"} else value
 
 
-def precision(value: Any, name: str) -> str:
-    """One of `PRECISIONS`, or a torch type of that name."""
-    is_dtype = f"{type(value).__module__}.{type(value).__name__}" == "torch.dtype"
-    word = str(value).removeprefix("torch.").replace("float32", "full") if is_dtype else value
-    if not isinstance(word, str) or word not in PRECISIONS:
-        raise InputError(
-            f"{name}={shown(value)} is no precision.",
-            f"{meant(word, PRECISIONS)}Give {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.",
-        )
-    return word
-
-
 def anything(value: Any, name: str) -> Any:  # noqa: ARG001
     """A value that is checked where it is used."""
     return value
@@ -344,7 +286,6 @@ CHECKS: dict[str, Check] = {
     "num_workers": lambda value, name: whole(value, name, "a number of processes", most=MOST),
     "out": path,
     "pin_memory": flag,
-    "precision": precision,
     "progress": flag,
     "reset": flag,
     "save": path,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 import time
 import warnings
@@ -16,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import checks, settings
-from .arguments import build_parser
+from .arguments import EXECUTION_OPTIONS, build_parser
 from .config import REMOTE, Condition, Option, Version
 from .console import readable
 from .errors import (
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     from .audit import Reproduction
     from .datasets.verification import Verification
     from .finder import Found
-    from .model import Model
-    from .request import Request
+    from .job import Job
+    from .run import LoadedModel
     from .runtime import Ray
 
 LONG_RUN = 60.0  # seconds from which a run is announced with an estimate
@@ -211,20 +210,23 @@ def generate_command(a: argparse.Namespace) -> None:
     """``medzoo generate``."""
     if a.quiet:
         os.environ["MEDZOO_QUIET"] = "1"
-    from .capacity import check_disk
     from .datasets.layout import Arrangement
-    from .generator import load
+    from .job import Job
     from .registry import resolve
-    from .request import made_before, requested
+    from .runtime import Execution
 
     config = resolve(a.model)
     version = config.version(a.model_version)
-    options, inputs, engine = model_options(a, version), given_inputs(a, version), chosen_engine(a)
+    options, inputs = model_options(a, version), given_inputs(a, version)
+    execution = Execution(
+        **{name: getattr(a, name) for name in EXECUTION_OPTIONS}, engine=chosen_engine(a)
+    )
     # What is wrong with them, or with the folder, shows before the model loads.
-    request = requested(
+    job = Job.of(
         config,
-        version,
         a.n,
+        version=a.model_version,
+        execution=execution,
         out=a.out,
         format=a.format,
         seed=a.seed,
@@ -232,30 +234,16 @@ def generate_command(a: argparse.Namespace) -> None:
         inputs=inputs,
         options=options,
         arrangement=Arrangement(a.layout, a.shard_size, a.shard_samples),
+        batch_size=a.batch_size,
     )
-    samples = made_before(
-        config, version, request, a.out, a.format, precision=a.precision, weights=a.weights
-    )
+    samples = job.existing()
     there, began = samples is not None, time.monotonic()
     if samples is None:
-        check_disk(config, version, request.n, a.out, a.format)
-        where = {
-            "device": a.device,
-            "env": a.env,
-            "trust": a.trust,
-            "precision": a.precision,
-            "engine": engine,
-        }
-        with load(a.model, version=a.model_version, weights=a.weights, **where) as model:
-            announce(model, a, request)
+        job.check_room()
+        with job.load() as model:
+            announce(job, model, quiet=a.quiet)
             began = time.monotonic()
-            samples = model.fulfil(
-                request,
-                out=a.out,
-                format=a.format,
-                batch_size=a.batch_size,
-                progress=False if a.quiet else None,
-            )
+            samples = job.run(model, progress=False if a.quiet else None)
     if a.json:
         about = {"folder": str(samples.folder), "n": len(samples), "finished_before": there}
         print_json({**about, "provenance": dict(samples.provenance)})
@@ -351,41 +339,14 @@ def parse_value(text: str, option: Option | None = None) -> Any:
     return text
 
 
-def announce(model: Model, a: argparse.Namespace, request: Request) -> None:
-    """Before a run of many batches: what it will take, measured on one; an error where the disk is
-    too small.
-    """
-    from .datasets.formats import pick_format
-    from .datasets.journal import RECORD
-    from .datasets.writer import bytes_a_sample
-
-    n, size = request.n, min(a.batch_size or model.version.batch_size, 32)
-    target = a.out.expanduser().absolute()
-    if n < 20 * size or (target / RECORD).exists():
-        return  # short enough, or a part of it is there
-    numbers = range(request.first, request.first + size)
-    model.at(numbers[:1], request)  # the first call warms up
-    began = time.monotonic()
-    batch = model.at(numbers, request)
-    seconds = (time.monotonic() - began) / size * n / model.actors
-    folder = next(p for p in (target, *target.parents) if p.exists())
-    try:
-        needed = int(bytes_a_sample(batch, pick_format(a.format, model.version.outputs)) * n)
-        free = shutil.disk_usage(folder).free
-    except (
-        DatasetError,
-        OSError,
-    ):  # no room to try it, which says nothing of the disk that the run writes to
-        takes = f"about {minutes(seconds)}"
-    else:
-        if needed > free:
-            raise DatasetError(
-                f"{n:,} samples need about {megabytes(needed)}, and {folder} has {megabytes(free)} free.",
-                "Nothing was written. Ask for fewer, or choose another disk.",
-            )
-        takes = f"about {minutes(seconds)} and {megabytes(needed)}"
-    if seconds > LONG_RUN and not a.quiet:
-        print(f"{n:,} samples: {takes} in {a.out}", file=sys.stderr)
+def announce(job: Job, model: LoadedModel, *, quiet: bool) -> None:
+    """Before a long run: what it will take; an error where the disk is too small."""
+    estimate = job.estimate(model)
+    if estimate is None or quiet or estimate.seconds <= LONG_RUN:
+        return
+    disk = "" if estimate.disk is None else f" and {megabytes(estimate.disk)}"
+    takes = f"about {minutes(estimate.seconds)}{disk}"
+    print(f"{job.request.n:,} samples: {takes} in {job.out}", file=sys.stderr)
 
 
 def visualize_command(a: argparse.Namespace) -> None:

@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from . import capacity, checks, settings
+from . import checks
 from .datasets.layout import Arrangement
-from .errors import OutOfMemoryError
-from .model import Model, Run, with_bar
-from .registry import introduce, resolve
-from .request import Request, made_before, requested
-from .runtime import Ray, open_session
+from .job import Job
+from .model import Model
+from .registry import resolve
+from .run import open_model
+from .runtime import Execution, Ray
 from .samples import Samples
 
 
@@ -78,23 +78,11 @@ def load(
     ...     one = model.generate(seed=1)
     ...     more = model(16, condition="benign")
     """
+    execution = Execution(
+        device=device, weights=weights, env=env, trust=trust, precision=precision, engine=engine
+    )
     config = resolve(model_id)
-    chosen = config.version(version)
-    how: dict[str, Any] = {
-        "weights": weights,
-        "env": env,
-        "trust": trust,
-        "precision": precision,
-        "engine": engine,
-    }
-    try:
-        session = open_session(config, chosen, device=device, **how)
-    except MemoryError as error:
-        raise OutOfMemoryError(
-            f"{config.id} cannot be loaded: {error}", "Free some memory, or try another device."
-        ) from error
-    introduce(config, chosen)
-    return Model(config, chosen, session)
+    return open_model(Model, config, config.version(version), execution)
 
 
 @checks.checked()
@@ -192,42 +180,25 @@ def generate(
     >>> samples.images.shape, samples.labels.sum()
     ((500, 1, 128, 128), 250)
     """
-    settings.require_trust(trust)
-    config = resolve(model_id)
-    chosen = config.version(version)
-    request = requested(
-        config,
-        chosen,
+    execution = Execution(
+        device=device, weights=weights, env=env, trust=trust, precision=precision, engine=engine
+    )
+    job = Job.of(
+        model_id,
         n,
+        version=version,
+        execution=execution,
         out=out,
         format=format,
+        arrangement=Arrangement(layout, shard_size, shard_samples),
         seed=seed,
         first=first,
         inputs=inputs,
         options=options,
-        arrangement=Arrangement(layout, shard_size, shard_samples),
+        batch_size=batch_size,
     )
-    if out is None:
-        capacity.check_memory(config, chosen, request.n)
-    else:
-        # What can be wrong with it, or there already, is seen before anything is fetched or loaded.
-        found = made_before(
-            config, chosen, request, out, format, precision=precision, weights=weights
-        )
-        if found is not None:
-            return found
-        capacity.check_disk(config, chosen, request.n, out, format)
-    how: dict[str, Any] = {
-        "weights": weights,
-        "env": env,
-        "trust": trust,
-        "precision": precision,
-        "engine": engine,
-    }
-    with load(model_id, version=version, device=device, **how) as model:
-        return model.fulfil(
-            request, out=out, format=format, batch_size=batch_size, progress=progress
-        )
+    existing = job.existing()
+    return job.run(progress=progress) if existing is None else existing
 
 
 @checks.checked()
@@ -257,23 +228,18 @@ def stream(
     Samples
         ``batch_size`` samples, the last batch perhaps fewer.
     """
-    config = resolve(model_id)
-    chosen = config.version(version)
-    # What is wrong with the request shows before anything is fetched or loaded.
-    request = Request.of(config, chosen, n, seed=seed, first=first, inputs=inputs, options=options)
-    capacity.check_batch(config, chosen, n, batch_size or 1)
-    how: dict[str, Any] = {
-        "weights": weights,
-        "env": env,
-        "trust": trust,
-        "precision": precision,
-        "engine": engine,
-    }
-    model = load(model_id, version=version, device=device, **how)
-    batches = with_bar(Run(model, request, batch_size), progress)
-
-    def closing() -> Iterator[Samples]:
-        with model:
-            yield from batches
-
-    return closing()
+    execution = Execution(
+        device=device, weights=weights, env=env, trust=trust, precision=precision, engine=engine
+    )
+    job = Job.of(
+        model_id,
+        n,
+        version=version,
+        execution=execution,
+        seed=seed,
+        first=first,
+        inputs=inputs,
+        options=options,
+        batch_size=batch_size,
+    )
+    return job.stream(progress=progress)

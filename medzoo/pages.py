@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from . import checks
+from .config.arguments import ADVICE, ELSEWHERE
 from .console import shows
 
 EXITS = {
@@ -107,9 +108,9 @@ class Parser(argparse.ArgumentParser):
             return f"The model stands by itself: {self.prog} 8"
         if word in options:
             return f"Did you mean {options[word]}?"
-        if word in checks.ADVICE and "out" in options:
-            return checks.ADVICE[word].replace("`out`", "--out").strip()
-        if (ours := checks.ELSEWHERE.get(word)) in options:
+        if word in ADVICE and "out" in options:
+            return ADVICE[word].replace("`out`", "--out").strip()
+        if (ours := ELSEWHERE.get(word)) in options:
             return f"It is called {options[str(ours)]} here."
         if near := checks.close(word, options):
             return f"Did you mean {' or '.join(options[n] for n in near)}?"

@@ -1,16 +1,13 @@
 """What is asked of a model: a user's request, checked against the config once, and the batches it
 is cut into.
-
-And whether a folder has what is asked for already, which the config alone decides.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,19 +15,11 @@ from numpy.typing import NDArray
 
 from . import checks, seeds
 from ._worker.batch import Batch
-from .config import LIST_TYPES, OPTION_TYPES, REMOTE, Condition, ModelConfig, Option, Version
+from .config import LIST_TYPES, OPTION_TYPES, Condition, ModelConfig, Option, Version
+from .config.arguments import GENERATE_ARGUMENTS
 from .datasets.layout import UNARRANGED, Arrangement
-from .datasets.reader import describe, read
-from .datasets.writer import Target, recorded_seed
 from .errors import InputError
 from .inputs import Inputs
-from .samples import Samples
-
-# of the functions that generate, for an error that names the closest
-ARGUMENTS = (
-    *("model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights"),
-    *("inputs", "env", "trust", "precision", "engine", "progress"),
-)
 
 
 def check_count(n: object, name: str = "n") -> int:
@@ -108,7 +97,7 @@ class Request:
         for name in options:
             if name not in allowed:
                 takes = ", ".join(allowed) or "nothing of its own"
-                hint = checks.instead(name, [*allowed, *ARGUMENTS])
+                hint = checks.instead(name, [*allowed, *GENERATE_ARGUMENTS])
                 hint += f"It takes {takes}; `medzoo info {config.number}` explains."
                 raise InputError(f"{config.id} takes no {name!r}.", hint)
         size = version.settable_latents
@@ -161,104 +150,6 @@ class Request:
             period *= 1 if listed else len(values)
         inputs = self.inputs.batch(numbers) if self.inputs is not None else {}
         return Batch(self.seed, numbers, latents, conditions, inputs, self.options)
-
-
-def requested(
-    config: ModelConfig,
-    version: Version,
-    n: int | None,
-    *,
-    out: str | os.PathLike[str] | None,
-    format: str | None,  # noqa: A002
-    seed: int | None,
-    inputs: Any,
-    options: Mapping[str, Any],
-    first: int = 0,
-    arrangement: Arrangement = UNARRANGED,
-) -> Request:
-    """What `generate` is asked, checked."""
-    if out is None:
-        asked = {**({} if format is None else {"format": format}), **arrangement.asked()}
-        for name, value in asked.items():
-            raise InputError(
-                f"{name}={value!r} without `out` has no effect.", "Give a folder: out='masses/'."
-            )
-    if out is not None and seed is None:
-        seed = recorded_seed(out)  # the same command without a seed continues what it began
-    more: dict[str, Any] = {"inputs": inputs, "options": options, "first": first}
-    request = Request.of(config, version, n, seed=seed, **more)
-    return replace(request, arrangement=arrangement)
-
-
-def made_before(
-    config: ModelConfig,
-    version: Version,
-    request: Request,
-    out: str | os.PathLike[str],
-    format: str | None,  # noqa: A002
-    *,
-    precision: str = "full",
-    weights: str | os.PathLike[str] | None = None,
-) -> Samples | None:
-    """The samples, where ``out`` holds them all already; None where a model has to be loaded to
-    know, or to make them.
-
-    What the config and the folder say is enough to refuse a folder of other things, before a
-    package is fetched.
-
-    Raises
-    ------
-    DatasetError
-        ``out`` holds something else.
-    InputError
-        The format does not fit.
-    """
-    about = {
-        **provenance(config, version, request),
-        **({"precision": precision} if precision != "full" else {}),
-    }
-    if version.files and weights is None:
-        about["sha256"] = dict(version.files)
-    target = Target(
-        out,
-        outputs=version.outputs,
-        format=format,
-        n=request.n,
-        provenance=about,
-        arrangement=request.arrangement,
-    )
-    if not target.look():
-        return None
-    found = read(target.path)
-    # Whose digest no config has may have been edited; but what lies on a network keeps to one
-    # digest for each version.
-    fetched = (
-        version.scheme in REMOTE and weights is None and "weights" not in found.provenance["sha256"]
-    )
-    return found if "sha256" in about or fetched else None
-
-
-def provenance(config: ModelConfig, version: Version, request: Request) -> dict[str, Any]:
-    """What is known of samples before the model is loaded."""
-    about: dict[str, Any] = {
-        "synthetic": True,
-        "model": config.id,
-        "version": version.name,
-        "license": version.license,
-        "source": version.source,
-        "modality": config.modality,
-        "seed": request.seed,
-        "n": request.n,
-        "options": request.record,
-        "outputs": describe(version.outputs),
-        "label_names": {
-            name: {str(v): k for k, v in version.conditions[o.condition].values.items()}
-            for name, o in version.outputs.items()
-            if o.condition
-        },
-        "conditions": {c.name: list(c.values) for c in version.conditions.values()},
-    }
-    return about | ({"first": request.first} if request.first else {})
 
 
 def _condition(condition: Condition, given: Any, n: int) -> tuple[NDArray[np.int64], Any]:

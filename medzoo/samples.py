@@ -455,11 +455,13 @@ def _library(module: str, package: str = "") -> Any:
 
 
 def gathered(batches: Iterable[Samples], n: int) -> Samples:
-    """Batches that are ``n`` samples together, as one; never in memory twice."""
+    """Batches that are ``n`` samples together, as one, of the last one's provenance; never in memory
+    twice.
+    """
     columns: dict[str, Array] = {}
-    indices, done, first = np.empty(n, np.int64), 0, None
+    indices, done, last = np.empty(n, np.int64), 0, None
     for batch in batches:
-        first = batch if first is None else first
+        last = batch
         if len(batch) == n:  # all in one: no copy
             done = n
             continue
@@ -470,11 +472,11 @@ def gathered(batches: Iterable[Samples], n: int) -> Samples:
             columns[name][done : done + len(batch)] = part
         indices[done : done + len(batch)] = batch.indices
         done += len(batch)
-    if first is None or done != n:
+    if last is None or done != n:
         raise InputError(f"There are {done} samples, where {n} are wanted.")
-    if len(first) == n:
-        return first
-    return Samples(columns, first.outputs, indices, first.provenance)
+    if len(last) == n:
+        return last
+    return Samples(columns, last.outputs, indices, last.provenance)
 
 
 def concatenate(parts: Sequence[Samples]) -> Samples:

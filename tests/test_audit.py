@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sets import IMAGES, KINDS, SECONDS, Toy, column, content, lines, python
 
 import medzoo
-from medzoo import model as model_module
+from medzoo import run as run_module
 from medzoo.cli import main
 from medzoo.datasets import webdataset
 from medzoo.datasets.journal import JOURNAL, RECORD
@@ -282,7 +282,7 @@ def test_what_differs_is_measured_against_the_tolerance(
     toy(UNSTEADY.format(path=str(path)), outputs=outputs, conditions=None, options=None)
     medzoo.generate(901, 6, seed=1, out=tmp_path / "set", format=format_)
     path.write_text(str(more))
-    monkeypatch.setattr(model_module, "__version__", "9.9")
+    monkeypatch.setattr(run_module, "__version__", "9.9")
     found = medzoo.reproduce(tmp_path / "set")
     assert not found.equal
     assert found.ok is ok
@@ -364,7 +364,7 @@ def test_what_is_gone_is_named_before_a_model_loads_and_the_rest_is_compared(
         (folder / names[-1]).unlink()
     path.write_text(str(more))
     with monkeypatch.context() as patch:
-        patch.setattr("medzoo.audit.load", lambda *_, **__: 1 / 0)
+        patch.setattr("medzoo.job.open_model", lambda *_, **__: 1 / 0)
         with (
             pytest.warns(MedzooWarning, match=re.escape(names[0])),
             pytest.raises(ZeroDivisionError),
@@ -503,7 +503,7 @@ def test_what_was_stopped_is_begun_anew_for_another_set_or_elsewhere(
     batches(fails)
     stopped(fails, folder)
     if other == "circumstances":
-        monkeypatch.setattr(model_module, "__version__", "9.9")
+        monkeypatch.setattr(run_module, "__version__", "9.9")
     else:
         shutil.rmtree(folder)
         medzoo.generate(901, **asked, batch_size=8) if other == "boundaries" else medzoo.generate(

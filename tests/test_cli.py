@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 import medzoo
-from medzoo import arguments, cli, errors, finder, tables
+from medzoo import arguments, capacity, cli, errors, finder, tables
 from medzoo.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -350,7 +350,7 @@ def test_disk_that_is_too_small_ends_a_long_run_before_it_begins(
     toy: Toy, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = toy()
-    monkeypatch.setattr(cli.shutil, "disk_usage", lambda folder: SimpleNamespace(free=3_000))
+    monkeypatch.setattr(capacity.shutil, "disk_usage", lambda folder: SimpleNamespace(free=3_000))
     for quiet in ([], ["--quiet"]):
         assert (
             main(["generate", str(number), "-n", "100", "--out", str(tmp_path / "out"), *quiet])

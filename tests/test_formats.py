@@ -29,9 +29,9 @@ from medzoo.config import Output
 from medzoo.datasets import FORMATS, formats, npz, webdataset
 from medzoo.datasets.formats import pick_format
 from medzoo.datasets.journal import sealed
-from medzoo.datasets.reader import describe
 from medzoo.errors import DatasetError, InputError
 from medzoo.files import sha256_of
+from medzoo.provenance import outputs_as_json
 from medzoo.samples import Samples, affine_of
 
 PROVENANCE = {
@@ -57,7 +57,10 @@ def samples_of(outputs: list[Output], n: int = 3, **provenance: Any) -> Samples:
         columns[o.name] = values.astype(o.dtype)
     about = {o.name: o for o in outputs}
     return Samples(
-        columns, about, np.arange(n), {**PROVENANCE, "outputs": describe(about), **provenance}
+        columns,
+        about,
+        np.arange(n),
+        {**PROVENANCE, "outputs": outputs_as_json(about), **provenance},
     )
 
 
@@ -424,7 +427,7 @@ def test_a_table_goes_to_a_csv_that_spreadsheets_and_pandas_read(
 def test_a_csv_gives_back_the_very_numbers(values: np.ndarray) -> None:
     outputs = {"table": Output("table", "table", "float32", (2,))}
     with tempfile.TemporaryDirectory() as folder:
-        about = {"outputs": describe(outputs), "label_names": {}}
+        about = {"outputs": outputs_as_json(outputs), "label_names": {}}
         found = Samples({"table": values}, outputs, np.arange(5), about).save(f"{folder}/set")
         assert np.array_equal(found.table, values, equal_nan=True)
 

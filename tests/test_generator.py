@@ -26,6 +26,7 @@ from medzoo.errors import (
     OutOfMemoryError,
     SourceError,
 )
+from medzoo.provenance import Provenance
 from medzoo.registry import resolve
 
 Toy = Callable[..., int]
@@ -250,6 +251,50 @@ def test_the_boundaries_of_batches_are_recorded(toy: Toy, tmp_path: Path) -> Non
     assert found.provenance["batches"] == [[0, 4], [8, 1]]
     assert medzoo.read(tmp_path / "set").provenance["batches"] == [[0, 4], [8, 1]]
     assert len(found) == 11
+
+
+def test_the_provenance_of_a_batch_does_not_change_later(toy: Toy) -> None:
+    toy(small_memory("batch.indices[0] < 8 or batch.n <= 1", OUT_OF_MEMORY[2]))
+    batches = list(medzoo.stream(901, 10, seed=1, batch_size=4))
+    assert [len(batch) for batch in batches] == [4, 4, 1, 1]
+    recorded = [batch.provenance["batches"] for batch in batches]
+    assert recorded == [[[0, 4]], [[0, 4]], [[0, 4], [8, 1]], [[0, 4], [8, 1]]]
+    assert medzoo.generate(901, 10, seed=1, batch_size=4).provenance["batches"] == recorded[-1]
+
+
+def test_every_key_of_a_provenance_is_listed(toy: Toy, tmp_path: Path) -> None:
+    toy()
+    medzoo.generate(901, 6, seed=1, first=2, out=tmp_path / "png", layout="classes")
+    grown = medzoo.generate(901, 12, seed=1, first=2, out=tmp_path / "png", layout="classes")
+    sharded: dict[str, Any] = {"format": "webdataset", "shard_size": 4096, "shard_samples": 3}
+    shards = medzoo.generate(901, 6, seed=1, out=tmp_path / "tar", **sharded)
+    part = grown[:3].save(tmp_path / "part")
+    keys = {*grown.provenance, *shards.provenance, *part.provenance}
+    assert {"growth", "shard_size", "subset", "layout", "first"} <= keys
+    assert keys <= Provenance.__annotations__.keys()
+
+
+@pytest.mark.parametrize("function", ["generate", "stream", "load", "dataloader", "main"])
+def test_a_model_id_is_resolved_once(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    toy()
+    asked: list[object] = []
+
+    def counting(model_id: Any) -> Any:
+        asked.append(model_id)
+        return resolve(model_id)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("medzoo") and getattr(module, "resolve", None) is resolve:
+            monkeypatch.setattr(module, "resolve", counting)
+    if function == "main":
+        assert main(["generate", "901", "-n", "2", "--quiet", "--out", str(tmp_path / "set")]) == 0
+    elif function == "load":
+        medzoo.load(901).close()
+    else:
+        assert len(list(getattr(medzoo, function)(901, 2))) > 0
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY)

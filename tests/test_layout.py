@@ -21,8 +21,8 @@ import medzoo
 from medzoo import cli
 from medzoo.config import Output
 from medzoo.datasets.layout import bytes_of, check_folder_names
-from medzoo.datasets.reader import describe
 from medzoo.errors import DatasetError, InputError, PackageError
+from medzoo.provenance import outputs_as_json
 from medzoo.samples import Samples
 
 HUGGING_FACE = """
@@ -266,7 +266,7 @@ def test_labels_that_cannot_be_folders_everywhere_are_refused(
         "labels": Output("labels", "label", "int64", ()),
     }
     about = {
-        "outputs": describe(outputs),
+        "outputs": outputs_as_json(outputs),
         "label_names": {"labels": {str(k): name for k, name in enumerate(labels)}},
     }
     columns = {"images": np.zeros((1, 1, 4, 4), np.uint8), "labels": np.zeros(1, np.int64)}

@@ -25,7 +25,7 @@ from medzoo.config import ModelConfig, Version
 from medzoo.errors import MedzooWarning
 from medzoo.model import Model
 from medzoo.registry import resolve
-from medzoo.runtime import open_session
+from medzoo.runtime import Execution, open_session
 
 PACKAGE = """
 import json, pathlib
@@ -143,7 +143,7 @@ def test_a_config_calls_its_package_and_makes_its_columns(
         # This interpreter is not the model's own, and the stand-ins have fewer inputs than samples are asked for.
         warnings.simplefilter("ignore", MedzooWarning)
         with Model(
-            config, version, open_session(config, version, device="cpu", env="current")
+            config, version, open_session(config, version, Execution("cpu", env="current"))
         ) as model:
             samples = model.generate(5, seed=1, batch_size=3)
     for name, output in version.outputs.items():

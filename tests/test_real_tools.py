@@ -20,7 +20,7 @@ from sets import Toy, column
 
 import medzoo
 from medzoo.config import Output
-from medzoo.datasets.reader import describe
+from medzoo.provenance import outputs_as_json
 from medzoo.samples import Samples
 
 pydicom = pytest.importorskip("pydicom")
@@ -68,7 +68,7 @@ def saved(folder: Path, outputs: list[Output], modality: str, low: int = -1024, 
         "seed": 1,
         "modality": modality,
         "label_names": {},
-        "outputs": describe({o.name: o for o in outputs}),
+        "outputs": outputs_as_json({o.name: o for o in outputs}),
     }
     made = Samples(columns, {o.name: o for o in outputs}, np.arange(n), about)
     read = made.save(folder, format="dicom")
@@ -154,7 +154,7 @@ def test_each_channel_is_a_series_with_an_intercept_of_its_own(tmp_path: Path) -
     output = Output("volumes", "volume", "int16", (3, 2, 4, 4), None, "HU", (2.5, 0.7, 0.6))
     values = np.zeros((1, *output.shape), np.int16)
     values[0, :, 0, 0, 0] = -1000, -32768, 32767
-    about = {"modality": "CT", "label_names": {}, "outputs": describe({"volumes": output})}
+    about = {"modality": "CT", "label_names": {}, "outputs": outputs_as_json({"volumes": output})}
     made = Samples({"volumes": values}, {"volumes": output}, np.arange(1), about)
     assert np.array_equal(made.save(tmp_path / "set", format="dicom").volumes, values)
     series = [pydicom.dcmread(path) for path in sorted((tmp_path / "set").rglob("*.dcm"))]

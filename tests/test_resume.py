@@ -20,7 +20,7 @@ from killer import RESULT
 from sets import IMAGES, KINDS, SECONDS, Toy, column, content, python, same
 
 import medzoo
-from medzoo import model as model_module
+from medzoo import run as run_module
 from medzoo.config import Version
 from medzoo.datasets import journal
 from medzoo.datasets.journal import Journal
@@ -257,7 +257,7 @@ def test_a_run_that_failed_before_its_first_sample_begins_anew(
         medzoo.generate(901, 3, seed=1, out=tmp_path / "set")
     (tmp_path / "fail").unlink()
     monkeypatch.setattr(
-        model_module, "__version__", "9.9"
+        run_module, "__version__", "9.9"
     )  # warnings are errors here: nothing is said of it
     found = medzoo.generate(901, 3, seed=1, out=tmp_path / "set")
     assert found.provenance["libraries"]["medzoo"] == "9.9"
@@ -269,7 +269,7 @@ def test_other_circumstances_are_said_and_recorded(
     fails: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin(fails, tmp_path / "set")
-    monkeypatch.setattr(model_module, "__version__", "9.9")
+    monkeypatch.setattr(run_module, "__version__", "9.9")
     (fails / "fail").touch()
     with (
         pytest.raises(PackageError),

@@ -29,7 +29,7 @@ from medzoo.config import Call
 from medzoo.errors import InputError, PackageError, TrustError
 from medzoo.files import sha256_of
 from medzoo.registry import resolve
-from medzoo.runtime import native, open_session
+from medzoo.runtime import Execution, native, open_session
 from medzoo.runtime.native import NativeSession, pick_device
 from medzoo.runtime.session import MOST, ROOM, batch_size
 from medzoo.runtime.worker import WorkerSession
@@ -529,7 +529,7 @@ def test_a_session_is_what_the_rest_of_medzoo_knows(
         ("current", NativeSession),
         ("isolated", WorkerSession),
     ):
-        session = open_session(config, config.default, env=env)
+        session = open_session(config, config.default, Execution(env=env))
         assert isinstance(session, kind)
         assert session.device == "cpu"
         assert set(session.digests) == {"model.py"}
@@ -551,9 +551,9 @@ def test_a_folder_of_the_users_own_runs_only_on_trust(tmp_path: Path) -> None:
             TrustError,
             match=r"00901_TOY_MRI_NOISE, version 1\.0\.0: its code lies in .*mine(.|\n)*trust=True",
         ):
-            open_session(config, config.default, env=env)
+            open_session(config, config.default, Execution(env=env))
     assert not mark.exists()
-    session = open_session(config, config.default, trust=True)
+    session = open_session(config, config.default, Execution(trust=True))
     assert mark.exists()
     assert session.provenance["trust"] is True
 

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medzoo.config import Output
-from medzoo.datasets.reader import describe
 from medzoo.errors import DatasetError, InputError, MedzooWarning
+from medzoo.provenance import outputs_as_json
 from medzoo.samples import Samples, concatenate, unit_range
 
 N = 7
@@ -30,7 +30,7 @@ def make(n: int = N) -> Samples:
     words = np.random.default_rng(0).integers(0, 256, (n, 1, 4, 5), dtype=np.uint8)
     columns = {"images": words, "masks": words // 128, "labels": np.arange(n) % 3}
     about = {"model": "toy", "outputs": {}, "label_names": {}, "seed": 1, "n": n}
-    return Samples(columns, OUTPUTS, np.arange(n), about | {"outputs": describe(OUTPUTS)})
+    return Samples(columns, OUTPUTS, np.arange(n), about | {"outputs": outputs_as_json(OUTPUTS)})
 
 
 @pytest.fixture(scope="module", params=["memory", "png", "npz"])
@@ -194,7 +194,7 @@ def test_signed_pictures_without_a_value_range_are_refused_where_they_are_scaled
 def test_values_outside_the_value_range_are_cut_off_with_a_warning(tmp_path: Path) -> None:
     output = Output("images", "image", "float32", (1, 1, 3))
     values = np.array([[[[-1, 0.5, 2]]]], np.float32)
-    about = {"outputs": describe({"images": output}), "label_names": {}}
+    about = {"outputs": outputs_as_json({"images": output}), "label_names": {}}
     made = Samples({"images": values}, {"images": output}, np.arange(1), about)
     with pytest.warns(MedzooWarning, match="'images' has values from -1 to 2; .* 0 to 1, are cut"):
         assert made.to_torch()["images"].tolist() == [[[[0, 0.5, 1]]]]
@@ -213,7 +213,7 @@ def test_masks_of_floats_keep_their_values(tmp_path: Path, format_: str | None) 
 
     masks = np.linspace(0, 1, 40, dtype=np.float32).reshape(2, 1, 4, 5)
     output = {"masks": Output("masks", "mask", "float32", (1, 4, 5))}
-    about = {"outputs": describe(output), "label_names": {}}
+    about = {"outputs": outputs_as_json(output), "label_names": {}}
     made = Samples({"masks": masks}, output, np.arange(2), about)
     assert torch.equal(made.to_torch()["masks"], torch.from_numpy(masks))
     saved = made.save(tmp_path / "set", format=format_)

@@ -15,6 +15,7 @@ from test_worker import HERE
 import medzoo
 from medzoo.registry import resolve
 from medzoo.request import Request
+from medzoo.runtime import Execution
 from medzoo.runtime.native import NativeSession
 from medzoo.runtime.session import Session
 from medzoo.runtime.worker import WorkerSession
@@ -150,6 +151,7 @@ def load(weights_dir, device):
 LEAVES = (
     "torch.set_default_dtype(torch.float64); torch.set_grad_enabled(False); np.seterr(all='raise')"
 )
+CPU = Execution(device="cpu")
 FLOATS = {
     "images": {"kind": "image", "dtype": "float32", "shape": [1, 8, 8], "range": [-2, 4]},
     "labels": {"kind": "label", "condition": "condition"},
@@ -160,8 +162,8 @@ def open_toy(kind: str) -> Session:
     config = resolve(901)
     version, found = config.default, package(config, config.default)
     if kind == "worker":
-        return WorkerSession(config, version, found, interpreter=HERE, device="cpu")
-    return NativeSession(config, version, found, device="cpu")
+        return WorkerSession(config, version, found, CPU, interpreter=HERE)
+    return NativeSession(config, version, found, CPU)
 
 
 def make(session: Session, first: int = 0) -> np.ndarray[Any, Any]:

@@ -30,13 +30,14 @@ from medzoo.files import sha256_of
 from medzoo.model import Model
 from medzoo.registry import resolve
 from medzoo.request import Batch, Request
-from medzoo.runtime import process
+from medzoo.runtime import Execution, process
 from medzoo.runtime.native import NativeSession
 from medzoo.runtime.worker import WorkerSession, visible_devices
 from medzoo.store import package
 
 Toy = Callable[..., int]
 Opened = Callable[..., WorkerSession]
+CPU = Execution(device="cpu")
 HERE = Interpreter(Path(sys.executable), "current")
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and process groups are POSIX's")
 
@@ -59,9 +60,8 @@ def load(weights_dir, device):
 def open_number(number: int, python: Interpreter = HERE, **options: Any) -> WorkerSession:
     config = resolve(number)
     found = package(config, config.default)
-    return WorkerSession(
-        config, config.default, found, interpreter=python, **{"device": "cpu", **options}
-    )
+    execution = Execution(**{"device": "cpu", **options})
+    return WorkerSession(config, config.default, found, execution, interpreter=python)
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def ended(pid: int, within: float = 5.0) -> bool:
 def test_a_worker_makes_the_samples_that_this_process_makes(opened: Opened) -> None:
     session = opened()
     config = resolve(901)
-    here = NativeSession(config, config.default, package(config, config.default), device="cpu")
+    here = NativeSession(config, config.default, package(config, config.default), CPU)
     for n in (1, 7, 64):
         ours, theirs = here.sample(batch(n, gain=n % 9)), session.sample(batch(n, gain=n % 9))
         assert list(ours) == list(theirs) == ["images", "labels"]
@@ -147,7 +147,7 @@ def test_model_8_is_byte_equal_with_the_threads_of_this_process() -> None:
         config = resolve(8)
         found = package(config, config.default)
         eight = Request.of(config, config.default, 6, seed=0, options={}).batch(range(6))
-        here = NativeSession(config, config.default, found, device="cpu").sample(eight)
+        here = NativeSession(config, config.default, found, CPU).sample(eight)
         session = open_number(8)
         there = session.sample(eight)
         assert session.provenance["threads"] == 1
@@ -1019,7 +1019,7 @@ def test_python_3_8_makes_the_same_samples(opened: Opened, python_3_8: Interpret
     assert session.provenance["libraries"]["numpy"].startswith("1.")
     assert (session.provenance["env"], session.provenance["lock"]) == ("isolated", python_3_8.lock)
     config = resolve(901)
-    here = NativeSession(config, config.default, package(config, config.default), device="cpu")
+    here = NativeSession(config, config.default, package(config, config.default), CPU)
     for n in (1, 16):
         ours, theirs = here.sample(batch(n)), session.sample(batch(n))
         assert all(np.array_equal(ours[name], theirs[name]) for name in ours)

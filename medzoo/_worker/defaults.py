@@ -23,7 +23,7 @@ def default_settings() -> Iterator[None]:
     """Numpy and torch as a new interpreter has them; what the caller had comes back afterwards.
 
     That is numpy's error state, and of torch: autocast off, float32 as the default type, the CPU as
-    the default device, gradients on, no inference mode, and float32 products in full precision.
+    the default device, gradients on, no inference mode, and float32 products in full.
     torch is left alone while it is not imported.
     """
     with ExitStack() as stack:
@@ -52,8 +52,8 @@ def _torch_defaults(torch: Any, stack: ExitStack) -> None:
     in_main_thread = threading.current_thread() is threading.main_thread()
     if dtype != torch.float32 or in_main_thread:  # a package may have set it as well
         stack.callback(torch.set_default_dtype, dtype)
-    if (precision := torch.get_float32_matmul_precision()) != "highest":
-        stack.callback(torch.set_float32_matmul_precision, precision)
+    if (products := torch.get_float32_matmul_precision()) != "highest":
+        stack.callback(torch.set_float32_matmul_precision, products)
         torch.set_float32_matmul_precision("highest")
 
 

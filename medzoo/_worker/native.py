@@ -26,8 +26,8 @@ class Native:
         The package.
     spec
         ``weights``: the folder that ``load`` gets; ``outputs``: the names that ``sample`` must
-        return; ``precision``: that of torch's operations, ``full`` if left out; ``torch``: whether
-        the package declares it.
+        return; ``autocast``: the type that torch's operations run in, their own if left out;
+        ``torch``: whether the package declares it.
     device
         As ``load`` gets it.
     work
@@ -41,11 +41,11 @@ class Native:
         with default_settings(), own_randomness(device):
             self._model = import_package(folder).load(Path(spec["weights"]), device)
         self._outputs = spec["outputs"]
-        self._device, self._precision = device, spec.get("precision", "full")
+        self._device, self._autocast = device, spec.get("autocast")
 
     def sample(self, batch: Batch) -> dict[str, Any]:
         """An array for each of the outputs; what more the package returns is left."""
-        with default_settings(), autocast(self._device, self._precision):
+        with default_settings(), autocast(self._device, self._autocast):
             found = self._model.sample(batch)
         if not isinstance(found, dict):
             raise PackageError(f"`sample` returned {type(found).__name__}, not a dict of arrays.")
@@ -57,25 +57,25 @@ class Native:
         return {name: _array(name, value) for name, value in found.items()}
 
 
-def autocast(device: str, precision: str) -> Any:
-    """The context in which torch's operations have a precision: ``full``, ``bfloat16`` or
-    ``float16``.
+def autocast(device: str, kind: str | None) -> Any:
+    """The context in which torch's operations run in a type: ``bfloat16`` or ``float16``; in their
+    own if None.
 
     Raises
     ------
     InputError
-        This torch has no mixed precision.
+        This torch cannot mix types.
     """
-    if precision == "full":
+    if kind is None:
         return nullcontext()
     import torch
 
     if not hasattr(torch, "autocast"):  # before torch 1.10
         raise InputError(
-            f"precision={precision!r}: the model's torch ({torch.__version__}) has no mixed precision.",
-            "Leave `precision` out.",
+            f"The model's torch ({torch.__version__}) has no autocast, and cannot run in {kind}.",
+            "Run it in full, which is the default.",
         )
-    return torch.autocast(device.partition(":")[0], dtype=getattr(torch, precision))
+    return torch.autocast(device.partition(":")[0], dtype=getattr(torch, kind))
 
 
 def to_host(found: dict[str, Any]) -> dict[str, Any]:

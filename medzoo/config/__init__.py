@@ -4,8 +4,8 @@ expected.
 
 from __future__ import annotations
 
+from .arguments import ARGUMENTS
 from .model import (
-    ARGUMENTS,
     CONTRACTS,
     DTYPES,
     FORMS,

@@ -34,38 +34,6 @@ LOCAL, REMOTE = (
     ("zenodo", "https"),
 )  # schemes of sources: on this machine, on a network
 TORCH_FAMILY = {"torch", "torchvision", "torchaudio"}
-# of the functions that generate; a condition or option of such a name could not be given
-ARGUMENTS = {
-    "model_id",
-    "n",
-    "out",
-    "format",
-    "layout",
-    "shard_size",
-    "shard_samples",
-    "seed",
-    "batch_size",
-    "device",
-    "version",
-    "weights",
-    "inputs",
-    "env",
-    "trust",
-    "precision",
-    "engine",
-    "progress",
-    "first",
-    "latents",
-    "transform",
-    "keep",
-    "shuffle",
-    "fresh",
-    "num_workers",
-    "multiprocessing_context",
-    "pin_memory",
-    "drop_last",
-    "self",
-}
 TAKEN = {  # of Samples and of a manifest's lines; a column of such a name would hide behind it
     "columns",
     "outputs",

@@ -12,8 +12,8 @@ from typing import Any, TypeVar, cast
 import yaml
 
 from ..errors import ConfigError
+from .arguments import ARGUMENTS
 from .model import (
-    ARGUMENTS,
     CONTRACTS,
     DTYPES,
     FITS,

@@ -2,7 +2,7 @@
 
 CT and MR of known spacing are stored as such, all else as secondary capture. Every sample is a
 patient and a study of its own; its images and masks are series in one frame of reference.
-Identifiers follow from `DECIDES` and the index, and where a model seeds a batch, not a sample, from
+Identifiers follow from `DECIDES_SAMPLE` and the index, and where a model seeds a batch, not a sample, from
 the batch: so equal samples make equal files, and others never share an identifier. There are no
 dates.
 """
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Output
+from ..provenance import DECIDES_SAMPLE
 from ..samples import Samples, spacing_of, unit_range
 from ..version import __version__
 from .formats import Line, OneFileEach, pictures_unfit, step_of
@@ -71,14 +72,6 @@ STORAGE_NEEDS: dict[
     },
     "": {"ConversionType": "SYN", "PatientOrientation": None},
 }
-DECIDES = (
-    "model",
-    "version",
-    "sha256",
-    "seed",
-    "options",
-    "precision",
-)  # of a provenance: a sample, together with its index
 FULL = 2**16 - 1  # floats are stored from 0 to here
 # Stored numbers are unsigned, as most scanners have them: several programs misread signed ones.
 INTERCEPT, LOWEST = -1024, -(2**15)  # of int16; the second where a value is below the first
@@ -100,7 +93,9 @@ class Dicom(OneFileEach):
         self._places: dict[tuple[str, int], int] = {key: 1 + k for k, key in enumerate(series)}
         words = re.findall(r"[a-z-]+", str(self._provenance.get("modality", "")).lower())
         self._modality = next((MODALITIES[w] for w in words if w in MODALITIES), "OT")
-        self._identity = json.dumps([self._provenance.get(k) for k in DECIDES], sort_keys=True)
+        self._identity = json.dumps(
+            [self._provenance.get(k) for k in DECIDES_SAMPLE], sort_keys=True
+        )
         self._batches: list[list[int]] = []
 
     def write(self, batch: Samples) -> list[Line]:
@@ -145,7 +140,7 @@ class Dicom(OneFileEach):
         return f"2.25.{uuid.uuid5(SPACE, json.dumps([self._identity, *what])).int}"
 
     def _sample(self, index: int) -> list[int]:
-        """Which of the samples that `DECIDES` tells of: its index, and the batch it was made in
+        """Which of the samples that `DECIDES_SAMPLE` tells of: its index, and the batch it was made in
         where that decides as well.
         """
         if not self._batches:

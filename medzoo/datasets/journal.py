@@ -23,6 +23,7 @@ from typing import IO, Any
 
 from .. import files
 from ..errors import DatasetError
+from ..provenance import SEALS
 from .paths import inside
 
 MANIFEST, PROVENANCE, LOG, UNFINISHED = (
@@ -32,7 +33,6 @@ MANIFEST, PROVENANCE, LOG, UNFINISHED = (
     ".unfinished",
 )
 RECORD, JOURNAL = f"{UNFINISHED}/record.json", f"{UNFINISHED}/journal.jsonl"
-SEALS = ("manifest_sha256", "provenance_sha256")  # keys of a finished set's provenance
 RECORD_KEYS = {"resumes", "batches", "continued", "lengths", "provenance"}
 LINE_KEYS = ({"done", "state", "stretches"}, {"batches"}, {"continued"})  # of a journal's lines
 LINE_END = b', "sha256": "%b"}\n'

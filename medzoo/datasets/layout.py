@@ -12,9 +12,9 @@ import numpy as np
 
 from ..config import Output
 from ..errors import InputError
+from ..provenance import ARRANGED
 
 CLASSES = "classes"
-ARRANGED = ("layout", "shard_size", "shard_samples")  # keys of a provenance
 METADATA = "metadata.jsonl"  # a name that the readers of folders of pictures look for
 LONGEST = 200  # bytes of the labels in a name: the index, an ending and a temporary name fit beside
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -42,6 +42,11 @@ class Arrangement:
     layout: str | None = None
     shard_size: int | str | None = None
     shard_samples: int | None = None
+
+    @classmethod
+    def recorded(cls, provenance: Mapping[str, Any]) -> Arrangement:
+        """The one that a provenance records."""
+        return cls(**{key: provenance[key] for key in ARRANGED if key in provenance})
 
     def asked(self) -> dict[str, Any]:
         """What is not None."""

@@ -6,14 +6,14 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import checks, files, settings
-from ..config import Output
 from ..errors import DatasetError
+from ..provenance import Provenance, outputs_of
 from ..samples import Samples
 from . import FORMATS, growth
 from .formats import format_class
@@ -54,7 +54,7 @@ def read(folder: str | os.PathLike[str]) -> Samples:
         )
     reader = format_class(provenance["format"])
     try:
-        outputs = {name: _output(fields) for name, fields in provenance["outputs"].items()}
+        outputs = outputs_of(provenance)
         columns, indices = reader.read(folder, outputs, provenance)
         require_indices(folder, indices, provenance)
         return Samples(columns, outputs, indices, provenance, folder)
@@ -69,7 +69,7 @@ def read(folder: str | os.PathLike[str]) -> Samples:
         ) from error
 
 
-def finished(folder: Path) -> dict[str, Any]:
+def finished(folder: Path) -> Provenance:
     """The provenance of a finished set; it and the manifest are as they were written.
 
     Raises
@@ -95,7 +95,7 @@ def finished(folder: Path) -> dict[str, Any]:
             f"{folder / changed} is not as it was written: its sha256 is not the one in {PROVENANCE}.",
             ends_changed(folder, changed) or "`medzoo verify` names what else has changed.",
         )
-    return provenance
+    return cast("Provenance", provenance)
 
 
 def ends_changed(folder: Path, name: str) -> str:
@@ -153,7 +153,7 @@ def problem_of(folder: Path, provenance: Mapping[str, Any]) -> str:
     try:
         if provenance.get("format") in FORMATS:
             reader = format_class(provenance["format"])
-            outputs = {name: _output(fields) for name, fields in provenance["outputs"].items()}
+            outputs = outputs_of(provenance)
             _, indices = reader.read(folder, outputs, provenance)
             require_indices(folder, indices, provenance)
     except DatasetError as error:
@@ -161,28 +161,3 @@ def problem_of(folder: Path, provenance: Mapping[str, Any]) -> str:
     except (OSError, KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         return f"The manifest cannot be read ({type(error).__name__}: {error})."
     return ""
-
-
-def describe(outputs: Mapping[str, Output]) -> dict[str, dict[str, Any]]:
-    """What `read` must know of the columns later, as JSON."""
-    fields = (
-        "name",
-        "kind",
-        "dtype",
-        "shape",
-        "range",
-        "unit",
-        "window",
-        "spacing",
-        "condition",
-        "columns",
-    )
-    return {
-        n: {f: v for f in fields if (v := getattr(o, f)) not in (None, "", ())}
-        for n, o in outputs.items()
-    }
-
-
-def _output(fields: Mapping[str, Any]) -> Output:
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    return Output(**{"shape": (), **values})

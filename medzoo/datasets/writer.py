@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .. import files, settings
 from ..config import Output
 from ..errors import DatasetError, MedzooWarning
+from ..provenance import ARRANGED, DECIDES_SET, FOUND_OUT, SEALS, Provenance
 from ..samples import Samples
 from ..version import __version__
 from . import growth
@@ -30,7 +31,6 @@ from .journal import (
     MANIFEST,
     PROVENANCE,
     RECORD,
-    SEALS,
     UNFINISHED,
     Base,
     Journal,
@@ -40,30 +40,13 @@ from .journal import (
     sealed,
     unsealed,
 )
-from .layout import ARRANGED, UNARRANGED, Arrangement
+from .layout import UNARRANGED, Arrangement
 from .paths import inside, is_left_beside, refuse_links
 from .reader import finished, require_indices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DECIDES = (  # of a provenance: what decides a set
-    "model",
-    "version",
-    "sha256",
-    "seed",
-    "n",
-    "first",
-    "options",
-    "precision",
-    "subset",
-    "format",
-    *ARRANGED,
-    "outputs",
-    "label_names",
-    "conditions",
-)
-FOUND_OUT = ("batches", "growth", *SEALS)  # by a run
 NAMED = 4  # of what differs
 UNTOUCHED = "Nothing was changed. Choose another folder."
 
@@ -137,7 +120,7 @@ class Target:
         )
         self._journal = Journal(self.path)
         self._lock = ExitStack()
-        self._grows: dict[str, Any] | None = None  # provenance of a smaller set that is there
+        self._grows: Provenance | None = None  # provenance of a smaller set that is there
         self._point = growth.Point()
         self._before: dict[str, Any] = {}  # what counted before the last batch
         self._state: dict[str, Any] = {}
@@ -329,13 +312,16 @@ class Target:
         self, found: Mapping[str, Any], what: str, asked: Mapping[str, Any] | None = None
     ) -> None:
         asked = asked or self._asked
-        for keys in (("model", "version"), DECIDES):  # another model has other options, columns ...
+        for keys in (
+            ("model", "version"),
+            DECIDES_SET,
+        ):  # another model has other options, columns ...
             known = [k for k in keys if k != "sha256" or k in asked]
             then, now = ({k: about.get(k) for k in known} for about in (found, asked))
             if differ := list(differences(then, now)):
                 more = f"; and {len(differ) - NAMED:,} more" * (len(differ) > NAMED)
                 hint = UNTOUCHED
-                if keys == DECIDES and growth.extends(asked, found) and len(differ) == 1:
+                if keys == DECIDES_SET and growth.extends(asked, found) and len(differ) == 1:
                     hint = f"{UNTOUCHED} The samples that you ask for are the first of the set: "
                     hint += f"medzoo.read({str(self.path)!r})[:{asked['n']}]."
                 raise DatasetError(

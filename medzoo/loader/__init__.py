@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from .. import checks
 from ..errors import InputError
 from ..registry import resolve
+from ..runtime import Execution
 from .epochs import Loader, Order
 from .making import Item
 from .sets import CACHED_BLOCKS as CACHED_BLOCKS
@@ -75,13 +76,11 @@ def dataset(
         as_tuple=as_tuple,
         batch_size=None,
         keep=keep,
-        device=device,
-        precision=precision,
         version=version,
-        weights=weights,
+        execution=Execution(
+            device=device, weights=weights, env=env, trust=trust, precision=precision
+        ),
         inputs=inputs,
-        env=env,
-        trust=trust,
         options=options,
     )
 
@@ -142,13 +141,11 @@ def iterable_dataset(
         transform=transform,
         as_tuple=as_tuple,
         batch_size=batch_size,
-        device=device,
-        precision=precision,
         version=version,
-        weights=weights,
+        execution=Execution(
+            device=device, weights=weights, env=env, trust=trust, precision=precision
+        ),
         inputs=inputs,
-        env=env,
-        trust=trust,
         options=options,
     )
 
@@ -258,7 +255,9 @@ def dataloader(
     ...     step(batch["images"], batch["labels"])
     """
     check_context(multiprocessing_context, num_workers)
-    chosen = resolve(model_id).version(version)
+    execution = Execution(device=device, weights=weights, env=env, trust=trust, precision=precision)
+    config = resolve(model_id)
+    chosen = config.version(version)
     for name in options.keys() & inspect.signature(DataLoader).parameters.keys() - {
         *chosen.options,
         *chosen.conditions,
@@ -269,17 +268,13 @@ def dataloader(
         if near := checks.meant(name, LOADER_ARGUMENTS):
             raise InputError(f"medzoo.dataloader takes no {name!r}.", near.strip())
     how: dict[str, Any] = {
+        "version": version,
+        "execution": execution,
         "seed": seed,
         "transform": transform,
         "as_tuple": as_tuple,
         "batch_size": batch_size,
-        "device": device,
-        "precision": precision,
-        "version": version,
-        "weights": weights,
         "inputs": inputs,
-        "env": env,
-        "trust": trust,
         "options": options,
     }
     data: SyntheticDataset | SyntheticStream
@@ -293,9 +288,9 @@ def dataloader(
                 f"{asked[0]} says nothing of samples without end (n=None).",
                 f"Give `n`, or no {asked[0]}.",
             )
-        data, order = SyntheticStream(model_id, None, **how), None
+        data, order = SyntheticStream(config, None, **how), None
     else:
-        data = SyntheticDataset(model_id, n, keep=keep, fresh=fresh, **how)
+        data = SyntheticDataset(config, n, keep=keep, fresh=fresh, **how)
         order = Order(data, shuffle=shuffle, fresh=fresh, drop_last=drop_last)
     return Loader(
         data,

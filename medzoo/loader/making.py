@@ -9,22 +9,22 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from .. import capacity, checks, seeds
+from .. import capacity, checks
 from .._worker.defaults import default_settings, process_wide_settings_are_default
-from ..config import Version
+from ..config import ModelConfig, Version
 from ..errors import InputError
-from ..generator import load
-from ..model import Model
-from ..registry import is_local, resolve
-from ..request import Request, check_count
-from ..runtime import check_precision, name_of, prepare
+from ..job import Job
+from ..request import check_count
+from ..run import LoadedModel
+from ..runtime import Execution
 from ..runtime.native import pick_device
-from ..runtime.weights import check_fit, their_file
+from ..runtime.weights import their_file
 from ..samples import known_range
 
 Item = dict[str, torch.Tensor]
@@ -78,50 +78,38 @@ class Maker:
 
     def __init__(
         self,
-        model_id: int | str | os.PathLike[str],
+        model_id: int | str | os.PathLike[str] | ModelConfig,
         n: int | None,
         *,
+        version: str | None,
+        execution: Execution,
         seed: int | None,
         transform: Callable[[Item], Any] | None,
         as_tuple: Sequence[str] | None,
         batch_size: int | None,
-        device: str,
-        precision: str,
-        version: str | None,
-        weights: str | os.PathLike[str] | None,
         inputs: Any,
-        env: str,
-        trust: bool,
         options: dict[str, Any],
     ) -> None:
-        config = resolve(model_id)
-        chosen = config.version(version)
-        self.seed = seeds.check_seed(seed)
         # What is bad or missing fails here, not in a worker.
-        if n is not None:
-            check_count(n)
-        self._request = Request.of(
-            config, chosen, n or 1, seed=self.seed, inputs=inputs, options=options
+        job = Job.of(
+            model_id,
+            n or 1,
+            version=version,
+            execution=execution,
+            seed=seed,
+            inputs=inputs,
+            options=options,
         )
+        chosen = job.version
+        self._request, self.seed = job.request, job.request.seed
         self._block = check_count(
             chosen.batch_size if batch_size is None else batch_size, "batch_size"
         )
-        capacity.check_batch(config, chosen, n or self._block, self._block)
-        check_precision(name_of(config, chosen), chosen, precision)
-        package, interpreter = prepare(config, chosen, env=env, trust=trust)
-        if weights is not None:
-            weights = their_file(weights)
-            if chosen.contract == "native":
-                check_fit(name_of(config, chosen), package.path, weights)
-        self._load = {
-            "model_id": config.path.parent if is_local(config) else model_id,
-            "version": version,
-            "device": device,
-            "weights": weights,
-            "env": env,
-            "trust": trust,
-            "precision": precision,
-        }
+        capacity.check_batch(job.config, chosen, n or self._block, self._block)
+        _, interpreter = job.prepare()
+        if execution.weights is not None:  # a worker may start in another folder
+            execution = replace(execution, weights=their_file(execution.weights))
+        self._job = replace(job, execution=execution)
         for output in chosen.outputs.values():
             if output.kind in {"image", "volume"}:
                 known_range(output)
@@ -133,7 +121,7 @@ class Maker:
         # CUDA cannot be used in a process that was forked.
         self.start_method = (
             "spawn"
-            if interpreter is None and pick_device(device, chosen).startswith("cuda")
+            if interpreter is None and pick_device(execution.device, chosen).startswith("cuda")
             else None
         )
         self._epoch = shared_number()
@@ -141,7 +129,7 @@ class Maker:
 
     def _reset(self) -> None:
         self._process = os.getpid()
-        self._model: Model | None = None
+        self._model: LoadedModel | None = None
         self._thread: ThreadPoolExecutor | None = None
 
     def _settle(self) -> None:
@@ -169,13 +157,13 @@ class Maker:
             int(i): {k: v[row] for k, v in tensors.items()} for row, i in enumerate(samples.indices)
         }
 
-    def _loaded(self) -> Model:
+    def _loaded(self) -> LoadedModel:
         """The model of this process. Whoever reads loads it, not the thread that is ahead: loading
         puts global random states back, which must not happen beside a training that draws.
         """
         with making.lock:
             if self._model is None:
-                self._model = load(**self._load)  # type: ignore[arg-type]
+                self._model = self._job.load()
             return self._model
 
     def _item(self, item: Item) -> Any:

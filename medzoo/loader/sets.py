@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from .._worker.defaults import process_wide_settings_are_default
+from ..config import ModelConfig
 from ..errors import InputError
 from ..request import check_count
 from .making import Item, Maker, check_epoch, check_state, cut, making, shared_number
@@ -41,7 +42,7 @@ class SyntheticDataset(Maker, Dataset[Any]):
 
     def __init__(
         self,
-        model_id: int | str | os.PathLike[str],
+        model_id: int | str | os.PathLike[str] | ModelConfig,
         n: int,
         *,
         keep: int | None = None,
@@ -259,7 +260,7 @@ class SyntheticStream(Maker, IterableDataset[Any]):
     """
 
     def __init__(
-        self, model_id: int | str | os.PathLike[str], n: int | None = None, **how: Any
+        self, model_id: int | str | os.PathLike[str] | ModelConfig, n: int | None = None, **how: Any
     ) -> None:
         super().__init__(model_id, n, **how)
         self._n = n

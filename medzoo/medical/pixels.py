@@ -258,7 +258,7 @@ def _rescaled(ds: Dataset, stored: Array) -> _Slice:
     if ds.get("Modality") == "RTDOSE" and (scaling := numbers(ds, "DoseGridScaling")):
         unit, factor = "Gy" if ds.get("DoseUnits") == "GY" else "", scaling[0]
     values = apply_modality_lut(stored, ds) * factor
-    # what is inverted later keeps its precision until then
+    # what is inverted later keeps all its digits until then
     kept = values if extremes else np.asarray(values, np.float32)
     rows, columns = pixel_spacing(ds)
     thick = numbers(ds, "SpacingBetweenSlices") or numbers(ds, "SliceThickness")

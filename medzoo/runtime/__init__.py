@@ -8,9 +8,6 @@ has one or the other on each actor of a Ray cluster. What the rest of medzoo kno
 
 from __future__ import annotations
 
-import os
-from typing import Any
-
 from .. import environments
 from .._worker.batch import Batch
 from ..config import ModelConfig, Version
@@ -21,7 +18,8 @@ from ..settings import require_trust
 from ..store import Package, package
 from .cluster import ClusterSession
 from .engine import Ray
-from .session import Session, check_precision, name_of
+from .execution import DEFAULT, Execution
+from .session import Session, name_of
 
 
 def prepare(
@@ -50,31 +48,16 @@ def prepare(
 def open_session(
     config: ModelConfig,
     version: Version,
+    execution: Execution = DEFAULT,
     *,
-    device: str = "auto",
-    weights: str | os.PathLike[str] | None = None,
-    env: str = "auto",
-    trust: bool = False,
-    precision: str = "full",
-    engine: str | Ray | None = None,
     progress: bool | None = None,
 ) -> Session:
     """Load a version of a model.
 
     Parameters
     ----------
-    device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-    weights
-        A file to run the model's code with in place of its own weights.
-    env
-        ``auto``, ``current`` or ``isolated``; see `medzoo.environments.choose`.
-    trust
-        Whether to run code that no registry names, and to read weights in a way that can run code.
-    precision
-        One of `medzoo.config.PRECISIONS`: of torch's operations in a native package.
-    engine
-        ``ray``, or a `Ray` that says more: on the actors of a cluster. None is here.
+    execution
+        How to run it.
     progress
         Whether to draw bars while it downloads and its environment is built; only at a terminal if
         None.
@@ -92,40 +75,25 @@ def open_session(
     WorkerError
         Its process crashed, was killed, or did not answer in time.
     InputError
-        The device does not exist here, the weights do not fit, or the version has no such
-        precision.
+        The device does not exist here, the weights do not fit, or the version cannot run in the
+        way that is asked for.
     MemoryError
         The model does not fit into memory.
     """
-    require_trust(trust)
-    check_precision(name_of(config, version), version, precision)
-    if engine is not None:
-        how: dict[str, Any] = {
-            "weights": weights,
-            "env": env,
-            "trust": trust,
-            "precision": precision,
-        }
-        return ClusterSession(config, version, Ray.of(engine), device=device, **how)
-    found, interpreter = prepare(config, version, env=env, trust=trust, progress=progress)
+    require_trust(execution.trust)
+    execution.check_version(config, version)
+    if execution.engine is not None:
+        return ClusterSession(config, version, execution)
+    found, interpreter = prepare(
+        config, version, env=execution.env, trust=execution.trust, progress=progress
+    )
     if interpreter is None:
         from .native import NativeSession
 
-        return NativeSession(
-            config, version, found, device=device, weights=weights, trust=trust, precision=precision
-        )
+        return NativeSession(config, version, found, execution)
     from .worker import WorkerSession
 
-    return WorkerSession(
-        config,
-        version,
-        found,
-        interpreter=interpreter,
-        device=device,
-        weights=weights,
-        trust=trust,
-        precision=precision,
-    )
+    return WorkerSession(config, version, found, execution, interpreter=interpreter)
 
 
-__all__ = ["Batch", "Ray", "Session", "check_precision", "name_of", "open_session", "prepare"]
+__all__ = ["Batch", "Execution", "Ray", "Session", "name_of", "open_session", "prepare"]

@@ -13,7 +13,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from textwrap import shorten
@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 from .._worker.batch import Batch
 from ..config import ModelConfig, Version
 from ..errors import MedzooError, MedzooWarning, OutOfMemoryError, WorkerError
+from ..provenance import Provenance
 from ..version import __version__
 from .engine import Ray
+from .execution import Execution
 from .session import Session, name_of
 
 QUEUE = 2  # ranges that an actor has at a time: the one that it makes, and the next
@@ -47,7 +49,7 @@ class Actor:
         self,
         config: ModelConfig,
         version: Version,
-        how: Mapping[str, Any],
+        execution: Execution,
         caller: Mapping[str, Any],
     ) -> Exception | dict[str, Any]:
         """Load the model as `medzoo.load` does; what the session says of itself, and the warnings
@@ -55,8 +57,8 @@ class Actor:
 
         Parameters
         ----------
-        how
-            For `medzoo.runtime.open_session`.
+        execution
+            How to run it; without an engine.
         caller
             ``settings`` of medzoo's, the ``folder`` that relative paths start from, and how many
             ``threads`` torch may have.
@@ -73,7 +75,7 @@ class Actor:
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             try:
-                self._session = open_session(config, version, progress=False, **how)
+                self._session = open_session(config, version, execution, progress=False)
             except (MedzooError, MemoryError) as error:
                 return error
         names = ("device", "batch_size", "digests", "provenance")
@@ -134,11 +136,9 @@ class ClusterSession(Session):
         self,
         config: ModelConfig,
         version: Version,
-        engine: Ray,
-        *,
-        device: str = "auto",
-        **how: Any,
+        execution: Execution,
     ) -> None:
+        engine, device = Ray.of(execution.engine), execution.device
         engine.check_device(device)
         self._about = name_of(config, version)
         self._hands: list[_Hand] = []
@@ -155,7 +155,7 @@ class ClusterSession(Session):
                 "folder": str(Path.cwd()),
                 "threads": max(1, int(takes["CPU"])),
             }
-            self._asked = (config, version, {"device": local, **how}, caller)
+            self._asked = (config, version, replace(execution, device=local, engine=None), caller)
             self._class = self._ray.remote(
                 num_cpus=takes["CPU"], num_gpus=takes.get("GPU", 0), max_restarts=0
             )(Actor)
@@ -168,7 +168,7 @@ class ClusterSession(Session):
         self.device: str = self._first["device"]
         self.batch_size: int = self._first["batch_size"]
         self.digests: dict[str, str] = self._first["digests"]
-        self.provenance: dict[str, Any] = self._first["provenance"]
+        self.provenance: Provenance = self._first["provenance"]
 
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The columns of a batch, made by one of the actors."""

@@ -4,7 +4,6 @@ in this interpreter.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import weakref
@@ -20,9 +19,11 @@ from .._worker.native import Native
 from .._worker.protocol import Failure
 from ..config import ModelConfig, Version
 from ..files import sha256_of
+from ..provenance import of_session
 from ..store import Package
 from .columns import check, own_outputs
-from .session import Session, at, batch_size, explain, libraries, name_of, provenance
+from .execution import DEFAULT, Execution
+from .session import Session, at, batch_size, explain, libraries, name_of
 from .weights import other_weights, their_file
 
 columns = check
@@ -56,15 +57,12 @@ class NativeSession(Session):
         config: ModelConfig,
         version: Version,
         package: Package,
-        *,
-        device: str = "auto",
-        weights: str | os.PathLike[str] | None = None,
-        trust: bool = False,
-        precision: str = "full",
+        execution: Execution = DEFAULT,
     ) -> None:
+        weights = execution.weights
         self._about, self._version = name_of(config, version), version
         self.digests = dict(package.digests)
-        self.device = pick_device(device, version)
+        self.device = pick_device(execution.device, version)
         self._given = [] if weights is None else ["weights"]
         folder, room, theirs = package.path.absolute(), Path(), None
         if weights is not None:
@@ -72,7 +70,7 @@ class NativeSession(Session):
             self.digests["weights"] = sha256_of(theirs)
             room = Path(tempfile.mkdtemp(prefix="medzoo-"))
             weakref.finalize(self, shutil.rmtree, room, ignore_errors=True)
-        needs = {**spec(self._about, version, folder, theirs, room), "precision": precision}
+        needs = {**spec(self._about, version, folder, theirs, room), "autocast": execution.autocast}
         try:
             self._contract: Native | None = Native(folder, needs, self.device, room)
         except (Exception, SystemExit) as error:
@@ -85,8 +83,13 @@ class NativeSession(Session):
             ) from error
         self.batch_size = batch_size(version, self.device, free_memory(self.device))
         found = describe(libraries(version), version.needs_torch)
-        self.provenance = provenance(
-            version, env="current", lock="", trust=trust, found=found, precision=precision
+        self.provenance = of_session(
+            version,
+            env="current",
+            lock="",
+            trust=execution.trust,
+            found=found,
+            recorded=execution.record,
         )
 
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:

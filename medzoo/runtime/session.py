@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from .._worker.batch import Batch
 from .._worker.protocol import Failure
-from ..config import PRECISIONS, ModelConfig, Version, requirement_name
+from ..config import ModelConfig, Version, requirement_name
 from ..errors import InputError, PackageError, TrustError
+from ..provenance import Provenance
 
 ROOM = 0.8  # of the memory that is free, for a batch
 REFUSED_BY_SYSTEM = (
@@ -33,7 +34,7 @@ class Session(Protocol):
     device: str
     batch_size: int  # where the user asks for none
     digests: dict[str, str]
-    provenance: dict[str, Any]
+    provenance: Provenance
     actors: int = 1  # that make batches at the same time
 
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
@@ -62,30 +63,6 @@ def libraries(version: Version) -> list[str]:
     return sorted({"numpy", "pillow", *(requirement_name(r) for r in version.requires)})
 
 
-def check_precision(about: str, version: Version, precision: str) -> None:
-    """Whether a version can run in a precision.
-
-    Raises
-    ------
-    InputError
-        It is none of `PRECISIONS`, or the version runs in full precision alone.
-    """
-    if precision not in PRECISIONS:
-        raise InputError(
-            f"precision={precision!r} is no precision.",
-            f"Give {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.",
-        )
-    if precision != "full" and (version.contract != "native" or not version.needs_torch):
-        why = (
-            "does not run on torch"
-            if version.contract == "native"
-            else "is published code, which runs as it is"
-        )
-        raise InputError(
-            f"{about} {why}: there is no precision={precision!r} of it.", "Leave `precision` out."
-        )
-
-
 def batch_size(version: Version, device: str, free: int | None) -> int:
     """How many samples to make at once where the user does not say.
 
@@ -106,37 +83,6 @@ def batch_size(version: Version, device: str, free: int | None) -> int:
     while device.startswith("cuda") and 2 * size <= MOST and 2 * size * each <= ROOM * free:
         size *= 2
     return size
-
-
-def provenance(
-    version: Version,
-    *,
-    env: str,
-    lock: str,
-    trust: bool,
-    found: dict[str, Any],
-    precision: str = "full",
-) -> dict[str, Any]:
-    """What a set of samples records of the session that made it.
-
-    Parameters
-    ----------
-    found
-        ``python``, ``libraries`` (name -> version) and ``threads`` (of torch, or None) of the
-        interpreter that ran the model.
-    precision
-        Named where it is not full.
-    """
-    about = {
-        "env": env,
-        "lock": lock,
-        "python": found["python"],
-        "libraries": found["libraries"],
-        "seeding": "sample" if version.per_sample else "batch",
-        "trust": trust,
-    }
-    about |= {"precision": precision} if precision != "full" else {}
-    return about | ({"threads": found["threads"]} if found["threads"] else {})
 
 
 def explain(

@@ -35,9 +35,11 @@ from ..config import ModelConfig, Version
 from ..environments import Interpreter, satisfied
 from ..errors import WorkerError
 from ..files import sha256_of
+from ..provenance import of_session
 from ..store import Package
+from .execution import DEFAULT, Execution
 from .process import Ended, Log, Process, environment
-from .session import Session, at, batch_size, explain, libraries, name_of, provenance
+from .session import Session, at, batch_size, explain, libraries, name_of
 from .weights import their_file
 
 
@@ -54,13 +56,11 @@ class WorkerSession(Session):
         config: ModelConfig,
         version: Version,
         package: Package,
+        execution: Execution = DEFAULT,
         *,
         interpreter: Interpreter,
-        device: str = "auto",
-        weights: str | os.PathLike[str] | None = None,
-        trust: bool = False,
-        precision: str = "full",
     ) -> None:
+        device, weights = execution.device, execution.weights
         pick_device(device, torch=False)  # what is no device at all needs no process to be refused
         self._about, self._version = name_of(config, version), version
         self._interpreter, self._package = (
@@ -91,7 +91,7 @@ class WorkerSession(Session):
                 "folder": str(folder),
                 "spec": {
                     **self._contract.spec(self._about, version, folder, theirs, self._held.folder),
-                    "precision": precision,
+                    "autocast": execution.autocast,
                 },
                 "work": str(self._held.work),
                 "device": local,
@@ -100,7 +100,7 @@ class WorkerSession(Session):
                 "threads": torch.get_num_threads()
                 if torch is not None
                 else None,  # so that bytes agree with ours
-                "trust": trust,
+                "trust": execution.trust,
                 "libraries": libraries(version),
             }
             found = self._load()
@@ -114,8 +114,13 @@ class WorkerSession(Session):
         )
         self.batch_size = batch_size(version, self.device, found["free"])
         kind, lock = interpreter.kind, interpreter.lock
-        self.provenance = provenance(
-            version, env=kind, lock=lock, trust=trust, found=found, precision=precision
+        self.provenance = of_session(
+            version,
+            env=kind,
+            lock=lock,
+            trust=execution.trust,
+            found=found,
+            recorded=execution.record,
         )
 
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:

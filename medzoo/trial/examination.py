@@ -10,8 +10,10 @@ from typing import Any
 from .. import settings
 from ..config import ModelConfig, Version
 from ..errors import InputError
-from ..generator import load
+from ..model import Model
 from ..registry import resolve
+from ..run import open_model
+from ..runtime import Execution
 from ..store import package
 from .memory import about_memory
 from .recorded import FILE, record
@@ -59,13 +61,14 @@ def examine(
             f"{config.id}, version {chosen.name}, comes as an archive, which stays as it is.",
             f"`medzoo copy {config.number} DIR` makes a folder of it.",
         )
-    where: dict[str, Any] = {"version": version, "device": device, "env": env, "trust": trust}
-    again = partial(load, model_id, **where)
+    execution = Execution(device=device, env=env, trust=trust)
+    again = partial(open_model, Model, config, chosen, execution)
     known = found.path / FILE
     compared = known if known.is_file() and not write else None
     findings = list(about_samples(again, inputs=inputs, recorded=compared))
     if not findings[0].bars and device == "cpu":
-        findings.append(attempt("memory", partial(about_memory, chosen, model_id, where, inputs)))
+        measure = partial(about_memory, chosen, model_id, execution, inputs)
+        findings.append(attempt("memory", measure))
     if write:
         findings.append(_write(known, findings, again, inputs))
     elif compared is None:

@@ -6,20 +6,23 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..config import Version
 from ..generator import load
+from ..runtime import Execution
 from .report import OK, WARNING, WRONG, Finding
 
 SLACK, MARGIN = 16.0, 1.5  # MiB that a batch may take once; how far a statement may be exceeded
 
 
-def about_memory(version: Version, model_id: Any, where: dict[str, Any], inputs: Any) -> Finding:
+def about_memory(version: Version, model_id: Any, execution: Execution, inputs: Any) -> Finding:
     """What a batch takes beyond one sample, against the config's ``memory_per_sample``."""
     n = max(2, version.batch_size)
     model = os.fspath(model_id) if isinstance(model_id, os.PathLike) else model_id
+    where = {"version": version.name, **asdict(execution)}
     asked = json.dumps({"model_id": model, "where": where, "inputs": inputs, "n": n}, default=str)
     command, quiet = (
         [sys.executable, "-c", f"from {__name__} import main; main()", asked],

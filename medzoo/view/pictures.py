@@ -19,7 +19,7 @@ from .. import checks
 from ..config import Output
 from ..errors import InputError
 from ..request import check_count
-from ..samples import Array, Samples, unit_range
+from ..samples import Array, Samples, spacing_of, unit_range
 
 INK, FAINT, PAPER = "#1f2933", "#7b8794", "white"
 OUTLINES = ("#ff6b35", "#22b8cf", "#ffd43b", "#69db7c", "#da77f2", "#ff8787", "#4dabf7", "#a9e34b")
@@ -203,7 +203,7 @@ def _flat(values: Array) -> Array:
 
 def _height_by_width(output: Output) -> float:
     """Of a picture as it is shown, in mm where the spacing is known."""
-    y, x = output.spacing[-2:] if output.spacing else (1.0, 1.0)
+    _, y, x = spacing_of(output)
     return output.shape[-2] * y / (output.shape[-1] * x)
 
 

@@ -1,0 +1,90 @@
+"""Names of the arguments of public functions: those that a model cannot use for its own inputs, and
+what other libraries call them.
+"""
+
+from __future__ import annotations
+
+# of the functions that generate; a condition or option of such a name could not be given
+ARGUMENTS = {
+    "model_id",
+    "n",
+    "out",
+    "format",
+    "layout",
+    "shard_size",
+    "shard_samples",
+    "seed",
+    "batch_size",
+    "device",
+    "version",
+    "weights",
+    "inputs",
+    "env",
+    "trust",
+    "precision",
+    "engine",
+    "progress",
+    "first",
+    "latents",
+    "transform",
+    "as_tuple",
+    "keep",
+    "shuffle",
+    "fresh",
+    "num_workers",
+    "multiprocessing_context",
+    "pin_memory",
+    "drop_last",
+    "self",
+}
+# of the functions that generate, for an error that names the closest
+GENERATE_ARGUMENTS = (
+    *("model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights"),
+    *("inputs", "env", "trust", "precision", "engine", "progress"),
+)
+# what medigan and other libraries call an argument -> what to say of ours
+ELSEWHERE = {
+    "num_samples": "n",
+    "n_samples": "n",
+    "num_images": "n",
+    "number": "n",
+    "num": "n",
+    "count": "n",
+    "samples": "n",
+    "dir": "out",
+    "outdir": "out",
+    "o": "out",
+    "output_folder": "out",
+    "output_path": "out",
+    "output_dir": "out",
+    "out_dir": "out",
+    "output": "out",
+    "save_dir": "out",
+    "save_images": "out",
+    "folder": "out",
+    "random_state": "seed",
+    "random_seed": "seed",
+    "manual_seed": "seed",
+    "gpu": "device",
+    "gpu_id": "device",
+    "cuda": "device",
+    "model": "model_id",
+    "model_name": "model_id",
+    "dtype": "precision",
+    "fp16": "precision",
+    "checkpoint": "weights",
+    "weights_path": "weights",
+    "model_weights": "weights",
+    "environment": "env",
+    "install_dependencies": "env",
+    "trust_remote_code": "trust",
+    "verbose": "progress",
+    "label": "condition",
+    "labels": "condition",
+    "class_label": "condition",
+}
+ADVICE = {
+    "save_images": "Samples are written where `out` names a folder, and returned in any case. ",
+    "install_dependencies": "medzoo builds an environment for the model by itself; see `env`. ",
+    "is_gen_function_returned": "`medzoo.load(8)` gives a model to call as often as you like. ",
+}
