@@ -8,10 +8,10 @@ import textwrap
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT))
-torch = pytest.importorskip("torch")
 from benchmarks import detector
 
 FOLDER = ROOT / "starter_models" / "brain"

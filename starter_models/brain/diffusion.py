@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import autoencoder as first  # noqa: E402
-from autoencoder import CHANNELS, SIDE, STARTERS, base  # noqa: E402
+import autoencoder as first
+from autoencoder import CHANNELS, SIDE, STARTERS, base
 
 spec = importlib.util.spec_from_file_location(
     "model_102", STARTERS / "00102_DIFFUSION_MRI_BRAIN_TUMOURS" / "model.py"
