@@ -24,7 +24,14 @@ from numpy.typing import NDArray
 from ..config import Output
 from ..samples import Samples, spacing_of, unit_range
 from ..version import __version__
-from .formats import Line, OneFileEach, pictures_unfit, step_of
+from .formats import (
+    Line,
+    OneFileEach,
+    conditions_of,
+    listed_conditions,
+    pictures_unfit,
+    step_of,
+)
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -100,7 +107,12 @@ class Dicom(OneFileEach):
         self._places: dict[tuple[str, int], int] = {key: 1 + k for k, key in enumerate(series)}
         words = re.findall(r"[a-z-]+", str(self._provenance.get("modality", "")).lower())
         self._modality = next((MODALITIES[w] for w in words if w in MODALITIES), "OT")
-        self._identity = json.dumps([self._provenance.get(k) for k in DECIDES], sort_keys=True)
+        self._listed = listed_conditions(self._provenance)
+        decides: dict[str, Any] = {k: self._provenance.get(k) for k in DECIDES}
+        if self._listed:  # of these, a sample's own decides alone: the others may be yet to come
+            options = decides["options"].items()
+            decides["options"] = {k: v for k, v in options if k not in self._listed}
+        self._identity = json.dumps(list(decides.values()), sort_keys=True)
         self._batches: list[list[int]] = []
 
     def write(self, batch: Samples) -> list[Line]:
@@ -144,18 +156,20 @@ class Dicom(OneFileEach):
         """An identifier as the standard makes one of a UUID."""
         return f"2.25.{uuid.uuid5(SPACE, json.dumps([self._identity, *what])).int}"
 
-    def _sample(self, index: int) -> list[int]:
-        """Which of the samples that `DECIDES` tells of: its index, and the batch it was made in
-        where that decides as well.
+    def _sample(self, index: int) -> list[Any]:
+        """Which of the samples that `DECIDES` tells of: its index, its conditions where each has
+        its own, and the batch it was made in where that decides as well.
         """
+        own = conditions_of(index, self._provenance) if self._listed else {}
+        conditions = [own[name] for name in self._listed]
         if not self._batches:
-            return [index]
+            return [index, *conditions]
         begun, size = next(
             (start, size) for start, size in reversed(self._batches) if start <= index
         )
         first = index - (index - begun) % size
         end = self._provenance.get("first", 0) + self._provenance.get("n", self._n)
-        return [index, first, min(first + size, end)]
+        return [index, *conditions, first, min(first + size, end)]
 
     def _series(self, output: Output, about: Mapping[str, Any], channel: int) -> Dataset:
         """What the files of a series have in common, pixels aside."""

@@ -278,6 +278,12 @@ def labels_of(
     return {n: names.get(n, {}).get(str(v), v) for n, v in numbers.items()}
 
 
+def listed_conditions(provenance: Mapping[str, Any]) -> list[str]:
+    """The conditions of which each sample was given its own."""
+    options = provenance.get("options", {})
+    return [n for n in provenance.get("conditions", {}) if isinstance(options.get(n), list)]
+
+
 def conditions_of(index: int, provenance: Mapping[str, Any]) -> dict[str, str]:
     """The conditions under which a sample was made, by their names."""
     found, period = {}, 1
