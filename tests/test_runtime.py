@@ -239,6 +239,7 @@ def test_running_a_package_leaves_nothing_in_its_folder(tmp_path: Path) -> None:
     )  # the caller's setting is as it was
 
 
+@pytest.mark.filterwarnings("ignore:.*are cut off")  # the weights double what is made
 def test_weights_of_the_users_own_reach_the_loader(
     weighted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,7 +313,7 @@ def test_weights_that_are_no_safetensors(weighted: Path, tmp_path: Path, content
 
 @pytest.mark.parametrize(
     ("weights", "says"),
-    [("nowhere.safetensors", "no such file"), (".", "no such file"), (5, "weights=5 is no path")],
+    [("nowhere.safetensors", "no such file"), (".", "no such file"), (5, "weights=5 is not a path")],
 )
 def test_weights_that_are_not_there(weighted: Path, weights: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):

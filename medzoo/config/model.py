@@ -44,6 +44,7 @@ ARGUMENTS = {
     "shard_size",
     "shard_samples",
     "seed",
+    "as_tuple",
     "batch_size",
     "device",
     "version",
