@@ -176,7 +176,7 @@ def add_using(commands: Commands) -> None:
         commands,
         "generate",
         "make samples and write them to a folder",
-        "The folder gets the samples, manifest.jsonl (a line a file) and provenance.json, "
+        "The folder gets the samples, manifest.jsonl (one line per file) and provenance.json, "
         "which says how to make them again. "
         "The same command again continues a run that was stopped, and does nothing where the set is whole; "
         "without a seed it takes the folder's. Any other command into that folder is an error. "

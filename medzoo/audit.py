@@ -207,7 +207,7 @@ def reproduce(
         names = tuple(e["file"] for _, e in damage if "offset" not in e)
         warnings.warn(
             f"{target} is not as it was written: {count(len(names), 'file')} missing or changed ({some(names)}). It is made "
-            "again and held against what the manifest says of it.",
+            "again and compared with the manifest.",
             MedzooWarning,
             stacklevel=2,
         )
@@ -258,12 +258,12 @@ def _place_beside(folder: Path, name: str) -> Iterator[Path]:
             place.mkdir(exist_ok=True)
             if not stack.enter_context(files.locked(lock, timeout=0)) and files.has_locks(lock):
                 raise DatasetError(
-                    f"Another process is making {folder} again.", "Wait until it is done."
+                    f"Another process is already reproducing {folder}.", "Wait until it is done."
                 )
         except OSError as error:
             raise DatasetError(
-                f"{folder} cannot be made again beside it: {error}.",
-                "Copy it to where you may write.",
+                f"{folder} cannot be reproduced beside it: {error}.",
+                "Copy it to a folder where you may write.",
             ) from error
         try:
             yield made
@@ -271,7 +271,7 @@ def _place_beside(folder: Path, name: str) -> Iterator[Path]:
             kept = is_whole(made) or done(made) > 0
             if kept:
                 what = (
-                    f"What was made again stays in {place}, and the same call goes on from there."
+                    f"What was made again stays in {place}, and the same call continues from there."
                 )
                 warnings.warn(what, MedzooWarning, stacklevel=4)
             raise
@@ -305,12 +305,12 @@ def _check_given(
         )
     if "subset" in then:
         raise DatasetError(
-            f"{folder} was saved as a part of a set, which alone cannot be made again.",
+            f"{folder} was saved as a part of a set, and a part cannot be reproduced alone.",
             "Generate the whole.",
         )
     if not then.get("registered", True) and "weights" not in then["sha256"] and model_id is None:
         raise InputError(
-            f"{folder} was made by a package of your own.",
+            f"{folder} was made by your own package.",
             "Name its folder: medzoo reproduce DIR --model mine/",
         )
     uses = {*(k for k in GIVEN if k in then["options"]), *({"weights"} & set(then["sha256"]))}

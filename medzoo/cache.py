@@ -147,7 +147,7 @@ def remove(what: int | str | os.PathLike[str]) -> Removal:
             if len(named) == 1:
                 return _removed(named)
             raise ModelNotFoundError(
-                f"Nothing in the cache goes by {str(what)!r}.", "`medzoo cache` lists it."
+                f"Nothing in the cache is named {str(what)!r}.", "`medzoo cache` lists it."
             ) from None
     mine = [e for e in found if model in e.models]
     shared = [e for e in mine if len(e.models) > 1]

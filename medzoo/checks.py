@@ -221,7 +221,7 @@ def seed(value: Any, name: str) -> int:
     number = plain(value)
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**64:
         raise InputError(
-            f"{name}={shown(value)} is no seed.",
+            f"{name}={shown(value)} is not a valid seed.",
             "Give a whole number from 0 to 2**64 - 1, or None for a fresh one.",
         )
     return number
@@ -272,7 +272,7 @@ def model_id(value: Any, name: str) -> Any:
     found = plain(value)
     if isinstance(found, bool) or not isinstance(found, (int, str, os.PathLike)):
         raise InputError(
-            f"{name}={shown(value)} is no model id.",
+            f"{name}={shown(value)} is not a valid model id.",
             'Give a number, an id or a path: 8, "00008", "mine/".',
         )
     if isinstance(found, os.PathLike):
@@ -295,7 +295,7 @@ def device(value: Any, name: str = "device") -> str:
         value = str(value)
     if not isinstance(value, str):
         raise InputError(
-            f"{name}={shown(value)} is no device.", "Give auto, cpu, cuda, cuda:1, 1 or mps."
+            f"{name}={shown(value)} is not a valid device.", "Use auto, cpu, cuda, cuda:1, 1 or mps."
         )
     word = value.strip().lower()
     if word.isdecimal():
@@ -304,7 +304,7 @@ def device(value: Any, name: str = "device") -> str:
     if kind in {"cpu", "mps"} and index == "0":
         return kind
     if kind == "gpu":
-        raise InputError(f"{name}={value!r} is no device.", "Did you mean 'cuda'?")
+        raise InputError(f"{name}={value!r} is not a valid device.", "Did you mean 'cuda'?")
     return word if kind in {"auto", "cpu", "cuda", "mps"} else value
 
 
@@ -314,7 +314,7 @@ def precision(value: Any, name: str) -> str:
     word = str(value).removeprefix("torch.").replace("float32", "full") if is_dtype else value
     if not isinstance(word, str) or word not in PRECISIONS:
         raise InputError(
-            f"{name}={shown(value)} is no precision.",
+            f"{name}={shown(value)} is not a valid precision.",
             f"{meant(word, PRECISIONS)}Give {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.",
         )
     return word

@@ -104,7 +104,7 @@ class Parser(argparse.ArgumentParser):
         word = typed.lstrip("-").replace("-", "_")
         positionals = [a.metavar for a in self._actions if not a.option_strings]
         if word in {"model_id", "model", "id"} and "MODEL" in positionals:
-            return f"The model stands by itself: {self.prog} 8"
+            return f"The model is a positional argument: {self.prog} 8"
         if word in options:
             return f"Did you mean {options[word]}?"
         if word in checks.ADVICE and "out" in options:

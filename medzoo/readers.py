@@ -221,7 +221,7 @@ def _from_negative(array: Array, mask: bool) -> Array:
     elif array.dtype not in {np.dtype(bool), np.dtype(np.uint8)}:  # those Pillow has turned round
         raise ValueError(f"0 is white in it, which has no meaning for {array.dtype}")
     if mask and array.dtype != bool:
-        raise ValueError("0 is white in it, so that its numbers are no labels. Save it as an array")
+        raise ValueError("0 is white in it, so its numbers are not labels. Save it as an array")
     return array
 
 

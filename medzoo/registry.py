@@ -294,7 +294,7 @@ def resolve(model_id: int | str | os.PathLike[str]) -> ModelConfig:
                 raise
     if not _is_package(path):
         raise ModelNotFoundError(
-            f"The folder {path} holds no {PACKAGE_CONFIG}, so it is no model package.",
+            f"The folder {path} holds no {PACKAGE_CONFIG}, so it is not a model package.",
             "`medzoo copy 8 DIR` or `medzoo contribute new DIR` makes one.",
         )
     return read_config(path.absolute() / PACKAGE_CONFIG)

@@ -80,7 +80,7 @@ class Samples:
         lengths = {name: _length(name, column) for name, column in self.columns.items()}
         lengths["indices"] = _length("indices", self.indices)
         if len(set(lengths.values())) != 1:
-            raise InputError(f"The columns of samples differ in length: {lengths}.")
+            raise InputError(f"The columns of the samples differ in length: {lengths}.")
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -331,7 +331,7 @@ def _length(name: object, column: Any) -> int:
         return len(column)
     except Exception as error:
         raise InputError(
-            f"The column {name!r:.60} of samples has no length: {checks.shown(column)}.",
+            f"The column {name!r:.60} of the samples has no length: {checks.shown(column)}.",
             "Give arrays whose first axis counts samples.",
         ) from error
 
@@ -349,7 +349,7 @@ def _rows(key: Any, n: int) -> slice | Array:
         rows = np.zeros(())
     if rows.dtype == bool and rows.ndim == 1:
         if len(rows) != n:
-            raise IndexError(f"There are {n} samples, and {len(rows)} times True or False.")
+            raise IndexError(f"There are {n} samples, but {len(rows)} values True or False.")
         return np.flatnonzero(rows)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
         raise InputError(
@@ -471,7 +471,7 @@ def gathered(batches: Iterable[Samples], n: int) -> Samples:
         indices[done : done + len(batch)] = batch.indices
         done += len(batch)
     if first is None or done != n:
-        raise InputError(f"There are {done} samples, where {n} are wanted.")
+        raise InputError(f"There are {done} samples, but {n} are needed.")
     if len(first) == n:
         return first
     return Samples(columns, first.outputs, indices, first.provenance)

@@ -52,7 +52,7 @@ def check_seed(seed: object) -> int:
         or not 0 <= int(seed) < 2**64
     ):
         raise InputError(
-            f"seed={seed!r} is no seed.",
+            f"seed={seed!r} is not a valid seed.",
             "Give a whole number from 0 to 2**64 - 1, or None for a fresh one.",
         )
     return int(seed)

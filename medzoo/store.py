@@ -77,7 +77,7 @@ def package(
             else str(error)
         )
         raise SourceError(
-            f"{config.id}, version {version.name}, could not be made ready: {why}.",
+            f"{config.id}, version {version.name}, could not be prepared: {why}.",
             "`medzoo cache` lists what can go; " * full
             + "MEDZOO_CACHE names another folder to download and unpack to.",
         ) from error
@@ -206,7 +206,7 @@ def _unpacked(
         raise _broken(config, version, archive.path, error, downloaded=downloaded) from error
     if changed:
         name, expected, found_now = changed
-        done = f"Nothing of it was run. Remove {target}, and it is unpacked anew."
+        done = f"Nothing of it was run. Remove {target}, and it will be unpacked again."
         raise mismatch(config, version, target / name, expected, found_now, done)
     folder = _top(target, version)
     require_whole(config, version, folder)
@@ -247,10 +247,10 @@ def _broken(
         return IntegrityError(problem, error.hint)
     is_page = files.disguise(archive)
     archive.unlink(missing_ok=True)
-    hint = "If that does not help, it is so at its source: tell its author."
+    hint = "If that does not help, the published file itself is at fault: tell its author."
     return IntegrityError(
-        f"{problem}\nIt was removed from the cache, so that the next call fetches it anew.",
-        "Does the network here ask for a login?" if is_page else hint,
+        f"{problem}\nIt was removed from the cache, so the next call downloads it again.",
+        "Does this network need a login?" if is_page else hint,
     )
 
 

@@ -133,7 +133,7 @@ def refusal(file: str, says: str) -> TrustError:
     reason = REASON.search(says)
     found = GLOBAL.search(reason[1] if reason else says)
     holds = (
-        f"it holds {found[1]}, which is no tensor"
+        f"it holds {found[1]}, which is not a tensor"
         if found
         else (reason[1] if reason else says.splitlines()[0])
     )

@@ -349,7 +349,7 @@ def check_number(asked: int, got: int, how: str, files: Sequence[str] = ()) -> N
     """Check that as many samples came back as were asked for."""
     if got == asked:
         return
-    hint = "Some packages leave out what they find bad."
+    hint = "Some packages leave out samples that they judge bad."
     if asked > 1:
         hint += " `most: 1` in the config's `call` asks for one at a time."
     if got > asked:

@@ -38,7 +38,7 @@ class Clone:
         self.top = folder.expanduser()
         if not self.top.is_dir() or (top := self.ask("rev-parse", "--show-toplevel")) is None:
             raise ContributionError(
-                f"{self.top.absolute()} is no git repository.",
+                f"{self.top.absolute()} is not a git repository.",
                 "Clone medzoo, and give its folder with `--repository`.",
             )
         self.top = Path(top)

@@ -13,9 +13,9 @@ from __future__ import annotations
 FORMATS = {
     "png": ("png.Png", "flat pictures of 8 or 16 bits, floats with 8"),
     "png16": ("png.Png16", "the same, floats with 16 bits (8-bit pictures stay so)"),
-    "nifti": ("nifti.Nifti", "pictures and volumes, a .nii.gz each"),
-    "dicom": ("dicom.Dicom", "pictures and volumes, a file or a series each"),
-    "csv": ("csv.Csv", "tables, a row a sample"),
+    "nifti": ("nifti.Nifti", "pictures and volumes, one .nii.gz per picture or volume"),
+    "dicom": ("dicom.Dicom", "pictures and volumes, one file or one series each"),
+    "csv": ("csv.Csv", "tables, one row per sample"),
     "npz": ("npz.Npz", "anything, in one file of arrays"),
     "webdataset": ("webdataset.WebDataset", "anything, in tar shards for a great many samples"),
 }

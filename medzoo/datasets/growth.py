@@ -74,8 +74,8 @@ def refuse_growing(folder: Path) -> None:
     more = f" of {to:,}" if isinstance(to, int) else ""
     there = "all" if is_moving(place) else f"{done(place):,}"
     raise DatasetError(
-        f"{folder} is unfinished: the set is growing, {there}{more} samples are there.",
-        "Give the command that makes it grow again: it goes on from there.",
+        f"{folder} is unfinished: the set is being extended, {there}{more} samples are there.",
+        "Run the command that extends it again: it continues from there.",
     )
 
 
@@ -135,7 +135,7 @@ def point_of(
         raise DatasetError(
             f"{folder} cannot grow: its last batch is not full, and what the model makes depends on "
             f"the batch.",
-            "Nothing was changed. Make the set anew in another folder.",
+            "Nothing was changed. Make the set again in another folder.",
         )
     return point, boundaries
 

@@ -80,7 +80,7 @@ class Arrangement:
             column = _class_column(self.layout, outputs)
             if not one_file_each:
                 raise InputError(
-                    f"layout={self.layout!r} needs a file for each sample; format={format_!r} has none.",
+                    f"layout={self.layout!r} needs one file per sample; format={format_!r} has none.",
                     "format='png', 'png16', 'nifti' and 'dicom' have.",
                 )
             check_folder_names(label_names.get(column, {}).values())
@@ -138,7 +138,7 @@ def check_folder_names(labels: Iterable[str]) -> None:
         folded = unicodedata.normalize("NFC", label).casefold()
         if folded in same:
             raise InputError(
-                f"The labels {same[folded]!r} and {label!r} are one folder where case does not count.",
+                f"The labels {same[folded]!r} and {label!r} are the same folder on disks that ignore case.",
                 "Without layout='classes' labels are in manifest.jsonl, as they are.",
             )
         same[folded] = label
@@ -151,7 +151,7 @@ def _check_lengths(label_names: Mapping[str, Mapping[str, str]]) -> None:
         label = max(longest, key=_length)
         raise InputError(
             f"The label {label!r:.40} ... of {len(label)} characters is too long for a file name.",
-            "format='npz' and format='webdataset' have no labels in names of files.",
+            "format='npz' and format='webdataset' do not put labels in file names.",
         )
 
 

@@ -284,7 +284,7 @@ class Target:
             if name not in {LOG, UNFINISHED}
             and not (files.is_strewn(Path(name)) or is_left_beside(Path(name)))
         ]:
-            raise DatasetError(f"{self.path} holds other things ({others[0]} ...).", UNTOUCHED)
+            raise DatasetError(f"{self.path} already holds other files ({others[0]} ...).", UNTOUCHED)
         return False
 
     def _is_the_set(self, there: Mapping[str, Any] | None) -> bool:
@@ -319,7 +319,7 @@ class Target:
         record = read_record(self._journal.folder)
         if not record["resumes"]:
             raise DatasetError(
-                f"{self.path} holds a part of samples that were being saved from memory.",
+                f"{self.path} holds part of a set that was being saved from memory.",
                 "Nothing was changed. Remove it, or choose another folder.",
             )
         self._refuse_other(record["provenance"], "an unfinished set of other samples")
@@ -368,8 +368,8 @@ class Target:
             self._continued = [*self._continued, {"done": self.done, **changed}]
             self._journal.note(continued=self._continued)
             warnings.warn(
-                f"{self.path} was begun under other circumstances ({', '.join(changed)}). Its further samples may differ in "
-                "the last bits from those of one run; its provenance will say from where on.",
+                f"{self.path} was started under other conditions ({', '.join(changed)}). Its further samples may differ in "
+                "the last bits from those of one run; its provenance records where the change begins.",
                 MedzooWarning,
                 stacklevel=4,
             )

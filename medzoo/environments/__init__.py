@@ -68,7 +68,7 @@ def isolated(config: ModelConfig, version: Version, *, progress: bool | None = N
         held.close()  # removed in between
     raise BuildError(
         f"The environment of {config.id} was removed as often as it was built, {TRIES} times.",
-        "Is something else at work in the cache? MEDZOO_CACHE names another folder.",
+        "Does another program change the cache? MEDZOO_CACHE names another folder.",
     )
 
 
@@ -117,7 +117,7 @@ def choose(
     except BuildError as error:
         if not lacking:
             raise
-        why = f"{config.id} needs an environment of its own, as it does not find here what it declares: {'; '.join(lacking)}."
+        why = f"{config.id} needs its own environment, because the packages it declares are not installed here: {'; '.join(lacking)}."
         raise BuildError(f"{why}\n{error.problem}", error.hint) from error
 
 

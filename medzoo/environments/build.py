@@ -51,7 +51,7 @@ def build(
                 if unmet := recipe.unmet(packages, python.version):
                     raise BuildError(
                         f"{about}: what was installed is not what was declared: {'; '.join(unmet)}.",
-                        "Do settings of uv here change what it installs? Nothing was kept.",
+                        "Do uv settings on this machine change what it installs? Nothing was kept.",
                     )
                 size, _ = files.size_of(aside)
             record = {

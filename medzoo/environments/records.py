@@ -130,14 +130,14 @@ def differences(key: str) -> Iterator[str]:
     """What an environment holds that is not as it was recorded and installed, in words."""
     record = read(key)
     if record is None:
-        yield "it is not whole"
+        yield "it is incomplete"
         return
     where = site_packages(path_of(key))
     now = installed([str(where)])
     for name in sorted({*now, *record["packages"]}):
         was, found = record["packages"].get(name, "nothing"), now.get(name, "nothing")
         if was != found:
-            yield f"{name}: {was} was installed, {found} is there"
+            yield f"{name}: {was} was installed, {found} was found"
     for path in sorted(where.glob("*.dist-info/RECORD")):
         for name, digest in _recorded(path):
             file = where / name

@@ -271,7 +271,7 @@ def _unknown(what: str, given: object, allowed: Sequence[str]) -> InputError:
     near = checks.close(given, allowed)
     meant = f"Did you mean {' or '.join(near)}? " if near else ""
     return InputError(
-        f"{checks.shown(given)} is no {what} of search.", f"{meant}There are {', '.join(allowed)}."
+        f"{checks.shown(given)} is not a valid {what} of search.", f"{meant}There are {', '.join(allowed)}."
     )
 
 

@@ -290,8 +290,8 @@ def dataloader(
             if v
         ]:
             raise InputError(
-                f"{asked[0]} says nothing of samples without end (n=None).",
-                f"Give `n`, or no {asked[0]}.",
+                f"{asked[0]} has no effect on endless samples (n=None).",
+                f"Give `n`, or leave {asked[0]} out.",
             )
         data, order = SyntheticStream(model_id, None, **how), None
     else:

@@ -299,7 +299,7 @@ def check_epoch(epoch: object, n: int) -> int:
         or not isinstance(epoch, (int, np.integer))
         or not 0 <= epoch <= 2**62 // n
     ):
-        raise InputError(f"epoch={epoch!r} is no epoch.", "Give a whole number from 0.")
+        raise InputError(f"epoch={epoch!r} is not a valid epoch.", "Give a whole number from 0.")
     return int(epoch)
 
 

@@ -267,7 +267,7 @@ class SyntheticStream(Maker, IterableDataset[Any]):
 
     def __len__(self) -> int:
         if self._n is None:
-            raise TypeError("These samples do not end.")
+            raise TypeError("These samples are endless.")
         return self._n
 
     def set_epoch(self, epoch: int) -> None:

@@ -158,7 +158,7 @@ class Structures:
             raise InputError(
                 f"{name!r} of {self.path}{within} was drawn on another series than this one, "
                 f"{volume.series}.",
-                f"Read that: {', '.join(sorted(self.series_of(name))) or 'it does not say which'}.",
+                f"Read that series instead: {', '.join(sorted(self.series_of(name))) or 'it does not say which'}.",
             )
         return name
 
@@ -245,8 +245,8 @@ def read_structures(path: Given, *, series: str | None = None) -> Structures:
             names = ", ".join(sorted(str(h.filename) for h in chosen or sets)) or "none at all"
             on = f" drawn on {series}" if series else ""
             raise InputError(
-                f"{told(path)} has {len(chosen)} RTSTRUCT files{on}, where one is wanted.",
-                f"Give its file. There is {names}.",
+                f"{told(path)} has {len(chosen)} RTSTRUCT files{on}, but only one is allowed.",
+                f"Give its file. There are {names}.",
             )
         return _structures(Path(chosen[0].filename))
 
@@ -423,11 +423,11 @@ def cases(folder: Given) -> Iterator[Case]:
             with reading():
                 case = _case(file, slices)
         except InputError as error:
-            warnings.warn(MedzooWarning(f"{file} is passed over: {error.problem}"), stacklevel=2)
+            warnings.warn(MedzooWarning(f"{file} is skipped: {error.problem}"), stacklevel=2)
             continue
         for name, fault in case.structures.broken.items():
             warnings.warn(
-                MedzooWarning(f"{name!r} of {file} is passed over: {fault}."), stacklevel=2
+                MedzooWarning(f"{name!r} of {file} is skipped: {fault}."), stacklevel=2
             )
         yield case
 

@@ -54,7 +54,7 @@ class Ray:
             isinstance(self.address, str) and self.address.strip()
         ):
             raise InputError(
-                f"address={checks.shown(self.address)} is no address.",
+                f"address={checks.shown(self.address)} is not a valid address.",
                 "Give auto, or HOST:PORT of the cluster's head.",
             )
         if self.actors is not None and (
@@ -105,7 +105,7 @@ class Ray:
         if device.partition(":")[2]:
             raise InputError(
                 f"device={device!r}: Ray chooses which GPU an actor has.",
-                "Say device='cuda', or leave it out.",
+                "Use device='cuda', or leave it out.",
             )
         if device not in {"auto", "cuda"} and self.gpus_per_actor:
             raise InputError(

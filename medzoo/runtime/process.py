@@ -306,7 +306,7 @@ class Process:
         if name and name not in CRASHES:
             hint = "Somebody ended it, or the system did, short of memory: then a smaller batch_size helps."
             return Ended("kill", f"its process was killed ({name}).{tail}", hint)
-        again = f"The next batch starts it anew. {CRASHED.get(name or '', TELL)}"
+        again = f"The next batch starts it again. {CRASHED.get(name or '', TELL)}"
         how = (
             f"crashed ({name})"
             if name

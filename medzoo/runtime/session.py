@@ -72,7 +72,7 @@ def check_precision(about: str, version: Version, precision: str) -> None:
     """
     if precision not in PRECISIONS:
         raise InputError(
-            f"precision={precision!r} is no precision.",
+            f"precision={precision!r} is not a valid precision.",
             f"Give {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.",
         )
     if precision != "full" and (version.contract != "native" or not version.needs_torch):

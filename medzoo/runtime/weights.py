@@ -82,7 +82,7 @@ def compare(ours: Path, theirs: Path) -> None:
     try:
         given = shapes(theirs)
     except SafetensorError as error:
-        raise InputError(f"weights={str(theirs)!r} is no safetensors file: {error}") from error
+        raise InputError(f"weights={str(theirs)!r} is not a safetensors file: {error}") from error
     wanted = shapes(ours)
     if given != wanted:
         wrong = [

@@ -89,5 +89,5 @@ def _read() -> dict[str, dict[str, str]]:
 def _broken() -> IntegrityError:
     return IntegrityError(
         f"{path()} cannot be read, which holds the digests of earlier downloads.",
-        "Bring it back, or remove it: digests are then taken anew at the next use.",
+        "Bring it back, or remove it: digests are then recorded again at the next use.",
     )

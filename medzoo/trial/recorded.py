@@ -73,7 +73,7 @@ def record(model: Model, path: Path, inputs: Any = None) -> int:
 
 def compare(model: Model, path: Path, inputs: Any = None) -> Finding:
     """Whether the model still makes what was recorded, within the tolerance of each output."""
-    hint = "If the change is meant, record anew with `medzoo test --record`."
+    hint = "If the change is meant, record again with `medzoo test --record`."
     try:
         with np.load(path) as archive:
             known = {name: archive[name] for name in archive.files}

@@ -149,13 +149,13 @@ class Trial:
                 return Finding(
                     "seed",
                     WRONG,
-                    "the same seed gives other samples when the model is loaded anew",
+                    "the same seed gives other samples when the model is loaded again",
                     ours,
                 )
         same = not self.furthest(self.first, self.run(N, seed=OTHER, batch_size=N))
         if same and self.works_on_pictures:
             return Finding(
-                "seed", OK, "decides nothing: what it makes follows from the pictures that it gets"
+                "seed", OK, "decides nothing: the samples depend only on the input pictures"
             )
         return judge(
             "seed",
@@ -168,7 +168,7 @@ class Trial:
         """Samples of one run and one condition differ."""
         if self.works_on_pictures:
             return Finding(
-                "variety", OK, "as the pictures that it gets, which repeat when they are few"
+                "variety", OK, "as the input pictures, which repeat when there are few"
             )
         fixed = {name: next(iter(c.values)) for name, c in self.version.conditions.items()}
         found = self.run(N, fixed)
@@ -228,7 +228,7 @@ class Trial:
                 title,
                 WARNING,
                 "has no bounds",
-                "State `minimum` and `maximum`, so that a user cannot go astray.",
+                "State `minimum` and `maximum`, so that users cannot give values that do not work.",
             )
         if len(values) > 1 and not any(self.furthest(a, b) for a, b in combinations(found, 2)):
             return Finding(
@@ -257,7 +257,7 @@ class Trial:
         self.run(N, batch_size=N)
         where = "this machine's CPU" if self.model.device == "cpu" else self.model.device
         return Finding(
-            "speed", OK, f"{(time.perf_counter() - began) / N * 1e3:.3g} ms a sample on {where}"
+            "speed", OK, f"{(time.perf_counter() - began) / N * 1e3:.3g} ms per sample on {where}"
         )
 
     def furthest(self, a: Columns, b: Columns, *, exact: bool = False) -> str:

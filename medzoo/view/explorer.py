@@ -315,7 +315,7 @@ class Explorer:
             seed = seeds.check_seed(int(text))
         except ValueError:  # InputError is one
             quietly(self.seed_box, self.seed_box.set_val, str(self.seed))
-            self._say(f"{text!r} is no seed: a whole number from 0 to 2**64 - 1")
+            self._say(f"{text!r} is not a valid seed: give a whole number from 0 to 2**64 - 1")
             return
         if seed != self.seed:
             self.go_to(seed)
