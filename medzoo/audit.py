@@ -1,4 +1,4 @@
-"""A set of samples held against what it says of itself: are its files as they were written, and can
+"""Compare a set of samples with its own records: are its files as they were written, and can
 they be made again.
 """
 
@@ -133,8 +133,8 @@ def reproduce(
     """Make a finished set again from its provenance, into a folder beside it that is then removed,
     and compare.
 
-    Where it is stopped, the same call goes on from there. What is missing or changed since the set
-    was written is named before that, with a warning; what is made is then held against the manifest
+    If it is stopped, the same call continues from there. What is missing or changed since the set
+    was written is named before that, with a warning; the new samples are then compared with the manifest
     alone.
 
     Parameters
@@ -142,7 +142,7 @@ def reproduce(
     folder
         What `medzoo.generate` got as ``out``.
     model_id
-        The path of the package, where the set was made by one of your own; what the provenance
+        The path of your own package, if the set was made with it; what the provenance
         names if None.
     weights, inputs, latents
         The very same as then, where the set was made with some of your own: the folder holds their
@@ -166,7 +166,7 @@ def reproduce(
     DatasetError
         The folder holds no finished set, or one that says too little to be made again.
     InputError
-        Something of your own is missing, or is not what the set was made with.
+        An input, weights or package of yours is missing, or differs from the one the set was made with.
     MedzooError
         Whatever `medzoo.generate` raises.
     """
@@ -316,12 +316,12 @@ def _check_given(
     uses = {*(k for k in GIVEN if k in then["options"]), *({"weights"} & set(then["sha256"]))}
     if lacking := sorted(uses - set(given)):
         raise InputError(
-            f"{folder} was made with {' and '.join(lacking)} of your own.",
+            f"{folder} was made with your own {' and '.join(lacking)}.",
             f"Give the same {lacking[0]} again.",
         )
     if unused := sorted(set(given) - uses):
         raise InputError(
-            f"{folder} was made without {unused[0]} of your own.", f"Leave {unused[0]} out."
+            f"{folder} was made without your own {unused[0]}.", f"Leave {unused[0]} out."
         )
 
 

@@ -50,7 +50,7 @@ def check_memory(
     what
         What an error calls them.
     each
-        How many times a sample is held.
+        How many copies of a sample are in memory.
 
     Raises
     ------

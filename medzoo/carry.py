@@ -160,7 +160,7 @@ def export_models(
 def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[Carried]:
     """Take the archives of a file of `export_models` into the cache: all of them, or none.
 
-    Each is held to the registry's digest, or to that of its first use here.
+    Each must match the digest of the registry, or to that of its first use here.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the arguments of public functions may be: a check for each name, and `checked`, which
+"""Checks of the arguments of public functions: one check per name, and `checked`, which
 applies them.
 
 An argument of a name means the same in every function, so its check stands here once. A check takes
@@ -24,7 +24,7 @@ from .settings import user_path
 Check: TypeAlias = "Callable[[Any, str], Any]"
 F = TypeVar("F", bound="Callable[..., Any]")
 MOST = 2**16  # processes, or pixels of a side
-# what medigan and other libraries call an argument -> what to say of ours
+# what medigan and other libraries call an argument -> its name here
 ELSEWHERE = {
     "num_samples": "n",
     "n_samples": "n",

@@ -1,4 +1,4 @@
-"""How many bits a package reads, and what becomes of pictures that have more.
+"""How many bits a package reads, and how pictures with more bits are scaled.
 
 The rule is here and nowhere else. Whole numbers above 255 are scaled from 0..2^b - 1 to 0..255,
 where b is the number of bits that the largest value of all pictures needs: 12 for a mammogram of

@@ -135,7 +135,7 @@ def folder_aside(target: Path) -> Iterator[Path]:
     """A new folder beside ``target`` that is renamed to it when the block ends well, and removed
     otherwise.
 
-    Where another process was first, its ``target`` stays and ours goes: both hold the same.
+    Where another process was first, its ``target`` stays and this one is removed: both hold the same.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))

@@ -147,7 +147,7 @@ class Inputs:
         """
         if (
             self._folder is None or self._folder[0] != os.getpid()
-        ):  # forked: that of the other process is not ours to remove
+        ):  # forked: this process must not remove the folder of the other one
             self._folder = os.getpid(), Path(tempfile.mkdtemp(prefix="medzoo-inputs-"))
             weakref.finalize(self, _remove, *self._folder)
         (self._folder[1] / name).mkdir(exist_ok=True)

@@ -35,7 +35,7 @@ EXITS = {
     141: "broken pipe",
 }
 FETCH = (3, 4, 5, 6)  # what getting hold of a package may end with
-# what other programs call a command -> ours
+# what other programs call a command -> its name here
 COMMANDS_ELSEWHERE = {
     "list_models": "list",
     "ls": "list",
@@ -197,7 +197,7 @@ def version_argument(child: argparse.ArgumentParser) -> None:
 
 
 def inputs_argument(child: argparse.ArgumentParser) -> None:
-    """Images of the user's."""
+    """The user's pictures."""
     child.add_argument(
         "--inputs",
         nargs="+",

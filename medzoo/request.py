@@ -343,7 +343,7 @@ def _latents(given: Any, n: int, size: int) -> NDArray[np.float32]:
         if hasattr(given, "detach") and not inspect.isclass(given):
             given = given.cpu().float()  # a tensor on a GPU, or of a type that numpy lacks
         with np.errstate(over="ignore"):
-            # a copy: the caller may write into theirs meanwhile
+            # a copy: the caller may write into the array meanwhile
             latents = np.asarray(given).astype(np.float32, order="C")
     except Exception as error:  # of torch, for a tensor that wants a gradient, or of any other
         raise InputError(

@@ -86,7 +86,7 @@ class Samples:
         return len(self.indices)
 
     def __getattr__(self, name: str) -> Array:
-        # Reached only for what is no field: the columns. copy and pickle ask before there are any.
+        # Reached only for names that are not fields: the columns. copy and pickle ask before there are any.
         columns: Mapping[str, Column] = self.__dict__.get("columns", {})
         if name in columns:
             return np.asarray(columns[name][:])
@@ -231,7 +231,7 @@ class Samples:
         return found
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Labels and tables as a data frame with a row a sample, under its index; images and the
+        """Labels and tables as a data frame with one row per sample, under its index; images and the
         like are left out.
 
         Labels stand by name, as categories, where the model names their values. Where several
@@ -337,7 +337,7 @@ def _length(name: object, column: Any) -> int:
 
 
 def _rows(key: Any, n: int) -> slice | Array:
-    """A slice, or the numbers of samples, of what stands in brackets behind samples."""
+    """A slice, or the numbers of samples, of the key in ``samples[key]``."""
     try:
         if isinstance(key, slice):
             key.indices(n)

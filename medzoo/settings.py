@@ -74,7 +74,7 @@ def user_path(given: str | os.PathLike[str], name: str = "the path") -> Path:
     Raises
     ------
     InputError
-        It is no path, or holds what no path can.
+        It is not a path, or holds characters that a path cannot have.
     """
     text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
     if not isinstance(text, str) or not _can_be_a_name(text):

@@ -214,12 +214,12 @@ def _unpacked(
 
 
 def lock_of(sha256: str) -> Path:
-    """Held by whoever unpacks the archive of that digest."""
+    """The lock of the process that unpacks the archive of that digest."""
     return settings.cache_folder() / "locks" / f"{sha256[:16]}.lock"
 
 
 def mark_of(sha256: str) -> Path:
-    """The empty file that stands for the use of the package in the archive of that digest."""
+    """The empty file that marks the use of the package in the archive of that digest."""
     return settings.cache_folder() / "locks" / f"{sha256[:16]}.use"
 
 
@@ -268,7 +268,7 @@ def _top(folder: Path, version: Version) -> Path:
             for p in sorted(parent.iterdir())
             if p.is_dir() and not files.is_strewn(Path(p.name))
         ]
-    return folder  # whoever loads the package says what is missing
+    return folder  # loading the package says what is missing
 
 
 def mismatch(  # noqa: PLR0917

@@ -135,7 +135,7 @@ def _take_over_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _listen(requests: BinaryIO, waiting: queue.SimpleQueue[Any]) -> None:
-    """Pass requests on, in a thread of its own: it learns at once that the parent is gone, whatever
+    """Pass requests on, in a separate thread: it learns at once that the parent is gone, whatever
     the model does.
     """
     while True:

@@ -116,7 +116,7 @@ def _entry(file: Path, name: str) -> int:
 
 
 def describe(libraries: Iterable[str], torch: bool) -> dict[str, Any]:
-    """What the provenance tells of this interpreter.
+    """What the provenance records about this interpreter.
 
     Parameters
     ----------

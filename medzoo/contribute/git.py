@@ -126,7 +126,7 @@ class Clone:
             The commit.
         """
         with tempfile.TemporaryDirectory(prefix="medzoo-index-") as folder:
-            index = Path(folder) / "index"  # one of its own: the user's stays as it is
+            index = Path(folder) / "index"  # a separate index: the user's index does not change
             self.run("read-tree", base, index=index)
             for name, content in files.items():
                 blob = self.run("hash-object", "-w", "--stdin", content=content)

@@ -173,7 +173,7 @@ def _identifier(clone: Clone, base: str, name: str) -> str:
             "is registered already",
             "A new version goes into its config; CONTRIBUTING.md explains how.",
         ),
-        (waiting, "has a branch already", "To make it anew: git branch -D model/{}"),
+        (waiting, "has a branch already", "To make it again: git branch -D model/{}"),
     ):
         if twin := next((k for k in known if k[6:].lower() == name.lower()), None):
             raise ContributionError(f"{twin} {where}.", hint.format(twin))

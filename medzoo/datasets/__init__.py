@@ -1,8 +1,8 @@
-"""Samples on disk: a folder with the samples, ``manifest.jsonl`` (a line a file) and
+"""Samples on disk: a folder with the samples, ``manifest.jsonl`` (one line per file) and
 ``provenance.json``.
 
 `writer` fills a folder batch by batch, `journal` notes how far it is good so that a stopped run can
-continue, and `reader` reads it back; `medzoo.audit` holds it against its digests. How samples
+continue, and `reader` reads it back; `medzoo.audit` compares it with its digests. How samples
 become files is a `formats.Format`; each has a module.
 """
 

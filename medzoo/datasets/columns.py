@@ -127,7 +127,7 @@ class Index:
         provenance: Mapping[str, Any],
         columns: Sequence[str] = ("",),
     ) -> Index:
-        """Read the manifest through, once; ``columns`` have lines of their own, "" stands for a
+        """Read the manifest through, once; ``columns`` have their own lines, "" means a
         line a sample.
         """
         names = {
@@ -210,7 +210,7 @@ class LazyColumn(Sequence[Any]):
 
 
 class FileColumn(LazyColumn):
-    """A column whose samples have files of their own."""
+    """A column in which each sample has its own files."""
 
     def _read(self, at: int) -> NDArray[Any]:
         entries = self._manifest.entries_at(at)
@@ -239,6 +239,6 @@ class FileColumn(LazyColumn):
 def singular(column: str) -> str:
     """The key of a label column in older sets: ``label`` of ``labels``.
 
-    Today the key is the name of the column, in every file: an English singular is no unique name.
+    Today the key is the name of the column, in every file: an English singular is not unique.
     """
     return column[:-3] + "y" if column.endswith("ies") else column.removesuffix("s")

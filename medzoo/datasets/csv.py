@@ -1,4 +1,4 @@
-"""CSV: one file, ``samples.csv``, a row a sample: its index, its labels by name, and the columns of
+"""CSV: one file, ``samples.csv``, one row per sample: its index, its labels by name, and the columns of
 the tables.
 
 Numbers are written with as many digits as it takes to read the very same ones back. Columns are read

@@ -161,7 +161,7 @@ class Journal:
                 file.close()
 
     def commit(self, done: int, state: Mapping[str, Any]) -> None:
-        """Note that so many samples are whole, and what the format must know to go on from there."""
+        """Note how many samples are complete, and what the format must know to continue."""
         self.note(done=done, state=state, stretches=self._stretches)
         self._stretches = []
 

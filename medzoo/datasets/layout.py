@@ -31,7 +31,7 @@ class Arrangement:
     Parameters
     ----------
     layout
-        ``classes``: a folder for each label, below the folder of each column. ``classes:NAME``
+        ``classes``: one folder per label, inside the folder of each column. ``classes:NAME``
         names the label column, where there are several.
     shard_size
         Bytes after which a shard of a webdataset ends; or a text such as ``64MB``.
@@ -103,7 +103,7 @@ def _class_column(layout: object, outputs: Mapping[str, Output]) -> str:
     if kind != CLASSES:
         raise InputError(
             f"layout={layout!r:.60} is unknown.",
-            f"Give {CLASSES!r} for a folder for each label, or leave it out.",
+            f"Give {CLASSES!r} for one folder per label, or leave it out.",
         )
     if not labels:
         raise InputError(
@@ -125,7 +125,7 @@ def check_folder_names(labels: Iterable[str]) -> None:
     Raises
     ------
     InputError
-        One has a character, an end or a length that a file system does not allow; or two are the
+        A label has a character, an end or a length that a file system does not allow; or two are the
         same where case does not count.
     """
     same: dict[str, str] = {}

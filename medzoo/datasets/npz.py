@@ -33,7 +33,7 @@ STORED, VERSION, BIG = (
     0,
     45,
     0xFFFFFFFF,
-)  # sizes stand in the extra field of zip64, which all files get
+)  # sizes are in the extra field of zip64, which all files get
 
 
 class Npz(Format):

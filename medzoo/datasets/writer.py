@@ -90,7 +90,7 @@ class Target:
         How many samples there will be.
     provenance
         What decides the samples, and under what circumstances they are made. Its ``batches`` may
-        change while the run goes on. For `look` alone, what is known of it.
+        change while the run continues. For `look` alone, what is known of it.
     arrangement
         Layout and shards, checked at once.
     again
@@ -225,7 +225,7 @@ class Target:
             if self.done != self._n:
                 raise DatasetError(
                     f"{self.path} got {self.done} samples of {self._n}.",
-                    "This is a bug of medzoo's.",
+                    "This is a bug in medzoo.",
                 )
             with self._writing("written"):
                 self._finish(writer, began)
@@ -489,7 +489,7 @@ class Target:
 
 
 def recorded_seed(folder: str | os.PathLike[str]) -> int | None:
-    """The seed of the set in a folder, finished or not: what a run without a seed of its own takes."""
+    """The seed of the set in a folder, finished or not, for a run without a seed."""
     seed = recorded(settings.user_path(folder, "out").absolute()).get("seed")
     return seed if isinstance(seed, int) else None
 

@@ -1,4 +1,4 @@
-"""Where a model runs: in this interpreter, or in one of its own that holds what the model declares.
+"""Where a model runs: in this interpreter, or in an environment with the packages that the model declares.
 
 An environment is built by uv, once for each lock (`recipe`), aside and renamed, and described by a
 JSON file beside it (`records`). What runs in it is the worker; nothing is ever installed into the
@@ -82,7 +82,7 @@ def choose(
     ----------
     env
         ``auto``: in this process if the package is native, comes with medzoo or from the user's own
-        folder, and finds here what it declares; in an environment of its own otherwise.
+        folder, and its declared packages are installed here; otherwise in its own environment.
         ``current``: this interpreter, whatever it holds. ``isolated``: always an environment of its
         own.
     progress

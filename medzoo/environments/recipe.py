@@ -152,5 +152,5 @@ def _nvidia_driver() -> str:
 
 
 def own_index() -> bool:
-    """Whether the user names a place of their own to install from."""
+    """Whether the user names another index or folder to install from."""
     return any(os.environ.get(name) for name in OWN_INDEX)

@@ -40,12 +40,12 @@ def record_of(key: str) -> Path:
 
 
 def lock_of(key: str) -> Path:
-    """The lock of whoever builds or removes it, or changes its record."""
+    """The lock for building or removing it, or for changing its record."""
     return folder() / f"{key}.lock"
 
 
 def mark_of(key: str) -> Path:
-    """The empty file that stands for its use."""
+    """The empty file that marks its use."""
     return folder() / f"{key}.use"
 
 

@@ -183,7 +183,7 @@ def _values(name: str, value: object) -> list[str]:
 
 
 def _field_check(name: str, values: list[str]) -> Callable[[str], bool]:
-    # A modality goes by several names; for the others a part of the text must do.
+    # A modality has several names; for other fields a part of the text must match.
     parts = [v.casefold() for v in values]
     called = [p for v in values for p in patterns(plain(v))] if name == "modality" else []
 

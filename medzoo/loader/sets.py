@@ -183,7 +183,7 @@ class SyntheticDataset(Maker, Dataset[Any]):
                 self._next = (place + len(indices)) % max(self._stop, 1)
             if follows:
                 return place
-        if self._expected == range(len(self)):  # nobody told of another
+        if self._expected == range(len(self)):  # no other order was set
             self._next = indices[-1] + 1
         return None
 

@@ -133,7 +133,7 @@ def _index_of(image: Any, frame: int | None, file: Path) -> tuple[Any, ...]:
     if len(several) > 1:
         raise InputError(
             f"{file} holds volumes along {len(several)} axes: its shape is {shape}.",
-            "Save the one that is wanted as a file of its own.",
+            "Save the one that you need as a separate file.",
         )
     if frame is None and count == 1:
         frame = 0

@@ -160,7 +160,7 @@ def _in_8_bits(colours: Array, ds: Dataset) -> Array:
 def series_key(volume: Volume, number: int) -> str:
     """What slices of one series have in common: scaling, for example, is decided once for each.
 
-    Projections such as mammograms have no position in the patient. Each is a picture of its own,
+    Projections such as mammograms have no position in the patient. Each is a separate picture,
     even where several share a series. ``number`` tells them apart.
     """
     placed = volume.series and np.isfinite(volume.origin).all()

@@ -99,7 +99,7 @@ def series_of(segmentation: Path) -> str | None:
 
 
 def _segments(ds: Dataset) -> dict[int, str]:
-    """The number and label of each segment; two of one label are told apart by their numbers."""
+    """The number and label of each segment; numbers distinguish two with one label."""
     labels = {
         int(item.SegmentNumber): str(item.get("SegmentLabel", ""))
         for item in ds.get("SegmentSequence") or []

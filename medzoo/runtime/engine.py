@@ -20,7 +20,7 @@ PATIENCE = 20.0  # seconds for a cluster's head to answer
 
 @dataclass(frozen=True)
 class Ray:
-    """Where and with what the actors of ``engine="ray"`` run; docs/scale.md tells more.
+    """Where and with what the actors of ``engine="ray"`` run; see docs/scale.md.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class Ray:
         Raises
         ------
         InputError
-            It is no device, names one of several, or needs no GPU where actors are to have some.
+            It is not a device, names one of several, or needs no GPU although actors should have one.
         """
         pick_device(device, torch=False)
         if device.partition(":")[2]:

@@ -1,4 +1,4 @@
-"""A session in a process of its own, whose interpreter is that of the model's environment.
+"""A session in a separate process, with the interpreter of the model's environment.
 
 Both contracts run there (`medzoo._worker.protocol` says how). What is special to a contract on this
 side stands in `medzoo.runtime.native` and `medzoo.runtime.medigan`, each with two functions:
@@ -42,7 +42,7 @@ from .weights import their_file
 
 
 class WorkerSession(Session):
-    """A package of either contract, loaded in a process of its own. Raises what
+    """A package of either contract, loaded in a separate process. Raises what
     `medzoo.runtime.open_session` says.
 
     The process lives as long as the session. One that ended before (it crashed, was killed, hung,
@@ -61,7 +61,7 @@ class WorkerSession(Session):
         trust: bool = False,
         precision: str = "full",
     ) -> None:
-        pick_device(device, torch=False)  # what is no device at all needs no process to be refused
+        pick_device(device, torch=False)  # an invalid device is refused before a process starts
         self._about, self._version = name_of(config, version), version
         self._interpreter, self._package = (
             interpreter,
@@ -99,7 +99,7 @@ class WorkerSession(Session):
                 "torch": version.needs_torch,
                 "threads": torch.get_num_threads()
                 if torch is not None
-                else None,  # so that bytes agree with ours
+                else None,  # so that bytes agree with this process
                 "trust": trust,
                 "libraries": libraries(version),
             }

@@ -44,7 +44,7 @@ def record(address: str, **found: str) -> None:
     """
     for _ in range(
         TRIES
-    ):  # once is enough under the lock; without it, another's write may have crossed ours
+    ):  # once is enough under the lock; without it, two processes may have written at the same time
         if recorded(address).items() >= found.items():
             return
         with files.locked(settings.cache_folder() / "locks" / "digests.lock", timeout=10):

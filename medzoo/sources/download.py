@@ -1,5 +1,5 @@
 """An archive from a network: out of the cache where it lies there, else from a mirror or its
-source, held to one digest.
+source; all must match one digest.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ class _Wanted:
 
     @property
     def lock(self) -> Path:
-        """Held by whoever fetches it."""
+        """The lock of the process that downloads it."""
         return (
             settings.cache_folder()
             / "locks"
@@ -306,7 +306,7 @@ class _Wanted:
         """Mirrors of the user's first, as they are near; then the source; then the config's, for
         when that is gone.
         """
-        if known.digest:  # a mirror is held to a digest, or not asked
+        if known.digest:  # a mirror needs a digest to compare with
             mirrors = [_below(m, self.source.mirrored(self.location)) for m in settings.mirrors()]
             yield from (m for m in mirrors if _is_local(m) or not settings.offline())
         if not settings.offline():

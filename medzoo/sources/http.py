@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 USER_AGENT = f"medzoo/{__version__} (+https://github.com/medzoo/medzoo)"
-JSON_BYTES = 32 * 2**20  # no answer to a question of ours is larger
+JSON_BYTES = 32 * 2**20  # no JSON answer that medzoo needs is larger
 RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 NETWORK = "Is there a network, or a proxy to name in HTTPS_PROXY? docs/downloads.md explains mirrors and work without a network."
@@ -164,7 +164,7 @@ class Download:
             part.path.replace(target)
 
     def forget(self) -> None:
-        """Remove the partial file: the whole one is in its place, or the part is no good."""
+        """Remove the partial file: the whole one is in its place, or the part is unusable."""
         if self._part:
             self._part.forget()
 
@@ -188,7 +188,7 @@ class Download:
             raise other_bytes(url, expected, found)
 
     def _check(self, url: str, part: _Partial, response: Response) -> int | None:
-        """Whether the answer goes on with the part or begins anew; returns the size of the whole,
+        """Whether the answer continues the part or starts again; returns the size of the whole,
         where known.
         """
         if response.status_code != 200 and not part.continued_by(response):
@@ -250,7 +250,7 @@ class _Partial:
         return 0
 
     def take_up(self) -> None:
-        """Go on with what an earlier attempt left, or begin with nothing."""
+        """Continue with the data of an earlier attempt, or start with nothing."""
         self._empty()
         with suppress(OSError, ValueError):
             note = json.loads(self._note_path.read_text(encoding="utf-8"))
@@ -282,7 +282,7 @@ class _Partial:
         return same_size and _validator(response) in ("", self.note["validator"])
 
     def begin(self, response: Response, total: int | None) -> None:
-        """Begin anew with an answer that is the whole."""
+        """Start again with an answer that holds the whole file."""
         self.forget()
         self.path.touch()
         if validator := _validator(response):

@@ -47,7 +47,7 @@ def examine(
     Raises
     ------
     InputError
-        ``write``, and the package is no folder.
+        ``write``, and the package is not a folder.
     MedzooError
         Whatever `medzoo.load` raises before any code of the package runs.
     """

@@ -1,4 +1,4 @@
-"""Memory a sample takes at work, measured in a process that does nothing else."""
+"""Memory per sample, measured in a process that does nothing else."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ ROWS = (
 
 
 def made(model: Model, rows: Any, inputs: Any = None) -> dict[str, Array]:
-    """The samples (seed, index) that ``rows`` names, column by column; each in a batch of its own."""
+    """The samples (seed, index) that ``rows`` names, column by column; each in a separate batch."""
     one = [
         next(model.stream(1, first=int(index), seed=int(seed), inputs=inputs, progress=False))
         for seed, index in rows
@@ -67,7 +67,7 @@ def record(model: Model, path: Path, inputs: Any = None) -> int:
         return path.stat().st_size
     except OSError as error:
         raise DatasetError(
-            f"{path} could not be written: {error}.", "Record from a folder of your own."
+            f"{path} could not be written: {error}.", "Record from your own folder."
         ) from error
 
 

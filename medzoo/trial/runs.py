@@ -1,4 +1,4 @@
-"""The model is run for real, and its samples are held against what the config says."""
+"""Run the model and compare its samples with the config."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def about_samples(
     Parameters
     ----------
     load
-        Loads the model, anew with each call.
+        Loads the model, again with each call.
     inputs
         As in `medzoo.generate`.
     recorded
@@ -138,7 +138,7 @@ class Trial:
         return columns
 
     def seed(self, load: Callable[[], Model]) -> Finding:
-        """One seed, one set of samples, in a second run and in a model that is loaded anew; another
+        """One seed, one set of samples, in a second run and in a model that is loaded again; another
         seed, another set.
         """
         ours = "Draw only from batch.latents and batch.rng(i)."
