@@ -384,7 +384,8 @@ def add_sets(commands: Commands) -> None:
         commands,
         "verify",
         "read a set of samples again and name what is missing, changed or extra",
-        "Compares every file with its digest in the manifest. The exit code is 9 if anything differs.",
+        "Compares every file with its digest in the manifest. The exit code is 9 if anything "
+        "differs.",
         examples=("medzoo verify masses/",),
         codes=(9,),
     )
@@ -395,7 +396,8 @@ def add_sets(commands: Commands) -> None:
         commands,
         "reproduce",
         "make a set of samples again from its provenance, and compare",
-        "The new set goes to a folder beside it, which is then removed; a command that was stopped continues there when it is "
+        "The new set goes to a folder beside it, which is then removed; a command that was "
+        "stopped continues there when it is "
         "given again. Where files differ, it says by how much, and "
         "whether that is within the tolerance that the model states; the exit code is 9 where it is not, or where files are "
         "no longer as they were written.",

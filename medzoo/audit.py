@@ -134,8 +134,8 @@ def reproduce(
     and compare.
 
     If it is stopped, the same call continues from there. What is missing or changed since the set
-    was written is named before that, with a warning; the new samples are then compared with the manifest
-    alone.
+    was written is named before that, with a warning; the new samples are then compared with the
+    manifest alone.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def reproduce(
         The path of your own package, if the set was made with it; what the provenance
         names if None.
     weights, inputs, latents
-        The very same as then, where the set was made with some of your own: the folder holds their
+        Exactly the same as then, if the set was made with your own: the folder holds their
         digests alone.
     device, env, trust, engine
         See `medzoo.load`.
@@ -166,7 +166,8 @@ def reproduce(
     DatasetError
         The folder holds no finished set, or one that says too little to be made again.
     InputError
-        An input, weights or package of yours is missing, or differs from the one the set was made with.
+        An input, weights or package of yours is missing, or differs from the one the set was made
+        with.
     MedzooError
         Whatever `medzoo.generate` raises.
     """

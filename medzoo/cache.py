@@ -93,7 +93,7 @@ class Removal:
 @dataclass(frozen=True)
 class Report:
     """What was compared with its digests: what is right, what is wrong and how, and what there is
-    nothing to hold against.
+    no digest for.
     """
 
     right: tuple[Entry, ...]
@@ -209,9 +209,7 @@ def _places() -> list[tuple[str, download.Place]]:
     for config in registry().configs.values():
         for version in config.versions.values():
             if version.scheme in REMOTE:
-                with suppress(
-                    IntegrityError
-                ):  # digests that do not agree; the download reports it
+                with suppress(IntegrityError):  # digests that do not agree; the download reports it
                     found.append((config.id, download.place(config, version)))
     return found
 
@@ -396,7 +394,7 @@ def _remove(entry: Entry) -> str:
 # --------------------------------------------------------------------------------------------------------
 # verifying it
 def _differences(entry: Entry, places: list[tuple[str, download.Place]]) -> list[str] | None:
-    """What is wrong with a download or a package; None where there is nothing to hold it against."""
+    """What is wrong with a download or a package; None if there is no digest to compare with."""
     if entry.kind == "download":
         here = [
             p for _, p in places if p.path.parent == entry.path and p.digest and p.path.is_file()

@@ -256,7 +256,8 @@ def _read(content: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, dict[str,
     index = parsed(INDEX)
     if index["format"] != FORMAT:
         raise IntegrityError(
-            f"It was written by medzoo {index['medzoo']}, in a format that this version does not know.",
+            f"It was written by medzoo {index['medzoo']}, in a format that this version does not "
+            "know.",
             "Use the same medzoo on both machines.",
         )
     names = sorted(e.filename for e in entries)

@@ -295,7 +295,8 @@ def device(value: Any, name: str = "device") -> str:
         value = str(value)
     if not isinstance(value, str):
         raise InputError(
-            f"{name}={shown(value)} is not a valid device.", "Use auto, cpu, cuda, cuda:1, 1 or mps."
+            f"{name}={shown(value)} is not a valid device.",
+            "Use auto, cpu, cuda, cuda:1, 1 or mps.",
         )
     word = value.strip().lower()
     if word.isdecimal():

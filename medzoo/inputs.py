@@ -350,7 +350,8 @@ def _scans(about: Input, given: list[Any]) -> list[tuple[Path, str | None]]:
     if any(found) and not all(found):
         other = next(str(one) for one, scans in zip(given, found, strict=True) if not scans)
         raise InputError(
-            f"inputs: {other!r} is neither DICOM nor NIfTI, but other files are.", "Give pictures of one kind."
+            f"inputs: {other!r} is neither DICOM nor NIfTI, but other files are.",
+            "Give pictures of one kind.",
         )
     return [scan for scans in found for scan in scans]
 
@@ -386,7 +387,9 @@ def _checked_header(about: Input, path: Path) -> readers.Header:
     """The header of a file whose shape is as the config wants it."""
     header = readers.header(path)
     if about.kind != "volume" and len(header.shape) == 4:
-        raise ValueError(f"it holds {header.shape[1]} pages. Give one picture per file, or an array")
+        raise ValueError(
+            f"it holds {header.shape[1]} pages. Give one picture per file, or an array"
+        )
     _check(about, header.shape)
     return header
 

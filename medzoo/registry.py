@@ -194,9 +194,7 @@ def fetched() -> Path | None:
     try:
         about = json.loads(pointer().read_text(encoding="utf-8"))
         folder: Path = pointer().parent / about["sha256"]
-        if (
-            about["medzoo"] != __version__
-        ):  # which came with its own registry, perhaps a newer one
+        if about["medzoo"] != __version__:  # which came with its own registry, perhaps a newer one
             raise ConfigError(
                 f"The updated registry was fetched by medzoo {about['medzoo']}, and this is {__version__}."
             )

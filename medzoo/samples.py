@@ -86,7 +86,8 @@ class Samples:
         return len(self.indices)
 
     def __getattr__(self, name: str) -> Array:
-        # Reached only for names that are not fields: the columns. copy and pickle ask before there are any.
+        # Reached only for names that are not fields: the columns. copy and pickle ask before there
+        # are any.
         columns: Mapping[str, Column] = self.__dict__.get("columns", {})
         if name in columns:
             return np.asarray(columns[name][:])
@@ -231,8 +232,8 @@ class Samples:
         return found
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Labels and tables as a data frame with one row per sample, under its index; images and the
-        like are left out.
+        """Labels and tables as a data frame with one row per sample, under its index; images and
+        the like are left out.
 
         Labels stand by name, as categories, where the model names their values. Where several
         tables share a column's name, or a table has no names, the table's own comes before it.

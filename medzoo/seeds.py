@@ -123,7 +123,8 @@ def _words(seed: int, indices: NDArray[np.uint64], n: int) -> NDArray[np.uint64]
     """The first ``n`` words of each sample's latents, shape (len(indices), n): the same as a
     `Stream`'s, all at once.
 
-    One numpy operation works on all samples, while creating one `Stream` per sample takes microseconds.
+    One numpy operation works on all samples, while creating one `Stream` per sample takes
+    microseconds.
     """
     shape = len(indices), -(-n // 4)
     c0 = np.broadcast_to(

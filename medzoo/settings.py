@@ -78,7 +78,9 @@ def user_path(given: str | os.PathLike[str], name: str = "the path") -> Path:
     """
     text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
     if not isinstance(text, str) or not _can_be_a_name(text):
-        raise InputError(f"{name}={_short(given)} is not a valid path.", "Give a text or a pathlib.Path.")
+        raise InputError(
+            f"{name}={_short(given)} is not a valid path.", "Give a text or a pathlib.Path."
+        )
     try:
         return Path(given).expanduser()
     except RuntimeError:  # "~" of a user that this machine does not know: a file may be called so
@@ -159,7 +161,8 @@ def timeout() -> float:
         seconds = 0.0
     if not 0 < seconds <= 10**7:
         raise InputError(
-            f"MEDZOO_TIMEOUT={given!r} is not a number of seconds.", "Give one above 0, such as 600."
+            f"MEDZOO_TIMEOUT={given!r} is not a number of seconds.",
+            "Give one above 0, such as 600.",
         )
     return seconds
 

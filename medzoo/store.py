@@ -51,7 +51,7 @@ def package(
     IntegrityError
         A file differs from its digest, or an archive is broken.
     TrustError
-        There is no digest to hold it against, and ``trust`` is not given.
+        There is no digest to compare with, and ``trust`` is not given.
     """
     settings.require_trust(trust)
     try:
@@ -303,8 +303,8 @@ def copy(
     *,
     version: str | None = None,
 ) -> Path:
-    """An editable copy of a model's package: code, weights, training script, card, and a config of
-    its own.
+    """An editable copy of a model's package: code, weights, training script, card, and its own
+    config.
 
     What the copy generates is recorded as unregistered, with the digests of its files as they are
     then.

@@ -38,7 +38,8 @@ def add_install(commands: Commands) -> None:
         commands,
         "install",
         "make models ready: fetch, verify, build their environments, run nothing",
-        "Their first use then needs no network. If one fails, the others are still prepared, and the exit code "
+        "Their first use then needs no network. If one fails, the others are still prepared, and "
+        "the exit code "
         "is that of the first failure.",
         examples=(
             "medzoo install 7",
@@ -151,7 +152,8 @@ def add_cache(commands: Commands) -> None:
         steps,
         "import",
         "take in the models that a file carries",
-        "Each must match the digest in the registry, or that of its first use here. If anything differs, nothing is "
+        "Each must match the digest in the registry, or that of its first use here. If anything "
+        "differs, nothing is "
         "imported.",
         examples=("medzoo cache import models.zip",),
         codes=(3, 4, 5, 6, 12),

@@ -48,8 +48,8 @@ def from_sources(folder: Path) -> None:
 def import_package(folder: Path) -> ModuleType:
     """The ``model.py`` of a native package, under a unique name, never through ``sys.path``.
 
-    Two packages may both have a ``model.py``, and neither can be confused with a module of the caller. Keyed by
-    content: with any of its files edited it is a new module.
+    Two packages may both have a ``model.py``, and neither can be confused with a module of the
+    caller. Keyed by content: with any of its files edited it is a new module.
 
     Raises
     ------

@@ -156,8 +156,8 @@ def _end() -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel end us with our parent: where the model holds Python's lock, no thread of
-    ours could.
+    """Let the kernel end this process with its parent: if the model holds Python's lock, no
+    thread of this process could.
 
     Elsewhere than on Linux, such a model ends at the time-out.
     """

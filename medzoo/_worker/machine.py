@@ -38,7 +38,9 @@ def pick_device(asked: str, torch: bool, name: str = "") -> str:
     """
     name = name or asked
     if not isinstance(asked, str) or asked.partition(":")[0] not in KINDS:
-        raise InputError(f"device={name!r} is not a valid device.", "Use auto, cpu, cuda, cuda:1 or mps.")
+        raise InputError(
+            f"device={name!r} is not a valid device.", "Use auto, cpu, cuda, cuda:1 or mps."
+        )
     if asked == "cpu" or not torch:
         return "cpu"
     import torch as library

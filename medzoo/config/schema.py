@@ -171,7 +171,8 @@ class _Node:
         if wrong := [k for k in found if taken and (k in taken or not NAME.fullmatch(k))]:
             raise self.error(
                 key,
-                f"another name than {wrong[0]!r} was expected: letters, digits and _, and not a reserved word of medzoo",
+                f"another name than {wrong[0]!r} was expected: letters, digits and _, and not a "
+                "reserved word of medzoo",
             )
         return {k: _Node(v, self.path, f"{self.where}{key}.{k}.") for k, v in found.items()}
 

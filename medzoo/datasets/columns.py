@@ -108,8 +108,8 @@ def digest_of_first(path: Path, length: int) -> str:
 
 @dataclass(frozen=True)
 class Index:
-    """Where the manifest says what of each sample; some bytes a sample, so that a million fit into
-    memory.
+    """Where the manifest says what of each sample; a few bytes per sample, so that a million fit
+    into memory.
     """
 
     manifest: Manifest
@@ -127,8 +127,8 @@ class Index:
         provenance: Mapping[str, Any],
         columns: Sequence[str] = ("",),
     ) -> Index:
-        """Read the manifest through, once; ``columns`` have their own lines, "" means a
-        line a sample.
+        """Read the manifest through, once; ``columns`` have their own lines, "" means one
+        line per sample.
         """
         names = {
             n: {v: int(k) for k, v in provenance.get("label_names", {}).get(n, {}).items()}

@@ -341,8 +341,8 @@ def step_of(output: Output, most: int) -> float:
 
 
 def pictures_unfit(outputs: Mapping[str, Output], fits: Callable[[Output], bool]) -> list[str]:
-    """The pictures and volumes that do not fit a format with one file per sample; without any, what there
-    is instead.
+    """The pictures and volumes that do not fit a format with one file per sample; without any, what
+    there is instead.
     """
     pictures = [n for n, o in outputs.items() if o.kind not in {"table", "label"}]
     tables = [n for n, o in outputs.items() if o.kind == "table"]

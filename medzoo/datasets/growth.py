@@ -37,7 +37,7 @@ OTHERWISE = "Nothing was changed. Choose another folder."
 
 @dataclass(frozen=True)
 class Point:
-    """Where a set continues: after its last complete batch, or, if ``done`` is 0, from the start."""
+    """Where a set continues: after its last complete batch, or from the start if ``done`` is 0."""
 
     done: int = 0
     state: Mapping[str, Any] | None = None
@@ -111,8 +111,8 @@ def beginning(asked: Mapping[str, Any], n: int) -> dict[str, Any]:
 def point_of(
     folder: Path, then: Mapping[str, Any], batches: Sequence[Sequence[int]]
 ) -> tuple[Point, list[list[int]]]:
-    """Where the finished set ``then`` continues if batches of the size of ``batches`` are asked for,
-    and the batch boundaries up to there.
+    """Where the finished set ``then`` continues if batches of the size of ``batches`` are asked
+    for, and the batch boundaries up to there.
 
     A last batch that is not full is made again as part of a full one, so that the samples are those
     of one run.

@@ -99,7 +99,7 @@ class Journal:
         self._last = hashlib.sha256(text).hexdigest()
 
     def length(self, name: str) -> int:
-        """How many bytes a file has so far."""
+        """The current length of a file in bytes."""
         if name in self.lengths or self.base is None:
             return self.lengths.get(name, 0)
         return self.base.length(name)

@@ -80,7 +80,8 @@ class Arrangement:
             column = _class_column(self.layout, outputs)
             if not one_file_each:
                 raise InputError(
-                    f"layout={self.layout!r} needs one file per sample; format={format_!r} has none.",
+                    f"layout={self.layout!r} needs one file per sample; format={format_!r} has "
+                    "none.",
                     "format='png', 'png16', 'nifti' and 'dicom' have.",
                 )
             check_folder_names(label_names.get(column, {}).values())
@@ -125,8 +126,8 @@ def check_folder_names(labels: Iterable[str]) -> None:
     Raises
     ------
     InputError
-        A label has a character, an end or a length that a file system does not allow; or two are the
-        same where case does not count.
+        A label has a character, an end or a length that a file system does not allow; or two are
+        the same where case does not count.
     """
     same: dict[str, str] = {}
     for label in labels:
@@ -138,7 +139,8 @@ def check_folder_names(labels: Iterable[str]) -> None:
         folded = unicodedata.normalize("NFC", label).casefold()
         if folded in same:
             raise InputError(
-                f"The labels {same[folded]!r} and {label!r} are the same folder on disks that ignore case.",
+                f"The labels {same[folded]!r} and {label!r} are the same folder on disks that "
+                "ignore case.",
                 "Without layout='classes' labels are in manifest.jsonl, as they are.",
             )
         same[folded] = label

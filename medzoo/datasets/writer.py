@@ -284,7 +284,9 @@ class Target:
             if name not in {LOG, UNFINISHED}
             and not (files.is_strewn(Path(name)) or is_left_beside(Path(name)))
         ]:
-            raise DatasetError(f"{self.path} already holds other files ({others[0]} ...).", UNTOUCHED)
+            raise DatasetError(
+                f"{self.path} already holds other files ({others[0]} ...).", UNTOUCHED
+            )
         return False
 
     def _is_the_set(self, there: Mapping[str, Any] | None) -> bool:
@@ -368,8 +370,10 @@ class Target:
             self._continued = [*self._continued, {"done": self.done, **changed}]
             self._journal.note(continued=self._continued)
             warnings.warn(
-                f"{self.path} was started under other conditions ({', '.join(changed)}). Its further samples may differ in "
-                "the last bits from those of one run; its provenance records where the change begins.",
+                f"{self.path} was started under other conditions ({', '.join(changed)}). Its "
+                "further samples may differ in "
+                "the last bits from those of one run; its provenance records where the change "
+                "begins.",
                 MedzooWarning,
                 stacklevel=4,
             )

@@ -1,4 +1,5 @@
-"""Where a model runs: in this interpreter, or in an environment with the packages that the model declares.
+"""Where a model runs: in this interpreter, or in an environment with the packages that the model
+declares.
 
 An environment is built by uv, once for each lock (`recipe`), aside and renamed, and described by a
 JSON file beside it (`records`). What runs in it is the worker; nothing is ever installed into the
@@ -83,8 +84,8 @@ def choose(
     env
         ``auto``: in this process if the package is native, comes with medzoo or from the user's own
         folder, and its declared packages are installed here; otherwise in its own environment.
-        ``current``: this interpreter, whatever it holds. ``isolated``: always an environment of its
-        own.
+        ``current``: this interpreter, with any packages. ``isolated``: always its own
+        environment.
     progress
         Show what is installed; only at a terminal if None.
 
@@ -117,7 +118,10 @@ def choose(
     except BuildError as error:
         if not lacking:
             raise
-        why = f"{config.id} needs its own environment, because the packages it declares are not installed here: {'; '.join(lacking)}."
+        why = (
+            f"{config.id} needs its own environment, because the packages it declares are not "
+            f"installed here: {'; '.join(lacking)}."
+        )
         raise BuildError(f"{why}\n{error.problem}", error.hint) from error
 
 

@@ -43,7 +43,8 @@ def parse(text: str) -> Requirement:
         return Requirement(text)
     except InvalidRequirement as error:
         raise ConfigError(
-            f"requires: {text!r} is not a valid requirement: {error}", "Write it as pip has it: numpy>=1.26."
+            f"requires: {text!r} is not a valid requirement: {error}",
+            "Write it as pip has it: numpy>=1.26.",
         ) from error
 
 
@@ -59,7 +60,8 @@ def python_fits(python: str, wanted: str) -> bool:
         return SpecifierSet(wanted).contains(python.rstrip("+"), prereleases=True)
     except InvalidSpecifier as error:
         raise ConfigError(
-            f"python: {wanted!r} is not a valid version range.", 'Write it as pip has it: ">=3.10,<3.13".'
+            f"python: {wanted!r} is not a valid version range.",
+            'Write it as pip has it: ">=3.10,<3.13".',
         ) from error
 
 

@@ -131,7 +131,10 @@ def _hint(said: Sequence[str]) -> str:
     ):  # as Linux and macOS, and as Windows say it
         hint = "The disk is full: `medzoo cache` lists what can go, and MEDZOO_CACHE names another folder."
     elif "No download found" in text or "python-build-standalone" in text:
-        hint = "medzoo finds any installed Python of that range; UV_PYTHON_INSTALL_MIRROR names another place for one."
+        hint = (
+            "medzoo finds any installed Python of that range; UV_PYTHON_INSTALL_MIRROR names "
+            "another place for one."
+        )
     elif settings.offline():
         hint = "MEDZOO_OFFLINE is set: UV_FIND_LINKS can name a folder of wheels."
     elif "download.pytorch.org" in text:

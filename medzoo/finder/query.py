@@ -231,7 +231,7 @@ def _by_metric(index: Index, numbers: Iterable[int], name: str) -> Found:
             figures[figure.number].append(figure)
     shared = Counter(group for several in figures.values() for group in {f.group for f in several})
     ranks = {group: k for k, group in enumerate(sorted(shared, key=lambda g: (-shared[g], g)))}
-    # Of several figures the one that most models can be held against.
+    # Of several figures the one that most models can be compared by.
     chosen = {
         n: min(several, key=lambda f: ranks[f.group]) for n, several in figures.items() if several
     }
@@ -271,7 +271,8 @@ def _unknown(what: str, given: object, allowed: Sequence[str]) -> InputError:
     near = checks.close(given, allowed)
     meant = f"Did you mean {' or '.join(near)}? " if near else ""
     return InputError(
-        f"{checks.shown(given)} is not a valid {what} of search.", f"{meant}There are {', '.join(allowed)}."
+        f"{checks.shown(given)} is not a valid {what} of search.",
+        f"{meant}There are {', '.join(allowed)}.",
     )
 
 

@@ -107,7 +107,7 @@ def iterable_dataset(
     """An iterable torch data set of ``n`` samples, or without end, made ahead of the training step.
 
     In one process a thread makes the next batch while one is read. In the workers of a DataLoader
-    each makes batches of its own: every sample once, whatever their number.
+    each makes different batches: every sample once, for any number of workers.
 
     Parameters
     ----------
@@ -263,7 +263,10 @@ def dataloader(
         *chosen.options,
         *chosen.conditions,
     }:
-        hint = f"Use your own loader: DataLoader(medzoo.dataset(...), {name}=...); docs/loaders.md has more."
+        hint = (
+            f"Use your own loader: DataLoader(medzoo.dataset(...), {name}=...); docs/loaders.md "
+            "has more."
+        )
         raise InputError(f"medzoo.dataloader takes no {name!r}.", hint)
     for name in options.keys() - {*chosen.options, *chosen.conditions, "latents"}:
         if near := checks.meant(name, LOADER_ARGUMENTS):

@@ -32,8 +32,8 @@ def read_from(numbers: Sequence[int], start: int) -> Iterator[int]:
 
 
 class Order(Sampler[int]):
-    """The indices of a data set, epoch after epoch; the data set gets the order of each epoch before
-    they are handed out.
+    """The indices of a data set, epoch after epoch; the data set gets the order of each epoch
+    before they are handed out.
 
     Each iteration is that of the next epoch: in other order where it is shuffled, and of its own
     samples where it is fresh. An iteration takes its epoch when its first index is asked for, so

@@ -170,8 +170,8 @@ class Maker:
         }
 
     def _loaded(self) -> Model:
-        """The model of this process. The reading thread loads it, not the thread that works ahead: loading
-        puts global random states back, which must not happen beside a training that draws.
+        """The model of this process. The reading thread loads it, not the thread that works ahead:
+        loading puts global random states back, which must not happen beside a training that draws.
         """
         with making.lock:
             if self._model is None:

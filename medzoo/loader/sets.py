@@ -33,8 +33,8 @@ class SyntheticDataset(Maker, Dataset[Any]):
 
     Read in the order that is expected, samples are made a block at a time, and while one block is
     handed out the next is made in a thread. That is the order of their numbers, unless an `Order`
-    told of another. Read in any other order, just the samples asked for are made. A worker process
-    loads a model of its own at its first sample, makes just what it is asked for, and makes the
+    sets another. Read in any other order, just the samples asked for are made. A worker process
+    loads its own model at its first sample, makes just what it is asked for, and makes the
     same samples as any other. A model whose samples depend on their batch makes whole blocks
     everywhere.
     """

@@ -69,7 +69,8 @@ def frames_of(ds: Dataset) -> list[Frame]:
         return [Frame(ds, file)]
     if own and len(own) != count:
         raise InputError(
-            f"{file} has {count} frames, and says where {len(own)} of them lie.", "Export or copy it again."
+            f"{file} has {count} frames, and says where {len(own)} of them lie.",
+            "Export or copy it again.",
         )
     offsets = _offsets(ds, count)
     frames = []

@@ -92,7 +92,8 @@ def frames_in(file: Path, *, pixels: bool = True) -> list[Frame]:
     ds = read_dicom(file, specific_tags=HEADER, stop_before_pixels=True)
     if "Rows" not in ds or (pixels and "Columns" not in ds):
         raise InputError(
-            f"{file} holds no picture, or ends within its header.", "Give another, or copy it again."
+            f"{file} holds no picture, or ends within its header.",
+            "Give another, or copy it again.",
         )
     return frames_of(ds)
 
@@ -142,7 +143,9 @@ def colours_of(frame: Frame) -> Array:
     try:
         colours: Array = apply_color_lut(stored, ds)
     except Exception as error:  # a broken palette makes it raise almost anything
-        raise InputError(f"{frame.file} has a broken palette: {error}.", "Export or copy it again.") from error
+        raise InputError(
+            f"{frame.file} has a broken palette: {error}.", "Export or copy it again."
+        ) from error
     return _in_8_bits(colours[..., :3], ds)
 
 

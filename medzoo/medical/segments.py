@@ -177,7 +177,8 @@ def _segment_of(frame: Frame) -> int:
     number = numbers(frame.header, "ReferencedSegmentNumber")
     if not number:
         raise InputError(
-            f"{frame.file} does not say which segment frame {frame.index} shows.", "Export or copy it again."
+            f"{frame.file} does not say which segment frame {frame.index} shows.",
+            "Export or copy it again.",
         )
     return int(number[0])
 

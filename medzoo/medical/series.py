@@ -159,7 +159,8 @@ def require_alike(frames: list[Frame]) -> None:
         )
     if not (_floats(first, "PixelSpacing") > 0).all():
         raise InputError(
-            f"{first.filename} has a PixelSpacing of {first.PixelSpacing} mm.", "Export or copy it again."
+            f"{first.filename} has a PixelSpacing of {first.PixelSpacing} mm.",
+            "Export or copy it again.",
         )
 
 

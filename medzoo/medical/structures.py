@@ -158,7 +158,8 @@ class Structures:
             raise InputError(
                 f"{name!r} of {self.path}{within} was drawn on another series than this one, "
                 f"{volume.series}.",
-                f"Read that series instead: {', '.join(sorted(self.series_of(name))) or 'it does not say which'}.",
+                "Read that series instead: "
+                f"{', '.join(sorted(self.series_of(name))) or 'it does not say which'}.",
             )
         return name
 
@@ -426,9 +427,7 @@ def cases(folder: Given) -> Iterator[Case]:
             warnings.warn(MedzooWarning(f"{file} is skipped: {error.problem}"), stacklevel=2)
             continue
         for name, fault in case.structures.broken.items():
-            warnings.warn(
-                MedzooWarning(f"{name!r} of {file} is skipped: {fault}."), stacklevel=2
-            )
+            warnings.warn(MedzooWarning(f"{name!r} of {file} is skipped: {fault}."), stacklevel=2)
         yield case
 
 

@@ -1,7 +1,7 @@
 """Sessions: a loaded model that turns batches into columns. One module a way to run it.
 
 `native.NativeSession` runs a package of the native contract in this interpreter,
-`worker.WorkerSession` one of either contract in a process of its own, and `cluster.ClusterSession`
+`worker.WorkerSession` one of either contract in a separate process, and `cluster.ClusterSession`
 has one or the other on each actor of a Ray cluster. What the rest of medzoo knows of all three is
 `Session`.
 """

@@ -33,9 +33,7 @@ QUEUE = 2  # ranges that an actor has at a time: the one that it makes, and the 
 # ranges for each actor, from the oldest that is not handed over; more than QUEUE for the sake of a
 # slow actor
 AHEAD = 4
-LOSSES = (
-    3  # actors that may be lost over one range, or in a row while they load; then it is not an accident
-)
+LOSSES = 3  # lost actors over one range, or in a row while loading, that are not an accident
 GOODBYE = 5.0  # seconds that actors have to end by themselves
 ALIKE = "Every machine of the cluster needs the same Python, medzoo and Ray."
 
@@ -58,7 +56,7 @@ class Actor:
         how
             For `medzoo.runtime.open_session`.
         caller
-            ``settings`` of medzoo's, the ``folder`` that relative paths start from, and how many
+            medzoo's ``settings``, the ``folder`` that relative paths start from, and how many
             ``threads`` torch may have.
         """
         from . import open_session

@@ -99,7 +99,8 @@ class Ray:
         Raises
         ------
         InputError
-            It is not a device, names one of several, or needs no GPU although actors should have one.
+            It is not a device, names one of several, or needs no GPU although actors should have
+            one.
         """
         pick_device(device, torch=False)
         if device.partition(":")[2]:

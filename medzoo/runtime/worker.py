@@ -1,7 +1,7 @@
 """A session in a separate process, with the interpreter of the model's environment.
 
 Both contracts run there (`medzoo._worker.protocol` says how). What is special to a contract on this
-side stands in `medzoo.runtime.native` and `medzoo.runtime.medigan`, each with two functions:
+side is in `medzoo.runtime.native` and `medzoo.runtime.medigan`, each with two functions:
 
 ``spec(about, version, folder, weights, room) -> dict``
     What the contract's class needs, as a tree that can cross: ``about`` names the model in errors,
@@ -9,8 +9,8 @@ side stands in `medzoo.runtime.native` and `medzoo.runtime.medigan`, each with t
     a folder for what the spec points to, which lives as long as the session. Raises InputError for
     weights that do not fit.
 ``columns(about, version, batch, found) -> dict of arrays``
-    What the contract's ``sample`` returned, made into the config's columns, and held against it by
-    `medzoo.runtime.columns.check`. Raises PackageError.
+    What the contract's ``sample`` returned, converted to the config's columns and compared with it
+    by `medzoo.runtime.columns.check`. Raises PackageError.
 """
 
 from __future__ import annotations

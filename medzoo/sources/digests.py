@@ -33,7 +33,7 @@ def recorded(address: str) -> dict[str, str]:
 
 
 def record(address: str, **found: str) -> None:
-    """Remember the digests of an archive, or hold them against those remembered.
+    """Record the digests of an archive, or compare them with the recorded ones.
 
     Raises
     ------

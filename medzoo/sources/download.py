@@ -70,7 +70,7 @@ def fetch(
 @dataclass(frozen=True)
 class Place:
     """Where the cache keeps an archive, what it is to be as far as that is known, and the lock of
-    whoever fetches it.
+    the process that downloads it.
     """
 
     path: Path
@@ -158,7 +158,8 @@ def brought(
     )
     if not (known or trust):
         raise TrustError(
-            f"{by}: {wanted.label} has sha256 {found['sha256']}, and no expected digest is known for it.",
+            f"{by}: {wanted.label} has sha256 {found['sha256']}, and no expected digest is known "
+            "for it.",
             "Nothing was imported. If you trust who wrote it: trust=True (--trust) takes it.",
         )
     by_md5 = version.scheme == "zenodo" or bool(version.md5)
@@ -255,7 +256,10 @@ class _Wanted:
         sha256, unconfirmed = files.sha256_of(path), self.version.sha256_unconfirmed
         digests.record(self.address, sha256=sha256, **({"md5": known.md5} if known.md5 else {}))
         if unconfirmed and sha256 != unconfirmed:
-            problem = f"{self.label} has the md5 that its source names, but not the sha256 that others recorded."
+            problem = (
+                f"{self.label} has the md5 that its source names, but not the sha256 that others "
+                "recorded."
+            )
             warnings.warn(
                 f"{problem}\n  others     {unconfirmed}\n  found      {sha256}",
                 MedzooWarning,
@@ -275,7 +279,9 @@ class _Wanted:
                 raise self.nowhere([(self.address, refused)]) from refused
         path, failures = self.place(known), list[tuple[str, MedzooError]]()
         if path.exists() and known.digest and not settings.offline():
-            warnings.warn(f"{path} is damaged and will be downloaded again.", MedzooWarning, stacklevel=2)
+            warnings.warn(
+                f"{path} is damaged and will be downloaded again.", MedzooWarning, stacklevel=2
+            )
         for address in self.addresses(known):
             error = self.attempt(address, path, known, alone=alone, progress=progress)
             if error is None:
@@ -285,7 +291,9 @@ class _Wanted:
             raise self.offline(known, failures) if settings.offline() else self.nowhere(failures)
         for _, failure in failures:
             warnings.warn(
-                f"{failure.problem}\nThe file came from another address.", MedzooWarning, stacklevel=2
+                f"{failure.problem}\nThe file came from another address.",
+                MedzooWarning,
+                stacklevel=2,
             )
         return self.settled(path, known)
 

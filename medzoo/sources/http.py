@@ -34,8 +34,14 @@ USER_AGENT = f"medzoo/{__version__} (+https://github.com/medzoo/medzoo)"
 JSON_BYTES = 32 * 2**20  # no JSON answer that medzoo needs is larger
 RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
-NETWORK = "Is there a network, or a proxy to name in HTTPS_PROXY? docs/downloads.md explains mirrors and work without a network."
-LATER = "Try again later: what has arrived is kept and not sent again. docs/downloads.md explains mirrors."
+NETWORK = (
+    "Is there a network, or a proxy to name in HTTPS_PROXY? docs/downloads.md explains mirrors and "
+    "work without a network."
+)
+LATER = (
+    "Try again later: the received part is kept and not sent again. docs/downloads.md explains "
+    "mirrors."
+)
 
 
 @dataclass(frozen=True)

@@ -138,8 +138,8 @@ class Trial:
         return columns
 
     def seed(self, load: Callable[[], Model]) -> Finding:
-        """One seed, one set of samples, in a second run and in a model that is loaded again; another
-        seed, another set.
+        """One seed, one set of samples, in a second run and in a model that is loaded again;
+        another seed, another set.
         """
         ours = "Draw only from batch.latents and batch.rng(i)."
         if self.furthest(self.first, self.run(N, batch_size=N), exact=True):
@@ -167,9 +167,7 @@ class Trial:
     def variety(self) -> Finding:
         """Samples of one run and one condition differ."""
         if self.works_on_pictures:
-            return Finding(
-                "variety", OK, "as the input pictures, which repeat when there are few"
-            )
+            return Finding("variety", OK, "as the input pictures, which repeat when there are few")
         fixed = {name: next(iter(c.values)) for name, c in self.version.conditions.items()}
         found = self.run(N, fixed)
         twins = next(

@@ -32,8 +32,8 @@ MARGIN, GAP, TITLE, CAPTION = 0.15, 0.08, 0.24, 0.46  # inches, too
 
 
 class Drawing(Figure):
-    """A figure without pyplot: nothing is registered anywhere, and a notebook shows it all the
-    same.
+    """A figure without pyplot: nothing is registered anywhere, and a notebook still shows
+    it.
     """
 
     def __init__(self, width: float, height: float) -> None:
@@ -73,7 +73,8 @@ def grid(samples: Samples, n: int = 16, *, columns: int | None = None) -> Figure
     Raises
     ------
     InputError
-        There is no sample, or no image, mask or volume in it; ``n`` or ``columns`` is not a valid count.
+        There is no sample, or no image, mask or volume in it; ``n`` or ``columns`` is not a valid
+        count.
     """
     head = samples[: check_count(n)]
     name = picture_column(head.outputs, head.columns)
