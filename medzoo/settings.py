@@ -74,13 +74,15 @@ def user_path(given: str | os.PathLike[str], name: str = "the path") -> Path:
     Raises
     ------
     InputError
-        It is not a path, or holds what no path can.
+        It is not a path, or holds characters that a path cannot have.
     """
     text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
     if not isinstance(text, str):
-        raise InputError(f"{name}={_short(given)} is not a path.", "Give a text or a pathlib.Path.")
+        raise InputError(
+            f"{name}={_short(given)} is not a valid path.", "Give a text or a pathlib.Path."
+        )
     if why := _why_not_a_path(text):
-        raise InputError(f"{name}={_short(given)} is not a path: {why}.", "Give another.")
+        raise InputError(f"{name}={_short(given)} is not a valid path: {why}.", "Give another.")
     try:
         return Path(given).expanduser()
     except RuntimeError:  # "~" of a user that this machine does not know: a file may be called so
@@ -155,7 +157,7 @@ def timeout() -> float:
     Raises
     ------
     InputError
-        ``MEDZOO_TIMEOUT`` is no number of seconds.
+        ``MEDZOO_TIMEOUT`` is not a number of seconds.
     """
     given = os.environ.get("MEDZOO_TIMEOUT", "").strip() or "14400"
     try:
@@ -164,7 +166,8 @@ def timeout() -> float:
         seconds = 0.0
     if not 0 < seconds <= 10**7:
         raise InputError(
-            f"MEDZOO_TIMEOUT={given!r} is no number of seconds.", "Give one above 0, such as 600."
+            f"MEDZOO_TIMEOUT={given!r} is not a number of seconds.",
+            "Give one above 0, such as 600.",
         )
     return seconds
 

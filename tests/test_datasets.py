@@ -245,7 +245,7 @@ def test_an_empty_folder_may_be_filled(toy: Toy, tmp_path: Path, strewn: list[st
 
 @pytest.mark.parametrize("out", [5, b"set", ["set"]])
 def test_an_out_that_is_no_path(toy: Toy, out: Any) -> None:
-    with pytest.raises(InputError, match=r"out=.* is not a path"):
+    with pytest.raises(InputError, match=r"out=.* is not a valid path"):
         medzoo.generate(toy(), 1, out=out)
 
 

@@ -383,7 +383,7 @@ ONE_OF_TWO = {
             "inputs: mask is list, no pictures: all input arrays must have the same shape",
         ),
         (MASK, ["a.png", 5], "inputs: mask is list, no pictures"),
-        (MASK, "a\0b", "is not a path"),
+        (MASK, "a\0b", "is not a valid path"),
     ],
 )
 def test_what_cannot_be_given_says_what_can(

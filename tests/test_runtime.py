@@ -313,7 +313,11 @@ def test_weights_that_are_no_safetensors(weighted: Path, tmp_path: Path, content
 
 @pytest.mark.parametrize(
     ("weights", "says"),
-    [("nowhere.safetensors", "no such file"), (".", "no such file"), (5, "weights=5 is not a path")],
+    [
+        ("nowhere.safetensors", "no such file"),
+        (".", "no such file"),
+        (5, "weights=5 is not a valid path"),
+    ],
 )
 def test_weights_that_are_not_there(weighted: Path, weights: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):

@@ -69,7 +69,7 @@ def _groups(heights: Array, gap: float) -> list[NDArray[np.intp]]:
 
 
 class Planes:
-    """The planes of one structure, and the slices that each of them stands for.
+    """The planes of one structure, and the slices that each of them covers.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class Planes:
             whole = np.rint(self.heights)
             near = np.abs(self.heights - whole) <= QUARTER
             self.heights = np.where(near, whole, self.heights)
-        self.reach = max(1.0, self._closest())  # slices that each plane stands for
+        self.reach = max(1.0, self._closest())  # slices that each plane covers
 
     def _closest(self) -> float:
         return float(np.diff(self.heights).min()) if len(self.heights) > 1 else 1.0

@@ -107,7 +107,7 @@ def _volume(voxels: Array, affine: Affine, file: Path) -> Volume:
         lengths = np.linalg.norm(directions, axis=0)
     if not lengths.all():
         raise InputError(
-            f"{file} has an affine without volume.", "Its header is damaged: write it anew."
+            f"{file} has an affine without volume.", "Its header is damaged: write it again."
         )
     axes = (directions / lengths).T[::-1]  # of z, y, x as stored
     if np.abs(axes @ axes.T - np.eye(3)).max() > SHEAR:
@@ -133,7 +133,7 @@ def _index_of(image: Any, frame: int | None, file: Path) -> tuple[Any, ...]:
     if len(several) > 1:
         raise InputError(
             f"{file} holds volumes along {len(several)} axes: its shape is {shape}.",
-            "Save the one that is wanted as a file of its own.",
+            "Save the one that you need as a separate file.",
         )
     if frame is None and count == 1:
         frame = 0
@@ -175,7 +175,7 @@ def _affine(image: Any, file: Path) -> Affine:
         if not np.isfinite(numbers).all():
             raise InputError(
                 f"{file} has numbers in its {name} that are not finite: {_shown(numbers)}.",
-                "Its header is damaged: write it anew.",
+                "Its header is damaged: write it again.",
             )
     affine = _chosen(affines, sizes, image, file)
     affine[:3] *= _unit(header, file)
@@ -208,7 +208,7 @@ def _of_two(sform: Affine, qform: Affine, image: Any, file: Path) -> Affine:
     placeholder = _is_placeholder(sform) and _differ(sform, sizes)
     used, why = ("qform", ", since the sform is a placeholder") if placeholder else ("sform", "")
     _warn(
-        f"{file} has a sform ({_code(image, 'sform')}) and a qform ({_code(image, 'qform')}) that "
+        f"{file} has an sform ({_code(image, 'sform')}) and a qform ({_code(image, 'qform')}) that "
         f"disagree by up to {apart:.3g}: sform {_shown(sform[:3])}, qform {_shown(qform[:3])}. The "
         f"{used} is used{why}"
     )

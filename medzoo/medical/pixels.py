@@ -92,7 +92,8 @@ def frames_in(file: Path, *, pixels: bool = True) -> list[Frame]:
     ds = read_dicom(file, specific_tags=HEADER, stop_before_pixels=True)
     if "Rows" not in ds or (pixels and "Columns" not in ds):
         raise InputError(
-            f"{file} holds no picture, or ends within its header.", "Give another, or get it anew."
+            f"{file} holds no picture, or ends within its header.",
+            "Give another, or copy it again.",
         )
     return frames_of(ds)
 
@@ -142,7 +143,9 @@ def colours_of(frame: Frame) -> Array:
     try:
         colours: Array = apply_color_lut(stored, ds)
     except Exception as error:  # a broken palette makes it raise almost anything
-        raise InputError(f"{frame.file} has a broken palette: {error}.", "Get it anew.") from error
+        raise InputError(
+            f"{frame.file} has a broken palette: {error}.", "Export or copy it again."
+        ) from error
     return _in_8_bits(colours[..., :3], ds)
 
 
@@ -160,7 +163,7 @@ def _in_8_bits(colours: Array, ds: Dataset) -> Array:
 def series_key(volume: Volume, number: int) -> str:
     """What slices of one series have in common: scaling, for example, is decided once for each.
 
-    Projections such as mammograms have no position in the patient. Each is a picture of its own,
+    Projections such as mammograms have no position in the patient. Each is a separate picture,
     even where several share a series. ``number`` tells them apart.
     """
     placed = volume.series and np.isfinite(volume.origin).all()
@@ -203,14 +206,14 @@ def _decoded_pixels(ds: Dataset, index: int | None) -> Array:
         raise InputError(
             f"{ds.filename} has compressed pixels, and its TransferSyntaxUID ({kind.name}) says "
             "otherwise.",
-            "Get it anew; gdcmconv may repair it.",
+            "Export or copy it again; gdcmconv may repair it.",
         )
     try:
         if kind == EXTENDED_JPEG and stored_bits(ds) > 8:
             return _extended_jpeg(ds, index)
         stored: Array = pixel_array(ds, index=index)
     except Exception as error:  # RuntimeError without a decoder, anything where data are broken
-        hint = "Get it anew."
+        hint = "Export or copy it again."
         if kind.is_compressed:
             hint = (
                 "`pip install medzoo[medical]` brings a decoder; what it cannot decode, dcmtk's "

@@ -99,7 +99,7 @@ def series_of(segmentation: Path) -> str | None:
 
 
 def _segments(ds: Dataset) -> dict[int, str]:
-    """The number and label of each segment; two of one label are told apart by their numbers."""
+    """The number and label of each segment; numbers distinguish two with one label."""
     labels = {
         int(item.SegmentNumber): str(item.get("SegmentLabel", ""))
         for item in ds.get("SegmentSequence") or []
@@ -143,7 +143,7 @@ def _assembled(frames: list[Frame], number: int, ds: Dataset) -> Volume:
     sheared = np.linalg.norm(aside, axis=1) > TILT * np.maximum(np.ptp(heights), step)
     if (np.abs(places - rows) > 2 * UNEVEN).any() or sheared.any():
         raise InputError(
-            f"{ds.filename} has frames that are no even stack of {step:g} mm.",
+            f"{ds.filename} has frames that do not form an even stack of {step:g} mm.",
             "Write the segmentation on the slices of its series.",
         )
     kind = str(ds.get("SegmentationType", "BINARY"))
@@ -177,7 +177,8 @@ def _segment_of(frame: Frame) -> int:
     number = numbers(frame.header, "ReferencedSegmentNumber")
     if not number:
         raise InputError(
-            f"{frame.file} does not say which segment frame {frame.index} shows.", "Get it anew."
+            f"{frame.file} does not say which segment frame {frame.index} shows.",
+            "Export or copy it again.",
         )
     return int(number[0])
 
@@ -190,7 +191,7 @@ def _mask_of(values: NDArray[np.float32], kind: str, number: int, ds: Dataset) -
     most = (numbers(ds, "MaximumFractionalValue") or [1.0])[0] if kind == "FRACTIONAL" else 1.0
     if not np.isin(values, [0, most]).all():
         raise InputError(
-            f"{ds.filename} holds fractions of voxels, and a mask is wanted.",
+            f"{ds.filename} holds fractions of voxels, but a mask is needed.",
             "`read_picture` with frame= reads them; choose a threshold.",
         )
     mask: NDArray[np.bool_] = values > 0

@@ -159,7 +159,8 @@ def require_alike(frames: list[Frame]) -> None:
         )
     if not (_floats(first, "PixelSpacing") > 0).all():
         raise InputError(
-            f"{first.filename} has a PixelSpacing of {first.PixelSpacing} mm.", "Get it anew."
+            f"{first.filename} has a PixelSpacing of {first.PixelSpacing} mm.",
+            "Export or copy it again.",
         )
 
 
@@ -210,6 +211,6 @@ def _floats(header: Dataset, name: str) -> NDArray[np.float64]:
     if len(values) != PLACE[name]:
         raise InputError(
             f"{header.filename} has no {PLACE[name]} numbers for {name}.",
-            "Take it out, or get it anew.",
+            "Take it out, or copy it again.",
         )
     return np.array(values)
