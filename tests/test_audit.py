@@ -202,7 +202,7 @@ def test_what_is_there_instead_of_a_finished_set_is_said(
         medzoo.generate(901, 2000, seed=1, out=tmp_path / "set")
     with pytest.raises(
         DatasetError,
-        match=r"holds no finished set of samples: 8 of 2,000 are there\.\nGive the command that",
+        match=r"holds no finished set of samples: 8 of 2,000 are there\.\nRun the same command again",
     ):
         function(tmp_path / "set")
     (tmp_path / "set" / RECORD).write_text("half a li")
@@ -423,7 +423,7 @@ def test_a_package_of_the_users_is_asked_for(toy: Toy, tmp_path: Path) -> None:
     toy()
     medzoo.copy(901, tmp_path / "mine")
     medzoo.generate(tmp_path / "mine", 3, seed=5, out=tmp_path / "set", trust=True)
-    with pytest.raises(InputError, match="made by a package of your own"):
+    with pytest.raises(InputError, match="made by your own package"):
         medzoo.reproduce(tmp_path / "set")
     assert medzoo.reproduce(tmp_path / "set", tmp_path / "mine", trust=True).equal
     code = tmp_path / "mine/model.py"
@@ -457,7 +457,7 @@ def test_where_nothing_can_be_written_beside_the_set(toy: Toy, tmp_path: Path) -
     (tmp_path / ".set.again").touch()
     with pytest.raises(
         DatasetError,
-        match=f"{re.escape(str(tmp_path / 'set'))} cannot be made again beside it: .*exists",
+        match=f"{re.escape(str(tmp_path / 'set'))} cannot be reproduced beside it: .*exists",
     ):
         medzoo.reproduce(tmp_path / "set")
 
@@ -560,7 +560,7 @@ def test_one_process_at_a_time_makes_a_set_again(toy: Toy, tmp_path: Path) -> No
     (tmp_path / ".set.again").mkdir()
     with (
         FileLock(tmp_path / ".set.again/lock"),
-        pytest.raises(DatasetError, match=r"Another process is making .*set again"),
+        pytest.raises(DatasetError, match=r"Another process is already reproducing .*set"),
     ):
         medzoo.reproduce(tmp_path / "set")
     assert medzoo.reproduce(tmp_path / "set").equal

@@ -33,7 +33,7 @@ PAGE = "<!DOCTYPE html>\n<html><head><title>Log in</title></head></html>"
         ("[Errno 24] Too many open files", (), "MEDZOO_CACHE and TMPDIR"),
         ("CUDA error: no kernel image is available", (), "device='cpu' runs without it"),
         ("Found no NVIDIA driver on your system", (), "device='cpu' runs without it"),
-        ("tensor sizes differ", ("weights",), "It ran with weights of yours, which may not fit"),
+        ("tensor sizes differ", ("weights",), "It ran with your own weights, which may not fit"),
         ("tensor sizes differ", ("weights", "inputs"), "It ran with weights and inputs of yours"),
         ("division by zero", (), AUTHORS),
     ],

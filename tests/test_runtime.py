@@ -306,13 +306,17 @@ def test_weights_of_other_shapes_name_the_tensors(weighted: Path, tmp_path: Path
 @pytest.mark.parametrize("content", [b"", b"\x80\x04pickle", b"x" * 100])
 def test_weights_that_are_no_safetensors(weighted: Path, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "mine.pt").write_bytes(content)
-    with pytest.raises(InputError, match=r"mine.pt' is no safetensors file"):
+    with pytest.raises(InputError, match=r"mine.pt' is not a safetensors file"):
         medzoo.generate(901, weights=tmp_path / "mine.pt")
 
 
 @pytest.mark.parametrize(
     ("weights", "says"),
-    [("nowhere.safetensors", "no such file"), (".", "no such file"), (5, "weights=5 is no path")],
+    [
+        ("nowhere.safetensors", "no such file"),
+        (".", "no such file"),
+        (5, "weights=5 is not a valid path"),
+    ],
 )
 def test_weights_that_are_not_there(weighted: Path, weights: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):
