@@ -188,7 +188,7 @@ def test_without_a_manifest_nothing_else_is_known(toy: Toy, tmp_path: Path) -> N
 def test_what_is_there_instead_of_a_finished_set_is_said(
     fails: Path, tmp_path: Path, function: Callable[[Path], Any]
 ) -> None:
-    with pytest.raises(DatasetError, match=r"^There is no folder .*nowhere\.\nName one that"):
+    with pytest.raises(DatasetError, match=r"^There is no folder .*nowhere\.\nName a folder that"):
         function(tmp_path / "nowhere")
     with pytest.raises(
         DatasetError,
@@ -408,14 +408,14 @@ def test_latents_of_the_users_are_asked_for_and_held_against_their_digest(
     own = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
     medzoo.generate(toy(), 3, seed=5, out=tmp_path / "set", latents=own)
     with pytest.raises(
-        InputError, match=r"made with latents of your own\.\nGive the same latents again"
+        InputError, match=r"made with your own latents\.\nGive the same latents again"
     ):
         medzoo.reproduce(tmp_path / "set")
     with pytest.raises(InputError, match="These latents are not the ones"):
         medzoo.reproduce(tmp_path / "set", latents=own + 1)
     assert medzoo.reproduce(tmp_path / "set", latents=own).equal
     medzoo.generate(901, 3, seed=5, out=tmp_path / "without")
-    with pytest.raises(InputError, match="made without latents of your own"):
+    with pytest.raises(InputError, match="made without your own latents"):
         medzoo.reproduce(tmp_path / "without", latents=own)
 
 

@@ -834,8 +834,12 @@ def test_what_is_installed_satisfies_a_pin_of_its_version_and_no_other(model: Ma
     [
         (["numpy", "Numpy>=1", "torch>=2"], ">=3.10", []),
         (["nowhere"], ">=3", ["nowhere is needed, none is installed"]),
-        (["numpy<1"], ">=3", [f"numpy<1 is wanted, {metadata.version('numpy')} is here"]),
-        (["numpy"], ">=3.40", [f"Python >=3.40 is wanted, {platform.python_version()} is here"]),
+        (["numpy<1"], ">=3", [f"numpy<1 is needed, {metadata.version('numpy')} is installed"]),
+        (
+            ["numpy"],
+            ">=3.40",
+            [f"Python >=3.40 is needed, {platform.python_version()} is installed"],
+        ),
         (['nowhere; python_version < "3"', 'numpy; sys_platform == "nowhere"'], ">=3", []),
         (
             ["numpy @ https://example.org/numpy.whl"],

@@ -496,7 +496,8 @@ def test_what_a_mask_cannot_be_made_of_says_why(tmp_path: Path) -> None:
             drawn.mask(found, pattern)
     other = volume(found.voxels, found.spacing, series="1.9", frame="1.8")
     with pytest.raises(
-        InputError, match=r"drawn on another series than this one, 1.9.\nRead that: 1.2.3"
+        InputError,
+        match=r"drawn on another series than this one, 1.9.\nRead that series instead: 1.2.3",
     ):
         drawn.mask(other, "R_Parotid")
     assert drawn.mask(
