@@ -323,7 +323,7 @@ def _pictures(about: Input, given: Any, to_files: bool) -> _Files | _Stack:
         )
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"inputs: {name} is a {type(given).__name__}, not pictures: {error}.", GIVE
+            f"inputs: {name} is of type {type(given).__name__}, not pictures: {error}.", GIVE
         ) from error
     return _Stack(about, _several(about, array), to_files=to_files)
 

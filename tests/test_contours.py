@@ -389,7 +389,7 @@ def test_a_structure_that_refers_to_two_series_asks_which(tmp_path: Path) -> Non
         medical.read_mask(tmp_path, "GTV")
     with pytest.raises(InputError, match="refers to 2 series"):
         medzoo.generate(104, 1, inputs=f"{tmp_path}#GTV")
-    with pytest.warns(MedzooWarning, match="rt.dcm is passed over: it refers to 2 series that are"):
+    with pytest.warns(MedzooWarning, match="rt.dcm is skipped: it refers to 2 series that are"):
         assert not list(medical.cases(tmp_path))
     volume, mask = medical.read_mask(tmp_path, "gtv", series="1.2.10")
     assert volume.series == "1.2.10"
@@ -465,7 +465,7 @@ def test_a_damaged_structure_is_refused_alone(tmp_path: Path, damage: str) -> No
     assert mask.sum() == 100
     with pytest.raises(InputError, match=f"'Cord' of .*rt.dcm cannot be used: .*{says}"):
         medical.read_structures(tmp_path).mask(volume, "cord")
-    with pytest.warns(MedzooWarning, match=f"'Cord' of .*rt.dcm is passed over: .*{says}"):
+    with pytest.warns(MedzooWarning, match=f"'Cord' of .*rt.dcm is skipped: .*{says}"):
         (case,) = medical.cases(tmp_path)
     assert list(case.structures.contours) == ["GTV"]
     assert case.structures.mask(case.volume, "GTV").sum() == 100
@@ -493,7 +493,7 @@ def test_a_set_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
         ds.ReferencedFrameOfReferenceSequence = []
 
     changed(tmp_path / "rt1.dcm", no_sequence)
-    with pytest.warns(MedzooWarning, match="rt1.dcm is passed over: the series that it was drawn"):
+    with pytest.warns(MedzooWarning, match="rt1.dcm is skipped: the series that it was drawn"):
         assert [case.volume.series for case in medical.cases(tmp_path)] == ["1.2"]
 
 

@@ -212,7 +212,8 @@ def test_a_folder_with_other_things_is_left_alone(toy: Toy, tmp_path: Path) -> N
     (tmp_path / "file").write_text("dear")
     before = content(tmp_path / "thesis")
     with pytest.raises(
-        DatasetError, match=r"holds other things \(chapter.tex \.\.\.\).\nNothing was changed"
+        DatasetError,
+        match=r"already holds other files \(chapter.tex \.\.\.\).\nNothing was changed",
     ):
         medzoo.generate(901, 2, out=tmp_path / "thesis")
     with pytest.raises(DatasetError, match="is a file, not a folder"):

@@ -332,7 +332,7 @@ def test_frames_of_a_segment_that_make_no_even_stack_are_refused(
     ds = pydicom.dcmread(path)
     ds.PerFrameFunctionalGroupsSequence[13].PlanePositionSequence[0].ImagePositionPatient = at
     ds.save_as(path)
-    with pytest.raises(InputError, match=r"seg.dcm has frames that are no even stack"):
+    with pytest.raises(InputError, match=r"seg.dcm has frames that do not form an even stack"):
         medical.read_segmentation(path)
 
 
@@ -342,7 +342,7 @@ def test_labels_and_fractions(tmp_path: Path) -> None:
     path = segmentation(
         tmp_path / "f.dcm", {"A": fractions}, kind="FRACTIONAL", MaximumFractionalValue=255
     )
-    with pytest.raises(InputError, match="holds fractions of voxels, and a mask is wanted"):
+    with pytest.raises(InputError, match="holds fractions of voxels, but a mask is needed"):
         medical.read_segmentation(path)
     assert medical.read_picture(path, frame=0).voxels.max() == 255
     labels = np.array([[[0, 1], [2, 2]], [[1, 1], [0, 2]]])

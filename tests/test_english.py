@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import subprocess
@@ -25,7 +26,8 @@ STILTED = {
     r"\b(?:goes|went) by\b|\bgo by the name\b": "is named",
     r"\btold (?:of|apart)\b|\btells? of\b": "reported, distinguished, described",
     r"\bdocs/\S+ tells\b|\btells? (?:how|more)\b": "explains",
-    r"\bof (?:one's|its|their|your|his|my|our|the user's|medzoo's) own(?=[.,;:)]| (?:and|or|that|which|to|in|until|so|as|from|with|over|for|is|was|when) |\s*$)": "its own X",
+    r"\bof (?:one's|its|their|your|his|my|our|the user's|medzoo's) own"
+    r"(?=[.,;:)]| (?:and|or|that|which|to|in|until|so|as|from|with|over|for|is|was|when) |\s*$)": "its own X",
     r"\bof (?:mine|yours|ours|theirs|(?:the user|the caller|medzoo|Ray|Python)'s)[.,:;)]": "your X",
     r"\b(?:ours|theirs)\b": "medzoo's, the user's",
     r"\bst(?:ands?|ood) (?:in|beside|by (?:it|them)sel(?:f|ves))\b": "is in, replaces, lies beside",
@@ -71,21 +73,31 @@ def prose(path: Path) -> Iterator[tuple[int, str]]:
     """Pieces of text with the number of their first line: of Python only comments and strings."""
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".py":
-        yield 1, re.sub(r"^(?: {0,3})(?:[-*>#|]|\d+\.) ", "", text, flags=re.MULTILINE)
+        yield 1, re.sub(r"^ {0,3}(?:[-*>#|]|\d+\.) ", "", text, flags=re.MULTILINE)
         return
-    kind, first, piece = 0, 1, ""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+        elif isinstance(node, ast.JoinedStr):
+            parts = (getattr(part, "value", None) for part in node.values)
+            yield node.lineno, "".join(p if isinstance(p, str) else "CODE" for p in parts)
+    yield from comments(text)
+
+
+def comments(text: str) -> Iterator[tuple[int, str]]:
+    """The comments of a module; consecutive lines are one piece."""
+    first, last, piece = 0, 0, ""
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type in {tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}:
+        if token.type != tokenize.COMMENT:
             continue
-        if token.type == kind and kind in {tokenize.STRING, tokenize.COMMENT}:
-            piece += "\n" + token.string.lstrip("# ")
-            continue
-        if piece:
+        line, words = token.start[0], token.string.lstrip("#! ")
+        if piece and line == last + 1:
+            piece += "\n" + words
+        else:
             yield first, piece
-        kind, first = token.type, token.start[0]
-        piece = token.string if kind in {tokenize.STRING, tokenize.COMMENT} else ""
-    if piece:
-        yield first, piece
+            first, piece = line, words
+        last = line
+    yield first, piece
 
 
 def stilted(first: int, text: str) -> Iterator[tuple[int, str, str]]:
@@ -93,12 +105,31 @@ def stilted(first: int, text: str) -> Iterator[tuple[int, str, str]]:
     flat, starts = "", []  # the text as one line, and where in it each line starts
     for line in text.split("\n"):
         starts.append(len(flat))
-        words = re.sub(r"^\s*[rbf]{0,2}[\"']+|[\"']+\s*$", "", line, flags=re.IGNORECASE)
-        words = re.sub(r"`+[^`]*`+|\{[^{}]*\}", "CODE", words)  # names in code are not prose
+        words = re.sub(r"`+[^`]*`+", "CODE", line)  # names in code are not prose
         flat += " ".join(words.split()) + " "
     for pattern, better in STILTED.items():
         for match in re.finditer(pattern, flat, re.IGNORECASE):
             yield first + bisect_right(starts, match.start()) - 1, match.group(), better
+
+
+@pytest.mark.parametrize(
+    ("text", "phrases"),
+    [
+        ('raise E(\n    f"{x!r} is "\n    f"no seed."\n)', [(2, "is no seed")]),
+        ("x = 1\n# read by\n# whoever asks", [(3, "whoever")]),
+        ('"""One.\n\nA line a\nfile.\n"""', [(3, "A line a file")]),
+        ('"""In a process of its own."""', [(1, "of its own")]),
+        ('"""There is no seed, and one line per file of its own format."""', []),
+        ("ours = theirs  # the code itself may use any names", []),
+    ],
+)
+def test_stilted_phrases_are_found(
+    text: str, phrases: list[tuple[int, str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(text, encoding="utf-8")
+    found = [hit[:2] for piece in prose(path) for hit in stilted(*piece)]
+    assert sorted(set(found)) == phrases
 
 
 def test_texts_have_no_stilted_phrases() -> None:

@@ -778,7 +778,7 @@ def test_a_lock_that_was_changed_is_told(
             "its first lines name another Python, day or set of requirements",
         ),
         ({"requires": ["nibabel>=3.2.2"]}, "'nibabel>=3.2.2' pins no exact version"),
-        ({"requires": ["nibabel=3.2.2"]}, "is no requirement"),
+        ({"requires": ["nibabel=3.2.2"]}, "is not a valid requirement"),
         ({"python": ">=3.12"}, "its first lines name another Python"),
         ({"lock": "locks/other.txt"}, "other.txt is missing"),
         ({"lock": ""}, "lightning-1.4.txt: no config names it"),

@@ -237,7 +237,7 @@ def test_another_batch_size_holds_from_there_on(
     monkeypatch.setattr(Version, "per_sample", property(lambda self: False))
     begin(fails, tmp_path / "second")
     with pytest.raises(
-        DatasetError, match=r"begun with batches of 4 samples, now 5(.|\n)*batch_size=4"
+        DatasetError, match=r"started with batches of 4 samples, not 5(.|\n)*batch_size=4"
     ):
         medzoo.generate(901, 20, seed=1, out=tmp_path / "second", batch_size=5)
     assert len(medzoo.generate(901, 20, seed=1, out=tmp_path / "second", batch_size=4)) == 20

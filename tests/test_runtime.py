@@ -307,7 +307,7 @@ def test_weights_of_other_shapes_name_the_tensors(weighted: Path, tmp_path: Path
 @pytest.mark.parametrize("content", [b"", b"\x80\x04pickle", b"x" * 100])
 def test_weights_that_are_no_safetensors(weighted: Path, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "mine.pt").write_bytes(content)
-    with pytest.raises(InputError, match=r"mine.pt' is no safetensors file"):
+    with pytest.raises(InputError, match=r"mine.pt' is not a safetensors file"):
         medzoo.generate(901, weights=tmp_path / "mine.pt")
 
 
@@ -392,12 +392,12 @@ def test_mixed_precision_is_torchs_own_and_comes_back_as_full(
 @pytest.mark.parametrize(
     ("number", "precision", "says"),
     [
-        (8, "half", r"precision='half' is no precision.\nGive full, bfloat16 or float16"),
-        (8, None, "precision=None is no precision"),
+        (8, "half", r"precision='half' is not a valid precision.\nGive full, bfloat16 or float16"),
+        (8, None, "precision=None is not a valid precision"),
         (
             901,
             "float16",
-            "00901_TOY_MRI_NOISE, version 1.0.0 does not run on torch: there is no precision='float16' of it",
+            "00901_TOY_MRI_NOISE, version 1.0.0 does not run on torch: there is not a valid precision='float16' of it",
         ),
         (
             1,
