@@ -58,7 +58,7 @@ def read_slices(frames: Sequence[Frame], *, labels: bool = False) -> list[Volume
     Raises
     ------
     InputError
-        A frame has colours, cannot be decoded, or has a number in its header that is none.
+        A frame has colours, is a mosaic of Siemens, cannot be decoded, or has a number in its header that is none.
     """
     for frame in frames:
         if is_colour(frame.header) and not labels:
@@ -66,6 +66,11 @@ def read_slices(frames: Sequence[Frame], *, labels: bool = False) -> list[Volume
                 f"{frame.file} has colours ({frame.header.PhotometricInterpretation}), and grey "
                 "levels are wanted.",
                 "`medzoo.medical.read_colour` reads them.",
+            )
+        if "MOSAIC" in (frame.header.get("ImageType") or []):
+            raise InputError(
+                f"{frame.file} is a mosaic: the slices of a volume side by side in one picture.",
+                "dcm2niix makes a NIfTI volume of it.",
             )
     slices = [
         _rescaled(frame.header, stored)
@@ -186,6 +191,10 @@ def _decoded(frames: Sequence[Frame]) -> Iterator[Array]:
     for file, group in groupby(frames, lambda frame: frame.file):
         members = list(group)
         ds = read_dicom(file)
+        if ds.get("BitsAllocated") == 1:  # a frame may begin within a byte, where pydicom fails
+            bits = _decoded_pixels(ds, None).reshape(-1, ds.Rows, ds.Columns)
+            yield from [bits[frame.index] for frame in members]
+            continue
         if len({frame.index for frame in members}) == 1:
             yield from [_decoded_pixels(ds, members[0].index)] * len(members)
             continue
