@@ -105,6 +105,28 @@ def test_slices_between_planes_that_stay_empty_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("slices", "apart", "held"),
+    [
+        ([1, 6], "5 slices apart", range(9)),  # two nodes, of one slice each
+        ([2, 4], "2 slices apart", range(1, 5)),
+        ([0, 3, 6], "3 slices apart", range(8)),
+    ],
+)
+def test_planes_that_may_be_separate_parts_are_told_and_of_a_finer_series_they_are_not(
+    tmp_path: Path, slices: list[int], apart: str, held: range
+) -> None:
+    contours = [moved(A, 0, 0, 3 * (k - 2)) for k in slices]
+    with pytest.warns(MedzooWarning, match=apart) as caught:
+        mask = masked(tmp_path, contours)
+    assert len(caught) == 1
+    assert np.flatnonzero(mask.any((1, 2))).tolist() == list(held)
+    other = grid((27, 40, 40), 1.0)
+    finer = replace(other, series="1.2.4", frame=other.frame)
+    read = medical.read_structures(tmp_path)
+    assert read.mask(finer, "GTV").any()  # without a warning, which would be an error here
+
+
+@pytest.mark.parametrize(
     ("heights", "says", "held"),
     [
         ([-30.0], "1 of its 1 planes lie outside", []),

@@ -324,6 +324,47 @@ def test_a_segmentation_lies_on_the_series_it_was_made_of(tmp_path: Path) -> Non
         medical.read_segmentation(path, "Liver", like=other)
 
 
+def test_frames_of_one_bit_may_begin_within_a_byte(tmp_path: Path) -> None:
+    masks = {str(n): np.zeros((9, 7, 9), bool) for n in range(9)}  # frames of 63 bits
+    for k, mask in enumerate(masks.values()):
+        mask[k] = np.random.default_rng(k).random((7, 9)) > 0.5
+    path = segmentation(tmp_path / "seg.dcm", masks)
+    for k, (label, mask) in enumerate(masks.items()):
+        # A text is the label "1" before it is the number 1, which has the label "0".
+        assert np.array_equal(medical.read_segmentation(path, label).voxels, mask)
+        assert np.array_equal(medical.read_segmentation(path, k + 1).voxels, mask)
+        assert np.array_equal(medical.read_picture(path, frame=k).voxels[0], mask[k])
+
+
+@pytest.mark.parametrize("held", [[1, 5], [0, 2, 4], [0, 3, 5]])
+def test_slices_left_out_of_a_segmentation_come_from_its_series(
+    tmp_path: Path, held: list[int]
+) -> None:
+    mask = np.zeros((6, 7, 9), bool)
+    mask[held] = np.random.default_rng(0).random((len(held), 7, 9)) > 0.5
+    path = segmentation(tmp_path / "seg.dcm", {"Liver": mask})
+    ds = pydicom.dcmread(path)
+    del ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices
+    ds.save_as(path)
+    ct = medical.read_series(series(tmp_path / "ct", numbers((6, 7, 9))))
+    found = medical.read_segmentation(path, like=ct)
+    assert np.array_equal(found.voxels, mask)
+    with pytest.warns(MedzooWarning, match="of 3 mm: slices between them may be left out"):
+        if held == [0, 3, 5]:
+            with pytest.raises(InputError, match="no even stack"):
+                medical.read_segmentation(path)
+        else:
+            medical.read_segmentation(path)
+
+
+@pytest.mark.parametrize("read", [medical.read_series, medical.read_picture])
+def test_a_mosaic_is_refused(tmp_path: Path, read: Any) -> None:
+    kind = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+    (file,) = series(tmp_path, numbers((1, 8, 8)), Modality="MR", ImageType=kind)
+    with pytest.raises(InputError, match="is a mosaic: the slices of a volume side by side"):
+        read(file)
+
+
 @pytest.mark.parametrize("at", [[-20, -30, 81.5], [-20, -30, 80.0], [-18, -30, 79]])
 def test_frames_of_a_segment_that_make_no_even_stack_are_refused(
     tmp_path: Path, at: list[float]

@@ -21,6 +21,7 @@ QUARTER = 0.25  # slices: contours that are less apart lie in one plane
 ROUNDING = 0.15
 SAME = 0.02  # millimetres by which two copies of one contour may differ
 OPEN = 1.5  # a distance of planes of more than so many usual ones is a gap that nobody drew in
+SPARSE = 2.5  # slices: planes that are further apart are filled between with a warning
 
 
 def largest_gap(heights: Sequence[Array], slice_mm: float, *, own_series: bool) -> float:
@@ -95,6 +96,14 @@ class Planes:
     def gaps(self) -> int:
         """Between how many neighbouring planes there are slices that stay empty."""
         return int((np.diff(self.heights) > OPEN * self.reach).sum())
+
+    @property
+    def may_be_parts(self) -> bool:
+        """Whether planes are so far apart that they may be separate parts of the structure.
+
+        Several of them on every second slice are taken for one part.
+        """
+        return self.reach > (OPEN if len(self.heights) == 2 else SPARSE)
 
     def outside(self, count: int) -> Array:
         """Which planes lie beyond the first or the last of ``count`` slices, bool."""

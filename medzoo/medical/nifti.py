@@ -72,6 +72,7 @@ def read_nifti(
     try:
         image = nib.load(file)
         _require_nifti(image, nib, file)
+        _require_offset(image, file)
         affine = _affine(image, file)
         stored = np.asanyarray(image.dataobj[_index_of(image, frame, file)])
     except (InputError, MedzooWarning):  # a user may make warnings errors
@@ -94,6 +95,19 @@ def _require_nifti(image: Any, nib: Any, file: Path) -> None:
     if not isinstance(image, nib.Nifti1Pair):  # which NIfTI-2 is, too, for nibabel
         kind = type(image).__name__.removesuffix("Image")
         raise InputError(f"{file} is {kind}, not NIfTI.", "Give a .nii or .nii.gz file.")
+
+
+def _require_offset(image: Any, file: Path) -> None:
+    """An error where the voxels of a single file are said to begin within its header."""
+    if not image.header.is_single:
+        return
+    offset, least = image.dataobj.offset, image.header.single_vox_offset
+    if offset < least:
+        raise InputError(
+            f"{file} states that its voxels begin at byte {offset:g} (vox_offset), which is within "
+            f"its header of {least} bytes.",
+            "Its header is damaged: write it anew.",
+        )
 
 
 def _volume(voxels: Array, affine: Affine, file: Path) -> Volume:
@@ -126,7 +140,7 @@ def _volume(voxels: Array, affine: Affine, file: Path) -> Volume:
 def _index_of(image: Any, frame: int | None, file: Path) -> tuple[Any, ...]:
     """What picks one volume of a file."""
     shape = image.shape
-    if len(shape) < 2:
+    if len(shape) < 2 or 0 in shape:
         raise InputError(f"{file} has the shape {shape}.", "Give a slice or a volume.")
     several = [axis for axis in range(3, len(shape)) if shape[axis] != 1]
     count = shape[several[0]] if several else 1

@@ -145,6 +145,10 @@ def _read_scan(about: Input, path: Path, part: str | None) -> _Scan:
         if "frame=" in error.hint and frame is None:
             hint = f"{error.hint} As an input: '{path}#frame=0'."
             raise InputError(error.problem, hint) from error
+        if "series=" in error.hint:
+            chosen = error.hint.rstrip(".")
+            hint = f"{chosen}. As an input: a list of the files of one series."
+            raise InputError(error.problem, hint) from error
         raise
 
 

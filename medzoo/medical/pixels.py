@@ -58,7 +58,7 @@ def read_slices(frames: Sequence[Frame], *, labels: bool = False) -> list[Volume
     Raises
     ------
     InputError
-        A frame has colours, cannot be decoded, or has a number in its header that is none.
+        A frame has colours, is a mosaic of Siemens, cannot be decoded, or has a number in its header that is none.
     """
     for frame in frames:
         if is_colour(frame.header) and not labels:
@@ -66,6 +66,11 @@ def read_slices(frames: Sequence[Frame], *, labels: bool = False) -> list[Volume
                 f"{frame.file} has colours ({frame.header.PhotometricInterpretation}), and grey "
                 "levels are wanted.",
                 "`medzoo.medical.read_colour` reads them.",
+            )
+        if "MOSAIC" in (frame.header.get("ImageType") or []):
+            raise InputError(
+                f"{frame.file} is a mosaic: the slices of a volume side by side in one picture.",
+                "dcm2niix makes a NIfTI volume of it.",
             )
     slices = [
         _rescaled(frame.header, stored)
@@ -189,6 +194,10 @@ def _decoded(frames: Sequence[Frame]) -> Iterator[Array]:
     for file, group in groupby(frames, lambda frame: frame.file):
         members = list(group)
         ds = read_dicom(file)
+        if ds.get("BitsAllocated") == 1:  # a frame may begin within a byte, where pydicom fails
+            bits = _decoded_pixels(ds, None).reshape(-1, ds.Rows, ds.Columns)
+            yield from [bits[frame.index] for frame in members]
+            continue
         if len({frame.index for frame in members}) == 1:
             yield from [_decoded_pixels(ds, members[0].index)] * len(members)
             continue
@@ -244,32 +253,23 @@ def _extended_jpeg(ds: Dataset, index: int | None) -> Array:
 
 def _rescaled(ds: Dataset, stored: Array) -> _Slice:
     """``stored`` pixels (H, W) with all that their header says of them."""
-    from pydicom.pixels.processing import apply_modality_lut
-
-    for keyword in ("RescaleSlope", "RescaleIntercept"):
-        numbers(ds, keyword)  # an error that names the element
-    hounsfield = (
-        ds.get("Modality") == "CT"
-        and "RescaleIntercept" in ds
-        and ds.get("RescaleType", "HU") in {"HU", "", None}
-    )
+    hounsfield = _is_hounsfield(ds)
     extremes = None
     if ds.get("PhotometricInterpretation") == "MONOCHROME1" and not hounsfield:
-        low, high = apply_modality_lut(np.array(_stored_bounds(ds)), ds).tolist()
+        low, high = _in_unit(np.array(_stored_bounds(ds)), ds).tolist()
         extremes = min(low, high), max(low, high)
     unit, factor = "HU" if hounsfield else "", 1.0
     if ds.get("Modality") == "RTDOSE" and (scaling := numbers(ds, "DoseGridScaling")):
         unit, factor = "Gy" if ds.get("DoseUnits") == "GY" else "", scaling[0]
-    values = apply_modality_lut(stored, ds) * factor
+    values = _in_unit(stored, ds) * factor
     # what is inverted later keeps its precision until then
     kept = values if extremes else np.asarray(values, np.float32)
     rows, columns = pixel_spacing(ds)
-    thick = numbers(ds, "SpacingBetweenSlices") or numbers(ds, "SliceThickness")
     position = numbers(ds, "ImagePositionPatient")
     shown = _window(ds)
     volume = Volume(
         voxels=kept[None],
-        spacing=(abs(thick[0]) if thick and thick[0] else 1.0, rows, columns),
+        spacing=(_thickness(ds), rows, columns),
         origin=np.array(position if len(position) == 3 else [np.nan] * 3),
         axes=axes_of(numbers(ds, "ImageOrientationPatient")),
         unit=unit,
@@ -282,10 +282,71 @@ def _rescaled(ds: Dataset, stored: Array) -> _Slice:
     return _Slice(volume, extremes)
 
 
+def _thickness(ds: Dataset) -> float:
+    """Millimetres that a slice stands for; 1 where a header does not say."""
+    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+        for mm in numbers(ds, keyword)[:1]:
+            if mm and np.isfinite(mm):
+                return abs(mm)
+    return 1.0
+
+
+def _is_hounsfield(ds: Dataset) -> bool:
+    """Whether a header says that its rescaled values are HU."""
+    if ds.get("ModalityLUTSequence"):
+        return str(ds.ModalityLUTSequence[0].get("ModalityLUTType")) == "HU"
+    return (
+        ds.get("Modality") == "CT"
+        and bool(numbers(ds, "RescaleIntercept"))
+        and ds.get("RescaleType", "HU") in {"HU", "", None}
+    )
+
+
+def _in_unit(stored: Array, ds: Dataset) -> Array:
+    """Stored numbers as values: by a table, or by slope and intercept.
+
+    A slope that is missing or empty is 1, an intercept 0. pydicom would leave out the one where the
+    other is missing.
+    """
+    from pydicom.pixels.processing import apply_modality_lut
+
+    if ds.get("ModalityLUTSequence"):
+        try:
+            values: Array = apply_modality_lut(stored, ds)
+        except Exception as error:  # a broken table makes it raise almost anything
+            raise InputError(
+                f"{ds.filename} has a broken ModalityLUTSequence: {error}.", "Get it anew."
+            ) from error
+        return values
+    slope, intercept = _only_number(ds, "RescaleSlope"), _only_number(ds, "RescaleIntercept")
+    if slope == 0:
+        raise InputError(
+            f"{ds.filename} has 0 for RescaleSlope, which makes all its values alike.",
+            "Correct the element, or leave the file out.",
+        )
+    if slope is None and intercept is None:
+        return stored
+    return stored.astype(np.float64) * (1 if slope is None else slope) + (intercept or 0)
+
+
+def _only_number(ds: Dataset, keyword: str) -> float | None:
+    """The number of an element; None where it is absent or empty."""
+    values = numbers(ds, keyword)
+    if len(values) > 1 or not np.isfinite(values).all():
+        raise InputError(
+            f"{ds.filename} has {ds[keyword].value} for {keyword}, and one number is wanted.",
+            "Correct the element, or leave the file out.",
+        )
+    return values[0] if values else None
+
+
 def pixel_spacing(ds: Dataset) -> tuple[float, float]:
     """Millimetres between rows and between columns; NaN where a header does not say."""
-    spacing = numbers(ds, "PixelSpacing") or numbers(ds, "ImagerPixelSpacing")
-    return (spacing[0], spacing[1]) if len(spacing) == 2 else (np.nan, np.nan)
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+        spacing = numbers(ds, keyword)
+        if len(spacing) == 2 and all(0 < mm < np.inf for mm in spacing):
+            return spacing[0], spacing[1]
+    return np.nan, np.nan
 
 
 def axes_of(orientation: Sequence[float]) -> NDArray[np.float64]:

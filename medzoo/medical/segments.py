@@ -64,7 +64,7 @@ def read_segmentation(
         frames = frames_of(ds)
         require_places(frames)
         require_alike(frames)
-        volume = _assembled(frames, number, ds)
+        volume = _assembled(frames, number, ds, like)
     return volume if like is None else _on_grid_of(like, volume, file)
 
 
@@ -119,6 +119,8 @@ def _chosen(segments: dict[int, str], segment: int | str | None, file: Path) -> 
         raise InputError(
             f"{file} holds {len(segments)} segments.", f"Choose one by number or label: {listed}."
         )
+    if isinstance(segment, str) and segment in segments.values():
+        return next(number for number, label in segments.items() if label == segment)
     text = str(segment).strip()
     if text.isdigit() and int(text) in segments:
         return int(text)
@@ -130,13 +132,13 @@ def _chosen(segments: dict[int, str], segment: int | str | None, file: Path) -> 
     )
 
 
-def _assembled(frames: list[Frame], number: int, ds: Dataset) -> Volume:
+def _assembled(frames: list[Frame], number: int, ds: Dataset, like: Volume | None) -> Volume:
     """The mask of a segment over all places that the file has frames of."""
     first = frames[0].header
     axes = axes_of(numbers(first, "ImageOrientationPatient"))
     positions = np.array([numbers(f.header, "ImagePositionPatient") for f in frames])  # (n, 3)
     heights = positions @ axes[0]
-    step = _distance(heights, first)
+    step = _distance(heights, first, ds, like)
     places = (heights - heights.min()) / step
     rows = np.rint(places).astype(int)
     aside = positions - positions[0] - (heights - heights[0])[:, None] * axes[0]
@@ -161,15 +163,36 @@ def _assembled(frames: list[Frame], number: int, ds: Dataset) -> Volume:
     )
 
 
-def _distance(heights: NDArray[np.float64], first: Dataset) -> float:
-    """Millimetres from slice to slice: what the file states, or the least between two frames."""
+def _distance(
+    heights: NDArray[np.float64], first: Dataset, ds: Dataset, like: Volume | None
+) -> float:
+    """Millimetres from slice to slice: what the file states, those of the volume that was segmented,
+    or the least between two frames.
+    """
     stated = abs((numbers(first, "SpacingBetweenSlices") or [0.0])[0])
+    thickness = (numbers(first, "SliceThickness") or [0.0])[0]
     steps = np.diff(np.unique(np.round(heights, 3)))
     if not len(steps):
-        return stated or (numbers(first, "SliceThickness") or [0.0])[0] or 1.0
+        return stated or thickness or 1.0
+    least = float(steps.min())
+    if not stated and like is not None and _divides(like.spacing[0], steps):
+        stated = like.spacing[0]
+    if not stated and thickness and least > 1.5 * thickness:
+        warnings.warn(
+            MedzooWarning(
+                f"{ds.filename} does not state SpacingBetweenSlices. Its frames are {least:g} mm apart "
+                f"or more, of slices of {thickness:g} mm: slices between them may be left out. like= "
+                "puts it on the slices of its series"
+            ),
+            stacklevel=4,
+        )
     span = float(np.ptp(heights))
-    step = stated or float(steps.min())
-    return span / max(round(span / step), 1)  # without the rounding of headers
+    return span / max(round(span / (stated or least)), 1)  # without the rounding of headers
+
+
+def _divides(step: float, steps: NDArray[np.float64]) -> bool:
+    """Whether distances between frames are so many slices each."""
+    return bool((np.abs(steps / step - np.rint(steps / step)) <= UNEVEN).all())
 
 
 def _segment_of(frame: Frame) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, MedzooWarning
 from .files import PLACE, numbers, told
 from .frames import Frame, choose, frames_of
 from .pixels import axes_of, read_slices
@@ -28,6 +29,8 @@ SUBJECT = {
     "FrameOfReferenceUID": "frames of reference",
     "Modality": "modalities",
 }
+# what gives a picture another contrast, so that slices of one volume should agree in it
+CONTRAST = ("EchoTime", "EffectiveEchoTime", "DiffusionBValue", "ComplexImageComponent")
 ALIKE = 1e-3  # how far directions and pixel sizes of one series may differ
 
 
@@ -78,6 +81,7 @@ def volume_of(headers: list[Dataset], frame: int | None = None) -> Volume:
     require_places(frames)
     frames = choose(frames, f"The series of {headers[0].filename}", frame)
     require_alike(frames)
+    _warn_of_contrasts(frames)
     first = frames[0].header
     rows, columns = _floats(first, "PixelSpacing").tolist()
     axes = axes_of(_floats(first, "ImageOrientationPatient").tolist())
@@ -105,6 +109,21 @@ def volume_of(headers: list[Dataset], frame: int | None = None) -> Volume:
         windows=windows,
         padding=_stacked_padding(slices),
     )
+
+
+def _warn_of_contrasts(frames: list[Frame]) -> None:
+    """Warn of slices of one volume that were not made alike, such as echoes between each other."""
+    for name in CONTRAST:
+        values = {str(frame.header.get(name, "")) for frame in frames} - {""}
+        if len(values) > 1:
+            listed = ", ".join(sorted(values)[:3]) + ", ..." * (len(values) > 3)
+            warnings.warn(
+                MedzooWarning(
+                    f"The slices of {frames[0].file.parent} differ in {name}: {listed}. They may be "
+                    "of several volumes; a list of files chooses"
+                ),
+                stacklevel=4,
+            )
 
 
 def _stacked_padding(slices: list[Volume]) -> NDArray[np.bool_] | None:
@@ -212,5 +231,10 @@ def _floats(header: Dataset, name: str) -> NDArray[np.float64]:
         raise InputError(
             f"{header.filename} has no {PLACE[name]} numbers for {name}.",
             "Take it out, or copy it again.",
+        )
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{header.filename} has {values} for {name}, which are not all finite numbers.",
+            "Take it out, or get it anew.",
         )
     return np.array(values)

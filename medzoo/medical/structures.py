@@ -120,11 +120,9 @@ class Structures:
                 f"distance, and {QUARTER} is allowed.",
                 "Read the series that they were drawn on, as it is.",
             )
-        gap = largest_gap(
-            self._heights(volume, axis),
-            volume.spacing[axis],
-            own_series=not (volume.series and self.series) or volume.series in self.series,
-        )
+        own_series = not (volume.series and self.series) or volume.series in self.series
+        heights = self._heights(volume, axis)
+        gap = largest_gap(heights, volume.spacing[axis], own_series=own_series)
         planes = Planes(np.array([c[:, axis].mean() for c in corners]), gap)
         mask = np.zeros(volume.voxels.shape, bool)
         slices = np.moveaxis(mask, axis, 0)  # a view
@@ -137,6 +135,8 @@ class Structures:
                 [outlines[n] for n in chosen], shape, spacing, exclusive=name in self.exclusive
             )
         self._warn(name, planes, outlines, (len(slices), *shape))
+        if own_series and planes.may_be_parts:
+            self._warn_of_filled(name, planes)
         return mask
 
     def _usable(self, pattern: str, volume: Volume) -> str:
@@ -200,6 +200,15 @@ class Structures:
         if lacking:
             message = f"The mask of {name!r} of {self.path} is not whole: {'; '.join(lacking)}."
             warnings.warn(MedzooWarning(message), stacklevel=4)
+
+    def _warn_of_filled(self, name: str, planes: Planes) -> None:
+        """Warn of planes so far apart that slices between them, without a contour, are filled."""
+        message = (
+            f"The planes of {name!r} of {self.path} are {planes.reach:g} slices apart, on the series "
+            "that they were drawn on: the slices between them are filled from the nearest plane. "
+            "That is wrong where they are separate parts of the structure"
+        )
+        warnings.warn(MedzooWarning(f"{message}."), stacklevel=4)
 
     @checks.checked(
         volume=checks.instance(Volume, "medical.read_series"), name=checks.optional(checks.text)
