@@ -350,7 +350,7 @@ def test_slices_left_out_of_a_segmentation_come_from_its_series(
     ct = medical.read_series(series(tmp_path / "ct", numbers((6, 7, 9))))
     found = medical.read_segmentation(path, like=ct)
     assert np.array_equal(found.voxels, mask)
-    uneven = pytest.raises(InputError, match="no even stack")
+    uneven = pytest.raises(InputError, match="do not form an even stack")
     expected = uneven if held == [0, 3, 5] else nullcontext()
     left_out = pytest.warns(MedzooWarning, match="of 3 mm: slices between them may be left out")
     with left_out, expected:
