@@ -351,9 +351,10 @@ def test_slices_left_out_of_a_segmentation_come_from_its_series(
     found = medical.read_segmentation(path, like=ct)
     assert np.array_equal(found.voxels, mask)
     if held == [0, 3, 5]:  # 9 and 6 mm apart, so that nothing says how thick a slice is
-        ignored = warnings.catch_warnings(action="ignore", category=MedzooWarning)
-        with ignored, pytest.raises(InputError, match="no even stack"):
-            medical.read_segmentation(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MedzooWarning)
+            with pytest.raises(InputError, match="no even stack"):
+                medical.read_segmentation(path)
         return
     with pytest.warns(MedzooWarning, match="of 3 mm: slices between them may be left out"):
         medical.read_segmentation(path)
