@@ -58,7 +58,7 @@ def read_slices(frames: Sequence[Frame], *, labels: bool = False) -> list[Volume
     Raises
     ------
     InputError
-        A frame has colours, is a mosaic of Siemens, cannot be decoded, or has a number in its header that is none.
+        A frame has colours, cannot be decoded, or has a number in its header that is none.
     """
     for frame in frames:
         if is_colour(frame.header) and not labels:
@@ -66,11 +66,6 @@ def read_slices(frames: Sequence[Frame], *, labels: bool = False) -> list[Volume
                 f"{frame.file} has colours ({frame.header.PhotometricInterpretation}), and grey "
                 "levels are wanted.",
                 "`medzoo.medical.read_colour` reads them.",
-            )
-        if "MOSAIC" in (frame.header.get("ImageType") or []):
-            raise InputError(
-                f"{frame.file} is a mosaic: the slices of a volume side by side in one picture.",
-                "dcm2niix makes a NIfTI volume of it.",
             )
     slices = [
         _rescaled(frame.header, stored)
@@ -84,6 +79,16 @@ def read_slices(frames: Sequence[Frame], *, labels: bool = False) -> list[Volume
         _inverted(s.volume, extremes[series_key(s.volume, k)]) if s.extremes else s.volume
         for k, s in enumerate(slices)
     ]
+
+
+def require_no_mosaic(frames: Sequence[Frame]) -> None:
+    """An error where a picture is no slice: Siemens puts all of a volume in one, side by side."""
+    for frame in frames:
+        if "MOSAIC" in (frame.header.get("ImageType") or []):
+            raise InputError(
+                f"{frame.file} is a mosaic: the slices of a volume side by side in one picture.",
+                "dcm2niix makes a NIfTI volume of it.",
+            )
 
 
 def frames_in(file: Path, *, pixels: bool = True) -> list[Frame]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import InputError, MedzooWarning
 from .files import PLACE, numbers, told
 from .frames import Frame, choose, frames_of
-from .pixels import axes_of, read_slices
+from .pixels import axes_of, read_slices, require_no_mosaic
 from .volumes import Volume
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def volume_of(headers: list[Dataset], frame: int | None = None) -> Volume:
         Which time, echo or b-value, from 0, where there are several pictures of each place.
     """
     frames = [one for header in headers for one in frames_of(header)]
+    require_no_mosaic(frames)
     require_places(frames)
     frames = choose(frames, f"The series of {headers[0].filename}", frame)
     require_alike(frames)
