@@ -12,6 +12,7 @@ Importing it is cheap: names are looked up, and their modules imported, when the
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -69,9 +70,13 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        from .checks import meant
+        near = ""
+        # `from medzoo import seeds` asks here first, in a model's own process too, where there is
+        # nothing but numpy: only a word that is no module is compared with the public names.
+        if not name.startswith("__") and find_spec(f"{__name__}.{name}") is None:
+            from .checks import meant
 
-        near = "" if name.startswith("__") else meant(name, __all__)
+            near = meant(name, __all__)
         raise AttributeError(f"medzoo has no {name!r}. {near}It has {', '.join(__all__)}.")
     value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value

@@ -1,4 +1,4 @@
-"""What the arguments of public functions may be: a check for each name, and `checked`, which
+"""Checks of the arguments of public functions: one check per name, and `checked`, which
 applies them.
 
 An argument of a name means the same in every function, so its check stands here once. A check takes
@@ -175,7 +175,7 @@ def seed(value: Any, name: str) -> int:
     number = plain(value)
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**64:
         raise InputError(
-            f"{name}={shown(value)} is no seed.",
+            f"{name}={shown(value)} is not a valid seed.",
             "Give a whole number from 0 to 2**64 - 1, or None for a fresh one.",
         )
     return number
@@ -226,7 +226,7 @@ def model_id(value: Any, name: str) -> Any:
     found = plain(value)
     if isinstance(found, bool) or not isinstance(found, (int, str, os.PathLike)):
         raise InputError(
-            f"{name}={shown(value)} is no model id.",
+            f"{name}={shown(value)} is not a valid model id.",
             'Give a number, an id or a path: 8, "00008", "mine/".',
         )
     if isinstance(found, os.PathLike):
@@ -249,7 +249,8 @@ def device(value: Any, name: str = "device") -> str:
         value = str(value)
     if not isinstance(value, str):
         raise InputError(
-            f"{name}={shown(value)} is no device.", "Give auto, cpu, cuda, cuda:1, 1 or mps."
+            f"{name}={shown(value)} is not a valid device.",
+            "Use auto, cpu, cuda, cuda:1, 1 or mps.",
         )
     word = value.strip().lower()
     if word.isdecimal():
@@ -258,7 +259,7 @@ def device(value: Any, name: str = "device") -> str:
     if kind in {"cpu", "mps"} and index == "0":
         return kind
     if kind == "gpu":
-        raise InputError(f"{name}={value!r} is no device.", "Did you mean 'cuda'?")
+        raise InputError(f"{name}={value!r} is not a valid device.", "Did you mean 'cuda'?")
     return word if kind in {"auto", "cpu", "cuda", "mps"} else value
 
 

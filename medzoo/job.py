@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import capacity, settings
+from . import capacity, checks, settings
 from ._worker.defaults import default_settings
 from .config import REMOTE, ModelConfig, Version
 from .datasets.journal import RECORD
@@ -272,5 +272,6 @@ def _refuse_without_folder(format: str | None, arrangement: Arrangement) -> None
     asked = {**({} if format is None else {"format": format}), **arrangement.asked()}
     for name, value in asked.items():
         raise InputError(
-            f"{name}={value!r} without `out` has no effect.", "Give a folder: out='masses/'."
+            f"{name}={checks.shown(value)} without `out` has no effect.",
+            "Give a folder: out='masses/'.",
         )

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from sets import IMAGES, KINDS, Toy, column, content, lines, python, same
+from sets import IMAGES, KINDS, TABLE, Toy, column, content, lines, python, same
 
 import medzoo
 from medzoo.datasets import writer
 from medzoo.datasets.journal import sealed
 from medzoo.datasets.writer import bytes_a_sample
-from medzoo.errors import DatasetError, InputError
+from medzoo.errors import DatasetError, InputError, MedzooWarning
 from medzoo.files import sha256_of
 
 each = pytest.mark.parametrize("format_", KINDS)
@@ -192,7 +192,7 @@ def test_of_lists_the_places_that_differ_are_named_and_of_another_model_nothing_
         match=r"samples: (options.condition\[\d\] 'benign', now 'malignant'; ){4}and 46 more\.\n",
     ):
         medzoo.generate(901, condition=["malignant"] * 100, **asked)
-    other = "samples: model '00901_TOY_MRI_NOISE', now '00008_C-DCGAN_MMG_MASSES'; version '1.0.0', now '2.0.0'.\n"
+    other = "samples: model '00901_TOY_MRI_NOISE', now '00008_C-DCGAN_MMG_MASSES'; version '1.0.0', now '2.1.0'.\n"
     with pytest.raises(DatasetError, match=re.escape(other)):
         medzoo.generate(8, 2, seed=2, out=tmp_path / "set", device="cpu")
 
@@ -212,7 +212,8 @@ def test_a_folder_with_other_things_is_left_alone(toy: Toy, tmp_path: Path) -> N
     (tmp_path / "file").write_text("dear")
     before = content(tmp_path / "thesis")
     with pytest.raises(
-        DatasetError, match=r"holds other things \(chapter.tex \.\.\.\).\nNothing was changed"
+        DatasetError,
+        match=r"already holds other files \(chapter.tex \.\.\.\).\nNothing was changed",
     ):
         medzoo.generate(901, 2, out=tmp_path / "thesis")
     with pytest.raises(DatasetError, match="is a file, not a folder"):
@@ -245,7 +246,7 @@ def test_an_empty_folder_may_be_filled(toy: Toy, tmp_path: Path, strewn: list[st
 
 @pytest.mark.parametrize("out", [5, b"set", ["set"]])
 def test_an_out_that_is_no_path(toy: Toy, out: Any) -> None:
-    with pytest.raises(InputError, match=r"out=.* is no path"):
+    with pytest.raises(InputError, match=r"out=.* is not a valid path"):
         medzoo.generate(toy(), 1, out=out)
 
 
@@ -375,3 +376,36 @@ def test_memory_does_not_grow_with_the_number_of_samples(
         assert complaint == ""
         grown[n] = float(said)
     assert grown[320] < grown[16] + 15, grown
+
+
+@pytest.mark.parametrize("format_", ["csv", "png", "webdataset"])
+def test_a_set_whose_label_keys_are_singular_as_they_were_is_read(
+    any_toy: Toy, tmp_path: Path, format_: str
+) -> None:
+    any_toy({"images": IMAGES, "table": TABLE} if format_ == "png" else KINDS[format_], labels=True)
+    there = medzoo.generate(901, 6, seed=1, out=tmp_path / "set", format=format_)
+    right = {name: np.array(getattr(there, name)) for name in there.columns}
+    folder = tmp_path / "set"
+    manifest = [
+        {("label" if k == "labels" else k): v for k, v in json.loads(line).items()}
+        for line in (folder / "manifest.jsonl").read_text().splitlines()
+    ]
+    if (table := folder / "samples.csv").exists():
+        table.write_text(table.read_text().replace("index,labels", "index,label", 1))
+        entry = next(e for e in manifest if e["file"] == "samples.csv")
+        entry["sha256"] = sha256_of(table)
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(e) + "\n" for e in manifest))
+    provenance = {k: v for k, v in there.provenance.items() if not k.endswith("_sha256")}
+    provenance["manifest_sha256"] = sha256_of(folder / "manifest.jsonl")
+    (folder / "provenance.json").write_bytes(sealed(provenance))
+    read = medzoo.read(folder)
+    assert list(read.columns) == list(right)
+    for name, values in right.items():
+        assert np.array_equal(getattr(read, name), values)
+    assert medzoo.verify(folder).ok
+    if table.exists():  # and by name where another program moved the columns
+        head, *rows = (line.split(",") for line in table.read_text().splitlines())
+        turned = [",".join([line[0], *line[:0:-1]]) for line in (head, *rows)]
+        table.write_text("\n".join(turned) + "\n")
+        with pytest.warns(MedzooWarning, match=re.escape("samples.csv was changed")):
+            assert np.array_equal(medzoo.read(folder).table, right["table"])

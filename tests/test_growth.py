@@ -84,6 +84,44 @@ def test_a_list_of_conditions_grows_at_its_end(toy: Toy, tmp_path: Path) -> None
     assert same(tmp_path / "whole", tmp_path / "set") == []
 
 
+ARRANGED: list[dict[str, Any]] = [
+    {"format": "png", "layout": "classes"},
+    {"format": "nifti"},
+    {"format": "dicom", "layout": "classes"},
+    {"format": "csv"},
+    {"format": "webdataset", "shard_samples": 3},
+    {"format": "webdataset", "shard_size": "9kB"},
+]
+
+
+@pytest.mark.parametrize("how", ARRANGED, ids=lambda how: "-".join(map(str, how.values())))
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_later_part_of_a_run_in_any_arrangement_grows_as_if_made_at_once(
+    any_toy: Toy, tmp_path: Path, how: dict[str, Any], listed: bool
+) -> None:
+    """Names of files, rows beside them and identifiers are those of a set made at once."""
+    any_toy(KINDS[how["format"]], labels=True)
+
+    def made(n: int, folder: str) -> medzoo.Samples:
+        names = ["malignant", "benign", "benign", "malignant", "benign", "malignant", "benign"]
+        more = {"condition": (2 * names)[:n]} if listed else {}
+        return medzoo.generate(901, n, seed=1, first=5, out=tmp_path / folder, **how, **more)
+
+    made(11, "whole")
+    for n in (4, 6, 11):
+        grown = made(n, "set")
+    assert same(tmp_path / "whole", tmp_path / "set") == []
+    assert medzoo.verify(tmp_path / "set").ok
+    if (rows := tmp_path / "set/metadata.jsonl").exists():
+        found = [json.loads(row) for row in rows.read_text(encoding="utf-8").splitlines()]
+        names = ["benign", "malignant"]
+        assert [row["index"] for row in found] == list(range(5, 16))
+        assert [row["labels"] for row in found] == [names[k] for k in grown.labels]
+    part = grown[3:9].save(tmp_path / "part")
+    for name in grown.columns:
+        assert np.array_equal(getattr(part, name), getattr(grown, name)[3:9])
+
+
 def test_the_log_and_the_command_say_that_it_grew(
     toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,7 +209,9 @@ def test_while_it_grows_the_old_set_is_whole_and_verify_says_unfinished(
     assert {k: v for k, v in content(folder, "run.log").items() if k in before} == before
     assert np.array_equal(medzoo.read(folder).images, old)
     assert np.array_equal(medzoo.generate(901, 6, seed=1, out=folder).images, old)
-    with pytest.raises(DatasetError, match=r"is unfinished: the set is growing, 8 of 20 samples"):
+    with pytest.raises(
+        DatasetError, match=r"is unfinished: the set is being extended, 8 of 20 samples"
+    ):
         medzoo.verify(folder)
     assert main(["verify", str(folder)]) == 9
     assert "unfinished" in capsys.readouterr().err
@@ -207,7 +247,7 @@ def test_other_circumstances_are_recorded_from_where_on_they_hold(
 ) -> None:
     medzoo.generate(toy(), 6, seed=1, out=tmp_path / "set")
     monkeypatch.setattr("medzoo.run.__version__", "9.9")
-    with pytest.warns(MedzooWarning, match=r"begun under other circumstances \(libraries\)"):
+    with pytest.warns(MedzooWarning, match=r"started under other conditions \(libraries\)"):
         grown = medzoo.generate(901, 12, seed=1, out=tmp_path / "set")
     assert grown.provenance["continued"] == [{"done": 4, "libraries": {"medzoo": "9.9"}}]
     assert medzoo.verify(tmp_path / "set").ok

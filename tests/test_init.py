@@ -31,6 +31,27 @@ def test_listing_models_needs_neither_torch_nor_numpy() -> None:
     assert in_a_new_python(code) == "[]"
 
 
+def test_what_runs_in_a_model_s_process_needs_numpy_alone() -> None:
+    code = """
+import importlib, pathlib, sys
+
+class Nothing:  # installed there but numpy
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top in {"medzoo", "numpy"} or top in sys.stdlib_module_names:
+            return None
+        raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Nothing())
+import medzoo._worker
+for path in sorted(pathlib.Path(medzoo._worker.__file__).parent.glob("[a-z]*.py")):
+    importlib.import_module(f"medzoo._worker.{path.stem}")
+assert not hasattr(medzoo, "__wrapped__")
+print("medzoo.checks" in sys.modules)
+"""
+    assert in_a_new_python(code) == "False"
+
+
 @pytest.mark.parametrize("name", medzoo.__all__)
 def test_every_public_name_resolves(name: str) -> None:
     assert getattr(medzoo, name) is not None

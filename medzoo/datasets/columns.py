@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,8 +108,8 @@ def digest_of_first(path: Path, length: int) -> str:
 
 @dataclass(frozen=True)
 class Index:
-    """Where the manifest says what of each sample; some bytes a sample, so that a million fit into
-    memory.
+    """Where the manifest says what of each sample; a few bytes per sample, so that a million fit
+    into memory.
     """
 
     manifest: Manifest
@@ -127,8 +127,8 @@ class Index:
         provenance: Mapping[str, Any],
         columns: Sequence[str] = ("",),
     ) -> Index:
-        """Read the manifest through, once; ``columns`` have lines of their own, "" stands for a
-        line a sample.
+        """Read the manifest through, once; ``columns`` have their own lines, "" means one
+        line per sample.
         """
         names = {
             n: {v: int(k) for k, v in provenance.get("label_names", {}).get(n, {}).items()}
@@ -154,7 +154,7 @@ class Index:
                     if column == columns[0]:
                         numbers.append(entry["index"])
                         for name, found in labels.items():
-                            label = entry[name if name in entry else singular(name)]
+                            label = entry[key_of(name, entry, labels)]
                             found.append(names[name].get(label, label))
                     else:
                         others[column].append(entry["index"])
@@ -210,7 +210,7 @@ class LazyColumn(Sequence[Any]):
 
 
 class FileColumn(LazyColumn):
-    """A column whose samples have files of their own."""
+    """A column in which each sample has its own files."""
 
     def _read(self, at: int) -> NDArray[Any]:
         entries = self._manifest.entries_at(at)
@@ -236,9 +236,12 @@ class FileColumn(LazyColumn):
         return self._checked(values, paths[0])
 
 
-def singular(column: str) -> str:
-    """The key of a label column in older sets: ``label`` of ``labels``.
+def key_of(column: str, keys: Container[str], labels: Iterable[str]) -> str:
+    """The key of a label column in a line of the manifest, or in the head of a CSV.
 
-    Today the key is the name of the column, in every file: an English singular is no unique name.
+    That is its name. Older sets have an English singular instead, ``label`` of ``labels``, which was
+    not unique: of two columns that shared one, the first is not read.
     """
-    return column[:-3] + "y" if column.endswith("ies") else column.removesuffix("s")
+    singular = column[:-3] + "y" if column.endswith("ies") else column.removesuffix("s")
+    older = column not in keys and singular in keys and singular not in labels
+    return singular if older else column

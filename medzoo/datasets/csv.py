@@ -1,5 +1,5 @@
-"""CSV: one file, ``samples.csv``, a row a sample: its index, its labels by name, and the columns of
-the tables.
+"""CSV: one file, ``samples.csv``, one row per sample: its index, its labels by name, and the
+columns of the tables.
 
 Numbers are written with as many digits as it takes to read the very same ones back. Columns are read
 by their names and rows are counted, since people open the file in other programs and save it.
@@ -25,7 +25,7 @@ from .. import files
 from ..config import Output
 from ..errors import DatasetError, MedzooWarning
 from ..samples import Samples
-from .columns import digest_of_first, replaced
+from .columns import digest_of_first, key_of, replaced
 from .formats import Format, Line, labels_of
 from .journal import Journal, whole_files
 from .paths import inside, nature_of
@@ -133,7 +133,7 @@ class Table:
             digest = digest_of_first(self._path, length)
         except OSError as error:
             raise damaged(self._path, error) from error
-        self._cells = Cells(self._path, length, digest, head_of(outputs))
+        self._cells = Cells(self._path, length, digest, head_of(outputs), len(self._labels))
         sealed = "manifest_sha256" in provenance
         self._edited = sealed and digest != whole_files(folder).get(TABLE)
 
@@ -184,6 +184,7 @@ class Cells:
     length: int  # in bytes, when the set was read
     digest: str  # sha256 of the file then
     head: list[str]
+    labels: int  # how many columns of labels follow the first, the index
 
     def require_same(self) -> None:
         """Raise DatasetError unless the file begins with what it was when the set was read."""
@@ -197,13 +198,20 @@ class Cells:
             with path.open(newline="", encoding="utf-8") as file:
                 rows = csv.reader(file)
                 head = next(rows, [])
-                places = _places(path, head, self.head, columns)
+                places = _places(path, head, self._head_of(head), columns)
                 for row in rows:
                     if len(row) != len(head):
                         raise damaged(path, f"a row has {len(row)} cells, not {len(head)}")
                     yield [row[place] for place in places]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise damaged(path, error) from error
+
+    def _head_of(self, found: Sequence[str]) -> list[str]:
+        """The names to look for in a head that reads ``found``."""
+        index, *names = self.head
+        labels, tables = names[: self.labels], names[self.labels :]
+        keys = {*found} - {*tables}
+        return [index, *(key_of(name, keys, labels) for name in labels), *tables]
 
 
 class CsvColumn(Sequence[Any]):

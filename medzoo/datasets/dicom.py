@@ -1,7 +1,7 @@
-"""DICOM: a file a picture, a series a volume, each saying that it is synthetic.
+"""DICOM: one file per picture, one series per volume; each says that it is synthetic.
 
 CT and MR of known spacing are stored as such, all else as secondary capture. Every sample is a
-patient and a study of its own; its images and masks are series in one frame of reference.
+patient with one study; its images and masks are series in one frame of reference.
 Identifiers follow from `DECIDES_SAMPLE` and the index, and where a model seeds a batch, not a sample, from
 the batch: so equal samples make equal files, and others never share an identifier. There are no
 dates.
@@ -25,7 +25,14 @@ from ..config import Output
 from ..provenance import DECIDES_SAMPLE
 from ..samples import Samples, spacing_of, unit_range
 from ..version import __version__
-from .formats import Line, OneFileEach, pictures_unfit, step_of
+from .formats import (
+    Line,
+    OneFileEach,
+    conditions_of,
+    listed_conditions,
+    pictures_unfit,
+    step_of,
+)
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -93,9 +100,12 @@ class Dicom(OneFileEach):
         self._places: dict[tuple[str, int], int] = {key: 1 + k for k, key in enumerate(series)}
         words = re.findall(r"[a-z-]+", str(self._provenance.get("modality", "")).lower())
         self._modality = next((MODALITIES[w] for w in words if w in MODALITIES), "OT")
-        self._identity = json.dumps(
-            [self._provenance.get(k) for k in DECIDES_SAMPLE], sort_keys=True
-        )
+        self._listed = listed_conditions(self._provenance)
+        decides: dict[str, Any] = {k: self._provenance.get(k) for k in DECIDES_SAMPLE}
+        if self._listed:  # of these, a sample's own decides alone: the others may be yet to come
+            options = decides["options"].items()
+            decides["options"] = {k: v for k, v in options if k not in self._listed}
+        self._identity = json.dumps(list(decides.values()), sort_keys=True)
         self._batches: list[list[int]] = []
 
     def write(self, batch: Samples) -> list[Line]:
@@ -139,18 +149,20 @@ class Dicom(OneFileEach):
         """An identifier as the standard makes one of a UUID."""
         return f"2.25.{uuid.uuid5(SPACE, json.dumps([self._identity, *what])).int}"
 
-    def _sample(self, index: int) -> list[int]:
-        """Which of the samples that `DECIDES_SAMPLE` tells of: its index, and the batch it was made in
-        where that decides as well.
+    def _sample(self, index: int) -> list[Any]:
+        """Which of the samples that `DECIDES_SAMPLE` describes: its index, its conditions where each has
+        its own, and the batch it was made in where that decides as well.
         """
+        own = conditions_of(index, self._provenance) if self._listed else {}
+        conditions = [own[name] for name in self._listed]
         if not self._batches:
-            return [index]
+            return [index, *conditions]
         begun, size = next(
             (start, size) for start, size in reversed(self._batches) if start <= index
         )
         first = index - (index - begun) % size
         end = self._provenance.get("first", 0) + self._provenance.get("n", self._n)
-        return [index, first, min(first + size, end)]
+        return [index, *conditions, first, min(first + size, end)]
 
     def _series(self, output: Output, about: Mapping[str, Any], channel: int) -> Dataset:
         """What the files of a series have in common, pixels aside."""
@@ -248,7 +260,7 @@ class Dicom(OneFileEach):
             intercepts = [int(file.get("RescaleIntercept", 0)) for file in files]
             heights = np.repeat(
                 intercepts, values.size // len(files)
-            )  # a channel has one of its own
+            )  # each channel has its own number
             values = values + heights.reshape(values.shape)
         if output.dtype == "float32":
             low, high = output.range  # type: ignore[misc]

@@ -137,7 +137,7 @@ def _whose_fault(failure: Failure, requires: Sequence[str], given: Sequence[str]
         return "The GPU or its driver refused this. device='cpu' runs without it."
     if given:
         names = " and ".join(given)
-        return f"It ran with {names} of yours, which may not fit. Does it fail without them too?"
+        return f"It ran with your own {names}, which may not fit. Does it also fail without?"
     return "If the package is not yours, tell its authors."
 
 
