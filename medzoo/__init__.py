@@ -72,7 +72,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         near = ""
         # `from medzoo import seeds` asks here first, in a model's own process too, where there is
-        # nothing but numpy: only a word that is no module is compared with the public names.
+        # nothing but numpy: only a word that names nothing here is compared with the public names.
         if not name.startswith("__") and find_spec(f"{__name__}.{name}") is None:
             from .checks import meant
 

@@ -84,7 +84,7 @@ class Job:
         batch_size: int | None = None,
         batches: list[list[int]] | None = None,
     ) -> Job:
-        """Find the model, and check all that is asked of it, before anything is fetched or loaded.
+        """Find the model and check the whole request before anything is fetched or loaded.
 
         Raises
         ------

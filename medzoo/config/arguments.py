@@ -42,7 +42,7 @@ GENERATE_ARGUMENTS = (
     *("model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights"),
     *("inputs", "env", "trust", "precision", "engine", "progress"),
 )
-# what medigan and other libraries call an argument -> what to say of ours
+# what medigan and other libraries call an argument -> its name in medzoo
 ELSEWHERE = {
     "num_samples": "n",
     "n_samples": "n",

@@ -106,7 +106,7 @@ def _require_offset(image: Any, file: Path) -> None:
         raise InputError(
             f"{file} states that its voxels begin at byte {offset:g} (vox_offset), which is within "
             f"its header of {least} bytes.",
-            "Its header is damaged: write it anew.",
+            "Its header is damaged: write it again.",
         )
 
 

@@ -82,7 +82,7 @@ def read_slices(frames: Sequence[Frame], *, labels: bool = False) -> list[Volume
 
 
 def require_no_mosaic(frames: Sequence[Frame]) -> None:
-    """An error where a picture is no slice: Siemens puts all of a volume in one, side by side."""
+    """Refuse mosaics, in which Siemens puts all slices of a volume side by side."""
     for frame in frames:
         if "MOSAIC" in (frame.header.get("ImageType") or []):
             raise InputError(
@@ -320,7 +320,7 @@ def _in_unit(stored: Array, ds: Dataset) -> Array:
             values: Array = apply_modality_lut(stored, ds)
         except Exception as error:  # a broken table makes it raise almost anything
             raise InputError(
-                f"{ds.filename} has a broken ModalityLUTSequence: {error}.", "Get it anew."
+                f"{ds.filename} has a broken ModalityLUTSequence: {error}.", "Get it again."
             ) from error
         return values
     slope, intercept = _only_number(ds, "RescaleSlope"), _only_number(ds, "RescaleIntercept")

@@ -236,6 +236,6 @@ def _floats(header: Dataset, name: str) -> NDArray[np.float64]:
     if not np.isfinite(values).all():
         raise InputError(
             f"{header.filename} has {values} for {name}, which are not all finite numbers.",
-            "Take it out, or get it anew.",
+            "Take it out, or get it again.",
         )
     return np.array(values)

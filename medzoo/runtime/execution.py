@@ -88,7 +88,7 @@ def _precision(value: Any) -> str:
     word = str(value).removeprefix("torch.").replace("float32", "full") if is_dtype else value
     if not isinstance(word, str) or word not in PRECISIONS:
         raise InputError(
-            f"precision={checks.shown(value)} is no precision.",
+            f"precision={checks.shown(value)} is not a valid precision.",
             f"{checks.meant(word, PRECISIONS)}"
             f"Give {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.",
         )

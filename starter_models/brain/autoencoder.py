@@ -107,7 +107,7 @@ def gray(x: Tensor) -> Tensor:
 
 
 def bands(x: Tensor, count: int = 3) -> list[Tensor]:
-    """The finest bands of a Laplacian pyramid of (N, 1, H, W), a row a picture."""
+    """The finest bands of a Laplacian pyramid of (N, 1, H, W), one row per picture."""
     rows = []
     for _ in range(count):
         rows.append(m.detail(x).flatten(1))
