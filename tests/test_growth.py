@@ -308,7 +308,7 @@ def test_a_run_that_was_killed_while_moving_is_completed_without_the_model(
         with pytest.raises(KeyboardInterrupt):
             medzoo.generate(901, 9, seed=1, out=folder)
     for function in (medzoo.read, medzoo.verify, medzoo.reproduce):
-        with pytest.raises(DatasetError, match=r"is growing, all of 9 samples are there"):
+        with pytest.raises(DatasetError, match=r"is being extended, all of 9 samples are there"):
             function(folder)
     shutil.copytree(folder, tmp_path / "copy")
     monkeypatch.setattr("medzoo.run.open_session", lambda *_, **__: 1 / 0)

@@ -148,7 +148,7 @@ def test_a_model_without_options_says_that_it_has_none(toy: Callable[..., int]) 
             outputs={"images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}},
         )
     )
-    with pytest.raises(InputError, match="It takes nothing of its own"):
+    with pytest.raises(InputError, match="It takes no inputs"):
         Request.of(config, config.default, 1, seed=0, options={"latents": [[]]})
 
 

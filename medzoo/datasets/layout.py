@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,8 +49,8 @@ class Arrangement:
         return cls(**{key: provenance[key] for key in ARRANGED if key in provenance})
 
     def asked(self) -> dict[str, Any]:
-        """What is not None."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """The values that the user gave, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     def checked(
         self,
