@@ -645,8 +645,8 @@ def test_an_environment_that_was_changed_is_told(
         "": [],
         "edit": ["lib/__init__.py is not what was installed"],
         "delete": ["lib/__init__.py is missing"],
-        "install": ["more: nothing was installed, 2.0 is there"],
-        "uninstall": ["lib: 1.0 was installed, nothing is there"],
+        "install": ["more: nothing was installed, 2.0 was found"],
+        "uninstall": ["lib: 1.0 was installed, nothing was found"],
     }
     if harm == "edit":
         (where / "lib/__init__.py").unlink()

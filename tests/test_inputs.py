@@ -537,7 +537,7 @@ def test_what_makes_no_png_says_what_would(
 ) -> None:
     with pytest.raises(
         InputError,
-        match=r"picture 0 of the array makes no PNG.*\nGive 0 to 255, floats from 0 to 1, or files",
+        match=r"picture 0 of the array cannot be saved as PNG.*\nGive 0 to 255, floats from 0 to 1, or files",
     ):
         staged(Inputs.of("it", to_files(), values))
 

@@ -273,7 +273,7 @@ def test_other_circumstances_are_said_and_recorded(
     (fails / "fail").touch()
     with (
         pytest.raises(PackageError),
-        pytest.warns(MedzooWarning, match=r"other circumstances \(libraries\)"),
+        pytest.warns(MedzooWarning, match=r"under other conditions \(libraries\)"),
     ):
         medzoo.generate(901, 20, seed=1, out=tmp_path / "set")
     (fails / "fail").unlink()

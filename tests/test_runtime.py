@@ -397,7 +397,7 @@ def test_mixed_precision_is_torchs_own_and_comes_back_as_full(
         (
             901,
             "float16",
-            "00901_TOY_MRI_NOISE, version 1.0.0 does not run on torch: there is not a valid precision='float16' of it",
+            "00901_TOY_MRI_NOISE, version 1.0.0 does not run on torch: there is no precision='float16' of it",
         ),
         (
             1,
