@@ -29,7 +29,8 @@ from .samples import Samples
 # of the functions that generate, for an error that names the closest
 ARGUMENTS = (
     *("model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights"),
-    *("inputs", "env", "trust", "precision", "engine", "progress"),
+    *("inputs", "env", "trust", "precision", "engine", "progress", "first"),
+    *("layout", "shard_size", "shard_samples"),
 )
 
 
@@ -181,7 +182,8 @@ def requested(
         asked = {**({} if format is None else {"format": format}), **arrangement.asked()}
         for name, value in asked.items():
             raise InputError(
-                f"{name}={value!r} without `out` has no effect.", "Give a folder: out='masses/'."
+                f"{name}={checks.shown(value)} without `out` has no effect.",
+                "Give a folder: out='masses/'.",
             )
     if out is not None and seed is None:
         seed = recorded_seed(out)  # the same command without a seed continues what it began
