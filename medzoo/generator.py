@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from . import capacity, checks, settings
+from . import capacity, checks
 from .datasets.layout import Arrangement
 from .errors import OutOfMemoryError
 from .model import Model, Run, with_bar
@@ -192,7 +192,6 @@ def generate(
     >>> samples.images.shape, samples.labels.sum()
     ((500, 1, 128, 128), 250)
     """
-    settings.require_trust(trust)
     config = resolve(model_id)
     chosen = config.version(version)
     request = requested(

@@ -85,15 +85,6 @@ def user_path(given: str | os.PathLike[str], name: str = "the path") -> Path:
         return Path(given)
 
 
-def require_trust(trust: bool) -> None:
-    """Raise InputError where ``trust`` is neither True nor False: "no" and "0" would pass for yes."""
-    if not isinstance(trust, bool):
-        raise InputError(
-            f"trust={trust!r:.60} is neither True nor False.",
-            "Give True to run code that no registry names, False not to.",
-        )
-
-
 def _can_be_a_name(text: str) -> bool:
     """Whether a file system can hold a path of this text, as far as the text decides it."""
     parts = text.replace("\\", "/").split("/")

@@ -134,6 +134,10 @@ def test_a_flipped_bit_of_manifest_or_provenance_is_never_ok(
     assert not [bit for bit, flipped in flips(data, step) if unsealed(flipped) is not None]
     for name in ("provenance.json", "manifest.jsonl"):
         data = (folder / name).read_bytes()
+        for _, flipped in flips(data, 1 + len(data) // 25):  # 200, of every bit of a byte
+            (folder / name).write_bytes(flipped)
+            with pytest.raises(DatasetError, match="is not as it was written"):
+                finished(folder)
         for _, flipped in flips(data, len(data)):
             (folder / name).write_bytes(flipped)
             assert not medzoo.verify(folder).ok
@@ -411,7 +415,7 @@ def test_a_csv_is_read_by_its_head_and_the_user_hears_that_it_was_changed(
 ) -> None:
     folder, right = table
     rows = pd.read_csv(folder / "samples.csv", dtype=str)
-    rows[["c", "index", "b", "label", "a"]].to_csv(folder / "samples.csv", index=False)
+    rows[["c", "index", "b", "labels", "a"]].to_csv(folder / "samples.csv", index=False)
     with pytest.warns(MedzooWarning, match=r"samples\.csv was changed since it was written"):
         samples = medzoo.read(folder)
     assert np.array_equal(samples.table[:], right.table)
@@ -473,7 +477,7 @@ CHANGED_TABLES: dict[str, tuple[Callable[[pd.DataFrame, Path], None], str]] = {
         "could not convert string",
     ),
     "a label that is none": (
-        lambda t, p: t.replace({"label": {"benign": "Benign!"}}).to_csv(p, index=False),
+        lambda t, p: t.replace({"labels": {"benign": "Benign!"}}).to_csv(p, index=False),
         "invalid literal",
     ),
     "a pointer of Git LFS": (

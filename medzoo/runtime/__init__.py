@@ -11,13 +11,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from .. import environments
+from .. import checks, environments
 from .._worker.batch import Batch
 from ..config import ModelConfig, Version
 from ..environments import Interpreter
 from ..errors import TrustError
 from ..registry import is_local
-from ..settings import require_trust
 from ..store import Package, package
 from .cluster import ClusterSession
 from .engine import Ray
@@ -37,7 +36,7 @@ def prepare(
 
     Nothing of the package is imported. Parameters and errors are those of `open_session`.
     """
-    require_trust(trust)
+    checks.flag(trust, "trust")
     if is_local(config) and not trust:
         raise TrustError(
             f"{name_of(config, version)}: its code lies in {config.path.parent}, and no registry names it.",
@@ -97,7 +96,7 @@ def open_session(
     MemoryError
         The model does not fit into memory.
     """
-    require_trust(trust)
+    checks.flag(trust, "trust")
     check_precision(name_of(config, version), version, precision)
     if engine is not None:
         how: dict[str, Any] = {
