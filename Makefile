@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEMO := $(VENV)/.demo
 BRAIN ?= ../shared/data/brain_t1ce_cheng_256.zip
 
 .PHONY: demo test bench compare-brain lint docs clean
 
-demo: $(READY)  ## generate from model 8 and show a contact sheet
+demo: $(DEMO)  ## generate from model 8 and show a contact sheet
 	$(BIN)/python examples/demo.py
 
 test: $(READY)  ## run every test, on all cores
@@ -34,8 +35,14 @@ clean:  ## remove what was built
 	rm -rf $(VENV) build dist demo *.egg-info
 
 # torch goes in first and alone, so that nothing pulls another build of it.
-$(READY): pyproject.toml setup.cfg constraints.txt
+$(DEMO): pyproject.toml setup.cfg constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing torch (about 200 MB) and medzoo into $(VENV)"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $(DEMO)
+
+$(READY): $(DEMO)
+	@echo "installing what the tests need"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $(READY)

@@ -18,7 +18,7 @@ class Group:
 
     @property
     def about(self) -> str:
-        return str(self.module.__doc__)
+        return str(self.module.__doc__).strip()
 
     @property
     def measurements(self) -> list[Measurement]:

@@ -78,7 +78,7 @@ def readme(text: str) -> str:
 def model_table() -> str:
     """The models as a markdown table."""
     head = ("model", "what it makes", "modality", "size", "license", "package", "trained on")
-    models = Registry([shipped("model_configs")]).configs  # no folders of the user's, no update
+    models = Registry([shipped("model_configs")]).configs  # no user folders, no update
     rows = [head, ["---"] * len(head), *(markdown_row(models[name]) for name in sorted(models))]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in r) + " |" for r in rows)
 

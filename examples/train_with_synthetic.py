@@ -5,7 +5,7 @@ both; print the three AUCs.
 
 The data is a folder or a zip with ``{train,val}/is_benign_{true,false}/*.png``, 128x128 pixels. The
 first part is trained on, the second is held back: all three AUCs are of its real patches. Without
-data, patches of other seeds of model 8 stand in for real ones, so that the example runs anywhere;
+data, patches of other seeds of model 8 replace the real ones, so that the example runs anywhere;
 the figures then say nothing.
 """
 
@@ -132,7 +132,7 @@ def main() -> None:
     if a.data:
         real, held_back = RealMasses(a.data, "train"), RealMasses(a.data, "val")
     else:
-        print("no real patches given: model 8 with other seeds stands in for them")
+        print("no real patches given: model 8 with other seeds replaces them")
         real, held_back = (medzoo.dataset(8, a.n // 2, seed=s, keep=a.n // 2) for s in (2, 3))
     for name, data in {
         "real": real,

@@ -98,7 +98,7 @@ def add_choosing(commands: Commands) -> None:
         "All words must occur; singular finds plural, MMG finds mammography, and so on. "
         "Fields take a part of the text, in any case; where one is given twice, either may fit. "
         "A word that no model has is taken for the nearest one that names a model, which stderr says. "
-        "Where nothing is found the exit code is 0 all the same.",
+        "If nothing is found, the exit code is still 0.",
         examples=(
             "medzoo search mammography mass",
             "medzoo search --modality MRI --modality CT --sort year",
@@ -176,7 +176,7 @@ def add_using(commands: Commands) -> None:
         commands,
         "generate",
         "make samples and write them to a folder",
-        "The folder gets the samples, manifest.jsonl (a line a file) and provenance.json, "
+        "The folder gets the samples, manifest.jsonl (one line per file) and provenance.json, "
         "which says how to make them again. "
         "The same command again continues a run that was stopped, and does nothing where the set is whole; "
         "without a seed it takes the folder's. With a larger -n the set "
@@ -242,7 +242,7 @@ def add_using(commands: Commands) -> None:
     child.add_argument(
         "--layout",
         metavar="LAYOUT",
-        help="classes: a folder for each label, images/malignant/000007.png, and metadata.jsonl "
+        help="classes: one folder per label, images/malignant/000007.png, and metadata.jsonl "
         "with the labels; classes:NAME where there are several label columns",
     )
     child.add_argument(
@@ -331,7 +331,7 @@ def add_using(commands: Commands) -> None:
     child.add_argument(
         "--record",
         action="store_true",
-        help="write expected.npz anew, unless something else is wrong",
+        help="write expected.npz again, unless another check fails",
     )
     json_argument(child)
 
@@ -389,7 +389,8 @@ def add_sets(commands: Commands) -> None:
         commands,
         "verify",
         "read a set of samples again and name what is missing, changed or extra",
-        "Holds every file against the digest that the manifest has of it. The exit code is 9 where anything is found.",
+        "Compares every file with its digest in the manifest. The exit code is 9 if anything "
+        "differs.",
         examples=("medzoo verify masses/",),
         codes=(9,),
     )
@@ -400,7 +401,8 @@ def add_sets(commands: Commands) -> None:
         commands,
         "reproduce",
         "make a set of samples again from its provenance, and compare",
-        "The new set goes to a folder beside it, which is then removed; a command that was stopped goes on there when it is "
+        "The new set goes to a folder beside it, which is then removed; a command that was "
+        "stopped continues there when it is "
         "given again. Where files differ, it says by how much, and "
         "whether that is within the tolerance that the model states; the exit code is 9 where it is not, or where files are "
         "no longer as they were written.",
@@ -415,7 +417,7 @@ def add_sets(commands: Commands) -> None:
     child.add_argument(
         "--model",
         metavar="DIR",
-        help="the package folder, where the set was made by one of your own",
+        help="your package folder, if the set was made with it",
     )
     child.add_argument(
         "--weights",
@@ -434,7 +436,7 @@ def add_contributing(commands: Commands) -> None:
     parent = command(
         commands,
         "contribute",
-        "publish a model of your own, step by step",
+        "publish your own model, step by step",
         examples=(
             "medzoo contribute new mine/ --name GAN_MRI_KNEE",
             "medzoo contribute check mine/",

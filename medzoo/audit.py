@@ -1,4 +1,4 @@
-"""A set of samples held against what it says of itself: are its files as they were written, and can
+"""Compare a set of samples with its own records: are its files as they were written, and can
 they be made again.
 """
 
@@ -133,19 +133,19 @@ def reproduce(
     """Make a finished set again from its provenance, into a folder beside it that is then removed,
     and compare.
 
-    Where it is stopped, the same call goes on from there. What is missing or changed since the set
-    was written is named before that, with a warning; what is made is then held against the manifest
-    alone.
+    If it is stopped, the same call continues from there. What is missing or changed since the set
+    was written is named before that, with a warning; the new samples are then compared with the
+    manifest alone.
 
     Parameters
     ----------
     folder
         What `medzoo.generate` got as ``out``.
     model_id
-        The path of the package, where the set was made by one of your own; what the provenance
+        The path of your own package, if the set was made with it; what the provenance
         names if None.
     weights, inputs, latents
-        The very same as then, where the set was made with some of your own: the folder holds their
+        Exactly the same as then, if the set was made with your own: the folder holds their
         digests alone.
     device, env, trust, engine
         See `medzoo.load`.
@@ -166,7 +166,8 @@ def reproduce(
     DatasetError
         The folder holds no finished set, or one that says too little to be made again.
     InputError
-        Something of your own is missing, or is not what the set was made with.
+        An input, weights or package of yours is missing, or differs from the one the set was made
+        with.
     MedzooError
         Whatever `medzoo.generate` raises.
     """
@@ -206,7 +207,7 @@ def reproduce(
         names = tuple(e["file"] for _, e in damage if "offset" not in e)
         warnings.warn(
             f"{target} is not as it was written: {count(len(names), 'file')} missing or changed ({some(names)}). It is made "
-            "again and held against what the manifest says of it.",
+            "again and compared with the manifest.",
             MedzooWarning,
             stacklevel=2,
         )
@@ -257,12 +258,12 @@ def _place_beside(folder: Path, name: str) -> Iterator[Path]:
             place.mkdir(exist_ok=True)
             if not stack.enter_context(files.locked(lock, timeout=0)) and files.has_locks(lock):
                 raise DatasetError(
-                    f"Another process is making {folder} again.", "Wait until it is done."
+                    f"Another process is already reproducing {folder}.", "Wait until it is done."
                 )
         except OSError as error:
             raise DatasetError(
-                f"{folder} cannot be made again beside it: {error}.",
-                "Copy it to where you may write.",
+                f"{folder} cannot be reproduced beside it: {error}.",
+                "Copy it to a folder where you may write.",
             ) from error
         try:
             yield made
@@ -270,7 +271,7 @@ def _place_beside(folder: Path, name: str) -> Iterator[Path]:
             kept = is_whole(made) or done(made) > 0
             if kept:
                 what = (
-                    f"What was made again stays in {place}, and the same call goes on from there."
+                    f"What was made again stays in {place}, and the same call continues from there."
                 )
                 warnings.warn(what, MedzooWarning, stacklevel=4)
             raise
@@ -304,23 +305,23 @@ def _check_given(
         )
     if "subset" in then:
         raise DatasetError(
-            f"{folder} was saved as a part of a set, which alone cannot be made again.",
+            f"{folder} was saved as a part of a set, and a part cannot be reproduced alone.",
             "Generate the whole.",
         )
     if not then.get("registered", True) and "weights" not in then["sha256"] and model_id is None:
         raise InputError(
-            f"{folder} was made by a package of your own.",
+            f"{folder} was made by your own package.",
             "Name its folder: medzoo reproduce DIR --model mine/",
         )
     uses = {*(k for k in GIVEN if k in then["options"]), *({"weights"} & set(then["sha256"]))}
     if lacking := sorted(uses - set(given)):
         raise InputError(
-            f"{folder} was made with {' and '.join(lacking)} of your own.",
+            f"{folder} was made with your own {' and '.join(lacking)}.",
             f"Give the same {lacking[0]} again.",
         )
     if unused := sorted(set(given) - uses):
         raise InputError(
-            f"{folder} was made without {unused[0]} of your own.", f"Leave {unused[0]} out."
+            f"{folder} was made without your own {unused[0]}.", f"Leave {unused[0]} out."
         )
 
 

@@ -42,8 +42,8 @@ class Entry:
     path: Path
     models: tuple[str, ...] = ()
     about: str = ""
-    lock: Path | None = None  # of whoever makes it
-    mark: Path | None = None  # of whoever uses it
+    lock: Path | None = None  # held by the process that makes it
+    mark: Path | None = None  # held by the processes that use it
 
     def __str__(self) -> str:
         return f"{self.kind} {self.path.name}"
@@ -92,8 +92,8 @@ class Removal:
 
 @dataclass(frozen=True)
 class Report:
-    """What was held against its digests: what is right, what is wrong and how, and what there is
-    nothing to hold against.
+    """What was compared with its digests: what is right, what is wrong and how, and what there is
+    no digest for.
     """
 
     right: tuple[Entry, ...]
@@ -147,7 +147,7 @@ def remove(what: int | str | os.PathLike[str]) -> Removal:
             if len(named) == 1:
                 return _removed(named)
             raise ModelNotFoundError(
-                f"Nothing in the cache goes by {str(what)!r}.", "`medzoo cache` lists it."
+                f"Nothing in the cache is named {str(what)!r}.", "`medzoo cache` lists it."
             ) from None
     mine = [e for e in found if model in e.models]
     shared = [e for e in mine if len(e.models) > 1]
@@ -177,12 +177,12 @@ def prune(*, dry_run: bool = False) -> Removal:
 
 
 def import_lock() -> Path:
-    """Held by whoever takes archives into the cache from a file."""
+    """The lock of a process that imports archives from a file into the cache."""
     return settings.cache_folder() / "locks" / "import.lock"
 
 
 def verify() -> Report:
-    """Hold downloads and packages against their digests, and environments against their records."""
+    """Compare downloads and packages with their digests, and environments against their records."""
     places = _places()
     right, wrong, unknown = [], list[tuple[Entry, str]](), []
     for entry in entries():
@@ -209,9 +209,7 @@ def _places() -> list[tuple[str, download.Place]]:
     for config in registry().configs.values():
         for version in config.versions.values():
             if version.scheme in REMOTE:
-                with suppress(
-                    IntegrityError
-                ):  # digests that do not agree; whoever downloads it is told
+                with suppress(IntegrityError):  # digests that do not agree; the download reports it
                     found.append((config.id, download.place(config, version)))
     return found
 
@@ -309,7 +307,7 @@ def _needed() -> _Needed:
                     place = download.place(config, version)
                     places[place.path.parent] = place
                     packages.add(place.sha256)
-            except (IntegrityError, ConfigError):  # whoever uses it is told
+            except (IntegrityError, ConfigError):  # the use of it reports the error
                 unclear.add(config.id)
     return _Needed(places, frozenset(packages), frozenset(environments), frozenset(unclear))
 
@@ -396,7 +394,7 @@ def _remove(entry: Entry) -> str:
 # --------------------------------------------------------------------------------------------------------
 # verifying it
 def _differences(entry: Entry, places: list[tuple[str, download.Place]]) -> list[str] | None:
-    """What is wrong with a download or a package; None where there is nothing to hold it against."""
+    """What is wrong with a download or a package; None if there is no digest to compare with."""
     if entry.kind == "download":
         here = [
             p for _, p in places if p.path.parent == entry.path and p.digest and p.path.is_file()

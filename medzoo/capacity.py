@@ -50,7 +50,7 @@ def check_memory(
     what
         What an error calls them.
     each
-        How many times a sample is held.
+        How many copies of a sample are in memory.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def too_big(config: ModelConfig, version: Version, device: str) -> OutOfMemoryEr
     advice = "Free some memory." if device == "cpu" else "Try device='cpu', or free some memory."
     return OutOfMemoryError(
         f"{config.id} does not fit into the memory of {device}, not even one sample at a time.",
-        f"It needs about {need:.0f} MiB a sample. {advice}" if need else advice,
+        f"It needs about {need:.0f} MiB per sample. {advice}" if need else advice,
     )
 
 

@@ -110,7 +110,7 @@ def export_models(
         if v.scheme not in REMOTE or is_local(config):
             where = "comes with medzoo" if v.scheme == "bundled" else "lies on this machine"
             raise InputError(
-                f"{config.id}, version {v.name}, {where}, and is not fetched from a network.",
+                f"{config.id}, version {v.name}, {where}, and is not downloaded.",
                 "Leave it out." if v.scheme == "bundled" else "Copy its folder.",
             )
     try:
@@ -160,7 +160,7 @@ def export_models(
 def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[Carried]:
     """Take the archives of a file of `export_models` into the cache: all of them, or none.
 
-    Each is held to the registry's digest, or to that of its first use here.
+    Each must match the digest of the registry, or to that of its first use here.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[
         ) from error
     except IntegrityError as error:
         raise IntegrityError(
-            f"{path} was refused, and nothing of it taken over.\n{error.problem}", error.hint
+            f"{path} was refused, and nothing was imported.\n{error.problem}", error.hint
         ) from error
     except MedzooError:
         raise
@@ -239,7 +239,7 @@ def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[
 def _broken(path: Path, error: Exception) -> IntegrityError:
     return IntegrityError(
         f"{path} is broken, or was not written by `medzoo cache export` ({error}).",
-        "Nothing was taken over. Bring the file anew.",
+        "Nothing was imported. Copy the file again.",
     )
 
 
@@ -255,7 +255,8 @@ def _read(content: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, dict[str,
     index = parsed(INDEX)
     if index["format"] != FORMAT:
         raise IntegrityError(
-            f"It was written by medzoo {index['medzoo']}, in a way that this one does not know.",
+            f"It was written by medzoo {index['medzoo']}, in a format that this version does not "
+            "know.",
             "Use the same medzoo on both machines.",
         )
     names = sorted(e.filename for e in entries)
@@ -277,13 +278,13 @@ def _wanted(path: Path, about: dict[str, str]) -> tuple[ModelConfig, Version]:
         raise ModelNotFoundError(
             f"{path} carries {about['id']}, version {about['version']}, which the registry here does "
             "not know.",
-            "Nothing was taken over. The same medzoo on both machines knows the same models; "
+            "Nothing was imported. The same medzoo on both machines knows the same models; "
             "MEDZOO_MODEL_CONFIGS adds your own.",
         )
     version = config.versions[about["version"]]
     if version.scheme not in REMOTE:
         raise ModelNotFoundError(
             f"{path} carries {config.id}, version {version.name}, which lies on this machine already.",
-            "Nothing was taken over.",
+            "Nothing was imported.",
         )
     return config, version

@@ -1,4 +1,4 @@
-"""What the arguments of public functions may be: a check for each name, and `checked`, which
+"""Checks of the arguments of public functions: one check per name, and `checked`, which
 applies them.
 
 An argument of a name means the same in every function, so its check stands here once. A check takes
@@ -24,7 +24,7 @@ from .settings import user_path
 Check: TypeAlias = "Callable[[Any, str], Any]"
 F = TypeVar("F", bound="Callable[..., Any]")
 MOST = 2**16  # processes, or pixels of a side
-# what medigan and other libraries call an argument -> what to say of ours
+# what medigan and other libraries call an argument -> its name here
 ELSEWHERE = {
     "num_samples": "n",
     "n_samples": "n",
@@ -221,7 +221,7 @@ def seed(value: Any, name: str) -> int:
     number = plain(value)
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**64:
         raise InputError(
-            f"{name}={shown(value)} is no seed.",
+            f"{name}={shown(value)} is not a valid seed.",
             "Give a whole number from 0 to 2**64 - 1, or None for a fresh one.",
         )
     return number
@@ -272,7 +272,7 @@ def model_id(value: Any, name: str) -> Any:
     found = plain(value)
     if isinstance(found, bool) or not isinstance(found, (int, str, os.PathLike)):
         raise InputError(
-            f"{name}={shown(value)} is no model id.",
+            f"{name}={shown(value)} is not a valid model id.",
             'Give a number, an id or a path: 8, "00008", "mine/".',
         )
     if isinstance(found, os.PathLike):
@@ -295,7 +295,8 @@ def device(value: Any, name: str = "device") -> str:
         value = str(value)
     if not isinstance(value, str):
         raise InputError(
-            f"{name}={shown(value)} is no device.", "Give auto, cpu, cuda, cuda:1, 1 or mps."
+            f"{name}={shown(value)} is not a valid device.",
+            "Use auto, cpu, cuda, cuda:1, 1 or mps.",
         )
     word = value.strip().lower()
     if word.isdecimal():
@@ -304,7 +305,7 @@ def device(value: Any, name: str = "device") -> str:
     if kind in {"cpu", "mps"} and index == "0":
         return kind
     if kind == "gpu":
-        raise InputError(f"{name}={value!r} is no device.", "Did you mean 'cuda'?")
+        raise InputError(f"{name}={value!r} is not a valid device.", "Did you mean 'cuda'?")
     return word if kind in {"auto", "cpu", "cuda", "mps"} else value
 
 
@@ -314,7 +315,7 @@ def precision(value: Any, name: str) -> str:
     word = str(value).removeprefix("torch.").replace("float32", "full") if is_dtype else value
     if not isinstance(word, str) or word not in PRECISIONS:
         raise InputError(
-            f"{name}={shown(value)} is no precision.",
+            f"{name}={shown(value)} is not a valid precision.",
             f"{meant(word, PRECISIONS)}Give {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.",
         )
     return word

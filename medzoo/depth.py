@@ -1,4 +1,4 @@
-"""How many bits a package reads, and what becomes of pictures that have more.
+"""How many bits a package reads, and how pictures with more bits are scaled.
 
 The rule is here and nowhere else. Whole numbers above 255 are scaled from 0..2^b - 1 to 0..255,
 where b is the number of bits that the largest value of all pictures needs: 12 for a mammogram of
@@ -74,7 +74,7 @@ class Depth:
         if about.kind == "mask":
             raise InputError(
                 f"{name}, and the labels that this model reads end at {2**self.bits - 1}.",
-                f"Number the labels anew. {about.help}",
+                f"Renumber the labels. {about.help}",
             )
         if not about.bits:
             raise InputError(
@@ -82,10 +82,10 @@ class Depth:
                 f"Scale them to 0..255 first. {about.help}",
             )
         if self.bits > 8:
-            raise InputError(f"{name}, and this model reads 16.", f"Scale them. {about.help}")
+            raise InputError(f"{name}, but this model reads 16.", f"Scale them. {about.help}")
         if not only or fractions:
             raise InputError(
-                f"{name} beside others of 8 bits or floats, so that no one scale fits all.",
+                f"{name} beside others of 8 bits or floats, so one scale cannot fit all.",
                 "Give pictures of one type.",
             )
         self._top = 2**bits - 1
@@ -162,7 +162,7 @@ def write_png(about: Input, which: str, picture: Array, path: Path) -> str:
     if not flat or len(picture) not in {1, 3, 4}:
         is_a = f"{picture.dtype} of shape {picture.shape}, from {low:g} to {high:g}"
         raise InputError(
-            f"inputs: {which} makes no PNG, which the package reads: {is_a}.",
+            f"inputs: {which} cannot be saved as PNG, which the package reads: {is_a}.",
             f"Give 0 to 255, floats from 0 to 1, or files. {about.help}",
         )
     image = Image.fromarray(

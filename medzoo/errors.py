@@ -2,7 +2,7 @@
 
 * MedzooError                    exit code of the command line
     x InputError                 2   an argument: unknown, of the wrong type, or out of range (also a ValueError)
-    x ModelNotFoundError         3   no model, version or package goes by that name
+    x ModelNotFoundError         3   no model, version or package has that name
     x ConfigError                4   a model config that breaks the schema
     x SourceError                5   a package that cannot be fetched from where it lies
     x IntegrityError             6   files that differ from their registered digest
@@ -12,7 +12,7 @@
     x NotAvailableError          10  a feature that this version reserves but does not have
     x ContributionError          11  a contribution that is not ready
     x TrustError                 12  what runs only when the user says ``trust=True``
-    x BuildError                 13  an environment of a model's own that cannot be built
+    x BuildError                 13  a model's environment that cannot be built
     x WorkerError                14  a model's process that crashed, was killed, or did not answer in time
     x CacheError                 15  something in the cache that cannot be removed
 
@@ -52,7 +52,7 @@ class InputError(MedzooError, ValueError):
 
 
 class ModelNotFoundError(MedzooError, LookupError):
-    """No model, version or package goes by the name that was given."""
+    """No model, version or package has the given name."""
 
     exit_code = 3
 
@@ -114,7 +114,7 @@ class TrustError(MedzooError):
 
 
 class BuildError(MedzooError):
-    """An environment of a model's own that could not be built."""
+    """A model's environment could not be built."""
 
     exit_code = 13
 

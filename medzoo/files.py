@@ -135,7 +135,8 @@ def folder_aside(target: Path) -> Iterator[Path]:
     """A new folder beside ``target`` that is renamed to it when the block ends well, and removed
     otherwise.
 
-    Where another process was first, its ``target`` stays and ours goes: both hold the same.
+    Where another process was first, its ``target`` stays and this one is removed: both hold the
+    same.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -220,8 +221,8 @@ def _acquired(lock: BaseFileLock, timeout: float, work: Callable[[], Iterable[Pa
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Without, filelock would make do with the file itself, which whoever is killed leaves
-            # to hold up all others.
+            # Without locks, filelock would use the file itself, which a killed process leaves
+            # behind and which would then block all other processes.
             return has_locks(path) and bool(lock.acquire(timeout=min(1.0, timeout)))
         except Timeout:  # noqa: PERF203
             if (now := state()) != seen:

@@ -42,7 +42,7 @@ def load(
         A .safetensors file to run the model's code with, of the same tensor names and shapes.
     env
         Where its code runs. ``isolated``: in an environment of the model's own, built on first use
-        and shared by models with the same dependencies, in a process of its own. ``current``: with
+        and shared by models with the same dependencies, in a separate process. ``current``: with
         the packages that are installed here. ``auto``: the current one for a package that came with
         medzoo or lies on this machine, if it has what the package declares; isolated otherwise.
     trust
@@ -141,7 +141,7 @@ def generate(
         ``png``, ``png16``, ``nifti``, ``dicom``, ``csv``, ``npz`` or ``webdataset``, as
         docs/datasets.md says; the first of png, csv and npz that fits if None. Needs ``out``.
     layout
-        ``classes``: a folder for each label, ``images/malignant/000007.png``, and the labels in
+        ``classes``: one folder per label, ``images/malignant/000007.png``, and the labels in
         ``metadata.jsonl``. ``classes:NAME`` where there are several label columns.
     shard_size, shard_samples
         Of ``webdataset``: a shard ends when it has so many bytes (a number, or ``64MB``), or so

@@ -92,7 +92,7 @@ class Inputs:
         """
         inputs = version.inputs
         if given is not None and not inputs:
-            raise InputError(f"{about} works on no pictures of yours.", "Leave `inputs` out.")
+            raise InputError(f"{about} does not take pictures as inputs.", "Leave `inputs` out.")
         takes = "; ".join(f"{i.name}: {i.help}" for i in inputs.values())
         if given is not None and not isinstance(given, Mapping):
             if len(inputs) > 1:
@@ -106,12 +106,12 @@ class Inputs:
             raise InputError(f"{about} has no input {unknown[0]!r}.", f"It has {takes}")
         if missing := [i for i in inputs.values() if i.required and i.name not in given]:
             raise InputError(
-                f"{about} works on pictures of yours, and needs {missing[0].name}: {missing[0].help}",
+                f"{about} works on your pictures and needs {missing[0].name}: {missing[0].help}",
                 f"{GIVE} inputs={{{missing[0].name!r}: 'folder/'}}",
             )
         if own := [i.name for i in inputs.values() if given and i.default and i.name not in given]:
             raise InputError(
-                f"{about} has pictures of its own for {', '.join(own)}, which do not belong to yours.",
+                f"{about} brings its own pictures for {', '.join(own)}, which do not match yours.",
                 f"Give all inputs or none: {takes}",
             )
         return cls(about, version, given) if given else None
@@ -147,7 +147,7 @@ class Inputs:
         """
         if (
             self._folder is None or self._folder[0] != os.getpid()
-        ):  # forked: that of the other process is not ours to remove
+        ):  # forked: this process must not remove the folder of the other one
             self._folder = os.getpid(), Path(tempfile.mkdtemp(prefix="medzoo-inputs-"))
             weakref.finalize(self, _remove, *self._folder)
         (self._folder[1] / name).mkdir(exist_ok=True)
@@ -323,7 +323,7 @@ def _pictures(about: Input, given: Any, to_files: bool) -> _Files | _Stack:
         )
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"inputs: {name} is {type(given).__name__}, no pictures: {error}.", GIVE
+            f"inputs: {name} is of type {type(given).__name__}, not pictures: {error}.", GIVE
         ) from error
     return _Stack(about, _several(about, array), to_files=to_files)
 
@@ -350,7 +350,8 @@ def _scans(about: Input, given: list[Any]) -> list[tuple[Path, str | None]]:
     if any(found) and not all(found):
         other = next(str(one) for one, scans in zip(given, found, strict=True) if not scans)
         raise InputError(
-            f"inputs: {other!r} is no DICOM or NIfTI, and others are.", "Give pictures of one kind."
+            f"inputs: {other!r} is neither DICOM nor NIfTI, but other files are.",
+            "Give pictures of one kind.",
         )
     return [scan for scans in found for scan in scans]
 
@@ -386,7 +387,9 @@ def _checked_header(about: Input, path: Path) -> readers.Header:
     """The header of a file whose shape is as the config wants it."""
     header = readers.header(path)
     if about.kind != "volume" and len(header.shape) == 4:
-        raise ValueError(f"it holds {header.shape[1]} pages. Give one picture a file, or an array")
+        raise ValueError(
+            f"it holds {header.shape[1]} pages. Give one picture per file, or an array"
+        )
     _check(about, header.shape)
     return header
 
@@ -399,7 +402,7 @@ def _check(about: Input, shape: tuple[int, ...]) -> None:
 
 
 def _arranged(about: Input, array: Array) -> Array:
-    """One picture as (C, H, W) or its like, in its own type; where one channel is wanted, grey
+    """One picture as (C, H, W) or its like, in its own type; where one channel is needed, grey
     saved in colour becomes it.
     """
     array = to_array(array)

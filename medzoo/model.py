@@ -225,7 +225,8 @@ class Run:
         if self._own_size and asked != begun:
             if not self._model.version.per_sample:
                 raise DatasetError(
-                    f"{target.path} was begun with batches of {begun} samples, now {asked}, and what the model "
+                    f"{target.path} was started with batches of {begun} samples, not {asked}, and "
+                    "what the model "
                     "makes depends on them.",
                     f"Nothing was changed. Ask for batch_size={begun}.",
                 )

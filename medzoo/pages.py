@@ -35,7 +35,7 @@ EXITS = {
     141: "broken pipe",
 }
 FETCH = (3, 4, 5, 6)  # what getting hold of a package may end with
-# what other programs call a command -> ours
+# what other programs call a command -> its name here
 COMMANDS_ELSEWHERE = {
     "list_models": "list",
     "ls": "list",
@@ -104,7 +104,7 @@ class Parser(argparse.ArgumentParser):
         word = typed.lstrip("-").replace("-", "_")
         positionals = [a.metavar for a in self._actions if not a.option_strings]
         if word in {"model_id", "model", "id"} and "MODEL" in positionals:
-            return f"The model stands by itself: {self.prog} 8"
+            return f"The model is a positional argument: {self.prog} 8"
         if word in options:
             return f"Did you mean {options[word]}?"
         if word in checks.ADVICE and "out" in options:
@@ -197,7 +197,7 @@ def version_argument(child: argparse.ArgumentParser) -> None:
 
 
 def inputs_argument(child: argparse.ArgumentParser) -> None:
-    """Images of the user's."""
+    """The user's pictures."""
     child.add_argument(
         "--inputs",
         nargs="+",

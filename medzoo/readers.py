@@ -55,8 +55,8 @@ def read(path: Path, *, mask: bool = False) -> Array:
     """A picture (C, H, W), in the type that it is stored in, turned as its EXIF orientation says;
     (C, D, H, W) of a TIFF with several pages; a .npy as it is.
 
-    Grey levels of 1, 2 and 4 bits become 8 bits in an image, and stay numbers in a mask. Of a
-    palette an image gets the colours, a mask the numbers. An alpha channel that hides nothing is
+    Grey levels of 1, 2 and 4 bits become 8 bits in an image, and stay numbers in a mask. If there
+    is a palette, an image gets the colours and a mask the numbers. An opaque alpha channel is
     left out.
 
     Parameters
@@ -221,7 +221,7 @@ def _from_negative(array: Array, mask: bool) -> Array:
     elif array.dtype not in {np.dtype(bool), np.dtype(np.uint8)}:  # those Pillow has turned round
         raise ValueError(f"0 is white in it, which has no meaning for {array.dtype}")
     if mask and array.dtype != bool:
-        raise ValueError("0 is white in it, so that its numbers are no labels. Save it as an array")
+        raise ValueError("0 is white in it, so its numbers are not labels. Save it as an array")
     return array
 
 

@@ -25,7 +25,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-PACKAGE_CONFIG = "config.yaml"  # of a package that is a folder of the user's own
+PACKAGE_CONFIG = "config.yaml"  # of a package in the user's own folder
 
 
 class File(NamedTuple):
@@ -46,7 +46,7 @@ class Registry:
     folders
         Folders of ``NNNNN_TYPE_MODALITY_CONTENT.yaml`` files.
     newer
-        A folder whose configs stand in place of those of the first one, number by number.
+        A folder whose configs replace those of the first folder, number by number.
 
     Raises
     ------
@@ -71,7 +71,7 @@ class Registry:
         Raises
         ------
         ModelNotFoundError
-            None goes by that name.
+            No model has that name.
         ConfigError
             Its config breaks the schema, or is not named by its id.
         """
@@ -194,9 +194,7 @@ def fetched() -> Path | None:
     try:
         about = json.loads(pointer().read_text(encoding="utf-8"))
         folder: Path = pointer().parent / about["sha256"]
-        if (
-            about["medzoo"] != __version__
-        ):  # which came with a registry of its own, perhaps a newer one
+        if about["medzoo"] != __version__:  # which came with its own registry, perhaps a newer one
             raise ConfigError(
                 f"The updated registry was fetched by medzoo {about['medzoo']}, and this is {__version__}."
             )
@@ -227,7 +225,7 @@ def _registry(
         return Registry(names, fetched())
     except ConfigError as error:
         trouble = error
-    known = Registry(names)  # else it is no fault of the update
+    known = Registry(names)  # otherwise the update is not at fault
     warnings.warn(
         f"{trouble.problem}\nThe registry that came with medzoo is used. `medzoo update` fetches the newest one, "
         "`medzoo update --reset` stays with this.",
@@ -271,7 +269,7 @@ def resolve(model_id: int | str | os.PathLike[str]) -> ModelConfig:
     InputError
         ``model_id`` is neither a number, a text nor a path.
     ModelNotFoundError
-        Nothing goes by that name.
+        Nothing has that name.
     ConfigError
         The config breaks the schema.
     """
@@ -294,7 +292,7 @@ def resolve(model_id: int | str | os.PathLike[str]) -> ModelConfig:
                 raise
     if not _is_package(path):
         raise ModelNotFoundError(
-            f"The folder {path} holds no {PACKAGE_CONFIG}, so it is no model package.",
+            f"The folder {path} holds no {PACKAGE_CONFIG}, so it is not a model package.",
             "`medzoo copy 8 DIR` or `medzoo contribute new DIR` makes one.",
         )
     return read_config(path.absolute() / PACKAGE_CONFIG)
@@ -308,7 +306,7 @@ def _is_package(folder: Path) -> bool:
 
 
 def is_local(config: ModelConfig) -> bool:
-    """Whether a config came with a package folder of the user's own, not from the registry."""
+    """Whether a config came from the user's own package folder, not from the registry."""
     return config.path.name == PACKAGE_CONFIG
 
 

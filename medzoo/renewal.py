@@ -163,7 +163,7 @@ def _fetch(address: str, archive: Path, *, progress: bool) -> None:
         )
     if settings.offline():
         raise SourceError(
-            f"The registry at {address} was not asked for: MEDZOO_OFFLINE rules out the network.",
+            f"The registry at {address} was not downloaded: MEDZOO_OFFLINE is set.",
             f"MEDZOO_REGISTRY may name a zip on this disk, fetched elsewhere. {KEPT}",
         )
     try:
@@ -179,7 +179,7 @@ def _extract(address: str, archive: Path, unpacked: Path, made: Path) -> None:
         files.unpack(archive, unpacked)
     except IntegrityError as error:
         raise IntegrityError(
-            f"The registry from {address} was not taken.\n{error.problem}", KEPT
+            f"The registry from {address} was rejected.\n{error.problem}", KEPT
         ) from error
     found = [
         p
@@ -215,7 +215,7 @@ def _check(address: str, made: Path) -> tuple[str, ...]:
     except ConfigError as error:
         problem = error.problem.replace(str(made), "model_configs")
         raise ConfigError(
-            f"The registry from {address} was not taken.\n{problem}",
+            f"The registry from {address} was rejected.\n{problem}",
             f"It may be made for a newer medzoo: pip install -U medzoo. {KEPT}",
         ) from error
     return tuple(sorted(c.id for c in here if c.id not in known))

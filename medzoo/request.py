@@ -108,7 +108,7 @@ class Request:
         ]
         for name in options:
             if name not in allowed:
-                takes = ", ".join(allowed) or "nothing of its own"
+                takes = ", ".join(allowed) or "no inputs"
                 hint = checks.instead(name, [*allowed, *ARGUMENTS])
                 hint += f"It takes {takes}; `medzoo info {config.number}` explains."
                 raise InputError(f"{config.id} takes no {name!r}.", hint)
@@ -291,7 +291,7 @@ def _condition(condition: Condition, given: Any, n: int) -> tuple[NDArray[np.int
     if len(given) != n:
         raise InputError(
             f"{condition.name} has {len(given)} values for n={n} samples.",
-            "Give one value, or one a sample.",
+            "Give one value, or one value per sample.",
         )
     values = [one(v) for v in given]
     return np.array(values, dtype=np.int64), [names[v] for v in values]
@@ -324,7 +324,7 @@ def _option(option: Option, given: Any) -> Any:
 
 
 def _plain(value: Any, kind: type) -> Any:
-    """Without numpy's and torch's types, and a whole number as a float where one is wanted."""
+    """Without numpy's and torch's types, and a whole number as a float but only one is allowed."""
     value = checks.plain(value)
     whole = isinstance(value, int) and not isinstance(value, bool)
     return float(value) if kind is float and whole and abs(value) < 2**1023 else value
@@ -345,7 +345,7 @@ def _latents(given: Any, n: int, size: int) -> NDArray[np.float32]:
         if hasattr(given, "detach") and not inspect.isclass(given):
             given = given.cpu().float()  # a tensor on a GPU, or of a type that numpy lacks
         with np.errstate(over="ignore"):
-            # a copy: the caller may write into theirs meanwhile
+            # a copy: the caller may write into the array meanwhile
             latents = np.asarray(given).astype(np.float32, order="C")
     except Exception as error:  # of torch, for a tensor that wants a gradient, or of any other
         raise InputError(

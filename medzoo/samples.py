@@ -80,13 +80,14 @@ class Samples:
         lengths = {name: _length(name, column) for name, column in self.columns.items()}
         lengths["indices"] = _length("indices", self.indices)
         if len(set(lengths.values())) != 1:
-            raise InputError(f"The columns of samples differ in length: {lengths}.")
+            raise InputError(f"The columns of the samples differ in length: {lengths}.")
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getattr__(self, name: str) -> Array:
-        # Reached only for what is no field: the columns. copy and pickle ask before there are any.
+        # Reached only for names that are not fields: the columns. copy and pickle ask before there
+        # are any.
         columns: Mapping[str, Column] = self.__dict__.get("columns", {})
         if name in columns:
             return np.asarray(columns[name][:])
@@ -231,8 +232,8 @@ class Samples:
         return found
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Labels and tables as a data frame with a row a sample, under its index; images and the
-        like are left out.
+        """Labels and tables as a data frame with one row per sample, under its index; images and
+        the like are left out.
 
         Labels stand by name, as categories, where the model names their values. Where several
         tables share a column's name, or a table has no names, the table's own comes before it.
@@ -331,13 +332,13 @@ def _length(name: object, column: Any) -> int:
         return len(column)
     except Exception as error:
         raise InputError(
-            f"The column {name!r:.60} of samples has no length: {checks.shown(column)}.",
+            f"The column {name!r:.60} of the samples has no length: {checks.shown(column)}.",
             "Give arrays whose first axis counts samples.",
         ) from error
 
 
 def _rows(key: Any, n: int) -> slice | Array:
-    """A slice, or the numbers of samples, of what stands in brackets behind samples."""
+    """A slice, or the numbers of samples, of the key in ``samples[key]``."""
     try:
         if isinstance(key, slice):
             key.indices(n)
@@ -349,7 +350,7 @@ def _rows(key: Any, n: int) -> slice | Array:
         rows = np.zeros(())
     if rows.dtype == bool and rows.ndim == 1:
         if len(rows) != n:
-            raise IndexError(f"There are {n} samples, and {len(rows)} times True or False.")
+            raise IndexError(f"There are {n} samples, but {len(rows)} values True or False.")
         return np.flatnonzero(rows)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
         raise InputError(
@@ -471,7 +472,7 @@ def gathered(batches: Iterable[Samples], n: int) -> Samples:
         indices[done : done + len(batch)] = batch.indices
         done += len(batch)
     if first is None or done != n:
-        raise InputError(f"There are {done} samples, where {n} are wanted.")
+        raise InputError(f"There are {done} samples, but {n} are needed.")
     if len(first) == n:
         return first
     return Samples(columns, first.outputs, indices, first.provenance)

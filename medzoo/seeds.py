@@ -52,7 +52,7 @@ def check_seed(seed: object) -> int:
         or not 0 <= int(seed) < 2**64
     ):
         raise InputError(
-            f"seed={seed!r} is no seed.",
+            f"seed={seed!r} is not a valid seed.",
             "Give a whole number from 0 to 2**64 - 1, or None for a fresh one.",
         )
     return int(seed)
@@ -123,7 +123,8 @@ def _words(seed: int, indices: NDArray[np.uint64], n: int) -> NDArray[np.uint64]
     """The first ``n`` words of each sample's latents, shape (len(indices), n): the same as a
     `Stream`'s, all at once.
 
-    One numpy operation works on all samples, where a `Stream` each takes microseconds to be made.
+    One numpy operation works on all samples, while creating one `Stream` per sample takes
+    microseconds.
     """
     shape = len(indices), -(-n // 4)
     c0 = np.broadcast_to(

@@ -74,24 +74,31 @@ def user_path(given: str | os.PathLike[str], name: str = "the path") -> Path:
     Raises
     ------
     InputError
-        It is no path, or holds what no path can.
+        It is not a path, or holds characters that a path cannot have.
     """
     text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
-    if not isinstance(text, str) or not _can_be_a_name(text):
-        raise InputError(f"{name}={_short(given)} is no path.", "Give a text or a pathlib.Path.")
+    if not isinstance(text, str):
+        raise InputError(
+            f"{name}={_short(given)} is not a valid path.", "Give a text or a pathlib.Path."
+        )
+    if why := _why_not_a_path(text):
+        raise InputError(f"{name}={_short(given)} is not a valid path: {why}.", "Give another.")
     try:
         return Path(given).expanduser()
     except RuntimeError:  # "~" of a user that this machine does not know: a file may be called so
         return Path(given)
 
 
-def _can_be_a_name(text: str) -> bool:
-    """Whether a file system can hold a path of this text, as far as the text decides it."""
+def _why_not_a_path(text: str) -> str:
+    """Why no file system can hold a path of this text; empty if one can."""
     parts = text.replace("\\", "/").split("/")
     try:
-        return "\0" not in text and all(len(os.fsencode(part)) <= LONGEST_NAME for part in parts)
-    except UnicodeError:  # half of a surrogate pair
-        return False
+        longest = max(len(os.fsencode(part)) for part in parts)
+    except UnicodeError:
+        return "it holds half of a surrogate pair"
+    if "\0" in text:
+        return "it holds a NUL character"
+    return f"a name in it is longer than {LONGEST_NAME} bytes" if longest > LONGEST_NAME else ""
 
 
 def _short(value: object) -> str:
@@ -141,7 +148,7 @@ def timeout() -> float:
     Raises
     ------
     InputError
-        ``MEDZOO_TIMEOUT`` is no number of seconds.
+        ``MEDZOO_TIMEOUT`` is not a number of seconds.
     """
     given = os.environ.get("MEDZOO_TIMEOUT", "").strip() or "14400"
     try:
@@ -150,7 +157,8 @@ def timeout() -> float:
         seconds = 0.0
     if not 0 < seconds <= 10**7:
         raise InputError(
-            f"MEDZOO_TIMEOUT={given!r} is no number of seconds.", "Give one above 0, such as 600."
+            f"MEDZOO_TIMEOUT={given!r} is not a number of seconds.",
+            "Give one above 0, such as 600.",
         )
     return seconds
 

@@ -51,7 +51,7 @@ def package(
     IntegrityError
         A file differs from its digest, or an archive is broken.
     TrustError
-        There is no digest to hold it against, and ``trust`` is not given.
+        There is no digest to compare with, and ``trust`` is not given.
     """
     checks.flag(trust, "trust")
     try:
@@ -77,7 +77,7 @@ def package(
             else str(error)
         )
         raise SourceError(
-            f"{config.id}, version {version.name}, could not be made ready: {why}.",
+            f"{config.id}, version {version.name}, could not be prepared: {why}.",
             "`medzoo cache` lists what can go; " * full
             + "MEDZOO_CACHE names another folder to download and unpack to.",
         ) from error
@@ -206,7 +206,7 @@ def _unpacked(
         raise _broken(config, version, archive.path, error, downloaded=downloaded) from error
     if changed:
         name, expected, found_now = changed
-        done = f"Nothing of it was run. Remove {target}, and it is unpacked anew."
+        done = f"Nothing of it was run. Remove {target}, and it will be unpacked again."
         raise mismatch(config, version, target / name, expected, found_now, done)
     folder = _top(target, version)
     require_whole(config, version, folder)
@@ -214,12 +214,12 @@ def _unpacked(
 
 
 def lock_of(sha256: str) -> Path:
-    """Held by whoever unpacks the archive of that digest."""
+    """The lock of the process that unpacks the archive of that digest."""
     return settings.cache_folder() / "locks" / f"{sha256[:16]}.lock"
 
 
 def mark_of(sha256: str) -> Path:
-    """The empty file that stands for the use of the package in the archive of that digest."""
+    """The empty file that marks the use of the package in the archive of that digest."""
     return settings.cache_folder() / "locks" / f"{sha256[:16]}.use"
 
 
@@ -247,10 +247,10 @@ def _broken(
         return IntegrityError(problem, error.hint)
     is_page = files.disguise(archive)
     archive.unlink(missing_ok=True)
-    hint = "If that does not help, it is so at its source: tell its author."
+    hint = "If that does not help, the published file itself is at fault: tell its author."
     return IntegrityError(
-        f"{problem}\nIt was removed from the cache, so that the next call fetches it anew.",
-        "Does the network here ask for a login?" if is_page else hint,
+        f"{problem}\nIt was removed from the cache, so the next call downloads it again.",
+        "Does this network need a login?" if is_page else hint,
     )
 
 
@@ -268,7 +268,7 @@ def _top(folder: Path, version: Version) -> Path:
             for p in sorted(parent.iterdir())
             if p.is_dir() and not files.is_strewn(Path(p.name))
         ]
-    return folder  # whoever loads the package says what is missing
+    return folder  # loading the package says what is missing
 
 
 def mismatch(  # noqa: PLR0917
@@ -303,8 +303,8 @@ def copy(
     *,
     version: str | None = None,
 ) -> Path:
-    """An editable copy of a model's package: code, weights, training script, card, and a config of
-    its own.
+    """An editable copy of a model's package: code, weights, training script, card, and its own
+    config.
 
     What the copy generates is recorded as unregistered, with the digests of its files as they are
     then.

@@ -97,7 +97,7 @@ def package(version: Version) -> str:
 
 
 def inputs(version: Version) -> Iterable[str]:
-    """What a version takes, a phrase each."""
+    """What a version takes, one phrase per argument."""
     for condition in version.conditions.values():
         yield f"{condition.name} = {' | '.join(condition.values)} ({condition.help.rstrip('.')}; each in turn if left out)"
     for o in version.options.values():

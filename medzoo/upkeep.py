@@ -38,7 +38,8 @@ def add_install(commands: Commands) -> None:
         commands,
         "install",
         "make models ready: fetch, verify, build their environments, run nothing",
-        "Their first use then needs no network. Where one fails, the others are made ready all the same, and the exit code "
+        "Their first use then needs no network. If one fails, the others are still prepared, and "
+        "the exit code "
         "is that of the first failure.",
         examples=(
             "medzoo install 7",
@@ -107,7 +108,7 @@ def add_cache(commands: Commands) -> None:
     child = command(
         steps,
         "verify",
-        "hold it all against recorded digests",
+        "compare everything with the recorded digests",
         examples=("medzoo cache verify",),
         codes=(4, 6),
     )
@@ -151,8 +152,9 @@ def add_cache(commands: Commands) -> None:
         steps,
         "import",
         "take in the models that a file carries",
-        "Each is held to the digest that the registry has, or that its first use here had. Where anything differs, nothing is "
-        "taken over.",
+        "Each must match the digest in the registry, or that of its first use here. If anything "
+        "differs, nothing is "
+        "imported.",
         examples=("medzoo cache import models.zip",),
         codes=(3, 4, 5, 6, 12),
     )
@@ -168,7 +170,7 @@ def add_cache(commands: Commands) -> None:
 # ------------------------------------------------------------------------------------------------------------
 # install
 def install_command(a: argparse.Namespace) -> int:
-    """``medzoo install``: a line a model, on stderr where it fails; the exit code of the first
+    """``medzoo install``: one line per model, on stderr if it fails; the exit code of the first
     failure.
     """
     from .registry import list_models

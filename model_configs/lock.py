@@ -100,7 +100,7 @@ def _lock(path: Path, models: list[tuple[str, Version]]) -> Lock:
             try:
                 asked = Requirement(text)
             except InvalidRequirement as error:
-                raise LockError(f"{name}: {text!r} is no requirement: {error}") from error
+                raise LockError(f"{name}: {text!r} is not a valid requirement: {error}") from error
             if [s.operator for s in asked.specifier] != ["=="]:
                 raise LockError(f"{name}: {text!r} pins no exact version")
             if str(pins.setdefault(canonicalize_name(asked.name), asked)) != str(asked):

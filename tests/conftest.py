@@ -69,6 +69,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "MEDZOO_MODEL_CONFIGS",
         "MEDZOO_OFFLINE",
         "MEDZOO_MIRROR",
+        "COLUMNS",
         "DISPLAY",
         "WAYLAND_DISPLAY",
     ):

@@ -33,8 +33,8 @@ PAGE = "<!DOCTYPE html>\n<html><head><title>Log in</title></head></html>"
         ("[Errno 24] Too many open files", (), "MEDZOO_CACHE and TMPDIR"),
         ("CUDA error: no kernel image is available", (), "device='cpu' runs without it"),
         ("Found no NVIDIA driver on your system", (), "device='cpu' runs without it"),
-        ("tensor sizes differ", ("weights",), "It ran with weights of yours, which may not fit"),
-        ("tensor sizes differ", ("weights", "inputs"), "It ran with weights and inputs of yours"),
+        ("tensor sizes differ", ("weights",), "It ran with your own weights, which may not fit"),
+        ("tensor sizes differ", ("weights", "inputs"), "It ran with your own weights and inputs"),
         ("division by zero", (), AUTHORS),
     ],
 )
@@ -56,7 +56,7 @@ def test_pictures_of_the_user_may_be_why_a_package_fails(toy: Toy) -> None:
     """
     inputs = {"image": {"kind": "image", "help": "Any.", "required": False}}
     number = toy(code, inputs=inputs, conditions=None, options=None, outputs=OUTPUTS)
-    with pytest.raises(PackageError, match="It ran with inputs of yours"):
+    with pytest.raises(PackageError, match="It ran with your own inputs"):
         medzoo.generate(number, 1, inputs=np.zeros((4, 4), np.uint8))
     with pytest.raises(PackageError, match=AUTHORS):
         medzoo.generate(number, 1)

@@ -435,8 +435,8 @@ def test_the_slurm_script_starts_ray_and_generates(gone: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"address": ""}, "address='' is no address"),
-        ({"address": 6379}, "address=6379 is no address"),
+        ({"address": ""}, "address='' is not a valid address"),
+        ({"address": 6379}, "address=6379 is not a valid address"),
         ({"actors": 0}, "actors=0 is not a number of actors"),
         ({"actors": True}, "actors=True"),
         ({"actors": 1.0}, "actors=1.0"),
@@ -457,7 +457,7 @@ def test_an_engine_of_numbers_that_are_none(given: dict[str, Any], says: str) ->
     ("given", "device", "says"),
     [
         ({}, "cuda:1", "Ray chooses which GPU"),
-        ({}, "tpu", "is no device"),
+        ({}, "tpu", "is not a valid device"),
         ({"gpus_per_actor": 1}, "cpu", "device='cpu' needs no GPU"),
     ],
 )

@@ -105,6 +105,28 @@ def test_slices_between_planes_that_stay_empty_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("slices", "apart", "held"),
+    [
+        ([1, 6], "5 slices apart", range(9)),  # two nodes, of one slice each
+        ([2, 4], "2 slices apart", range(1, 5)),
+        ([0, 3, 6], "3 slices apart", range(8)),
+    ],
+)
+def test_planes_that_may_be_separate_parts_are_told_and_of_a_finer_series_they_are_not(
+    tmp_path: Path, slices: list[int], apart: str, held: range
+) -> None:
+    contours = [moved(A, 0, 0, 3 * (k - 2)) for k in slices]
+    with pytest.warns(MedzooWarning, match=apart) as caught:
+        mask = masked(tmp_path, contours)
+    assert len(caught) == 1
+    assert np.flatnonzero(mask.any((1, 2))).tolist() == list(held)
+    other = grid((27, 40, 40), 1.0)
+    finer = replace(other, series="1.2.4", frame=other.frame)
+    read = medical.read_structures(tmp_path)
+    assert read.mask(finer, "GTV").any()  # without a warning, which would be an error here
+
+
+@pytest.mark.parametrize(
     ("heights", "says", "held"),
     [
         ([-30.0], "1 of its 1 planes lie outside", []),
@@ -389,7 +411,7 @@ def test_a_structure_that_refers_to_two_series_asks_which(tmp_path: Path) -> Non
         medical.read_mask(tmp_path, "GTV")
     with pytest.raises(InputError, match="refers to 2 series"):
         medzoo.generate(104, 1, inputs=f"{tmp_path}#GTV")
-    with pytest.warns(MedzooWarning, match="rt.dcm is passed over: it refers to 2 series that are"):
+    with pytest.warns(MedzooWarning, match="rt.dcm is skipped: it refers to 2 series that are"):
         assert not list(medical.cases(tmp_path))
     volume, mask = medical.read_mask(tmp_path, "gtv", series="1.2.10")
     assert volume.series == "1.2.10"
@@ -465,7 +487,7 @@ def test_a_damaged_structure_is_refused_alone(tmp_path: Path, damage: str) -> No
     assert mask.sum() == 100
     with pytest.raises(InputError, match=f"'Cord' of .*rt.dcm cannot be used: .*{says}"):
         medical.read_structures(tmp_path).mask(volume, "cord")
-    with pytest.warns(MedzooWarning, match=f"'Cord' of .*rt.dcm is passed over: .*{says}"):
+    with pytest.warns(MedzooWarning, match=f"'Cord' of .*rt.dcm is skipped: .*{says}"):
         (case,) = medical.cases(tmp_path)
     assert list(case.structures.contours) == ["GTV"]
     assert case.structures.mask(case.volume, "GTV").sum() == 100
@@ -493,7 +515,7 @@ def test_a_set_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
         ds.ReferencedFrameOfReferenceSequence = []
 
     changed(tmp_path / "rt1.dcm", no_sequence)
-    with pytest.warns(MedzooWarning, match="rt1.dcm is passed over: the series that it was drawn"):
+    with pytest.warns(MedzooWarning, match="rt1.dcm is skipped: the series that it was drawn"):
         assert [case.volume.series for case in medical.cases(tmp_path)] == ["1.2"]
 
 

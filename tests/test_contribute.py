@@ -138,7 +138,7 @@ def test_a_package_without_defects_is_ready(package: Make) -> None:
     assert [f for f in report.findings if f.state != "ok"] == []
     assert report.ready
     assert str(report).endswith("\nReady.")
-    assert re.search(r"^ok +speed +[\d.e+-]+ ms a sample", str(report), re.MULTILINE)
+    assert re.search(r"^ok +speed +[\d.e+-]+ ms per sample", str(report), re.MULTILINE)
 
 
 RETURN = 'return {"images": images}'
@@ -249,7 +249,7 @@ def load(weights_dir, device):
     [
         ("np.full(64, batch.indices[i])", "seed", "another seed gives the same"),
         ("np.full(64, batch.seed)", "variety", "samples 0 and 1 are the same"),
-        ("batch.rng(i).bytes(64) ^ np.uint8(self.salt)", "seed", "loaded anew"),
+        ("batch.rng(i).bytes(64) ^ np.uint8(self.salt)", "seed", "loaded again"),
     ],
 )
 def test_check_finds_seeds_that_do_not_decide(
@@ -366,7 +366,7 @@ def test_a_section_without_text_is_missing(package: Make) -> None:
     [
         ("weights.pt", b"x", "weights", "weights.pt"),
         ("deep/model.ckpt", b"x", "weights", "deep/model.ckpt"),
-        ("weights.safetensors", b"\x80\x04pickle", "weights", "no safetensors file"),
+        ("weights.safetensors", b"\x80\x04pickle", "weights", "not a safetensors file"),
         ("table.npz", b"no zip", "weights", "table.npz"),
         ("table.csv", b"1,2", "files", "table.csv"),
         ("my weights.json", b"{}", "files", "my weights.json"),
@@ -645,12 +645,12 @@ def test_submit_says_what_is_wrong_with_git(
         contribute.submit(folder, source=SOURCE, repository=repository, dry_run=True)
 
     for repository in (tmp_path / "cache", tmp_path / "nowhere"):
-        with pytest.raises(errors.ContributionError, match="no git repository"):
+        with pytest.raises(errors.ContributionError, match="not a git repository"):
             submit(repository)
     (tmp_path / "bare").mkdir()
     git(tmp_path / "bare", "init", "--quiet", "--initial-branch=main")
     git(tmp_path / "bare", "commit", "--quiet", "--allow-empty", "-m", "Empty")
-    with pytest.raises(errors.ContributionError, match="no clone of medzoo"):
+    with pytest.raises(errors.ContributionError, match="not a clone of medzoo"):
         submit(tmp_path / "bare")
     monkeypatch.delenv("GIT_AUTHOR_NAME")
     with pytest.raises(errors.ContributionError, match=r"user\.name"):

@@ -192,7 +192,7 @@ def test_of_lists_the_places_that_differ_are_named_and_of_another_model_nothing_
         match=r"samples: (options.condition\[\d\] 'benign', now 'malignant'; ){4}and 46 more\.\n",
     ):
         medzoo.generate(901, condition=["malignant"] * 100, **asked)
-    other = "samples: model '00901_TOY_MRI_NOISE', now '00008_C-DCGAN_MMG_MASSES'; version '1.0.0', now '2.0.0'.\n"
+    other = "samples: model '00901_TOY_MRI_NOISE', now '00008_C-DCGAN_MMG_MASSES'; version '1.0.0', now '2.1.0'.\n"
     with pytest.raises(DatasetError, match=re.escape(other)):
         medzoo.generate(8, 2, seed=2, out=tmp_path / "set", device="cpu")
 
@@ -212,7 +212,8 @@ def test_a_folder_with_other_things_is_left_alone(toy: Toy, tmp_path: Path) -> N
     (tmp_path / "file").write_text("dear")
     before = content(tmp_path / "thesis")
     with pytest.raises(
-        DatasetError, match=r"holds other things \(chapter.tex \.\.\.\).\nNothing was changed"
+        DatasetError,
+        match=r"already holds other files \(chapter.tex \.\.\.\).\nNothing was changed",
     ):
         medzoo.generate(901, 2, out=tmp_path / "thesis")
     with pytest.raises(DatasetError, match="is a file, not a folder"):
@@ -245,7 +246,7 @@ def test_an_empty_folder_may_be_filled(toy: Toy, tmp_path: Path, strewn: list[st
 
 @pytest.mark.parametrize("out", [5, b"set", ["set"]])
 def test_an_out_that_is_no_path(toy: Toy, out: Any) -> None:
-    with pytest.raises(InputError, match=r"out=.* is no path"):
+    with pytest.raises(InputError, match=r"out=.* is not a valid path"):
         medzoo.generate(toy(), 1, out=out)
 
 

@@ -103,8 +103,8 @@ def test_colours_are_given_where_colour_is_wanted(tmp_path: Path) -> None:
 def test_colours_are_refused_where_one_channel_is_wanted(tmp_path: Path) -> None:
     path = rgb(tmp_path / "a.dcm")
     wanted = {
-        "one channel is wanted": Input("image", "image", "US.", (1, 6, 5)),
-        "a mask is wanted": Input("mask", "mask", "A mask."),
+        "one channel is needed": Input("image", "image", "US.", (1, 6, 5)),
+        "a mask is needed": Input("mask", "mask", "A mask."),
         "has colours, not HU": Input("image", "image", "CT.", range=(0, 9), unit="HU"),
     }
     for says, about in wanted.items():

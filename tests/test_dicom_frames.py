@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -324,6 +325,50 @@ def test_a_segmentation_lies_on_the_series_it_was_made_of(tmp_path: Path) -> Non
         medical.read_segmentation(path, "Liver", like=other)
 
 
+def test_frames_of_one_bit_may_begin_within_a_byte(tmp_path: Path) -> None:
+    masks = {str(n): np.zeros((9, 7, 9), bool) for n in range(9)}  # frames of 63 bits
+    for k, mask in enumerate(masks.values()):
+        mask[k] = np.random.default_rng(k).random((7, 9)) > 0.5
+    path = segmentation(tmp_path / "seg.dcm", masks)
+    for k, (label, mask) in enumerate(masks.items()):
+        # A text is the label "1" before it is the number 1, which has the label "0".
+        assert np.array_equal(medical.read_segmentation(path, label).voxels, mask)
+        assert np.array_equal(medical.read_segmentation(path, k + 1).voxels, mask)
+        assert np.array_equal(medical.read_picture(path, frame=k).voxels[0], mask[k])
+
+
+@pytest.mark.parametrize("held", [[1, 5], [0, 2, 4], [0, 3, 5]])
+def test_slices_left_out_of_a_segmentation_come_from_its_series(
+    tmp_path: Path, held: list[int]
+) -> None:
+    mask = np.zeros((6, 7, 9), bool)
+    mask[held] = np.random.default_rng(0).random((len(held), 7, 9)) > 0.5
+    path = segmentation(tmp_path / "seg.dcm", {"Liver": mask})
+    ds = pydicom.dcmread(path)
+    del ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices
+    ds.save_as(path)
+    ct = medical.read_series(series(tmp_path / "ct", numbers((6, 7, 9))))
+    found = medical.read_segmentation(path, like=ct)
+    assert np.array_equal(found.voxels, mask)
+    if held == [0, 3, 5]:  # 9 and 6 mm apart, so that nothing says how thick a slice is
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MedzooWarning)
+            with pytest.raises(InputError, match="do not form an even stack"):
+                medical.read_segmentation(path)
+        return
+    with pytest.warns(MedzooWarning, match="of 3 mm: slices between them may be left out"):
+        medical.read_segmentation(path)
+
+
+@pytest.mark.parametrize("read", [medical.read_series, lambda file: medical.read_pictures([file])])
+def test_a_mosaic_is_no_slice(tmp_path: Path, read: Any) -> None:
+    kind = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+    (file,) = series(tmp_path, numbers((1, 8, 8)), Modality="MR", ImageType=kind)
+    with pytest.raises(InputError, match="is a mosaic: the slices of a volume side by side"):
+        read(file)
+    assert medical.read_picture(file).voxels.shape == (1, 8, 8)  # a picture it is
+
+
 @pytest.mark.parametrize("at", [[-20, -30, 81.5], [-20, -30, 80.0], [-18, -30, 79]])
 def test_frames_of_a_segment_that_make_no_even_stack_are_refused(
     tmp_path: Path, at: list[float]
@@ -332,7 +377,7 @@ def test_frames_of_a_segment_that_make_no_even_stack_are_refused(
     ds = pydicom.dcmread(path)
     ds.PerFrameFunctionalGroupsSequence[13].PlanePositionSequence[0].ImagePositionPatient = at
     ds.save_as(path)
-    with pytest.raises(InputError, match=r"seg.dcm has frames that are no even stack"):
+    with pytest.raises(InputError, match=r"seg.dcm has frames that do not form an even stack"):
         medical.read_segmentation(path)
 
 
@@ -342,7 +387,7 @@ def test_labels_and_fractions(tmp_path: Path) -> None:
     path = segmentation(
         tmp_path / "f.dcm", {"A": fractions}, kind="FRACTIONAL", MaximumFractionalValue=255
     )
-    with pytest.raises(InputError, match="holds fractions of voxels, and a mask is wanted"):
+    with pytest.raises(InputError, match="holds fractions of voxels, but a mask is needed"):
         medical.read_segmentation(path)
     assert medical.read_picture(path, frame=0).voxels.max() == 255
     labels = np.array([[[0, 1], [2, 2]], [[1, 1], [0, 2]]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK
 from scan_files import series
 
 from medzoo import medical
@@ -194,3 +196,103 @@ def test_a_number_that_is_none_is_named(
 def test_a_negative_distance_between_slices_is_taken_as_its_length(tmp_path: Path) -> None:
     series(tmp_path, hu()[:1], SpacingBetweenSlices=-3.0)
     assert medical.read_series(tmp_path).spacing == (3.0, 0.5, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "factor", "added"),
+    [
+        (None, "-1024", 1, -1024),
+        ("", "-1024", 1, -1024),
+        ("2.5", None, 2.5, 0),
+        ("2.5", "", 2.5, 0),
+        ("", "", 1, 0),
+        (None, None, 1, 0),
+        ("-2", "7", -2, 7),
+    ],
+)
+def test_slope_or_intercept_may_be_missing_or_empty_alone(
+    tmp_path: Path, slope: str | None, intercept: str | None, factor: float, added: float
+) -> None:
+    stored = []
+    for path in series(tmp_path, hu((2, 4, 3))):
+        ds = pydicom.dcmread(path)
+        stored.append(ds.pixel_array)
+        for keyword, value in {"RescaleSlope": slope, "RescaleIntercept": intercept}.items():
+            delattr(ds, keyword) if value is None else setattr(ds, keyword, value)
+        ds.save_as(path)
+    volume = medical.read_series(tmp_path)
+    assert np.array_equal(volume.voxels, np.array(stored) * factor + added)
+    assert volume.unit == ("HU" if intercept else "")
+    itk = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))  # of the last slice
+    assert np.array_equal(volume.voxels[-1], itk[0])
+
+
+@pytest.mark.parametrize(
+    ("slope", "problem"),
+    [("0", "has 0 for RescaleSlope"), (["1", "2"], r"has \[1, 2\] for RescaleSlope, and one")],
+)
+def test_a_slope_that_makes_no_values_is_refused(tmp_path: Path, slope: Any, problem: str) -> None:
+    series(tmp_path, hu(), RescaleSlope=slope, RescaleIntercept=0)
+    with pytest.raises(InputError, match=problem):
+        medical.read_series(tmp_path)
+
+
+def test_a_table_decides_over_slope_and_intercept_and_its_unit_is_its_own(tmp_path: Path) -> None:
+    table = pydicom.Dataset()
+    table.LUTDescriptor, table.LUTData = [4, 0, 16], np.array([7, 5, 3, 100], "<u2").tobytes()
+    table.ModalityLUTType = "US"
+    (file,) = series(tmp_path, np.zeros((1, 2, 2)), PixelRepresentation=0)
+    ds = pydicom.dcmread(file)
+    ds.PixelData = np.arange(4, dtype="<u2").tobytes()
+    ds.ModalityLUTSequence = [table]
+    ds.save_as(file)
+    volume = medical.read_series(file)
+    assert volume.voxels.tolist() == [[[7, 5], [3, 100]]]
+    assert volume.unit == ""
+    table.LUTDescriptor = None
+    ds.save_as(file)
+    with pytest.raises(InputError, match="broken ModalityLUTSequence"):
+        medical.read_series(file)
+
+
+@pytest.mark.parametrize("spacing", [[0, 0], [-1, 1], [1]])
+def test_a_picture_with_an_impossible_spacing_has_none(tmp_path: Path, spacing: Any) -> None:
+    (file,) = series(tmp_path, hu((1, 4, 3)), PixelSpacing=spacing)
+    assert np.isnan(medical.read_picture(file).spacing[1:]).all()
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("ImagePositionPatient", [0, 0, float("nan")]),
+        ("ImageOrientationPatient", [1, 0, 0, 0, 1, float("inf")]),
+        ("PixelSpacing", [float("nan"), 1]),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_place_that_is_not_finite_is_refused(
+    tmp_path: Path, keyword: str, value: list[float], count: int
+) -> None:
+    series(tmp_path, hu((count, 4, 3)), **{keyword: value})
+    with pytest.raises(InputError, match=f"for {keyword}, which are not all finite"):
+        medical.read_series(tmp_path)
+
+
+def test_a_thickness_that_is_not_finite_counts_as_unknown(tmp_path: Path) -> None:
+    series(tmp_path, hu((1, 4, 3)), SliceThickness=float("nan"), SpacingBetweenSlices="-2")
+    assert medical.read_series(tmp_path).spacing[0] == 2
+    series(tmp_path / "b", hu((1, 4, 3)), SliceThickness=float("nan"))
+    assert medical.read_series(tmp_path / "b").spacing[0] == 1
+
+
+def test_slices_of_two_echoes_at_places_between_each_other_are_told(tmp_path: Path) -> None:
+    values = hu((6, 4, 3))
+    echo = {"EchoTime": lambda k: "10" if k % 2 else "90"}
+    series(tmp_path / "two", values, Modality="MR", **echo)
+    with pytest.warns(MedzooWarning, match="differ in EchoTime: 10, 90") as caught:
+        medical.read_series(tmp_path / "two")
+    assert len(caught) == 1
+    series(tmp_path / "one", values, Modality="MR", EchoTime="10")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        medical.read_series(tmp_path / "one")

@@ -213,7 +213,7 @@ def test_a_wrong_hash_fails_and_leaves_nothing(index: PackageIndex, model: MakeM
     index.add("lib", "1.0", "changed = True")
     with pytest.raises(
         BuildError,
-        match=r"(?s)Hash mismatch for `lib==1.0`.*What the index offers is not what the lock was made of",
+        match=r"(?s)Hash mismatch for `lib==1.0`.*The package index offers other files than the lock lists",
     ):
         isolated(*model(lock=line))
     assert left() == []
@@ -562,11 +562,11 @@ def test_folders_are_meant_as_seen_from_where_the_user_is(
 def test_a_python_that_is_not_here_is_asked_for_in_words(
     index: PackageIndex, model: MakeModel
 ) -> None:
-    said = r"(?s)00901_TOY_MRI_NOISE needs a Python >=3\.60, which is not here.*>=3\.60"
+    said = r"(?s)00901_TOY_MRI_NOISE needs a Python >=3\.60, which is not installed.*>=3\.60"
     with pytest.raises(BuildError, match=said) as failure:
         isolated(*model("numpy", python=">=3.60"))
-    assert "Any Python of that range that is installed here" in failure.value.hint
-    with pytest.raises(ConfigError, match="'three' is no version range"):
+    assert "medzoo finds any installed Python of that range" in failure.value.hint
+    with pytest.raises(ConfigError, match="'three' is not a valid version range"):
         isolated(*model("numpy", python="three"))
 
 
@@ -693,7 +693,7 @@ def test_an_installation_without_uv_says_so(
     index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("uv.find_uv_bin", Mock(side_effect=FileNotFoundError("uv")))
-    with pytest.raises(BuildError, match="there is no uv"):
+    with pytest.raises(BuildError, match="uv is missing"):
         isolated(*model("numpy"))
     assert left() == []
 
@@ -809,7 +809,9 @@ def test_where_a_model_runs(
 def test_the_current_interpreter_is_taken_with_a_warning_where_it_does_not_fit(
     model: MakeModel,
 ) -> None:
-    with pytest.warns(MedzooWarning, match=r"env='current'.*nowhere>=3 is wanted, none is here"):
+    with pytest.warns(
+        MedzooWarning, match=r"env='current'.*nowhere>=3 is needed, none is installed"
+    ):
         assert choose(*model("nowhere>=3"), "current") is None
 
 
@@ -831,14 +833,18 @@ def test_what_is_installed_satisfies_a_pin_of_its_version_and_no_other(model: Ma
     ("requires", "python", "lacking"),
     [
         (["numpy", "Numpy>=1", "torch>=2"], ">=3.10", []),
-        (["nowhere"], ">=3", ["nowhere is wanted, none is here"]),
-        (["numpy<1"], ">=3", [f"numpy<1 is wanted, {metadata.version('numpy')} is here"]),
-        (["numpy"], ">=3.40", [f"Python >=3.40 is wanted, {platform.python_version()} is here"]),
+        (["nowhere"], ">=3", ["nowhere is needed, none is installed"]),
+        (["numpy<1"], ">=3", [f"numpy<1 is needed, {metadata.version('numpy')} is installed"]),
+        (
+            ["numpy"],
+            ">=3.40",
+            [f"Python >=3.40 is needed, {platform.python_version()} is installed"],
+        ),
         (['nowhere; python_version < "3"', 'numpy; sys_platform == "nowhere"'], ">=3", []),
         (
             ["numpy @ https://example.org/numpy.whl"],
             ">=3",
-            ["numpy is wanted from https://example.org/numpy.whl"],
+            ["numpy is needed from https://example.org/numpy.whl"],
         ),
         (["hypothesis[cli]"], ">=3", None),  # an extra whose packages are not here
         (["hypothesis[nowhere]"], ">=3", []),
@@ -851,7 +857,7 @@ def test_what_the_current_interpreter_lacks_is_named(
     assert (
         found == lacking
         if lacking is not None
-        else any("is wanted, none is here" in text for text in found)
+        else any("is needed, none is installed" in text for text in found)
     )
 
 

@@ -444,4 +444,4 @@ def test_sorting_neither_adds_nor_drops(models: list[ModelConfig], words: str, k
 @given(st.text(max_size=40))
 def test_any_text_is_a_search(words: str) -> None:
     with zoo(MASSES, BRAIN, CHEST):
-        assert str(search(words)).endswith(("tells more.", "leave one out.", "no model.", "?"))
+        assert str(search(words)).endswith(("shows more.", "leave one out.", "no model.", "?"))

@@ -170,7 +170,7 @@ def test_without_a_seed_every_run_is_fresh_and_can_be_repeated(toy: Toy) -> None
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "1", True])
 def test_a_seed_that_is_none(toy: Toy, seed: Any) -> None:
     with pytest.raises(
-        InputError, match=r"seed=.* is no seed.\nGive a whole number from 0 to 2\*\*64 - 1"
+        InputError, match=r"seed=.* is not a valid seed.\nGive a whole number from 0 to 2\*\*64 - 1"
     ):
         medzoo.generate(toy(), 1, seed=seed)
 
@@ -231,7 +231,7 @@ def test_an_engine_that_is_unknown(toy: Toy) -> None:
 def test_a_model_version_or_device_that_is_not(toy: Toy) -> None:
     with pytest.raises(ModelNotFoundError, match="has no version '7'"):
         medzoo.generate(toy(), version="7")
-    with pytest.raises(InputError, match="device='tpu' is no device"):
+    with pytest.raises(InputError, match="device='tpu' is not a valid device"):
         medzoo.generate(901, device="tpu")
     assert medzoo.generate(901, version="1.0.0").provenance["version"] == "1.0.0"
 
@@ -256,7 +256,7 @@ def test_the_boundaries_of_batches_are_recorded(toy: Toy, tmp_path: Path) -> Non
 def test_a_model_that_never_fits_says_so(toy: Toy, error: str) -> None:
     with pytest.raises(
         OutOfMemoryError,
-        match=r"does not fit into the memory of cpu, not even one sample(.|\n)*about 512 MiB a sample. Free some",
+        match=r"does not fit into the memory of cpu, not even one sample(.|\n)*about 512 MiB per sample. Free some",
     ):
         medzoo.generate(toy(small_memory("False", error), memory_per_sample=512), 8)
     with pytest.raises(OutOfMemoryError, match="cannot be loaded"):
@@ -453,6 +453,6 @@ def test_the_provenance_tells_where_samples_came_from(toy: Toy) -> None:
 
 def test_what_a_package_declares_and_lacks_is_said_and_not_recorded(toy: Toy) -> None:
     needs = ["numpy>=1,<9", "no-such.thing[extra]>=2; python_version>'3'"]
-    with pytest.warns(MedzooWarning, match=r"no-such.thing>=2 is wanted, none is here"):
+    with pytest.warns(MedzooWarning, match=r"no-such.thing>=2 is needed, none is installed"):
         found = medzoo.generate(toy(requires=needs), 1, env="current")
     assert set(found.provenance["libraries"]) == {"medzoo", "numpy", "pillow"}

@@ -209,7 +209,9 @@ def test_while_it_grows_the_old_set_is_whole_and_verify_says_unfinished(
     assert {k: v for k, v in content(folder, "run.log").items() if k in before} == before
     assert np.array_equal(medzoo.read(folder).images, old)
     assert np.array_equal(medzoo.generate(901, 6, seed=1, out=folder).images, old)
-    with pytest.raises(DatasetError, match=r"is unfinished: the set is growing, 8 of 20 samples"):
+    with pytest.raises(
+        DatasetError, match=r"is unfinished: the set is being extended, 8 of 20 samples"
+    ):
         medzoo.verify(folder)
     assert main(["verify", str(folder)]) == 9
     assert "unfinished" in capsys.readouterr().err
@@ -245,7 +247,7 @@ def test_other_circumstances_are_recorded_from_where_on_they_hold(
 ) -> None:
     medzoo.generate(toy(), 6, seed=1, out=tmp_path / "set")
     monkeypatch.setattr("medzoo.model.__version__", "9.9")
-    with pytest.warns(MedzooWarning, match=r"begun under other circumstances \(libraries\)"):
+    with pytest.warns(MedzooWarning, match=r"started under other conditions \(libraries\)"):
         grown = medzoo.generate(901, 12, seed=1, out=tmp_path / "set")
     assert grown.provenance["continued"] == [{"done": 4, "libraries": {"medzoo": "9.9"}}]
     assert medzoo.verify(tmp_path / "set").ok

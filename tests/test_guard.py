@@ -120,7 +120,7 @@ ALLOWED = " was not an allowed global by default. Please use `torch.serializatio
     [
         (
             UNPICKLER + "Unsupported class lightning.ModelCheckpoint",
-            "it holds lightning.ModelCheckpoint, which is no tensor",
+            "it holds lightning.ModelCheckpoint, which is not a tensor",
         ),
         (
             UNPICKLER + "Unsupported global: GLOBAL argparse.Namespace" + ALLOWED,

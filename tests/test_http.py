@@ -98,10 +98,10 @@ def test_json_arrives(zenodo: Zenodo) -> None:
         (status(403), "does not give the file: it answers 403 Forbidden"),
         (
             page("Institute login"),
-            "answers with a web page: Institute login.\nA proxy or a login may stand in between",
+            "answers with a web page: Institute login.\nA proxy or a login page may answer instead",
         ),
         (Fault(200, body=b'{"half": '), r"does not answer with JSON, but with b'{\"half\": '"),
-        (status(429, retry_after=7200), "asks to be left alone for 120 minutes"),
+        (status(429, retry_after=7200), "asks clients to wait 120 minutes"),
     ],
     ids=["404", "410", "403", "page", "json", "429"],
 )
@@ -158,7 +158,7 @@ def test_a_proxy_that_is_not_there_is_named(
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
-    with pytest.raises(SourceError, match="the proxy does not pass it on"):
+    with pytest.raises(SourceError, match="the proxy does not forward it"):
         download(url, tmp_path)
     assert zenodo.log == []
 
@@ -258,7 +258,7 @@ def test_another_process_goes_on_where_one_stopped(
     with monkeypatch.context() as patch:
         patch.setattr(http, "policy", dataclasses.replace(http.policy, attempts=1, gain=10**9))
         zenodo.fault(truncate(150_000))
-        with pytest.raises(SourceError, match=r"breaks off after|line broke"):
+        with pytest.raises(SourceError, match=r"answer ends after|connection broke"):
             download(url, tmp_path)
     assert {p.suffix for p in tmp_path.iterdir()} == {".part", ".json"}
     note = json.loads(next(tmp_path.glob("*.json")).read_text())
@@ -644,7 +644,7 @@ def test_a_secure_address_that_leads_to_an_open_one_is_refused(
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
     secure.fault(redirect(url))
-    with pytest.raises(SourceError, match="leads to an address that is not secure: http:"):
+    with pytest.raises(SourceError, match="redirects to an address that is not secure: http:"):
         download(secure.url + PATH, tmp_path)
 
 

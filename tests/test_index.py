@@ -285,7 +285,7 @@ def test_python_without_sqlite_is_told_and_generates_all_the_same(
     with pytest.raises(NotAvailableError, match="built without it"):
         medzoo.search("mri")
     assert main(["list"]) == NotAvailableError.exit_code
-    assert "Any model runs by its id or number all the same" in capsys.readouterr().err
+    assert "Models still run by id or number" in capsys.readouterr().err
     assert len(medzoo.generate(toy(), 2)) == 2
 
 

@@ -318,11 +318,11 @@ ONE_OF_TWO = {
 @pytest.mark.parametrize(
     ("inputs", "given_", "says"),
     [
-        ({}, np.zeros((1, 4, 6)), "it works on no pictures of yours"),
+        ({}, np.zeros((1, 4, 6)), "it does not take pictures as inputs"),
         (
             MASK,
             None,
-            "it works on pictures of yours, and needs mask: Where the gland is(.|\n)*Give a folder",
+            "it works on your pictures and needs mask: Where the gland is(.|\n)*Give a folder",
         ),
         (MASK, {}, "needs mask"),
         (MASK, {"mask": None}, "needs mask"),
@@ -345,7 +345,7 @@ ONE_OF_TWO = {
         (
             OWN,
             {"t2": np.zeros((1, 4, 6))},
-            "it has pictures of its own for t1, t3, which do not belong to yours.\nGive all inputs or none: t1",
+            "it brings its own pictures for t1, t3, which do not match yours.\nGive all inputs or none: t1",
         ),
         (MASK, "nowhere", "inputs: 'nowhere' is neither a file nor a folder.\nGive a folder"),
         (MASK, "empty", r"inputs: 'empty' holds none of .bmp .jpeg .jpg .npy .png .tif .tiff"),
@@ -373,17 +373,17 @@ ONE_OF_TWO = {
         (MASK, np.zeros(3), r"inputs: mask has the shape \(3,\)"),
         (MASK, np.zeros((0, 4, 6)), r"inputs: mask has the shape \(0, 4, 6\)"),
         (MASK, np.zeros((1, 1, 1, 4, 6)), r"inputs: mask has the shape"),
-        (MASK, [], "inputs: mask is list, no pictures"),
+        (MASK, [], "inputs: mask is of type list, not pictures"),
         (MASK, 5, r"inputs: mask has the shape \(\)"),
-        (MASK, object(), "inputs: mask is object, no pictures: object holds no numbers"),
-        (MASK, np.array([["a"]]), "inputs: mask is ndarray, no pictures"),
+        (MASK, object(), "inputs: mask is of type object, not pictures: object holds no numbers"),
+        (MASK, np.array([["a"]]), "inputs: mask is of type ndarray, not pictures"),
         (
             MASK,
             [np.zeros((4, 6)), np.zeros((5, 6))],
-            "inputs: mask is list, no pictures: all input arrays must have the same shape",
+            "inputs: mask is of type list, not pictures: all input arrays must have the same shape",
         ),
-        (MASK, ["a.png", 5], "inputs: mask is list, no pictures"),
-        (MASK, "a\0b", "is no path"),
+        (MASK, ["a.png", 5], "inputs: mask is of type list, not pictures"),
+        (MASK, "a\0b", "is not a valid path"),
     ],
 )
 def test_what_cannot_be_given_says_what_can(

@@ -213,7 +213,7 @@ def test_a_training_goes_on_with_a_later_epoch(toy: Toy, shuffle: bool, fresh: b
         again.sampler.set_epoch(e)  # type: ignore[attr-defined]
         assert torch.equal(epoch(again), epochs[e])
     for bad in (-1, 1.0, True):
-        with pytest.raises(InputError, match="is no epoch"):
+        with pytest.raises(InputError, match="is not a valid epoch"):
             again.sampler.set_epoch(bad)  # type: ignore[attr-defined]
 
 
@@ -230,7 +230,7 @@ def test_the_data_set_of_a_loader_passes_its_epoch_on_to_the_sampler(
     for loader in (again, third):
         for e in (2, 3):
             assert torch.equal(torch.cat([b["images"] for b in loader]), epochs[e])
-    with pytest.raises(InputError, match="is no epoch"):
+    with pytest.raises(InputError, match="is not a valid epoch"):
         again.dataset.set_epoch(-1)  # type: ignore[attr-defined]
 
 
@@ -705,16 +705,16 @@ def test_without_a_seed_a_data_set_is_fresh_and_says_which_it_took(toy: Toy) -> 
         ({"batch_size": None}, InputError, "batch_size=None"),
         ({"num_workers": -1}, InputError, "num_workers=-1 is not a number of processes"),
         ({"num_workers": True}, InputError, "num_workers=True"),
-        ({"seed": -1}, InputError, "seed=-1 is no seed"),
+        ({"seed": -1}, InputError, "seed=-1 is not a valid seed"),
         ({"gian": 1}, InputError, "takes no 'gian'"),
         ({"condition": ["benign"]}, InputError, "condition has 1 values for n=8"),
-        ({"device": "tpu"}, InputError, "device='tpu' is no device"),
+        ({"device": "tpu"}, InputError, "device='tpu' is not a valid device"),
         ({"version": "7"}, ModelNotFoundError, "has no version '7'"),
         ({"model_id": 4711}, ModelNotFoundError, "no model '4711'"),
         ({"model_id": 8, "version": "1.0.1"}, SourceError, "/api/records/7382545 failed"),
-        ({"n": None, "shuffle": True}, InputError, "shuffle says nothing of samples without end"),
-        ({"n": None, "fresh": True}, InputError, "fresh says nothing"),
-        ({"n": None, "keep": 4}, InputError, "keep says nothing"),
+        ({"n": None, "shuffle": True}, InputError, "shuffle has no effect on endless samples"),
+        ({"n": None, "fresh": True}, InputError, "fresh has no effect"),
+        ({"n": None, "keep": 4}, InputError, "keep has no effect"),
         ({"n": None, "condition": ["benign"] * 2}, InputError, "condition has 2 values for n=1"),
         ({"n": True}, InputError, "n=True is not a number of samples"),
         ({"keep": 0}, InputError, "keep=0"),
@@ -724,16 +724,16 @@ def test_without_a_seed_a_data_set_is_fresh_and_says_which_it_took(toy: Toy) -> 
         (
             {"collate_fn": list},
             InputError,
-            r"takes no 'collate_fn'\.\nA loader of your own does: DataLoader\(",
+            r"takes no 'collate_fn'\.\nUse your own loader: DataLoader\(",
         ),
         (
             {"n": None, "prefetch_factor": 2},
             InputError,
-            r"takes no 'prefetch_factor'\.\nA loader of your own does",
+            r"takes no 'prefetch_factor'\.\nUse your own loader",
         ),
         ({"weights": "none.safetensors"}, InputError, "none.safetensors': there is no such file"),
         ({"weights": __file__}, InputError, "has no weights.safetensors that others could replace"),
-        ({"precision": "half"}, InputError, "precision='half' is no precision"),
+        ({"precision": "half"}, InputError, "precision='half' is not a valid precision"),
         ({"precision": "bfloat16"}, InputError, "does not run on torch"),
     ],
 )
@@ -759,9 +759,9 @@ def test_a_models_own_option_may_be_called_as_one_of_torchs_loader(toy: Toy) -> 
 @pytest.mark.parametrize("epoch", [-1, 1.0, True, None, 2**62])
 def test_a_bad_epoch_is_refused(toy: Toy, epoch: Any) -> None:
     for data in (medzoo.dataset(toy(), 8), medzoo.iterable_dataset(901, 8)):
-        with pytest.raises(InputError, match="is no epoch"):
+        with pytest.raises(InputError, match="is not a valid epoch"):
             data.set_epoch(epoch)
-    with pytest.raises(InputError, match="is no epoch"):
+    with pytest.raises(InputError, match="is not a valid epoch"):
         medzoo.iterable_dataset(901).set_epoch(-1)
 
 

@@ -176,7 +176,7 @@ def shifted(k: int) -> list[float]:
             None,
             r"has colours \(RGB\), and grey levels are wanted",
         ),
-        ({"PixelData": b"\0\0"}, None, "cannot be decoded.*\nGet it anew"),
+        ({"PixelData": b"\0\0"}, None, "cannot be decoded.*\nExport or copy it again"),
         ({"PixelSpacing": [0, 1]}, None, r"PixelSpacing of \[0"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, None, "Two directions at right angles"),
         ({"ImagePositionPatient": [1, 0]}, None, "has no 3 numbers for ImagePositionPatient"),
@@ -496,7 +496,8 @@ def test_what_a_mask_cannot_be_made_of_says_why(tmp_path: Path) -> None:
             drawn.mask(found, pattern)
     other = volume(found.voxels, found.spacing, series="1.9", frame="1.8")
     with pytest.raises(
-        InputError, match=r"drawn on another series than this one, 1.9.\nRead that: 1.2.3"
+        InputError,
+        match=r"drawn on another series than this one, 1.9.\nRead that series instead: 1.2.3",
     ):
         drawn.mask(other, "R_Parotid")
     assert drawn.mask(
@@ -505,7 +506,7 @@ def test_what_a_mask_cannot_be_made_of_says_why(tmp_path: Path) -> None:
     structures(tmp_path / "second.dcm", {"a": []}, uid="1.7")
     with pytest.raises(
         InputError,
-        match=r"has 2 RTSTRUCT files, where one is wanted.\nGive its file. There is .*rt.dcm, .*second.dcm",
+        match=r"has 2 RTSTRUCT files, but only one is allowed.\nGive its file. There are .*rt.dcm, .*second.dcm",
     ):
         medical.read_structures(tmp_path)
     assert list(medical.read_structures(tmp_path, series="1.7").contours) == ["a"]
@@ -642,7 +643,7 @@ def test_cases_goes_through_a_cohort_and_says_what_it_leaves_out(tmp_path: Path)
         assert [c.volume.series for c in medical.cases(tmp_path)] == ["1.0", "1.1"]
     told = " ".join(sorted(str(s.message) for s in said))
     assert re.search(
-        "lost.dcm is passed over: the series that it was drawn on is not there.* it is 6 mm, elsewhere 3 mm",
+        "lost.dcm is skipped: the series that it was drawn on is not there.* it is 6 mm, elsewhere 3 mm",
         told,
     )
     assert len(said) == 2
@@ -769,7 +770,7 @@ def test_nifti_is_given_slice_by_slice_or_whole(tmp_path: Path) -> None:
         (
             Input("mask", "mask", "A gland."),
             "ct",
-            "other than whole numbers from 0, and a mask is wanted.\nOf a series with an RTSTRUCT, name",
+            "other than whole numbers from 0, but a mask is needed.\nFor a series with an RTSTRUCT, name",
         ),
         (
             Input("mask", "mask", "A gland."),
@@ -790,7 +791,7 @@ def test_nifti_is_given_slice_by_slice_or_whole(tmp_path: Path) -> None:
         (
             Input("image", "image", "A CT."),
             ["a.png", "ct"],
-            "inputs: 'a.png' is no DICOM or NIfTI, and others are",
+            "inputs: 'a.png' is neither DICOM nor NIfTI, but other files are",
         ),
         (
             Input("image", "image", "A CT."),

@@ -978,7 +978,7 @@ def test_as_many_samples_as_asked_though_the_package_stops_at_its_inputs(medigan
     number = medigan(INVERTED, files=files, inputs=images)
     with pytest.warns(
         MedzooWarning,
-        match="has 3 pictures of its own to work on: from sample 3 on they are used again",
+        match="has 3 pictures in its package to work on: from sample 3 on they are used again",
     ) as found:
         samples = run(number, 8, batch_size=3)
     assert len(found) == 1

@@ -354,3 +354,17 @@ def test_one_hot_voxel_and_nan_leave_the_greys_of_the_tissue(tmp_path: Path) -> 
     assert (greys[:, :, 34] == 0).all()  # columns run the other way
     other = np.arange(40) != 34
     assert np.abs(greys[1:, :, other] - plain[1:, :, other]).max() < 8
+
+
+@pytest.mark.parametrize("offset", [0, 348])
+@pytest.mark.parametrize("labels", [False, True])
+def test_voxels_that_begin_within_the_header_are_refused(
+    tmp_path: Path, offset: int, labels: bool
+) -> None:
+    file = tmp_path / "a.nii"
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), np.eye(4)), file)
+    raw = bytearray(file.read_bytes())
+    raw[108:112] = np.float32(offset).tobytes()  # vox_offset
+    file.write_bytes(raw)
+    with pytest.raises(InputError, match=r"byte 0 \(vox_offset\)|vox offset 348 too low"):
+        medical.read_nifti(file, labels=labels)

@@ -52,7 +52,8 @@ def test_samples_are_ct_of_a_head_in_air_with_a_gland_where_the_mask_is() -> Non
     assert samples.outputs["images"].spacing == samples.outputs["masks"].spacing == (MM, MM)
     for ct, mask in zip(samples.images[:, 0], samples.masks[:, 0], strict=True):
         edge = np.concatenate([ct[0], ct[-1], ct[:, 0], ct[:, -1]])
-        assert edge.mean() < -930 < edge.max() < -300  # air around
+        assert edge.mean() < -950  # air around
+        assert edge.max() < -300
         tissue = ct > -300
         assert 0.2 < tissue.mean() < 0.7
         assert 0.01 < (ct > 300).mean() < 0.12  # bone and teeth
@@ -238,3 +239,14 @@ def test_real_slices_lie_where_the_phantom_has_its_gland(
     assert mask.sum() * MM**2 == pytest.approx(np.pi * 12**2, rel=0.08)
     ct, shown = scans.batch(3, np.random.default_rng(0))
     assert ct.shape == shown.shape == (3, 1, 128, 128)
+
+
+def test_air_at_the_border_is_air() -> None:
+    images = medzoo.generate(104, 24, seed=0).images[:, 0]
+    border = np.concatenate(
+        [images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]], axis=1
+    )
+    inner = np.concatenate([images[:, 6], images[:, -7], images[:, :, 6], images[:, :, -7]], axis=1)
+    air = inner < -900
+    assert air.mean() > 0.5
+    assert (border[air] < -950).mean() >= 0.99

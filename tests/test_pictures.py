@@ -187,7 +187,7 @@ def test_white_is_zero_is_turned_into_black_is_zero(
     assert np.array_equal(picture[0], np.iinfo(kind).max - values)
     if kind == "uint8":
         assert np.array_equal(picture, by_opencv(path))
-    with pytest.raises(ValueError, match="0 is white in it, so that its numbers are no labels"):
+    with pytest.raises(ValueError, match="0 is white in it, so its numbers are not labels"):
         readers.read(path, mask=True)
 
 
@@ -241,7 +241,7 @@ def test_of_an_mpo_the_first_picture_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "sizes", "says"),
     [
-        ("a.tif", [(4, 6), (4, 6)], "it holds 2 pages. Give one picture a file"),
+        ("a.tif", [(4, 6), (4, 6)], "it holds 2 pages. Give one picture per file"),
         ("a.png", [(4, 6), (4, 6)], "it is an animation"),
     ],
 )
@@ -434,7 +434,7 @@ def test_a_package_that_reads_16_bits_gets_them(
         assert inputs is not None
         assert np.array_equal(handed_over(inputs)[0, 0], GREY16)
         assert "scaled" not in inputs.record["image"]
-    with pytest.raises(InputError, match="image holds whole numbers of 17 bits, and this model"):
+    with pytest.raises(InputError, match="image holds whole numbers of 17 bits, but this model"):
         Inputs.of("it", version(bits=16), np.full((4, 6), 70000))
 
 

@@ -151,7 +151,7 @@ def test_a_path_without_a_package_says_what_is_missing(tmp_path: Path, path: str
     (tmp_path / "file").touch()
     with pytest.raises(
         ModelNotFoundError,
-        match=r"holds no config\.yaml, so it is no model package.\n.*medzoo copy",
+        match=r"holds no config\.yaml, so it is not a model package.\n.*medzoo copy",
     ):
         resolve(path.format(tmp=tmp_path))
 

@@ -241,7 +241,7 @@ def test_latents_that_do_not_fit_say_what_would(ask: Callable[..., Request]) -> 
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 0.5, "0", True])
 def test_a_seed_that_is_none(ask: Callable[..., Request], seed: Any) -> None:
-    with pytest.raises(InputError, match="is no seed"):
+    with pytest.raises(InputError, match="is not a valid seed"):
         ask(seed=seed)
 
 
@@ -302,7 +302,7 @@ def test_none_is_an_option_only_where_it_is_the_default(toy: Callable[..., int])
 
 
 def test_inputs_to_a_model_that_takes_none(ask: Callable[..., Request]) -> None:
-    with pytest.raises(InputError, match="00901_TOY_MRI_NOISE works on no pictures of yours"):
+    with pytest.raises(InputError, match="00901_TOY_MRI_NOISE does not take pictures as inputs"):
         ask(inputs=np.zeros((1, 4, 4)))
 
 

@@ -237,7 +237,7 @@ def test_another_batch_size_holds_from_there_on(
     monkeypatch.setattr(Version, "per_sample", property(lambda self: False))
     begin(fails, tmp_path / "second")
     with pytest.raises(
-        DatasetError, match=r"begun with batches of 4 samples, now 5(.|\n)*batch_size=4"
+        DatasetError, match=r"started with batches of 4 samples, not 5(.|\n)*batch_size=4"
     ):
         medzoo.generate(901, 20, seed=1, out=tmp_path / "second", batch_size=5)
     assert len(medzoo.generate(901, 20, seed=1, out=tmp_path / "second", batch_size=4)) == 20
@@ -321,8 +321,10 @@ def test_a_file_that_cannot_grow_is_a_dataset_error_and_the_set_is_continued_lat
 
 @pytest.mark.parametrize("format_", KINDS)
 def test_a_full_disk_is_a_dataset_error_and_the_set_is_continued_later(
-    any_toy: Toy, tmp_path: Path, format_: str
+    any_toy: Toy, tmp_path: Path, format_: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The disk fills while the set is written; what cannot fit from the start is refused ahead.
+    monkeypatch.setattr("medzoo.capacity.free_disk", lambda _: None)
     disk = tmp_path / "disk"
     disk.mkdir()
     small = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", disk]

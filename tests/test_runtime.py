@@ -239,6 +239,7 @@ def test_running_a_package_leaves_nothing_in_its_folder(tmp_path: Path) -> None:
     )  # the caller's setting is as it was
 
 
+@pytest.mark.filterwarnings("ignore:.*are cut off")  # the weights double what is made
 def test_weights_of_the_users_own_reach_the_loader(
     weighted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,13 +307,17 @@ def test_weights_of_other_shapes_name_the_tensors(weighted: Path, tmp_path: Path
 @pytest.mark.parametrize("content", [b"", b"\x80\x04pickle", b"x" * 100])
 def test_weights_that_are_no_safetensors(weighted: Path, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "mine.pt").write_bytes(content)
-    with pytest.raises(InputError, match=r"mine.pt' is no safetensors file"):
+    with pytest.raises(InputError, match=r"mine.pt' is not a safetensors file"):
         medzoo.generate(901, weights=tmp_path / "mine.pt")
 
 
 @pytest.mark.parametrize(
     ("weights", "says"),
-    [("nowhere.safetensors", "no such file"), (".", "no such file"), (5, "weights=5 is no path")],
+    [
+        ("nowhere.safetensors", "no such file"),
+        (".", "no such file"),
+        (5, "weights=5 is not a valid path"),
+    ],
 )
 def test_weights_that_are_not_there(weighted: Path, weights: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):
@@ -387,12 +392,12 @@ def test_mixed_precision_is_torchs_own_and_comes_back_as_full(
 @pytest.mark.parametrize(
     ("number", "precision", "says"),
     [
-        (8, "half", r"precision='half' is no precision.\nGive full, bfloat16 or float16"),
-        (8, None, "precision=None is no precision"),
+        (8, "half", r"precision='half' is not a valid precision.\nGive full, bfloat16 or float16"),
+        (8, None, "precision=None is not a valid precision"),
         (
             901,
             "float16",
-            "00901_TOY_MRI_NOISE, version 1.0.0 does not run on torch: there is no precision='float16' of it",
+            "00901_TOY_MRI_NOISE, version 1.0.0 does not run on torch: there is not a valid precision='float16' of it",
         ),
         (
             1,

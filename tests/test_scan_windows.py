@@ -306,3 +306,10 @@ def test_however_a_series_is_given_its_pictures_are_the_same(
     expected = np.clip((upright - low) / (high - low), 0, 1) * 255
     expected[outside] = 0
     assert np.abs(result - expected).max() <= 0.51
+
+
+def test_a_folder_of_two_series_says_what_an_input_can_be(tmp_path: Path) -> None:
+    for k in range(2):
+        mr(tmp_path / str(k), np.arange(30.0).reshape(1, 5, 6), SeriesInstanceUID=f"1.2.{k}")
+    with pytest.raises(InputError, match=r"2 series[^.]*\.\nChoose .* a list of the files of one"):
+        pictures(tmp_path)

@@ -149,7 +149,7 @@ def test_a_stream_goes_on_and_does_not_repeat() -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.0, "1", True, [1], np.float64(3)])
 def test_what_is_no_seed_is_an_input_error(seed: object) -> None:
-    with pytest.raises(InputError, match="is no seed"):
+    with pytest.raises(InputError, match="is not a valid seed"):
         check_seed(seed)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -143,3 +145,56 @@ def test_training_restarts_where_it_was_killed_and_its_weights_load(tmp_path: Pa
         samples.provenance["sha256"]["weights"]
         != samples.provenance["sha256"]["weights.safetensors"]
     )
+
+
+@pytest.mark.slow
+def test_masses_have_no_more_dots_at_the_border_than_real_patches() -> None:
+    import torch
+
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.quality.border import border
+
+    images = medzoo.generate(8, 200, seed=0).images
+    figures = border(torch.from_numpy(images).float() / 127.5 - 1)
+    assert figures["dots top"] <= 0.18
+    assert figures["dots low"] <= 0.20
+    assert figures["edge"] <= 0.03
+
+
+def test_the_slim_painter_begins_as_the_channels_that_count(
+    script: Callable[..., ModuleType],
+) -> None:
+    import torch
+
+    train = script(MASSES)
+    teacher, same, slim = (
+        train.m.Painter().eval(),
+        train.m.Painter().eval(),
+        train.m.Painter(**train.SLIM).eval(),
+    )
+    with torch.no_grad():
+        for layer in teacher.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.running_mean.normal_(std=0.1)
+                layer.running_var.uniform_(0.5, 2)
+        for some in (same, slim):
+            train.thin(teacher, some)
+        noise = train.draw_noise(2, 32, torch.device("cpu"))
+        low, texture, labels = 0.3 * torch.randn(2, 1, 32, 32), torch.zeros(2, 2), torch.ones(2, 1)
+        wanted = teacher(low, texture, labels, noise)
+        assert torch.allclose(same(low, texture, labels, noise), wanted, atol=1e-5)
+        assert slim(low, texture, labels, noise).shape == wanted.shape == (2, 1, 128, 128)
+    least = sum(p.numel() for p in slim.parameters()) / sum(p.numel() for p in teacher.parameters())
+    assert least < 0.5
+
+
+def test_the_painters_margin_goes_on_with_the_gradient(script: Callable[..., ModuleType]) -> None:
+    import torch
+
+    model = script(MASSES, "model")
+    ramp = torch.arange(32.0).expand(1, 1, 32, 32)
+    wide = model.beyond(ramp, 3)
+    assert torch.equal(model.without_edge(wide, 3), ramp)
+    steps = torch.arange(1, 4) * model.ONWARD
+    assert torch.allclose(wide[0, 0, 10, 35:], 31 + steps)
+    assert torch.allclose(wide[0, 0, 10, :3], -steps.flip(0))

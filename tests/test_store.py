@@ -194,7 +194,8 @@ def test_an_unpacked_zip_that_was_changed_is_not_run(
     else:
         (package / "numpy.py").write_text("raise SystemExit")
     with pytest.raises(
-        IntegrityError, match=r"expected .*\n  found    (.|\n)*Remove .*, and it is unpacked anew"
+        IntegrityError,
+        match=r"expected .*\n  found    (.|\n)*Remove .*, and it will be unpacked again",
     ):
         medzoo.generate(901)
     assert not imported(tmp_path / "cache")
@@ -265,7 +266,7 @@ def test_the_package_is_the_uppermost_folder_with_the_file_that_its_contract_beg
     assert (path / first).read_bytes() == b"1"
     assert fetched().path == path
     (path / first).write_bytes(b"3")
-    with pytest.raises(IntegrityError, match="unpacked anew"):
+    with pytest.raises(IntegrityError, match="unpacked again"):
         fetched()
 
 
@@ -302,7 +303,7 @@ def test_a_disk_that_fills_up_while_unpacking_leaves_nothing(toy: Toy, tmp_path:
         [sys.executable, "-c", SMALL_DISK], capture_output=True, text=True, check=True, timeout=60
     )
     assert found.stdout.startswith(
-        "SourceError 00901_TOY_MRI_NOISE, version 1.0.0, could not be made ready: [Errno 27]"
+        "SourceError 00901_TOY_MRI_NOISE, version 1.0.0, could not be prepared: [Errno 27]"
     )
     assert list((tmp_path / "cache/packages").iterdir()) == []
     assert (fetched().path / "weights.npz").stat().st_size == 100_000
@@ -378,7 +379,7 @@ def test_a_cache_that_cannot_be_written_is_named(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(SourceError, match=r"could not be made ready: (.|\n)*MEDZOO_CACHE"):
+    with pytest.raises(SourceError, match=r"could not be prepared: (.|\n)*MEDZOO_CACHE"):
         medzoo.generate(901)
 
 

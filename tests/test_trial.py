@@ -136,7 +136,7 @@ def test_a_model_that_turns_pictures_into_others_need_not_draw(toy: Toy) -> None
     found = {f.name: f for f in report.findings}
     assert not found["seed"].bars, report
     assert not found["variety"].bars, report
-    assert "follows from the pictures" in found["seed"].text
+    assert "depend only on the input pictures" in found["seed"].text
 
 
 @pytest.mark.usefixtures("unmeasured")

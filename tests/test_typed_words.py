@@ -224,7 +224,7 @@ def test_required_arguments_are_still_pythons_own_error() -> None:
         ("generate 8 --num_samples 5 --out x", "there is no --num_samples. It is called -n here"),
         ("generate 8 -n 5 --output_path=x", "no --output_path. It is called --out here"),
         ("generate 8 -n 5 --save_images", "Samples are written where --out names a folder"),
-        ("generate --model_id 8 -n 5", "The model stands by itself: medzoo generate 8"),
+        ("generate --model_id 8 -n 5", "The model is a positional argument: medzoo generate 8"),
         ("generate 8 --batch_size 4", "no --batch_size. Did you mean --batch-size?"),
         ("generate 8 -out x", "no -out. Did you mean --out?"),
         ("generate 8 --foramt png", "no --foramt. Did you mean --format?"),

@@ -277,7 +277,7 @@ def test_typed_nonsense_leaves_the_seed(open_toy: Callable[..., Explorer], text:
     KeyEvent("key_press_event", explorer.figure.canvas, "enter")._process()
     assert explorer.seed == 5
     assert explorer.seed_box.text == "5"
-    assert "is no seed" in explorer._note.get_text()
+    assert "is not a valid seed" in explorer._note.get_text()
 
 
 def test_reset_goes_back_to_the_seeds_own_sample(open_toy: Callable[..., Explorer]) -> None:
@@ -621,7 +621,7 @@ def test_save_replaces_its_file_and_opens_no_window(
 def test_save_that_cannot_be(toy: Callable[..., int], here: Path) -> None:
     number = toy()
     for name in ("grid", "grid.docx"):
-        with pytest.raises(InputError, match="no picture file"):
+        with pytest.raises(InputError, match="not a picture file"):
             medzoo.visualize(number, save=name)
     Path("file").write_text("")
     with pytest.raises(DatasetError, match="could not be written"):

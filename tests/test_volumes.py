@@ -98,11 +98,11 @@ def test_slices_with_never_gives_an_empty_mask() -> None:
     mask = np.zeros(ct.voxels.shape, bool)
     mask[1, 10:20, 10:20] = True
     mask[2, 30, 30] = True  # one pixel of 16 of the coarser grid
-    with pytest.warns(MedzooWarning, match="In 1 of 2 slices nothing is left of the mask"):
+    with pytest.warns(MedzooWarning, match="In 1 of 2 slices the mask disappears"):
         images, masks = medical.slices_with(ct, mask, 8, spacing=4.0)
     assert len(images) == len(masks) == 1
     assert masks.any((1, 2)).all()
     corners = np.zeros(ct.voxels.shape, bool)
     corners[3, 0, 0] = corners[3, 39, 39] = True  # what is cut lies between them
-    with pytest.raises(InputError, match="In 1 of 1 slices nothing is left of the mask"):
+    with pytest.raises(InputError, match="In 1 of 1 slices the mask disappears"):
         medical.slices_with(ct, corners, 8)

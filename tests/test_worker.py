@@ -889,7 +889,7 @@ def test_a_device_that_the_models_torch_does_not_see(opened: Opened) -> None:
         InputError, match=r"device='cuda:77': the model's torch .* does not see it\.\nIt sees cpu"
     ):
         opened(requires=["numpy", "torch"], options={"device": "cuda:77"})
-    with pytest.raises(InputError, match="device='gpu' is no device"):
+    with pytest.raises(InputError, match="device='gpu' is not a valid device"):
         opened(options={"device": "gpu"})
 
 

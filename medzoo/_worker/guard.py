@@ -2,7 +2,7 @@
 trusts the model.
 
 torch itself is imported by the package or not at all; the guard is put on as soon as it is. Beside
-it goes a cache, for packages that load their weights anew at every call.
+it goes a cache, for packages that load their weights again at every call.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def refusal(file: str, says: str) -> TrustError:
     reason = REASON.search(says)
     found = GLOBAL.search(reason[1] if reason else says)
     holds = (
-        f"it holds {found[1]}, which is no tensor"
+        f"it holds {found[1]}, which is not a tensor"
         if found
         else (reason[1] if reason else says.splitlines()[0])
     )
@@ -150,7 +150,7 @@ class WeightsCache:
 
     A file is kept from its second load on, so that a package which loads once pays nothing; what is
     handed out is a copy, so that writing into it changes no later one. A file that changes (size or
-    time) is read anew.
+    time) is read again.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ class WeightsCache:
         place: Any = repr(map_location)
         if isinstance(
             map_location, FunctionType
-        ):  # old code gives `lambda storage, _: storage`, made anew for every call
+        ):  # old code gives `lambda storage, _: storage`, created again for every call
             place = code = map_location.__code__
             if code.co_names or code.co_freevars or map_location.__defaults__:
                 return None

@@ -46,10 +46,10 @@ def from_sources(folder: Path) -> None:
 
 
 def import_package(folder: Path) -> ModuleType:
-    """The ``model.py`` of a native package, under a name of its own and never through ``sys.path``.
+    """The ``model.py`` of a native package, under a unique name, never through ``sys.path``.
 
-    Two packages may both have a ``model.py``, and neither meets a module of the caller's. Keyed by
-    content: with any of its files edited it is a new module.
+    Two packages may both have a ``model.py``, and neither can be confused with a module of the
+    caller. Keyed by content: with any of its files edited it is a new module.
 
     Raises
     ------

@@ -135,7 +135,7 @@ def _take_over_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _listen(requests: BinaryIO, waiting: queue.SimpleQueue[Any]) -> None:
-    """Pass requests on, in a thread of its own: it learns at once that the parent is gone, whatever
+    """Pass requests on, in a separate thread: it learns at once that the parent is gone, whatever
     the model does.
     """
     while True:
@@ -156,8 +156,8 @@ def _end() -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel end us with our parent: where the model holds Python's lock, no thread of
-    ours could.
+    """Let the kernel end this process with its parent: if the model holds Python's lock, no
+    thread of this process could.
 
     Elsewhere than on Linux, such a model ends at the time-out.
     """

@@ -38,7 +38,9 @@ def pick_device(asked: str, torch: bool, name: str = "") -> str:
     """
     name = name or asked
     if not isinstance(asked, str) or asked.partition(":")[0] not in KINDS:
-        raise InputError(f"device={name!r} is no device.", "Give auto, cpu, cuda, cuda:1 or mps.")
+        raise InputError(
+            f"device={name!r} is not a valid device.", "Use auto, cpu, cuda, cuda:1 or mps."
+        )
     if asked == "cpu" or not torch:
         return "cpu"
     import torch as library
@@ -116,7 +118,7 @@ def _entry(file: Path, name: str) -> int:
 
 
 def describe(libraries: Iterable[str], torch: bool) -> dict[str, Any]:
-    """What the provenance tells of this interpreter.
+    """What the provenance records about this interpreter.
 
     Parameters
     ----------

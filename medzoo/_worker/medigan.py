@@ -111,7 +111,7 @@ class Medigan:
         dict
             ``outputs``: name -> an array (n, C, H, W), or its like, of the type that the package
             returned; or the paths of n files that the package wrote, which are there until the next
-            call. ``repeated``: name -> how many images the package has of its own for that input,
+            call. ``repeated``: name -> how many images the package itself has for that input,
             if with this batch they begin to be used again.
         """
         shutil.rmtree(str(self._work / "output"), ignore_errors=True)
@@ -280,7 +280,7 @@ class Medigan:
         return found
 
     def _listed(self, values: Any, n: int) -> Sequence[Any]:
-        """``values`` as a sequence of samples; one picture alone stands for itself when one was
+        """``values`` as a sequence of samples; a single picture counts as one sample when one was
         asked for.
         """
         if isinstance(values, (list, tuple)):
@@ -349,7 +349,7 @@ def check_number(asked: int, got: int, how: str, files: Sequence[str] = ()) -> N
     """Check that as many samples came back as were asked for."""
     if got == asked:
         return
-    hint = "Some packages leave out what they find bad."
+    hint = "Some packages leave out samples that they judge bad."
     if asked > 1:
         hint += " `most: 1` in the config's `call` asks for one at a time."
     if got > asked:

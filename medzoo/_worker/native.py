@@ -44,7 +44,7 @@ class Native:
         self._device, self._precision = device, spec.get("precision", "full")
 
     def sample(self, batch: Batch) -> dict[str, Any]:
-        """An array for each of the outputs; what more the package returns is left."""
+        """One array per output; anything else that the package returns is ignored."""
         with default_settings(), autocast(self._device, self._precision):
             found = self._model.sample(batch)
         if not isinstance(found, dict):

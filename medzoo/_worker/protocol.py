@@ -3,7 +3,7 @@
 A frame holds a tree of dicts, lists, texts, numbers, booleans, None and numpy arrays::
 
     <QI        length of the JSON, number of arrays
-    JSON       the tree; array number k stands in it as {"$array": k}
+    JSON       the tree; array number k is represented as {"$array": k}
     arrays     one after the other, each as a version 1.0 npy file holds it
 
 medzoo asks, the worker answers each request once, in order, with ``{"ok": ...}`` or ``{"error":
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HEAD = struct.Struct("<QI")
-MAX_JSON, MAX_ARRAYS = 2**30, 2**20  # beyond these it is no frame
+MAX_JSON, MAX_ARRAYS = 2**30, 2**20  # a larger frame is not valid
 MARK = "$array"
 
 
@@ -119,7 +119,7 @@ def read(file: BinaryIO) -> Any:
     EOFError
         The other side is gone.
     ValueError
-        What came is no frame.
+        The received bytes are not a valid frame.
     """
     length, count = HEAD.unpack(_exactly(file, HEAD.size))
     if length > MAX_JSON or count > MAX_ARRAYS:

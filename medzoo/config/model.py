@@ -44,6 +44,7 @@ ARGUMENTS = {
     "shard_size",
     "shard_samples",
     "seed",
+    "as_tuple",
     "batch_size",
     "device",
     "version",
@@ -145,7 +146,7 @@ class Input:
     kind: str  # image, mask or volume
     help: str
     shape: tuple[int, ...] = ()  # of one: (C, *spatial); any if ()
-    required: bool = True  # whether the package has none of its own to fall back on
+    required: bool = True  # whether the package has no default pictures
     argument: str = ""  # of a medigan package's function; the name if left out
     form: str = "folder"  # how a medigan package wants them: one of FORMS
     default: str = ""  # the package's own, a file or folder in it

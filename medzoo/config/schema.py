@@ -171,7 +171,8 @@ class _Node:
         if wrong := [k for k in found if taken and (k in taken or not NAME.fullmatch(k))]:
             raise self.error(
                 key,
-                f"another name than {wrong[0]!r} was expected: letters, digits and _, and not a word of medzoo's",
+                f"another name than {wrong[0]!r} was expected: letters, digits and _, and not a "
+                "reserved word of medzoo",
             )
         return {k: _Node(v, self.path, f"{self.where}{key}.{k}.") for k, v in found.items()}
 
@@ -392,7 +393,7 @@ def _condition(name: str, node: _Node, medigan: bool) -> Condition:
 
 
 def _check_names(node: _Node, values: Mapping[Any, int]) -> None:
-    """Refuse names of values that are no texts, or that differ in nothing but their case."""
+    """Refuse names of values that are not texts, or that differ only in case."""
     same: dict[str, str] = {}
     for name in values:
         if not isinstance(name, str) or not name:

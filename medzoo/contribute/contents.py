@@ -133,7 +133,7 @@ def _weights(folder: Path, found: list[str], pickles: list[str]) -> Finding:
         return Finding(
             "weights",
             WRONG,
-            f"{name} is no safetensors file: {error}",
+            f"{name} is not a safetensors file: {error}",
             "Write it with safetensors.",
         )
     try:

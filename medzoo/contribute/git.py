@@ -38,7 +38,7 @@ class Clone:
         self.top = folder.expanduser()
         if not self.top.is_dir() or (top := self.ask("rev-parse", "--show-toplevel")) is None:
             raise ContributionError(
-                f"{self.top.absolute()} is no git repository.",
+                f"{self.top.absolute()} is not a git repository.",
                 "Clone medzoo, and give its folder with `--repository`.",
             )
         self.top = Path(top)
@@ -126,7 +126,7 @@ class Clone:
             The commit.
         """
         with tempfile.TemporaryDirectory(prefix="medzoo-index-") as folder:
-            index = Path(folder) / "index"  # one of its own: the user's stays as it is
+            index = Path(folder) / "index"  # a separate index: the user's index does not change
             self.run("read-tree", base, index=index)
             for name, content in files.items():
                 blob = self.run("hash-object", "-w", "--stdin", content=content)

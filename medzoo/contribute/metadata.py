@@ -40,7 +40,7 @@ def about_version(config: ModelConfig, version: Version) -> Iterator[Finding]:
     unsaid = ", ".join(k for k, text in texts.items() if not said(text))
     problem = f"not filled in: {unsaid}" if unsaid else ""
     yield judge("description", problem, ", ".join(texts), "Say what it is.", MISSING)
-    wrong = "" if VERSION.fullmatch(version.name) else f"{version.name!r} is no version"
+    wrong = "" if VERSION.fullmatch(version.name) else f"{version.name!r} is not a version"
     yield judge("version", wrong, version.name, "Such as 1.0.0.")
     problem = "" if said(version.license) else f"license is {version.license!r}"
     yield judge(

@@ -62,7 +62,7 @@ class PackResult:
                 "",
                 "Try it as others will run it:",
                 f"  MEDZOO_MODEL_CONFIGS={registry} medzoo generate {self.config.stem} -n 4 --out samples",
-                "Then upload the zip to https://zenodo.org, publish the record, and go on with:",
+                "Then upload the zip to https://zenodo.org, publish the record, and continue with:",
                 f"  medzoo contribute submit {folder} --source zenodo:RECORD/{self.archive.name} --dry-run",
             ]
         )

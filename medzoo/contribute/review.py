@@ -72,7 +72,7 @@ def _source(config: ModelConfig, version: Version) -> Finding:
     problem = (
         ""
         if SOURCES.fullmatch(version.source)
-        else f"{version.source} is nowhere that others can fetch from"
+        else f"{version.source} is not an address that others can download from"
     )
     if version.scheme == "bundled" and version.source != f"bundled:{config.id}":
         problem = f"{version.source} is not bundled:{config.id}"

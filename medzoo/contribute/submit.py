@@ -85,18 +85,18 @@ def submit(
     path = settings.user_path(folder, "folder")
     if not dry_run:
         raise NotAvailableError(
-            "This medzoo does not push branches yet.",
+            "`medzoo contribute submit` cannot push branches yet.",
             f"Two commands do: `medzoo contribute submit {path} --source {source or 'zenodo:RECORD/FILE'} "
             "--dry-run` makes the branch and names it, `git push origin BRANCH` pushes it.",
         )
     if source is None:
         raise ContributionError(
-            "It is not said where the zip lies.",
-            "Upload it, then give `--source zenodo:RECORD/FILE`; CONTRIBUTING.md tells how.",
+            "`--source` is missing: it says where the zip is.",
+            "Upload it, then give `--source zenodo:RECORD/FILE`; CONTRIBUTING.md explains how.",
         )
     if source != "bundled" and not SOURCES.fullmatch(source):
         raise ContributionError(
-            f"source={source!r} is nowhere that others can fetch from.",
+            f"source={source!r} is not an address that others can download from.",
             "Give zenodo:RECORD/FILE, https://..., or bundled.",
         )
     clone = Clone(settings.user_path(repository, "repository"))
@@ -163,7 +163,7 @@ def _identifier(clone: Clone, base: str, name: str) -> str:
     ]
     if not configs:
         raise ContributionError(
-            f"{clone.top} has no model_configs on {base}, so it is no clone of medzoo.",
+            f"{clone.top} has no model_configs on {base}, so it is not a clone of medzoo.",
             "Clone medzoo, and give its folder with `--repository`.",
         )
     waiting = [b.removeprefix("model/") for b in clone.branches() if b.startswith("model/")]
@@ -171,9 +171,9 @@ def _identifier(clone: Clone, base: str, name: str) -> str:
         (
             configs,
             "is registered already",
-            "A new version goes into its config; CONTRIBUTING.md tells how.",
+            "A new version goes into its config; CONTRIBUTING.md explains how.",
         ),
-        (waiting, "has a branch already", "To make it anew: git branch -D model/{}"),
+        (waiting, "has a branch already", "To make it again: git branch -D model/{}"),
     ):
         if twin := next((k for k in known if k[6:].lower() == name.lower()), None):
             raise ContributionError(f"{twin} {where}.", hint.format(twin))

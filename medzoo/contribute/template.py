@@ -39,7 +39,7 @@ def new(folder: str | os.PathLike[str], *, name: str) -> Path:
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InputError(
-            f"name={name!r} is no name of a model.",
+            f"name={name!r} is not a valid model name.",
             "It is TYPE_MODALITY_CONTENT in letters, digits, dots and hyphens, such as GAN_MRI_KNEE.",
         )
     target = settings.user_path(folder, "folder")

@@ -108,8 +108,8 @@ def digest_of_first(path: Path, length: int) -> str:
 
 @dataclass(frozen=True)
 class Index:
-    """Where the manifest says what of each sample; some bytes a sample, so that a million fit into
-    memory.
+    """Where the manifest says what of each sample; a few bytes per sample, so that a million fit
+    into memory.
     """
 
     manifest: Manifest
@@ -127,8 +127,8 @@ class Index:
         provenance: Mapping[str, Any],
         columns: Sequence[str] = ("",),
     ) -> Index:
-        """Read the manifest through, once; ``columns`` have lines of their own, "" stands for a
-        line a sample.
+        """Read the manifest through, once; ``columns`` have their own lines, "" means one
+        line per sample.
         """
         names = {
             n: {v: int(k) for k, v in provenance.get("label_names", {}).get(n, {}).items()}
@@ -210,7 +210,7 @@ class LazyColumn(Sequence[Any]):
 
 
 class FileColumn(LazyColumn):
-    """A column whose samples have files of their own."""
+    """A column in which each sample has its own files."""
 
     def _read(self, at: int) -> NDArray[Any]:
         entries = self._manifest.entries_at(at)
@@ -240,7 +240,7 @@ def key_of(column: str, keys: Container[str], labels: Iterable[str]) -> str:
     """The key of a label column in a line of the manifest, or in the head of a CSV.
 
     That is its name. Older sets have an English singular instead, ``label`` of ``labels``, which was
-    no unique name: of two columns that shared one, the first is not read.
+    not unique: of two columns that shared one, the first is not read.
     """
     singular = column[:-3] + "y" if column.endswith("ies") else column.removesuffix("s")
     older = column not in keys and singular in keys and singular not in labels

@@ -1,5 +1,5 @@
-"""CSV: one file, ``samples.csv``, a row a sample: its index, its labels by name, and the columns of
-the tables.
+"""CSV: one file, ``samples.csv``, one row per sample: its index, its labels by name, and the
+columns of the tables.
 
 Numbers are written with as many digits as it takes to read the very same ones back. Columns are read
 by their names and rows are counted, since people open the file in other programs and save it.

@@ -1,7 +1,7 @@
-"""DICOM: a file a picture, a series a volume, each saying that it is synthetic.
+"""DICOM: one file per picture, one series per volume; each says that it is synthetic.
 
 CT and MR of known spacing are stored as such, all else as secondary capture. Every sample is a
-patient and a study of its own; its images and masks are series in one frame of reference.
+patient with one study; its images and masks are series in one frame of reference.
 Identifiers follow from `DECIDES` and the index, and where a model seeds a batch, not a sample, from
 the batch: so equal samples make equal files, and others never share an identifier. There are no
 dates.
@@ -157,7 +157,7 @@ class Dicom(OneFileEach):
         return f"2.25.{uuid.uuid5(SPACE, json.dumps([self._identity, *what])).int}"
 
     def _sample(self, index: int) -> list[Any]:
-        """Which of the samples that `DECIDES` tells of: its index, its conditions where each has
+        """Which of the samples that `DECIDES` describes: its index, its conditions where each has
         its own, and the batch it was made in where that decides as well.
         """
         own = conditions_of(index, self._provenance) if self._listed else {}
@@ -267,7 +267,7 @@ class Dicom(OneFileEach):
             intercepts = [int(file.get("RescaleIntercept", 0)) for file in files]
             heights = np.repeat(
                 intercepts, values.size // len(files)
-            )  # a channel has one of its own
+            )  # each channel has its own number
             values = values + heights.reshape(values.shape)
         if output.dtype == "float32":
             low, high = output.range  # type: ignore[misc]

@@ -42,9 +42,9 @@ class Format(ABC):
 
     needs: ClassVar[str] = ""  # a package of the extra `medical`
     encoder: ClassVar[str] = ""  # the package that decides the files' last bits, for the provenance
-    ANEW: ClassVar[tuple[str, ...]] = ()  # files that a growing set writes anew, not at their end
+    ANEW: ClassVar[tuple[str, ...]] = ()  # files that an extended set rewrites, not appends to
     shards: ClassVar[bool] = False  # whether samples lie in shards, of which a user sets the size
-    one_file_each: ClassVar[bool] = False  # whether a sample has files of its own, named by labels
+    one_file_each: ClassVar[bool] = False  # whether each sample has its own files, named by labels
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class Format(ABC):
 
 
 class OneFileEach(Format):
-    """A file a picture, ``images/000007_malignant.png``, or a folder of files a volume; tables go
+    """One file per picture, ``images/000007_malignant.png``, or one folder per volume; tables go
     to a CSV beside them.
 
     With the layout ``classes`` it is ``images/malignant/000007.png``, and ``metadata.jsonl`` beside
@@ -347,8 +347,8 @@ def step_of(output: Output, most: int) -> float:
 
 
 def pictures_unfit(outputs: Mapping[str, Output], fits: Callable[[Output], bool]) -> list[str]:
-    """The pictures and volumes that do not fit a format with a file each; without any, what there
-    is instead.
+    """The pictures and volumes that do not fit a format with one file per sample; without any, what
+    there is instead.
     """
     pictures = [n for n, o in outputs.items() if o.kind not in {"table", "label"}]
     tables = [n for n, o in outputs.items() if o.kind == "table"]

@@ -1,6 +1,6 @@
 """How a finished set grows.
 
-The further samples are made in a folder inside ``.unfinished``, as an unfinished set of its own, and
+The further samples are made in a folder inside ``.unfinished``, as a separate unfinished set, and
 the finished set stays as it is until all are there. Then the files are moved into the set, its
 provenance last. A run that is killed while files are moved leaves a folder that knows all of them,
 so the next run moves the rest before it does anything else.
@@ -37,7 +37,7 @@ OTHERWISE = "Nothing was changed. Choose another folder."
 
 @dataclass(frozen=True)
 class Point:
-    """Where a set goes on: after its last whole batch, or, if ``done`` is 0, from the start."""
+    """Where a set continues: after its last complete batch, or from the start if ``done`` is 0."""
 
     done: int = 0
     state: Mapping[str, Any] | None = None
@@ -74,8 +74,8 @@ def refuse_growing(folder: Path) -> None:
     more = f" of {to:,}" if isinstance(to, int) else ""
     there = "all" if is_moving(place) else f"{done(place):,}"
     raise DatasetError(
-        f"{folder} is unfinished: the set is growing, {there}{more} samples are there.",
-        "Give the command that makes it grow again: it goes on from there.",
+        f"{folder} is unfinished: the set is being extended, {there}{more} samples are there.",
+        "Run the command that extends it again: it continues from there.",
     )
 
 
@@ -111,8 +111,8 @@ def beginning(asked: Mapping[str, Any], n: int) -> dict[str, Any]:
 def point_of(
     folder: Path, then: Mapping[str, Any], batches: Sequence[Sequence[int]]
 ) -> tuple[Point, list[list[int]]]:
-    """Where the finished set ``then`` goes on if batches of the size of ``batches`` are asked for,
-    and the batch boundaries up to there.
+    """Where the finished set ``then`` continues if batches of the size of ``batches`` are asked
+    for, and the batch boundaries up to there.
 
     A last batch that is not full is made again as part of a full one, so that the samples are those
     of one run.
@@ -135,7 +135,7 @@ def point_of(
         raise DatasetError(
             f"{folder} cannot grow: its last batch is not full, and what the model makes depends on "
             f"the batch.",
-            "Nothing was changed. Make the set anew in another folder.",
+            "Nothing was changed. Make the set again in another folder.",
         )
     return point, boundaries
 

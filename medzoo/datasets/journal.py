@@ -99,7 +99,7 @@ class Journal:
         self._last = hashlib.sha256(text).hexdigest()
 
     def length(self, name: str) -> int:
-        """How many bytes a file has so far."""
+        """The current length of a file in bytes."""
         if name in self.lengths or self.base is None:
             return self.lengths.get(name, 0)
         return self.base.length(name)
@@ -149,7 +149,7 @@ class Journal:
         if left or digest.hexdigest() != base.digests.get(name):
             raise DatasetError(
                 f"{base.folder} cannot grow: {name} is not as it was written.",
-                "`medzoo verify` names what has changed. Make the set anew in another folder.",
+                "`medzoo verify` names what has changed. Make the set again in another folder.",
             )
         self._stretches.append([name, 0, length, crc])
         self.lengths[name] = length
@@ -161,7 +161,7 @@ class Journal:
                 file.close()
 
     def commit(self, done: int, state: Mapping[str, Any]) -> None:
-        """Note that so many samples are whole, and what the format must know to go on from there."""
+        """Note how many samples are complete, and what the format must know to continue."""
         self.note(done=done, state=state, stretches=self._stretches)
         self._stretches = []
 
@@ -282,12 +282,12 @@ def require_whole(folder: Path) -> None:
             return
         if not folder.is_dir():
             raise DatasetError(
-                f"There is no folder {folder}.", "Name one that `medzoo generate` filled."
+                f"There is no folder {folder}.", "Name a folder that `medzoo generate` wrote."
             )
         if not (folder / RECORD).exists():
             raise DatasetError(
                 f"{folder} holds no set of samples: no {PROVENANCE} lies in it.",
-                "Name a folder that `medzoo generate` filled, none inside it or above it.",
+                "Name the folder that `medzoo generate` wrote, not one inside or above it.",
             )
     except OSError as error:
         raise DatasetError(f"{folder} cannot be read: {error}.", "Is the path right?") from error
@@ -299,7 +299,7 @@ def require_whole(folder: Path) -> None:
     of = f" of {n:,}" if isinstance(n := recorded(folder).get("n"), int) else ""
     raise DatasetError(
         f"{folder} holds no finished set of samples: {done(folder):,}{of} are there.",
-        "Give the command that began it again: it goes on from there.",
+        "Run the same command again: it continues from there.",
     )
 
 
@@ -354,7 +354,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     record = unsealed(path.read_bytes())
     if record is None or set(record) != {*RECORD_KEYS, SEALS[1]}:
         raise DatasetError(
-            f"{path} cannot be read: it is not as it was written, so nothing is known of the set.",
+            f"{path} cannot be read: it is not as it was written, so the set cannot be identified.",
             "Nothing was changed. Remove the folder, or choose another one.",
         )
     return record

@@ -31,7 +31,7 @@ class Arrangement:
     Parameters
     ----------
     layout
-        ``classes``: a folder for each label, below the folder of each column. ``classes:NAME``
+        ``classes``: one folder per label, inside the folder of each column. ``classes:NAME``
         names the label column, where there are several.
     shard_size
         Bytes after which a shard of a webdataset ends; or a text such as ``64MB``.
@@ -80,7 +80,8 @@ class Arrangement:
             column = _class_column(self.layout, outputs)
             if not one_file_each:
                 raise InputError(
-                    f"layout={self.layout!r} needs a file for each sample; format={format_!r} has none.",
+                    f"layout={self.layout!r} needs one file per sample; format={format_!r} has "
+                    "none.",
                     "format='png', 'png16', 'nifti' and 'dicom' have.",
                 )
             check_folder_names(label_names.get(column, {}).values())
@@ -103,7 +104,7 @@ def _class_column(layout: object, outputs: Mapping[str, Output]) -> str:
     if kind != CLASSES:
         raise InputError(
             f"layout={layout!r:.60} is unknown.",
-            f"Give {CLASSES!r} for a folder for each label, or leave it out.",
+            f"Give {CLASSES!r} for one folder per label, or leave it out.",
         )
     if not labels:
         raise InputError(
@@ -125,8 +126,8 @@ def check_folder_names(labels: Iterable[str]) -> None:
     Raises
     ------
     InputError
-        One has a character, an end or a length that a file system does not allow; or two are the
-        same where case does not count.
+        A label has a character, an end or a length that a file system does not allow; or two are
+        the same where case does not count.
     """
     same: dict[str, str] = {}
     for label in labels:
@@ -138,7 +139,8 @@ def check_folder_names(labels: Iterable[str]) -> None:
         folded = unicodedata.normalize("NFC", label).casefold()
         if folded in same:
             raise InputError(
-                f"The labels {same[folded]!r} and {label!r} are one folder where case does not count.",
+                f"The labels {same[folded]!r} and {label!r} are the same folder on disks that "
+                "ignore case.",
                 "Without layout='classes' labels are in manifest.jsonl, as they are.",
             )
         same[folded] = label
@@ -151,7 +153,7 @@ def _check_lengths(label_names: Mapping[str, Mapping[str, str]]) -> None:
         label = max(longest, key=_length)
         raise InputError(
             f"The label {label!r:.40} ... of {len(label)} characters is too long for a file name.",
-            "format='npz' and format='webdataset' have no labels in names of files.",
+            "format='npz' and format='webdataset' do not put labels in file names.",
         )
 
 

@@ -1,4 +1,4 @@
-"""NIfTI: a ``.nii.gz`` a picture or volume, readable by every medical viewer.
+"""NIfTI: one ``.nii.gz`` per picture or volume, readable by every medical viewer.
 
 Its axes are x, y, z and, for several channels, the channel; a flat picture has one slice. The
 affine puts rows from front to back and columns from the patient's right to left, as an axial slice

@@ -33,7 +33,7 @@ STORED, VERSION, BIG = (
     0,
     45,
     0xFFFFFFFF,
-)  # sizes stand in the extra field of zip64, which all files get
+)  # sizes are in the extra field of zip64, which all files get
 
 
 class Npz(Format):
@@ -77,7 +77,7 @@ class Npz(Format):
         if files.sha256_of(path) != base.digests.get(NAME):
             raise DatasetError(
                 f"{base.folder} cannot grow: {NAME} is not as it was written.",
-                "Make the set anew in another folder.",
+                "Make the set again in another folder.",
             )
         checksums = {n: zlib.crc32(head) for n, head in self._heads().items()}
         for name, start in self._places().items():

@@ -38,7 +38,7 @@ PAGES = {"README", "README.md", "README.txt", "README.rst", "LICENSE", "LICENSE.
 
 
 def is_left_beside(path: PurePosixPath | Path) -> bool:
-    """Whether a file is no part of a set, but of a well-known program or a page about the set.
+    """Whether a file belongs to a well-known program, or is a page about the set, not part of it.
 
     ``path`` is relative to the set's folder. Locks and backups of office programs
     (``~$samples.csv``, ``.~lock.samples.csv#``), placeholders of NFS and files of DVC count too.

@@ -1,4 +1,4 @@
-"""PNG: a file a picture, gray or RGB, of 8 or 16 bits."""
+"""PNG: one file per picture, gray or RGB, of 8 or 16 bits."""
 
 from __future__ import annotations
 

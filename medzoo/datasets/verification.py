@@ -32,7 +32,7 @@ class Verification:
     extra: tuple[str, ...] = ()
     samples: tuple[
         int, ...
-    ] = ()  # that are missing or changed, by number, where the manifest has a line a sample
+    ] = ()  # that are missing or changed, by number, if the manifest has one line per sample
     problems: tuple[str, ...] = ()  # that no single file has, as sentences
 
     @property
@@ -128,7 +128,7 @@ def _is_strewn(path: Path) -> bool:
 
 
 def checked(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The manifest's line of each file with what became of that: "", "missing" or "changed".
+    """The manifest's line of each file, with the state of the file: "", "missing" or "changed".
 
     Behind the line of a tar file that is missing or changed come those of the samples that went
     with it.
@@ -162,7 +162,7 @@ def entries(folder: Path) -> Iterator[dict[str, Any]]:
         for line in lines:
             with suppress(
                 ValueError, KeyError, TypeError
-            ):  # a damaged manifest still tells of some files
+            ):  # a damaged manifest still lists some files
                 entry = json.loads(line)
                 numbers = {
                     k: int(entry[k])
@@ -192,7 +192,7 @@ def some(names: Sequence[Any]) -> str:
 
 
 def named(report: Any) -> list[str]:
-    """A line for each way in which files are not as they were written, and one for their samples."""
+    """One line per kind of difference between files and manifest, and one for the samples."""
     found = {kind: getattr(report, kind, ()) for kind in ("missing", "changed", "extra", "samples")}
     return [
         f"{kind}: {some(v)}" if kind == "samples" else f"{len(v):,} {kind}: {some(v)}"

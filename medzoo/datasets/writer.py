@@ -90,7 +90,7 @@ class Target:
         How many samples there will be.
     provenance
         What decides the samples, and under what circumstances they are made. Its ``batches`` may
-        change while the run goes on. For `look` alone, what is known of it.
+        change while the run continues. For `look` alone, what is known of it.
     arrangement
         Layout and shards, checked at once.
     again
@@ -225,7 +225,7 @@ class Target:
             if self.done != self._n:
                 raise DatasetError(
                     f"{self.path} got {self.done} samples of {self._n}.",
-                    "This is a bug of medzoo's.",
+                    "This is a bug in medzoo.",
                 )
             with self._writing("written"):
                 self._finish(writer, began)
@@ -284,7 +284,9 @@ class Target:
             if name not in {LOG, UNFINISHED}
             and not (files.is_strewn(Path(name)) or is_left_beside(Path(name)))
         ]:
-            raise DatasetError(f"{self.path} holds other things ({others[0]} ...).", UNTOUCHED)
+            raise DatasetError(
+                f"{self.path} already holds other files ({others[0]} ...).", UNTOUCHED
+            )
         return False
 
     def _is_the_set(self, there: Mapping[str, Any] | None) -> bool:
@@ -319,7 +321,7 @@ class Target:
         record = read_record(self._journal.folder)
         if not record["resumes"]:
             raise DatasetError(
-                f"{self.path} holds a part of samples that were being saved from memory.",
+                f"{self.path} holds part of a set that was being saved from memory.",
                 "Nothing was changed. Remove it, or choose another folder.",
             )
         self._refuse_other(record["provenance"], "an unfinished set of other samples")
@@ -368,8 +370,10 @@ class Target:
             self._continued = [*self._continued, {"done": self.done, **changed}]
             self._journal.note(continued=self._continued)
             warnings.warn(
-                f"{self.path} was begun under other circumstances ({', '.join(changed)}). Its further samples may differ in "
-                "the last bits from those of one run; its provenance will say from where on.",
+                f"{self.path} was started under other conditions ({', '.join(changed)}). Its "
+                "further samples may differ in "
+                "the last bits from those of one run; its provenance records where the change "
+                "begins.",
                 MedzooWarning,
                 stacklevel=4,
             )
@@ -489,7 +493,7 @@ class Target:
 
 
 def recorded_seed(folder: str | os.PathLike[str]) -> int | None:
-    """The seed of the set in a folder, finished or not: what a run without a seed of its own takes."""
+    """The seed of the set in a folder, finished or not, for a run without a seed."""
     seed = recorded(settings.user_path(folder, "out").absolute()).get("seed")
     return seed if isinstance(seed, int) else None
 

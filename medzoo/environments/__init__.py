@@ -1,4 +1,5 @@
-"""Where a model runs: in this interpreter, or in one of its own that holds what the model declares.
+"""Where a model runs: in this interpreter, or in an environment with the packages that the model
+declares.
 
 An environment is built by uv, once for each lock (`recipe`), aside and renamed, and described by a
 JSON file beside it (`records`). What runs in it is the worker; nothing is ever installed into the
@@ -68,7 +69,7 @@ def isolated(config: ModelConfig, version: Version, *, progress: bool | None = N
         held.close()  # removed in between
     raise BuildError(
         f"The environment of {config.id} was removed as often as it was built, {TRIES} times.",
-        "Is something else at work in the cache? MEDZOO_CACHE names another folder.",
+        "Does another program change the cache? MEDZOO_CACHE names another folder.",
     )
 
 
@@ -82,9 +83,9 @@ def choose(
     ----------
     env
         ``auto``: in this process if the package is native, comes with medzoo or from the user's own
-        folder, and finds here what it declares; in an environment of its own otherwise.
-        ``current``: this interpreter, whatever it holds. ``isolated``: always an environment of its
-        own.
+        folder, and its declared packages are installed here; otherwise in its own environment.
+        ``current``: this interpreter, with any packages. ``isolated``: always its own
+        environment.
     progress
         Show what is installed; only at a terminal if None.
 
@@ -117,7 +118,10 @@ def choose(
     except BuildError as error:
         if not lacking:
             raise
-        why = f"{config.id} needs an environment of its own, as it does not find here what it declares: {'; '.join(lacking)}."
+        why = (
+            f"{config.id} needs its own environment, because the packages it declares are not "
+            f"installed here: {'; '.join(lacking)}."
+        )
         raise BuildError(f"{why}\n{error.problem}", error.hint) from error
 
 

@@ -51,7 +51,7 @@ def build(
                 if unmet := recipe.unmet(packages, python.version):
                     raise BuildError(
                         f"{about}: what was installed is not what was declared: {'; '.join(unmet)}.",
-                        "Do settings of uv here change what it installs? Nothing was kept.",
+                        "Do uv settings on this machine change what it installs? Nothing was kept.",
                     )
                 size, _ = files.size_of(aside)
             record = {
@@ -110,7 +110,7 @@ def _install(folder: Path, recipe: Recipe, python: Python, run: Callable[..., st
 
 
 def _warn_of_mixture(packages: dict[str, str], config: ModelConfig) -> None:
-    """Tell of torch and its family in different builds, as from an index that has one of them
+    """Warn if torch and its family have different builds, as from an index that has one of them
     alone: they may not fit.
     """
     family = {name: version for name, version in packages.items() if name in TORCH_FAMILY}
@@ -127,7 +127,7 @@ def _warn_of_mixture(packages: dict[str, str], config: ModelConfig) -> None:
 def _asks_pytorch(recipe: Recipe) -> bool:
     """Whether torch comes from PyTorch's own index, which has a folder for each build.
 
-    uv's torch backend insists on that index. Where the user names a place of their own and no
+    uv's torch backend insists on that index. Where the user names another index and no
     build, that place decides.
     """
     asked = settings.torch_backend()

@@ -24,7 +24,7 @@ def satisfied(version: Version) -> list[str]:
     lacking = (
         []
         if python_fits(here, version.python)
-        else [f"Python {version.python} is wanted, {here} is here"]
+        else [f"Python {version.python} is needed, {here} is installed"]
     )
     for text in version.requires:
         lacking += _lacking(parse(text), set())
@@ -43,7 +43,8 @@ def parse(text: str) -> Requirement:
         return Requirement(text)
     except InvalidRequirement as error:
         raise ConfigError(
-            f"requires: {text!r} is no requirement: {error}", "Write it as pip has it: numpy>=1.26."
+            f"requires: {text!r} is not a valid requirement: {error}",
+            "Write it as pip has it: numpy>=1.26.",
         ) from error
 
 
@@ -59,22 +60,23 @@ def python_fits(python: str, wanted: str) -> bool:
         return SpecifierSet(wanted).contains(python.rstrip("+"), prereleases=True)
     except InvalidSpecifier as error:
         raise ConfigError(
-            f"python: {wanted!r} is no version range.", 'Write it as pip has it: ">=3.10,<3.13".'
+            f"python: {wanted!r} is not a valid version range.",
+            'Write it as pip has it: ">=3.10,<3.13".',
         ) from error
 
 
 def _lacking(requirement: Requirement, asked: set[str], extra: str = "") -> list[str]:
     if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
         return []
-    wanted = f"{requirement.name}{requirement.specifier or ''} is wanted"
+    wanted = f"{requirement.name}{requirement.specifier or ''} is needed"
     try:
         found = metadata.distribution(requirement.name)
     except metadata.PackageNotFoundError:
-        return [f"{wanted}, none is here"]
+        return [f"{wanted}, none is installed"]
     if requirement.url:
-        return [f"{requirement.name} is wanted from {requirement.url}"]
+        return [f"{requirement.name} is needed from {requirement.url}"]
     if not requirement.specifier.contains(found.version, prereleases=True):
-        return [f"{wanted}, {found.version} is here"]
+        return [f"{wanted}, {found.version} is installed"]
     lacking = []
     for name in (
         requirement.extras

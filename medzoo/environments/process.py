@@ -80,7 +80,7 @@ def uv(
         program = find_uv_bin()
     except FileNotFoundError as error:
         raise BuildError(
-            f"{about}: there is no uv, which builds environments.",
+            f"{about}: uv is missing; medzoo needs it to build environments.",
             "Reinstall it: `pip install uv`.",
         ) from error
     command = [
@@ -131,7 +131,10 @@ def _hint(said: Sequence[str]) -> str:
     ):  # as Linux and macOS, and as Windows say it
         hint = "The disk is full: `medzoo cache` lists what can go, and MEDZOO_CACHE names another folder."
     elif "No download found" in text or "python-build-standalone" in text:
-        hint = "Any Python of that range that is installed here is found; UV_PYTHON_INSTALL_MIRROR names another place for one."
+        hint = (
+            "medzoo finds any installed Python of that range; UV_PYTHON_INSTALL_MIRROR names "
+            "another place for one."
+        )
     elif settings.offline():
         hint = "MEDZOO_OFFLINE is set: UV_FIND_LINKS can name a folder of wheels."
     elif "download.pytorch.org" in text:
@@ -140,7 +143,7 @@ def _hint(said: Sequence[str]) -> str:
             "MEDZOO_TORCH_BACKEND=index takes the build that the package index has."
         )
     elif "ash mismatch" in text or "--require-hashes" in text:
-        hint = "What the index offers is not what the lock was made of."
+        hint = "The package index offers other files than the lock lists."
     else:
         hint = "UV_DEFAULT_INDEX, UV_INDEX and UV_FIND_LINKS can name other places to install from."
-    return f"Nothing of it was left behind. {hint} docs/environments.md tells more."
+    return f"Nothing of it was left behind. {hint} See docs/environments.md."

@@ -44,7 +44,9 @@ def pick(wanted: str, config: ModelConfig, progress: bool | None = None) -> Pyth
     if python_fits(platform.python_version(), wanted) and sys.executable:
         tag = sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag
         return Python(Path(sys.executable), tag, platform.python_version())
-    about = f"{config.id} needs a Python {wanted}, which is not here and could not be fetched"
+    about = (
+        f"{config.id} needs a Python {wanted}, which is not installed and could not be downloaded"
+    )
     find = ("python", "find", "--system", "--no-project", "--no-python-downloads", wanted)
     try:
         found = uv(*find, about=about)

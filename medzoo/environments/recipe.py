@@ -1,4 +1,4 @@
-"""What an environment is made of, and the key it goes by."""
+"""What an environment is made of, and its key."""
 
 from __future__ import annotations
 
@@ -126,8 +126,8 @@ def machine() -> str:
 
 
 def accelerator() -> str:
-    """What uv's torch backend ``auto`` goes by: the NVIDIA driver's major version, an AMD GPU, or
-    ``cpu``.
+    """What uv's torch backend ``auto`` depends on: the NVIDIA driver's major version, an AMD GPU,
+    or ``cpu``.
     """
     driver = os.environ.get("UV_CUDA_DRIVER_VERSION") or _nvidia_driver()
     if driver:
@@ -152,5 +152,5 @@ def _nvidia_driver() -> str:
 
 
 def own_index() -> bool:
-    """Whether the user names a place of their own to install from."""
+    """Whether the user names another index or folder to install from."""
     return any(os.environ.get(name) for name in OWN_INDEX)

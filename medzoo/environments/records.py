@@ -40,12 +40,12 @@ def record_of(key: str) -> Path:
 
 
 def lock_of(key: str) -> Path:
-    """The lock of whoever builds or removes it, or changes its record."""
+    """The lock for building or removing it, or for changing its record."""
     return folder() / f"{key}.lock"
 
 
 def mark_of(key: str) -> Path:
-    """The empty file that stands for its use."""
+    """The empty file that marks its use."""
     return folder() / f"{key}.use"
 
 
@@ -130,14 +130,14 @@ def differences(key: str) -> Iterator[str]:
     """What an environment holds that is not as it was recorded and installed, in words."""
     record = read(key)
     if record is None:
-        yield "it is not whole"
+        yield "it is incomplete"
         return
     where = site_packages(path_of(key))
     now = installed([str(where)])
     for name in sorted({*now, *record["packages"]}):
         was, found = record["packages"].get(name, "nothing"), now.get(name, "nothing")
         if was != found:
-            yield f"{name}: {was} was installed, {found} is there"
+            yield f"{name}: {was} was installed, {found} was found"
     for path in sorted(where.glob("*.dist-info/RECORD")):
         for name, digest in _recorded(path):
             file = where / name

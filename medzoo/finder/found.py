@@ -105,4 +105,7 @@ class Found(Sequence[ModelConfig]):
         come = {0: "none comes", 1: "1 comes"}.get(bundled, f"{bundled} come")
         if bundled == len(self):
             come = "it comes" if bundled == 1 else "all come"
-        return f"{len(self)} model{'s' * (len(self) != 1)}; {come} with medzoo. `medzoo info ID` tells more."
+        return (
+            f"{len(self)} model{'s' * (len(self) != 1)}; {come} with medzoo. `medzoo info ID` "
+            "shows more."
+        )

@@ -3,7 +3,7 @@ in the cache.
 
 Reading thousands of YAML files takes seconds, opening this file none. It is built aside and
 renamed, so it is there whole or not at all, and is opened read-only; when configs were added,
-changed or removed since, a new one takes over what it says of the others. Nothing in it decides
+changed or removed since, a new index copies its entries of the other configs. Nothing in it decides
 what runs: a config that is used is read from its own file.
 """
 
@@ -96,7 +96,7 @@ class Index:
         return found
 
     def _with(self, pattern: Pattern) -> list[set[int]]:
-        """A phrase of three words and more is held by whoever holds each pair of it."""
+        """A model has a phrase of three or more words if it has each pair of neighbouring words."""
         *before, last = [" ".join(pair) for pair in pairwise(pattern.words)] or pattern.words
         found = self._postings(last, whole=pattern.whole)
         for pair in before:
@@ -194,7 +194,7 @@ def index_of(models: Registry) -> Index:
     except ImportError as error:
         raise NotAvailableError(
             f"Searching needs SQLite, and this Python was built without it ({error}).",
-            "Any model runs by its id or number all the same.",
+            "Models still run by id or number.",
         ) from error
     made = (
         f"medzoo {__version__}, format {FORMAT}, {sys.byteorder}",
@@ -230,7 +230,7 @@ def index_of(models: Registry) -> Index:
         files.atomic(path) as file,
         closing(sqlite3.connect(file.name)) as kept,
     ):
-        database.backup(kept)  # where this fails, the next process makes it anew
+        database.backup(kept)  # if this fails, the next process makes it again
         os.fsync(file.fileno())
     return Index(models, database, path)
 

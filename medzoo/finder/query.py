@@ -183,7 +183,7 @@ def _values(name: str, value: object) -> list[str]:
 
 
 def _field_check(name: str, values: list[str]) -> Callable[[str], bool]:
-    # A modality goes by several names; for the others a part of the text must do.
+    # A modality has several names; for other fields a part of the text must match.
     parts = [v.casefold() for v in values]
     called = [p for v in values for p in patterns(plain(v))] if name == "modality" else []
 
@@ -231,7 +231,7 @@ def _by_metric(index: Index, numbers: Iterable[int], name: str) -> Found:
             figures[figure.number].append(figure)
     shared = Counter(group for several in figures.values() for group in {f.group for f in several})
     ranks = {group: k for k, group in enumerate(sorted(shared, key=lambda g: (-shared[g], g)))}
-    # Of several figures the one that most models can be held against.
+    # Of several figures the one that most models can be compared by.
     chosen = {
         n: min(several, key=lambda f: ranks[f.group]) for n, several in figures.items() if several
     }
@@ -271,7 +271,8 @@ def _unknown(what: str, given: object, allowed: Sequence[str]) -> InputError:
     near = checks.close(given, allowed)
     meant = f"Did you mean {' or '.join(near)}? " if near else ""
     return InputError(
-        f"{checks.shown(given)} is no {what} of search.", f"{meant}There are {', '.join(allowed)}."
+        f"{checks.shown(given)} is not a valid {what} of search.",
+        f"{meant}There are {', '.join(allowed)}.",
     )
 
 

@@ -22,7 +22,7 @@ SYNONYMS = (
 
 
 class Pattern(NamedTuple):
-    """Words in a row, the last of which may go on unless ``whole``."""
+    """Words in a row, the last of which may be longer, unless ``whole``."""
 
     words: tuple[str, ...]
     whole: bool

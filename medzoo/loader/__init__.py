@@ -41,7 +41,7 @@ def dataset(
     trust: bool = False,
     **options: Any,
 ) -> SyntheticDataset:
-    """A map-style torch data set of ``n`` samples, for a loader or a ``ConcatDataset`` of your own.
+    """A map-style torch data set of ``n`` samples, for your own loader or ``ConcatDataset``.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def iterable_dataset(
     """An iterable torch data set of ``n`` samples, or without end, made ahead of the training step.
 
     In one process a thread makes the next batch while one is read. In the workers of a DataLoader
-    each makes batches of its own: every sample once, whatever their number.
+    each makes different batches: every sample once, for any number of workers.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def dataloader(
     """A torch DataLoader of ``n`` samples, made while they are read, a batch ahead of the training
     step.
 
-    In a job of several processes (torch.distributed) give each a seed of its own, or all train on
+    In a job of several processes (torch.distributed) give each its own seed, or all train on
     the same samples.
 
     Parameters
@@ -218,7 +218,7 @@ def dataloader(
     n
         How many samples an epoch has; None for an epoch without end.
     batch_size, num_workers, drop_last
-        As in torch. Each worker loads a model of its own, once, and keeps it over the epochs.
+        As in torch. Each worker loads its own model, once, and keeps it over the epochs.
     transform
         Called with each sample, a dict of tensors, before batches are put together.
     as_tuple
@@ -230,7 +230,7 @@ def dataloader(
     fresh
         With each iteration over the loader the next ``n`` samples of the seed: epoch e has samples
         e n to (e + 1) n - 1. Otherwise each epoch has samples 0 to n - 1.
-        ``loader.sampler.set_epoch(e)`` goes on with epoch e.
+        ``loader.sampler.set_epoch(e)`` continues with epoch e.
     keep
         How many samples of an epoch a process keeps in memory for the next ones: the first that it
         makes; with ``keep=n`` each is made once. The last four batches are there in any case.
@@ -263,7 +263,10 @@ def dataloader(
         *chosen.options,
         *chosen.conditions,
     }:
-        hint = f"A loader of your own does: DataLoader(medzoo.dataset(...), {name}=...); docs/loaders.md has more."
+        hint = (
+            f"Use your own loader: DataLoader(medzoo.dataset(...), {name}=...); docs/loaders.md "
+            "has more."
+        )
         raise InputError(f"medzoo.dataloader takes no {name!r}.", hint)
     for name in options.keys() - {*chosen.options, *chosen.conditions, "latents"}:
         if near := checks.meant(name, LOADER_ARGUMENTS):
@@ -290,8 +293,8 @@ def dataloader(
             if v
         ]:
             raise InputError(
-                f"{asked[0]} says nothing of samples without end (n=None).",
-                f"Give `n`, or no {asked[0]}.",
+                f"{asked[0]} has no effect on endless samples (n=None).",
+                f"Give `n`, or leave {asked[0]} out.",
             )
         data, order = SyntheticStream(model_id, None, **how), None
     else:

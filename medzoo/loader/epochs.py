@@ -1,4 +1,4 @@
-"""Epochs of a loader: which samples come in which order, and where a training goes on."""
+"""Epochs of a loader: which samples come in which order, and where a training continues."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .sets import SyntheticDataset, SyntheticStream
 
 @dataclass
 class Mark:
-    """Where an iteration is. It is an object of its own, which refers to nothing: what is no longer
+    """Where an iteration is. It is a separate object without references: what is no longer
     read can be freed at once, with its model and its workers.
     """
 
@@ -32,8 +32,8 @@ def read_from(numbers: Sequence[int], start: int) -> Iterator[int]:
 
 
 class Order(Sampler[int]):
-    """The indices of a data set, epoch after epoch; the data set is told of each epoch's before
-    they are handed out.
+    """The indices of a data set, epoch after epoch; the data set gets the order of each epoch
+    before they are handed out.
 
     Each iteration is that of the next epoch: in other order where it is shuffled, and of its own
     samples where it is fresh. An iteration takes its epoch when its first index is asked for, so
@@ -54,7 +54,7 @@ class Order(Sampler[int]):
         return len(self._data)
 
     def set_epoch(self, epoch: int) -> None:
-        """Have the next iteration be that of an epoch, and those after it go on from there.
+        """Let the next iteration be that of an epoch; later iterations continue from there.
 
         Raises
         ------

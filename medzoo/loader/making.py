@@ -72,7 +72,7 @@ making = Making()
 
 
 class Maker:
-    """What both data sets have: a request, and in each process a model of its own that makes blocks
+    """What both data sets have: a request, and in each process a separate model that makes blocks
     of its samples.
     """
 
@@ -145,7 +145,7 @@ class Maker:
         self._thread: ThreadPoolExecutor | None = None
 
     def _settle(self) -> None:
-        """Begin anew in a process that was forked: the model and its thread stayed behind."""
+        """Start again in a process that was forked: the model and its thread stayed behind."""
         if self._process != os.getpid():
             self._reset()
 
@@ -170,8 +170,8 @@ class Maker:
         }
 
     def _loaded(self) -> Model:
-        """The model of this process. Whoever reads loads it, not the thread that is ahead: loading
-        puts global random states back, which must not happen beside a training that draws.
+        """The model of this process. The reading thread loads it, not the thread that works ahead:
+        loading puts global random states back, which must not happen beside a training that draws.
         """
         with making.lock:
             if self._model is None:
@@ -292,14 +292,14 @@ def check_epoch(epoch: object, n: int) -> int:
     Raises
     ------
     InputError
-        They cannot, or it is no whole number from 0.
+        They cannot, or it is not a whole number from 0.
     """
     if (
         isinstance(epoch, bool)
         or not isinstance(epoch, (int, np.integer))
         or not 0 <= epoch <= 2**62 // n
     ):
-        raise InputError(f"epoch={epoch!r} is no epoch.", "Give a whole number from 0.")
+        raise InputError(f"epoch={epoch!r} is not a valid epoch.", "Give a whole number from 0.")
     return int(epoch)
 
 

@@ -111,7 +111,7 @@ class Shuffled(Sequence[int]):
     n
         How many numbers are shuffled.
     block
-        Numbers that stay together, in an order of their own: the blocks are shuffled, but for a
+        Numbers that stay together, in a separate order: the blocks are shuffled, but for a
         last one that is not full.
     first
         The lowest number.

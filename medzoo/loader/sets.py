@@ -33,8 +33,8 @@ class SyntheticDataset(Maker, Dataset[Any]):
 
     Read in the order that is expected, samples are made a block at a time, and while one block is
     handed out the next is made in a thread. That is the order of their numbers, unless an `Order`
-    told of another. Read in any other order, just the samples asked for are made. A worker process
-    loads a model of its own at its first sample, makes just what it is asked for, and makes the
+    sets another. Read in any other order, just the samples asked for are made. A worker process
+    loads its own model at its first sample, makes just what it is asked for, and makes the
     same samples as any other. A model whose samples depend on their batch makes whole blocks
     everywhere.
     """
@@ -183,7 +183,7 @@ class SyntheticDataset(Maker, Dataset[Any]):
                 self._next = (place + len(indices)) % max(self._stop, 1)
             if follows:
                 return place
-        if self._expected == range(len(self)):  # nobody told of another
+        if self._expected == range(len(self)):  # no other order was set
             self._next = indices[-1] + 1
         return None
 
@@ -267,7 +267,7 @@ class SyntheticStream(Maker, IterableDataset[Any]):
 
     def __len__(self) -> int:
         if self._n is None:
-            raise TypeError("These samples do not end.")
+            raise TypeError("These samples are endless.")
         return self._n
 
     def set_epoch(self, epoch: int) -> None:

@@ -21,6 +21,7 @@ QUARTER = 0.25  # slices: contours that are less apart lie in one plane
 ROUNDING = 0.15
 SAME = 0.02  # millimetres by which two copies of one contour may differ
 OPEN = 1.5  # a distance of planes of more than so many usual ones is a gap that nobody drew in
+SPARSE = 2.5  # slices: planes that are further apart are filled between with a warning
 
 
 def largest_gap(heights: Sequence[Array], slice_mm: float, *, own_series: bool) -> float:
@@ -69,7 +70,7 @@ def _groups(heights: Array, gap: float) -> list[NDArray[np.intp]]:
 
 
 class Planes:
-    """The planes of one structure, and the slices that each of them stands for.
+    """The planes of one structure, and the slices that each of them covers.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ class Planes:
             whole = np.rint(self.heights)
             near = np.abs(self.heights - whole) <= QUARTER
             self.heights = np.where(near, whole, self.heights)
-        self.reach = max(1.0, self._closest())  # slices that each plane stands for
+        self.reach = max(1.0, self._closest())  # slices that each plane covers
 
     def _closest(self) -> float:
         return float(np.diff(self.heights).min()) if len(self.heights) > 1 else 1.0
@@ -95,6 +96,14 @@ class Planes:
     def gaps(self) -> int:
         """Between how many neighbouring planes there are slices that stay empty."""
         return int((np.diff(self.heights) > OPEN * self.reach).sum())
+
+    @property
+    def may_be_parts(self) -> bool:
+        """Whether planes are so far apart that they may be separate parts of the structure.
+
+        Several of them on every second slice are taken for one part.
+        """
+        return self.reach > (OPEN if len(self.heights) == 2 else SPARSE)
 
     def outside(self, count: int) -> Array:
         """Which planes lie beyond the first or the last of ``count`` slices, bool."""

@@ -110,7 +110,7 @@ def headers_of(path: Given, *, quiet: bool = False) -> list[Dataset]:
             if named or _is_called_dicom(file, empty):
                 what = "is empty" if empty else "is not DICOM"
                 raise InputError(
-                    f"{file} {what} and holds no DICOM pictures.", "Take it out, or get it anew."
+                    f"{file} {what} and holds no DICOM pictures.", "Take it out, or copy it again."
                 )
             others.append(file)
             continue
@@ -121,7 +121,7 @@ def headers_of(path: Given, *, quiet: bool = False) -> list[Dataset]:
         ):
             headers.append(header)
         elif kind != DIRECTORY:
-            raise InputError(f"{file} ends within its header.", "Take it out, or get it anew.")
+            raise InputError(f"{file} ends within its header.", "Take it out, or copy it again.")
     if not quiet:
         _warn_of_others(path, others)
     return headers
@@ -169,7 +169,7 @@ def read_dicom(file: Path, **options: Any) -> Dataset:
         ds: Dataset = pydicom.dcmread(file, force=True, **options)
     except Exception as error:  # a broken file makes it raise almost anything
         raise InputError(
-            f"{file} cannot be read: {error}.", "Take it out, or get it anew."
+            f"{file} cannot be read: {error}.", "Take it out, or copy it again."
         ) from error
     if "TransferSyntaxUID" not in ds.file_meta:
         implicit, little = ds.original_encoding

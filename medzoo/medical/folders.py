@@ -20,10 +20,10 @@ from .nifti import NIFTI
 MASK_WORDS = {"annotation", "annotations", "contour", "contours", "groundtruth", "gt", "label"}
 MASK_WORDS |= {"labels", "mask", "masks", "roi", "rois", "seg", "segmentation", "segmentations"}
 MASK_ENDS = ("label", "labels", "mask", "masks", "seg", "segmentation")
-MOST_LABELS = 100  # different values in a few slices, above which a volume is no segmentation
+MOST_LABELS = 100  # different values in a few slices, above which a volume is not a segmentation
 UNREAD = {".gif", ".heic", ".jp2", ".jpx", ".j2k", ".pgm", ".ppm", ".pnm", ".svs", ".tga", ".webp"}
 UNREAD |= {".mha", ".mhd", ".nrrd", ".mgz", ".mgh"}
-SEPARATE = "Give the files as a list, or put them in folders of their own."
+SEPARATE = "Give the files as a list, or put them in separate folders."
 
 
 def require_one_kind(folder: Path, pictures: Sequence[Path]) -> None:
@@ -109,7 +109,7 @@ def _holds_labels(path: Path) -> bool:
         slices = [np.asanyarray(stored[..., last * k // 4]) for k in (1, 2, 3)]
     except InputError:
         raise
-    except Exception:  # whoever reads it says what is wrong
+    except Exception:  # the reader says what is wrong
         return False
     different = np.unique(np.stack(slices))
     whole = different.dtype.kind in "bui" or (different == np.rint(different)).all()

@@ -1,6 +1,6 @@
 """Frames: the single pictures of DICOM files, and the choice among several times, echoes or b-values.
 
-A file of one picture is one frame. A multi-frame file has a frame for each picture, and says of each
+A file of one picture is one frame. A multi-frame file has one frame per picture, and says of each
 where it lies and how its values are scaled.
 """
 
@@ -69,7 +69,8 @@ def frames_of(ds: Dataset) -> list[Frame]:
         return [Frame(ds, file)]
     if own and len(own) != count:
         raise InputError(
-            f"{file} has {count} frames, and says where {len(own)} of them lie.", "Get it anew."
+            f"{file} has {count} frames, and says where {len(own)} of them lie.",
+            "Export or copy it again.",
         )
     offsets = _offsets(ds, count)
     frames = []
@@ -182,7 +183,7 @@ def _labelled(groups: list[list[Frame]], varying: list[str]) -> dict[str, list[F
 
 
 def _each_is_whole(groups: list[list[Frame]], stacks: bool) -> bool:
-    """Whether each group has every place once; of ``stacks``, each place of its own."""
+    """Whether each group has every place once; for ``stacks``, no place twice."""
     places = [[_place(frame) for frame in group] for group in groups]
     once = all(len(set(of_one)) == len(of_one) for of_one in places)
     return once and (stacks or all(set(of_one) == set(places[0]) for of_one in places))

@@ -72,6 +72,7 @@ def read_nifti(
     try:
         image = nib.load(file)
         _require_nifti(image, nib, file)
+        _require_offset(image, file)
         affine = _affine(image, file)
         stored = np.asanyarray(image.dataobj[_index_of(image, frame, file)])
     except (InputError, MedzooWarning):  # a user may make warnings errors
@@ -96,6 +97,19 @@ def _require_nifti(image: Any, nib: Any, file: Path) -> None:
         raise InputError(f"{file} is {kind}, not NIfTI.", "Give a .nii or .nii.gz file.")
 
 
+def _require_offset(image: Any, file: Path) -> None:
+    """An error where the voxels of a single file are said to begin within its header."""
+    if not image.header.is_single:
+        return
+    offset, least = image.dataobj.offset, image.header.single_vox_offset
+    if offset < least:
+        raise InputError(
+            f"{file} states that its voxels begin at byte {offset:g} (vox_offset), which is within "
+            f"its header of {least} bytes.",
+            "Its header is damaged: write it anew.",
+        )
+
+
 def _volume(voxels: Array, affine: Affine, file: Path) -> Volume:
     """Voxels in the order of the file, (x, y, z) as stored, as axial slices."""
     directions = (TO_DICOM @ affine)[:3, :3]
@@ -107,7 +121,7 @@ def _volume(voxels: Array, affine: Affine, file: Path) -> Volume:
         lengths = np.linalg.norm(directions, axis=0)
     if not lengths.all():
         raise InputError(
-            f"{file} has an affine without volume.", "Its header is damaged: write it anew."
+            f"{file} has an affine without volume.", "Its header is damaged: write it again."
         )
     axes = (directions / lengths).T[::-1]  # of z, y, x as stored
     if np.abs(axes @ axes.T - np.eye(3)).max() > SHEAR:
@@ -126,14 +140,14 @@ def _volume(voxels: Array, affine: Affine, file: Path) -> Volume:
 def _index_of(image: Any, frame: int | None, file: Path) -> tuple[Any, ...]:
     """What picks one volume of a file."""
     shape = image.shape
-    if len(shape) < 2:
+    if len(shape) < 2 or 0 in shape:
         raise InputError(f"{file} has the shape {shape}.", "Give a slice or a volume.")
     several = [axis for axis in range(3, len(shape)) if shape[axis] != 1]
     count = shape[several[0]] if several else 1
     if len(several) > 1:
         raise InputError(
             f"{file} holds volumes along {len(several)} axes: its shape is {shape}.",
-            "Save the one that is wanted as a file of its own.",
+            "Save the one that you need as a separate file.",
         )
     if frame is None and count == 1:
         frame = 0
@@ -175,7 +189,7 @@ def _affine(image: Any, file: Path) -> Affine:
         if not np.isfinite(numbers).all():
             raise InputError(
                 f"{file} has numbers in its {name} that are not finite: {_shown(numbers)}.",
-                "Its header is damaged: write it anew.",
+                "Its header is damaged: write it again.",
             )
     affine = _chosen(affines, sizes, image, file)
     affine[:3] *= _unit(header, file)
@@ -208,7 +222,7 @@ def _of_two(sform: Affine, qform: Affine, image: Any, file: Path) -> Affine:
     placeholder = _is_placeholder(sform) and _differ(sform, sizes)
     used, why = ("qform", ", since the sform is a placeholder") if placeholder else ("sform", "")
     _warn(
-        f"{file} has a sform ({_code(image, 'sform')}) and a qform ({_code(image, 'qform')}) that "
+        f"{file} has an sform ({_code(image, 'sform')}) and a qform ({_code(image, 'qform')}) that "
         f"disagree by up to {apart:.3g}: sform {_shown(sform[:3])}, qform {_shown(qform[:3])}. The "
         f"{used} is used{why}"
     )

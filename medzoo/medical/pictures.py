@@ -145,6 +145,10 @@ def _read_scan(about: Input, path: Path, part: str | None) -> _Scan:
         if "frame=" in error.hint and frame is None:
             hint = f"{error.hint} As an input: '{path}#frame=0'."
             raise InputError(error.problem, hint) from error
+        if "series=" in error.hint:
+            chosen = error.hint.rstrip(".")
+            hint = f"{chosen}. As an input: a list of the files of one series."
+            raise InputError(error.problem, hint) from error
         raise
 
 
@@ -162,7 +166,7 @@ def _read_special(
     colours = read_colour(path, frame=frame)
     grey = (colours == colours[..., :1]).all()
     if about.kind != "image" or (about.shape[:1] == (1,) and not grey):
-        wanted = "one channel is wanted" if about.kind == "image" else f"a {about.kind} is wanted"
+        wanted = "one channel is needed" if about.kind == "image" else f"a {about.kind} is needed"
         raise InputError(f"inputs: {path} has colours, and {wanted}.", about.help)
     channels = colours[..., :1] if about.shape[:1] == (1,) else colours
     volume = Volume(
@@ -250,7 +254,7 @@ def _labels(values: Array, path: Path) -> Array:
     """The numbers of a mask in the smallest type that has them."""
     if not (values == np.rint(values)).all() or values.min() < 0:
         raise InputError(
-            f"inputs: {path} holds other than whole numbers from 0, and a mask is wanted.",
-            "Of a series with an RTSTRUCT, name the structure: FOLDER#Parotid R.",
+            f"inputs: {path} holds other than whole numbers from 0, but a mask is needed.",
+            "For a series with an RTSTRUCT, name the structure: FOLDER#Parotid R.",
         )
     return values.astype(np.min_scalar_type(int(values.max())))

@@ -81,6 +81,16 @@ def read_slices(frames: Sequence[Frame], *, labels: bool = False) -> list[Volume
     ]
 
 
+def require_no_mosaic(frames: Sequence[Frame]) -> None:
+    """An error where a picture is no slice: Siemens puts all of a volume in one, side by side."""
+    for frame in frames:
+        if "MOSAIC" in (frame.header.get("ImageType") or []):
+            raise InputError(
+                f"{frame.file} is a mosaic: the slices of a volume side by side in one picture.",
+                "dcm2niix makes a NIfTI volume of it.",
+            )
+
+
 def frames_in(file: Path, *, pixels: bool = True) -> list[Frame]:
     """The frames of one DICOM file, which may be of any modality.
 
@@ -92,7 +102,8 @@ def frames_in(file: Path, *, pixels: bool = True) -> list[Frame]:
     ds = read_dicom(file, specific_tags=HEADER, stop_before_pixels=True)
     if "Rows" not in ds or (pixels and "Columns" not in ds):
         raise InputError(
-            f"{file} holds no picture, or ends within its header.", "Give another, or get it anew."
+            f"{file} holds no picture, or ends within its header.",
+            "Give another, or copy it again.",
         )
     return frames_of(ds)
 
@@ -142,7 +153,9 @@ def colours_of(frame: Frame) -> Array:
     try:
         colours: Array = apply_color_lut(stored, ds)
     except Exception as error:  # a broken palette makes it raise almost anything
-        raise InputError(f"{frame.file} has a broken palette: {error}.", "Get it anew.") from error
+        raise InputError(
+            f"{frame.file} has a broken palette: {error}.", "Export or copy it again."
+        ) from error
     return _in_8_bits(colours[..., :3], ds)
 
 
@@ -160,7 +173,7 @@ def _in_8_bits(colours: Array, ds: Dataset) -> Array:
 def series_key(volume: Volume, number: int) -> str:
     """What slices of one series have in common: scaling, for example, is decided once for each.
 
-    Projections such as mammograms have no position in the patient. Each is a picture of its own,
+    Projections such as mammograms have no position in the patient. Each is a separate picture,
     even where several share a series. ``number`` tells them apart.
     """
     placed = volume.series and np.isfinite(volume.origin).all()
@@ -186,6 +199,10 @@ def _decoded(frames: Sequence[Frame]) -> Iterator[Array]:
     for file, group in groupby(frames, lambda frame: frame.file):
         members = list(group)
         ds = read_dicom(file)
+        if ds.get("BitsAllocated") == 1:  # a frame may begin within a byte, where pydicom fails
+            bits = _decoded_pixels(ds, None).reshape(-1, ds.Rows, ds.Columns)
+            yield from [bits[frame.index] for frame in members]
+            continue
         if len({frame.index for frame in members}) == 1:
             yield from [_decoded_pixels(ds, members[0].index)] * len(members)
             continue
@@ -203,14 +220,14 @@ def _decoded_pixels(ds: Dataset, index: int | None) -> Array:
         raise InputError(
             f"{ds.filename} has compressed pixels, and its TransferSyntaxUID ({kind.name}) says "
             "otherwise.",
-            "Get it anew; gdcmconv may repair it.",
+            "Export or copy it again; gdcmconv may repair it.",
         )
     try:
         if kind == EXTENDED_JPEG and stored_bits(ds) > 8:
             return _extended_jpeg(ds, index)
         stored: Array = pixel_array(ds, index=index)
     except Exception as error:  # RuntimeError without a decoder, anything where data are broken
-        hint = "Get it anew."
+        hint = "Export or copy it again."
         if kind.is_compressed:
             hint = (
                 "`pip install medzoo[medical]` brings a decoder; what it cannot decode, dcmtk's "
@@ -241,32 +258,23 @@ def _extended_jpeg(ds: Dataset, index: int | None) -> Array:
 
 def _rescaled(ds: Dataset, stored: Array) -> _Slice:
     """``stored`` pixels (H, W) with all that their header says of them."""
-    from pydicom.pixels.processing import apply_modality_lut
-
-    for keyword in ("RescaleSlope", "RescaleIntercept"):
-        numbers(ds, keyword)  # an error that names the element
-    hounsfield = (
-        ds.get("Modality") == "CT"
-        and "RescaleIntercept" in ds
-        and ds.get("RescaleType", "HU") in {"HU", "", None}
-    )
+    hounsfield = _is_hounsfield(ds)
     extremes = None
     if ds.get("PhotometricInterpretation") == "MONOCHROME1" and not hounsfield:
-        low, high = apply_modality_lut(np.array(_stored_bounds(ds)), ds).tolist()
+        low, high = _in_unit(np.array(_stored_bounds(ds)), ds).tolist()
         extremes = min(low, high), max(low, high)
     unit, factor = "HU" if hounsfield else "", 1.0
     if ds.get("Modality") == "RTDOSE" and (scaling := numbers(ds, "DoseGridScaling")):
         unit, factor = "Gy" if ds.get("DoseUnits") == "GY" else "", scaling[0]
-    values = apply_modality_lut(stored, ds) * factor
+    values = _in_unit(stored, ds) * factor
     # what is inverted later keeps its precision until then
     kept = values if extremes else np.asarray(values, np.float32)
     rows, columns = pixel_spacing(ds)
-    thick = numbers(ds, "SpacingBetweenSlices") or numbers(ds, "SliceThickness")
     position = numbers(ds, "ImagePositionPatient")
     shown = _window(ds)
     volume = Volume(
         voxels=kept[None],
-        spacing=(abs(thick[0]) if thick and thick[0] else 1.0, rows, columns),
+        spacing=(_thickness(ds), rows, columns),
         origin=np.array(position if len(position) == 3 else [np.nan] * 3),
         axes=axes_of(numbers(ds, "ImageOrientationPatient")),
         unit=unit,
@@ -279,10 +287,71 @@ def _rescaled(ds: Dataset, stored: Array) -> _Slice:
     return _Slice(volume, extremes)
 
 
+def _thickness(ds: Dataset) -> float:
+    """Millimetres that a slice stands for; 1 where a header does not say."""
+    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+        for mm in numbers(ds, keyword)[:1]:
+            if mm and np.isfinite(mm):
+                return abs(mm)
+    return 1.0
+
+
+def _is_hounsfield(ds: Dataset) -> bool:
+    """Whether a header says that its rescaled values are HU."""
+    if ds.get("ModalityLUTSequence"):
+        return str(ds.ModalityLUTSequence[0].get("ModalityLUTType")) == "HU"
+    return (
+        ds.get("Modality") == "CT"
+        and bool(numbers(ds, "RescaleIntercept"))
+        and ds.get("RescaleType", "HU") in {"HU", "", None}
+    )
+
+
+def _in_unit(stored: Array, ds: Dataset) -> Array:
+    """Stored numbers as values: by a table, or by slope and intercept.
+
+    A slope that is missing or empty is 1, an intercept 0. pydicom would leave out the one where the
+    other is missing.
+    """
+    from pydicom.pixels.processing import apply_modality_lut
+
+    if ds.get("ModalityLUTSequence"):
+        try:
+            values: Array = apply_modality_lut(stored, ds)
+        except Exception as error:  # a broken table makes it raise almost anything
+            raise InputError(
+                f"{ds.filename} has a broken ModalityLUTSequence: {error}.", "Get it anew."
+            ) from error
+        return values
+    slope, intercept = _only_number(ds, "RescaleSlope"), _only_number(ds, "RescaleIntercept")
+    if slope == 0:
+        raise InputError(
+            f"{ds.filename} has 0 for RescaleSlope, which makes all its values alike.",
+            "Correct the element, or leave the file out.",
+        )
+    if slope is None and intercept is None:
+        return stored
+    return stored.astype(np.float64) * (1 if slope is None else slope) + (intercept or 0)
+
+
+def _only_number(ds: Dataset, keyword: str) -> float | None:
+    """The number of an element; None where it is absent or empty."""
+    values = numbers(ds, keyword)
+    if len(values) > 1 or not np.isfinite(values).all():
+        raise InputError(
+            f"{ds.filename} has {ds[keyword].value} for {keyword}, and one number is wanted.",
+            "Correct the element, or leave the file out.",
+        )
+    return values[0] if values else None
+
+
 def pixel_spacing(ds: Dataset) -> tuple[float, float]:
     """Millimetres between rows and between columns; NaN where a header does not say."""
-    spacing = numbers(ds, "PixelSpacing") or numbers(ds, "ImagerPixelSpacing")
-    return (spacing[0], spacing[1]) if len(spacing) == 2 else (np.nan, np.nan)
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+        spacing = numbers(ds, keyword)
+        if len(spacing) == 2 and all(0 < mm < np.inf for mm in spacing):
+            return spacing[0], spacing[1]
+    return np.nan, np.nan
 
 
 def axes_of(orientation: Sequence[float]) -> NDArray[np.float64]:

@@ -29,6 +29,7 @@ from .pixels import (
     one_frame,
     pixel_spacing,
     read_slices,
+    require_no_mosaic,
     stored_bits,
 )
 from .series import only_series, volume_of
@@ -116,11 +117,15 @@ def read_picture(path: str | os.PathLike[str], *, frame: int | None = None) -> V
 
 
 def read_pictures(paths: Sequence[str | os.PathLike[str]]) -> list[Volume]:
-    """DICOM pictures as `read_picture` reads them; MONOCHROME1 is inverted alike within a series."""
+    """DICOM pictures as `read_picture` reads them; MONOCHROME1 is inverted alike within a series, and
+    mosaics of Siemens are refused.
+    """
     if not paths:
         return []
     with reading():
-        return read_slices([one_frame(user_path(path), None) for path in paths])
+        frames = [one_frame(user_path(path), None) for path in paths]
+        require_no_mosaic(frames)
+        return read_slices(frames)
 
 
 def read_colour(path: str | os.PathLike[str], *, frame: int | None = None) -> NDArray[Any]:

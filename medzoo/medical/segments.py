@@ -64,7 +64,7 @@ def read_segmentation(
         frames = frames_of(ds)
         require_places(frames)
         require_alike(frames)
-        volume = _assembled(frames, number, ds)
+        volume = _assembled(frames, number, ds, like)
     return volume if like is None else _on_grid_of(like, volume, file)
 
 
@@ -99,7 +99,7 @@ def series_of(segmentation: Path) -> str | None:
 
 
 def _segments(ds: Dataset) -> dict[int, str]:
-    """The number and label of each segment; two of one label are told apart by their numbers."""
+    """The number and label of each segment; numbers distinguish two with one label."""
     labels = {
         int(item.SegmentNumber): str(item.get("SegmentLabel", ""))
         for item in ds.get("SegmentSequence") or []
@@ -119,6 +119,8 @@ def _chosen(segments: dict[int, str], segment: int | str | None, file: Path) -> 
         raise InputError(
             f"{file} holds {len(segments)} segments.", f"Choose one by number or label: {listed}."
         )
+    if isinstance(segment, str) and segment in segments.values():
+        return next(number for number, label in segments.items() if label == segment)
     text = str(segment).strip()
     if text.isdigit() and int(text) in segments:
         return int(text)
@@ -130,20 +132,20 @@ def _chosen(segments: dict[int, str], segment: int | str | None, file: Path) -> 
     )
 
 
-def _assembled(frames: list[Frame], number: int, ds: Dataset) -> Volume:
+def _assembled(frames: list[Frame], number: int, ds: Dataset, like: Volume | None) -> Volume:
     """The mask of a segment over all places that the file has frames of."""
     first = frames[0].header
     axes = axes_of(numbers(first, "ImageOrientationPatient"))
     positions = np.array([numbers(f.header, "ImagePositionPatient") for f in frames])  # (n, 3)
     heights = positions @ axes[0]
-    step = _distance(heights, first)
+    step = _distance(heights, first, ds, like)
     places = (heights - heights.min()) / step
     rows = np.rint(places).astype(int)
     aside = positions - positions[0] - (heights - heights[0])[:, None] * axes[0]
     sheared = np.linalg.norm(aside, axis=1) > TILT * np.maximum(np.ptp(heights), step)
     if (np.abs(places - rows) > 2 * UNEVEN).any() or sheared.any():
         raise InputError(
-            f"{ds.filename} has frames that are no even stack of {step:g} mm.",
+            f"{ds.filename} has frames that do not form an even stack of {step:g} mm.",
             "Write the segmentation on the slices of its series.",
         )
     kind = str(ds.get("SegmentationType", "BINARY"))
@@ -161,15 +163,36 @@ def _assembled(frames: list[Frame], number: int, ds: Dataset) -> Volume:
     )
 
 
-def _distance(heights: NDArray[np.float64], first: Dataset) -> float:
-    """Millimetres from slice to slice: what the file states, or the least between two frames."""
+def _distance(
+    heights: NDArray[np.float64], first: Dataset, ds: Dataset, like: Volume | None
+) -> float:
+    """Millimetres from slice to slice: what the file states, those of the volume that was segmented,
+    or the least between two frames.
+    """
     stated = abs((numbers(first, "SpacingBetweenSlices") or [0.0])[0])
+    thickness = (numbers(first, "SliceThickness") or [0.0])[0]
     steps = np.diff(np.unique(np.round(heights, 3)))
     if not len(steps):
-        return stated or (numbers(first, "SliceThickness") or [0.0])[0] or 1.0
+        return stated or thickness or 1.0
+    least = float(steps.min())
+    if not stated and like is not None and _divides(like.spacing[0], steps):
+        stated = like.spacing[0]
+    if not stated and thickness and least > 1.5 * thickness:
+        warnings.warn(
+            MedzooWarning(
+                f"{ds.filename} does not state SpacingBetweenSlices. Its frames are {least:g} mm apart "
+                f"or more, of slices of {thickness:g} mm: slices between them may be left out. like= "
+                "puts it on the slices of its series"
+            ),
+            stacklevel=4,
+        )
     span = float(np.ptp(heights))
-    step = stated or float(steps.min())
-    return span / max(round(span / step), 1)  # without the rounding of headers
+    return span / max(round(span / (stated or least)), 1)  # without the rounding of headers
+
+
+def _divides(step: float, steps: NDArray[np.float64]) -> bool:
+    """Whether distances between frames are so many slices each."""
+    return bool((np.abs(steps / step - np.rint(steps / step)) <= UNEVEN).all())
 
 
 def _segment_of(frame: Frame) -> int:
@@ -177,7 +200,8 @@ def _segment_of(frame: Frame) -> int:
     number = numbers(frame.header, "ReferencedSegmentNumber")
     if not number:
         raise InputError(
-            f"{frame.file} does not say which segment frame {frame.index} shows.", "Get it anew."
+            f"{frame.file} does not say which segment frame {frame.index} shows.",
+            "Export or copy it again.",
         )
     return int(number[0])
 
@@ -190,7 +214,7 @@ def _mask_of(values: NDArray[np.float32], kind: str, number: int, ds: Dataset) -
     most = (numbers(ds, "MaximumFractionalValue") or [1.0])[0] if kind == "FRACTIONAL" else 1.0
     if not np.isin(values, [0, most]).all():
         raise InputError(
-            f"{ds.filename} holds fractions of voxels, and a mask is wanted.",
+            f"{ds.filename} holds fractions of voxels, but a mask is needed.",
             "`read_picture` with frame= reads them; choose a threshold.",
         )
     mask: NDArray[np.bool_] = values > 0

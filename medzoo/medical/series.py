@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, MedzooWarning
 from .files import PLACE, numbers, told
 from .frames import Frame, choose, frames_of
-from .pixels import axes_of, read_slices
+from .pixels import axes_of, read_slices, require_no_mosaic
 from .volumes import Volume
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ SUBJECT = {
     "FrameOfReferenceUID": "frames of reference",
     "Modality": "modalities",
 }
+# what gives a picture another contrast, so that slices of one volume should agree in it
+CONTRAST = ("EchoTime", "EffectiveEchoTime", "DiffusionBValue", "ComplexImageComponent")
 ALIKE = 1e-3  # how far directions and pixel sizes of one series may differ
 
 
@@ -75,9 +78,11 @@ def volume_of(headers: list[Dataset], frame: int | None = None) -> Volume:
         Which time, echo or b-value, from 0, where there are several pictures of each place.
     """
     frames = [one for header in headers for one in frames_of(header)]
+    require_no_mosaic(frames)
     require_places(frames)
     frames = choose(frames, f"The series of {headers[0].filename}", frame)
     require_alike(frames)
+    _warn_of_contrasts(frames)
     first = frames[0].header
     rows, columns = _floats(first, "PixelSpacing").tolist()
     axes = axes_of(_floats(first, "ImageOrientationPatient").tolist())
@@ -105,6 +110,21 @@ def volume_of(headers: list[Dataset], frame: int | None = None) -> Volume:
         windows=windows,
         padding=_stacked_padding(slices),
     )
+
+
+def _warn_of_contrasts(frames: list[Frame]) -> None:
+    """Warn of slices of one volume that were not made alike, such as echoes between each other."""
+    for name in CONTRAST:
+        values = {str(frame.header.get(name, "")) for frame in frames} - {""}
+        if len(values) > 1:
+            listed = ", ".join(sorted(values)[:3]) + ", ..." * (len(values) > 3)
+            warnings.warn(
+                MedzooWarning(
+                    f"The slices of {frames[0].file.parent} differ in {name}: {listed}. They may be "
+                    "of several volumes; a list of files chooses"
+                ),
+                stacklevel=4,
+            )
 
 
 def _stacked_padding(slices: list[Volume]) -> NDArray[np.bool_] | None:
@@ -159,7 +179,8 @@ def require_alike(frames: list[Frame]) -> None:
         )
     if not (_floats(first, "PixelSpacing") > 0).all():
         raise InputError(
-            f"{first.filename} has a PixelSpacing of {first.PixelSpacing} mm.", "Get it anew."
+            f"{first.filename} has a PixelSpacing of {first.PixelSpacing} mm.",
+            "Export or copy it again.",
         )
 
 
@@ -210,6 +231,11 @@ def _floats(header: Dataset, name: str) -> NDArray[np.float64]:
     if len(values) != PLACE[name]:
         raise InputError(
             f"{header.filename} has no {PLACE[name]} numbers for {name}.",
+            "Take it out, or copy it again.",
+        )
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{header.filename} has {values} for {name}, which are not all finite numbers.",
             "Take it out, or get it anew.",
         )
     return np.array(values)

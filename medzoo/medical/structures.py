@@ -46,7 +46,7 @@ class Structures:
     ----------
     contours
         Name -> the closed planar contours, each (n, 3) in millimetres (x, y, z). Two structures of
-        one name are told apart by their numbers: ``Parotid R (7)``.
+        one name are distinguished by their numbers: ``Parotid R (7)``.
     series, frames
         What they were drawn on: identifiers of series and of frames of reference.
     path
@@ -78,7 +78,7 @@ class Structures:
         """The voxels whose centres a structure encloses.
 
         Contours form a plane where their heights differ by less than a quarter of the distance
-        between slices. A plane stands for half the way to the next ones on both sides: that is the
+        between slices. A plane covers half the distance to the next ones on both sides: that is the
         distance between slices, or between planes, where contours were drawn on every second slice,
         say. A slice takes the plane nearest to it. In a plane, a contour within another is a hole,
         copies of a contour count once, and all else is united: see `medzoo.medical.contours`.
@@ -120,11 +120,9 @@ class Structures:
                 f"distance, and {QUARTER} is allowed.",
                 "Read the series that they were drawn on, as it is.",
             )
-        gap = largest_gap(
-            self._heights(volume, axis),
-            volume.spacing[axis],
-            own_series=not (volume.series and self.series) or volume.series in self.series,
-        )
+        own_series = not (volume.series and self.series) or volume.series in self.series
+        heights = self._heights(volume, axis)
+        gap = largest_gap(heights, volume.spacing[axis], own_series=own_series)
         planes = Planes(np.array([c[:, axis].mean() for c in corners]), gap)
         mask = np.zeros(volume.voxels.shape, bool)
         slices = np.moveaxis(mask, axis, 0)  # a view
@@ -137,6 +135,8 @@ class Structures:
                 [outlines[n] for n in chosen], shape, spacing, exclusive=name in self.exclusive
             )
         self._warn(name, planes, outlines, (len(slices), *shape))
+        if own_series and planes.may_be_parts:
+            self._warn_of_filled(name, planes)
         return mask
 
     def _usable(self, pattern: str, volume: Volume) -> str:
@@ -158,7 +158,8 @@ class Structures:
             raise InputError(
                 f"{name!r} of {self.path}{within} was drawn on another series than this one, "
                 f"{volume.series}.",
-                f"Read that: {', '.join(sorted(self.series_of(name))) or 'it does not say which'}.",
+                "Read that series instead: "
+                f"{', '.join(sorted(self.series_of(name))) or 'it does not say which'}.",
             )
         return name
 
@@ -199,6 +200,15 @@ class Structures:
         if lacking:
             message = f"The mask of {name!r} of {self.path} is not whole: {'; '.join(lacking)}."
             warnings.warn(MedzooWarning(message), stacklevel=4)
+
+    def _warn_of_filled(self, name: str, planes: Planes) -> None:
+        """Warn of planes so far apart that slices between them, without a contour, are filled."""
+        message = (
+            f"The planes of {name!r} of {self.path} are {planes.reach:g} slices apart, on the series "
+            "that they were drawn on: the slices between them are filled from the nearest plane. "
+            "That is wrong where they are separate parts of the structure"
+        )
+        warnings.warn(MedzooWarning(f"{message}."), stacklevel=4)
 
     @checks.checked(
         volume=checks.instance(Volume, "medical.read_series"), name=checks.optional(checks.text)
@@ -245,8 +255,8 @@ def read_structures(path: Given, *, series: str | None = None) -> Structures:
             names = ", ".join(sorted(str(h.filename) for h in chosen or sets)) or "none at all"
             on = f" drawn on {series}" if series else ""
             raise InputError(
-                f"{told(path)} has {len(chosen)} RTSTRUCT files{on}, where one is wanted.",
-                f"Give its file. There is {names}.",
+                f"{told(path)} has {len(chosen)} RTSTRUCT files{on}, but only one is allowed.",
+                f"Give its file. There are {names}.",
             )
         return _structures(Path(chosen[0].filename))
 
@@ -331,7 +341,7 @@ def _described(header: Dataset) -> str:
 
 
 def split_structure(text: str | os.PathLike[str]) -> tuple[Path, str] | None:
-    """Folder and structure of ``FOLDER#STRUCTURE``; None where that is no existing folder.
+    """Folder and structure of ``FOLDER#STRUCTURE``; None if the folder does not exist.
 
     Both may have a ``#`` in their names. The longest path that exists is the folder.
     """
@@ -399,7 +409,7 @@ def cases(folder: Given) -> Iterator[Case]:
     time.
 
     Files may lie in any order, in one folder or in many: a patient, or hundreds. Where the series
-    is not there, or cannot be read, or is one of several, the structures are passed over with a
+    is not there, or cannot be read, or is one of several, the structures are skipped with a
     warning. A warning names structures that are damaged; the others of their file can be used.
 
     Raises
@@ -423,12 +433,10 @@ def cases(folder: Given) -> Iterator[Case]:
             with reading():
                 case = _case(file, slices)
         except InputError as error:
-            warnings.warn(MedzooWarning(f"{file} is passed over: {error.problem}"), stacklevel=2)
+            warnings.warn(MedzooWarning(f"{file} is skipped: {error.problem}"), stacklevel=2)
             continue
         for name, fault in case.structures.broken.items():
-            warnings.warn(
-                MedzooWarning(f"{name!r} of {file} is passed over: {fault}."), stacklevel=2
-            )
+            warnings.warn(MedzooWarning(f"{name!r} of {file} is skipped: {fault}."), stacklevel=2)
         yield case
 
 

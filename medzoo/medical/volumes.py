@@ -178,7 +178,7 @@ def resample(
     ):
         raise InputError(
             "The spacing of the volume is unknown.",
-            "Without it, nothing can be brought to millimetres.",
+            "Without it, the volume cannot be resampled to millimetres.",
         )
     grids = []
     for axis, old in enumerate(volume.spacing):
@@ -314,7 +314,7 @@ def slices_with(
     if mask.shape != volume.voxels.shape:
         raise InputError(
             f"The mask has the shape {mask.shape}, the volume {volume.voxels.shape}.",
-            "Give one of its own grid.",
+            "Give a mask on the grid of the volume.",
         )
     held = np.flatnonzero(mask.any((1, 2)))
     if not len(held):
@@ -356,7 +356,7 @@ def _warn_of_vanished(vanished: int, count: int) -> None:
     """Say in how many slices nothing is left of a mask; an error where that is all of them."""
     if not vanished:
         return
-    problem = f"In {vanished} of {count} slices nothing is left of the mask"
+    problem = f"In {vanished} of {count} slices the mask disappears"
     if vanished == count:
         raise InputError(
             f"{problem}.",

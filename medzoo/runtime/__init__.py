@@ -1,7 +1,7 @@
 """Sessions: a loaded model that turns batches into columns. One module a way to run it.
 
 `native.NativeSession` runs a package of the native contract in this interpreter,
-`worker.WorkerSession` one of either contract in a process of its own, and `cluster.ClusterSession`
+`worker.WorkerSession` one of either contract in a separate process, and `cluster.ClusterSession`
 has one or the other on each actor of a Ray cluster. What the rest of medzoo knows of all three is
 `Session`.
 """
@@ -40,7 +40,7 @@ def prepare(
     if is_local(config) and not trust:
         raise TrustError(
             f"{name_of(config, version)}: its code lies in {config.path.parent}, and no registry names it.",
-            "trust=True (--trust) runs it: say so for code that is your own, or that you have read.",
+            "trust=True (--trust) runs it: use it only for code that you wrote or have read.",
         )
     found = package(config, version, trust=trust, progress=progress)
     return found, environments.choose(config, version, env, progress=progress)
@@ -65,7 +65,7 @@ def open_session(
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
     weights
-        A file to run the model's code with in place of its own weights.
+        A weights file to use instead of the model's own.
     env
         ``auto``, ``current`` or ``isolated``; see `medzoo.environments.choose`.
     trust

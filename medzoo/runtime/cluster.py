@@ -33,15 +33,13 @@ QUEUE = 2  # ranges that an actor has at a time: the one that it makes, and the 
 # ranges for each actor, from the oldest that is not handed over; more than QUEUE for the sake of a
 # slow actor
 AHEAD = 4
-LOSSES = (
-    3  # actors that may be lost over one range, or in a row while they load; then it is no accident
-)
+LOSSES = 3  # lost actors over one range, or in a row while loading, that are not an accident
 GOODBYE = 5.0  # seconds that actors have to end by themselves
 ALIKE = "Every machine of the cluster needs the same Python, medzoo and Ray."
 
 
 class Actor:
-    """A model in a process of Ray's. It returns its errors, since Ray wraps those that are raised."""
+    """A model in a process of Ray. It returns its errors, because Ray wraps raised ones."""
 
     def open(
         self,
@@ -58,7 +56,7 @@ class Actor:
         how
             For `medzoo.runtime.open_session`.
         caller
-            ``settings`` of medzoo's, the ``folder`` that relative paths start from, and how many
+            medzoo's ``settings``, the ``folder`` that relative paths start from, and how many
             ``threads`` torch may have.
         """
         from . import open_session
@@ -244,7 +242,7 @@ class ClusterSession(Session):
                 self._welcome(opening[ref])
             elif (there := making[ref])[1] in there[
                 0
-            ].ranges:  # else the answer before told that this actor is lost
+            ].ranges:  # otherwise an earlier answer said that this actor is lost
                 self._note(*there)
 
     def _welcome(self, hand: _Hand) -> None:
@@ -315,7 +313,7 @@ class ClusterSession(Session):
         _LostError
             It is lost, or what it returned is.
         WorkerError
-            It raised an error that is no model's.
+            It raised an error that is not from the model.
         """
         try:
             return self._ray.get(ref)

@@ -1,4 +1,4 @@
-"""What a package returned, held against its config: one way for all sessions and contracts."""
+"""Compare the result of a package with its config, for all sessions and contracts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..errors import PackageError
 def check(
     about: str, version: Version, batch: Batch, found: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """A column for each output of the config: the package's arrays as they are, labels from the
+    """One column per output of the config: the package's arrays unchanged, labels from the
     conditions.
 
     Parameters

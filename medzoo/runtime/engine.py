@@ -20,7 +20,7 @@ PATIENCE = 20.0  # seconds for a cluster's head to answer
 
 @dataclass(frozen=True)
 class Ray:
-    """Where and with what the actors of ``engine="ray"`` run; docs/scale.md tells more.
+    """Where and with what the actors of ``engine="ray"`` run; see docs/scale.md.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Ray:
             isinstance(self.address, str) and self.address.strip()
         ):
             raise InputError(
-                f"address={checks.shown(self.address)} is no address.",
+                f"address={checks.shown(self.address)} is not a valid address.",
                 "Give auto, or HOST:PORT of the cluster's head.",
             )
         if self.actors is not None and (
@@ -99,13 +99,14 @@ class Ray:
         Raises
         ------
         InputError
-            It is no device, names one of several, or needs no GPU where actors are to have some.
+            It is not a device, names one of several, or needs no GPU although actors should have
+            one.
         """
         pick_device(device, torch=False)
         if device.partition(":")[2]:
             raise InputError(
                 f"device={device!r}: Ray chooses which GPU an actor has.",
-                "Say device='cuda', or leave it out.",
+                "Use device='cuda', or leave it out.",
             )
         if device not in {"auto", "cuda"} and self.gpus_per_actor:
             raise InputError(

@@ -95,7 +95,7 @@ def columns(
         config says.
     """
     for count in sorted(set(found["repeated"].values())):
-        warn_of_repeats(f"{about},", count, " of its own")
+        warn_of_repeats(f"{about},", count, " in its package")
     arrays = {}
     for name in own_outputs(version):
         output, values = version.outputs[name], found["outputs"][name]

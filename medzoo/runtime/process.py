@@ -23,7 +23,7 @@ from ..errors import WorkerError
 START = Path(protocol.__file__).with_name("__main__.py")
 PASSED = (
     settings.SYSTEM_VARIABLES
-    | {  # of the caller's, what a model's process gets; no tokens, and nothing of Python's
+    | {  # variables passed to the model's process; never tokens or PYTHON*
         "LANGUAGE",
         "TERM",
         "DYLD_LIBRARY_PATH",
@@ -39,7 +39,7 @@ OWN = {
     "PYTHONHASHSEED": "0",  # the order of a set of texts varies otherwise from process to process
     "PYTHONUTF8": "1",
     "MPLBACKEND": "Agg",  # no windows
-    # glibc hands what a batch frees back to the system, which clears it anew for the next: a sixth
+    # glibc hands what a batch frees back to the system, which clears it again for the next: a sixth
     # of model 8's time.
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
@@ -306,7 +306,7 @@ class Process:
         if name and name not in CRASHES:
             hint = "Somebody ended it, or the system did, short of memory: then a smaller batch_size helps."
             return Ended("kill", f"its process was killed ({name}).{tail}", hint)
-        again = f"The next batch starts it anew. {CRASHED.get(name or '', TELL)}"
+        again = f"The next batch starts it again. {CRASHED.get(name or '', TELL)}"
         how = (
             f"crashed ({name})"
             if name
@@ -351,7 +351,7 @@ class Process:
 def _kill(popen: subprocess.Popen[bytes]) -> None:
     with suppress(OSError):
         if hasattr(os, "killpg"):
-            os.killpg(popen.pid, signal.SIGKILL)  # it leads a group of its own
+            os.killpg(popen.pid, signal.SIGKILL)  # it leads its own process group
         else:
             popen.kill()
 
@@ -384,7 +384,7 @@ def _serve(
                 frames.put(protocol.read(answers))  # type: ignore[arg-type]
     except MemoryError as error:
         frames.put(error)
-    except (EOFError, OSError, ValueError):  # no frame is no answer
+    except (EOFError, OSError, ValueError):  # without a frame there is no answer
         frames.put(None)
     popen.wait()
     _kill(popen)  # what it started and left

@@ -72,7 +72,7 @@ def check_precision(about: str, version: Version, precision: str) -> None:
     """
     if precision not in PRECISIONS:
         raise InputError(
-            f"precision={precision!r} is no precision.",
+            f"precision={precision!r} is not a valid precision.",
             f"Give {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}.",
         )
     if precision != "full" and (version.contract != "native" or not version.needs_torch):
@@ -191,7 +191,7 @@ def _whose_fault(failure: Failure, requires: Sequence[str], given: Sequence[str]
         return "The GPU or its driver refused this. device='cpu' runs without it."
     if given:
         names = " and ".join(given)
-        return f"It ran with {names} of yours, which may not fit. Does it fail without them too?"
+        return f"It ran with your own {names}, which may not fit. Does it also fail without?"
     return "If the package is not yours, tell its authors."
 
 

@@ -1,4 +1,4 @@
-"""Weights of the user's own in place of a package's."""
+"""The user's weights instead of those of a package."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def their_file(weights: str | os.PathLike[str]) -> Path:
 
 
 def other_weights(about: str, package: Path, weights: Path, folder: Path) -> Path:
-    """``folder``, filled so that the user's weights go by the name that a native package expects.
+    """``folder``, filled so that the user's weights have the name that a native package expects.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def compare(ours: Path, theirs: Path) -> None:
     Raises
     ------
     InputError
-        They differ, or ``theirs`` is no safetensors file.
+        They differ, or ``theirs`` is not a safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -82,7 +82,7 @@ def compare(ours: Path, theirs: Path) -> None:
     try:
         given = shapes(theirs)
     except SafetensorError as error:
-        raise InputError(f"weights={str(theirs)!r} is no safetensors file: {error}") from error
+        raise InputError(f"weights={str(theirs)!r} is not a safetensors file: {error}") from error
     wanted = shapes(ours)
     if given != wanted:
         wrong = [

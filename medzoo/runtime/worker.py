@@ -1,7 +1,7 @@
-"""A session in a process of its own, whose interpreter is that of the model's environment.
+"""A session in a separate process, with the interpreter of the model's environment.
 
 Both contracts run there (`medzoo._worker.protocol` says how). What is special to a contract on this
-side stands in `medzoo.runtime.native` and `medzoo.runtime.medigan`, each with two functions:
+side is in `medzoo.runtime.native` and `medzoo.runtime.medigan`, each with two functions:
 
 ``spec(about, version, folder, weights, room) -> dict``
     What the contract's class needs, as a tree that can cross: ``about`` names the model in errors,
@@ -9,8 +9,8 @@ side stands in `medzoo.runtime.native` and `medzoo.runtime.medigan`, each with t
     a folder for what the spec points to, which lives as long as the session. Raises InputError for
     weights that do not fit.
 ``columns(about, version, batch, found) -> dict of arrays``
-    What the contract's ``sample`` returned, made into the config's columns, and held against it by
-    `medzoo.runtime.columns.check`. Raises PackageError.
+    What the contract's ``sample`` returned, converted to the config's columns and compared with it
+    by `medzoo.runtime.columns.check`. Raises PackageError.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from .weights import their_file
 
 
 class WorkerSession(Session):
-    """A package of either contract, loaded in a process of its own. Raises what
+    """A package of either contract, loaded in a separate process. Raises what
     `medzoo.runtime.open_session` says.
 
     The process lives as long as the session. One that ended before (it crashed, was killed, hung,
@@ -61,7 +61,7 @@ class WorkerSession(Session):
         trust: bool = False,
         precision: str = "full",
     ) -> None:
-        pick_device(device, torch=False)  # what is no device at all needs no process to be refused
+        pick_device(device, torch=False)  # an invalid device is refused before a process starts
         self._about, self._version = name_of(config, version), version
         self._interpreter, self._package = (
             interpreter,
@@ -99,7 +99,7 @@ class WorkerSession(Session):
                 "torch": version.needs_torch,
                 "threads": torch.get_num_threads()
                 if torch is not None
-                else None,  # so that bytes agree with ours
+                else None,  # so that bytes agree with this process
                 "trust": trust,
                 "libraries": libraries(version),
             }

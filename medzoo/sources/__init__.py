@@ -1,8 +1,8 @@
 """Where packages come from: one module a scheme.
 
 ``bundled`` and ``file`` know where a package lies on this machine. ``zenodo`` and ``https`` know
-where one lies on a network; `download` brings it here, by `http` and held to its digest. What lies
-here, `medzoo.store` verifies.
+where one lies on a network; `download` brings it here, by `http` and compared with its digest. What
+lies here, `medzoo.store` verifies.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def recorded(address: str) -> dict[str, str]:
 
 
 def record(address: str, **found: str) -> None:
-    """Remember the digests of an archive, or hold them against those remembered.
+    """Record the digests of an archive, or compare them with the recorded ones.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def record(address: str, **found: str) -> None:
     """
     for _ in range(
         TRIES
-    ):  # once is enough under the lock; without it, another's write may have crossed ours
+    ):  # once is enough under the lock; without it, two processes may have written at the same time
         if recorded(address).items() >= found.items():
             return
         with files.locked(settings.cache_folder() / "locks" / "digests.lock", timeout=10):
@@ -89,5 +89,5 @@ def _read() -> dict[str, dict[str, str]]:
 def _broken() -> IntegrityError:
     return IntegrityError(
         f"{path()} cannot be read, which holds the digests of earlier downloads.",
-        "Bring it back, or remove it: digests are then taken anew at the next use.",
+        "Bring it back, or remove it: digests are then recorded again at the next use.",
     )

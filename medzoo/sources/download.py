@@ -1,5 +1,5 @@
 """An archive from a network: out of the cache where it lies there, else from a mirror or its
-source, held to one digest.
+source; all must match one digest.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def fetch(
     wanted = _Wanted(config, version)
     if version.scheme == "https" and not (version.sha256 or version.md5 or trust):
         raise TrustError(
-            f"{wanted.label} lies at {wanted.address}, and no digest says what the file there is to be.",
+            f"{wanted.label} lies at {wanted.address}, and no digest is known for the file.",
             "If you trust who can change it: trust=True (--trust). Better: `sha256:` in the config.",
         )
     if found := wanted.cached():
@@ -70,7 +70,7 @@ def fetch(
 @dataclass(frozen=True)
 class Place:
     """Where the cache keeps an archive, what it is to be as far as that is known, and the lock of
-    whoever fetches it.
+    the process that downloads it.
     """
 
     path: Path
@@ -158,8 +158,9 @@ def brought(
     )
     if not (known or trust):
         raise TrustError(
-            f"{by}: {wanted.label} has sha256 {found['sha256']}, and nothing here says what it is to be.",
-            "Nothing was taken over. If you trust who wrote it: trust=True (--trust) takes it.",
+            f"{by}: {wanted.label} has sha256 {found['sha256']}, and no expected digest is known "
+            "for it.",
+            "Nothing was imported. If you trust who wrote it: trust=True (--trust) takes it.",
         )
     by_md5 = version.scheme == "zenodo" or bool(version.md5)
     path = wanted.place(_Known(version.sha256, found["md5"] if by_md5 else ""))
@@ -201,7 +202,7 @@ class _Wanted:
 
     @property
     def lock(self) -> Path:
-        """Held by whoever fetches it."""
+        """The lock of the process that downloads it."""
         return (
             settings.cache_folder()
             / "locks"
@@ -255,9 +256,12 @@ class _Wanted:
         sha256, unconfirmed = files.sha256_of(path), self.version.sha256_unconfirmed
         digests.record(self.address, sha256=sha256, **({"md5": known.md5} if known.md5 else {}))
         if unconfirmed and sha256 != unconfirmed:
-            problem = f"{self.label} has the md5 that its source names, but not the sha256 that others saw."
+            problem = (
+                f"{self.label} has the md5 that its source names, but not the sha256 that others "
+                "recorded."
+            )
             warnings.warn(
-                f"{problem}\n  others saw {unconfirmed}\n  found      {sha256}",
+                f"{problem}\n  others     {unconfirmed}\n  found      {sha256}",
                 MedzooWarning,
                 stacklevel=2,
             )
@@ -275,7 +279,9 @@ class _Wanted:
                 raise self.nowhere([(self.address, refused)]) from refused
         path, failures = self.place(known), list[tuple[str, MedzooError]]()
         if path.exists() and known.digest and not settings.offline():
-            warnings.warn(f"{path} is damaged, and fetched anew.", MedzooWarning, stacklevel=2)
+            warnings.warn(
+                f"{path} is damaged and will be downloaded again.", MedzooWarning, stacklevel=2
+            )
         for address in self.addresses(known):
             error = self.attempt(address, path, known, alone=alone, progress=progress)
             if error is None:
@@ -285,7 +291,9 @@ class _Wanted:
             raise self.offline(known, failures) if settings.offline() else self.nowhere(failures)
         for _, failure in failures:
             warnings.warn(
-                f"{failure.problem}\nAnother address had the file.", MedzooWarning, stacklevel=2
+                f"{failure.problem}\nThe file came from another address.",
+                MedzooWarning,
+                stacklevel=2,
             )
         return self.settled(path, known)
 
@@ -306,7 +314,7 @@ class _Wanted:
         """Mirrors of the user's first, as they are near; then the source; then the config's, for
         when that is gone.
         """
-        if known.digest:  # a mirror is held to a digest, or not asked
+        if known.digest:  # a mirror needs a digest to compare with
             mirrors = [_below(m, self.source.mirrored(self.location)) for m in settings.mirrors()]
             yield from (m for m in mirrors if _is_local(m) or not settings.offline())
         if not settings.offline():
@@ -350,7 +358,7 @@ class _Wanted:
         problems = "".join(f"\n{e.problem}" for _, e in failures)
         way = (
             f"Where there is a network, `medzoo cache export FILE {self.config.number}` writes a file that "
-            "`medzoo cache import FILE` takes in here."
+            "`medzoo cache import FILE` imports here."
         )
         if known.digest:
             way = (
@@ -358,7 +366,7 @@ class _Wanted:
                 + way
             )
         return SourceError(
-            f"{self.label} {what}, and MEDZOO_OFFLINE rules out the network: {path.name}{problems}",
+            f"{self.label} {what}, and MEDZOO_OFFLINE is set: {path.name}{problems}",
             way,
         )
 
@@ -405,7 +413,7 @@ def retrieve(address: str, path: Path, downloader: http.Download) -> None:
                 found = (
                     files.digest_of(Path(address), expected[0])
                     if get is _copy
-                    else "another on the disk than on the way"
+                    else "the bytes on the disk differ from those that were received"
                 )
                 raise http.other_bytes(address, expected[2], found) from error
             downloader.alone = (

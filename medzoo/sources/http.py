@@ -31,11 +31,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 USER_AGENT = f"medzoo/{__version__} (+https://github.com/medzoo/medzoo)"
-JSON_BYTES = 32 * 2**20  # no answer to a question of ours is larger
+JSON_BYTES = 32 * 2**20  # no JSON answer that medzoo needs is larger
 RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
-NETWORK = "Is there a network, or a proxy to name in HTTPS_PROXY? docs/downloads.md tells of mirrors and of work without one."
-LATER = "Try again later: what has arrived is kept and not sent again. docs/downloads.md tells of mirrors."
+NETWORK = (
+    "Is there a network, or a proxy to name in HTTPS_PROXY? docs/downloads.md explains mirrors and "
+    "work without a network."
+)
+LATER = (
+    "Try again later: the received part is kept and not sent again. docs/downloads.md explains "
+    "mirrors."
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def get_json(url: str) -> Any:
             for block in response.iter_content(policy.chunk):
                 body += block
                 if len(body) > JSON_BYTES:
-                    raise SourceError(f"{url} answers without end.", NETWORK)
+                    raise SourceError(f"{url} sends an endless answer.", NETWORK)
             try:
                 return json.loads(body)
             except ValueError as error:
@@ -164,7 +170,7 @@ class Download:
             part.path.replace(target)
 
     def forget(self) -> None:
-        """Remove the partial file: the whole one is in its place, or the part is no good."""
+        """Remove the partial file: the whole one is in its place, or the part is unusable."""
         if self._part:
             self._part.forget()
 
@@ -188,12 +194,12 @@ class Download:
             raise other_bytes(url, expected, found)
 
     def _check(self, url: str, part: _Partial, response: Response) -> int | None:
-        """Whether the answer goes on with the part or begins anew; returns the size of the whole,
+        """Whether the answer continues the part or starts again; returns the size of the whole,
         where known.
         """
         if response.status_code != 200 and not part.continued_by(response):
             part.forget()
-            raise _AgainError("it has another file than before", 0)
+            raise _AgainError("it now offers another file than before", 0)
         total = _length(response) if response.status_code == 200 else part.note["size"]
         if response.status_code == 200:
             if None not in (total, self.size) and total != self.size:
@@ -205,7 +211,7 @@ class Download:
         if self.size is None and (total or 0) > self.most:
             part.forget()
             raise IntegrityError(
-                f"{url} gives {total:,} bytes, and {self.most:,} at most were to be taken."
+                f"{url} gives {total:,} bytes, but at most {self.most:,} are allowed."
             )
         return total
 
@@ -227,7 +233,7 @@ class Download:
                 part.hash.update(block)
                 bar.update(len(block))
         if total is not None and part.size < total:
-            raise _AgainError(f"its answer breaks off after {part.size:,} of {total:,} bytes")
+            raise _AgainError(f"its answer ends after {part.size:,} of {total:,} bytes")
 
 
 class _Partial:
@@ -250,7 +256,7 @@ class _Partial:
         return 0
 
     def take_up(self) -> None:
-        """Go on with what an earlier attempt left, or begin with nothing."""
+        """Continue with the data of an earlier attempt, or start with nothing."""
         self._empty()
         with suppress(OSError, ValueError):
             note = json.loads(self._note_path.read_text(encoding="utf-8"))
@@ -282,7 +288,7 @@ class _Partial:
         return same_size and _validator(response) in ("", self.note["validator"])
 
     def begin(self, response: Response, total: int | None) -> None:
-        """Begin anew with an answer that is the whole."""
+        """Start again with an answer that holds the whole file."""
         self.forget()
         self.path.touch()
         if validator := _validator(response):
@@ -300,7 +306,7 @@ def other_bytes(url: str, expected: str, found: str) -> IntegrityError:
     """The error for an address that gives another file than the registered one."""
     return IntegrityError(
         f"{url} gives another file than the registered one.\n  expected {expected}\n  found    {found}",
-        "Nothing of it was kept. Has the file been changed, or this medzoo become old?",
+        "Nothing of it was kept. Was the file changed, or is this medzoo too old?",
     )
 
 
@@ -350,7 +356,7 @@ def _answer(url: str, headers: Mapping[str, str]) -> Iterator[Response]:
             yield response
     except exceptions.SSLError as error:
         if "CERTIFICATE_VERIFY_FAILED" not in str(error):
-            raise _AgainError(f"the secure line broke: {error}") from error
+            raise _AgainError(f"the secure connection broke: {error}") from error
         raise SourceError(
             f"{url} shows a certificate that is not trusted here: {error}.",
             "Behind an institute's own certificates, name them in REQUESTS_CA_BUNDLE.",
@@ -362,7 +368,7 @@ def _answer(url: str, headers: Mapping[str, str]) -> Iterator[Response]:
     ) as error:
         raise _broken_line(error) from error
     except exceptions.RequestException as error:
-        raise SourceError(f"{url} cannot be asked: {error}.", NETWORK) from error
+        raise SourceError(f"{url} cannot be used: {error}.", NETWORK) from error
 
 
 def _broken_line(error: RequestException) -> _AgainError:
@@ -372,7 +378,7 @@ def _broken_line(error: RequestException) -> _AgainError:
     cause: Any = error.args[0] if error.args else error
     cause = getattr(cause, "reason", cause)
     if isinstance(error, ProxyError):
-        return _AgainError(f"the proxy does not pass it on ({cause})", reached=False)
+        return _AgainError(f"the proxy does not forward it ({cause})", reached=False)
     if isinstance(
         cause, exceptions.NewConnectionError
     ):  # a name that is not known here, or nobody at the address
@@ -382,7 +388,7 @@ def _broken_line(error: RequestException) -> _AgainError:
     if isinstance(cause, exceptions.ReadTimeoutError):
         return _AgainError(f"nothing came for {policy.stall:g} s")
     return _AgainError(
-        f"the line broke ({type(getattr(cause, '__context__', None) or cause).__name__})"
+        f"the connection broke ({type(getattr(cause, '__context__', None) or cause).__name__})"
     )
 
 
@@ -390,7 +396,7 @@ def _check_status(url: str, response: Response) -> None:
     status, ways = response.status_code, [r.url for r in (*response.history, response)]
     if url.startswith("https:") and not all(way.startswith("https:") for way in ways):
         raise SourceError(
-            f"{url} leads to an address that is not secure: {ways[-1]}.",
+            f"{url} redirects to an address that is not secure: {ways[-1]}.",
             "Nothing was fetched from it.",
         )
     if status in {200, 206, 416}:
@@ -400,7 +406,7 @@ def _check_status(url: str, response: Response) -> None:
         wait = _asked_wait(response)
         if wait is not None and wait > policy.patience:
             raise SourceError(
-                f"{url} asks to be left alone for {wait / 60:.0f} minutes ({answers}).", LATER
+                f"{url} asks clients to wait {wait / 60:.0f} minutes ({answers}).", LATER
             )
         raise _AgainError(answers, wait)
     if status >= 500:
@@ -466,7 +472,7 @@ def _refuse_page(url: str, response: Response, body: bytes) -> None:
     where = f" from {response.url}" if response.url != url else ""
     raise SourceError(
         f"{url} answers with a web page{where}: {named}.",
-        "A proxy or a login may stand in between: open the address in a browser.",
+        "A proxy or a login page may answer instead: open the address in a browser.",
     )
 
 

@@ -1,4 +1,4 @@
-"""``https://...``: a file at an address of its own, of which nothing is known but what the config
+"""``https://...``: a file at any address, of which nothing is known but what the config
 says.
 """
 

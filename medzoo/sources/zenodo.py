@@ -83,7 +83,8 @@ def _file(answer: Any, record: str, key: str) -> Remote:
     given, concept = str(about.get("id")), str(about.get("conceptrecid"))
     if record == concept:
         raise SourceError(
-            f"Zenodo's record {record} stands for all its versions; its files change with each new one.",
+            f"Zenodo's record {record} covers all its versions; its files change with each new "
+            "one.",
             f"Name the record of one version; the newest is {given}." if given != record else "",
         )
     if given != record:

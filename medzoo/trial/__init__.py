@@ -1,11 +1,11 @@
-"""Models put on trial: run for real, and held against what their config says. `medzoo test`, and a
+"""Tests of models: run them and compare the result with their configs. `medzoo test`, and a
 part of `medzoo contribute check`.
 
 ==================  ============================================================================
 ``report.py``       findings, and how they are printed
 ``runs.py``         the model runs: shapes, value range, seeds, batches, conditions, options
 ``recorded.py``     ``expected.npz``: what it made when it was recorded
-``memory.py``       memory a sample, in a process that does nothing else
+``memory.py``       memory per sample, in a process that does nothing else
 ``examination.py``  all of these
 ==================  ============================================================================
 """

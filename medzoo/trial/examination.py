@@ -47,7 +47,7 @@ def examine(
     Raises
     ------
     InputError
-        ``write``, and the package is no folder.
+        ``write``, and the package is not a folder.
     MedzooError
         Whatever `medzoo.load` raises before any code of the package runs.
     """
@@ -75,7 +75,7 @@ def examine(
 
 def _write(path: Path, findings: list[Finding], again: Any, inputs: Any) -> Finding:
     if any(f.bars for f in findings):
-        return Finding("recorded", WRONG, "nothing was recorded", "Mend the others first.")
+        return Finding("recorded", WRONG, "nothing was recorded", "Fix the other findings first.")
     with again() as model:
         size = record(model, path, inputs)
     return Finding("recorded", OK, f"{path}, {size / 1e3:.0f} kB")

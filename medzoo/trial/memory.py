@@ -1,4 +1,4 @@
-"""Memory a sample takes at work, measured in a process that does nothing else."""
+"""Memory per sample, measured in a process that does nothing else."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def about_memory(version: Version, model_id: Any, where: dict[str, Any], inputs:
             "memory", OK, "not measured: it works in another process, or this system does not tell"
         )
     taken, stated = max(0.0, peaks[1] - peaks[0]) / (n - 1), version.memory_per_sample
-    text = f"{taken:.2g} MiB a sample in a batch of {n}; its config says {stated:g}"
+    text = f"{taken:.2g} MiB per sample in a batch of {n}; its config says {stated:g}"
     say = f"State `memory_per_sample: {max(0.1, taken * 1.2):.1g}`."
     if not stated:
         return Finding("memory", WARNING, text, say)

@@ -31,7 +31,7 @@ ROWS = (
 
 
 def made(model: Model, rows: Any, inputs: Any = None) -> dict[str, Array]:
-    """The samples (seed, index) that ``rows`` names, column by column; each in a batch of its own."""
+    """The samples (seed, index) that ``rows`` names, column by column; each in a separate batch."""
     one = [
         next(model.stream(1, first=int(index), seed=int(seed), inputs=inputs, progress=False))
         for seed, index in rows
@@ -67,13 +67,13 @@ def record(model: Model, path: Path, inputs: Any = None) -> int:
         return path.stat().st_size
     except OSError as error:
         raise DatasetError(
-            f"{path} could not be written: {error}.", "Record from a folder of your own."
+            f"{path} could not be written: {error}.", "Record from your own folder."
         ) from error
 
 
 def compare(model: Model, path: Path, inputs: Any = None) -> Finding:
     """Whether the model still makes what was recorded, within the tolerance of each output."""
-    hint = "If the change is meant, record anew with `medzoo test --record`."
+    hint = "If the change is meant, record again with `medzoo test --record`."
     try:
         with np.load(path) as archive:
             known = {name: archive[name] for name in archive.files}

@@ -1,4 +1,4 @@
-"""The model is run for real, and its samples are held against what the config says."""
+"""Run the model and compare its samples with the config."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def about_samples(
     Parameters
     ----------
     load
-        Loads the model, anew with each call.
+        Loads the model, again with each call.
     inputs
         As in `medzoo.generate`.
     recorded
@@ -138,8 +138,8 @@ class Trial:
         return columns
 
     def seed(self, load: Callable[[], Model]) -> Finding:
-        """One seed, one set of samples, in a second run and in a model that is loaded anew; another
-        seed, another set.
+        """One seed, one set of samples, in a second run and in a model that is loaded again;
+        another seed, another set.
         """
         ours = "Draw only from batch.latents and batch.rng(i)."
         if self.furthest(self.first, self.run(N, batch_size=N), exact=True):
@@ -149,13 +149,13 @@ class Trial:
                 return Finding(
                     "seed",
                     WRONG,
-                    "the same seed gives other samples when the model is loaded anew",
+                    "the same seed gives other samples when the model is loaded again",
                     ours,
                 )
         same = not self.furthest(self.first, self.run(N, seed=OTHER, batch_size=N))
         if same and self.works_on_pictures:
             return Finding(
-                "seed", OK, "decides nothing: what it makes follows from the pictures that it gets"
+                "seed", OK, "decides nothing: the samples depend only on the input pictures"
             )
         return judge(
             "seed",
@@ -167,9 +167,7 @@ class Trial:
     def variety(self) -> Finding:
         """Samples of one run and one condition differ."""
         if self.works_on_pictures:
-            return Finding(
-                "variety", OK, "as the pictures that it gets, which repeat when they are few"
-            )
+            return Finding("variety", OK, "as the input pictures, which repeat when there are few")
         fixed = {name: next(iter(c.values)) for name, c in self.version.conditions.items()}
         found = self.run(N, fixed)
         twins = next(
@@ -228,7 +226,7 @@ class Trial:
                 title,
                 WARNING,
                 "has no bounds",
-                "State `minimum` and `maximum`, so that a user cannot go astray.",
+                "State `minimum` and `maximum`, so that users cannot give values that do not work.",
             )
         if len(values) > 1 and not any(self.furthest(a, b) for a, b in combinations(found, 2)):
             return Finding(
@@ -257,7 +255,7 @@ class Trial:
         self.run(N, batch_size=N)
         where = "this machine's CPU" if self.model.device == "cpu" else self.model.device
         return Finding(
-            "speed", OK, f"{(time.perf_counter() - began) / N * 1e3:.3g} ms a sample on {where}"
+            "speed", OK, f"{(time.perf_counter() - began) / N * 1e3:.3g} ms per sample on {where}"
         )
 
     def furthest(self, a: Columns, b: Columns, *, exact: bool = False) -> str:

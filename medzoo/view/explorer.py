@@ -191,7 +191,7 @@ class Explorer:
         self.figure.canvas.draw_idle()
 
     def _show(self) -> None:
-        """Set the widgets to the state, without a callback of theirs."""
+        """Set the widgets to the state, without running their callbacks."""
         first = self.page * PAGE
         for k, slider in enumerate(self.sliders):
             there = first + k < self.latents.size
@@ -315,7 +315,7 @@ class Explorer:
             seed = seeds.check_seed(int(text))
         except ValueError:  # InputError is one
             quietly(self.seed_box, self.seed_box.set_val, str(self.seed))
-            self._say(f"{text!r} is no seed: a whole number from 0 to 2**64 - 1")
+            self._say(f"{text!r} is not a valid seed: give a whole number from 0 to 2**64 - 1")
             return
         if seed != self.seed:
             self.go_to(seed)
@@ -334,7 +334,7 @@ class Explorer:
 
 
 def _choices(version: Version) -> dict[str, dict[str, Any]]:
-    """Inputs that are one of a few: name -> what stands beside the button -> value."""
+    """Inputs that are one of a few: name -> label of the button -> value."""
     choices: dict[str, dict[str, Any]] = {
         name: {v: v for v in c.values} for name, c in version.conditions.items()
     }

@@ -32,8 +32,8 @@ MARGIN, GAP, TITLE, CAPTION = 0.15, 0.08, 0.24, 0.46  # inches, too
 
 
 class Drawing(Figure):
-    """A figure without pyplot: nothing is registered anywhere, and a notebook shows it all the
-    same.
+    """A figure without pyplot: nothing is registered anywhere, and a notebook still shows
+    it.
     """
 
     def __init__(self, width: float, height: float) -> None:
@@ -73,7 +73,8 @@ def grid(samples: Samples, n: int = 16, *, columns: int | None = None) -> Figure
     Raises
     ------
     InputError
-        There is no sample, or no image, mask or volume in it; ``n`` or ``columns`` is no count.
+        There is no sample, or no image, mask or volume in it; ``n`` or ``columns`` is not a valid
+        count.
     """
     head = samples[: check_count(n)]
     name = picture_column(head.outputs, head.columns)
@@ -155,7 +156,7 @@ def draw(axes: Axes, samples: Samples, row: int, *, size: float = 9.0) -> None:
     for before in (
         *axes.images,
         *axes.collections,
-    ):  # clear() would build the axes anew, which takes as long as a picture
+    ):  # clear() would build the axes again, which takes as long as a picture
         before.remove()
     axes.set_axis_off()
     pixels = np.moveaxis(shown, 0, -1) if len(shown) == 3 else shown[0]

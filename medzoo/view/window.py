@@ -145,7 +145,8 @@ def _target(config: ModelConfig, seed: int, save: str | os.PathLike[str] | None)
     known = FigureCanvasBase.get_supported_filetypes()
     if path.suffix.lower().removeprefix(".") not in known:
         raise InputError(
-            f"save={str(path)!r} is no picture file.", f"Let it end in one of {', '.join(known)}."
+            f"save={str(path)!r} is not a picture file.",
+            f"The name must end in one of {', '.join(known)}.",
         )
     return path
 

@@ -35,8 +35,15 @@ SIZE, LOW = 128, 32  # pixels of a patch, pixels of the flow's picture
 SCORES, TEXTURES = 510, 2
 LATENT = SCORES + TEXTURES
 BANDS = (4, 12, 48, 192, 254)  # components a band, coarse to fine
-MARGIN = 2  # pixels of the small picture that the painter paints beyond its edge, and cuts off
-SIDES = tuple(k * (LOW + 2 * MARGIN) for k in (1, 2, 4))  # of the painter's three scales
+# Pixels of the small picture that the painter paints beyond its edge, and cuts off: so many at the
+# size of the small picture, and so many of these at the two finer ones.
+MARGIN, KEPT = 3, 1
+ONWARD = 0.3  # how far gradients go on beyond the edge: 0 leaves it flat, 1 continues them in full
+SIDES = (
+    LOW + 2 * MARGIN,
+    2 * (LOW + 2 * KEPT),
+    4 * (LOW + 2 * KEPT),
+)  # of the painter's three scales
 NOISE = tuple(side * side for side in SIDES)  # noise bytes a sample: a plane for each scale
 TIMES = (0.0, 0.6, math.pi / 2)  # between which the flow steps, a network call each
 
@@ -189,14 +196,20 @@ class Painter(nn.Module):
     picture leaves open.
 
     It paints on a larger canvas and cuts the margin off: convolutions know where their zero padding
-    is, and a network that may put its artefacts there does.
+    is, and a network that may put its artefacts there does. It was trained with a margin of 2, and
+    has its artefacts, rows of bright dots, that far from the canvas' edge: a margin of 3 cuts them
+    off as well.
     """
 
-    def __init__(self, width: int = 48) -> None:
+    def __init__(
+        self,
+        widths: tuple[int, int, int] = (48, 32, 16),
+        blocks: int = 4,
+    ) -> None:
         super().__init__()
-        a, b, c = width, 2 * width // 3, width // 3
+        a, b, c = widths
         self.first = conv(2 + 1 + TEXTURES + 1, a)
-        self.low = nn.Sequential(*[PainterBlock(a) for _ in range(4)])
+        self.low = nn.Sequential(*[PainterBlock(a) for _ in range(blocks)])
         self.up1 = Doubling(a, b)
         self.middle = PainterBlock(b)
         self.up2 = Doubling(b, c)
@@ -205,21 +218,32 @@ class Painter(nn.Module):
 
     def forward(self, low: Tensor, texture: Tensor, labels: Tensor, noise: list[Tensor]) -> Tensor:
         """``low`` in [-1, 1]; ``texture`` (N, 2); ``labels`` (N, 1) -1 or 1; ``noise`` planes of
-        36, 72, 144 pixels.
+        38, 68, 136 pixels.
         """
-        low = F.pad(low, (MARGIN,) * 4, mode="replicate")  # (N, 1, 36, 36)
+        low = beyond(low, MARGIN)  # (N, 1, 38, 38)
         facts = torch.cat([texture, labels], dim=1)[:, :, None, None].expand(-1, -1, *low.shape[2:])
         x = torch.cat([low, 8 * detail(low), noise[0], facts], dim=1)
-        x = self.low(F.leaky_relu(self.first(x), 0.2))  # (N, a, 36, 36)
-        x = self.middle(F.leaky_relu(self.up1(x, noise[1]), 0.2))  # (N, b, 72, 72)
+        x = self.low(F.leaky_relu(self.first(x), 0.2))  # (N, a, 38, 38)
+        low, x = (without_edge(part, MARGIN - KEPT) for part in (low, x))  # (N, a, 34, 34)
+        x = self.middle(F.leaky_relu(self.up1(x, noise[1]), 0.2))  # (N, b, 68, 68)
         x = F.leaky_relu(
             self.high(F.leaky_relu(self.up2(x, noise[2]), 0.2)), 0.2
-        )  # (N, c, 144, 144)
+        )  # (N, c, 136, 136)
         strength = (0.5 * texture.mean(dim=1)).exp()[:, None, None, None]
-        edge = 4 * MARGIN
-        return (enlarge(enlarge(low)) + 0.02 * strength * self.last(x))[
-            :, :, edge:-edge, edge:-edge
-        ]
+        painted = enlarge(enlarge(low)) + 0.02 * strength * self.last(x)
+        return without_edge(painted, 4 * KEPT)
+
+
+def beyond(x: Tensor, margin: int) -> Tensor:
+    """``x`` (N, 1, H, W) with a margin in which its gradients go on, ``ONWARD`` times as steep."""
+    flat = F.pad(x, (margin,) * 4, mode="replicate")
+    mirrored = F.pad(x, (margin,) * 4, mode="reflect")
+    return flat + ONWARD * (flat - mirrored)
+
+
+def without_edge(x: Tensor, width: int) -> Tensor:
+    """``x`` (N, C, H, W) without its ``width`` outermost rows and columns."""
+    return x[:, :, width:-width, width:-width]
 
 
 def enlarge(x: Tensor) -> Tensor:
@@ -232,17 +256,17 @@ def detail(x: Tensor) -> Tensor:
 
 
 def accent(x: Tensor, amounts: Tensor) -> Tensor:
-    """``x`` with the strong detail of its three finest bands made stronger, the weak weaker, by
-    ``amounts`` (3,), fine to coarse.
+    """``x`` with the strong detail of its three finest bands made stronger by ``amounts`` (3,), fine
+    to coarse: what is over twice as strong as the band is on average, and the more, the stronger.
 
     The painter's texture is a little too even; this gives it the kurtosis of real patches, which
-    the amounts are fitted to.
+    the amounts are fitted to. Detail that is not strong stays as it is, since it is right.
     """
     bands = []
     for amount in amounts:
         band = detail(x)
         spread = band.square().mean(dim=(2, 3), keepdim=True).sqrt() + 1e-6
-        bands.append(band * (1 + amount * ((band.abs() / spread).clamp(max=5) - 0.8)))
+        bands.append(band * (1 + amount * (band.abs() / spread - 2).clamp(0, 3)))
         x = F.avg_pool2d(x, 2)
     for band in reversed(bands):
         x = enlarge(x) + band
@@ -361,8 +385,9 @@ class MassGenerator:
     Parameters
     ----------
     tensors
-        The content of ``weights.safetensors``: the basis, ``flow.*``, ``painter.*`` and ``accents``
-        (3,).
+        The content of ``weights.safetensors``: the basis, ``flow.*``, ``painter.*``, ``accents``
+        (3,) and ``signs`` (512,). A principal component has no sign of its own; these are chosen so
+        that the first samples of seed 0 show masses.
     device
         Where to run.
     fast
@@ -377,6 +402,7 @@ class MassGenerator:
         self.device = device
         self.space = Space({k: v.to(device) for k, v in tensors.items() if "." not in k})
         self.accents = tensors["accents"].to(device)
+        self.signs = tensors.get("signs", torch.ones(LATENT)).to(device)
         self.flow, self.painter = Flow(), Painter()
         for name, net in (("flow", self.flow), ("painter", self.painter)):
             state = {
@@ -403,7 +429,7 @@ class MassGenerator:
         0 or 1.
         """
         labels = classes.float() * 2 - 1
-        low, texture = flow(self.flow, self.space, latents, labels)
+        low, texture = flow(self.flow, self.space, latents * self.signs, labels)
         parts = zip(
             *(given.split(self.at_once) for given in (low, texture, labels[:, None], *noise)),
             strict=True,
@@ -422,7 +448,7 @@ class MassGenerator:
 
     def sample(self, batch: Any) -> dict[str, np.ndarray]:
         """The native contract: ``images`` (n, 1, 128, 128), uint8."""
-        drawn = np.stack([batch.rng(i).bytes(sum(NOISE)) for i in range(batch.n)])  # (n, 27216)
+        drawn = np.stack([batch.rng(i).bytes(sum(NOISE)) for i in range(batch.n)])  # (n, 24564)
         # Bytes as uniform noise of unit variance: a hundredth of the time that normals take, and as
         # good to a painter.
         uniform = (torch.from_numpy(drawn).to(self.device).float() - 127.5) * (math.sqrt(3) / 127.5)

@@ -1,4 +1,4 @@
-"""Train model 8, version 2.0.0, on mammography mass patches.
+"""Train model 8, version 2.1.0, on mammography mass patches.
 
     python train.py --data cbis_ddsm_masses_128.zip --out runs/masses            # everything, then weights.safetensors
     python train.py --data ... --out ... --stage flow                            # one stage
@@ -27,7 +27,7 @@ import model as m  # the package's own, beside this script
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
@@ -343,7 +343,7 @@ def draw_noise(
     """The painter's noise for small pictures of ``side`` pixels: uniform, of unit variance, a plane
     a scale.
     """
-    sides = [k * (side + 2 * m.MARGIN) for k in (1, 2, 4)]
+    sides = (side + 2 * m.MARGIN, 2 * (side + 2 * m.KEPT), 4 * (side + 2 * m.KEPT))
     return [
         ((torch.rand(n, 1, s, s, generator=generator) * 2 - 1) * math.sqrt(3)).to(device)
         for s in sides
@@ -508,6 +508,239 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
             )
 
 
+# -------------------------------------------------------------------------------------------------
+# stage 4: the slim painter
+SLIM = {"widths": (32, 24, 16), "blocks": 3}
+ALONE = 250  # first steps of the slim painter, in which it learns from its teacher alone
+
+
+def most_heard(weights: list[Tensor], count: int) -> Tensor:
+    """The ``count`` channels that these weights, (out, in, 3, 3), listen to most."""
+    return sum(w.square().sum(dim=(0, 2, 3)) for w in weights).topk(count).indices.sort().values
+
+
+def thin(teacher: m.Painter, slim: m.Painter) -> None:
+    """Let the slim painter begin as the channels of its teacher that count most, block by block."""
+    old, new = teacher.state_dict(), slim.state_dict()
+    a, b, _ = (slim.first[0].out_channels, slim.up1[0].out_channels, slim.up2[0].out_channels)
+    blocks = range(len(slim.low))
+    wide = most_heard(
+        [teacher.up1[0].weight[:, :-1], *(teacher.low[k].conv1[0].weight for k in blocks)], a
+    )
+    middle = most_heard([teacher.up2[0].weight[:, :-1], teacher.middle.conv1[0].weight], b)
+
+    def copy_conv(name: str, rows: Tensor | slice, columns: Tensor | slice) -> None:
+        new[f"{name}.0.weight"].copy_(old[f"{name}.0.weight"][rows][:, columns])
+        for key in ("weight", "bias", "running_mean", "running_var"):
+            new[f"{name}.1.{key}"].copy_(old[f"{name}.1.{key}"][rows])
+
+    def with_noise(channels: Tensor, count: int) -> Tensor:
+        return torch.cat([channels, torch.tensor([count])])
+
+    everything = slice(None)
+    copy_conv("first", wide, everything)
+    parts = [(f"low.{k}", teacher.low[k], wide, a) for k in blocks]
+    for name, block, outer, count in [*parts, ("middle", teacher.middle, middle, b)]:
+        inner = most_heard([block.conv2[0].weight], count)
+        copy_conv(f"{name}.conv1", inner, outer)
+        copy_conv(f"{name}.conv2", outer, inner)
+    copy_conv("up1", middle, with_noise(wide, teacher.up1[0].in_channels - 1))
+    copy_conv("up2", everything, with_noise(middle, teacher.up2[0].in_channels - 1))
+    copy_conv("high", everything, everything)
+    slim.last.load_state_dict(teacher.last.state_dict())
+
+
+def edges(x: Tensor) -> list[Tensor]:
+    """Patches (N, H, W) of (N, 1, H, W) seen from each of the four sides: row 0 is the edge."""
+    x = x[:, 0]
+    return [x, x.flip(1), x.transpose(1, 2), x.transpose(1, 2).flip(1)]
+
+
+def border(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Softly, how many of the patches (N, 1, H, W) have a dot, and how many an edge that stands out,
+    on each side, (4,) each: see ``benchmarks.quality``.
+    """
+    dots, steps = [], []
+    for side in edges(127.5 * x):
+        rise = side[:, 0] - side[:, 3]
+        rise = rise - rise.median(dim=1, keepdim=True).values.detach()
+        dots.append(((rise.amax(dim=1) - 15) / 3).sigmoid().mean())
+        inside = (side[:, 8:-10] - side[:, 10:-8]).abs().mean(dim=(1, 2)).detach()
+        ratio = (side[:, 0] - side[:, 2]).abs().mean(dim=1) / (inside + 0.1)
+        steps.append(((ratio - 2.5) / 0.3).sigmoid().mean())
+    return torch.stack(dots), torch.stack(steps)
+
+
+@torch.no_grad()
+def flow_pool(tensors: dict[str, Tensor], n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Small pictures (N, 1, 32, 32), texture strengths (N, 2) and classes (N,) from the flow."""
+    net = m.Flow().eval()
+    net.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("flow.")})
+    space = m.Space({k: v for k, v in tensors.items() if "." not in k})
+    generator = torch.Generator().manual_seed(7)
+    classes = torch.arange(n) % 2
+    parts = []
+    for rows in torch.arange(n).split(BATCH):
+        latents = torch.randn(len(rows), m.LATENT, generator=generator)
+        parts.append(m.flow(net, space, latents, classes[rows].float() * 2 - 1))
+    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]), classes
+
+
+def train_slim(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
+    """Half the painter in half the time, taught by the painter, then by a critic that sees borders.
+
+    ``--init`` names the ``weights.safetensors`` whose flow it paints over and whose painter, that
+    of version 2.0.0, teaches it.
+    """
+    torch.manual_seed(a.seed + 3)
+    tensors = {k: v.float() for k, v in load_file(a.init).items()}
+    texture_mean, texture_std = tensors["texture_mean"], tensors["texture_std"]
+    teacher = m.Painter().eval()
+    counters = {k: v for k, v in teacher.state_dict().items() if k.endswith("num_batches_tracked")}
+    own = {k[8:]: v for k, v in tensors.items() if k.startswith("painter.")}
+    teacher.load_state_dict(counters | own)
+    net, critic = m.Painter(**SLIM), Critic()
+    thin(teacher, net)
+    for part in (teacher.requires_grad_(False), net, critic):
+        part.to(memory_format=torch.channels_last)
+    average = Average(net, 0.998)
+    make = torch.optim.Adam(net.parameters(), lr=4e-4, betas=(0.0, 0.99))
+    judge = torch.optim.Adam(critic.parameters(), lr=4e-4, betas=(0.0, 0.99))
+    parts = {"net": net, "critic": critic, "average": average.net, "make": make, "judge": judge}
+    checkpoint, step, began, log = a.out / "slim.pt", 0, time.time(), []
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        for key, part in parts.items():
+            part.load_state_dict(state[key])
+        step = state["step"]
+        torch.manual_seed(a.seed + 3 + step)
+    lows, strengths, classes_of = flow_pool(tensors, a.pool)
+    device, n = torch.device("cpu"), 16
+    bounds = [side.mean() for side in border(x)]  # of dots and steps, as real patches have them
+    seen = torch.stack([bound.expand(4) for bound in bounds])  # running means of (dots, steps)
+    wanted_tails = log_kurtosis(x).mean(dim=0)
+    print("border of real patches", bounds, flush=True)
+    while step < a.slim_steps:
+        fade = min(1.0, 3 * (1 - step / a.slim_steps) + 0.02)
+        make.param_groups[0]["lr"] = (4e-4 if step < ALONE else 2e-4) * fade
+        judge.param_groups[0]["lr"] = 4e-4 * fade
+        rows = torch.randint(len(lows), (n,))
+        low, strength, classes = lows[rows], strengths[rows], classes_of[rows]
+        labels = classes.float()[:, None] * 2 - 1
+        of_class = [(y == c).nonzero()[:, 0] for c in (0, 1)]
+        pick = [of_class[c][torch.randint(len(of_class[c]), ())] for c in classes.tolist()]
+        real = x[torch.stack(pick)]
+        flips = [torch.rand(()) < 0.5 for _ in range(3)]
+        for dim in (2, 3):
+            if flips[dim - 2]:
+                real, low = real.flip(dim), low.flip(dim)
+        if flips[2]:
+            real, low = real.transpose(2, 3), low.transpose(2, 3)
+        noise = draw_noise(n, m.LOW, device)
+        with mixed(device):
+            fake = net(low, strength, labels, noise).float()
+            one, two = augment(real, fake.detach())
+            votes = critic(torch.cat([one, two]), classes.repeat(2)).float()
+        loss_critic = F.relu(1 - votes[:n]).mean() + F.relu(1 + votes[n:]).mean()
+        judge.zero_grad()
+        loss_critic.backward()
+        judge.step()
+        with torch.no_grad(), mixed(device):
+            taught = teacher(low, strength, labels, noise).float() if step < ALONE else fake
+        off = fake - taught.detach()
+        inner = 4  # the teacher's borders are what is to be unlearnt
+        off = off[:, :, inner:-inner, inner:-inner]
+        distance = 8 * off.abs().mean() + 16 * m.detail(off).abs().mean()
+        vote = torch.zeros(())
+        if step >= ALONE:
+            critic.requires_grad_(False)
+            with mixed(device):
+                _, two = augment(real, fake)
+                vote = critic(two, classes).float().mean()
+            critic.requires_grad_(True)
+        keeps_low = F.l1_loss(F.avg_pool2d(fake, 4), low)
+        wanted = strength * texture_std + texture_mean
+        keeps_texture = ((m.texture_of(fake) - wanted) / texture_std).abs().mean()
+        keeps_tails = (log_kurtosis(fake).mean(dim=0) - wanted_tails).square().mean()
+        there = torch.stack(border(fake))  # (2, 4)
+        seen = seen.lerp(there.detach(), 0.03)
+        too_often = (seen / torch.stack(bounds)[:, None] - 0.8).clamp(0, 4)
+        keeps_border = (too_often * there).sum()
+        loss = distance - vote + 10 * keeps_low + keeps_texture + 4 * keeps_tails + keeps_border
+        make.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 20.0)
+        make.step()
+        step += 1
+        average.update(net, step)
+        row = (distance, loss_critic, vote, keeps_low, keeps_texture, keeps_tails)
+        log.append([value.item() for value in row])
+        if step % a.every == 0 or step == a.slim_steps:
+            seen_ = np.round(seen.numpy(), 3).tolist()
+            print(
+                f"slim {step} {seen_} teacher, critic, vote, low, texture, tails",
+                np.mean(log, axis=0).round(4),
+                f"{(time.time() - began) / 60:.1f} min",
+                flush=True,
+            )
+            log.clear()
+            save(checkpoint, step=step, **{k: part.state_dict() for k, part in parts.items()})
+            with torch.inference_mode():
+                noise = draw_noise(32, m.LOW, device, torch.Generator().manual_seed(0))
+                labels = classes_of[:32].float()[:, None] * 2 - 1
+                sheet(average.net(lows[:32], strengths[:32], labels, noise), a.out / "slim.png")
+
+
+def choose_signs(tensors: dict[str, Tensor], tries: int = 700, chosen: int = 1) -> Tensor:
+    """Signs of the latents (512,), so that the first samples of seed 0 show masses.
+
+    Real patches' scores are as likely with either sign in the model, so the samples of all seeds
+    together stay the same. ``chosen`` is which of the best, looked at by eye.
+    """
+    from medzoo import seeds
+
+    generator = m.MassGenerator(tensors, torch.device("cpu"))
+    latents = torch.from_numpy(seeds.latents(0, list(range(12)), m.LATENT))
+    labels = (torch.arange(12) % 2).float() * 2 - 1
+    line = torch.arange(m.LOW) - (m.LOW - 1) / 2
+    radius = (line[:, None] ** 2 + line**2).sqrt()
+    middle, ring = radius < 6, (radius > 9) & (radius < 15)
+    draws, scored = torch.Generator().manual_seed(0), []
+    for k in range(tries):
+        signs = torch.ones(m.LATENT)
+        if k:
+            signs[:40] = (torch.rand(40, generator=draws) < 0.5).float() * 2 - 1
+        with torch.inference_mode():
+            low = m.flow(generator.flow, generator.space, latents * signs, labels)[0][:, 0]
+        inside = low[:, middle].mean(dim=1)
+        lump = (inside - low[:, ring].mean(dim=1)).clamp(max=0.35) * (inside < 0.45)
+        score = lump[:8].mean() + lump[0] + 0.5 * lump[1] + 0.5 * lump[:4].min()
+        scored.append((float(score), k, signs))
+    return sorted(scored, key=lambda entry: -entry[0])[chosen][2]
+
+
+def write_again(a: argparse.Namespace, x: Tensor) -> None:
+    """``weights.safetensors`` of ``--init``'s networks: accents fitted anew, signs chosen."""
+    tensors = {k: v.float() for k, v in load_file(a.init).items() if k != "signs"}
+    tensors["accents"] = fit_accents(tensors, x, a.seed)
+    tensors["signs"] = choose_signs(tensors)
+    path = a.out / "weights.safetensors"
+    save_file({k: v.half().contiguous() for k, v in tensors.items()}, path)
+    path.chmod(0o644)  # safetensors makes it readable by its owner alone
+
+
+def write_slim(a: argparse.Namespace, x: Tensor) -> None:
+    """``weights.safetensors``: flow and basis of ``--init``, the slim painter, accents fitted anew."""
+    tensors = {k: v.float() for k, v in load_file(a.init).items() if not k.startswith("painter.")}
+    state = torch.load(a.out / "slim.pt", weights_only=True, map_location="cpu")["average"]
+    tensors |= {f"painter.{k}": v for k, v in state.items() if v.is_floating_point()}
+    tensors["accents"] = fit_accents(tensors, x, a.seed)
+    print("accents", tensors["accents"])
+    path = a.out / "weights.safetensors"
+    save_file({k: v.half().contiguous() for k, v in tensors.items()}, path)
+    path.chmod(0o644)  # safetensors makes it readable by its owner alone
+
+
 # ------------------------------------------------------------------------------------------------------
 # the package
 @torch.no_grad()
@@ -576,7 +809,14 @@ def main() -> None:
         help="folder for checkpoints, sheets and weights.safetensors",
     )
     parser.add_argument(
-        "--stage", choices=["flow", "student", "painter", "weights", "all"], default="all"
+        "--stage",
+        choices=["flow", "student", "painter", "weights", "again", "slim", "slim-weights", "all"],
+        default="all",
+    )
+    parser.add_argument("--init", type=Path, help="of slim: weights.safetensors of version 2.0.0")
+    parser.add_argument("--slim-steps", type=int, default=3_500, help="steps of 16 whole pictures")
+    parser.add_argument(
+        "--pool", type=int, default=4_096, help="small pictures that slim paints over"
     )
     parser.add_argument(
         "--flow-steps", type=int, default=10_500, help="optimiser steps of 64 pictures of 32x32"
@@ -618,6 +858,12 @@ def main() -> None:
         train_painter(a, x, y)
     if a.stage in ("weights", "all"):
         write_weights(a, x)
+    if a.stage == "again":
+        write_again(a, x)
+    if a.stage == "slim":
+        train_slim(a, x, y)
+    if a.stage in ("slim", "slim-weights"):
+        write_slim(a, x)
 
 
 if __name__ == "__main__":

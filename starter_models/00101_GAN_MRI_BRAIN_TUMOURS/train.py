@@ -234,8 +234,8 @@ def read_eye(path: Path, device: torch.device) -> tuple[EyeEncoder, m.EyeDecoder
 def seen_slices(
     a: argparse.Namespace, eye: EyeEncoder, x: Tensor, kinds: Tensor, boxes: Tensor
 ) -> Tensor:
-    """The eye's maps of slices moved anew each time, and how near the tumour's box is: (copies * N,
-    9, 16, 16).
+    """The eye's maps of slices moved again each time, and how near the tumour's box is: (copies *
+    N, 9, 16, 16).
 
     Made once and kept in ``maps.pt``, half precision.
     """

@@ -562,8 +562,8 @@ def painter_data(
 ) -> dict[str, Tensor]:
     """What the painter learns from, made once and kept in ``painter_data.pt``, half precision.
 
-    ``maps`` (M, 9, 16, 16): the eye's of slices moved anew each time, and how near the tumour's box
-    is. ``soft`` (M, 8, 16, 16) and ``kinds`` (M,): the eye's of what the decoder makes of their
+    ``maps`` (M, 9, 16, 16): the eye's of slices moved again each time, and how near the tumour's
+    box is. ``soft`` (M, 8, 16, 16) and ``kinds`` (M,): the eye's of what the decoder makes of their
     codes. ``drawn`` (9, 64 * copies, 8, 16, 16): the eye's of soft pictures that the prior makes.
     """
     path, device = a.out / "painter_data.pt", torch.device(a.device)
@@ -914,7 +914,7 @@ def main() -> None:
         "--autoencoder-steps", type=int, default=1_700, help="steps of 32 pictures of 64x64"
     )
     parser.add_argument(
-        "--nats", type=float, default=100.0, help="what the code tells of a picture"
+        "--nats", type=float, default=100.0, help="information of the code about a picture, in nats"
     )
     parser.add_argument("--prior-steps", type=int, default=3_000, help="steps of 256 latents")
     parser.add_argument(

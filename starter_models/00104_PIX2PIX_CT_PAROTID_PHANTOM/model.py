@@ -117,9 +117,10 @@ class Painter(nn.Module):
         x = self.up3(torch.cat([twice(x), h3], dim=1))  # (N, c, 16, 16)
         x = self.up2(torch.cat([twice(x), h2, noise[0]], dim=1))  # (N, b, 32, 32)
         x = self.up1(torch.cat([twice(x), h1, noise[1]], dim=1))  # (N, a, 64, 64)
-        return self.last(
-            torch.cat([F.pixel_shuffle(x, 2), mask, noise[2]], dim=1)
-        )  # (N, 1, 128, 128)
+        x = torch.cat([F.pixel_shuffle(x, 2), mask, noise[2]], dim=1)  # (N, a / 4 + 2, 128, 128)
+        # The last two convolutions see the field mirrored beyond its edge: zero padding made the air
+        # there as dense as fat.
+        return self.last(F.pad(x, (2,) * 4, mode="reflect"))[:, :, 2:-2, 2:-2]
 
 
 def twice(x: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Scans(NamedTuple):
     """Scans (K, 1, 128, 128): in HU without and with gland everywhere, int16, and the gland's share
     of each pixel, float16.
 
-    For real scans ``bed`` and ``gland`` are the same: only the mask that is theirs can be shown.
+    For real scans ``bed`` and ``gland`` are the same: only their own mask can be shown.
     """
 
     bed: Tensor
@@ -175,7 +175,7 @@ def read_dicom(folder: Path, pattern: str) -> Scans:
                 volume, mask, m.SIZE, phantom.SPACING, at=m.GLAND, fill=m.LOW
             )
         except InputError as error:
-            print(f"passed over: {structures.path}: {error.problem}", flush=True)
+            print(f"skipped: {structures.path}: {error.problem}", flush=True)
             continue
         patients += 1
         images.append(ct[:, None])

@@ -46,7 +46,7 @@ def read_patches(data: Path) -> tuple[Tensor, Tensor, Tensor]:
     """Patches (N, 1, 128, 128) in [-1, 1], labels (N,), benign 0, malignant 1, and patients (N,),
     whole numbers.
 
-    Patches that show the film's white edge are left out: it is no anatomy, and a generator would
+    Patches that show the film's white edge are left out: it is not anatomy, and a generator would
     paint it. The patient is the ``P_00009`` in a file's name; a file without one counts as a
     patient.
     """
@@ -154,7 +154,7 @@ class Codebook(nn.Module):
     arXiv:1711.00937).
 
     Lengths are fixed as by Yu et al. (arXiv:2110.04627), and a code that hardly anything is rounded
-    to starts anew as one of the codes of the day.
+    to starts again as one of the current codes.
     """
 
     def __init__(self) -> None:

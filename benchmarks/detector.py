@@ -1,0 +1,276 @@
+"""A small detector of brain tumours, which decides whether synthetic slices show what they say.
+
+    python -m benchmarks.detector brain_t1ce_cheng_256.zip                  # how many it finds in real slices held back
+    python -m benchmarks.detector brain_t1ce_cheng_256.zip --set slices.npz # and in a set; and learned from that set
+
+Trained on real slices it tells how many tumours of a set can be found; trained on the set, what a
+detector learns from it. A tumour counts as found when the one box that the detector gives overlaps
+the true one by an IoU of at least 0.3. Held back are the same slices as in `benchmarks.quality`.
+A set is an ``.npz`` with ``images`` (N, 1, 128, 128) uint8, ``boxes`` (N, 4), centre x, centre y,
+width and height as fractions of the picture, and ``labels`` (N,), 0 meningioma, 1 glioma, 2
+pituitary tumour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import csv
+import io
+import json
+import time
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .quality.pictures import BLOCKS, EVERY, GUARD
+
+SIDE, CELLS = 128, 32  # pixels of a slice, places where a centre can be
+TUMOURS = ("meningioma", "glioma", "pituitary")
+FOUND = 0.3  # intersection over union from which a tumour counts as found
+LARGEST = 1_000_000  # parameters
+
+
+@dataclass(frozen=True)
+class Slices:
+    """``images`` (N, 1, 128, 128) uint8, ``boxes`` (N, 4) and ``labels`` (N,)."""
+
+    images: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    def at(self, rows: NDArray[np.bool_]) -> Slices:
+        return Slices(self.images[rows], self.boxes[rows], self.labels[rows])
+
+
+def read_real(data: Path) -> tuple[Slices, Slices]:
+    """Slices for training and slices held back, of the brain tumour data set."""
+    with zipfile.ZipFile(data) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".jpg")]
+        rows = list(csv.reader(io.StringIO(archive.read("boxes.csv").decode())))[1:]
+        boxes = {row[0]: [float(value) for value in row[2:6]] for row in rows}
+        parts: dict[bool, list[tuple[NDArray[np.uint8], list[float], int]]] = {True: [], False: []}
+        for label, tumour in enumerate(TUMOURS):
+            own = [name for name in names if name.startswith(f"{tumour}/")]
+            own.sort(key=lambda name: int(Path(name).stem))
+            back = np.arange(len(own)) * BLOCKS // len(own) % EVERY == EVERY // 2
+            near = np.convolve(back, np.ones(2 * GUARD + 1), mode="same") > 0
+            for k, name in enumerate(own):
+                if (back[k] or not near[k]) and name in boxes:
+                    picture = Image.open(io.BytesIO(archive.read(name))).convert("L")
+                    picture = picture.resize((SIDE, SIDE), Image.Resampling.BOX)
+                    parts[bool(back[k])].append((np.asarray(picture), boxes[name], label))
+    train, held = (
+        Slices(
+            np.stack([image for image, _, _ in part])[:, None],
+            np.array([box for _, box, _ in part], np.float32),
+            np.array([label for _, _, label in part]),
+        )
+        for part in (parts[False], parts[True])
+    )
+    return train, held
+
+
+# ---------------------------------------------------------------------------------- the network
+class Block(nn.Module):
+    """Residual block of two convolutions, the second one dilated."""
+
+    def __init__(self, channels: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class Detector(nn.Module):
+    """For each of 32x32 places how likely the tumour's centre lies there, where in it, and the size.
+
+    Output (N, 5, 32, 32): a vote, the centre's distance in x and y in places, and the logarithm of
+    width and height as fractions of the picture.
+    """
+
+    def __init__(self, widths: tuple[int, int, int, int] = (16, 32, 64, 96)) -> None:
+        super().__init__()
+        a, b, c, d = widths
+        line = torch.linspace(-1, 1, SIDE)
+        grid = torch.stack(torch.meshgrid(line, line, indexing="ij"))[None]
+        self.register_buffer(
+            "grid", grid, persistent=False
+        )  # a pituitary tumour lies in the middle
+        self.first = nn.Sequential(
+            nn.Conv2d(3, a, 3, 2, 1), nn.ReLU(), nn.Conv2d(a, b, 3, 2, 1), Block(b), Block(b)
+        )  # (N, b, 32, 32)
+        self.down = nn.Sequential(nn.Conv2d(b, c, 3, 2, 1), Block(c), Block(c, 2))
+        self.deep = nn.Sequential(nn.Conv2d(c, d, 3, 2, 1), Block(d), Block(d, 2))
+        self.up = nn.Sequential(nn.Conv2d(d, c, 1), nn.Upsample(scale_factor=2.0))
+        self.middle = Block(c)
+        self.over = nn.Sequential(nn.Conv2d(c, b, 1), nn.Upsample(scale_factor=2.0))
+        self.last = nn.Sequential(
+            Block(b), nn.BatchNorm2d(b), nn.ReLU(), nn.Dropout2d(0.1), nn.Conv2d(b, 5, 3, padding=1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.first(torch.cat([x, self.grid.expand(len(x), -1, -1, -1)], dim=1))
+        down = self.down(first)  # (N, c, 16, 16)
+        down = self.middle(down + self.up(self.deep(down)))
+        return self.last(first + self.over(down))
+
+
+def prepared(images: Tensor) -> Tensor:
+    """Gray levels (N, 1, H, W) as roots, scaled so that the brightest of a slice are 1."""
+    tones = (images.float() + 1).sqrt()
+    return tones / tones.flatten(1).quantile(0.995, dim=1)[:, None, None, None].clamp(min=1)
+
+
+def moved(images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Slices (N, 1, H, W) shifted, scaled, mirrored and lit anew, with their boxes (N, 4)."""
+    n = len(images)
+    scale = 1 + 0.1 * torch.randn(n, 2).clamp(-2, 2)
+    shift = 0.12 * torch.randn(n, 2).clamp(-2, 2)
+    mirror = torch.where(torch.rand(n) < 0.5, -1.0, 1.0)
+    zero = torch.zeros(n)
+    across = torch.stack([scale[:, 0] * mirror, zero, shift[:, 0]], dim=1)
+    along = torch.stack([zero, scale[:, 1], shift[:, 1]], dim=1)
+    grid = F.affine_grid(
+        torch.stack([across, along], dim=1), list(images.shape), align_corners=False
+    )
+    there = F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+    there = there.clamp(min=0) ** (1 + 0.25 * torch.randn(n, 1, 1, 1)).clamp(0.6, 1.6)
+    there = there * (1 + 0.1 * torch.randn(n, 1, 1, 1)) + 0.03 * torch.randn_like(there)
+    centre = (2 * boxes[:, :2] - 1 - shift) / (scale * torch.stack([mirror, zero + 1], dim=1))
+    return there, torch.cat([(centre + 1) / 2, boxes[:, 2:] / scale], dim=1)
+
+
+def loss_of(output: Tensor, boxes: Tensor) -> Tensor:
+    """Cross-entropy of the place, and the L1 of offset and size near the true centre."""
+    places = (torch.arange(CELLS) + 0.5) / CELLS
+    dx, dy = places - boxes[:, :1], places - boxes[:, 1:2]  # (N, 32)
+    near = [(0.2 * boxes[:, k : k + 1]).clamp(0.5 / CELLS, 2 / CELLS) for k in (2, 3)]
+    share = (-((dy / near[1]) ** 2)[:, :, None] / 2 - ((dx / near[0]) ** 2)[:, None] / 2).exp()
+    share = share / share.sum(dim=(1, 2), keepdim=True).clamp(min=1e-9)  # (N, 32, 32)
+    votes = output[:, 0].flatten(1).log_softmax(dim=1).view_as(share)
+    wanted = torch.stack(
+        [
+            (-dx * CELLS)[:, None].expand_as(share),
+            (-dy * CELLS)[:, :, None].expand_as(share),
+            *(boxes[:, k].log()[:, None, None].expand_as(share) for k in (2, 3)),
+        ],
+        dim=1,
+    )
+    off = F.smooth_l1_loss(output[:, 1:], wanted, reduction="none", beta=0.2).sum(dim=1)
+    return -(share * votes).sum(dim=(1, 2)).mean() + (share * off).sum(dim=(1, 2)).mean()
+
+
+def train(slices: Slices, *, steps: int = 2500, seed: int = 0, batch: int = 32) -> Detector:
+    """A detector trained on these slices, equally often on each type."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    net = Detector()
+    average = copy.deepcopy(net)
+    optimiser = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, steps, pct_start=0.1)
+    images, boxes = prepared(torch.from_numpy(slices.images)), torch.from_numpy(slices.boxes)
+    members = [np.flatnonzero(slices.labels == label) for label in np.unique(slices.labels)]
+    net.to(memory_format=torch.channels_last)
+    for step in range(steps):
+        rows = np.concatenate([rng.choice(rows, -(-batch // len(members))) for rows in members])
+        x, there = moved(images[rows], boxes[rows])
+        loss = loss_of(net(x.contiguous(memory_format=torch.channels_last)), there)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        optimiser.step()
+        schedule.step()
+        follow(average, net, min(0.998, (1 + step) / (10 + step)))
+    return average.eval()
+
+
+@torch.no_grad()
+def follow(average: nn.Module, net: nn.Module, decay: float) -> None:
+    """Move the averaged weights towards those of the network."""
+    pairs = zip(average.state_dict().values(), net.state_dict().values(), strict=True)
+    for mine, theirs in pairs:
+        if mine.is_floating_point():
+            mine.lerp_(theirs, 1 - decay)
+
+
+@torch.inference_mode()
+def detect(net: Detector, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The likeliest box (N, 4) in each slice: the mean of what a slice and its mirror image say."""
+    x = prepared(torch.from_numpy(images))
+    parts = [(net(part), net(part.flip(3)).flip(3)) for part in x.split(64)]
+    one, other = (torch.cat(side) for side in zip(*parts, strict=True))
+    votes = one[:, 0].flatten(1).softmax(1) + other[:, 0].flatten(1).softmax(1)
+    votes = F.avg_pool2d(votes.view(-1, 1, CELLS, CELLS), 3, 1, 1).flatten(1)
+    place = votes.argmax(dim=1)
+    rows = torch.arange(len(x))
+    one, other = one.flatten(2)[rows, :, place], other.flatten(2)[rows, :, place]
+    dx, dy = (one[:, 1] - other[:, 1]) / 2, (one[:, 2] + other[:, 2]) / 2
+    centre = torch.stack([place % CELLS + 0.5 + dx, place // CELLS + 0.5 + dy], dim=1) / CELLS
+    return torch.cat([centre, ((one[:, 3:] + other[:, 3:]) / 2).exp()], dim=1).numpy()
+
+
+def overlap(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Intersection over union of boxes (N, 4)."""
+    low = np.maximum(a[:, :2] - a[:, 2:] / 2, b[:, :2] - b[:, 2:] / 2)
+    high = np.minimum(a[:, :2] + a[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2)
+    both = np.prod(np.maximum(high - low, 0), axis=1)
+    return both / (np.prod(a[:, 2:], axis=1) + np.prod(b[:, 2:], axis=1) - both)
+
+
+def found(net: Detector, slices: Slices) -> dict[str, float]:
+    """The share of tumours found: of all, and type by type."""
+    hit = overlap(detect(net, slices.images), slices.boxes) >= FOUND
+    shares = {"all": float(hit.mean())}
+    for label, tumour in enumerate(TUMOURS):
+        if (slices.labels == label).any():
+            shares[tumour] = float(hit[slices.labels == label].mean())
+    return shares
+
+
+def main() -> None:
+    """Parse, train, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("real", type=Path)
+    parser.add_argument("--set", type=Path, help=".npz with images, boxes and labels")
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--save", type=Path, help="write the weights of the one trained on real")
+    a = parser.parse_args()
+    torch.set_num_threads(a.threads)
+    train_part, held = read_real(a.real)
+    began = time.time()
+    net = train(train_part, steps=a.steps, seed=a.seed)
+    print(f"{sum(p.numel() for p in net.parameters()):,} parameters, {time.time() - began:.0f} s")
+    if a.save:
+        torch.save(net.state_dict(), a.save)
+    print(f"trained on {len(train_part.labels)} real slices; share found, IoU >= {FOUND}")
+    print("in real slices held back", json.dumps(found(net, held)))
+    if a.set:
+        with np.load(a.set) as arrays:
+            made = Slices(*(arrays[name] for name in ("images", "boxes", "labels")))
+        print("in the set", json.dumps(found(net, made)))
+        own = train(made, steps=a.steps, seed=a.seed)
+        print("trained on the set, in real slices held back", json.dumps(found(own, held)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,299 @@
+"""Train the first stage of the next brain models: an autoencoder with latents (4, 32, 32).
+
+    python starter_models/brain/autoencoder.py --data brain_t1ce_cheng_256.zip --out runs/brain
+
+It learns from the same slices as models 101 to 103, with the code of model 103's ``train.py``, and
+starts from the weights that 102 and 103 ship. Run again with the same ``--out`` it continues from
+its last checkpoint; ``--init eye.safetensors`` starts a new run from the weights of an earlier one.
+
+The loss holds four things at once: pixels (in bands of a Laplacian pyramid, twice as much inside
+the tumour's box), texture (a patch critic, and the strength of the two finest bands), the tails of
+texture (log kurtosis of three bands of gray levels), and latents that stay readable when they are
+halved in size, since a diffusion model has to make them from coarse to fine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+STARTERS = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(STARTERS / "00103_VAE_MRI_BRAIN_TUMOURS"))
+import train as base  # noqa: E402  model 103's training: data, averages, checkpoints
+
+m = base.m
+CHANNELS, SIDE = 4, 32  # of the latents, each channel of unit variance over the data
+NOISY = 0.15  # strongest noise on the latents in training: a diffusion model errs by as much
+
+
+class Smooth(nn.Module):
+    """Residual block without norm, so a picture keeps its strength."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, 0.2)), 0.2))
+
+
+class Encoder(nn.Module):
+    """Latents (N, 4, 32, 32) of tones (N, 1, 128, 128)."""
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(16, width, 3, padding=1),
+            *(Smooth(width) for _ in range(3)),
+            nn.LeakyReLU(0.2),
+        )
+        self.last = nn.Conv2d(width, CHANNELS, 3, padding=1)
+        self.unit = nn.BatchNorm2d(CHANNELS, affine=False, momentum=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.unit(self.last(self.body(x)).float())
+
+
+class Decoder(nn.Module):
+    """Tones (N, 1, 4H, 4W) of latents (N, 4, H, W); planes of noise decide the film grain."""
+
+    def __init__(self, widths: tuple[int, int, int] = (64, 40, 20)) -> None:
+        super().__init__()
+        a, b, c = widths
+        self.low = nn.Sequential(
+            nn.Conv2d(CHANNELS, a, 3, padding=1), *(Smooth(a) for _ in range(4))
+        )
+        self.up1 = nn.Sequential(nn.Conv2d(a, 4 * b, 3, padding=1), nn.PixelShuffle(2))
+        self.grain1 = nn.Conv2d(1, b, 3, padding=1, bias=False)
+        self.middle = nn.Sequential(Smooth(b), Smooth(b), nn.LeakyReLU(0.2))
+        self.up2 = nn.Sequential(nn.Conv2d(b, 4 * c, 3, padding=1), nn.PixelShuffle(2))
+        self.grain2 = nn.Conv2d(1, c, 3, padding=1, bias=False)
+        self.high = nn.Sequential(
+            nn.LeakyReLU(0.2), nn.Conv2d(c, c, 3, padding=1), nn.LeakyReLU(0.2)
+        )
+        self.last = nn.Conv2d(c, 1, 3, padding=1)
+        for grain in (self.grain1, self.grain2):
+            nn.init.normal_(grain.weight, std=0.02)
+
+    def forward(self, z: Tensor, noise: tuple[Tensor, Tensor]) -> Tensor:
+        """``noise``: (N, 1, 2H, 2W) and (N, 1, 4H, 4W), of unit variance."""
+        x = self.up1(self.low(z)) + self.grain1(noise[0])  # (N, b, 2H, 2W)
+        x = self.up2(self.middle(x)) + self.grain2(noise[1])  # (N, c, 4H, 4W)
+        return self.last(self.high(x))
+
+
+def draw_noise(n: int, side: int = SIDE, seed: int | None = None) -> tuple[Tensor, Tensor]:
+    """The decoder's noise for latents of ``side``: uniform, of unit variance."""
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    planes = (torch.rand(n, 1, k * side, k * side, generator=generator) for k in (2, 4))
+    first, second = ((2 * plane - 1) * math.sqrt(3) for plane in planes)
+    return first, second
+
+
+def gray(x: Tensor) -> Tensor:
+    """Tones as gray levels in [-1, 1], as the judge sees them."""
+    return m.to_gray(x) / 127.5 - 1
+
+
+def bands(x: Tensor, count: int = 3) -> list[Tensor]:
+    """The finest bands of a Laplacian pyramid of (N, 1, H, W), a row a picture."""
+    rows = []
+    for _ in range(count):
+        rows.append(m.detail(x).flatten(1))
+        x = F.avg_pool2d(x, 2)
+    return rows
+
+
+def texture(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Log standard deviation (N, 2) and log kurtosis (N, 3) of the finest bands of gray levels."""
+    rows = bands(x)
+    strength = torch.stack([(row.std(dim=1) + 1e-3).log() for row in rows[:2]], dim=1)
+    centred = [row - row.mean(dim=1, keepdim=True) for row in rows]
+    kurtosis = [
+        (c.pow(4).mean(1) / (c.square().mean(1).square() + 1e-10) + 1e-4).log() for c in centred
+    ]
+    return strength, torch.stack(kurtosis, dim=1)
+
+
+def put_corner(new: Tensor, old: Tensor) -> None:
+    """Copy a smaller tensor into a larger one; channels that it has not are not listened to."""
+    new[: old.shape[0], old.shape[1] :] = 0
+    new[tuple(slice(size) for size in old.shape)] = old
+
+
+@torch.no_grad()
+def start_from_shipped(encoder: Encoder, decoder: Decoder) -> None:
+    """The layers at 32x32 pixels and finer, of the first stage that 102 and 103 ship."""
+    old = load_file(STARTERS / "00102_DIFFUSION_MRI_BRAIN_TUMOURS" / "weights.safetensors")
+    pairs = [("body.5", decoder.low[3]), ("body.6", decoder.low[4]), ("body.9", decoder.middle[0])]
+    pairs += [("body.7", decoder.up1[0]), ("body.11", decoder.up2[0])]
+    pairs += [("body.14", decoder.high[1]), ("body.16", decoder.last)]
+    for name, layer in pairs:
+        for key, value in layer.state_dict().items():
+            source = old[f"decoder.{name}.{key}"].float()
+            if source.ndim == 1:
+                value[: len(source)] = source
+            else:
+                put_corner(value, source)
+    path = STARTERS / "00103_VAE_MRI_BRAIN_TUMOURS" / "weights.safetensors"
+    eye = {k: v.float() for k, v in load_file(path).items() if k.startswith("encoder.body.")}
+    for name, layer in (("1", encoder.body[1]), ("2", encoder.body[2])):
+        for key, value in layer.state_dict().items():
+            if f"encoder.body.{name}.{key}" in eye:
+                value.copy_(eye[f"encoder.body.{name}.{key}"])
+
+
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """The averaged weights of a checkpoint, ``encoder.*`` and ``decoder.*``."""
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    parts = {"encoder": state["enc_avg"], "decoder": state["dec_avg"]}
+    return {
+        f"{part}.{k}": v.contiguous()
+        for part, weights in parts.items()
+        for k, v in weights.items()
+        if v.is_floating_point()
+    }
+
+
+def read_networks(path: Path) -> tuple[Encoder, Decoder]:
+    """Encoder and decoder of ``eye.safetensors``."""
+    tensors, nets = load_file(path), (Encoder(), Decoder())
+    for name, net in zip(("encoder", "decoder"), nets, strict=True):
+        counters = {k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")}
+        own = {k.partition(".")[2]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
+        net.load_state_dict(counters | own)
+        net.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+    return nets
+
+
+def train(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) -> None:
+    torch.manual_seed(a.seed)
+    n = a.batch
+    encoder, decoder, critic = Encoder(), Decoder(), base.EyeCritic((32, 64, 96))
+    if a.init:
+        for net, trained in zip((encoder, decoder), read_networks(a.init), strict=True):
+            net.load_state_dict(trained.state_dict())
+    else:
+        start_from_shipped(encoder, decoder)
+    for net in (encoder, decoder, critic):
+        net.to(memory_format=torch.channels_last)
+    averages = base.Average(encoder, 0.998), base.Average(decoder, 0.998)
+    weights = [*encoder.parameters(), *decoder.parameters()]
+    make = torch.optim.Adam(weights, lr=a.rate, betas=(0.5, 0.99))
+    judge = torch.optim.Adam(critic.parameters(), lr=4e-4, betas=(0.5, 0.99))
+    parts = {"enc": encoder, "dec": decoder, "critic": critic, "make": make, "judge": judge}
+    run = base.Run(
+        a.out / "eye.pt", a.seed, **parts, enc_avg=averages[0].net, dec_avg=averages[1].net
+    )
+    device = torch.device("cpu")
+    if a.freeze:
+        encoder.load_state_dict(averages[0].net.state_dict())
+        encoder.requires_grad_(False).eval()
+    while run.step < a.steps:
+        fade = min(1.0, 3 * (1 - run.step / a.steps) + 0.03)
+        strength = min(1.0, max(0.0, (run.step - a.critic_from) / 300))
+        slow = 1.0 if run.step < a.critic_from else 0.5
+        make.param_groups[0]["lr"] = a.rate * min(1.0, (run.step + 1) / 100) * fade * slow
+        judge.param_groups[0]["lr"] = 4e-4 * fade
+        i = torch.randint(len(x), (n,))
+        real, box = base.moved(x[i], boxes[i], kinds[i])
+        real = real.contiguous(memory_format=torch.channels_last)
+        with base.mixed(device):
+            z = encoder(real)
+            noisy = z + NOISY * torch.rand(n, 1, 1, 1) * torch.randn_like(z)
+            made = decoder(noisy, draw_noise(n)).float()
+        pixels = 4 * base.band_difference(made, real) + 2 * ((made - real).abs() * box).mean()
+        loss = pixels
+        if run.step % 4 == 0:  # latents of half the size are those of a picture of half the size
+            with base.mixed(device):
+                half = decoder(F.avg_pool2d(z, 2), draw_noise(n, SIDE // 2)).float()
+            loss = loss + 2 * base.band_difference(half, F.avg_pool2d(real, 2))
+        with torch.no_grad():
+            wanted = texture(gray(real))
+        got = texture(gray(made))
+        keeps_texture = (got[0] - wanted[0]).abs().mean()
+        keeps_tails = (got[1].mean(0) - wanted[1].mean(0)).square().mean()
+        loss_critic = vote = torch.zeros(())
+        if run.step >= a.critic_from:
+            with base.mixed(device):
+                votes, _ = critic(torch.cat([real, made.detach()]))
+            loss_critic = F.relu(1 - votes[:n]).mean() + F.relu(1 + votes[n:]).mean()
+            judge.zero_grad()
+            loss_critic.backward()
+            judge.step()
+            critic.requires_grad_(False)
+            with base.mixed(device):
+                votes, like = critic(made)
+                with torch.no_grad():
+                    _, features = critic(real)
+            critic.requires_grad_(True)
+            vote = votes.mean()
+            pairs = zip(like, features, strict=True)
+            alike = sum((p - q).abs().mean() / q.abs().mean() for p, q in pairs).float()
+            loss = loss + strength * (0.15 * alike / len(like) - 0.08 * vote)
+            loss = loss + strength * (0.1 * keeps_texture + 0.2 * keeps_tails)
+        make.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, 5.0)
+        make.step()
+        run.step += 1
+        for average, net in list(zip(averages, (encoder, decoder), strict=True))[a.freeze :]:
+            average.update(net, run.step)
+        l1 = F.l1_loss(made, real)
+        row = [pixels, l1, keeps_texture, keeps_tails, loss_critic, vote]
+        run.log.append([float(value.detach()) for value in row])
+        if run.step % a.every == 0 or run.step == a.steps:
+            run.save("pixels, l1, texture, tails, critic, vote")
+            save_file(tensors_of(a.out / "eye.pt"), a.out / "eye.safetensors")
+            show(averages[0].net, averages[1].net, x, a.out / "eye.png")
+
+
+@torch.inference_mode()
+def show(encoder: Encoder, decoder: Decoder, x: Tensor, path: Path) -> None:
+    """Real slices and what is made of them, row under row."""
+    pick = torch.linspace(0, len(x) - 1, 24).long()
+    real = base.as_tones(x[pick])
+    again = decoder(encoder(real), draw_noise(24, seed=0))
+    base.sheet(torch.cat([t[k : k + 12] for k in (0, 12) for t in (real, again)]), path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--init", type=Path, help="eye.safetensors of an earlier run")
+    parser.add_argument(
+        "--freeze",
+        action="store_true",
+        help="train the decoder alone, so that latents stay as a diffusion model learned them",
+    )
+    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--critic-from", type=int, default=1_200)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=102)
+    a = parser.parse_args()
+    torch.set_num_threads(a.threads)
+    a.out.mkdir(parents=True, exist_ok=True)
+    x, kinds, boxes = base.read_slices(a.data)
+    print(json.dumps({"slices": len(x)} | {k: str(v) for k, v in vars(a).items()}), flush=True)
+    train(a, x, kinds, boxes)
+
+
+if __name__ == "__main__":
+    main()
