@@ -181,7 +181,8 @@ def add_using(commands: Commands) -> None:
         "The folder gets the samples, manifest.jsonl (one line per file) and provenance.json, "
         "which says how to make them again. "
         "The same command again continues a run that was stopped, and does nothing where the set is whole; "
-        "without a seed it takes the folder's. Any other command into that folder is an error. "
+        "without a seed it takes the folder's. With a larger -n the set "
+        "grows. Any other command into that folder is an error. "
         "Before a run of more than a minute an estimate of time and disk is printed.",
         examples=(
             "medzoo generate 8 -n 500 --out masses/",
@@ -202,7 +203,11 @@ def add_using(commands: Commands) -> None:
         help="how many samples (default: 1, or one for each of --inputs)",
     )
     child.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="a new or empty folder"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a new or empty folder, or that of a set to continue or to grow",
     )
     child.add_argument(
         "--seed",

@@ -178,7 +178,6 @@ def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[
     SourceError
         The file cannot be read, or the cache not be written.
     """
-    settings.require_trust(trust)
     path, downloads = settings.user_path(file, "file"), settings.cache_folder() / "downloads"
     try:
         with ExitStack() as stack:

@@ -263,6 +263,16 @@ def device(value: Any, name: str = "device") -> str:
     return word if kind in {"auto", "cpu", "cuda", "mps"} else value
 
 
+def size(value: Any, name: str) -> int | str:
+    """A number of bytes, or a text that states one; which text is right is not looked at."""
+    found = plain(value)
+    if isinstance(found, bool) or not isinstance(found, (int, str)):
+        raise InputError(
+            f"{name}={shown(value)} is not a size.", "Give bytes, or a text such as '64MB'."
+        )
+    return found
+
+
 def anything(value: Any, name: str) -> Any:  # noqa: ARG001
     """A value that is checked where it is used."""
     return value
@@ -282,6 +292,7 @@ CHECKS: dict[str, Check] = {
     "fresh": flag,
     "keep": count,
     "labels": flag,
+    "layout": text,
     "model_id": model_id,
     "n": count,
     "num_workers": lambda value, name: whole(value, name, "a number of processes", most=MOST),
@@ -292,6 +303,8 @@ CHECKS: dict[str, Check] = {
     "save": path,
     "seed": seed,
     "series": text,
+    "shard_samples": lambda value, name: whole(value, name, "a number of samples", 1, 2**62),
+    "shard_size": size,
     "shuffle": flag,
     "transform": function,
     "trust": flag,

@@ -95,7 +95,7 @@ class Job:
         TrustError
             ``trust=True`` is not allowed here.
         """
-        settings.require_trust(execution.trust)
+        checks.flag(execution.trust, "trust")
         config = model_id if isinstance(model_id, ModelConfig) else resolve(model_id)
         chosen = config.version(version)
         if out is None:

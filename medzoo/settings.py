@@ -89,15 +89,6 @@ def user_path(given: str | os.PathLike[str], name: str = "the path") -> Path:
         return Path(given)
 
 
-def require_trust(trust: bool) -> None:
-    """Raise InputError where ``trust`` is neither True nor False: "no" and "0" would pass for yes."""
-    if not isinstance(trust, bool):
-        raise InputError(
-            f"trust={trust!r:.60} is neither True nor False.",
-            "Give True to run code that no registry names, False not to.",
-        )
-
-
 def _why_not_a_path(text: str) -> str:
     """Why no file system can hold a path of this text; empty if one can."""
     parts = text.replace("\\", "/").split("/")

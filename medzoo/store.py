@@ -53,7 +53,7 @@ def package(
     TrustError
         There is no digest to compare with, and ``trust`` is not given.
     """
-    settings.require_trust(trust)
+    checks.flag(trust, "trust")
     try:
         found = sources.fetch(config, version, trust=trust, progress=progress)
         if isinstance(found, sources.Archive):

@@ -134,6 +134,10 @@ def test_a_flipped_bit_of_manifest_or_provenance_is_never_ok(
     assert not [bit for bit, flipped in flips(data, step) if unsealed(flipped) is not None]
     for name in ("provenance.json", "manifest.jsonl"):
         data = (folder / name).read_bytes()
+        for _, flipped in flips(data, 1 + len(data) // 25):  # 200, of every bit of a byte
+            (folder / name).write_bytes(flipped)
+            with pytest.raises(DatasetError, match="is not as it was written"):
+                finished(folder)
         for _, flipped in flips(data, len(data)):
             (folder / name).write_bytes(flipped)
             assert not medzoo.verify(folder).ok

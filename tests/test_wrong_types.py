@@ -84,8 +84,12 @@ RIGHT: dict[str, tuple[type, ...]] = {  # argument -> its types; any other is to
     "device": (int, str, torch.device),
     "precision": (str, torch.dtype),
     **dict.fromkeys(("n", "seed", "batch_size", "keep", "num_workers", "actors"), WHOLE),
+    **dict.fromkeys(("first", "shard_samples"), WHOLE),
+    "shard_size": (int, str),
     **dict.fromkeys(("cpus_per_actor", "gpus_per_actor", "width", "fill"), NUMBER),
-    **dict.fromkeys(("version", "env", "format", "address", "series", "pattern", "words"), TEXT),
+    **dict.fromkeys(
+        ("version", "env", "format", "address", "series", "pattern", "words", "layout"), TEXT
+    ),
     **dict.fromkeys(("trust", "progress", "reset", "shuffle", "fresh", "drop_last"), FLAG),
     **dict.fromkeys(("pin_memory", "bundled", "labels"), FLAG),
     **dict.fromkeys(("folder", "out", "save", "weights", "file"), PATH),
@@ -269,3 +273,27 @@ def test_odd_objects_are_named_and_not_written_out() -> None:
         medzoo.generate(8, 10**5000)
     with pytest.raises(InputError, match=r"n=\[0, 0, 0, 0, 0, 0, \.\.\.\] is not a number"):
         medzoo.generate(8, [0] * 10**6)  # type: ignore[arg-type]
+
+
+def test_odd_layouts_and_shards_are_refused(toy: Toy, tmp_path: Path) -> None:
+    toy()
+    made = medzoo.generate(901, 2, seed=1)
+    asked = {"model_id": 901, "n": 2, "out": tmp_path / "set"}
+    for name, format_ in (
+        ("layout", "png"),
+        ("shard_size", "webdataset"),
+        ("shard_samples", "webdataset"),
+    ):
+        for value in ODD:
+            if name != "layout" and has_right_type("n", value) and 0 < int(value) < 2**62:
+                continue
+            for function, right in (
+                (medzoo.generate, {**asked, "format": format_}),
+                (made.save, {"folder": tmp_path / "set", "format": format_}),
+            ):
+                with pytest.raises(InputError, match=name):
+                    function(**right, **{name: value})
+    assert not (tmp_path / "set").exists()
+    with pytest.raises(InputError, match=r"shard_size='9{20}"):
+        medzoo.generate(**asked, format="webdataset", shard_size="9" * 400 + "GB")
+    assert len(medzoo.generate(**asked, format="webdataset", shard_size=torch.tensor(9000))) == 2

@@ -40,7 +40,8 @@ ARGUMENTS = {
 # of the functions that generate, for an error that names the closest
 GENERATE_ARGUMENTS = (
     *("model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights"),
-    *("inputs", "env", "trust", "precision", "engine", "progress"),
+    *("inputs", "env", "trust", "precision", "engine", "progress", "first"),
+    *("layout", "shard_size", "shard_samples"),
 )
 # what medigan and other libraries call an argument -> its name in medzoo
 ELSEWHERE = {

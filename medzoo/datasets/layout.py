@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from .. import checks
 from ..config import Output
 from ..errors import InputError
 from ..provenance import ARRANGED
@@ -19,6 +18,7 @@ METADATA = "metadata.jsonl"  # a name that the readers of folders of pictures lo
 LONGEST = 200  # bytes of the labels in a name: the index, an ending and a temporary name fit beside
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 SIZE = re.compile(r"(\d+(?:\.\d+)?) *([kmg]i?|)b?", re.IGNORECASE)
+MOST = 2**62  # bytes in a shard
 # What Windows, macOS or Linux do not allow in the name of a folder.
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]|^[. ]|[. ]$|^$')
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -78,7 +78,7 @@ class Arrangement:
             if "shard_size" in asked:
                 asked["shard_size"] = bytes_of(self.shard_size)
             if "shard_samples" in asked:
-                asked["shard_samples"] = _whole(self.shard_samples)
+                asked["shard_samples"] = checks.count(self.shard_samples, "shard_samples")
         if one_file_each:
             _check_lengths(label_names)
         if self.layout is not None:
@@ -166,15 +166,6 @@ def _length(label: str) -> int:
     return len(label.encode())
 
 
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise InputError(
-            f"shard_samples={value!r:.60} is not a number of samples.",
-            "Give a whole number of at least 1.",
-        )
-    return int(value)
-
-
 def bytes_of(size: Any) -> int:
     """The bytes of ``shard_size``: a whole number, or a text such as ``64MB`` or ``256MiB``.
 
@@ -183,13 +174,15 @@ def bytes_of(size: Any) -> int:
     InputError
         It is neither, or less than one byte.
     """
-    number = None
-    if isinstance(size, (int, np.integer)) and not isinstance(size, bool):
-        number = int(size)
-    elif isinstance(size, str) and (found := SIZE.fullmatch(size.strip())):
-        number = int(float(found[1]) * UNITS[found[2].lower()])
-    if number is None or number < 1:
+    number: float = -1
+    size = checks.size(size, "shard_size")
+    if isinstance(size, int):
+        number = size
+    elif found := SIZE.fullmatch(size.strip()):
+        number = float(found[1]) * UNITS[found[2].lower()]
+    if not 1 <= number < MOST:
         raise InputError(
-            f"shard_size={size!r:.60} is not a size.", "Give bytes, or a text such as '64MB'."
+            f"shard_size={checks.shown(size)} is not a size.",
+            "Give bytes, or a text such as '64MB'.",
         )
-    return number
+    return int(number)

@@ -8,13 +8,12 @@ has one or the other on each actor of a Ray cluster. What the rest of medzoo kno
 
 from __future__ import annotations
 
-from .. import environments
+from .. import checks, environments
 from .._worker.batch import Batch
 from ..config import ModelConfig, Version
 from ..environments import Interpreter
 from ..errors import TrustError
 from ..registry import is_local
-from ..settings import require_trust
 from ..store import Package, package
 from .cluster import ClusterSession
 from .engine import Ray
@@ -35,7 +34,7 @@ def prepare(
 
     Nothing of the package is imported. Parameters and errors are those of `open_session`.
     """
-    require_trust(trust)
+    checks.flag(trust, "trust")
     if is_local(config) and not trust:
         raise TrustError(
             f"{name_of(config, version)}: its code lies in {config.path.parent}, and no registry names it.",
@@ -80,7 +79,7 @@ def open_session(
     MemoryError
         The model does not fit into memory.
     """
-    require_trust(execution.trust)
+    checks.flag(execution.trust, "trust")
     execution.check_version(config, version)
     if execution.engine is not None:
         return ClusterSession(config, version, execution)
