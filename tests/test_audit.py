@@ -192,7 +192,7 @@ def test_what_is_there_instead_of_a_finished_set_is_said(
         function(tmp_path / "nowhere")
     with pytest.raises(
         DatasetError,
-        match=r"^.*flags holds no set of samples: no provenance\.json lies in it\.\nName a folder",
+        match=r"^.*flags holds no set of samples: no provenance\.json lies in it\.\nName the folder",
     ):
         function(fails)
     with pytest.raises(InputError, match=r"a name in it is longer than 255 bytes"):
