@@ -91,7 +91,7 @@ def deeper(samples: Any) -> Any:
     """The samples with pictures of 8 bits as floats of 16, whose lower 8 are noise, as they are in
     pictures of a scanner.
     """
-    from medzoo.datasets.reader import describe
+    from medzoo.provenance import outputs_as_json
 
     rng, columns, outputs = np.random.default_rng(0), dict(samples.columns), dict(samples.outputs)
     for name, output in samples.outputs.items():
@@ -100,7 +100,7 @@ def deeper(samples: Any) -> Any:
                 np.float32
             )
             outputs[name] = dataclasses.replace(output, dtype="float32", range=(0.0, 1.0))
-    provenance = {**samples.provenance, "outputs": describe(outputs)}
+    provenance = {**samples.provenance, "outputs": outputs_as_json(outputs)}
     return dataclasses.replace(samples, columns=columns, outputs=outputs, provenance=provenance)
 
 

@@ -20,6 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side share the cores
     workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
+import hypothesis
 import pytest
 import yaml
 from package_index import PackageIndex, serve
@@ -28,6 +29,14 @@ from zenodo_server import ZenodoServer, zipped
 
 from medzoo.files import sha256_of
 from medzoo.sources import http
+
+# On a busy machine examples are drawn slowly, which says nothing about what is tested.
+hypothesis.settings.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parent.parent
 
