@@ -191,6 +191,7 @@ def in_a_worker() -> Any:
     from medzoo import environments
     from medzoo.model import Model
     from medzoo.registry import resolve
+    from medzoo.runtime import Execution
     from medzoo.runtime.worker import WorkerSession
     from medzoo.store import package
 
@@ -199,7 +200,7 @@ def in_a_worker() -> Any:
     return Model(
         config,
         config.default,
-        WorkerSession(config, config.default, found, interpreter=here, device="cpu"),
+        WorkerSession(config, config.default, found, Execution(device="cpu"), interpreter=here),
     )
 
 

@@ -86,7 +86,7 @@ def forms(sform: Any, sform_code: int, qform: Any, qform_code: int) -> Callable[
 
 def test_two_affines_that_disagree_are_both_named(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii", change=forms(AFFINE, 1, TURNED, 1))
-    says = r"a.nii has a sform \(code 1\) and a qform \(code 1\) that disagree by up to 20: sform "
+    says = r"a.nii has an sform \(code 1\) and a qform \(code 1\) that disagree by up to 20: sform "
     says += r"\[\[2, 0, 0, 0\], .*qform \[\[-2, 0, 0, 0\], .*The sform is used\."
     with pytest.warns(MedzooWarning, match=says):
         volume = medical.read_nifti(path)

@@ -200,7 +200,7 @@ def test_pictures_on_disk_come_with_masks_and_a_table(tmp_path: Any) -> None:
     head = (tmp_path / "set" / "samples.csv").read_text().splitlines()[0]
     assert (
         head
-        == "index,label,density,diameter_mm,x_mm,y_mm,elongation,contrast_gray_levels,spicules,calcifications,glandular_percent"
+        == "index,labels,density,diameter_mm,x_mm,y_mm,elongation,contrast_gray_levels,spicules,calcifications,glandular_percent"
     )
     memory = make(4)
     assert all(np.array_equal(getattr(samples, c), getattr(memory, c)) for c in memory.columns)

@@ -154,8 +154,11 @@ def _filter(
 
 def _nearest(typed: list[str], index: Index) -> str:
     """The words of names, fields and tags that are one slip away from what was typed, each of four
-    letters at least; empty where one of them has none.
+    letters at least; empty where one of them has none. Words of several parts, and words with
+    digits, are never taken for others.
     """
+    if len(typed) != 1 or not typed[0].isalpha():
+        return ""
     near = []
     for word in typed:
         known = {word} & {*index.words_like(word, level=NAMED)}

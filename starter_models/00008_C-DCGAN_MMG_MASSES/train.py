@@ -788,6 +788,7 @@ def write_weights(a: argparse.Namespace, x: Tensor) -> None:
     for part, state in states.items():
         tensors |= {f"{part}.{k}": v for k, v in state.items() if v.is_floating_point()}
     tensors["accents"] = fit_accents(tensors, x, a.seed)
+    tensors["signs"] = choose_signs(tensors)
     save_file({k: v.half().contiguous() for k, v in tensors.items()}, a.out / "weights.safetensors")
     (a.out / "weights.safetensors").chmod(0o644)  # safetensors makes it readable by its owner alone
 
