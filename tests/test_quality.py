@@ -153,7 +153,7 @@ def test_command_judges_a_model_beside_real_pictures(
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     header, floor, judged = (line.split() for line in run.stdout.splitlines())
-    assert tuple(header[2:]) == quality.FIGURES
+    assert header[2:] == " ".join((*quality.FIGURES, *quality.BORDER)).split()
     assert floor[:3] == ["real", "train", "32"]
     assert judged[:3] == ["model", str(model), "120"]
     # 32 of the 120 are what it calls training pictures; the others it had held back, or left out beside those.
