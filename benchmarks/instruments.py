@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from medzoo.version import __version__
+from medzoo import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 BUSY = 0.25  # of the cores, at work for others when a run begins

@@ -22,9 +22,9 @@ from typing import Any
 
 from medzoo import settings
 from medzoo.config import ModelConfig, Version
+from medzoo.console import megabytes, minutes
 from medzoo.files import sha256_of
 from medzoo.registry import list_models, resolve
-from medzoo.tables import megabytes, minutes
 
 PASSED, TRUSTED, FAILED, NONE = "passed", "passed with trust", "failed", "no result"
 HEAD = ("model", "version", "result", "what was found", "time", "size", "sha256 of the zip")

@@ -17,8 +17,8 @@ def plain_loop(device: str = "cpu", batch: int = BATCH) -> Callable[[int], list[
     import torch
 
     from medzoo._worker.imports import import_package
+    from medzoo.packages.store import package
     from medzoo.registry import resolve
-    from medzoo.store import package
 
     config = resolve(MODEL)
     folder = package(config, config.default).path

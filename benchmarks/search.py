@@ -62,8 +62,8 @@ def fill(folder: Path, n: int) -> None:
 def main() -> None:
     """In a process of its own, which has opened no registry yet: print what it takes."""
     import medzoo
-    from medzoo.finder.index import index_of
     from medzoo.registry import registry
+    from medzoo.registry.index import index_of
 
     opening = seconds(lambda: index_of(registry()))
     sides = {words: lambda _, words=words: medzoo.search(words) for words in (*WORDS, NOTHING)}

@@ -154,8 +154,8 @@ def beside_its_package(config: Any, size: Size) -> Sides:
 
     import medzoo
     from medzoo._worker.imports import import_package
-    from medzoo.request import Request
-    from medzoo.store import package
+    from medzoo.generation.request import Request
+    from medzoo.packages.store import package
 
     version = config.default
     folder = package(config, version).path
@@ -189,11 +189,11 @@ def beside_its_package(config: Any, size: Size) -> Sides:
 def in_a_worker() -> Any:
     """Model 8 loaded by a process of its own, under this interpreter."""
     from medzoo import environments
-    from medzoo.model import Model
+    from medzoo.generation.model import Model
+    from medzoo.packages.store import package
     from medzoo.registry import resolve
     from medzoo.runtime import Execution
     from medzoo.runtime.worker import WorkerSession
-    from medzoo.store import package
 
     config = resolve(MODEL)
     found, here = package(config, config.default), environments.current()

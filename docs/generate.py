@@ -23,10 +23,9 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import report  # noqa: E402
 from benchmarks.groups import GROUPS  # noqa: E402
 from benchmarks.rows import RESULTS, Results  # noqa: E402
-from medzoo import tables  # noqa: E402
-from medzoo.arguments import build_parser  # noqa: E402
+from medzoo.cli import build_parser  # noqa: E402
 from medzoo.config import ModelConfig  # noqa: E402
-from medzoo.registry import Registry  # noqa: E402
+from medzoo.registry import Registry, description  # noqa: E402
 from medzoo.settings import shipped  # noqa: E402
 
 MEASURED = ROOT / "docs" / "performance" / RESULTS
@@ -85,7 +84,7 @@ def model_table() -> str:
 
 def markdown_row(config: ModelConfig) -> list[str]:
     """A model, with a link to its config."""
-    cells = dict(zip(tables.HEAD, tables.row(config), strict=True))
+    cells = dict(zip(description.HEAD, description.row(config), strict=True))
     link = f"[{config.id}](model_configs/{config.id}.yaml)"
     data = ", ".join(d.name for d in config.default.datasets) or "no data"
     return [

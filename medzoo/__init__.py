@@ -16,59 +16,64 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .audit import reproduce as reproduce
-    from .carry import install as install
-    from .datasets.reader import read as read
     from .datasets.verification import verify as verify
     from .errors import MedzooError as MedzooError
-    from .finder import search as search
-    from .generator import generate as generate
-    from .generator import load as load
-    from .generator import stream as stream
+    from .generation.api import generate as generate
+    from .generation.api import load as load
+    from .generation.api import stream as stream
+    from .generation.model import Model as Model
+    from .generation.reproduction import reproduce as reproduce
     from .loader import dataloader as dataloader
     from .loader import dataset as dataset
     from .loader import iterable_dataset as iterable_dataset
-    from .model import Model as Model
+    from .packages.store import copy as copy
+    from .packages.transfer import install as install
+    from .packages.update import update as update
     from .registry import cite as cite
     from .registry import info as info
     from .registry import list_models as list_models
-    from .renewal import update as update
+    from .registry.search import search as search
     from .runtime import Ray as Ray
     from .samples import Samples as Samples
-    from .store import copy as copy
-    from .version import __version__ as __version__
+    from .samples import read as read
     from .view import visualize as visualize
+
+__version__ = "0.1.0"
 
 # public name -> module that has it; no module is called as a public name is, or importing one would
 # hide it
 _HOMES = {
     "MedzooError": "errors",
-    "Model": "model",
+    "Model": "generation.model",
     "Ray": "runtime",
     "Samples": "samples",
-    "__version__": "version",
     "cite": "registry",
-    "copy": "store",
+    "copy": "packages.store",
     "dataloader": "loader",
     "dataset": "loader",
-    "generate": "generator",
+    "generate": "generation.api",
     "info": "registry",
-    "install": "carry",
+    "install": "packages.transfer",
     "iterable_dataset": "loader",
     "list_models": "registry",
-    "load": "generator",
-    "read": "datasets.reader",
-    "reproduce": "audit",
-    "search": "finder",
-    "stream": "generator",
-    "update": "renewal",
+    "load": "generation.api",
+    "read": "samples",
+    "reproduce": "generation.reproduction",
+    "search": "registry.search",
+    "stream": "generation.api",
+    "update": "packages.update",
     "verify": "datasets.verification",
     "visualize": "view",
 }
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0605
+
+
+_ROOMS = ("errors", "medical")  # modules that users reach as `medzoo.errors`
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f".{name}", __name__)
     if name not in _HOMES:
         near = ""
         # `from medzoo import seeds` asks here first, in a model's own process too, where there is
@@ -84,4 +89,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted([*__all__, *_ROOMS])

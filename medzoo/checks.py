@@ -126,6 +126,11 @@ def count(value: Any, name: str) -> int:
     return whole(value, name, "a number of samples", 1)
 
 
+def first(value: Any, name: str) -> int:
+    """The number of a sample, from 0."""
+    return whole(value, name, "a sample number")
+
+
 def number(value: Any, name: str) -> float:
     """A finite number."""
     found = plain(value)
@@ -286,7 +291,7 @@ CHECKS: dict[str, Check] = {
     "drop_last": flag,
     "env": text,
     "file": path,
-    "first": lambda value, name: whole(value, name, "a sample number"),
+    "first": first,
     "folder": path,
     "format": text,
     "fresh": flag,

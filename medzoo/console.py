@@ -1,4 +1,4 @@
-"""What a console can show: how wide it is, how wide a text is on it, and letters that it lacks."""
+"""Text on a console: how wide it is, letters that it lacks, tables and paragraphs that fit."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import os
 import shutil
 import sys
 import unicodedata
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
+NARROWEST = 8  # characters that a column keeps when a table is squeezed
+WIDEST = 100  # characters of a line of prose
 # what consoles without it show instead: dots, dashes, quotes, signs and letters
 PLAIN = {
     0x2026: "...",
@@ -113,3 +116,58 @@ def _in_plain_letters(error: UnicodeError) -> tuple[str, int]:
         c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)
     )
     return letters.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Columns as wide as they need to be, or narrower: past ``width`` all but the first are cut
+    with an ellipsis. The first one, an id, is never cut.
+    """
+    widths = [max(cells(r[k]) for r in (head, *rows)) for k in range(len(head))]
+    if width is not None:
+        _squeeze(widths, width)
+
+    def line(texts: Sequence[str]) -> str:
+        shown = [cut(text, w) for text, w in zip(texts, widths, strict=True)]
+        padded = (s + " " * (w - cells(s)) for s, w in zip(shown, widths, strict=True))
+        return "  ".join(padded).rstrip()
+
+    return "\n".join(map(line, (head, *rows)))
+
+
+def _squeeze(widths: list[int], width: int) -> None:
+    """Make the widest column but the first narrower until all fit, and narrower still if needed."""
+    for narrowest in (NARROWEST, 3):
+        while sum(widths) + 2 * len(widths) - 2 > width and max(widths[1:], default=0) > narrowest:
+            widths[1 + widths[1:].index(max(widths[1:]))] -= 1
+
+
+def prose(text: str) -> list[str]:
+    """Lines of at most a hundred characters, or of what the terminal has."""
+    return wrap(text, min(WIDEST, terminal_width() or WIDEST))
+
+
+def facts(pairs: Mapping[str, str]) -> list[str]:
+    """Names and texts in two columns, wrapped; each line of a text begins a new one."""
+    indent = max(map(cells, pairs)) + 2
+    width = max(min(WIDEST, terminal_width() or WIDEST), indent + 20)
+    lines = []
+    for name, text in pairs.items():
+        for k, part in enumerate(text.splitlines()):
+            head = name + " " * (indent - cells(name)) if k == 0 else " " * indent
+            lines += wrap(part, width, head, " " * (indent + 2 * ("\n" in text)))
+    return lines
+
+
+def megabytes(size: float | None) -> str:
+    """Bytes for people."""
+    if size is None:
+        return "size unknown"
+    unit, factor = next(((u, f) for u, f in (("GB", 1e9), ("MB", 1e6)) if size >= f), ("kB", 1e3))
+    return f"{size / factor:.{0 if unit == 'kB' else 1}f} {unit}"
+
+
+def minutes(seconds: float) -> str:
+    """A time for people."""
+    if seconds < 90:
+        return f"{seconds:.{1 if seconds < 10 else 0}f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medzoo.config import read_config
 from medzoo.files import sha256_of
-from medzoo.store import package_files
+from medzoo.packages.store import package_files
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -28,7 +28,7 @@ from sets import any_toy, fails  # noqa: F401  (fixtures)
 from zenodo_server import ZenodoServer, zipped
 
 from medzoo.files import sha256_of
-from medzoo.sources import http
+from medzoo.packages import http
 
 # On a busy machine examples are drawn slowly, which says nothing about what is tested.
 hypothesis.settings.register_profile(
@@ -163,7 +163,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         monkeypatch.setenv("MEDZOO_MODEL_CONFIGS", str(folder))
         from medzoo import registry
 
-        registry._registry.cache_clear()
+        registry.lookup._registry.cache_clear()
         return 901
 
     return register

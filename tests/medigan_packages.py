@@ -85,7 +85,7 @@ def registrar(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., in
         )
         from medzoo import registry
 
-        registry._registry.cache_clear()
+        registry.lookup._registry.cache_clear()
         return number
 
     return register

@@ -13,11 +13,11 @@ import yaml
 from conftest import NUMPY_MODEL, toy_config
 
 import medzoo
-from medzoo import carry
 from medzoo._worker.protocol import Failure
 from medzoo.errors import InputError, IntegrityError, MedzooError, PackageError
+from medzoo.modeltest.examination import examine
+from medzoo.packages import transfer as carry
 from medzoo.runtime.session import explain
-from medzoo.trial.examination import examine
 
 Toy = Callable[..., int]
 AUTHORS = "If the package is not yours, tell its authors."

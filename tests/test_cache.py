@@ -17,12 +17,12 @@ import pytest
 from conftest import Zenodo
 from package_index import PackageIndex
 
-from medzoo import cache, environments, files, store
+from medzoo import environments, files
 from medzoo.cli import main
 from medzoo.environments import records
 from medzoo.errors import ModelNotFoundError
+from medzoo.packages import cache, download, store
 from medzoo.registry import resolve
-from medzoo.sources import download
 
 Capture = pytest.CaptureFixture[str]
 MODEL = "00901_TOY_MRI_NOISE"
@@ -198,7 +198,7 @@ def test_what_a_process_is_making_stays(filled: int, kind: str) -> None:
     assert [e.kind for e in cache.clear().removed] == [kind]  # a dead one blocks nothing
 
 
-KILL = "import os, shutil\nfrom medzoo import cache, files\nshutil.rmtree = lambda *a, **k: os._exit(9)\ncache.clear()"
+KILL = "import os, shutil\nfrom medzoo import files\nfrom medzoo.packages import cache\nshutil.rmtree = lambda *a, **k: os._exit(9)\ncache.clear()"
 
 
 def test_a_removal_that_is_killed_leaves_nothing_that_counts(filled: int, capsys: Capture) -> None:

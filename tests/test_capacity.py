@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import medzoo
-from medzoo import capacity
 from medzoo.cli import main
 from medzoo.errors import DatasetError, OutOfMemoryError
+from medzoo.generation import capacity
 from medzoo.registry import resolve
 
 Toy = Callable[..., int]

@@ -23,8 +23,11 @@ import pytest
 import yaml
 
 import medzoo
-from medzoo import arguments, capacity, cli, errors, finder, tables
-from medzoo.cli import main
+from medzoo import cli, console, errors
+from medzoo.cli import generate, main, models
+from medzoo.cli import help as pages
+from medzoo.generation import capacity
+from medzoo.registry import index
 
 ROOT = Path(__file__).resolve().parent.parent
 Toy = Callable[..., int]
@@ -110,7 +113,7 @@ def test_choosing_imports_nothing_heavy(words: list[str]) -> None:
         [sys.executable, "-c", code, *words], check=True, capture_output=True, text=True
     )
     loaded = set(done.stderr.split())
-    assert "medzoo.arguments" in loaded
+    assert "medzoo.cli.help" in loaded
     assert not loaded & {"numpy", "torch", "matplotlib", "PIL", "tqdm", "safetensors", "requests"}
 
 
@@ -141,7 +144,7 @@ def test_search_that_finds_nothing_says_why(capsys: Capture) -> None:
 
 
 def test_every_filter_of_search_is_an_option() -> None:
-    assert tuple(arguments.FIELD_HELP) == finder.FIELDS
+    assert tuple(models.FIELD_HELP) == index.FIELDS
 
 
 # -------------------------------------------------------------------------------------------------------- info, cite ...
@@ -171,10 +174,10 @@ def test_info_says_what_to_know_before_use(capsys: Capture) -> None:
 def test_info_is_wrapped_to_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture, width: int
 ) -> None:
-    monkeypatch.setattr(tables, "terminal_width", lambda: width)
+    monkeypatch.setattr(console, "terminal_width", lambda: width)
     assert main(["info", "8"]) == 0
     longest = max(map(len, capsys.readouterr().out.splitlines()))
-    assert min(width, tables.WIDEST) - 15 < longest <= min(width, tables.WIDEST)
+    assert min(width, console.WIDEST) - 15 < longest <= min(width, console.WIDEST)
 
 
 def test_cite_copy_and_cache(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
@@ -364,7 +367,7 @@ def test_an_estimate_that_cannot_be_made_stops_no_run(
     toy: Toy, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = toy()
-    monkeypatch.setattr(cli, "LONG_RUN", 0.0)
+    monkeypatch.setattr(generate, "LONG_RUN", 0.0)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))  # as full as a disk can be
     assert main(["generate", str(number), "-n", "100", "--out", str(tmp_path / "out")]) == 0
     assert re.match(rf"100 samples: about [^ ]+ [^ ]+ in {tmp_path}/out\n", capsys.readouterr().err)
@@ -377,7 +380,7 @@ def test_long_run_is_announced_and_a_short_one_is_not(
     number = toy()
     assert main(["generate", str(number), "-n", "100", "--out", str(tmp_path / "one")]) == 0
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(cli, "LONG_RUN", 0.0)
+    monkeypatch.setattr(generate, "LONG_RUN", 0.0)
     assert main(["generate", str(number), "-n", "79", "--out", str(tmp_path / "few")]) == 0
     assert capsys.readouterr().err == ""  # too few batches to measure one first
     assert (
@@ -452,11 +455,11 @@ def test_each_error_has_its_exit_code_and_no_traceback(
 
 
 def test_help_explains_every_exit_code(capsys: Capture) -> None:
-    assert {e.exit_code for e in all_errors()} <= set(arguments.EXITS)
+    assert {e.exit_code for e in all_errors()} <= set(pages.EXITS)
     with pytest.raises(SystemExit):
         main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert all(f" {code} {meaning}" in text for code, meaning in arguments.EXITS.items())
+    assert all(f" {code} {meaning}" in text for code, meaning in pages.EXITS.items())
 
 
 def test_unexpected_error_is_one_line_that_asks_for_debug(
@@ -538,7 +541,7 @@ def test_every_command_has_a_page_with_examples_and_exit_codes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    pages = {p.prog: p.format_help() for p in load_docs().with_commands(arguments.build_parser())}
+    pages = {p.prog: p.format_help() for p in load_docs().with_commands(cli.build_parser())}
     assert {p.split()[1] for p in pages if p != "medzoo"} == set(cli.COMMANDS)
     for prog, page in pages.items():
         assert "exit codes:" in page

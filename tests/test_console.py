@@ -16,7 +16,7 @@ from conftest import toy_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medzoo import console, tables
+from medzoo import console
 from medzoo.cli import main
 
 Toy = Callable[..., int]
@@ -92,7 +92,7 @@ def test_tables_and_facts_fit_the_console(
 
 def test_wide_characters_are_cut_and_padded_by_their_cells(capsys: Capture) -> None:
     rows = [("a", "雑音雑音雑音雑音", "x"), ("bb", "plain", "y")]
-    lines = tables.table(("id", "content", "z"), rows, 20).splitlines()
+    lines = console.table(("id", "content", "z"), rows, 20).splitlines()
     assert max(map(width_of, lines)) <= 20
     assert {width_of(line[: line.rindex(end)]) for line, end in zip(lines, "zxy", strict=True)} == {
         width_of(lines[0]) - 1

@@ -38,13 +38,12 @@ from zenodo_server import (
     zipped,
 )
 
-from medzoo import cache, sources, store
 from medzoo.cli import main
 from medzoo.errors import IntegrityError, MedzooWarning, SourceError, TrustError
 from medzoo.files import sha256_of
+from medzoo.packages import cache, digests, download, http, sources, store
+from medzoo.packages import zenodo as records
 from medzoo.registry import resolve
-from medzoo.sources import digests, download, http
-from medzoo.sources import zenodo as records
 
 MODEL = {"toy/model.py": NUMPY_MODEL.encode()}
 ARCHIVE = zipped(MODEL)
@@ -470,7 +469,7 @@ def test_an_unconfirmed_sha256_that_is_right_is_nothing_to_speak_of(zenodo: Zeno
 
 RECORD = """
 import sys, time
-from medzoo.sources import digests
+from medzoo.packages import digests
 while time.time() < float(sys.argv[2]):
     pass
 for k in range(20):
@@ -821,9 +820,9 @@ def test_a_broken_archive_is_removed_and_the_next_call_fetches_anew(
 # ------------------------------------------------------------------------------------------------- many processes at once
 FETCH = """
 import dataclasses, os, sys, time
-from medzoo import store
+from medzoo.packages import store
 from medzoo.registry import resolve
-from medzoo.sources import http
+from medzoo.packages import http
 http.policy = dataclasses.replace(http.policy, turn=float(sys.argv[2]), stall=5)
 config = resolve(901)
 print("ready", flush=True)

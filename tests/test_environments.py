@@ -151,7 +151,7 @@ def test_what_they_generate_at_the_same_time_is_made_with_the_version_of_each(
         "requires": ["lib==2.0", "numpy"]
     }
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
-    registry._registry.cache_clear()
+    registry.lookup._registry.cache_clear()
     with medzoo.load(number, version="1.0.0") as old, medzoo.load(number, version="2.0.0") as new:
         made = [model.generate(1) for model in (old, new, old)]
     assert [int(samples.images.max()) for samples in made] == [1, 2, 1]

@@ -12,6 +12,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,15 @@ from sets import IMAGES, KINDS, TABLE, VOLUMES, Toy, column, lines
 
 import medzoo
 from medzoo.config import Output
+from medzoo.config.columns import affine_of
 from medzoo.datasets import FORMATS, formats, npz, webdataset
 from medzoo.datasets.formats import pick_format
 from medzoo.datasets.journal import sealed
 from medzoo.errors import DatasetError, InputError
 from medzoo.files import sha256_of
+from medzoo.plugins import PLUGINS
 from medzoo.provenance import outputs_as_json
-from medzoo.samples import Samples, affine_of
+from medzoo.samples import Samples
 
 PROVENANCE = {
     "model": "00901_TOY_CT_NOISE",
@@ -66,9 +69,11 @@ def samples_of(outputs: list[Output], n: int = 3, **provenance: Any) -> Samples:
 
 # ------------------------------------------------------------------------------------------------------- which and what
 def test_every_format_is_listed_once_with_what_it_holds() -> None:
-    assert set(KINDS) == set(FORMATS)
-    for name, (home, what) in FORMATS.items():
-        assert formats.format_class(name).__module__ == f"medzoo.datasets.{home.split('.')[0]}"
+    assert set(KINDS) == set(FORMATS) == set(PLUGINS["format"])
+    for name, what in FORMATS.items():
+        home, _, kind = PLUGINS["format"][name].partition(":")
+        assert formats.format_class(name) is getattr(import_module(f"medzoo.{home}"), kind)
+        assert issubclass(formats.format_class(name), formats.Format)
         assert what
 
 

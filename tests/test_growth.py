@@ -246,7 +246,7 @@ def test_other_circumstances_are_recorded_from_where_on_they_hold(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     medzoo.generate(toy(), 6, seed=1, out=tmp_path / "set")
-    monkeypatch.setattr("medzoo.run.__version__", "9.9")
+    monkeypatch.setattr("medzoo.generation.run.__version__", "9.9")
     with pytest.warns(MedzooWarning, match=r"started under other conditions \(libraries\)"):
         grown = medzoo.generate(901, 12, seed=1, out=tmp_path / "set")
     assert grown.provenance["continued"] == [{"done": 4, "libraries": {"medzoo": "9.9"}}]
@@ -311,7 +311,7 @@ def test_a_run_that_was_killed_while_moving_is_completed_without_the_model(
         with pytest.raises(DatasetError, match=r"is being extended, all of 9 samples are there"):
             function(folder)
     shutil.copytree(folder, tmp_path / "copy")
-    monkeypatch.setattr("medzoo.run.open_session", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("medzoo.generation.run.open_session", lambda *_, **__: 1 / 0)
     assert len(medzoo.generate(901, 9, seed=1, out=folder)) == 9
     assert medzoo.verify(folder).ok
     # The old command completes it too, and then says that it holds more.
@@ -349,7 +349,7 @@ def test_what_is_not_a_sample_number_is_refused_before_the_model_loads(
     toy: Toy, first: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     toy()
-    monkeypatch.setattr("medzoo.run.open_session", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("medzoo.generation.run.open_session", lambda *_, **__: 1 / 0)
     for function in (medzoo.generate, medzoo.stream):
         with pytest.raises(InputError, match=re.escape(f"first={first!r} is not a sample number")):
             function(901, 3, first=first)

@@ -40,7 +40,7 @@ from zenodo_server import (
 
 from medzoo.errors import IntegrityError, SourceError
 from medzoo.files import sha256_of
-from medzoo.sources import http
+from medzoo.packages import http
 
 CONTENT = random.Random(0).randbytes(200_000)
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
@@ -547,7 +547,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_written(
 
 SMALL_DISK = """
 import resource, signal, sys
-from medzoo.sources import http
+from medzoo.packages import http
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))
 try:

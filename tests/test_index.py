@@ -24,7 +24,7 @@ import medzoo
 from medzoo import registry
 from medzoo.cli import main
 from medzoo.errors import ConfigError, IntegrityError, ModelNotFoundError, NotAvailableError
-from medzoo.finder.index import index_of
+from medzoo.registry.index import index_of
 
 
 def write(folder: Path, number: int, **changes: Any) -> Path:
@@ -36,7 +36,7 @@ def write(folder: Path, number: int, **changes: Any) -> Path:
 
 def forget() -> None:
     """As a new process begins."""
-    registry._registry.cache_clear()
+    registry.lookup._registry.cache_clear()
     index_of.cache_clear()
 
 

@@ -97,3 +97,10 @@ def test_the_package_runs_as_a_module() -> None:
     assert medzoo.__version__ in in_a_new_python(
         "import runpy, sys; sys.argv = ['medzoo', '--version']; runpy.run_module('medzoo', run_name='__main__')"
     )
+
+
+@pytest.mark.parametrize("name", ["errors", "medical"])
+def test_modules_that_users_need_are_attributes(name: str) -> None:
+    code = f"import medzoo; print(medzoo.{name}.__name__, {name!r} in dir(medzoo))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == [f"medzoo.{name}", "True"]

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import medzoo
-from medzoo import readers
-from medzoo._worker.stage import PICTURES
+from medzoo._worker.input_files import PICTURES
 from medzoo.config.model import Input
 from medzoo.errors import InputError, MedzooWarning
+from medzoo.generation.request import Request
 from medzoo.inputs import Inputs
+from medzoo.inputs import pictures as readers
 from medzoo.registry import resolve
-from medzoo.request import Request
 
 Toy = Callable[..., int]
 MASK = {"mask": {"kind": "mask", "help": "Where the gland is.", "shape": [1, 4, 6]}}

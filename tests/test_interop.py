@@ -12,8 +12,9 @@ from sets import IMAGES, KINDS, TABLE, Toy, column
 
 import medzoo
 from medzoo.config import Output
+from medzoo.config.columns import affine_of, from_xyz, to_xyz
 from medzoo.errors import InputError
-from medzoo.samples import Samples, affine_of, from_xyz, to_xyz
+from medzoo.samples import Samples
 
 
 def library(name: str) -> Any:

@@ -26,7 +26,8 @@ from torch.utils.data import (
 import medzoo
 from medzoo.config import Version
 from medzoo.errors import InputError, ModelNotFoundError, PackageError, SourceError
-from medzoo.loader import CACHED_BLOCKS, making
+from medzoo.loader import CACHED_BLOCKS
+from medzoo.loader import blocks as making
 
 Toy = Callable[..., int]
 IN_FORKS = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")

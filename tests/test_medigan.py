@@ -20,8 +20,8 @@ from medigan_packages import GRAY, registrar, write_zip
 from PIL import Image
 
 import medzoo
-from medzoo._worker.arrange import arrange
-from medzoo._worker.stage import files_in_order, natural
+from medzoo._worker.input_files import files_in_order, natural
+from medzoo._worker.shaping import arrange
 from medzoo.cli import main
 from medzoo.config import Output
 from medzoo.errors import (
@@ -92,7 +92,7 @@ def evaluating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
         return eval(what, {**globals(), **locals()})
     """
     option = {"what": {"type": "str", "default": "", "help": "What to return."}}
-    models: dict[str, medzoo.model.Model] = {}
+    models: dict[str, medzoo.generation.model.Model] = {}
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("evaluating") / "configs"
         register = registrar(folder, patch)
@@ -755,7 +755,7 @@ def test_a_package_without_init(medigan: Medigan, tmp_path: Path) -> None:
     (tmp_path / "configs" / "00902_QUIRK_MRI_NOISE.yaml").write_text(text.replace(old, new))
     from medzoo import registry
 
-    registry._registry.cache_clear()
+    registry.lookup._registry.cache_clear()
     with pytest.raises(PackageError, match=r"there is no __init__.py in the package"):
         medzoo.load(number, env="current")
 

@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import medzoo
-from medzoo._worker.arrange import arrange
+from medzoo._worker.shaping import arrange
 from medzoo.cli import main
 from medzoo.config import ModelConfig, Version, read_config
 from medzoo.registry import resolve

@@ -18,9 +18,9 @@ import tifffile
 from PIL import Image
 
 import medzoo
-from medzoo import readers
 from medzoo.errors import InputError, MedzooWarning
 from medzoo.inputs import Inputs
+from medzoo.inputs import pictures as readers
 from medzoo.registry import resolve
 
 Toy = Callable[..., int]

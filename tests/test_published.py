@@ -23,7 +23,7 @@ from zenodo_server import zipped
 
 from medzoo.config import ModelConfig, Version
 from medzoo.errors import MedzooWarning
-from medzoo.model import Model
+from medzoo.generation.model import Model
 from medzoo.registry import resolve
 from medzoo.runtime import Execution, open_session
 

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medzoo import seeds
+from medzoo.checks import count
 from medzoo.errors import InputError
+from medzoo.generation.request import Request
 from medzoo.registry import resolve
-from medzoo.request import Request, check_count
 
 
 @pytest.fixture
@@ -31,13 +32,13 @@ def test_a_count_that_is_no_count(n: object) -> None:
     with pytest.raises(
         InputError, match=r"n=.* is not a number of samples.\nGive a whole number of at least 1"
     ):
-        check_count(n)
+        count(n, "n")
 
 
 @pytest.mark.parametrize("n", [1, 10**6, np.int32(5), np.uint8(200)])
 def test_a_count_becomes_a_plain_int(n: int) -> None:
-    assert type(check_count(n)) is int
-    assert check_count(n) == n
+    assert type(count(n, "n")) is int
+    assert count(n, "n") == n
 
 
 def test_more_samples_than_numbers_are_refused(ask: Callable[..., Request]) -> None:

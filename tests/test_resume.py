@@ -20,11 +20,11 @@ from killer import RESULT
 from sets import IMAGES, KINDS, SECONDS, Toy, column, content, python, same
 
 import medzoo
-from medzoo import run as run_module
 from medzoo.config import Version
 from medzoo.datasets import journal
 from medzoo.datasets.journal import Journal
 from medzoo.errors import DatasetError, MedzooWarning, PackageError
+from medzoo.generation import run as run_module
 
 posix = pytest.mark.skipif(os.name == "nt", reason="no fork and no SIGKILL there")
 KILLER = Path(__file__).parent / "killer.py"
@@ -324,7 +324,7 @@ def test_a_full_disk_is_a_dataset_error_and_the_set_is_continued_later(
     any_toy: Toy, tmp_path: Path, format_: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The disk fills while the set is written; what cannot fit from the start is refused ahead.
-    monkeypatch.setattr("medzoo.capacity.free_disk", lambda _: None)
+    monkeypatch.setattr("medzoo.generation.capacity.free_disk", lambda _: None)
     disk = tmp_path / "disk"
     disk.mkdir()
     small = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", disk]

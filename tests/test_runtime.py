@@ -21,8 +21,8 @@ from safetensors.numpy import save_file
 
 import medzoo
 from medzoo import environments, seeds
+from medzoo._worker.devices import free_memory
 from medzoo._worker.imports import import_package
-from medzoo._worker.machine import free_memory
 from medzoo._worker.native import to_host
 from medzoo._worker.protocol import is_out_of_memory
 from medzoo.config import Call

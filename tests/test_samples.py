@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medzoo.config import Output
+from medzoo.config.columns import unit_range
 from medzoo.errors import DatasetError, InputError, MedzooWarning
 from medzoo.provenance import outputs_as_json
-from medzoo.samples import Samples, concatenate, unit_range
+from medzoo.samples import Samples, concatenate
 
 N = 7
 OUTPUTS = {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from medzoo import sources
 from medzoo.errors import SourceError
+from medzoo.packages import sources
 from medzoo.registry import resolve
 from medzoo.settings import shipped
 

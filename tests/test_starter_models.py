@@ -15,8 +15,8 @@ from PIL import Image
 import medzoo
 from medzoo._worker.imports import import_package
 from medzoo.contribute.metadata import about_card
+from medzoo.packages.store import package
 from medzoo.registry import resolve
-from medzoo.store import package
 
 BUNDLED = [c.id for c in medzoo.list_models() if c.default.scheme == "bundled"]
 MASSES = ROOT / "starter_models" / "00008_C-DCGAN_MMG_MASSES"

@@ -20,9 +20,9 @@ from test_files import link_zip, make_zip
 from zenodo_server import zipped as zip_of
 
 import medzoo
-from medzoo import store
 from medzoo.errors import DatasetError, IntegrityError, ModelNotFoundError, SourceError, TrustError
 from medzoo.files import digest_of, sha256_of
+from medzoo.packages import store
 from medzoo.registry import resolve
 
 Toy = Callable[..., int]
@@ -282,7 +282,7 @@ def test_a_zip_of_two_packages_or_none_is_left_as_it_is(toy: Toy, tmp_path: Path
 
 SMALL_DISK = """
 import resource, signal
-from medzoo import store
+from medzoo.packages import store
 from medzoo.registry import resolve
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))
@@ -388,7 +388,7 @@ def test_bundled_goes_through_the_same_step(
 ) -> None:
     toy()
     shutil.copytree(tmp_path / "configs/package", tmp_path / "starter_models" / "NOISE")
-    monkeypatch.setattr("medzoo.sources.bundled.shipped", lambda name: tmp_path / name)
+    monkeypatch.setattr("medzoo.packages.bundled.shipped", lambda name: tmp_path / name)
     toy(source="bundled:NOISE")
     assert len(medzoo.generate(901)) == 1
     (tmp_path / "starter_models/NOISE/model.py").write_text(NUMPY_MODEL + "#")
@@ -475,7 +475,7 @@ def test_a_copy_holds_one_version_the_one_asked_for(
         "files": content["versions"]["1.0.0"]["files"],
     }
     path.write_text(yaml.safe_dump(content))
-    medzoo.registry._registry.cache_clear()  # type: ignore[attr-defined]
+    medzoo.registry.lookup._registry.cache_clear()  # type: ignore[attr-defined]
     config = resolve(medzoo.copy(901, tmp_path / "mine", version="0.9"))
     assert (list(config.versions), config.default.license) == (["0.9"], "CC0")
     with pytest.raises(ModelNotFoundError, match="has no version '7'"):

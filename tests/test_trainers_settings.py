@@ -13,13 +13,13 @@ import torch
 from test_worker import HERE
 
 import medzoo
+from medzoo.generation.request import Request
+from medzoo.packages.store import package
 from medzoo.registry import resolve
-from medzoo.request import Request
 from medzoo.runtime import Execution
 from medzoo.runtime.native import NativeSession
 from medzoo.runtime.session import Session
 from medzoo.runtime.worker import WorkerSession
-from medzoo.store import package
 
 Toy = Callable[..., int]
 BUNDLED = [c.id for c in medzoo.list_models() if c.default.scheme == "bundled"]

@@ -15,8 +15,7 @@ import torch
 
 import medzoo
 from medzoo import checks
-from medzoo.arguments import build_parser
-from medzoo.cli import main
+from medzoo.cli import build_parser, main
 from medzoo.errors import InputError, ModelNotFoundError
 
 Toy = Callable[..., int]

@@ -19,7 +19,7 @@ from conftest import Zenodo, toy_config
 from zenodo_server import File, drip, page, status, truncate, zipped
 
 import medzoo
-from medzoo import registry, renewal, settings
+from medzoo import registry, settings
 from medzoo.cli import main
 from medzoo.errors import (
     ConfigError,
@@ -29,6 +29,7 @@ from medzoo.errors import (
     MedzooWarning,
     SourceError,
 )
+from medzoo.packages import update as renewal
 from medzoo.registry import resolve
 
 NEW, MASSES, CALC = "00905_GAN_MRI_NEW", "00008_C-DCGAN_MMG_MASSES", "00001_DCGAN_MMG_CALC_ROI"
@@ -369,7 +370,7 @@ def damage(how: str) -> None:
     else:
         about = json.loads(registry.pointer().read_text())
         registry.pointer().write_text(json.dumps(about | {"medzoo": "0.0.1"}))
-    registry._registry.cache_clear()
+    registry.lookup._registry.cache_clear()
 
 
 DAMAGES = [
@@ -457,8 +458,9 @@ def test_the_one_in_use_before_stays_for_those_who_still_read_it(
 KILLER = """
 import os, signal, sys, warnings
 import medzoo
-from medzoo import registry, renewal
-from medzoo.sources import http
+from medzoo import registry
+from medzoo.packages import update as renewal
+from medzoo.packages import http
 import zipfile, tempfile, filelock, difflib
 warnings.simplefilter("error")
 folder = str(registry.pointer().parent)
@@ -484,11 +486,11 @@ while True:
     if not os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
         break
     kills += 1
-    registry._registry.cache_clear()
+    registry.lookup._registry.cache_clear()
     now = medzoo.list_models()  # a warning would be an error
     seen.add(len(now) - len(before))
     medzoo.update(reset=True)
-registry._registry.cache_clear()
+registry.lookup._registry.cache_clear()
 medzoo.update()
 left = [n for n in os.listdir(folder) if n.startswith(".")]
 print(kills, sorted(seen), len(medzoo.list_models()) - len(before), left)
@@ -590,7 +592,7 @@ def test_without_an_update_one_look_is_all_it_costs(
         asked.append(self)
         return look(self, **how)
 
-    registry._registry.cache_clear()
+    registry.lookup._registry.cache_clear()
     monkeypatch.setattr(Path, "stat", stat)
     assert ids()
     assert [p for p in asked if (tmp_path / "cache") in p.parents] == [registry.pointer()]

@@ -25,9 +25,9 @@ from medzoo import seeds
 from medzoo.config import Output
 from medzoo.errors import DatasetError, InputError
 from medzoo.samples import Samples
-from medzoo.view import Explorer, grid, window
+from medzoo.samples.pictures import draw, grid
+from medzoo.view import Explorer, window
 from medzoo.view.explorer import PAGE, REACH
-from medzoo.view.pictures import draw
 
 LONG_MODEL = """
 import numpy as np

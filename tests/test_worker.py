@@ -27,13 +27,13 @@ from medzoo import settings
 from medzoo.environments import Interpreter
 from medzoo.errors import InputError, PackageError, TrustError, WorkerError
 from medzoo.files import sha256_of
-from medzoo.model import Model
+from medzoo.generation.model import Model
+from medzoo.generation.request import Batch, Request
+from medzoo.packages.store import package
 from medzoo.registry import resolve
-from medzoo.request import Batch, Request
 from medzoo.runtime import Execution, process
 from medzoo.runtime.native import NativeSession
 from medzoo.runtime.worker import WorkerSession, visible_devices
-from medzoo.store import package
 
 Toy = Callable[..., int]
 Opened = Callable[..., WorkerSession]
@@ -336,7 +336,7 @@ import os, signal, sys, threading, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell started in the background
 sys.path.insert(0, {tests!r})
 from medzoo.registry import resolve
-from medzoo.request import Request
+from medzoo.generation.request import Request
 from test_worker import batch, open_number, pid_of
 session = open_number(901)
 print(pid_of(session), flush=True)
@@ -804,9 +804,10 @@ def test_a_package_meets_neither_our_modules_nor_the_callers(
     assert str(tmp_path) not in seen["path"]
     assert not [p for p in seen["path"] if Path(p).name in {"", "_worker", "tests"}]
     ours = {m for m in seen["modules"] if m.partition(".")[0] == "medzoo"}
-    assert ours <= {"medzoo", "medzoo.errors", "medzoo.seeds", "medzoo._worker"} | {
-        m for m in ours if "._worker." in m
-    }
+    assert ours <= {
+        "medzoo",
+        *(f"medzoo.{m}" for m in ("errors", "plugins", "seeds", "_worker")),
+    } | {m for m in ours if "._worker." in m}
     assert seen["user_site"] == 1
     assert Path(seen["cwd"]) != Path.cwd()
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import medzoo
 from medzoo import medical
 from medzoo.errors import InputError, MedzooError
+from medzoo.generation.request import Request
 from medzoo.medical import Structures, Volume
-from medzoo.request import Request
 from medzoo.samples import Samples
 
 Toy = Callable[..., int]

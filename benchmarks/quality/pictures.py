@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 import medzoo
+from medzoo.config.columns import unit_range
 from medzoo.errors import InputError
-from medzoo.samples import unit_range
 
 BLOCKS, EVERY, GUARD = (
     20,

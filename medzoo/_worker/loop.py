@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
-import importlib
 import os
 import queue
 import signal
@@ -17,18 +16,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..plugins import plugin
 from . import protocol
 from .batch import Batch
-from .guard import Guard
-from .machine import describe, free_memory, pick_device
+from .devices import describe, free_memory, pick_device
+from .torch_load import Guard
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-CONTRACTS = {
-    "native": ("native", "Native"),
-    "medigan": ("medigan", "Medigan"),
-}  # contract -> its module here, its class
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -82,8 +78,7 @@ class Worker:
             return protocol.pack({"error": vars(failure)})
 
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
-        module, name = CONTRACTS[request["contract"]]
-        contract = getattr(importlib.import_module(f".{module}", __package__), name)
+        contract = plugin("contract", request["contract"])
         sys.dont_write_bytecode = (
             False  # unlike medzoo's folder, the environment is the model's own
         )

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import PackageError
-from .arrange import arrange, to_array
-from .stage import (
+from .input_files import (
     PICTURES,
     files_in_order,
     import_package,
@@ -32,6 +31,7 @@ from .stage import (
     natural,
     seed_generators,
 )
+from .shaping import arrange, to_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

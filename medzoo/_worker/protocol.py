@@ -24,7 +24,7 @@ Failure}``:
 
 After ``timeout`` seconds the worker writes to its log where it hangs, and ends.
 
-A contract is a class, named in `medzoo._worker.loop.CONTRACTS`::
+A contract is a class, named in `medzoo.plugins`::
 
     Contract(folder: Path, spec: dict, device: str, work: Path)
     contract.sample(batch: Batch) -> tree

@@ -27,6 +27,7 @@ from .model import (
     Option,
     Output,
     Version,
+    name_of,
     requirement_name,
 )
 from .schema import ID, read_config
@@ -55,6 +56,7 @@ __all__ = [
     "Option",
     "Output",
     "Version",
+    "name_of",
     "read_config",
     "requirement_name",
 ]

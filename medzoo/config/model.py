@@ -313,3 +313,8 @@ class ModelConfig:
                 f"{hint}It has: {', '.join(self.versions)}.",
             )
         return self.versions[name]
+
+
+def name_of(config: ModelConfig, version: Version) -> str:
+    """How errors call a version of a model."""
+    return f"{config.id}, version {version.name}"

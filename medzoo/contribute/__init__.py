@@ -14,7 +14,7 @@ through them.
 
 from __future__ import annotations
 
-from ..trial.report import Finding, Report
+from ..modeltest.report import Finding, Report
 from .check import check
 from .pack import PackResult, pack
 from .submit import SubmitResult, submit

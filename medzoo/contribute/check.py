@@ -10,11 +10,11 @@ from pathlib import Path
 from .. import settings
 from ..config import ModelConfig
 from ..errors import ConfigError, ContributionError
-from ..generator import load
+from ..generation.api import load
+from ..modeltest.recorded import FILE
+from ..modeltest.report import MISSING, OK, WRONG, Finding, Report, failure
+from ..modeltest.runs import about_samples
 from ..registry import PACKAGE_CONFIG, resolve
-from ..trial.recorded import FILE
-from ..trial.report import MISSING, OK, WRONG, Finding, Report, failure
-from ..trial.runs import about_samples
 from .contents import about_files
 from .metadata import about_card, about_id, about_version
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from .. import files
 from ..config import Version
+from ..modeltest.report import MISSING, OK, WARNING, WRONG, Finding, judge
+from ..packages.store import package_files
 from ..registry import PACKAGE_CONFIG
-from ..store import package_files
-from ..trial.report import MISSING, OK, WARNING, WRONG, Finding, judge
 from .metadata import TODO
 
 BESIDE = {".md", ".txt", ".yaml", ".png"}  # suffixes of what does not take part in a run

@@ -10,7 +10,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from ..config import ModelConfig, Version
-from ..trial.report import MISSING, OK, WARNING, Finding, judge
+from ..modeltest.report import MISSING, OK, WARNING, Finding, judge
 from .template import NAME
 
 CARD = "README.md"

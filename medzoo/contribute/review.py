@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..config import ModelConfig, Version, read_config
 from ..errors import ConfigError, ContributionError
-from ..trial.report import OK, WARNING, WRONG, Finding, Report, failure, judge
+from ..modeltest.report import OK, WARNING, WRONG, Finding, Report, failure, judge
 from .metadata import TODO, about_id, about_version
 
 FIRST, MEDIGAN = (

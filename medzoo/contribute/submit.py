@@ -12,8 +12,8 @@ from shlex import quote
 from .. import settings
 from ..errors import ContributionError, NotAvailableError
 from ..files import sha256_of
+from ..packages.store import package_files
 from ..registry import PACKAGE_CONFIG, resolve
-from ..store import package_files
 from .contents import packed
 from .git import Clone
 from .pack import name_of, pack, registration

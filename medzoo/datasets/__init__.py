@@ -2,20 +2,20 @@
 ``provenance.json``.
 
 `writer` fills a folder batch by batch, `journal` notes how far it is good so that a stopped run can
-continue, and `reader` reads it back; `medzoo.audit` compares it with its digests. How samples
-become files is a `formats.Format`; each has a module.
+continue, and `reader` reads it back; `verification` compares it with its digests. How samples
+become files is a `formats.Format`; `medzoo.plugins` names the class of each.
 """
 
 from __future__ import annotations
 
-# name -> its class, and what it holds; the first of `formats.DEFAULTS` that fits is taken where
+# name -> what it holds; the first of `formats.DEFAULTS` that fits is taken where
 # none is named
 FORMATS = {
-    "png": ("png.Png", "flat pictures of 8 or 16 bits, floats with 8"),
-    "png16": ("png.Png16", "the same, floats with 16 bits (8-bit pictures stay so)"),
-    "nifti": ("nifti.Nifti", "pictures and volumes, one .nii.gz per picture or volume"),
-    "dicom": ("dicom.Dicom", "pictures and volumes, one file or one series each"),
-    "csv": ("csv.Csv", "tables, one row per sample"),
-    "npz": ("npz.Npz", "anything, in one file of arrays"),
-    "webdataset": ("webdataset.WebDataset", "anything, in tar shards for a great many samples"),
+    "png": "flat pictures of 8 or 16 bits, floats with 8",
+    "png16": "the same, floats with 16 bits (8-bit pictures stay so)",
+    "nifti": "pictures and volumes, one .nii.gz per picture or volume",
+    "dicom": "pictures and volumes, one file or one series each",
+    "csv": "tables, one row per sample",
+    "npz": "anything, in one file of arrays",
+    "webdataset": "anything, in tar shards for a great many samples",
 }

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..config import Output
+from ..config.columns import Batch
 from ..errors import DatasetError, MedzooWarning
-from ..samples import Samples
 from .columns import digest_of_first, key_of, replaced
 from .formats import Format, Line, labels_of
 from .journal import Journal, whole_files
@@ -45,7 +45,7 @@ class Csv(Format):
         """Pictures and volumes."""
         return [n for n, o in outputs.items() if o.kind not in {"table", "label"}]
 
-    def write(self, batch: Samples) -> list[Line]:
+    def write(self, batch: Batch) -> list[Line]:
         """Append the batch's rows."""
         self._table.write({name: getattr(batch, name) for name in batch.columns}, batch.indices)
         return []

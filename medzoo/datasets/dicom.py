@@ -21,18 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import __version__
 from ..config import Output
+from ..config.columns import Batch, spacing_of, unit_range
 from ..provenance import DECIDES_SAMPLE
-from ..samples import Samples, spacing_of, unit_range
-from ..version import __version__
-from .formats import (
-    Line,
-    OneFileEach,
-    conditions_of,
-    listed_conditions,
-    pictures_unfit,
-    step_of,
-)
+from .formats import Line, conditions_of, listed_conditions, pictures_unfit, step_of
+from .one_file_each import OneFileEach
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -108,7 +102,7 @@ class Dicom(OneFileEach):
         self._identity = json.dumps(list(decides.values()), sort_keys=True)
         self._batches: list[list[int]] = []
 
-    def write(self, batch: Samples) -> list[Line]:
+    def write(self, batch: Batch) -> list[Line]:
         """Encode a batch, which knows its boundaries."""
         if self._provenance.get("seeding") == "batch":
             self._batches = batch.provenance.get("batches", [])

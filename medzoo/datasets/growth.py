@@ -20,16 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DatasetError
-from .journal import (
-    MANIFEST,
-    PROVENANCE,
-    RECORD,
-    UNFINISHED,
-    Journal,
-    _read,
-    done,
-    unsealed,
-)
+from .journal import MANIFEST, PROVENANCE, RECORD, UNFINISHED, Journal, _read, done, unsealed
 from .paths import inside
 
 OTHERWISE = "Nothing was changed. Choose another folder."

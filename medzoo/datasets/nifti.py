@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Output
-from ..samples import affine_of, from_xyz, to_xyz
-from .formats import OneFileEach, pictures_unfit
+from ..config.columns import affine_of, from_xyz, to_xyz
+from .formats import pictures_unfit
+from .one_file_each import OneFileEach
 
 ALIGNED, COMMENT = (
     2,

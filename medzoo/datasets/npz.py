@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..config import Output
+from ..config.columns import Batch
 from ..errors import DatasetError
-from ..samples import Samples
 from .formats import Format, Line
 from .journal import Base
 from .paths import inside, nature_of
@@ -46,7 +46,7 @@ class Npz(Format):
         """Nothing."""
         return []
 
-    def write(self, batch: Samples) -> list[Line]:
+    def write(self, batch: Batch) -> list[Line]:
         """Write each column's rows to their place."""
         columns = {
             name: np.ascontiguousarray(getattr(batch, name)) for name in (*batch.columns, "indices")

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Output
-from ..samples import known_range, unit_range
-from .formats import OneFileEach, pictures_unfit, step_of
+from ..config.columns import known_range, unit_range
+from .formats import pictures_unfit, step_of
+from .one_file_each import OneFileEach
 
 
 class Png(OneFileEach):

@@ -6,15 +6,16 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import checks, files, settings
+from .. import files, settings
+from ..config import Output
+from ..config.columns import Column
 from ..errors import DatasetError
 from ..provenance import Provenance, outputs_of
-from ..samples import Samples
 from . import FORMATS, growth
 from .formats import format_class
 from .journal import MANIFEST, PROVENANCE, require_whole, unsealed
@@ -23,20 +24,18 @@ from .paths import inside
 DAMAGED = "`medzoo verify` names what has changed since it was written."
 
 
-@checks.checked()
-def read(folder: str | os.PathLike[str]) -> Samples:
-    """The samples of a finished folder; a column is read when it is asked for.
+class Contents(NamedTuple):
+    """A finished set, as the fields of `medzoo.Samples`."""
 
-    Parameters
-    ----------
-    folder
-        What `medzoo.generate` got as ``out``, or `Samples.save` as ``folder``.
+    columns: Mapping[str, Column]
+    outputs: Mapping[str, Output]
+    indices: NDArray[np.int64]
+    provenance: Provenance
+    folder: Path
 
-    Returns
-    -------
-    Samples
-        As they were generated; float columns kept as PNG or DICOM come back from their 8 or 16
-        bits.
+
+def contents(folder: str | os.PathLike[str]) -> Contents:
+    """What a finished folder holds; a column is read when it is asked for.
 
     Raises
     ------
@@ -57,7 +56,7 @@ def read(folder: str | os.PathLike[str]) -> Samples:
         outputs = outputs_of(provenance)
         columns, indices = reader.read(folder, outputs, provenance)
         require_indices(folder, indices, provenance)
-        return Samples(columns, outputs, indices, provenance, folder)
+        return Contents(columns, outputs, indices, provenance, folder)
     except OSError as error:
         raise DatasetError(
             f"{folder} cannot be read: {error}.", "`medzoo verify` names what is missing."

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..config import Output
+from ..config.columns import Batch
 from ..errors import DatasetError
-from ..samples import Samples
 from .columns import Index, LazyColumn
 from .formats import Format, Line, labels_of
 from .paths import nature_of
@@ -43,7 +43,7 @@ class WebDataset(Format):
         """Nothing."""
         return []
 
-    def write(self, batch: Samples) -> list[Line]:
+    def write(self, batch: Batch) -> list[Line]:
         """Append the samples to the shard, or to the next."""
         columns = {name: getattr(batch, name) for name in batch.columns}
         state, lines = self._state or {"shard": 0, "samples": 0}, []

@@ -17,12 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .. import files, settings
+from .. import __version__, files, settings
 from ..config import Output
+from ..config.columns import Batch
 from ..errors import DatasetError, MedzooWarning
 from ..provenance import ARRANGED, DECIDES_SET, FOUND_OUT, SEALS, Provenance
-from ..samples import Samples
-from ..version import __version__
 from . import growth
 from .differences import changes, differences, updated
 from .formats import Format, Line, format_class, pick_format
@@ -185,7 +184,7 @@ class Target:
         if self.finished:
             self._clean_up()
 
-    def fill(self, batches: Iterable[Samples]) -> None:
+    def fill(self, batches: Iterable[Batch]) -> None:
         """Write the samples that are not done; a batch is written while the next is made.
 
         Raises
@@ -388,7 +387,7 @@ class Target:
             with self._writing("written"):
                 pending.result()
 
-    def _write(self, writer: Format, batch: Samples) -> None:
+    def _write(self, writer: Format, batch: Batch) -> None:
         """A batch, and then the line in the journal that makes it count."""
         first = self._asked.get("first", 0) + self.done
         if "subset" not in self._asked and "batches" in self._provenance:
@@ -485,7 +484,7 @@ def recorded_seed(folder: str | os.PathLike[str]) -> int | None:
 
 
 def save(
-    samples: Samples,
+    samples: Batch,
     folder: str | os.PathLike[str],
     format: str | None,  # noqa: A002
     provenance: Mapping[str, Any],
@@ -508,12 +507,12 @@ def save(
     return target.path
 
 
-def bytes_a_sample(batch: Samples, format: str) -> float:  # noqa: A002
+def bytes_a_sample(batch: Batch, format: str) -> float:  # noqa: A002
     """What a sample like these takes on disk, in bytes, by writing them to a place that is then
     removed.
     """
     with tempfile.TemporaryDirectory(prefix="medzoo-") as folder:
-        batch.save(folder, format=format)
+        save(batch, folder, format, batch.provenance, len(batch))
         return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file()) / len(batch)
 
 

@@ -18,9 +18,9 @@ from ..config import LOCAL, ModelConfig, Version
 from ..errors import BuildError, InputError, MedzooWarning
 from . import records
 from .build import build
-from .needs import satisfied
-from .python import pick
+from .interpreter import pick
 from .recipe import Recipe
+from .requirements import satisfied
 
 ENVS = ("auto", "current", "isolated")
 TRIES = 3  # to have an environment that another process does not remove at that moment

@@ -13,14 +13,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .. import files, settings
+from .. import __version__, files, settings
 from ..config import TORCH_FAMILY, ModelConfig
 from ..errors import BuildError, MedzooWarning
-from ..version import __version__
 from . import records
-from .process import uv
-from .python import Python
+from .interpreter import Python
 from .recipe import Recipe, machine, own_index
+from .uv import uv
 
 
 def build(

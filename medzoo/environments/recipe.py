@@ -18,7 +18,7 @@ from packaging.markers import default_environment
 from .. import settings
 from ..config import TORCH_FAMILY, ModelConfig, Version, requirement_name
 from ..errors import ConfigError
-from .needs import parse
+from .requirements import parse
 
 OWN_INDEX = ("UV_FIND_LINKS", "UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL")
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from .. import files, settings
 from ..config import requirement_name
-from .needs import python_fits
 from .recipe import Recipe, machine
+from .requirements import python_fits
 
 
 def folder() -> Path:

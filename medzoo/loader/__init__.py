@@ -18,8 +18,8 @@ from .. import checks
 from ..errors import InputError
 from ..registry import resolve
 from ..runtime import Execution
+from .blocks import Item
 from .epochs import Loader, Order
-from .making import Item
 from .sets import CACHED_BLOCKS as CACHED_BLOCKS
 from .sets import SyntheticDataset, SyntheticStream
 

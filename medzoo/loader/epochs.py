@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Sampler
 
 from .._worker.defaults import default_settings
-from .making import check_epoch, check_state
+from .blocks import check_epoch, check_state
 from .orders import AT_ONCE, Shuffled
 from .sets import SyntheticDataset, SyntheticStream
 

@@ -13,11 +13,11 @@ from typing import Any, Protocol
 
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
+from .. import checks
 from .._worker.defaults import process_wide_settings_are_default
 from ..config import ModelConfig
 from ..errors import InputError
-from ..request import check_count
-from .making import Item, Maker, check_epoch, check_state, cut, making, shared_number
+from .blocks import Item, Maker, check_epoch, check_state, cut, making, shared_number
 
 CACHED_BLOCKS = 4
 
@@ -49,10 +49,10 @@ class SyntheticDataset(Maker, Dataset[Any]):
         fresh: bool = False,
         **how: Any,
     ) -> None:
-        self._keep_at_most = 0 if keep is None else check_count(keep, "keep")
+        self._keep_at_most = 0 if keep is None else checks.count(keep, "keep")
         self._fresh = fresh  # an `Order` asks for the samples of later epochs, by their numbers
         self._order_read = shared_number()  # 1 once it was read from
-        super().__init__(model_id, check_count(n), **how)
+        super().__init__(model_id, checks.count(n, "n"), **how)
 
     def _reset(self) -> None:
         super()._reset()

@@ -15,14 +15,7 @@ from numpy.typing import NDArray
 from ..config import Input
 from ..errors import InputError
 from .nifti import NIFTI, read_nifti
-from .scans import (
-    Contents,
-    contents_of,
-    read_colour,
-    read_picture,
-    read_pictures,
-    read_series,
-)
+from .scans import Contents, contents_of, read_colour, read_picture, read_pictures, read_series
 from .segments import read_segmentation, segmentation_in, series_of
 from .structures import read_mask
 from .volumes import Volume, resample, slices_with, window

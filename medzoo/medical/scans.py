@@ -11,17 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..settings import user_path
-from .files import (
-    PLACE,
-    Given,
-    files_of,
-    headers_of,
-    is_dicom,
-    is_slice,
-    library,
-    reading,
-    told,
-)
+from .files import PLACE, Given, files_of, headers_of, is_dicom, is_slice, library, reading, told
 from .pixels import (
     colours_of,
     frames_in,

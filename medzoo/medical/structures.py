@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import checks
-from .._worker.stage import natural
+from .._worker.input_files import natural
 from ..errors import InputError, MedzooWarning
 from ..settings import user_path
 from .contours import QUARTER, Planes, enclosed, largest_gap

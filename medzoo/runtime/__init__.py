@@ -8,40 +8,14 @@ has one or the other on each actor of a Ray cluster. What the rest of medzoo kno
 
 from __future__ import annotations
 
-from .. import checks, environments
+from .. import checks
 from .._worker.batch import Batch
-from ..config import ModelConfig, Version
-from ..environments import Interpreter
-from ..errors import TrustError
-from ..registry import is_local
-from ..store import Package, package
+from ..config import ModelConfig, Version, name_of
+from ..packages.preparation import prepare
 from .cluster import ClusterSession
 from .engine import Ray
 from .execution import DEFAULT, Execution
-from .session import Session, name_of
-
-
-def prepare(
-    config: ModelConfig,
-    version: Version,
-    *,
-    env: str = "auto",
-    trust: bool = False,
-    progress: bool | None = None,
-) -> tuple[Package, Interpreter | None]:
-    """All that a session needs, on this disk: the verified package, and the interpreter of its
-    process (None: this one).
-
-    Nothing of the package is imported. Parameters and errors are those of `open_session`.
-    """
-    checks.flag(trust, "trust")
-    if is_local(config) and not trust:
-        raise TrustError(
-            f"{name_of(config, version)}: its code lies in {config.path.parent}, and no registry names it.",
-            "trust=True (--trust) runs it: use it only for code that you wrote or have read.",
-        )
-    found = package(config, version, trust=trust, progress=progress)
-    return found, environments.choose(config, version, env, progress=progress)
+from .session import Session
 
 
 def open_session(
@@ -82,7 +56,7 @@ def open_session(
     checks.flag(execution.trust, "trust")
     execution.check_version(config, version)
     if execution.engine is not None:
-        return ClusterSession(config, version, execution)
+        return ClusterSession(config, version, execution, open_session)
     found, interpreter = prepare(
         config, version, env=execution.env, trust=execution.trust, progress=progress
     )
@@ -95,4 +69,4 @@ def open_session(
     return WorkerSession(config, version, found, execution, interpreter=interpreter)
 
 
-__all__ = ["Batch", "Execution", "Ray", "Session", "name_of", "open_session", "prepare"]
+__all__ = ["Batch", "Execution", "Ray", "Session", "name_of", "open_session"]

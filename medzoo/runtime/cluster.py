@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import __version__
 from .._worker.batch import Batch
-from ..config import ModelConfig, Version
+from ..config import ModelConfig, Version, name_of
 from ..errors import MedzooError, MedzooWarning, OutOfMemoryError, WorkerError
 from ..provenance import Provenance
-from ..version import __version__
 from .engine import Ray
 from .execution import Execution
-from .session import Session, name_of
+from .session import Session
 
 QUEUE = 2  # ranges that an actor has at a time: the one that it makes, and the next
 # ranges for each actor, from the oldest that is not handed over; more than QUEUE for the sake of a
@@ -49,6 +49,7 @@ class Actor:
         version: Version,
         execution: Execution,
         caller: Mapping[str, Any],
+        open_session: Callable[..., Session],
     ) -> Exception | dict[str, Any]:
         """Load the model as `medzoo.load` does; what the session says of itself, and the warnings
         that came with it.
@@ -60,9 +61,9 @@ class Actor:
         caller
             medzoo's ``settings``, the ``folder`` that relative paths start from, and how many
             ``threads`` torch may have.
+        open_session
+            `medzoo.runtime.open_session`.
         """
-        from . import open_session
-
         os.environ.update(caller["settings"])
         with suppress(OSError):  # this machine may have no such folder
             os.chdir(caller["folder"])
@@ -135,6 +136,7 @@ class ClusterSession(Session):
         config: ModelConfig,
         version: Version,
         execution: Execution,
+        open_session: Callable[..., Session],
     ) -> None:
         engine, device = Ray.of(execution.engine), execution.device
         engine.check_device(device)
@@ -153,7 +155,8 @@ class ClusterSession(Session):
                 "folder": str(Path.cwd()),
                 "threads": max(1, int(takes["CPU"])),
             }
-            self._asked = (config, version, replace(execution, device=local, engine=None), caller)
+            there = replace(execution, device=local, engine=None)
+            self._asked = (config, version, there, caller, open_session)
             self._class = self._ray.remote(
                 num_cpus=takes["CPU"], num_gpus=takes.get("GPU", 0), max_restarts=0
             )(Actor)

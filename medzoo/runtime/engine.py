@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import checks
-from .._worker.machine import pick_device
+from .._worker.devices import pick_device
 from ..config import Version
 from ..errors import InputError, MedzooWarning
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import checks
-from ..config import PRECISIONS, ModelConfig, Version
+from ..config import PRECISIONS, ModelConfig, Version, name_of
 from ..errors import InputError
 from ..provenance import Provenance
 from .engine import Ray
-from .session import name_of
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._worker.arrange import arrange
 from .._worker.batch import Batch
+from .._worker.shaping import arrange
 from ..config import Output, Version, requirement_name
 from ..errors import PackageError
 from ..inputs import warn_of_repeats
-from ..readers import read
+from ..inputs.pictures import read
 from .columns import check, own_outputs
 
 FRAMEWORKS = {

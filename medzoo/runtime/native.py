@@ -13,17 +13,17 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .._worker.batch import Batch
-from .._worker.machine import describe, free_memory
-from .._worker.machine import pick_device as pick
+from .._worker.devices import describe, free_memory
+from .._worker.devices import pick_device as pick
 from .._worker.native import Native
 from .._worker.protocol import Failure
-from ..config import ModelConfig, Version
+from ..config import ModelConfig, Version, name_of
 from ..files import sha256_of
+from ..packages.store import Package
 from ..provenance import of_session
-from ..store import Package
 from .columns import check, own_outputs
 from .execution import DEFAULT, Execution
-from .session import Session, at, batch_size, explain, libraries, name_of
+from .session import Session, at, batch_size, explain, libraries
 from .weights import other_weights, their_file
 
 columns = check

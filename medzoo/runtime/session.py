@@ -4,14 +4,15 @@ words for its errors.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import NDArray
 
 from .._worker.batch import Batch
 from .._worker.protocol import Failure
-from ..config import ModelConfig, Version, requirement_name
+from ..config import Version, requirement_name
 from ..errors import InputError, PackageError, TrustError
 from ..provenance import Provenance
 
@@ -28,7 +29,7 @@ REFUSED_BY_GPU = ("cuda error", "cuda driver", "nvidia driver", "cudnn_status", 
 MOST = 256  # samples a batch on a GPU, where medzoo chooses
 
 
-class Session(Protocol):
+class Session(ABC):
     """A model that is loaded and waits for batches."""
 
     device: str
@@ -37,6 +38,7 @@ class Session(Protocol):
     provenance: Provenance
     actors: int = 1  # that make batches at the same time
 
+    @abstractmethod
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The columns of a batch, checked against the config; MemoryError where it does not fit."""
 
@@ -49,13 +51,9 @@ class Session(Protocol):
         for indices in ranges:
             yield self.sample(batch_of(indices))
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of the model."""
-
-
-def name_of(config: ModelConfig, version: Version) -> str:
-    """How errors call a version of a model."""
-    return f"{config.id}, version {version.name}"
 
 
 def libraries(version: Version) -> list[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import disguise as disguise_of
+from ..packages.store import package_files
 from ..settings import user_path
-from ..store import package_files
 
 WEIGHTS = "weights.safetensors"
 

@@ -15,7 +15,6 @@ side is in `medzoo.runtime.native` and `medzoo.runtime.medigan`, each with two f
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 import sys
@@ -29,17 +28,18 @@ from numpy.typing import NDArray
 
 from .. import settings
 from .._worker.batch import Batch
-from .._worker.machine import pick_device
+from .._worker.devices import pick_device
 from .._worker.protocol import Failure
-from ..config import ModelConfig, Version
+from ..config import ModelConfig, Version, name_of
 from ..environments import Interpreter, satisfied
 from ..errors import WorkerError
 from ..files import sha256_of
+from ..packages.store import Package
+from ..plugins import plugin
 from ..provenance import of_session
-from ..store import Package
 from .execution import DEFAULT, Execution
 from .process import Ended, Log, Process, environment
-from .session import Session, at, batch_size, explain, libraries, name_of
+from .session import Session, at, batch_size, explain, libraries
 from .weights import their_file
 
 
@@ -67,7 +67,7 @@ class WorkerSession(Session):
             interpreter,
             package,
         )  # as long as they are held, the cache keeps both
-        self._contract = importlib.import_module(f".{version.contract}", __package__)
+        self._contract = plugin("caller", version.contract)
         self._lock = threading.Lock()  # a process answers one request at a time
         self.digests = dict(package.digests)
         theirs = None

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .explorer import Explorer as Explorer
-    from .pictures import grid as grid
     from .window import visualize as visualize
 
 _HOMES = {
     "Explorer": "explorer",
-    "grid": "pictures",
     "visualize": "window",
 }  # public name -> module that has it
 __all__ = sorted(_HOMES)  # noqa: PLE0605

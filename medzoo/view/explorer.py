@@ -19,10 +19,10 @@ from .. import files, seeds
 from ..config import OPTION_TYPES, Version
 from ..datasets.png import png
 from ..errors import DatasetError
-from ..model import Model
+from ..generation.model import Model
 from ..registry import is_local
 from ..samples import Samples
-from .pictures import FAINT, Drawing, caption, draw, picture, picture_column
+from ..samples.pictures import FAINT, Drawing, caption, draw, picture, picture_column
 from .widgets import LINE, Sheet, button_on, quietly, radio_on, slider_on, text_box_on
 
 PAGE = 10  # latents that have a slider at a time

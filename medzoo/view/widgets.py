@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.widgets import Button, RadioButtons, Slider, TextBox
 
-from .pictures import FAINT, INK, PAPER
+from ..samples.pictures import FAINT, INK, PAPER
 
 LINE = 0.3  # inches a line of controls
 TRACK, FILL, BUTTON, HOVER = "#e4e7eb", "#3e7cb1", "#f1f4f7", "#dde4eb"

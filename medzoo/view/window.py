@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from .. import checks, files
 from ..config import ModelConfig
 from ..errors import DatasetError, InputError
-from ..generator import load
-from ..model import Model
+from ..generation.api import load
+from ..generation.model import Model
 from ..registry import resolve
+from ..samples.pictures import grid, picture_column
 from ..seeds import check_seed
 from .explorer import Explorer
-from .pictures import grid, picture_column
 
 GRID = 16  # samples
 TO_FILES = {

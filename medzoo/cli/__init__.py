@@ -1,0 +1,157 @@
+"""The command line: one module per group of commands, with its arguments beside what it does."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from .. import __version__, settings
+from ..console import readable
+from ..errors import MedzooError, MedzooWarning
+from .cache import add_cache, add_install, cache_command, install_command
+from .contribute import add_contributing, contribute_command
+from .generate import add_generate, add_visualize, generate_command, visualize_command
+from .help import EXITS, Parser, exit_codes
+from .models import (
+    add_models,
+    cite_command,
+    copy_command,
+    info_command,
+    list_command,
+    search_command,
+    update_command,
+)
+from .modeltest import add_test, test_command
+from .sets import add_sets, reproduce_command, verify_command
+
+EPILOG = """\
+Each command has a page: `medzoo generate --help`.
+
+exit codes:
+{exits}
+
+settings (environment):
+  MEDZOO_CACHE    where downloads and environments are; `medzoo cache` lists it
+  MEDZOO_OFFLINE  1: nothing is fetched
+  MEDZOO_MIRROR   folders or addresses to fetch from before Zenodo
+  MEDZOO_REGISTRY  address or zip that `medzoo update` takes newer configs from
+  MEDZOO_MODEL_CONFIGS  further folders of model configs
+  MEDZOO_QUIET    1: no progress bars, no notices
+  MEDZOO_TIMEOUT  seconds that a model has to load, and for each batch
+  MEDZOO_TORCH_BACKEND  torch in environments: auto, cpu, cu128 ..., index
+
+Synthetic samples are for research. They are not for diagnosis.
+"""
+COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "list": list_command,
+    "search": search_command,
+    "info": info_command,
+    "cite": cite_command,
+    "update": update_command,
+    "generate": generate_command,
+    "visualize": visualize_command,
+    "test": test_command,
+    "verify": verify_command,
+    "reproduce": reproduce_command,
+    "copy": copy_command,
+    "install": install_command,
+    "cache": cache_command,
+    "contribute": contribute_command,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code.
+
+    Raises
+    ------
+    SystemExit
+        The arguments do not parse (code 2), or ask for help or the version (code 0).
+    """
+    readable(sys.stdout, sys.stderr)
+    parser = build_parser()
+    parsed = parser.parse_args(arguments)
+    if parsed.command is None:
+        parser.print_help()
+        return 0
+    if getattr(parsed, "offline", False):
+        os.environ["MEDZOO_OFFLINE"] = "1"
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", MedzooWarning)
+        warnings.showwarning = partial(show_warning, warnings.showwarning)
+        return guarded(parsed)
+
+
+def guarded(parsed: argparse.Namespace) -> int:
+    """Run the command; errors become a message on stderr and an exit code, unless ``--debug`` asks
+    for the traceback.
+    """
+    try:
+        code = COMMANDS[parsed.command](parsed)
+        sys.stdout.flush()
+    except (
+        BrokenPipeError
+    ):  # `medzoo list | head`: nobody reads on, and Python must not complain while it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (Exception, KeyboardInterrupt) as error:
+        if parsed.debug:
+            raise
+        if isinstance(error, MedzooError):
+            message, code = str(error), error.exit_code
+        elif isinstance(error, KeyboardInterrupt):
+            message, code = "interrupted" + unfinished(parsed), 130
+        else:
+            message, code = (
+                f"unexpected {type(error).__name__}: {error}\n--debug shows a traceback to report.",
+                1,
+            )
+        print(f"medzoo: {message}", file=sys.stderr)
+    return code or 0
+
+
+def unfinished(a: argparse.Namespace) -> str:
+    """What an interrupted run leaves behind."""
+    if a.command == "generate" and (a.out / "run.log").exists():
+        return f"; what was written stays in {a.out}, and the same command continues it"
+    if hasattr(a, "offline") and any((settings.cache_folder() / "downloads").glob("*/*.part")):
+        return "; what was downloaded stays in the cache, and the same command continues it"
+    return ""
+
+
+def show_warning(
+    otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any
+) -> None:
+    """Our own warnings as a line, any other as Python shows it."""
+    if issubclass(category, MedzooWarning):
+        print(f"medzoo: warning: {message}", file=sys.stderr)
+    else:
+        otherwise(message, category, *where)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options; a parsed command's name is in ``command``, and the step of
+    contribute in ``step``.
+    """
+    parser = Parser(
+        prog="medzoo",
+        description="Synthetic medical images, masks, labels, volumes, tables from pretrained models.",
+        epilog=EPILOG.format(exits=exit_codes(EXITS)),
+    )
+    parser.add_argument("--version", action="version", version=f"medzoo {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    add_models(commands)
+    add_generate(commands)
+    add_visualize(commands)
+    add_test(commands)
+    add_sets(commands)
+    add_install(commands)
+    add_cache(commands)
+    add_contributing(commands)
+    return parser

@@ -1,0 +1,305 @@
+"""Samples of a model: ``generate`` and ``visualize``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import PRECISIONS, Condition, Option, Version
+from ..console import megabytes, minutes
+from ..datasets import FORMATS
+from ..errors import InputError
+from .help import RUN, Commands, command
+from .options import (
+    chosen_engine,
+    count,
+    engine_arguments,
+    given_inputs,
+    inputs_argument,
+    json_argument,
+    model_argument,
+    print_json,
+    running_arguments,
+    version_argument,
+)
+
+if TYPE_CHECKING:
+    from ..generation.job import Job
+    from ..generation.run import LoadedModel
+
+
+# options of `medzoo generate` that say how to run the model, beside its engine
+EXECUTION_OPTIONS = ("device", "weights", "env", "trust", "precision")
+
+
+LONG_RUN = 60.0  # seconds from which a run is announced with an estimate
+
+
+def add_generate(commands: Commands) -> None:
+    """``generate``."""
+    child = command(
+        commands,
+        "generate",
+        "make samples and write them to a folder",
+        "The folder gets the samples, manifest.jsonl (one line per file) and provenance.json, "
+        "which says how to make them again. "
+        "The same command again continues a run that was stopped, and does nothing where the set is whole; "
+        "without a seed it takes the folder's. With a larger -n the set "
+        "grows. Any other command into that folder is an error. "
+        "Before a run of more than a minute an estimate of time and disk is printed.",
+        examples=(
+            "medzoo generate 8 -n 500 --out masses/",
+            "medzoo generate 8 -n 100 --out malignant/ --condition malignant --seed 1",
+            "medzoo generate 8 -n 5000 --out masses-npz/ --format npz --batch-size 64",
+            "medzoo generate 8 -n 100 --out masses-dicom/ --format dicom",
+            "medzoo generate 8 -n 100 --out masses-classes/ --layout classes",
+            "medzoo generate 8 -n 1_000_000 --out million/ --format webdataset --engine ray",
+            "medzoo generate 8 -n 4 --out four/ --json | jq .provenance.seed",
+        ),
+        codes=(2, *RUN, 9, 130),
+    )
+    model_argument(child)
+    child.add_argument(
+        "-n",
+        type=count,
+        metavar="N",
+        help="how many samples (default: 1, or one for each of --inputs)",
+    )
+    child.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a new or empty folder, or that of a set to continue or to grow",
+    )
+    child.add_argument(
+        "--seed",
+        type=int,
+        metavar="S",
+        help="root seed, 0 to 2**64 - 1 (default: a fresh one, recorded)",
+    )
+    child.add_argument(
+        "--first",
+        type=int,
+        default=0,
+        metavar="I",
+        help="number of the first sample: samples I to I + N - 1 of the seed (default: 0)",
+    )
+    child.add_argument(
+        "--condition",
+        metavar="VALUE",
+        help="the model's condition, such as malignant, or N of them with commas between (default: "
+        "each in turn)",
+    )
+    child.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another input of the model, as `medzoo info` lists them; may be repeated",
+    )
+    child.add_argument(
+        "--format",
+        choices=list(FORMATS),
+        help="; ".join(f"{name}: {what}" for name, what in FORMATS.items())
+        + " (default: png, csv or npz, what fits first)",
+    )
+    child.add_argument(
+        "--layout",
+        metavar="LAYOUT",
+        help="classes: one folder per label, images/malignant/000007.png, and metadata.jsonl "
+        "with the labels; classes:NAME where there are several label columns",
+    )
+    child.add_argument(
+        "--shard-size",
+        metavar="SIZE",
+        help="of webdataset: bytes after which a shard ends, such as 64MB (default: 256MiB)",
+    )
+    child.add_argument(
+        "--shard-samples",
+        type=count,
+        metavar="K",
+        help="of webdataset: samples in a shard, at most (default: as many as fit)",
+    )
+    child.add_argument(
+        "--batch-size",
+        type=count,
+        metavar="B",
+        help="samples at a time (default: the model's own, as memory allows)",
+    )
+    inputs_argument(child)
+    running_arguments(child)
+    child.add_argument(
+        "--precision",
+        default="full",
+        choices=list(PRECISIONS),
+        help="of a native package's torch operations; less than full is faster on a device made for it, and changes pixels "
+        "(default: full)",
+    )
+    version_argument(child)
+    child.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="other weights for the same model, .safetensors",
+    )
+    engine_arguments(child)
+    child.add_argument(
+        "--quiet", action="store_true", help="no progress bar, no estimate, no notice: errors alone"
+    )
+    json_argument(child)
+
+
+def add_visualize(commands: Commands) -> None:
+    """``visualize``."""
+    child = command(
+        commands,
+        "visualize",
+        "sliders over a model's latent vector, its condition and the seed",
+        "Opens a window; where there is no screen, a grid of samples is written to the current folder instead.",
+        examples=(
+            "medzoo visualize 8",
+            "medzoo visualize 8 --save grid.png",
+        ),
+        codes=(2, *RUN, 9),
+    )
+    model_argument(child)
+    version_argument(child)
+    child.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="the seed to start from (default: 0)"
+    )
+    running_arguments(child)
+    child.add_argument(
+        "--save", type=Path, metavar="FILE", help="save a grid of samples and open no window"
+    )
+
+
+def generate_command(a: argparse.Namespace) -> None:
+    """``medzoo generate``."""
+    if a.quiet:
+        os.environ["MEDZOO_QUIET"] = "1"
+    from ..datasets.layout import Arrangement
+    from ..generation.job import Job
+    from ..registry import resolve
+    from ..runtime import Execution
+
+    config = resolve(a.model)
+    version = config.version(a.model_version)
+    options, inputs = model_options(a, version), given_inputs(a, version)
+    execution = Execution(
+        **{name: getattr(a, name) for name in EXECUTION_OPTIONS}, engine=chosen_engine(a)
+    )
+    # What is wrong with them, or with the folder, shows before the model loads.
+    job = Job.of(
+        config,
+        a.n,
+        version=a.model_version,
+        execution=execution,
+        out=a.out,
+        format=a.format,
+        seed=a.seed,
+        first=a.first,
+        inputs=inputs,
+        options=options,
+        arrangement=Arrangement(a.layout, a.shard_size, a.shard_samples),
+        batch_size=a.batch_size,
+    )
+    samples = job.existing()
+    there, began = samples is not None, time.monotonic()
+    if samples is None:
+        job.check_room()
+        with job.load() as model:
+            announce(job, model, quiet=a.quiet)
+            began = time.monotonic()
+            samples = job.run(model, progress=False if a.quiet else None)
+    if a.json:
+        about = {"folder": str(samples.folder), "n": len(samples), "finished_before": there}
+        print_json({**about, "provenance": dict(samples.provenance)})
+    elif not a.quiet:
+        what = f"{len(samples):,} sample{'s' * (len(samples) != 1)} of {config.id} {version.name}"
+        how = (
+            f"finished before: nothing was made, `medzoo verify {a.out}` checks them"
+            if there
+            else minutes(time.monotonic() - began)
+        )
+        print(f"{what}, seed {samples.provenance['seed']}, in {a.out} ({how})")
+
+
+def model_options(a: argparse.Namespace, version: Version) -> dict[str, Any]:
+    """``--condition`` and ``--option`` as the keyword arguments of generate."""
+    options: dict[str, Any] = {}
+    if a.condition is not None:
+        if not version.conditions:
+            raise InputError(
+                f"--condition {a.condition}: {a.model} has no condition.",
+                f"`medzoo info {a.model}` lists its inputs.",
+            )
+        name = "condition" if "condition" in version.conditions else next(iter(version.conditions))
+        options[name] = condition_value(a.condition, version.conditions[name])
+    for pair in a.option:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InputError(
+                f"--option {pair} is not NAME=VALUE.",
+                f"`medzoo info {a.model}` lists the model's inputs.",
+            )
+        if name in version.conditions:
+            options[name] = condition_value(text, version.conditions[name])
+        else:
+            options[name] = parse_value(text, version.options.get(name))
+    return options
+
+
+def condition_value(text: str, condition: Condition) -> Any:
+    """The name of a value, or a list: ``benign,malignant,1`` or JSON."""
+    if text.lower() in {name.lower() for name in condition.values}:
+        return text
+    if text.startswith("["):
+        with suppress(ValueError):
+            return json.loads(text, parse_int=str)
+    return [part.strip() for part in text.split(",")] if "," in text else text
+
+
+def parse_value(text: str, option: Option | None = None) -> Any:
+    """A number, true, false or a list where ``text`` is one, else the text; of an option that is
+    text, always text, without the quotes of a JSON text.
+    """
+    kind = option.type if option is not None else ""
+    if kind == "str" and not (text.startswith('"') and text.endswith('"')):
+        return text
+    number: dict[str, Any] = {"parse_int": str, "parse_float": str} if kind == "texts" else {}
+    for form in (text, text.lower()):
+        with suppress(ValueError):
+            return json.loads(form, **number)
+    return text
+
+
+def announce(job: Job, model: LoadedModel, *, quiet: bool) -> None:
+    """Before a long run: what it will take; an error where the disk is too small."""
+    estimate = job.estimate(model)
+    if estimate is None or quiet or estimate.seconds <= LONG_RUN:
+        return
+    disk = "" if estimate.disk is None else f" and {megabytes(estimate.disk)}"
+    takes = f"about {minutes(estimate.seconds)}{disk}"
+    print(f"{job.request.n:,} samples: {takes} in {job.out}", file=sys.stderr)
+
+
+def visualize_command(a: argparse.Namespace) -> None:
+    """``medzoo visualize``."""
+    from ..view import visualize
+
+    visualize(
+        a.model,
+        version=a.model_version,
+        device=a.device,
+        seed=a.seed,
+        save=a.save,
+        env=a.env,
+        trust=a.trust,
+    )

@@ -1,0 +1,238 @@
+"""Choosing a model: ``list``, ``search``, ``info``, ``cite``, ``update``, ``copy``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import REMOTE
+from ..console import facts, megabytes, prose
+from ..registry.description import STATUS_TEXTS, inputs, metrics, package
+from .help import FETCH, Commands, command
+from .options import json_argument, model_argument, offline_argument, print_json, version_argument
+
+if TYPE_CHECKING:
+    from ..registry.results import Found
+
+
+FIELD_HELP = {
+    "modality": "of this modality, such as MRI",
+    "organ": "of this organ, such as breast",
+    "content": "with this in the picture, such as masses",
+    "generator": "of this kind, such as GAN or diffusion",
+    "license": "under this license, such as CC",
+    "dataset": "trained on this data set, such as CBIS",
+}
+
+
+def add_models(commands: Commands) -> None:
+    """``list``, ``search``, ``info``, ``cite``, ``update``, ``copy``."""
+    child = command(
+        commands,
+        "list",
+        "every model, with its license and whether it came with medzoo",
+        examples=(
+            "medzoo list",
+            "medzoo list --json",
+        ),
+        codes=(4,),
+    )
+    json_argument(child)
+
+    child = command(
+        commands,
+        "search",
+        "find models by words and fields",
+        "All words must occur; singular finds plural, MMG finds mammography, and so on. "
+        "Fields take a part of the text, in any case; where one is given twice, either may fit. "
+        "A word that no model has is taken for the nearest one that names a model, which stderr says. "
+        "If nothing is found, the exit code is still 0.",
+        examples=(
+            "medzoo search mammography mass",
+            "medzoo search --modality MRI --modality CT --sort year",
+            "medzoo search breast --bundled --json",
+        ),
+        codes=(2, 4),
+    )
+    child.add_argument(
+        "words",
+        nargs="*",
+        metavar="WORD",
+        help="words that must all occur, at the beginning of a word",
+    )
+    for name, text in FIELD_HELP.items():
+        child.add_argument(f"--{name}", action="append", metavar="TEXT", help=text)
+    child.add_argument(
+        "--bundled", action="store_true", default=None, help="only models that come with medzoo"
+    )
+    child.add_argument(
+        "--sort",
+        metavar="KEY",
+        help="relevance (default), id, name, year, or a metric such as FID: the best first, where comparable",
+    )
+    json_argument(child)
+
+    child = command(
+        commands,
+        "info",
+        "all that is known about a model",
+        examples=(
+            "medzoo info 8",
+            "medzoo info 8 --version 1.0.1",
+            "medzoo info 8 --json",
+        ),
+        codes=(3, 4),
+    )
+    model_argument(child)
+    version_argument(child)
+    json_argument(child)
+
+    child = command(
+        commands,
+        "cite",
+        "whom to credit for a model's samples: the model, then the data behind it",
+        examples=("medzoo cite 8",),
+        codes=(3, 4),
+    )
+    model_argument(child)
+    version_argument(child)
+
+    child = command(
+        commands,
+        "update",
+        "newer models and versions without a newer medzoo",
+        "Fetches the newest registry from where MEDZOO_REGISTRY says (medzoo's repository if it is not set), looks "
+        "through it, says what is new, and uses it from then on. Bundled models stay as they are. Where anything is "
+        "wrong with it, what was in use stays.",
+        examples=(
+            "medzoo update",
+            "medzoo update --reset",
+            "MEDZOO_REGISTRY=/mnt/registry.zip medzoo update",
+        ),
+        codes=(2, 4, 5, 6),
+    )
+    child.add_argument(
+        "--reset", action="store_true", help="go back to the registry that came with medzoo"
+    )
+    offline_argument(child)
+    json_argument(child)
+
+    child = command(
+        commands,
+        "copy",
+        "an editable copy of a model's package: code, weights, training script, config",
+        examples=(
+            "medzoo copy 8 mine/",
+            "medzoo generate mine/ -n 4 --trust --out mine-samples/",
+        ),
+        codes=(*FETCH, 9, 12),
+    )
+    model_argument(child)
+    child.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
+    version_argument(child)
+    offline_argument(child)
+
+
+def list_command(a: argparse.Namespace) -> None:
+    """``medzoo list``."""
+    from ..registry.search import search
+
+    print_models(search(sort="id"), as_json=a.json)
+
+
+def search_command(a: argparse.Namespace) -> None:
+    """``medzoo search``."""
+    from ..registry.index import FIELDS
+    from ..registry.search import search
+
+    fields = {
+        name: value for name in (*FIELDS, "bundled") if (value := getattr(a, name)) is not None
+    }
+    print_models(search(" ".join(a.words), sort=a.sort, **fields), as_json=a.json)
+
+
+def print_models(models: Found, *, as_json: bool) -> None:
+    """A table, or a list for scripts."""
+    if as_json:
+        print_json(models.summaries())
+    else:
+        print(models)
+
+
+def info_command(a: argparse.Namespace) -> None:
+    """``medzoo info``."""
+    from ..registry import is_local, resolve
+
+    config = resolve(a.model)
+    v = config.version(a.model_version)
+    if a.json:
+        print_json(asdict(config) | {"path": str(config.path)})
+        return
+    call = f"medzoo generate {a.model if is_local(config) else config.number}"
+    call += f" --version {v.name}" * (v.name != config.default_version)
+    others = [name for name in config.versions if name != v.name]
+    default = " (default)" * (v.name == config.default_version and bool(others))
+    also = f"; also {', '.join(others)}" * bool(others)
+    lines = [
+        *prose(f"{config.id}: {config.name}"),
+        "",
+        *prose(config.description),
+        "",
+        *facts(
+            ({"status": STATUS_TEXTS[v.status]} if v.status else {})
+            | {
+                "version": f"{v.name}{default}{also}",
+                "modality": f"{config.modality}, {config.organ}, {config.content}",
+                "architecture": v.architecture,
+                "trained on": "; ".join(f"{d.name} ({d.license})" for d in v.datasets) or "no data",
+                "samples": "; ".join(
+                    f"{o.name} {'x'.join(map(str, o.shape)) or 'one'} {o.dtype}"
+                    for o in v.outputs.values()
+                ),
+                "latent": f"{v.latent} numbers" if v.latent else "none",
+                "inputs": "\n".join(inputs(v)) or "none",
+                "package": package(v)
+                + (
+                    f" from {v.source}"
+                    if v.scheme in REMOTE
+                    else f", {megabytes(v.size)}"
+                    if v.size
+                    else ""
+                ),
+                "license": v.license,
+                "authors": f"{', '.join(v.authors)} ({v.year})",
+                "metrics": metrics(v) or "none reported",
+            }
+        ),
+        "",
+        f"{call} -n 4 --out samples/" + " --trust" * is_local(config),
+        "Synthetic samples are for research. They are not for diagnosis.",
+    ]
+    print("\n".join(lines))
+
+
+def cite_command(a: argparse.Namespace) -> None:
+    """``medzoo cite``."""
+    from ..registry import cite
+
+    print(cite(a.model, version=a.model_version))
+
+
+def update_command(a: argparse.Namespace) -> None:
+    """``medzoo update``."""
+    from ..packages.update import update
+
+    done = update(reset=a.reset)
+    print_json(asdict(done)) if a.json else print(done)
+
+
+def copy_command(a: argparse.Namespace) -> None:
+    """``medzoo copy``."""
+    from ..packages.store import FIRST_FILE, copy
+    from ..registry import resolve
+
+    made = copy(a.model, a.folder, version=a.model_version)
+    first = FIRST_FILE[resolve(made).default.contract]
+    print(f"{made}: edit {first}, then `medzoo generate {a.folder} --trust --out DIR`")

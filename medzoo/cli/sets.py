@@ -1,0 +1,106 @@
+"""Sets of samples on disk: ``verify``, ``reproduce``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DatasetError
+from .help import RUN, Commands, command
+from .options import (
+    chosen_engine,
+    engine_arguments,
+    given_inputs,
+    inputs_argument,
+    json_argument,
+    print_json,
+    running_arguments,
+    set_argument,
+)
+
+if TYPE_CHECKING:
+    from ..datasets.verification import Verification
+    from ..generation.reproduction import Reproduction
+
+
+def add_sets(commands: Commands) -> None:
+    """``verify``, ``reproduce``."""
+    child = command(
+        commands,
+        "verify",
+        "read a set of samples again and name what is missing, changed or extra",
+        "Compares every file with its digest in the manifest. The exit code is 9 if anything "
+        "differs.",
+        examples=("medzoo verify masses/",),
+        codes=(9,),
+    )
+    set_argument(child)
+    json_argument(child)
+
+    child = command(
+        commands,
+        "reproduce",
+        "make a set of samples again from its provenance, and compare",
+        "The new set goes to a folder beside it, which is then removed; a command that was "
+        "stopped continues there when it is "
+        "given again. Where files differ, it says by how much, and "
+        "whether that is within the tolerance that the model states; the exit code is 9 where it is not, or where files are "
+        "no longer as they were written.",
+        examples=(
+            "medzoo reproduce masses/",
+            "medzoo reproduce mine-samples/ --model mine/ --trust",
+            "medzoo reproduce million/ --engine ray",
+        ),
+        codes=(2, *RUN, 9, 130),
+    )
+    set_argument(child)
+    child.add_argument(
+        "--model",
+        metavar="DIR",
+        help="your package folder, if the set was made with it",
+    )
+    child.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="the weights, where the set was made with others",
+    )
+    inputs_argument(child)
+    running_arguments(child)
+    engine_arguments(child)
+    json_argument(child)
+
+
+def verify_command(a: argparse.Namespace) -> int:
+    """``medzoo verify``."""
+    from ..datasets.verification import verify
+
+    return finding(verify(a.folder), as_json=a.json)
+
+
+def reproduce_command(a: argparse.Namespace) -> int:
+    """``medzoo reproduce``."""
+    from ..datasets.reader import finished
+    from ..generation.reproduction import reproduce
+    from ..registry import resolve
+
+    how: dict[str, Any] = {
+        "weights": a.weights,
+        "device": a.device,
+        "env": a.env,
+        "trust": a.trust,
+        "engine": chosen_engine(a),
+    }
+    if a.inputs:
+        then = finished(a.folder)
+        config = resolve(a.model or then["model"])
+        how["inputs"] = given_inputs(a, config.version(None if a.model else then["version"]))
+    return finding(reproduce(a.folder, a.model, **how), as_json=a.json)
+
+
+def finding(report: Verification | Reproduction, *, as_json: bool) -> int:
+    """What was found of a set; the exit code."""
+    print_json({**asdict(report), "ok": report.ok}) if as_json else print(report)
+    return 0 if report.ok else DatasetError.exit_code

@@ -1,0 +1,122 @@
+"""What a config says of a column, as numbers: value range, spacing, affine, order of the axes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, MedzooWarning
+from .model import Output
+
+Array = NDArray[Any]
+
+
+class Column(Protocol):
+    """What a column must offer; numpy arrays do, and so do the columns of a folder on disk."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+class Batch(Protocol):
+    """Samples as they are written: columns of one length, and the number of each sample."""
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """Name -> array whose first axis counts samples."""
+
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        """Name -> what the config says of the column."""
+
+    @property
+    def indices(self) -> NDArray[np.int64]:
+        """Number of each sample in its run."""
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """How they were made."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: slice, /) -> Any: ...
+
+
+def unit_range(values: Array, output: Output) -> NDArray[np.float32]:
+    """``values`` scaled from the column's value range to [0, 1], float32; clipped, never wrapped.
+
+    Raises
+    ------
+    InputError
+        The column has no value range.
+    """
+    low, high = known_range(output)
+    scaled: NDArray[np.float32] = (values.astype(np.float32) - np.float32(low)) * np.float32(
+        1.0 / (high - low)
+    )
+    np.clip(scaled, 0.0, 1.0, out=scaled)
+    return scaled
+
+
+def known_range(output: Output) -> tuple[float, float]:
+    """The value range of a column, which is needed to scale its values.
+
+    Raises
+    ------
+    InputError
+        It has none: signed integers of which the config states no `range`.
+    """
+    if output.value_range is None:
+        raise InputError(
+            f"{output.name!r} has no value range, so its {output.dtype} values cannot be scaled.",
+            f"State it in the model's config: `outputs: {output.name}: range: [-1024, 3071]`, for "
+            f"example. The values themselves are in samples.{output.name}.",
+        )
+    return output.value_range
+
+
+def warn_if_clipped(values: Array, output: Output) -> None:
+    """Warn where `unit_range` changes values, because they lie outside the column's value range."""
+    low, high = known_range(output)
+    if values.size and not low <= values.min() <= values.max() <= high:
+        warnings.warn(
+            f"{output.name!r} has values from {values.min():g} to {values.max():g}; those outside "
+            f"its value range, {low:g} to {high:g}, are cut off to it.",
+            MedzooWarning,
+            stacklevel=3,
+        )
+
+
+def affine_of(output: Output) -> NDArray[np.float64]:
+    """Voxel numbers (x, y, z) to millimetres to the right, to the front and up, (4, 4), by the
+    spacing; 1 mm if unknown.
+
+    Rows run from front to back and columns from the patient's right to the left, as an axial slice
+    is shown; slices run upwards.
+    """
+    z, y, x = spacing_of(output)
+    return np.diag([-x, -y, z, 1.0])
+
+
+def spacing_of(output: Output) -> tuple[float, float, float]:
+    """Millimetres between slices, rows and columns; 1 where unknown."""
+    z, y, x = (1.0, 1.0, 1.0, *(output.spacing or ()))[-3:]
+    return float(z), float(y), float(x)
+
+
+def to_xyz(values: Array) -> Array:
+    """(C, H, W) as (C, W, H, 1), (C, D, H, W) as (C, W, H, D): the order of NIfTI, torchio and
+    MONAI.
+    """
+    return np.ascontiguousarray(
+        np.moveaxis(values[:, None] if values.ndim == 3 else values, (1, 2, 3), (3, 2, 1))
+    )
+
+
+def from_xyz(values: Array, ndim: int) -> Array:
+    """What `to_xyz` was given, of so many axes."""
+    back = np.ascontiguousarray(np.moveaxis(values, (1, 2, 3), (3, 2, 1)))
+    return back[:, 0] if ndim == 3 else back

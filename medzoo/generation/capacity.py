@@ -1,0 +1,185 @@
+"""Whether a run can fit: what its samples need at least, from what the config says of them, in
+memory or on disk.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._worker.devices import free_memory
+from ..config import ModelConfig, Version
+from ..console import megabytes
+from ..datasets.formats import pick_format
+from ..datasets.journal import RECORD, is_whole
+from ..datasets.writer import bytes_a_sample
+from ..errors import DatasetError, OutOfMemoryError
+from ..settings import user_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ..config import Output
+    from ..datasets.writer import Target
+    from ..samples import Samples
+
+# of a sample's bytes in memory, what a format writes at least: PNG, CSV and tar files may pack, and
+# keep a float32 with 8 bits
+LEAST = {"npz": 1.0, "dicom": 0.25}
+MANY = 20  # batches of a run that is worth measuring its first one
+PACKED, HEADER = 1 / 5000, 100  # of the other formats, and the bytes of a sample's own header
+
+
+def sample_bytes(outputs: Mapping[str, Output]) -> int:
+    """Bytes of one sample in memory."""
+    return sum(math.prod(o.shape) * np.dtype(o.dtype).itemsize for o in outputs.values())
+
+
+def check_memory(
+    config: ModelConfig, version: Version, n: int, what: str = "samples", each: float = 1
+) -> None:
+    """Whether so many samples fit into the memory that is free now.
+
+    Parameters
+    ----------
+    what
+        What an error calls them.
+    each
+        How many copies of a sample are in memory.
+
+    Raises
+    ------
+    OutOfMemoryError
+        They cannot; says how much they need.
+    """
+    need, free = n * each * sample_bytes(version.outputs), free_memory("cpu")
+    if free is not None and need > free:
+        raise OutOfMemoryError(
+            f"{n:,} {what} of {config.id} need {gigabytes(need)} of memory, and "
+            f"{gigabytes(free)} are free.",
+            "Ask for fewer, or give `out`, a folder to write them to; `medzoo.stream` gives them "
+            "batch by batch.",
+        )
+
+
+def check_batch(config: ModelConfig, version: Version, n: int, batch_size: int) -> None:
+    """Whether a batch of a run of ``n`` samples fits into memory; errors as of `check_memory`."""
+    check_memory(config, version, min(n, batch_size), "samples in one batch")
+
+
+def too_big(config: ModelConfig, version: Version, device: str) -> OutOfMemoryError:
+    """The error for a model of which not one sample fits."""
+    need = version.memory_per_sample
+    advice = "Free some memory." if device == "cpu" else "Try device='cpu', or free some memory."
+    return OutOfMemoryError(
+        f"{config.id} does not fit into the memory of {device}, not even one sample at a time.",
+        f"It needs about {need:.0f} MiB per sample. {advice}" if need else advice,
+    )
+
+
+def check_disk(
+    config: ModelConfig,
+    version: Version,
+    n: int,
+    out: str | os.PathLike[str],
+    format: str | None,  # noqa: A002
+) -> None:
+    """Whether so many samples can fit on the disk of ``out``, unless a part of them is there.
+
+    Raises
+    ------
+    DatasetError
+        They cannot; says how much they need at least.
+    """
+    target = user_path(out, "out").absolute()
+    if is_whole(target) or (target / RECORD).exists():
+        return
+    share = LEAST.get(pick_format(format, version.outputs))
+    size = sample_bytes(version.outputs)
+    need = n * (size * share if share else size * PACKED + HEADER)
+    folder = next(p for p in (target, *target.parents) if p.exists())
+    free = free_disk(folder)
+    if free is not None and need > free:
+        raise DatasetError(
+            f"{n:,} samples of {config.id} need at least {gigabytes(need)}, and {folder} has "
+            f"{gigabytes(free)} free.",
+            "Nothing was written. Ask for fewer, or choose another disk.",
+        )
+
+
+def measured(batches: Iterable[Samples], target: Target, n: int) -> Iterator[Samples]:
+    """The batches of a run into a folder. With the first one it is known how much a sample takes on
+    disk.
+
+    Raises
+    ------
+    DatasetError
+        The ``n`` samples of a run of many batches cannot fit; nothing of them was written.
+    """
+    first = True
+    for batch in batches:
+        if first and n >= MANY * len(batch):
+            _check_measured(batch, target, n)
+        first = False
+        yield batch
+
+
+def _check_measured(batch: Samples, target: Target, n: int) -> None:
+    try:
+        need = n * bytes_a_sample(batch, target.format)
+    except (DatasetError, OSError):  # no room to try it, which says nothing of the run's own disk
+        return
+    free = free_disk(target.path)
+    if free is not None and need > free:
+        raise DatasetError(
+            f"{n:,} samples need about {gigabytes(need)}, and {target.path} has {gigabytes(free)} "
+            "free.",
+            "No sample was written. Make room and give the same command again, or choose another "
+            "disk.",
+        )
+
+
+def measured_disk(
+    batch: Samples,
+    target: Path,
+    format: str | None,  # noqa: A002
+    n: int,
+) -> int | None:
+    """Bytes that ``n`` samples take in ``target``, by those of one batch; None where there is no
+    room to try it, which says nothing of the disk that the run writes to.
+
+    Raises
+    ------
+    DatasetError
+        The disk has less.
+    """
+    folder = next(p for p in (target, *target.parents) if p.exists())
+    try:
+        need = int(bytes_a_sample(batch, pick_format(format, batch.outputs)) * n)
+        free = shutil.disk_usage(folder).free
+    except (DatasetError, OSError):
+        return None
+    if need > free:
+        raise DatasetError(
+            f"{n:,} samples need about {megabytes(need)}, and {folder} has {megabytes(free)} free.",
+            "Nothing was written. Ask for fewer, or choose another disk.",
+        )
+    return need
+
+
+def free_disk(folder: Path) -> int | None:
+    """Bytes that can be written there; None where that cannot be said."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+def gigabytes(size: float) -> str:
+    """Bytes as ``16,384,000.0 GB``; few as kB and MB."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else megabytes(size)

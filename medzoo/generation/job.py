@@ -1,0 +1,277 @@
+"""From a request to its samples: what is there already, what the rest will take, and the run."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .. import checks, settings
+from .._worker.defaults import default_settings
+from ..config import REMOTE, ModelConfig, Version, name_of
+from ..datasets.journal import RECORD
+from ..datasets.layout import UNARRANGED, Arrangement
+from ..datasets.writer import Target, recorded_seed
+from ..environments import Interpreter
+from ..errors import InputError
+from ..packages.preparation import prepare
+from ..packages.store import Package
+from ..provenance import Provenance
+from ..registry import resolve
+from ..runtime import Execution
+from ..runtime.execution import DEFAULT
+from ..runtime.weights import check_fit, their_file
+from ..samples import Samples, gathered, read
+from . import capacity
+from .request import Request
+from .run import LoadedModel, Run, known_before, open_model, with_bar
+
+MEASURED = 32  # samples of that one, at most
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take, measured on one batch."""
+
+    seconds: float
+    disk: int | None  # bytes; None where that cannot be said
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request to one version of a model, how to run it, and where the samples go.
+
+    Parameters
+    ----------
+    config, version, request
+        What is asked of what.
+    execution
+        How to run it.
+    out, format
+        The folder to write to, in memory if None; and the format of its files.
+    batch_size
+        Samples a batch; what suits the model and the memory that is free if None.
+    batches
+        Boundaries of an earlier run, as `Run` takes them.
+    """
+
+    config: ModelConfig
+    version: Version
+    request: Request
+    execution: Execution = DEFAULT
+    out: str | os.PathLike[str] | None = None
+    format: str | None = None
+    batch_size: int | None = None
+    batches: list[list[int]] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        model_id: int | str | os.PathLike[str] | ModelConfig,
+        n: int | None,
+        *,
+        version: str | None = None,
+        execution: Execution = DEFAULT,
+        out: str | os.PathLike[str] | None = None,
+        format: str | None = None,  # noqa: A002
+        seed: int | None = None,
+        first: int = 0,
+        inputs: Any = None,
+        options: Mapping[str, Any],
+        arrangement: Arrangement = UNARRANGED,
+        batch_size: int | None = None,
+        batches: list[list[int]] | None = None,
+    ) -> Job:
+        """Find the model and check the whole request before anything is fetched or loaded.
+
+        Raises
+        ------
+        ModelNotFoundError, ConfigError
+            The model cannot be found.
+        InputError
+            An argument is unknown, of the wrong type or out of range.
+        TrustError
+            ``trust=True`` is not allowed here.
+        """
+        checks.flag(execution.trust, "trust")
+        config = model_id if isinstance(model_id, ModelConfig) else resolve(model_id)
+        chosen = config.version(version)
+        if out is None:
+            _refuse_without_folder(format, arrangement)
+        elif seed is None:
+            seed = recorded_seed(out)  # the same command without a seed continues what it began
+        request = Request.of(
+            config, chosen, n, seed=seed, first=first, inputs=inputs, options=options
+        )
+        return cls(
+            config,
+            chosen,
+            replace(request, arrangement=arrangement),
+            execution,
+            out=out,
+            format=format,
+            batch_size=batch_size,
+            batches=batches,
+        )
+
+    def existing(self) -> Samples | None:
+        """The samples, where the folder holds them all already; None where a model has to be loaded
+        to know, or to make them.
+
+        What the config and the folder say is enough to refuse a folder of other things, before a
+        package is fetched.
+
+        Raises
+        ------
+        DatasetError
+            The folder holds something else.
+        InputError
+            The format does not fit.
+        """
+        if self.out is None:
+            return None
+        weights = self.execution.weights
+        known: Provenance = {
+            **known_before(self.config, self.version, self.request),
+            **self.execution.record,
+        }
+        if self.version.files and weights is None:
+            known["sha256"] = dict(self.version.files)
+        target = self._target(self.out, known)
+        if not target.look():
+            return None
+        samples = read(target.path)
+        # Whose digest no config has may have been edited; but what lies on a network keeps to one
+        # digest for each version.
+        fetched = (
+            self.version.scheme in REMOTE
+            and weights is None
+            and "weights" not in samples.provenance["sha256"]
+        )
+        return samples if "sha256" in known or fetched else None
+
+    def check_room(self) -> None:
+        """Whether the samples can fit into memory or onto the disk, as far as the config says.
+
+        Raises
+        ------
+        OutOfMemoryError, DatasetError
+            They cannot; says how much they need.
+        """
+        n = self.request.n
+        if self.out is None:
+            capacity.check_memory(self.config, self.version, n)
+        else:
+            capacity.check_disk(self.config, self.version, n, self.out, self.format)
+
+    def prepare(self) -> tuple[Package, Interpreter | None]:
+        """All that loading needs, on this disk; nothing of the package is imported.
+
+        Raises
+        ------
+        MedzooError
+            Whatever `medzoo.packages.preparation.prepare` raises.
+        InputError
+            The weights do not fit, or the version cannot run in the way that is asked for.
+        """
+        how = self.execution
+        how.check_version(self.config, self.version)
+        package, interpreter = prepare(self.config, self.version, env=how.env, trust=how.trust)
+        if how.weights is not None:
+            weights = their_file(how.weights)
+            if self.version.contract == "native":
+                check_fit(name_of(self.config, self.version), package.path, weights)
+        return package, interpreter
+
+    def load(self) -> LoadedModel:
+        """Load the model; errors as of `medzoo.load`."""
+        return open_model(LoadedModel, self.config, self.version, self.execution)
+
+    def estimate(self, model: LoadedModel) -> Estimate | None:
+        """What a run of many batches into a folder will take, measured on one; None where the run
+        is short, or a part of it is there.
+
+        Raises
+        ------
+        DatasetError
+            The disk is too small.
+        """
+        assert self.out is not None  # noqa: S101
+        n = self.request.n
+        size = min(self.batch_size or self.version.batch_size, MEASURED)
+        target = settings.user_path(self.out, "out").absolute()
+        if n < capacity.MANY * size or (target / RECORD).exists():
+            return None
+        numbers = range(self.request.first, self.request.first + size)
+        model.at(numbers[:1], self.request)  # the first call warms up
+        began = time.monotonic()
+        batch = model.at(numbers, self.request)
+        seconds = (time.monotonic() - began) / size * n / model.actors
+        return Estimate(seconds, capacity.measured_disk(batch, target, self.format, n))
+
+    def run(self, model: LoadedModel | None = None, *, progress: bool | None = None) -> Samples:
+        """Make the samples, with a model that is loaded already or with one that is loaded for it;
+        errors as of `medzoo.generate`.
+        """
+        self.check_room()
+        if model is not None:
+            return self._fill(model, progress)
+        with self.load() as loaded:
+            return self._fill(loaded, progress)
+
+    def stream(
+        self, model: LoadedModel | None = None, *, progress: bool | None = None
+    ) -> Iterator[Samples]:
+        """The samples batch by batch; a model that is loaded for it is closed after the last."""
+        if model is not None:
+            return with_bar(self._new_run(model), progress)
+        capacity.check_batch(self.config, self.version, self.request.n, self.batch_size or 1)
+        loaded = self.load()
+        batches = with_bar(self._new_run(loaded), progress)
+
+        def closing() -> Iterator[Samples]:
+            with loaded:
+                yield from batches
+
+        return closing()
+
+    def provenance(self, model: LoadedModel) -> Provenance:
+        """The provenance of what a run would make."""
+        return self._new_run(model).provenance
+
+    def _new_run(self, model: LoadedModel) -> Run:
+        return Run(model, self.request, self.batch_size, self.batches)
+
+    def _target(self, out: str | os.PathLike[str], known: Mapping[str, Any]) -> Target:
+        return Target(
+            out,
+            outputs=self.version.outputs,
+            format=self.format,
+            n=self.request.n,
+            provenance=known,
+            arrangement=self.request.arrangement,
+        )
+
+    @default_settings()
+    def _fill(self, model: LoadedModel, progress: bool | None) -> Samples:
+        run, n = self._new_run(model), self.request.n
+        if self.out is None:
+            return gathered(with_bar(run, progress), n)
+        with self._target(self.out, run.provenance) as target:
+            if not target.finished:
+                run.go_on(target)
+                batches = with_bar(run, progress)
+                target.fill(capacity.measured(batches, target, n - target.done))
+        return read(target.path)
+
+
+def _refuse_without_folder(format: str | None, arrangement: Arrangement) -> None:  # noqa: A002
+    """Raise InputError where something is asked of files, and there will be none."""
+    asked = {**({} if format is None else {"format": format}), **arrangement.asked()}
+    for name, value in asked.items():
+        raise InputError(
+            f"{name}={checks.shown(value)} without `out` has no effect.",
+            "Give a folder: out='masses/'.",
+        )

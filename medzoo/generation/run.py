@@ -1,0 +1,250 @@
+"""A loaded model without its public methods, and one run of it: batches, a memory that runs out,
+provenance.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import TypeVar
+
+import numpy as np
+
+from .. import __version__, checks, settings
+from .._worker.defaults import default_settings
+from ..config import ModelConfig, Version
+from ..datasets.writer import Target
+from ..errors import DatasetError, InputError, OutOfMemoryError
+from ..provenance import Provenance, copied, of_request
+from ..registry import introduce, is_local
+from ..runtime import Execution, Session, open_session
+from ..samples import Samples, concatenate
+from . import capacity
+from .request import Request
+
+M = TypeVar("M", bound="LoadedModel")
+
+
+class LoadedModel:
+    """A version of a model with an open session; a context manager.
+
+    ``config`` and ``version`` say what it is, ``device`` and ``actors`` where it runs, and how
+    often.
+    """
+
+    def __init__(self, config: ModelConfig, version: Version, session: Session) -> None:
+        self.config, self.version = config, version
+        self._session: Session | None = session
+        self._most = sys.maxsize  # samples at once, as far as is known
+        self.device, self.actors = session.device, session.actors
+
+    def __enter__(self: M) -> M:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        where = self.device if self._session is not None else "nothing: closed"
+        return f"<{self.config.id}, version {self.version.name}, on {where}>"
+
+    def close(self) -> None:
+        """Let go of the model's memory."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    @default_settings()
+    def at(self, indices: Sequence[int], request: Request) -> Samples:
+        """The samples with the numbers ``indices`` of a request, in one piece or, when memory runs
+        out, in several.
+        """
+        session, parts, done = self.session, [], 0
+        while done < len(indices):
+            batch = request.batch(indices[done : done + self._most])
+            try:
+                columns = session.sample(batch)
+            except MemoryError as error:
+                if batch.n == 1:
+                    raise capacity.too_big(self.config, self.version, self.device) from error
+                columns = {}
+            if not columns:  # out of the handler, which keeps what did not fit alive
+                self._most = batch.n // 2
+                continue
+            made = made_by(self, session, request, batch.n)
+            parts.append(Samples(columns, self.version.outputs, batch.indices, made))
+            done += batch.n
+        return concatenate(parts)
+
+    @property
+    def session(self) -> Session:
+        """The session, while it is open."""
+        if self._session is None:
+            raise InputError(
+                f"{self.config.id} is closed.", "Generate inside the `with medzoo.load(...)` block."
+            )
+        return self._session
+
+
+def open_model(kind: type[M], config: ModelConfig, version: Version, execution: Execution) -> M:
+    """Load a version of a model, as an object of the class ``kind``.
+
+    Raises
+    ------
+    OutOfMemoryError
+        The model itself does not fit into memory.
+    MedzooError
+        Whatever `medzoo.runtime.open_session` raises.
+    """
+    try:
+        session = open_session(config, version, execution)
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"{config.id} cannot be loaded: {error}", "Free some memory, or try another device."
+        ) from error
+    introduce(config, version)
+    return kind(config, version, session)
+
+
+class Run:
+    """The batches of one request, once; ``provenance`` grows by what the run finds out.
+
+    Parameters
+    ----------
+    model, request
+        What is asked of what.
+    batch_size
+        Samples a batch; what suits the model and the memory that is free if None.
+    batches
+        Boundaries of an earlier run, which make the same bits again: pairs of a first sample and a
+        batch size.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        request: Request,
+        batch_size: int | None = None,
+        batches: list[list[int]] | None = None,
+    ) -> None:
+        size = model.session.batch_size
+        if batch_size is not None:
+            size = checks.count(batch_size, "batch_size")
+            capacity.check_batch(model.config, model.version, request.n, size)
+        self._model, self._request = model, request
+        self._own_size = batch_size is not None
+        self._start = request.first
+        self._target: Target | None = None
+        self.provenance: Provenance = made_by(model, model.session, request, min(size, request.n))
+        if batches:
+            self.provenance["batches"] = batches
+
+    def go_on(self, target: Target) -> None:
+        """Continue where ``target`` is good, with its batch boundaries; tell it when they change.
+
+        Raises
+        ------
+        DatasetError
+            Another batch size is asked for than it was begun with, of a model whose samples depend
+            on that.
+        """
+        asked, begun = self.provenance["batches"][0][1], target.batches[0][1]
+        self.provenance["batches"], self._target = target.batches, target
+        self._start += target.done
+        if self._own_size and asked != begun:
+            if not self._model.version.per_sample:
+                raise DatasetError(
+                    f"{target.path} was started with batches of {begun} samples, not {asked}, and "
+                    "what the model makes depends on them.",
+                    f"Nothing was changed. Ask for batch_size={begun}.",
+                )
+            self._resize(asked)
+
+    def __iter__(self) -> Iterator[Samples]:
+        series = None
+        while batch := next(self._ranges(), None):
+            session = self._model.session  # closed meanwhile, it says so
+            series = series or session.series(self._request.batch, self._ranges())
+            try:
+                columns = next(series)
+            except MemoryError as error:
+                if self._size(batch.start) == 1:
+                    raise self._too_big() from error
+                columns = {}
+            if not columns:  # out of the handler, which keeps what did not fit alive
+                self._resize(self._size(batch.start) // 2)
+                series = None
+                continue
+            numbers, outputs = np.arange(batch.start, batch.stop), self._model.version.outputs
+            yield Samples(columns, outputs, numbers, copied(self.provenance))
+            self._start = batch.stop
+
+    def _too_big(self) -> OutOfMemoryError:
+        return capacity.too_big(self._model.config, self._model.version, self._model.device)
+
+    def _ranges(self) -> Iterator[range]:
+        """The batches that are left, as far as is known."""
+        first, stop = self._start, self._request.first + self._request.n
+        while first < stop:
+            yield range(first, first := min(first + self._size(first), stop))
+
+    def _size(self, first: int) -> int:
+        batches: list[list[int]] = self.provenance["batches"]
+        return next(size for start, size in reversed(batches) if start <= first)
+
+    def _resize(self, size: int) -> None:
+        # Boundaries decide the last bits, so a set can be made again only with them.
+        others = (b for b in self.provenance["batches"] if b[0] != self._start)
+        self.provenance["batches"] = sorted([*others, [self._start, size]])
+        if self._target is not None:
+            self._target.note(self.provenance["batches"])
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many samples are made, and how many there will be."""
+        return self._start - self._request.first, self._request.n
+
+
+def with_bar(run: Run, progress: bool | None) -> Iterator[Samples]:
+    """The run's batches, beside a progress bar where one is to be drawn."""
+    if not settings.show_progress(progress):
+        yield from run
+        return
+    done, n = run.counts
+    with settings.progress_bar()(
+        total=n, initial=done, unit="sample", desc=run.provenance["model"], file=sys.stderr
+    ) as bar:
+        for batch in run:
+            yield batch
+            bar.update(len(batch))
+
+
+def made_by(model: LoadedModel, session: Session, request: Request, batch_size: int) -> Provenance:
+    """The provenance of what a session makes."""
+    return {
+        **known_before(model.config, model.version, request),
+        "registered": not is_local(model.config) and "weights" not in session.digests,
+        "sha256": session.digests,
+        "batches": [[request.first, batch_size]],
+        "device": model.device,
+        **session.provenance,
+        "libraries": {"medzoo": __version__, **session.provenance["libraries"]},
+    }
+
+
+def known_before(config: ModelConfig, version: Version, request: Request) -> Provenance:
+    """The provenance as far as it is known before the model is loaded."""
+    return of_request(
+        config,
+        version,
+        seed=request.seed,
+        n=request.n,
+        first=request.first,
+        options=request.record,
+    )

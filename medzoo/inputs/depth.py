@@ -1,0 +1,173 @@
+"""How many bits a package reads, and how pictures with more bits are scaled.
+
+The rule is here and nowhere else. Whole numbers above 255 are scaled from 0..2^b - 1 to 0..255,
+where b is the number of bits that the largest value of all pictures needs: 12 for a mammogram of
+0..4095, whether or not its file could hold more. All pictures of an input are scaled alike, so
+that they stay comparable, and the provenance says from what to what. Labels are never scaled.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import Input
+from ..errors import InputError, MedzooWarning
+from ..files import atomic
+
+Array = NDArray[Any]
+
+BYTE = 255  # the largest number of 8 bits
+DARK = 16  # of 256 grey levels: where nearly all pixels fall into these, the user is warned
+BRIGHT = 0.001  # the part of the pixels that has to be brighter than that
+
+
+class Depth:
+    """The bits that a package reads of one input, and the scale of the user's pictures.
+
+    Parameters
+    ----------
+    about
+        The input. Its ``bits`` are 8, 16, or 0 where the config does not say.
+    to_files
+        Whether the package reads files; what reads arrays takes any type, unless ``bits`` are said.
+    deep
+        The pictures with whole numbers of more than 8 bits, one after another.
+    only
+        Whether all of the pictures are among them.
+    fractions
+        Whether there are pictures of floats.
+
+    Raises
+    ------
+    InputError
+        The pictures do not fit into the bits, or there is no one scale for all of them.
+    """
+
+    def __init__(
+        self,
+        about: Input,
+        *,
+        to_files: bool,
+        deep: Iterable[Array],
+        only: bool,
+        fractions: bool,
+    ) -> None:
+        self.bits = about.bits or (8 if to_files else 0)
+        self._to_files = to_files
+        self._top = 0  # what becomes 255, where whole numbers are scaled
+        self.notes: dict[str, Any] = {}  # for the provenance
+        if not self.bits:
+            return
+        if fractions:
+            self.notes = {"scaled": {"from": [0, 1], "to": [0, BYTE]}}
+        histogram = _bits_of(deep)
+        bits = int(histogram.nonzero()[0].max(initial=0))  # of the largest value
+        if bits <= self.bits:
+            return
+        name = f"inputs: {about.name} holds whole numbers of {bits} bits"
+        if about.kind == "mask":
+            raise InputError(
+                f"{name}, and the labels that this model reads end at {2**self.bits - 1}.",
+                f"Renumber the labels. {about.help}",
+            )
+        if not about.bits:
+            raise InputError(
+                f"{name}, and its config does not say that this model reads more than 8.",
+                f"Scale them to 0..255 first. {about.help}",
+            )
+        if self.bits > 8:
+            raise InputError(f"{name}, but this model reads 16.", f"Scale them. {about.help}")
+        if not only or fractions:
+            raise InputError(
+                f"{name} beside others of 8 bits or floats, so one scale cannot fit all.",
+                "Give pictures of one type.",
+            )
+        self._top = 2**bits - 1
+        self.notes = {"scaled": {"from": [0, self._top], "to": [0, BYTE]}}
+        scale = (
+            f"{about.name}: 0 to {self._top} was scaled to 0 to {BYTE}, as this model reads 8 bits"
+        )
+        # Numbers of fewer bits than this are below level 16 after scaling.
+        brighter = histogram[bits - 3 :].sum() / histogram.sum()
+        if brighter < BRIGHT:
+            scale += (
+                f". All but {brighter:.3%} of the pixels are among the {DARK} darkest levels then: "
+                "scale them yourself, without the brightest ones"
+            )
+        warnings.warn(MedzooWarning(f"{scale}."), stacklevel=2)
+
+    def brought(self, picture: Array) -> Array:
+        """A picture in the type of so many bits.
+
+        Raises
+        ------
+        ValueError
+            Its values do not allow that. Of a package that reads files, it is left to `write_png`
+            to say so.
+        """
+        if not self.bits or not picture.size:
+            return picture
+        low, high = picture.min(), picture.max()
+        if picture.dtype.kind == "f" and 0 <= low <= high <= 1:
+            picture = np.rint(picture * BYTE).astype(np.uint8)
+        elif picture.dtype.kind in "iu" and low >= 0:
+            picture = self._whole(picture, int(high))
+        elif not self._to_files:
+            raise ValueError(f"it holds {low:g} to {high:g}. Give 0 to 255, or floats from 0 to 1")
+        return picture
+
+    def _whole(self, picture: Array, high: int) -> Array:
+        """Whole numbers from 0."""
+        if self._top:
+            return np.rint(picture * (BYTE / self._top)).astype(np.uint8)
+        if high <= BYTE and not (self.bits > 8 and picture.dtype == np.uint16):
+            return picture.astype(np.uint8)
+        return picture.astype(np.uint16)
+
+
+def _bits_of(pictures: Iterable[Array]) -> NDArray[np.int64]:
+    """How many values need 0, 1, 2 ... 64 bits; those below zero are left to `Depth.brought`."""
+    histogram = np.zeros(65, np.int64)
+    for picture in pictures:
+        if picture.dtype.kind in "iu":
+            bits = max(0, int(picture.max(initial=0))).bit_length()
+            steps = [int(np.count_nonzero(picture >= 2**k)) for k in range(bits)]
+            counts = np.array([picture.size, *steps, 0])  # of values with at least 0, 1, 2 ... bits
+            histogram[: bits + 1] -= np.diff(counts)
+    return histogram
+
+
+def write_png(about: Input, which: str, picture: Array, path: Path) -> str:
+    """Write a picture (C, H, W) of 8 or 16 bits for a package that reads files; its path.
+
+    Raises
+    ------
+    InputError
+        It has other values, or a number of channels that PNG does not have.
+    """
+    from PIL import Image
+
+    if path.exists():
+        return str(path)
+    low, high = picture.min(), picture.max()
+    flat = picture.ndim == 3 and (
+        picture.dtype == np.uint8 or (picture.dtype == np.uint16 and len(picture) == 1)
+    )
+    if not flat or len(picture) not in {1, 3, 4}:
+        is_a = f"{picture.dtype} of shape {picture.shape}, from {low:g} to {high:g}"
+        raise InputError(
+            f"inputs: {which} cannot be saved as PNG, which the package reads: {is_a}.",
+            f"Give 0 to 255, floats from 0 to 1, or files. {about.help}",
+        )
+    image = Image.fromarray(
+        picture[0] if len(picture) == 1 else np.ascontiguousarray(np.moveaxis(picture, 0, -1))
+    )
+    with atomic(path) as file:  # whole or absent: another thread may look for it
+        image.save(file, "PNG")
+    return str(path)

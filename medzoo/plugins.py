@@ -1,0 +1,43 @@
+"""Parts that are chosen by a name: contracts, file formats, sources of packages.
+
+One table names them all. A part is imported when it is first asked for, so a format or a contract
+that is never used costs nothing. A new part is one module and one line here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+PLUGINS = {
+    "contract": {  # in the process of a model
+        "native": "_worker.native:Native",
+        "medigan": "_worker.medigan:Medigan",
+    },
+    "caller": {  # the caller's side of a contract
+        "native": "runtime.native",
+        "medigan": "runtime.medigan",
+    },
+    "format": {
+        "png": "datasets.png:Png",
+        "png16": "datasets.png:Png16",
+        "nifti": "datasets.nifti:Nifti",
+        "dicom": "datasets.dicom:Dicom",
+        "csv": "datasets.csv:Csv",
+        "npz": "datasets.npz:Npz",
+        "webdataset": "datasets.webdataset:WebDataset",
+    },
+    "source": {
+        "bundled": "packages.bundled",
+        "file": "packages.file",
+        "zenodo": "packages.zenodo",
+        "https": "packages.https",
+    },
+}
+
+
+def plugin(kind: str, name: str) -> Any:
+    """The module or class that has this name."""
+    module, _, attribute = PLUGINS[kind][name].partition(":")
+    part = import_module(f".{module}", __package__)
+    return getattr(part, attribute) if attribute else part

@@ -1,0 +1,234 @@
+"""A sample as a picture: gray or RGB, outlines of its masks, its label as title; and a grid of
+them.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from .. import checks
+from ..config import Output
+from ..config.columns import Array, Batch, spacing_of, unit_range
+from ..errors import InputError
+
+INK, FAINT, PAPER = "#1f2933", "#7b8794", "white"
+OUTLINES = ("#ff6b35", "#22b8cf", "#ffd43b", "#69db7c", "#da77f2", "#ff8787", "#4dabf7", "#a9e34b")
+TILE, WIDEST, NARROWEST = (
+    1.6,
+    16.0,
+    4.0,
+)  # inches: a picture of a grid, the widest and the narrowest grid
+MARGIN, GAP, TITLE, CAPTION = 0.15, 0.08, 0.24, 0.46  # inches, too
+
+
+class Drawing(Figure):
+    """A figure without pyplot: nothing is registered anywhere, and a notebook still shows
+    it.
+    """
+
+    def __init__(self, width: float, height: float) -> None:
+        super().__init__(figsize=(width, height), dpi=120, facecolor=PAPER)
+        FigureCanvasAgg(self)
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
+@checks.checked()
+def grid(samples: Batch, n: int = 16, *, columns: int | None = None) -> Figure:
+    """The first ``n`` samples side by side, titled by their labels, with model, version and seed
+    below.
+
+    Images are shown over their column's value range (signed integers that have none from their
+    lowest to their highest value), volumes by their middle slice, masks of the
+    same size as outlines. Of several image columns the first is shown, and of other than 1 or 3
+    channels the first.
+
+    Parameters
+    ----------
+    samples
+        What `medzoo.generate` or `medzoo.read` returned.
+    n
+        How many; all there are if these are fewer.
+    columns
+        Pictures a row; as many as make the grid about square if None.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not known to pyplot; ``savefig`` writes it, and a notebook shows it.
+
+    Raises
+    ------
+    InputError
+        There is no sample, or no image, mask or volume in it; ``n`` or ``columns`` is not a valid
+        count.
+    """
+    head = samples[: checks.count(n, "n")]
+    name = picture_column(head.outputs, head.columns)
+    if not len(head):
+        raise InputError("There are no samples to draw.")
+    across = (
+        math.ceil(math.sqrt(len(head)))
+        if columns is None
+        else min(checks.count(columns, "columns"), len(head))
+    )
+    down = -(-len(head) // across)
+
+    wide = min(TILE, (WIDEST - 2 * MARGIN) / across - GAP)
+    high = wide * _height_by_width(head.outputs[name])
+    block = across * (wide + GAP) - GAP
+    width = max(block + 2 * MARGIN, NARROWEST)
+    height = down * (TITLE + high) + (down - 1) * GAP + CAPTION
+    figure = Drawing(width, height)
+    for row in range(len(head)):
+        x = (width - block) / 2 + row % across * (wide + GAP)
+        y = height - (row // across) * (TITLE + high + GAP) - TITLE - high
+        axes = figure.add_axes((x / width, y / height, wide / width, high / height))
+        draw(axes, head, row, size=min(9.0, 7 * wide))
+    figure.text(
+        0.5,
+        CAPTION / 2 / height,
+        caption(head),
+        ha="center",
+        va="center",
+        fontsize=7.5,
+        color=FAINT,
+        linespacing=1.5,
+    )
+    return figure
+
+
+def picture_column(outputs: Mapping[str, Output], columns: Collection[str] | None = None) -> str:
+    """The column that is drawn: the first image or volume, else the first mask.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    present = outputs if columns is None else [name for name in outputs if name in columns]
+    for kinds in ({"image", "volume"}, {"mask"}):
+        for name in present:
+            if outputs[name].kind in kinds:
+                return name
+    found = ", ".join(f"{name} ({outputs[name].kind})" for name in present) or "nothing"
+    raise InputError(
+        f"There is no image, volume or mask to draw, only {found}.",
+        "Its columns are arrays: samples.labels, ...",
+    )
+
+
+def picture(samples: Batch, row: int) -> NDArray[np.float32]:
+    """Sample number ``row`` as it is shown: (1, H, W) gray or (3, H, W) RGB, in [0, 1]."""
+    name = picture_column(samples.outputs, samples.columns)
+    output, values = samples.outputs[name], _flat(samples.columns[name][row])
+    if output.kind == "mask" and output.range is None:
+        output = replace(output, range=(0.0, max(1.0, float(values.max()))))
+    elif output.window is not None:
+        centre, width = output.window
+        output = replace(output, range=(centre - width / 2, centre + width / 2))
+    elif output.value_range is None:  # signed integers: from the darkest to the brightest
+        low = float(values.min())
+        output = replace(output, range=(low, max(low + 1, float(values.max()))))
+    return unit_range(values if len(values) == 3 else values[:1], output)
+
+
+def draw(axes: Axes, samples: Batch, row: int, *, size: float = 9.0) -> None:
+    """Put sample number ``row`` on ``axes`` in place of what is there; ``size`` of the title in
+    points.
+    """
+    name = picture_column(samples.outputs, samples.columns)
+    shown = picture(samples, row)
+    h, w = shown.shape[1:]
+    for before in (
+        *axes.images,
+        *axes.collections,
+    ):  # clear() would build the axes again, which takes as long as a picture
+        before.remove()
+    axes.set_axis_off()
+    pixels = np.moveaxis(shown, 0, -1) if len(shown) == 3 else shown[0]
+    axes.imshow(
+        pixels, cmap="gray", vmin=0, vmax=1, aspect=_height_by_width(samples.outputs[name]) * w / h
+    )
+    others = [
+        c
+        for c, o in samples.outputs.items()
+        if o.kind == "mask" and c != name and c in samples.columns
+    ]
+    for k, other in enumerate(others):
+        mask = _flat(samples.columns[other][row])
+        if mask.shape[1:] == (h, w):
+            _outline(axes, mask, k)
+    axes.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
+    axes.set_title(title(samples, row), fontsize=size, color=INK, pad=3)
+
+
+def title(samples: Batch, row: int) -> str:
+    """The labels of sample number ``row`` by name, or its number in the run."""
+    names: Mapping[str, Mapping[str, str]] = samples.provenance.get("label_names", {})
+    columns = [c for c, o in samples.outputs.items() if o.kind == "label" and c in samples.columns]
+    labels = {c: str(int(samples.columns[c][row])) for c in columns}
+    return (
+        ", ".join(names.get(c, {}).get(v, v) for c, v in labels.items())
+        or f"sample {samples.indices[row]}"
+    )
+
+
+def caption(samples: Batch) -> str:
+    """Two lines: where the samples come from, and what they are not for."""
+    about = samples.provenance
+    source = [" ".join(str(about[k]) for k in ("model", "version") if k in about)]
+    source += [f"seed {about['seed']}"] if "seed" in about else []
+    return "\n".join([", ".join(filter(None, source)), "synthetic, not for diagnosis"]).lstrip()
+
+
+def _flat(values: Array) -> Array:
+    """(C, H, W) of (C, *spatial): the middle slice of a volume."""
+    while values.ndim > 3:
+        values = values[:, values.shape[1] // 2]
+    return values
+
+
+def _height_by_width(output: Output) -> float:
+    """Of a picture as it is shown, in mm where the spacing is known."""
+    _, y, x = spacing_of(output)
+    return output.shape[-2] * y / (output.shape[-1] * x)
+
+
+def _outline(axes: Axes, mask: Array, first: int) -> None:
+    """Outline each region of ``mask`` (C, H, W): a channel's values if they are few, else what is
+    above half of the highest.
+
+    Colours begin with number ``first``, so that two masks of a picture differ.
+    """
+    regions = []
+    for channel in np.pad(
+        mask, ((0, 0), (1, 1), (1, 1))
+    ):  # a rim of background closes outlines at the border
+        values = np.unique(channel[channel != 0])
+        if len(values) > len(OUTLINES):
+            regions.append(channel > values.max() / 2)
+        else:
+            regions += [channel == value for value in values]
+    h, w = mask.shape[1:]
+    for k, region in enumerate(regions, start=first):
+        axes.contour(
+            np.arange(-1, w + 1),
+            np.arange(-1, h + 1),
+            region.astype(np.float32),
+            levels=[0.5],
+            colors=[OUTLINES[k % len(OUTLINES)]],
+            linewidths=1.2,
+        )
