@@ -38,8 +38,8 @@ def public() -> Iterator[tuple[str, Any]]:
 
 def methods(name: str, part: type) -> Iterator[tuple[str, Any]]:
     """The public methods that a class defines itself."""
-    for method, function in vars(part).items():
-        function = getattr(function, "__func__", function)
+    for method, member in vars(part).items():
+        function = getattr(member, "__func__", member)
         if inspect.isfunction(function) and (method == "__call__" or not method.startswith("_")):
             yield f"{name}.{method}", function
 

@@ -1,4 +1,4 @@
-"""``contribute`` and its steps: publish a model of your own."""
+"""``contribute`` and its steps: publish your own model."""
 
 from __future__ import annotations
 

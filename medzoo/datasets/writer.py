@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -16,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .. import __version__, files, settings
 from ..config import Output
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAMED = 4  # of what differs
+AT_ONCE = 64  # samples in memory, when some that are there already are written
 UNTOUCHED = "Nothing was changed. Choose another folder."
 
 
@@ -487,13 +491,15 @@ def save(
     samples: Batch,
     folder: str | os.PathLike[str],
     format: str | None,  # noqa: A002
-    provenance: Mapping[str, Any],
-    batch: int,
     *,
     arrangement: Arrangement = UNARRANGED,
 ) -> Path:
-    """Write samples that are there already, so many at a time, into a new folder; returns it."""
-    n = len(samples)
+    """Write samples that are there already into a new folder; returns it."""
+    provenance, n = dict(samples.provenance), len(samples)
+    first, whole = provenance.get("first", 0), provenance.get("n")
+    if whole is not None and not np.array_equal(samples.indices, np.arange(first, first + whole)):
+        digest = hashlib.sha256(samples.indices.tobytes()).hexdigest()
+        provenance["subset"] = {"n": n, "indices": f"sha256:{digest}"}
     with Target(
         folder,
         outputs=samples.outputs,
@@ -503,7 +509,7 @@ def save(
         again=False,
         arrangement=arrangement,
     ) as target:
-        target.fill(samples[k : k + batch] for k in range(0, n or 1, batch))
+        target.fill(samples[k : k + AT_ONCE] for k in range(0, n or 1, AT_ONCE))
     return target.path
 
 
@@ -512,7 +518,7 @@ def bytes_a_sample(batch: Batch, format: str) -> float:  # noqa: A002
     removed.
     """
     with tempfile.TemporaryDirectory(prefix="medzoo-") as folder:
-        save(batch, folder, format, batch.provenance, len(batch))
+        save(batch, folder, format)
         return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file()) / len(batch)
 
 

@@ -4,7 +4,6 @@ provenance.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     import torch
     import torchio
     from matplotlib.figure import Figure
-
-SAVED_AT_ONCE = 64  # samples in memory when a set on disk is saved elsewhere
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one answer to ==
@@ -306,15 +303,8 @@ class Samples:
         InputError
             The format is unknown or does not fit the columns, or they cannot be arranged so.
         """
-        provenance = dict(self.provenance)
-        first, n = provenance.get("first", 0), provenance.get("n")
-        if n is not None and not np.array_equal(self.indices, np.arange(first, first + n)):
-            provenance["subset"] = {
-                "n": len(self),
-                "indices": "sha256:" + hashlib.sha256(self.indices.tobytes()).hexdigest(),
-            }
         arrangement = Arrangement(layout, shard_size, shard_samples)
-        path = save(self, folder, format, provenance, SAVED_AT_ONCE, arrangement=arrangement)
+        path = save(self, folder, format, arrangement=arrangement)
         return read(path)
 
 
