@@ -20,13 +20,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import medical
 from .._worker.input_files import input_files
 from .._worker.shaping import to_array
 from ..config import Input, Version
 from ..errors import InputError, MedzooWarning
 from ..files import sha256_of
-from ..medical.folders import require_one_kind, require_one_role
+from ..medical.folders import require_one_kind, require_one_role, scans_in, split_structure
+from ..medical.pictures import pictures_of
 from ..settings import user_path
 from . import pictures
 from .depth import Depth, write_png
@@ -280,7 +280,7 @@ def _pictures(about: Input, given: Any, to_files: bool) -> _Files | _Stack:
         and (scans := _scans(about, listed))
     ):
         eight = to_files or about.bits == 8
-        stacks, notes = medical.pictures_of(about, scans, to_files=eight)
+        stacks, notes = pictures_of(about, scans, to_files=eight)
         if len(sizes := sorted({str(s.shape[1:]) for s in stacks})) > 1:
             raise InputError(
                 f"inputs: {name} mixes slices of {' and '.join(sizes[:3])}.",
@@ -336,7 +336,7 @@ def _scans(about: Input, given: list[Any]) -> list[tuple[Path, str | None]]:
     found: list[list[tuple[Path, str | None]]] = []
     for one in given:
         path = user_path(one, f"inputs[{about.name!r}]").absolute()
-        if not path.exists() and (structure := medical.split_structure(one)) is not None:
+        if not path.exists() and (structure := split_structure(one)) is not None:
             found.append([structure])
             continue
         images = input_files(path) if path.is_dir() else []
@@ -344,7 +344,7 @@ def _scans(about: Input, given: list[Any]) -> list[tuple[Path, str | None]]:
         if path.is_dir():
             require_one_kind(path, images)
         if not images and path.suffix.lower() not in pictures.READERS:
-            scans = medical.scans_in(path)
+            scans = scans_in(path)
         if path.is_dir():
             require_one_role(path, images or scans)
         found.append([(scan, None) for scan in scans])

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .scans import library
-from .volumes import filled
+from .files import library
 
 Array = NDArray[Any]
+SNAP = 6  # decimals of a pixel to which contours are rounded, so that borders meet pixel centres
 QUARTER = 0.25  # slices: contours that are less apart lie in one plane
 # millimetres by which rounded coordinates move the corners of two contours against each other: with
 # one decimal, 0.07 each
@@ -236,3 +236,46 @@ def _area(outline: Array) -> Any:
 def _covers(outer: Any, inner: Any, tolerance: float) -> bool:
     """Whether an area holds another, which may stand out by a tolerance."""
     return bool(outer.covers(inner) or outer.buffer(tolerance).covers(inner))
+
+
+def filled(polygons: Sequence[Array], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels whose centres closed ``polygons`` enclose, by the even-odd rule.
+
+    A polygon inside another cuts a hole. So does a keyhole: one polygon whose channel to the hole
+    is drawn in both directions. A centre on a border belongs to the area right of it or below, so
+    that polygons with a common border share no pixel and leave none out.
+
+    Parameters
+    ----------
+    polygons
+        Corners (n, 2) of each, row and column; pixel centres have whole numbers.
+    shape
+        Rows and columns of the mask.
+    """
+    height, width = shape
+    # Where a row, read from the left, enters or leaves a polygon. Only odd or even counts.
+    crossings = np.zeros((height, width + 1), np.uint8)
+    for polygon in polygons:
+        rows, columns = _edges_in_rows(np.asarray(polygon, float), height)
+        entries = np.clip(np.ceil(columns), 0, width).astype(int)
+        np.add.at(crossings, (rows, entries), 1)
+    inside: NDArray[np.bool_] = np.cumsum(crossings, axis=1, dtype=np.uint8)[:, :width] % 2 == 1
+    return inside
+
+
+def _edges_in_rows(polygon: Array, height: int) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
+    """Where the edges of a polygon cross the rows of a mask: row numbers, and columns."""
+    corner = np.round(polygon, SNAP)
+    next_corner = np.roll(corner, -1, axis=0)
+    # Both directions along an edge are computed in the same way, from its upper end.
+    upwards = (corner[:, 0] > next_corner[:, 0])[:, None]
+    start = np.where(upwards, next_corner, corner)
+    end = np.where(upwards, corner, next_corner)
+    first = np.clip(np.ceil(start[:, 0]), 0, height).astype(int)
+    last = np.clip(np.ceil(end[:, 0]), 0, height).astype(int)
+    count = last - first  # rows that each edge crosses
+    edge = np.repeat(np.arange(len(start)), count)
+    row = first[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count)
+    part = (row - start[edge, 0]) / (end[edge, 0] - start[edge, 0])
+    column = np.round(start[edge, 1] + part * (end[edge, 1] - start[edge, 1]), SNAP)
+    return row, column

@@ -16,7 +16,7 @@ from ..settings import user_path
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-Given = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+DicomPaths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 DIRECTORY = "1.2.840.10008.1.3.10"  # what a DICOMDIR is, which lists files
 PLACE = {
     "ImagePositionPatient": 3,
@@ -90,7 +90,7 @@ HEADER = [
 ]
 
 
-def headers_of(path: Given, *, quiet: bool = False) -> list[Dataset]:
+def headers_of(path: DicomPaths, *, quiet: bool = False) -> list[Dataset]:
     """The headers of all DICOM files that are, or lie beneath, ``path``.
 
     Every file of a folder is read, refused or named in a warning, except for those that are known to
@@ -134,13 +134,14 @@ def _is_called_dicom(file: Path, empty: bool) -> bool:
     return suffix in SUFFIXES or (empty and nameless)
 
 
-def _warn_of_others(path: Given, others: list[Path]) -> None:
+def _warn_of_others(path: DicomPaths, others: list[Path]) -> None:
     visible = [file.name for file in others if not file.name.startswith(".")]
     if visible:
         names = ", ".join(visible[:3]) + ", ..." * (len(visible) > 3)
         count = "1 file is" if len(visible) == 1 else f"{len(visible)} files are"
         warnings.warn(
-            MedzooWarning(f"{told(path)}: {count} not DICOM, and not read: {names}"), stacklevel=4
+            MedzooWarning(f"{shown_path(path)}: {count} not DICOM, and not read: {names}"),
+            stacklevel=4,
         )
 
 
@@ -186,7 +187,7 @@ def is_slice(header: Dataset) -> bool:
     return "Rows" in header and header.get("Modality") not in {"RTDOSE", "RTIMAGE", "SEG"}
 
 
-def files_of(path: Given) -> list[Path]:
+def files_of(path: DicomPaths) -> list[Path]:
     """The files that ``path`` is, lists, or has beneath it. Links are followed, and each file counts
     once.
     """
@@ -274,7 +275,7 @@ def library(name: str, reads: str) -> Any:
         ) from error
 
 
-def told(path: Given) -> str:
+def shown_path(path: DicomPaths) -> str:
     """A path as an error names it."""
     return (
         repr(str(path))

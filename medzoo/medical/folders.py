@@ -1,6 +1,6 @@
-"""Whether it is clear what a folder of inputs holds: pictures, NIfTI or DICOM, images or masks.
+"""What a folder holds: pictures, NIfTI or DICOM, images or masks.
 
-Where it is not, the user is asked rather than one part taken and the other left out.
+If that is not clear, the user gets an error: no part is chosen and another left out silently.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import checks
+from .._worker.input_files import natural
 from ..errors import InputError, MedzooWarning
-from .files import is_dicom, library
-from .nifti import NIFTI
+from ..settings import user_path
+from .files import files_of, is_dicom, library
+from .nifti import NIFTI, is_nifti
 
 MASK_WORDS = {"annotation", "annotations", "contour", "contours", "groundtruth", "gt", "label"}
 MASK_WORDS |= {"labels", "mask", "masks", "roi", "rois", "seg", "segmentation", "segmentations"}
@@ -72,11 +75,6 @@ def require_one_role(folder: Path, files: Sequence[Path]) -> None:
             )
 
 
-def is_nifti(path: Path) -> bool:
-    """Whether a file is called as NIfTI is, and is not hidden."""
-    return path.name.lower().endswith(NIFTI) and not path.name.startswith(".")
-
-
 def _first_dicom(folder: Path, others: set[Path]) -> list[Path]:
     for place, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -114,3 +112,48 @@ def _holds_labels(path: Path) -> bool:
     different = np.unique(np.stack(slices))
     whole = different.dtype.kind in "bui" or (different == np.rint(different)).all()
     return bool(whole and different[0] >= 0 and len(different) <= MOST_LABELS)
+
+
+@checks.checked(path=user_path)
+def scans_in(path: Path) -> list[Path]:
+    """List the scans that medzoo can read at a path.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A file or a folder.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The NIfTI files of the folder, sorted by name with their numbers as numbers (2 before 10).
+        If there are none, the folder itself if it or a subfolder holds DICOM. For a file, the file
+        itself if it is NIfTI or DICOM. Otherwise nothing.
+
+    Examples
+    --------
+    >>> [path.name for path in medical.scans_in(".")]
+    ['mask.nii.gz', 'scan.nii.gz']
+    >>> [path.name for path in medical.scans_in("patient7/")]
+    ['patient7']
+    """
+    if path.is_file():
+        return [path] if path.name.lower().endswith(NIFTI) or is_dicom(path) else []
+    if not path.is_dir():
+        return []
+    if volumes := [file for file in path.iterdir() if is_nifti(file)]:
+        return sorted(volumes, key=lambda file: natural(file.name))
+    return [path] if any(map(is_dicom, files_of(path))) else []
+
+
+def split_structure(text: str | os.PathLike[str]) -> tuple[Path, str] | None:
+    """Folder and structure of ``FOLDER#STRUCTURE``; None if the folder does not exist.
+
+    Both may have a ``#`` in their names. The longest path that exists is the folder.
+    """
+    parts = os.fspath(text).split("#")
+    for k in range(len(parts) - 1, 0, -1):
+        folder = user_path("#".join(parts[:k]) or ".").absolute()
+        if folder.exists():
+            return folder, "#".join(parts[k:])
+    return None

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from ..config import Input
 from ..errors import InputError
 from .nifti import NIFTI, read_nifti
+from .patients import read_mask
+from .resampling import resample, slices_with
 from .scans import Contents, contents_of, read_colour, read_picture, read_pictures, read_series
 from .segments import read_segmentation, segmentation_in, series_of
-from .structures import read_mask
-from .volumes import Volume, resample, slices_with, window
+from .volumes import Volume, window
 from .windows import Window, fill_padding, tissue_of, warn_of_few_greys, windows_of
 
 Array = NDArray[Any]

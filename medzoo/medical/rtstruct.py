@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .scans import library
+from .files import library
 
 if TYPE_CHECKING:
     from pydicom import Dataset

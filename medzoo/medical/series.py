@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MedzooWarning
-from .files import PLACE, numbers, told
+from .files import PLACE, numbers, shown_path
 from .frames import Frame, choose, frames_of
 from .pixels import axes_of, read_slices, require_no_mosaic
 from .volumes import Volume
@@ -38,7 +38,7 @@ def only_series(headers: list[Dataset], path: Any, series: str | None) -> list[D
     """The headers of the one series, or the one that was asked for."""
     if not headers:
         raise InputError(
-            f"{told(path)} holds no DICOM pictures.", "Give the folder of a CT or MR series."
+            f"{shown_path(path)} holds no DICOM pictures.", "Give the folder of a CT or MR series."
         )
     groups: dict[str, list[Dataset]] = {}
     for header in headers:
@@ -61,7 +61,7 @@ def only_series(headers: list[Dataset], path: Any, series: str | None) -> list[D
             else f"holds {len(fit)} series that are {series!r}"
         )
         raise InputError(
-            f"{told(path)} {problem}.",
+            f"{shown_path(path)} {problem}.",
             f"Choose by series=, a UID or a part of the description: {listed}.",
         )
     return next(iter(fit.values()))
