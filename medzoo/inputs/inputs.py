@@ -56,7 +56,8 @@ class Inputs:
         if len(set(counts.values())) > 1:
             each = ", ".join(f"{count} for {name}" for name, count in counts.items())
             raise InputError(
-                f"inputs: {each}.", "They go together one by one: give as many of each."
+                f"inputs: {each}.",
+                "They go together one by one: give the same number for each input.",
             )
         for name, source in self._pictures.items():
             self.record[name] = {"count": len(source), "sha256": source.digest(), **source.notes}

@@ -107,7 +107,8 @@ def headers_of(path: DicomPaths, *, quiet: bool = False) -> list[Dataset]:
             if named or _is_called_dicom(file, empty):
                 what = "is empty" if empty else "is not DICOM"
                 raise InputError(
-                    f"{file} {what} and holds no DICOM pictures.", "Take it out, or copy it again."
+                    f"{file} {what} and holds no DICOM pictures.",
+                    "Remove the file from the folder, or copy it again.",
                 )
             others.append(file)
             continue
@@ -118,7 +119,10 @@ def headers_of(path: DicomPaths, *, quiet: bool = False) -> list[Dataset]:
         ):
             headers.append(header)
         elif kind != DIRECTORY:
-            raise InputError(f"{file} ends within its header.", "Take it out, or copy it again.")
+            raise InputError(
+                f"{file} ends within its header.",
+                "Remove the file from the folder, or copy it again.",
+            )
     if not quiet:
         _warn_of_others(path, others)
     return headers
@@ -167,7 +171,7 @@ def read_dicom(file: Path, **options: Any) -> Dataset:
         ds: Dataset = pydicom.dcmread(file, force=True, **options)
     except Exception as error:  # a broken file makes it raise almost anything
         raise InputError(
-            f"{file} cannot be read: {error}.", "Take it out, or copy it again."
+            f"{file} cannot be read: {error}.", "Remove the file from the folder, or copy it again."
         ) from error
     if "TransferSyntaxUID" not in ds.file_meta:
         implicit, little = ds.original_encoding
@@ -227,7 +231,8 @@ def _beneath(folder: Path) -> list[Path]:
                 continue
             if not file.exists():
                 raise InputError(
-                    f"{file} is a link to nothing.", "Take it out, or restore its file."
+                    f"{file} is a link to nothing.",
+                    "Remove the link, or restore the file that it names.",
                 )
             if file.is_file():
                 files.setdefault(file.resolve(), file)

@@ -337,8 +337,10 @@ def _labels(stored: Array, file: Path) -> Array:
         raise InputError(
             f"{file} holds fractions, and labels are whole numbers: {off.sum()} of {off.size} "
             "voxels.",
-            "Give a mask.",
+            "Give a mask with whole numbers.",
         )
     if np.abs(whole).max() > np.iinfo(np.int32).max:
-        raise InputError(f"{file} holds labels too large for 32 bits.", "Give a mask.")
+        raise InputError(
+            f"{file} holds labels too large for 32 bits.", "Give a mask with whole numbers."
+        )
     return whole.astype(np.int32)

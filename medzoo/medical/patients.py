@@ -90,7 +90,7 @@ def _only_series_of(
             raise InputError(
                 f"{name!r} of {structures.path} refers to {len(referenced)} series of "
                 f"{shown_path(folder)}.",
-                f"Give a folder with one of them, or choose by series=: {listed}",
+                f"Give a folder with one of them, or choose by series=: {listed}.",
             )
     return next(iter(referenced), None)
 
@@ -188,6 +188,6 @@ def _case(file: Path, slices: dict[str, list[Dataset]]) -> Case:
         listed = "; ".join(_described(slices[uid][0]) for uid in present)
         raise InputError(
             f"it refers to {len(present)} series that are there: {listed}.",
-            "Read the series of your choice, and the structures alone.",
+            "Read one of these series with `read_series`, and the file with `read_structures`.",
         )
     return Case(volume_of(slices[present[0]]), structures)

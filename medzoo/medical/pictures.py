@@ -156,7 +156,8 @@ def _read_scan(config: Input, path: Path, part: str | None) -> _Scan:
     is_nifti = path.is_file() and path.name.lower().endswith(NIFTI)
     if is_nifti and structure is not None:
         raise InputError(
-            f"inputs: {path} is NIfTI, which has no part {part!r}.", "Give the file alone."
+            f"inputs: {path} is NIfTI, which has no part {part!r}.",
+            "Give the path of the file, without #.",
         )
     try:
         if is_nifti:

@@ -293,7 +293,7 @@ def _rescaled(frame: Frame, stored: Array) -> _Slice:
 
 
 def _thickness(ds: Dataset) -> float:
-    """Millimetres that a slice stands for; 1 where a header does not say."""
+    """The distance of slices in millimetres, or their thickness; 1 if a header states neither."""
     for keyword in ("SpacingBetweenSlices", "SliceThickness"):
         for mm in numbers(ds, keyword)[:1]:
             if mm and np.isfinite(mm):
@@ -325,7 +325,8 @@ def _in_unit(stored: Array, ds: Dataset) -> Array:
             values: Array = apply_modality_lut(stored, ds)
         except Exception as error:  # a broken table makes it raise almost anything
             raise InputError(
-                f"{ds.filename} has a broken ModalityLUTSequence: {error}.", "Get it again."
+                f"{ds.filename} has a broken ModalityLUTSequence: {error}.",
+                "Export or copy it again.",
             ) from error
         return values
     slope, intercept = _only_number(ds, "RescaleSlope"), _only_number(ds, "RescaleIntercept")
@@ -340,18 +341,18 @@ def _in_unit(stored: Array, ds: Dataset) -> Array:
 
 
 def _only_number(ds: Dataset, keyword: str) -> float | None:
-    """The number of an element; None where it is absent or empty."""
+    """The number of an element; None if it is absent or empty."""
     values = numbers(ds, keyword)
     if len(values) > 1 or not np.isfinite(values).all():
         raise InputError(
-            f"{ds.filename} has {ds[keyword].value} for {keyword}, and one number is wanted.",
+            f"{ds.filename} has {ds[keyword].value} for {keyword}, and one number was expected.",
             "Correct the element, or leave the file out.",
         )
     return values[0] if values else None
 
 
 def pixel_spacing(ds: Dataset) -> tuple[float, float]:
-    """Millimetres between rows and between columns; NaN where a header does not say."""
+    """Millimetres between rows and between columns; NaN if a header does not state them."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
         spacing = numbers(ds, keyword)
         if len(spacing) == 2 and all(0 < mm < np.inf for mm in spacing):

@@ -114,7 +114,7 @@ def _require_a_grid(
         if new is not None and np.isnan(old):
             raise InputError(
                 "The spacing of the volume is unknown.",
-                "Without it, the volume cannot be resampled to millimetres.",
+                "Without it, the volume cannot be resampled to millimetres: leave spacing= out.",
             )
 
 

@@ -98,7 +98,7 @@ def _roi(item: Dataset) -> Roi:
 
 
 def _number(item: Dataset, keyword: str) -> int | None:
-    """A whole number of a file, or None where it is missing or damaged."""
+    """A whole number of a file, or None if it is missing or damaged."""
     try:
         return int(item.get(keyword))
     except (TypeError, ValueError):

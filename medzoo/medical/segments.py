@@ -107,13 +107,13 @@ def segmentation_in(folder: Path) -> Path | None:
         names = ", ".join(file.name for file in files)
         raise InputError(
             f"{folder} holds {len(files)} segmentations: {names}.",
-            "Leave one of them there, or read it with `read_segmentation(file, like=series)`.",
+            "Leave one of them in the folder, or read one with `read_segmentation(file, like=series)`.",
         )
     return files[0]
 
 
 def series_of(segmentation: Path) -> str | None:
-    """The series that was segmented, where the file names one."""
+    """The series that was segmented, if the file names one."""
     with reading():
         ds = read_dicom(segmentation, specific_tags=["ReferencedSeriesSequence"])
         series = {str(item.SeriesInstanceUID) for item in ds.get("ReferencedSeriesSequence") or []}
@@ -261,7 +261,7 @@ def _on_grid_of(like: Volume, mask: Volume, file: Path) -> Volume:
     if like.frame and mask.frame and like.frame != mask.frame:
         raise InputError(
             f"{file} is in another frame of reference than the volume.",
-            "Read the one it belongs to.",
+            "Give the volume that was segmented.",
         )
     start = like.voxels_at(mask.origin[None])[0]
     if (

@@ -155,12 +155,12 @@ def require_places(frames: list[Frame]) -> None:
         if count > 1:
             raise InputError(
                 f"{frame.file} has several pictures in one file, and no {missing[0]} of each.",
-                f"Its {count} frames make no volume. `read_picture` reads one: frame=0 to "
+                f"Its {count} frames do not form a volume. `read_picture` reads one: frame=0 to "
                 f"{count - 1}.",
             )
         raise InputError(
             f"{frame.file} has no {missing[0]}.",
-            "A series needs it to be put in order; take the file out.",
+            "Slices cannot be sorted without it: leave the file out.",
         )
 
 
@@ -174,20 +174,20 @@ def require_alike(frames: list[Frame]) -> None:
                 raise InputError(
                     f"Slices of a series differ in {name}: {first[name].value} in {frames[0].name}, "
                     f"{header[name].value} in {frame.name}.",
-                    "Give those of one direction and size: a localizer may be among them.",
+                    "Give slices of one direction and size: one of them may be a localizer.",
                 )
         _require_one_subject(first, header)
         if (header.Rows, header.Columns) != (first.Rows, first.Columns):
             size = f"{header.Rows} x {header.Columns} pixels"
             raise InputError(
                 f"{header.filename} has {size}, others have {first.Rows} x {first.Columns}.",
-                "Give the slices of one size.",
+                "Give slices of one size.",
             )
     directions = _floats(first, "ImageOrientationPatient").reshape(2, 3)
     if not np.allclose(directions @ directions.T, np.eye(2), atol=ALIKE):
         raise InputError(
             f"{first.filename} has an ImageOrientationPatient of {first.ImageOrientationPatient}.",
-            "Two directions at right angles, of length 1, were expected.",
+            "Two directions at right angles, each of length 1, were expected.",
         )
     if not (_floats(first, "PixelSpacing") > 0).all():
         raise InputError(
@@ -226,14 +226,14 @@ def _distance_of_slices(frames: list[Frame], positions: Array, normal: Array) ->
         raise InputError(
             f"From {frames[k].name} to {frames[k + 1].name} it is {steps[k]:g} mm, elsewhere "
             f"{usual:g} mm; {uneven.size} of {steps.size} distances between slices are odd.",
-            "Slices may be missing. Give files of even distances.",
+            "Slices may be missing. Give all slices, at even distances.",
         )
     sideways = np.diff(positions, axis=0) - steps[:, None] * normal
     if (slope := float((np.linalg.norm(sideways, axis=1) / steps).max())) > TILT:
         tilt = np.degrees(np.arctan(slope))
         raise InputError(
             f"The slices of a series shift sideways, as of a gantry tilted by {tilt:.1f} degrees.",
-            "Resample it to an upright grid first; dcm2niix does.",
+            "Resample it to a grid without tilt first, for example with dcm2niix.",
         )
     return float(steps.mean())
 
@@ -244,11 +244,11 @@ def _floats(header: Dataset, name: str) -> NDArray[np.float64]:
     if len(values) != PLACE[name]:
         raise InputError(
             f"{header.filename} has no {PLACE[name]} numbers for {name}.",
-            "Take it out, or copy it again.",
+            "Leave the file out, or copy it again.",
         )
     if not np.isfinite(values).all():
         raise InputError(
             f"{header.filename} has {values} for {name}, which are not all finite numbers.",
-            "Take it out, or get it again.",
+            "Leave the file out, or copy it again.",
         )
     return np.array(values)

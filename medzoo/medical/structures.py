@@ -134,12 +134,12 @@ class Structures:
         if name in self.broken:
             raise InputError(
                 f"{name!r} of {self.path} cannot be used: {self.broken[name]}.",
-                "Export the structure again; others of the file can be used.",
+                "Export the structure again. The other structures of the file can be used.",
             )
         if not self.contours[name]:
             raise InputError(
                 f"{name!r} of {self.path} has no closed contours.",
-                "It is a name without a shape, or a point.",
+                "It has only a name, or points.",
             )
         if not self.drawn_on(volume, name):
             frame = self.roi_frames.get(name, "")
