@@ -97,6 +97,6 @@ def _read() -> dict[str, dict[str, str]]:
 
 def _broken() -> IntegrityError:
     return IntegrityError(
-        f"{path()}, which holds the digests of earlier downloads, cannot be read.",
+        f"{path()} cannot be read. It holds the digests of earlier downloads.",
         "Restore it, or remove it: digests are then recorded again at the next use.",
     )
