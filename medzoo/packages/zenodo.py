@@ -23,6 +23,7 @@ LOCATION = re.compile(r"(\d+)/([^/\\\0][^\\\0]*)")
 
 def address(location: str) -> str:
     """The page of the file, under which medzoo records its digests, even if a mirror has it."""
+    record, key = _parts(location)
     return f"{settings.zenodo()}/records/{record}/files/{quote(key)}"
 
 
