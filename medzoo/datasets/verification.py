@@ -55,26 +55,36 @@ class Verification:
 
 @checks.checked()
 def verify(folder: str | os.PathLike[str]) -> Verification:
-    """Read a finished set again and compare every file with its digest, and the samples with those
-    that were asked for.
+    """Read a finished set again and compare every file with its digest.
+
+    The samples are compared with those that the provenance states, by their numbers.
 
     Parameters
     ----------
-    folder
-        What `medzoo.generate` got as ``out``.
+    folder : str or os.PathLike
+        The folder given to `medzoo.generate` as ``out``, or to `Samples.save`.
 
     Returns
     -------
     Verification
-        ``missing``, ``changed`` and ``extra`` name files, ``samples`` the numbers of the samples
-        that this concerns, ``problems`` whatever else is wrong. Extra files do not matter for
-        ``ok``; what operating systems, version control and other well-known programs leave in
-        folders is not even extra.
+        ``ok`` is True if the set is as it was written. ``missing``, ``changed`` and ``extra`` are
+        names of files, ``samples`` the numbers of the samples in missing or changed files, and
+        ``problems`` sentences on all other differences. Extra files do not make a set wrong, and
+        files that operating systems and version control leave in folders are not listed.
 
     Raises
     ------
     DatasetError
-        The folder holds no finished set, or one that is growing.
+        The folder does not hold a finished set, or the set is growing.
+
+    Examples
+    --------
+    >>> samples = medzoo.generate(8, 4, out="masses", seed=0)
+    >>> report = medzoo.verify("masses")
+    >>> report.ok, report.missing, report.changed
+    (True, (), ())
+    >>> print(report)
+    masses: 4 files, all as they were written.
     """
     target = settings.user_path(folder, "folder")
     require_whole(target)
