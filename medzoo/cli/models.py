@@ -148,8 +148,11 @@ def search_command(a: argparse.Namespace) -> None:
     from ..registry.index import FIELDS
     from ..registry.search import search
 
-    fields = {name: getattr(a, name) for name in (*FIELDS, "bundled")}
-    fields = {name: value for name, value in fields.items() if value is not None}
+    fields = {}
+    for name in (*FIELDS, "bundled"):
+        value = getattr(a, name)
+        if value is not None:
+            fields[name] = value
     print_models(search(" ".join(a.words), sort=a.sort, **fields), as_json=a.json)
 
 

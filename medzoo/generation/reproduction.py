@@ -59,9 +59,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What `reproduce` found: ``equal`` byte for byte, or ``ok`` within the tolerance that the
-    model states.
-    """
+    """The result of `reproduce`: ``equal`` byte for byte, or ``ok`` within the model's tolerance."""
 
     folder: Path
     files: int
