@@ -39,7 +39,7 @@ PAGE = "<!DOCTYPE html>\n<html><head><title>Log in</title></head></html>"
     ],
 )
 def test_the_hint_names_what_is_at_fault(message: str, given: tuple[str, ...], says: str) -> None:
-    error = explain(Failure("package", "RuntimeError", message), "it", "failed", given=given)
+    error = explain(Failure("package", "RuntimeError", message), "it", "failed", user_parts=given)
     assert isinstance(error, PackageError)
     assert says in error.hint
     assert ("authors" in error.hint) == (says == AUTHORS)

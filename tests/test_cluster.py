@@ -31,6 +31,7 @@ from medzoo.errors import (
     WorkerError,
 )
 from medzoo.runtime.cluster import AHEAD, LOSSES
+from medzoo.runtime.engine import share
 
 Ray = medzoo.Ray
 posix = pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
@@ -516,7 +517,7 @@ def test_actors_fill_the_machines(
     from medzoo.registry import resolve
 
     version = resolve(toy(requires=["numpy", "torch"] if torch else ["numpy"])).default
-    assert Ray(**given).share(Cluster, version, device) == expected
+    assert share(Ray(**given), Cluster, version, device) == expected
 
 
 def test_without_ray_the_message_says_how_to_get_it(

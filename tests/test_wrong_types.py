@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 import medzoo
 from medzoo import medical
 from medzoo.errors import InputError, MedzooError
-from medzoo.generation.request import Request
 from medzoo.medical import Structures, Volume
 from medzoo.samples import Samples
 
@@ -261,10 +260,6 @@ def test_a_loaded_model_refuses_odd_values(toy: Toy, here: Path) -> None:
             for name in arguments_of(function):
                 for value in ODD:
                     refuses(function, {"n": 1}, {name: value})
-        request = Request.of(model.config, model.version, 1, seed=0, options={})
-        for name in ("out", "format", "batch_size", "progress"):
-            for value in ODD:
-                refuses(model.fulfil, {"request": request}, {name: value})
 
 
 def test_odd_objects_are_named_and_not_written_out() -> None:

@@ -1,5 +1,5 @@
-"""What the interpreter that a model runs in has: devices, as the torch beside the model sees them,
-and versions.
+"""Devices and versions of the interpreter that a model runs in. Its own torch says which devices
+there are.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 KINDS = ("auto", "cpu", "cuda", "mps")
 
 
 def pick_device(asked: str, torch: bool, name: str = "") -> str:
-    """``auto`` resolved, anything else checked; torch is imported only for a package that declares
-    it.
+    """The device to use: ``auto`` is resolved, any other is checked.
+
+    torch is imported only for a package that declares it.
 
     Parameters
     ----------
@@ -46,25 +47,25 @@ def pick_device(asked: str, torch: bool, name: str = "") -> str:
     import torch as library
 
     mps = getattr(library.backends, "mps", None)  # from torch 1.12 on
-    here = ["cpu", *(f"cuda:{i}" for i in range(library.cuda.device_count()))]
-    here += ["mps"] if mps is not None and mps.is_available() else []
+    available = ["cpu", *(f"cuda:{i}" for i in range(library.cuda.device_count()))]
+    if mps is not None and mps.is_available():
+        available.append("mps")
     if asked == "auto":
-        return "cuda:0" if "cuda:0" in here else "cpu"
-    wanted = "cuda:0" if asked == "cuda" else asked
-    if wanted not in here:
-        sees = f"It sees {', '.join(here)}."
+        return "cuda:0" if "cuda:0" in available else "cpu"
+    device = "cuda:0" if asked == "cuda" else asked
+    if device not in available:
         raise InputError(
-            f"device={name!r}: the model's torch ({library.__version__}) does not see it.", sees
+            f"device={name!r}: the model's torch ({library.__version__}) does not see it.",
+            f"It sees {', '.join(available)}.",
         )
-    return wanted
+    return device
 
 
 def free_memory(device: str, system: Path = Path("/")) -> int | None:
-    """Bytes that a batch may take on a device, beside what is there; None where that cannot be
-    said.
+    """Bytes that are free for a batch on a device; None if that is unknown.
 
-    Of the CPU, on Linux: what the system has available, or less where a control group (a container,
-    a job of a cluster) has a limit. What is held of files for later counts as free.
+    For the CPU, on Linux: what the system has available, or less if a control group (a container,
+    a job of a cluster) has a limit. Cached files count as free memory.
 
     Parameters
     ----------
@@ -87,29 +88,33 @@ def free_memory(device: str, system: Path = Path("/")) -> int | None:
 
 def _left_by_limits(system: Path) -> list[int]:
     """What the control groups of this process leave of their limits (version 2 of cgroups)."""
-    left = []
+    remaining = []
     with suppress(OSError, ValueError):
-        own = [
-            line[3:]
-            for line in (system / "proc/self/cgroup").read_text().splitlines()
-            if line.startswith("0::")
-        ]
-        parts = Path("/".join(own)).parts
-        for depth in range(len(parts) + 1):
-            group = (system / "sys/fs/cgroup").joinpath(
-                *(p for p in parts[:depth] if p not in ("/", ".."))
-            )
+        for group in _control_groups(system):
             limit = group / "memory.max"
-            if limit.exists() and (most := limit.read_text().strip()) != "max":
-                used = int((group / "memory.current").read_text()) - _entry(
-                    group / "memory.stat", "inactive_file"
-                )
-                left.append(max(0, int(most) - used))
-    return left
+            most = limit.read_text().strip() if limit.exists() else "max"
+            if most != "max":
+                cache = _entry(group / "memory.stat", "inactive_file")
+                used = int((group / "memory.current").read_text()) - cache
+                remaining.append(max(0, int(most) - used))
+    return remaining
+
+
+def _control_groups(system: Path) -> Iterator[Path]:
+    """The folders of the control groups that this process is in, the outermost first."""
+    lines = (system / "proc/self/cgroup").read_text().splitlines()
+    folder = system / "sys/fs/cgroup"
+    yield folder
+    for line in lines:
+        if line.startswith("0::"):
+            for part in Path(line[3:]).parts:
+                if part not in ("/", ".."):
+                    folder = folder / part
+                    yield folder
 
 
 def _entry(file: Path, name: str) -> int:
-    """The number behind a name in a list of the kernel's."""
+    """The number after a name, in a file that the kernel provides."""
     for line in file.read_text().splitlines():
         words = line.split()
         if words[0] == name:
@@ -125,12 +130,13 @@ def describe(libraries: Iterable[str], torch: bool) -> dict[str, Any]:
     libraries
         Distributions whose versions are wanted, where they are installed.
     torch
-        Whether the package declares torch: then the number of its threads is told.
+        Whether the package declares torch: then the number of its threads is included.
     """
     library = sys.modules.get("torch") if torch else None
+    versions = {name: _installed(name) for name in libraries}
     return {
         "python": platform.python_version(),
-        "libraries": {name: found for name in libraries if (found := _installed(name))},
+        "libraries": {name: version for name, version in versions.items() if version},
         "threads": library.get_num_threads() if library is not None else None,
     }
 

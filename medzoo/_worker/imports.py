@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class _Source(SourceFileLoader):
     """A loader that neither reads nor writes bytecode.
 
-    What was compiled before is covered by no digest and could be anything; and an installed package
-    is to stay as it is.
+    Bytecode has no registered digest and could be anything. And an installed package must not
+    change.
     """
 
     def path_stats(self, path: Any) -> NoReturn:
@@ -36,20 +36,26 @@ class _Source(SourceFileLoader):
 
 
 def from_sources(folder: Path) -> None:
-    """Have what lies in ``folder``, or in a folder of it, imported from its sources alone, by
-    whatever name.
-    """
+    """Let modules in ``folder`` and its subfolders be imported only from their sources."""
     for path, _, _ in os.walk(str(folder)):
         sys.path_importer_cache[path] = FileFinder(
             path, (_Source, SOURCE_SUFFIXES), (ExtensionFileLoader, EXTENSION_SUFFIXES)
         )
 
 
+def _digest(folder: Path) -> str:
+    """Changes with the path of a package, and with the content of its code."""
+    digest = hashlib.sha256(hashlib.sha256(str(folder).encode()).digest())
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(b" " + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def import_package(folder: Path) -> ModuleType:
     """The ``model.py`` of a native package, under a unique name, never through ``sys.path``.
 
     Two packages may both have a ``model.py``, and neither can be confused with a module of the
-    caller. Keyed by content: with any of its files edited it is a new module.
+    caller. The name depends on the content: if any of its files is edited, it is a new module.
 
     Raises
     ------
@@ -61,8 +67,7 @@ def import_package(folder: Path) -> ModuleType:
     code = folder / "model.py"
     if not code.is_file():
         raise PackageError(f"there is no model.py in {folder}.")
-    texts = [str(folder).encode(), *(p.read_bytes() for p in sorted(folder.rglob("*.py")))]
-    name = f"_medzoo_package_{hashlib.sha256(b' '.join(hashlib.sha256(t).digest() for t in texts)).hexdigest()[:16]}"
+    name = f"_medzoo_package_{_digest(folder)[:16]}"
     if name not in sys.modules:
         from_sources(folder)
         spec = importlib.util.spec_from_file_location(
@@ -77,8 +82,9 @@ def import_package(folder: Path) -> ModuleType:
         try:
             spec.loader.exec_module(module)
         except BaseException:
-            for own in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
-                del sys.modules[own]
+            for other in list(sys.modules):
+                if other == name or other.startswith(f"{name}."):
+                    del sys.modules[other]
             raise
     module = sys.modules[name]
     if not callable(getattr(module, "load", None)):

@@ -1,5 +1,5 @@
-"""What a medigan package finds around it: its folder, the modules it imports, the order of files,
-and seeded generators.
+"""What a medigan package needs around it: its folder, its modules, files in order, and seeded
+generators.
 """
 
 from __future__ import annotations
@@ -21,24 +21,17 @@ from .. import seeds
 from ..errors import PackageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import ModuleType
 
-PICTURES = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".npy",
-)  # what is a picture, of inputs and outputs
+# suffixes of pictures, of inputs and outputs
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy")
 LEFT_OUT = {".git", "__pycache__", "__MACOSX", ".DS_Store"}
 
 
 def lay_out(folder: Path, target: Path) -> None:
-    """Make ``target`` look like the package: its code is copied, all else linked, or copied where
-    links are not possible.
+    """Make ``target`` look like the package: code is copied, and everything else is linked, or
+    copied if links are not possible.
     """
     target.mkdir(parents=True)
     for path in folder.iterdir():
@@ -57,23 +50,17 @@ def lay_out(folder: Path, target: Path) -> None:
 
 
 def import_package(root: Path, name: str) -> ModuleType:
-    """The package, under its own name; its folder comes before installed packages and after
-    Python's own library.
+    """The package, under its own name.
 
-    A package's ``utils`` is then its own whatever is installed, and its ``types.py`` breaks
-    nothing.
+    Its folder comes before installed packages and after Python's own library. So its ``utils`` is
+    found before an installed one, and its ``types.py`` breaks nothing.
     """
     code = root / "__init__.py"
     if not code.is_file():
         raise PackageError("there is no __init__.py in the package.")
     if not name.isidentifier() or name in sys.modules or importlib.util.find_spec(name):
         name = "package_" + re.sub(r"\W", "_", root.name)
-    installed = [
-        i
-        for i, path in enumerate(sys.path)
-        if path.rstrip("/\\").endswith(("site-packages", "dist-packages"))
-    ]
-    at = installed[0] if installed else len(sys.path)
+    at = _first_installed(sys.path)
     sys.path[at:at] = [str(root), str(root.parent)]
     spec = importlib.util.spec_from_file_location(
         name, str(code), submodule_search_locations=[str(root)]
@@ -83,6 +70,14 @@ def import_package(root: Path, name: str) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _first_installed(paths: Sequence[str]) -> int:
+    """The index of the first folder of installed packages; the end if there is none."""
+    for index, path in enumerate(paths):
+        if path.rstrip("/\\").endswith(("site-packages", "dist-packages")):
+            return index
+    return len(paths)
 
 
 def seed_generators(seed: int, index: int) -> None:
@@ -97,31 +92,32 @@ def seed_generators(seed: int, index: int) -> None:
         ("torch.manual_seed", whole),
     ):
         library, *path = name.split(".")
-        found: Any = sys.modules.get(library)
+        function: Any = sys.modules.get(library)
         for part in path:
-            found = getattr(found, part, None)
-        if found is not None:
-            found(value)
+            function = getattr(function, part, None)
+        if function is not None:
+            function(value)
     np.random.seed(words)  # noqa: NPY002  (its global generator is the one that packages use)
     random.seed(whole)
 
 
 @contextmanager
 def files_in_order() -> Iterator[None]:
-    """Have folders listed by name, which systems do not promise: packages take their inputs in the
-    order of the list.
+    """List folders in the order of the names.
+
+    The system may use any order, and packages take their inputs in the order of the list.
     """
     listdir, scandir = os.listdir, os.scandir
 
     def sorted_listdir(*args: Any) -> Any:
         return sorted(listdir(*args))
 
-    accessor: Any = getattr(
-        pathlib, "_NormalAccessor", None
-    )  # of Python up to 3.10, which keeps the functions for itself
-    kept = (
-        {k: v for k, v in vars(accessor).items() if k in {"listdir", "scandir"}} if accessor else {}
-    )
+    # Up to Python 3.10, pathlib keeps these functions in a class.
+    accessor: Any = getattr(pathlib, "_NormalAccessor", None)
+    kept: dict[str, Any] = {}
+    for name in ("listdir", "scandir"):
+        if accessor is not None and name in vars(accessor):
+            kept[name] = vars(accessor)[name]
     os.listdir, os.scandir = sorted_listdir, _Sorted  # type: ignore[assignment]
     for key in kept:
         setattr(accessor, key, staticmethod(getattr(os, key)))
@@ -162,10 +158,12 @@ def input_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         return []
-    found = [
-        p for p in path.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith(".")
-    ]
-    return sorted(found, key=lambda p: natural(p.name))
+    pictures = []
+    for file in path.iterdir():
+        is_picture = file.suffix.lower() in PICTURES
+        if is_picture and not file.name.startswith("."):
+            pictures.append(file)
+    return sorted(pictures, key=lambda file: natural(file.name))
 
 
 def natural(text: str) -> list[Any]:

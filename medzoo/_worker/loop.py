@@ -30,7 +30,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def main(parent: int) -> None:
     """Serve the process ``parent``, which holds the other ends of stdin and stdout, until it closes
-    or is gone.
+    them or ends.
     """
     _die_with(parent)
     requests, answers = _take_over_pipes()
@@ -40,13 +40,12 @@ def main(parent: int) -> None:
     threading.Thread(target=_listen, args=(requests, waiting), daemon=True).start()
     worker = Worker()
     while (request := waiting.get())["request"] != "close":
-        faulthandler.dump_traceback_later(
-            request["timeout"], exit=True
-        )  # in C: it works where Python is stuck
+        # This timer is in C, so it works even if Python hangs.
+        faulthandler.dump_traceback_later(request["timeout"], exit=True)
         answer = worker.answer(request)
         faulthandler.cancel_dump_traceback_later()
         protocol.write(answers, answer)
-    # what the package asked for; taking Python apart as well would take torch a while
+    # The package's own exit functions run; a full shutdown of Python would take torch long.
     atexit._run_exitfuncs()
     _flush()
     os._exit(0)
@@ -60,14 +59,11 @@ class Worker:
         self._guard: Guard | None = None
 
     def answer(self, request: dict[str, Any]) -> list[bytes | memoryview]:
-        """The frame that answers a request; what goes wrong is written to the log and told."""
+        """The frame that answers a request. An error is written to the log and is the answer."""
         try:
-            found = (
-                self._load(request)
-                if request["request"] == "load"
-                else self._sample(request["batch"])
-            )
-            return protocol.pack({"ok": found})
+            if request["request"] == "load":
+                return protocol.pack({"ok": self._load(request)})
+            return protocol.pack({"ok": self._sample(request["batch"])})
         except BaseException as error:
             failure = protocol.Failure.of(error)
             if failure.kind == "memory" and self._guard is not None:
@@ -79,9 +75,8 @@ class Worker:
 
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
         contract = plugin("contract", request["contract"])
-        sys.dont_write_bytecode = (
-            False  # unlike medzoo's folder, the environment is the model's own
-        )
+        # Unlike medzoo's folder, the environment belongs to the model.
+        sys.dont_write_bytecode = False
         self._guard = Guard(trust=request["trust"], threads=request["threads"])
         device = pick_device(request["device"], request["torch"], request["asked"])
         self._contract = contract(
@@ -99,20 +94,18 @@ class Worker:
 
 def _print(error: BaseException) -> None:
     """Write an error and where it came from to the log, from the package's own code on."""
+    here = Path(__file__).parent
     trace = error.__traceback__
-    while (
-        trace is not None
-        and Path(trace.tb_frame.f_code.co_filename).parent == Path(__file__).parent
-    ):
+    while trace is not None and Path(trace.tb_frame.f_code.co_filename).parent == here:
         trace = trace.tb_next
     traceback.print_exception(type(error), error, trace or error.__traceback__)
 
 
 def _take_over_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """The two pipes for ourselves, and whatever else reads stdin or prints sent to nothing and to
-    the log.
+    """The two pipes, as files that only this module uses.
 
-    The log is stderr already; code in C that prints goes there too.
+    Anything else that reads stdin gets nothing, and anything that prints, code in C too, writes to
+    the log, which is stderr already.
     """
     requests, answers = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -130,8 +123,8 @@ def _take_over_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _listen(requests: BinaryIO, waiting: queue.SimpleQueue[Any]) -> None:
-    """Pass requests on, in a separate thread: it learns at once that the parent is gone, whatever
-    the model does.
+    """Pass requests on, in a separate thread: it notices at once when the parent is gone, even
+    while the model runs.
     """
     while True:
         try:
@@ -163,7 +156,7 @@ def _die_with(parent: int) -> None:
 
 
 def _flush() -> None:
-    """Write out what Python and C hold back, so that the log has it before our answer."""
+    """Write out what Python and C have buffered, so that the log has it before the answer."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # the package may have put anything there
             stream.flush()

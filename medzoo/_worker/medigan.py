@@ -1,10 +1,10 @@
-"""The medigan contract: a published package's own function, called as medigan calls it, its returns
-put into arrays.
+"""The medigan contract: the function of a published package is called as medigan calls it, and what
+it returns is put into arrays.
 
-A package finds the world that medigan makes for it: the working directory holds ``models/<model
-id>/``, its own folder. That is a copy of its code with links to everything else, so that what it
-writes beside itself never lands in the verified package. One process runs one package; the
-process's working directory and ``sys.path`` are given over to it.
+The package runs in the surroundings that medigan makes for it: the working directory holds
+``models/<model id>/``, its own folder. This is a copy of its code with links to everything else, so
+that what it writes into its folder never changes the verified package. One process runs one package,
+which may use the process's working directory and ``sys.path`` as it likes.
 """
 
 from __future__ import annotations
@@ -38,12 +38,8 @@ if TYPE_CHECKING:
 
     from .batch import Batch
 
-BASE = (
-    "model_file",
-    "num_samples",
-    "output_path",
-    "save_images",
-)  # what every package's function takes
+# arguments that the function of every package takes
+BASE = ("model_file", "num_samples", "output_path", "save_images")
 
 
 class Medigan:
@@ -56,9 +52,9 @@ class Medigan:
     spec
         What the config says of it, as plain values: `medzoo.runtime.medigan.spec`.
     device
-        ``cpu``, ``cuda:0`` ...; packages choose for themselves among the devices that they see.
+        ``cpu``, ``cuda:0`` ... A package chooses for itself among the devices that it sees.
     work
-        A folder of this session's own, whose files are the package's to change.
+        A folder of this session. The package may change its files.
 
     Raises
     ------
@@ -70,37 +66,21 @@ class Medigan:
     def __init__(self, folder: Path, spec: dict[str, Any], device: str, work: Path) -> None:
         self._spec, self._device, self._work = spec, device, Path(os.path.realpath(str(work)))
         self._root = self._work / "models" / spec["model_id"]
-        shutil.rmtree(
-            str(self._root), ignore_errors=True
-        )  # of a process that ended before this one
+        # An earlier process of this session may have left it.
+        shutil.rmtree(str(self._root), ignore_errors=True)
         lay_out(Path(folder), self._root)
         self._weights = self._root / spec["weights"]
         if not self._weights.exists():
-            has = sorted(
-                f.relative_to(folder).as_posix() for f in Path(folder).rglob("*") if f.is_file()
-            )
+            files = [f.relative_to(folder) for f in Path(folder).rglob("*") if f.is_file()]
             raise PackageError(
-                f"there are no weights {spec['weights']!r} in the package.", f"It has {some(has)}."
+                f"there are no weights {spec['weights']!r} in the package.",
+                f"It has {some(sorted(f.as_posix() for f in files))}.",
             )
-        os.chdir(str(self._work))
-        with files_in_order():
-            for name in spec[
-                "frameworks"
-            ]:  # before the first call, so that their generators are seeded for it
-                importlib.import_module(name)
-            module = import_package(self._root, Path(folder).name)
-        function = getattr(module, spec["function"], None)
-        if not callable(function):
-            has = sorted(name for name, value in vars(module).items() if inspect.isfunction(value))
-            raise PackageError(
-                f"its __init__.py has no function {spec['function']!r}.", f"It has {some(has)}."
-            )
-        self._function: Callable[..., Any] = function
-        self._own = {
-            name: self._default(name, i["default"])
-            for name, i in spec["inputs"].items()
-            if i["default"]
-        }
+        self._function = self._import_function(Path(folder).name)
+        self._own: dict[str, list[Path]] = {}  # images that came with the package, by input
+        for name, config in spec["inputs"].items():
+            if config["default"]:
+                self._own[name] = self._default(name, config["default"])
         self._check_arguments()
 
     def sample(self, batch: Batch) -> dict[str, Any]:
@@ -115,30 +95,46 @@ class Medigan:
             if with this batch they begin to be used again.
         """
         shutil.rmtree(str(self._work / "output"), ignore_errors=True)
-        found: dict[str, list[Any]] = {name: [None] * batch.n for name in self._spec["outputs"]}
+        outputs: dict[str, Any] = {name: [None] * batch.n for name in self._spec["outputs"]}
         for number, rows in enumerate(self._calls(batch)):
             items = self._call(batch, rows, self._work / "output" / str(number))
             for name, values in items.items():
                 for row, value in zip(rows, values):
-                    found[name][row] = value
-        files = self._spec["returns"] == "files"
-        own = {name: len(paths) for name, paths in self._own.items() if name not in batch.inputs}
-        return {
-            "outputs": {
-                name: values if files else np.stack(values) for name, values in found.items()
-            },
-            "repeated": {name: count for name, count in own.items() if count in batch.indices},
-        }
+                    outputs[name][row] = value
+        if self._spec["returns"] != "files":
+            outputs = {name: np.stack(values) for name, values in outputs.items()}
+        repeated = {}
+        for name, paths in self._own.items():
+            if name not in batch.inputs and len(paths) in batch.indices:
+                repeated[name] = len(paths)
+        return {"outputs": outputs, "repeated": repeated}
+
+    def _import_function(self, package_name: str) -> Callable[..., Any]:
+        """Import the package, and return its function."""
+        os.chdir(str(self._work))
+        with files_in_order():
+            # Before the first call, so that the generators of the frameworks are seeded for it.
+            for framework in self._spec["frameworks"]:
+                importlib.import_module(framework)
+            module = import_package(self._root, package_name)
+        name = self._spec["function"]
+        function: Callable[..., Any] | None = getattr(module, name, None)
+        if not callable(function):
+            functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+            raise PackageError(
+                f"its __init__.py has no function {name!r}.", f"It has {some(sorted(functions))}."
+            )
+        return function
 
     def _calls(self, batch: Batch) -> Iterator[list[int]]:
-        """The rows of each call: of one value of each condition, and no more than the package makes
-        at a time.
+        """The rows of each call: those with the same conditions, and not more than the package can
+        make at a time.
         """
         groups: dict[tuple[int, ...], list[int]] = {}
         for row in range(batch.n):
-            key = tuple(int(batch.conditions[name][row]) for name in self._spec["conditions"])
-            groups.setdefault(key, []).append(row)
-        single = any(i["form"] == "file" for i in self._spec["inputs"].values())
+            values = tuple(int(batch.conditions[name][row]) for name in self._spec["conditions"])
+            groups.setdefault(values, []).append(row)
+        single = any(config["form"] == "file" for config in self._spec["inputs"].values())
         most = 1 if single else self._spec["most"] or batch.n
         for rows in groups.values():
             for start in range(0, len(rows), most):
@@ -154,16 +150,13 @@ class Medigan:
         except FileExistsError as error:
             if not (error.filename and Path(os.fsdecode(error.filename)).absolute() == output):
                 raise
-            shutil.rmtree(
-                str(output)
-            )  # medigan gives no folder when images are to be saved: a package may make it
+            # medigan passes a folder that does not exist yet, and some packages make it.
+            shutil.rmtree(str(output))
             result = self._run(arguments, output, batch.seed, first)
-        names = [int(batch.indices[row]) for row in rows]
-        return (
-            self._written(output, names)
-            if self._spec["returns"] == "files"
-            else self._returned(result, names)
-        )
+        numbers = [int(batch.indices[row]) for row in rows]
+        if self._spec["returns"] == "files":
+            return self._written(output, numbers)
+        return self._returned(result, numbers)
 
     def _run(self, arguments: dict[str, Any], output: Path, seed: int, first: int) -> Any:
         os.chdir(str(self._work))
@@ -184,23 +177,20 @@ class Medigan:
         }
         for name, passed in spec["conditions"].items():
             arguments[name] = passed[str(int(batch.conditions[name][rows[0]]))]
-        for name, about in spec["inputs"].items():
+        for name, config in spec["inputs"].items():
             paths = self._inputs(name, batch, rows)
             if paths:
-                arguments[about["argument"]] = self._staged(name, paths, about["form"])
+                arguments[config["argument"]] = self._staged(name, paths, config["form"])
         if spec["latents"]:
-            latents = np.ascontiguousarray(batch.latents[rows]).reshape(
-                len(rows), *spec["latent_shape"]
-            )
-            arguments[spec["latents"]] = (
-                self._tensor(latents) if spec["latents_as"] == "torch" else latents
-            )
+            shape = (len(rows), *spec["latent_shape"])
+            latents = np.ascontiguousarray(batch.latents[rows]).reshape(shape)
+            as_torch = spec["latents_as"] == "torch"
+            arguments[spec["latents"]] = self._tensor(latents) if as_torch else latents
         return arguments
 
     def _tensor(self, latents: Any) -> Any:
         torch = sys.modules["torch"]
-        # The parent shows the process one GPU at most, so whichever that is, here it is called
-        # cuda.
+        # The parent shows at most one GPU to this process, so any GPU is called cuda here.
         return torch.from_numpy(latents).to("cuda" if self._device.startswith("cuda") else "cpu")
 
     def _inputs(self, name: str, batch: Batch, rows: list[int]) -> list[str]:
@@ -211,13 +201,13 @@ class Medigan:
         return [str(own[int(batch.indices[row]) % len(own)]) for row in rows if own]
 
     def _default(self, name: str, path: str) -> list[Path]:
-        found = input_files(self._root / path)
-        if not found:
+        images = input_files(self._root / path)
+        if not images:
             raise PackageError(f"the package has no images {path!r} for its input {name!r}.")
-        return found
+        return images
 
     def _check_arguments(self) -> None:
-        """That the function takes, by name, all that it will be given."""
+        """Raise PackageError unless the function takes all arguments by their names."""
         try:
             parameters = inspect.signature(self._function).parameters
         except (TypeError, ValueError):  # not written in Python
@@ -225,64 +215,57 @@ class Medigan:
         if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             return
         spec = self._spec
-        given = [
-            *BASE,
-            *spec["arguments"],
-            *spec["conditions"],
-            *spec["options"],
-            spec["latents"] or BASE[0],
-        ]
-        given += [about["argument"] for about in spec["inputs"].values()]
-        unknown = [name for name in given if name not in parameters]
-        if unknown:
-            raise PackageError(
-                f"{spec['function']} takes no argument {unknown[0]!r}, which its config names.",
-                f"It takes {', '.join(parameters)}.",
-            )
+        names = [*BASE, *spec["arguments"], *spec["conditions"], *spec["options"]]
+        if spec["latents"]:
+            names.append(spec["latents"])
+        names += [config["argument"] for config in spec["inputs"].values()]
+        for name in names:
+            if name not in parameters:
+                raise PackageError(
+                    f"{spec['function']} takes no argument {name!r}, which its config names.",
+                    f"It takes {', '.join(parameters)}.",
+                )
 
     def _staged(self, name: str, paths: list[str], form: str) -> Any:
-        """The inputs of one call, and no others, under names whose order is that of the samples."""
+        """Copies of the inputs of one call in an empty folder, named in the order of the samples."""
         folder = self._work / "input" / name
         shutil.rmtree(str(folder), ignore_errors=True)
         folder.mkdir(parents=True)
-        copies = [
-            str(folder / f"{k:08d}{Path(path).suffix.lower()}") for k, path in enumerate(paths)
-        ]
-        for source, target in zip(paths, copies):
-            shutil.copyfile(source, target)
+        copies = []
+        for number, path in enumerate(paths):
+            copies.append(str(folder / f"{number:08d}{Path(path).suffix.lower()}"))
+            shutil.copyfile(path, copies[-1])
         return {"folder": str(folder), "files": copies, "file": copies[0]}[form]
 
-    def _returned(self, result: Any, names: list[int]) -> dict[str, list[Any]]:
+    def _returned(self, result: Any, numbers: list[int]) -> dict[str, list[Any]]:
         """The outputs of one call, sample by sample, each checked and put into its shape."""
-        spec, n = self._spec, len(names)
+        spec, n = self._spec, len(numbers)
         if result is None:
             raise PackageError(
                 "it returned nothing.",
                 "If it only writes files, its config should say `returns: files`.",
             )
-        found = {}
+        outputs = {}
         if spec["returns"] != "arrays":
             result = self._listed(result, n)
             check_number(n, len(result), "returned")
         for name, output in spec["outputs"].items():
             place = output["element"]
+            items = result
             if spec["returns"] == "arrays":
                 items = self._listed(element(result, place, f"it returned {name!r}"), n)
                 check_number(n, len(items), f"returned {name!r}")
-            elif spec["returns"] == "tuples":
-                items = [
-                    element(item, place, f"sample {i} has {name!r}")
-                    for i, item in zip(names, result)
-                ]
-            else:
-                items = result
-            found[name] = [self._item(name, output, item, i) for i, item in zip(names, items)]
-        return found
+            columns = []
+            for number, item in zip(numbers, items):
+                value = item
+                if spec["returns"] == "tuples":
+                    value = element(item, place, f"sample {number} has {name!r}")
+                columns.append(self._item(name, output, value, number))
+            outputs[name] = columns
+        return outputs
 
     def _listed(self, values: Any, n: int) -> Sequence[Any]:
-        """``values`` as a sequence of samples; a single picture counts as one sample when one was
-        asked for.
-        """
+        """``values`` as a sequence of samples. A single picture is one sample if one was requested."""
         if isinstance(values, (list, tuple)):
             return values
         try:
@@ -305,31 +288,25 @@ class Medigan:
                 f"{name!r} of sample {number} is not what its config says: {error}."
             ) from error
 
-    def _written(self, folder: Path, names: list[int]) -> dict[str, list[Any]]:
-        """The files of one call: each belongs to the longest pattern that fits it, in natural
-        order.
-        """
-        outputs = self._spec["outputs"]
-        patterns = {name: output["files"] or "*" for name, output in outputs.items()}
-        found: dict[str, list[Any]] = {name: [] for name in outputs}
-        inside = [
-            str(p.relative_to(folder).as_posix())
-            for p in folder.rglob("*")
-            if p.suffix.lower() in PICTURES
-        ]
-        for path in sorted(inside, key=natural):
-            fitting = [
-                (len(pattern), name)
-                for name, pattern in patterns.items()
-                if fnmatch.fnmatchcase(path, pattern)
-            ]
-            if fitting:
-                longest = max(fitting)[0]
-                for name in (name for length, name in fitting if length == longest):
-                    found[name].append(str(folder / path))
-        for name, files in found.items():
-            check_number(len(names), len(files), f"wrote {name!r} ({patterns[name]})", inside)
-        return found
+    def _written(self, folder: Path, numbers: list[int]) -> dict[str, list[Any]]:
+        """The files of one call, in natural order: each belongs to the longest pattern that fits."""
+        patterns: dict[str, str] = {}
+        files: dict[str, list[Any]] = {}
+        for name, output in self._spec["outputs"].items():
+            patterns[name] = output["files"] or "*"
+            files[name] = []
+        pictures = [p for p in folder.rglob("*") if p.suffix.lower() in PICTURES]
+        paths = [p.relative_to(folder).as_posix() for p in pictures]
+        for path in sorted(paths, key=natural):
+            fitting = [p for p in patterns.values() if fnmatch.fnmatchcase(path, p)]
+            longest = max(map(len, fitting), default=0)
+            for name, pattern in patterns.items():
+                if pattern in fitting and len(pattern) == longest:
+                    files[name].append(str(folder / path))
+        for name, written in files.items():
+            how = f"wrote {name!r} ({patterns[name]})"
+            check_number(len(numbers), len(written), how, paths)
+        return files
 
 
 def element(item: Any, place: int, what: str) -> Any:

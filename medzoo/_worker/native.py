@@ -25,9 +25,9 @@ class Native:
     folder
         The package.
     spec
-        ``weights``: the folder that ``load`` gets; ``outputs``: the names that ``sample`` must
-        return; ``autocast``: the type that torch's operations run in, their own if left out;
-        ``torch``: whether the package declares it.
+        ``weights``: the folder that ``load`` gets. ``outputs``: the names that ``sample`` must
+        return. ``autocast``: the type that torch's operations run in; without it they run in their
+        own type. ``torch``: whether the package declares it.
     device
         As ``load`` gets it.
     work
@@ -46,20 +46,22 @@ class Native:
     def sample(self, batch: Batch) -> dict[str, Any]:
         """One array per output; anything else that the package returns is ignored."""
         with default_settings(), autocast(self._device, self._autocast):
-            found = self._model.sample(batch)
-        if not isinstance(found, dict):
-            raise PackageError(f"`sample` returned {type(found).__name__}, not a dict of arrays.")
-        if missing := [name for name in self._outputs if name not in found]:
-            raise PackageError(
-                f"`sample` returned no {missing[0]!r}, only {', '.join(map(str, found)) or 'nothing'}."
-            )
-        found = to_host({name: found[name] for name in self._outputs})
-        return {name: _array(name, value) for name, value in found.items()}
+            returned = self._model.sample(batch)
+        if not isinstance(returned, dict):
+            kind = type(returned).__name__
+            raise PackageError(f"`sample` returned {kind}, not a dict of arrays.")
+        for name in self._outputs:
+            if name not in returned:
+                names = ", ".join(map(str, returned)) or "nothing"
+                raise PackageError(f"`sample` returned no {name!r}, only {names}.")
+        outputs = to_host({name: returned[name] for name in self._outputs})
+        return {name: _array(name, value) for name, value in outputs.items()}
 
 
 def autocast(device: str, kind: str | None) -> Any:
-    """The context in which torch's operations run in a type: ``bfloat16`` or ``float16``; in their
-    own if None.
+    """The context in which torch's operations run in a type: ``bfloat16`` or ``float16``.
+
+    With None they run in their own type.
 
     Raises
     ------
@@ -78,23 +80,25 @@ def autocast(device: str, kind: str | None) -> Any:
     return torch.autocast(device.partition(":")[0], dtype=getattr(torch, kind))
 
 
-def to_host(found: dict[str, Any]) -> dict[str, Any]:
-    """``found`` with its tensors on the CPU, those of two bytes a number as float32.
+def to_host(outputs: dict[str, Any]) -> dict[str, Any]:
+    """``outputs`` with tensors on the CPU, and with float32 instead of float16 and bfloat16.
 
-    From a CUDA device they are all copied at once, into memory that the device writes by itself,
-    and waited for together.
+    Tensors on a CUDA device are all copied at the same time, into memory that the device writes by
+    itself.
     """
     torch = sys.modules.get("torch")
     if torch is None:
-        return found
-    tensors = {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
-    moved = {}
-    for name, value in tensors.items():
-        full = value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
-        moved[name] = full.to("cpu", non_blocking=value.is_cuda)
-    for device in {value.device for value in tensors.values() if value.is_cuda}:
+        return outputs
+    moved, devices = dict(outputs), set()
+    for name, value in outputs.items():
+        if isinstance(value, torch.Tensor):
+            full = value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+            moved[name] = full.to("cpu", non_blocking=value.is_cuda)
+            if value.is_cuda:
+                devices.add(value.device)
+    for device in devices:
         torch.cuda.synchronize(device)
-    return {**found, **moved}
+    return moved
 
 
 def _array(name: str, value: Any) -> Any:

@@ -59,13 +59,13 @@ MARK = "$array"
 
 
 def pack(tree: Any) -> list[bytes | memoryview]:
-    """The pieces of a frame, all made before the first is sent, so that a tree that cannot cross
-    sends nothing.
+    """The pieces of a frame. All are made before the first is sent, so that nothing is sent of a
+    tree that cannot cross.
 
     Raises
     ------
     TypeError, ValueError
-        It holds something else than a tree may.
+        It holds a value that a tree cannot hold.
     """
     arrays: list[NDArray[Any]] = []
 
@@ -127,8 +127,8 @@ def read(file: BinaryIO) -> Any:
     text = _exactly(file, length)
     arrays = [_read_array(file) for _ in range(count)]
 
-    def resolve(found: dict[str, Any]) -> Any:
-        return arrays[found[MARK]] if found.keys() == {MARK} else found
+    def resolve(node: dict[str, Any]) -> Any:
+        return arrays[node[MARK]] if node.keys() == {MARK} else node
 
     return json.loads(text, object_hook=resolve if arrays else None)
 

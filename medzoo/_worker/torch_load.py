@@ -1,8 +1,8 @@
-"""What ``torch.load`` may do in a model's process: read tensors, and what else only when the user
+"""What ``torch.load`` may do in a model's process: read tensors, and anything else only if the user
 trusts the model.
 
-torch itself is imported by the package or not at all; the guard is put on as soon as it is. Beside
-it goes a cache, for packages that load their weights again at every call.
+medzoo does not import torch here. The guard is set as soon as the package imports it. With it comes
+a cache, for packages that load their weights again at every call.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ GLOBAL = re.compile(r"(?:GLOBAL|Unsupported class|unrecognized function|but got)
 
 
 class AfterImport(MetaPathFinder):
-    """Have ``then(module)`` called when the module ``name`` is imported; at once if it is."""
+    """Call ``then(module)`` when the module ``name`` is imported; at once if it is imported."""
 
     def __init__(self, name: str, then: Callable[[Any], None]) -> None:
         self._name, self._then = name, then
@@ -50,13 +50,7 @@ class AfterImport(MetaPathFinder):
         """As the other finders do, for that one module, with our step behind its loader's."""
         if name != self._name:
             return None
-        others = (
-            getattr(finder, "find_spec", None) for finder in sys.meta_path if finder is not self
-        )
-        spec = next(
-            (found for find in others if find and (found := find(name, path, target)) is not None),
-            None,
-        )
+        spec = self._found_by_others(name, path, target)
         loader = getattr(spec, "loader", None)
         if loader is not None:
             execute = loader.exec_module
@@ -67,6 +61,15 @@ class AfterImport(MetaPathFinder):
 
             loader.exec_module = execute_and_then
         return spec
+
+    def _found_by_others(self, name: str, path: Any, target: Any) -> Any:
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            if find is not None and finder is not self:
+                spec = find(name, path, target)
+                if spec is not None:
+                    return spec
+        return None
 
 
 class Guard:
@@ -130,15 +133,12 @@ class Guard:
 
 def refusal(file: str, says: str) -> TrustError:
     """The error for weights that torch does not read as weights alone."""
-    reason = REASON.search(says)
-    found = GLOBAL.search(reason[1] if reason else says)
-    holds = (
-        f"it holds {found[1]}, which is not a tensor"
-        if found
-        else (reason[1] if reason else says.splitlines()[0])
-    )
+    match = REASON.search(says)
+    reason = match[1] if match else says.splitlines()[0]
+    if name := GLOBAL.search(match[1] if match else says):
+        reason = f"it holds {name[1]}, which is not a tensor"
     hint = f"Checkpoints of PyTorch Lightning often hold more than tensors. {ALLOWS}"
-    return TrustError(f"{file} was not loaded, since weights alone are read of it: {holds}.", hint)
+    return TrustError(f"{file} was not loaded, since weights alone are read of it: {reason}.", hint)
 
 
 def _name(file: Any) -> str:
@@ -146,11 +146,11 @@ def _name(file: Any) -> str:
 
 
 class WeightsCache:
-    """What weight files hold, for a package that loads the same one again and again.
+    """The content of weight files, for a package that loads the same file again and again.
 
-    A file is kept from its second load on, so that a package which loads once pays nothing; what is
-    handed out is a copy, so that writing into it changes no later one. A file that changes (size or
-    time) is read again.
+    The content is kept from the second load on, so that a package which loads once pays nothing.
+    Each load returns a copy, so that writing into it does not change later ones. A file that changes
+    (its size or time) is read again.
 
     Parameters
     ----------
@@ -171,47 +171,44 @@ class WeightsCache:
     def load(
         self, load: Callable[..., Any], f: Any, map_location: Any, options: dict[str, Any]
     ) -> Any:
-        """What ``load(f, map_location, **options)`` returns, perhaps as a copy of what it returned
-        before.
-        """
+        """What ``load(f, map_location, **options)`` returns, or a copy of what it returned before."""
         key = self._key(f, map_location, options)
         if key in self._kept:
             self._kept.move_to_end(key)
             return copy.deepcopy(self._kept[key])
-        found = load(f, map_location, **options)
+        content = load(f, map_location, **options)
         if key is not None and key in self._seen:
             try:
-                self._kept[key] = copy.deepcopy(found)
+                self._kept[key] = copy.deepcopy(content)
             except Exception:  # not everything can be copied; then it is read each time
-                return found
+                return content
             while sum(size for _, size, *_ in self._kept) > self._most:
                 self._kept.popitem(last=False)
         self._seen.add(key)
-        return found
+        return content
 
     def _key(self, f: Any, map_location: Any, options: dict[str, Any]) -> Any:
-        """What decides the result; None where that cannot be said, or is too large to keep."""
+        """What decides the result; None if that is unknown, or if the file is too large to keep."""
         if not isinstance(f, (str, os.PathLike)):
             return None
         place: Any = repr(map_location)
-        if isinstance(
-            map_location, FunctionType
-        ):  # old code gives `lambda storage, _: storage`, created again for every call
+        if isinstance(map_location, FunctionType):
+            # Old code gives `lambda storage, _: storage`, which is a new function in every call.
             place = code = map_location.__code__
             if code.co_names or code.co_freevars or map_location.__defaults__:
                 return None
         elif type(map_location).__name__ not in {"NoneType", "str", "device", "dict"}:
             return None
         try:
-            about = os.stat(f)  # noqa: PTH116
+            status = os.stat(f)  # noqa: PTH116
         except OSError:
             return None
-        if about.st_size > self._most:
+        if status.st_size > self._most:
             return None
         return (
             os.path.realpath(f),
-            about.st_size,
-            about.st_mtime_ns,
+            status.st_size,
+            status.st_mtime_ns,
             place,
             repr(sorted(options.items(), key=str)),
         )

@@ -88,29 +88,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def guarded(parsed: argparse.Namespace) -> int:
-    """Run the command; errors become a message on stderr and an exit code, unless ``--debug`` asks
-    for the traceback.
+    """Run the command. Errors become a message on stderr and an exit code; ``--debug`` shows the
+    traceback.
     """
     try:
         code = COMMANDS[parsed.command](parsed)
         sys.stdout.flush()
-    except (
-        BrokenPipeError
-    ):  # `medzoo list | head`: nobody reads on, and Python must not complain while it ends
+    except BrokenPipeError:
+        # `medzoo list | head`: the reader has ended, and Python must not complain about that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (Exception, KeyboardInterrupt) as error:
         if parsed.debug:
             raise
+        code = 1
+        message = (
+            f"unexpected {type(error).__name__}: {error}\n--debug shows a traceback to report."
+        )
         if isinstance(error, MedzooError):
             message, code = str(error), error.exit_code
         elif isinstance(error, KeyboardInterrupt):
             message, code = "interrupted" + unfinished(parsed), 130
-        else:
-            message, code = (
-                f"unexpected {type(error).__name__}: {error}\n--debug shows a traceback to report.",
-                1,
-            )
         print(f"medzoo: {message}", file=sys.stderr)
     return code or 0
 
@@ -127,7 +125,7 @@ def unfinished(a: argparse.Namespace) -> str:
 def show_warning(
     otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any
 ) -> None:
-    """Our own warnings as a line, any other as Python shows it."""
+    """A warning of medzoo as one line, any other as Python shows it."""
     if issubclass(category, MedzooWarning):
         print(f"medzoo: warning: {message}", file=sys.stderr)
     else:
@@ -135,8 +133,8 @@ def show_warning(
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All commands and their options; a parsed command's name is in ``command``, and the step of
-    contribute in ``step``.
+    """All commands and their options. Parsed, the command's name is in ``command``, and its step in
+    ``step``.
     """
     parser = Parser(
         prog="medzoo",

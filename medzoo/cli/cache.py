@@ -1,5 +1,5 @@
-"""Models and what is kept of them on this disk: ``install``, ``cache`` and its steps, their
-arguments and what they print.
+"""Models on this disk: ``install``, and ``cache`` with its steps; their arguments and what they
+print.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import argparse
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import settings
 from ..config import REMOTE
@@ -24,6 +24,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..packages.cache import Removal, Report
 
 
@@ -36,8 +38,7 @@ def add_install(commands: Commands) -> None:
         "install",
         "make models ready: fetch, verify, build their environments, run nothing",
         "Their first use then needs no network. If one fails, the others are still prepared, and "
-        "the exit code "
-        "is that of the first failure.",
+        "the exit code is that of the first failure.",
         examples=(
             "medzoo install 7",
             "medzoo install 1 2 7",
@@ -62,8 +63,9 @@ def add_cache(commands: Commands) -> None:
         commands,
         "cache",
         "what medzoo keeps on this disk, and how much that takes",
-        "Downloads, unpacked packages, and environments. MEDZOO_CACHE moves it. All that is listed can be removed at any "
-        "time: it is fetched or built again when needed.",
+        "Downloads, unpacked packages, and environments. MEDZOO_CACHE sets another folder. "
+        "Everything that is listed can be removed at any time: it is fetched or built again when "
+        "it is needed.",
         examples=(
             "medzoo cache",
             "medzoo cache remove 8",
@@ -88,7 +90,7 @@ def add_cache(commands: Commands) -> None:
         steps,
         "remove",
         "remove what belongs to a model, or one thing by its name",
-        "What another model needs too, or a running process uses, stays.",
+        "What another model needs, or a running process uses, stays.",
         examples=(
             "medzoo cache remove 8",
             "medzoo cache remove 15749250941d2b5a",
@@ -115,8 +117,9 @@ def add_cache(commands: Commands) -> None:
         steps,
         "prune",
         "remove what nothing needs any more",
-        "What was left unfinished, partial downloads, downloads and packages that no config names, environments that no "
-        "registered version needs, and logs older than 30 days. What a running process uses stays.",
+        "Unfinished work, partial downloads, downloads and packages that no config names, "
+        "environments that no registered version needs, and logs older than 30 days. What a "
+        "running process uses stays.",
         examples=(
             "medzoo cache prune --dry-run",
             "medzoo cache prune",
@@ -132,8 +135,8 @@ def add_cache(commands: Commands) -> None:
         steps,
         "export",
         "write one file that carries models to a machine without a network",
-        "It holds their archives and the digests of these; what is not in the cache is fetched first. Environments are "
-        "not in it: see docs/environments.md.",
+        "It holds the archives of the models and their digests. What is not in the cache is "
+        "fetched first. Environments are not in it: see docs/environments.md.",
         examples=("medzoo cache export models.zip 1 7",),
         codes=(2, *FETCH, 12),
     )
@@ -149,9 +152,8 @@ def add_cache(commands: Commands) -> None:
         steps,
         "import",
         "take in the models that a file carries",
-        "Each must match the digest in the registry, or that of its first use here. If anything "
-        "differs, nothing is "
-        "imported.",
+        "Each archive must match the digest in the registry, or the digest of its first use here. "
+        "If anything differs, nothing is imported.",
         examples=("medzoo cache import models.zip",),
         codes=(3, 4, 5, 6, 12),
     )
@@ -159,7 +161,7 @@ def add_cache(commands: Commands) -> None:
     child.add_argument(
         "--trust",
         action="store_true",
-        help="take models of which no digest is known here but the file's own",
+        help="also take models whose digest is known only from the file",
     )
     json_argument(child, of_step=True)
 
@@ -197,11 +199,11 @@ def made_ready(model: str, a: argparse.Namespace) -> str:
 
     config = resolve(model)
     version = config.version(a.model_version)
-    there = {p for p in (settings.cache_folder() / "downloads").glob("*/*") if p.suffix != ".part"}
+    downloads = set((settings.cache_folder() / "downloads").glob("*/*"))
     package, interpreter = prepare(config, version, env=a.env, trust=a.trust)
     if version.scheme in REMOTE:
         archive = download.place(config, version).path
-        done = "was here" if archive in there else "fetched"
+        done = "was here" if archive in downloads else "fetched"
         what = f"{archive.name} {megabytes(archive.stat().st_size)} {done}"
     else:
         what = f"package {megabytes(files.size_of(package.path)[0])} is on this machine"
@@ -235,29 +237,29 @@ def print_cache(*, as_json: bool) -> None:
     from ..packages import cache
 
     folder, size = settings.cache_folder(), cache.total()
-    found = [e.summary for e in cache.entries()]
+    entries = [entry.summary for entry in cache.entries()]
     if as_json:
-        print_json({"folder": str(folder), "bytes": size, "entries": found})
+        print_json({"folder": str(folder), "bytes": size, "entries": entries})
         return
-    print(
-        f"{folder}  ({megabytes(size) if folder.is_dir() else 'not made yet'}; MEDZOO_CACHE moves it)"
-    )
-    if found:
+    state = megabytes(size) if folder.is_dir() else "not made yet"
+    print(f"{folder}  ({state}; MEDZOO_CACHE moves it)")
+    if entries:
         head = ("kind", "name", "size", "frees", "last used", "models", "what")
-        names = (e["name"][:16] if e["kind"] == "package" else e["name"] for e in found)
-        rows = [
-            (
-                e["kind"],
-                name,
-                megabytes(e["bytes"]),
-                megabytes(e["frees"]),
-                e["used"],
-                ", ".join(e["models"]),
-                e["about"],
-            )
-            for e, name in zip(found, names, strict=True)
-        ]
-        print(f"\n{table(head, rows, terminal_width())}")
+        print(f"\n{table(head, list(map(cache_row, entries)), terminal_width())}")
+
+
+def cache_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """An entry of the cache as a row of the table."""
+    is_package = entry["kind"] == "package"
+    return (
+        entry["kind"],
+        entry["name"][:16] if is_package else entry["name"],
+        megabytes(entry["bytes"]),
+        megabytes(entry["frees"]),
+        entry["used"],
+        ", ".join(entry["models"]),
+        entry["about"],
+    )
 
 
 def remove_of(a: argparse.Namespace) -> Removal:
@@ -273,54 +275,51 @@ def remove_of(a: argparse.Namespace) -> Removal:
 
 
 def print_removal(done: Removal, *, as_json: bool, dry_run: bool | None = None) -> None:
-    """What was removed, and after a prune (``dry_run`` is said) how much that frees; an error where
-    something could not be.
+    """What was removed, and after a prune (``dry_run`` is not None) how much that frees; an error
+    if something could not be removed.
     """
     pruned = dry_run is not None
     if as_json:
-        about = {
-            "removed": [str(e.path) for e in done.removed],
-            "kept": {str(e.path): why for e, why in done.kept},
+        result: dict[str, Any] = {
+            "removed": [str(entry.path) for entry in done.removed],
+            "kept": {str(entry.path): reason for entry, reason in done.kept},
         }
-        print_json(about | ({"freed": done.freed, "dry_run": dry_run} if pruned else {}))
+        if pruned:
+            result |= {"freed": done.freed, "dry_run": dry_run}
+        print_json(result)
     else:
-        did, frees = ("would remove", "would free") if dry_run else ("removed", "freed")
-        lines = [
-            *(f"{did} {e}" for e in done.removed),
-            *(f"kept {e}: {why}" for e, why in done.kept),
-        ]
-        lines += [f"{frees} {megabytes(done.freed)}"] * (pruned and bool(lines))
+        removed, freed = ("would remove", "would free") if dry_run else ("removed", "freed")
+        lines = [f"{removed} {entry}" for entry in done.removed]
+        lines += [f"kept {entry}: {reason}" for entry, reason in done.kept]
+        if pruned and lines:
+            lines.append(f"{freed} {megabytes(done.freed)}")
         print("\n".join(lines) or f"nothing to {'prune' if pruned else 'remove'}")
     if done.failed:
         raise CacheError(
             f"{len(done.failed)} of {len(done.failed) + len(done.removed)} could not be removed.",
-            "Try again when nothing runs that uses them.",
+            "Try again when no process uses them.",
         )
 
 
 def print_report(report: Report, *, as_json: bool) -> None:
-    """What is right and wrong in the cache; an error where something is wrong."""
+    """What is right and wrong in the cache; an error if something is wrong."""
     if as_json:
+        wrong = [{"path": str(entry.path), "problem": text} for entry, text in report.wrong]
         print_json(
             {
-                "right": [str(e.path) for e in report.right],
-                "unknown": [str(e.path) for e in report.unknown],
-                "wrong": [{"path": str(e.path), "problem": problem} for e, problem in report.wrong],
+                "right": [str(entry.path) for entry in report.right],
+                "unknown": [str(entry.path) for entry in report.unknown],
+                "wrong": wrong,
             }
         )
     else:
-        print(
-            "\n".join(
-                [
-                    *(f"right    {e}" for e in report.right),
-                    *(f"unknown  {e}: nothing here says what it should be" for e in report.unknown),
-                    *(f"wrong    {e}: {problem}" for e, problem in report.wrong),
-                ]
-            )
-            or "nothing to verify"
-        )
+        lines = [f"right    {entry}" for entry in report.right]
+        note = "nothing here says what it should be"
+        lines += [f"unknown  {entry}: {note}" for entry in report.unknown]
+        lines += [f"wrong    {entry}: {text}" for entry, text in report.wrong]
+        print("\n".join(lines) or "nothing to verify")
     if report.wrong:
-        count = len({e.path for e, _ in report.wrong})
+        count = len({entry.path for entry, _ in report.wrong})
         raise IntegrityError(
             f"{count} of what is in the cache is not what it should be.",
             "`medzoo cache remove` removes it; it is fetched or built again when needed.",

@@ -69,7 +69,7 @@ def add_contributing(commands: Commands) -> None:
     child.add_argument(
         "--source",
         metavar="WHERE",
-        help="where the zip lies: zenodo:RECORD/FILE, https://..., or bundled",
+        help="where the zip is: zenodo:RECORD/FILE, https://..., or bundled",
     )
     child.add_argument(
         "--repository",
@@ -81,7 +81,7 @@ def add_contributing(commands: Commands) -> None:
     child.add_argument(
         "--dry-run",
         action="store_true",
-        help="make the branch and push nothing; needed, as this medzoo cannot push yet",
+        help="make the branch and push nothing; required, because medzoo cannot push yet",
     )
 
 
@@ -92,9 +92,9 @@ def contribute_command(a: argparse.Namespace) -> int:
     if a.step is None:
         a.parser.print_help()
     elif a.step == "new":
-        made = contribute.new(a.folder, name=a.name)
+        folder = contribute.new(a.folder, name=a.name)
         print(
-            f"{made}: fill in config.yaml and model.py, then `medzoo contribute check {a.folder}`"
+            f"{folder}: fill in config.yaml and model.py, then `medzoo contribute check {a.folder}`"
         )
     elif a.step == "check":
         report = contribute.check(a.folder)

@@ -34,11 +34,9 @@ if TYPE_CHECKING:
     from ..generation.run import LoadedModel
 
 
-# options of `medzoo generate` that say how to run the model, beside its engine
+# options of `medzoo generate` that say how to run the model, besides its engine
 EXECUTION_OPTIONS = ("device", "weights", "env", "trust", "precision")
-
-
-LONG_RUN = 60.0  # seconds from which a run is announced with an estimate
+LONG_RUN = 60.0  # seconds; an estimate is printed before a longer run
 
 
 def add_generate(commands: Commands) -> None:
@@ -48,11 +46,10 @@ def add_generate(commands: Commands) -> None:
         "generate",
         "make samples and write them to a folder",
         "The folder gets the samples, manifest.jsonl (one line per file) and provenance.json, "
-        "which says how to make them again. "
-        "The same command again continues a run that was stopped, and does nothing where the set is whole; "
-        "without a seed it takes the folder's. With a larger -n the set "
-        "grows. Any other command into that folder is an error. "
-        "Before a run of more than a minute an estimate of time and disk is printed.",
+        "which says how to make them again. The same command continues a run that was stopped. If "
+        "the set is finished, it does nothing. Without --seed it uses the seed of the folder. With "
+        "a larger -n the set grows. Any other command into that folder is an error. Before a run "
+        "of more than a minute, an estimate of time and disk space is printed.",
         examples=(
             "medzoo generate 8 -n 500 --out masses/",
             "medzoo generate 8 -n 100 --out malignant/ --condition malignant --seed 1",
@@ -76,7 +73,7 @@ def add_generate(commands: Commands) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="a new or empty folder, or that of a set to continue or to grow",
+        help="a new or empty folder, or a folder with a set to continue or to extend",
     )
     child.add_argument(
         "--seed",
@@ -94,8 +91,8 @@ def add_generate(commands: Commands) -> None:
     child.add_argument(
         "--condition",
         metavar="VALUE",
-        help="the model's condition, such as malignant, or N of them with commas between (default: "
-        "each in turn)",
+        help="the model's condition, such as malignant, or N of them, separated by commas "
+        "(default: each in turn)",
     )
     child.add_argument(
         "--option",
@@ -107,31 +104,31 @@ def add_generate(commands: Commands) -> None:
     child.add_argument(
         "--format",
         choices=list(FORMATS),
-        help="; ".join(f"{name}: {what}" for name, what in FORMATS.items())
-        + " (default: png, csv or npz, what fits first)",
+        help="; ".join(map(": ".join, FORMATS.items()))
+        + " (default: the first of png, csv and npz that can hold every column)",
     )
     child.add_argument(
         "--layout",
         metavar="LAYOUT",
         help="classes: one folder per label, images/malignant/000007.png, and metadata.jsonl "
-        "with the labels; classes:NAME where there are several label columns",
+        "with the labels; classes:NAME if there are several label columns",
     )
     child.add_argument(
         "--shard-size",
         metavar="SIZE",
-        help="of webdataset: bytes after which a shard ends, such as 64MB (default: 256MiB)",
+        help="for webdataset: bytes after which a shard ends, such as 64MB (default: 256MiB)",
     )
     child.add_argument(
         "--shard-samples",
         type=count,
         metavar="K",
-        help="of webdataset: samples in a shard, at most (default: as many as fit)",
+        help="for webdataset: samples per shard, at most (default: as many as fit)",
     )
     child.add_argument(
         "--batch-size",
         type=count,
         metavar="B",
-        help="samples at a time (default: the model's own, as memory allows)",
+        help="samples at a time (default: the model's own number, if memory allows)",
     )
     inputs_argument(child)
     running_arguments(child)
@@ -139,19 +136,19 @@ def add_generate(commands: Commands) -> None:
         "--precision",
         default="full",
         choices=list(PRECISIONS),
-        help="of a native package's torch operations; less than full is faster on a device made for it, and changes pixels "
-        "(default: full)",
+        help="number type of a native package's torch operations; other types than full are faster "
+        "on a device that supports them, and change pixels (default: full)",
     )
     version_argument(child)
     child.add_argument(
         "--weights",
         type=Path,
         metavar="FILE",
-        help="other weights for the same model, .safetensors",
+        help="a .safetensors file with other weights for the same model",
     )
     engine_arguments(child)
     child.add_argument(
-        "--quiet", action="store_true", help="no progress bar, no estimate, no notice: errors alone"
+        "--quiet", action="store_true", help="no progress bar, estimate or notice: only errors"
     )
     json_argument(child)
 
@@ -162,7 +159,8 @@ def add_visualize(commands: Commands) -> None:
         commands,
         "visualize",
         "sliders over a model's latent vector, its condition and the seed",
-        "Opens a window; where there is no screen, a grid of samples is written to the current folder instead.",
+        "Opens a window. Without a screen, a grid of samples is written to the current folder "
+        "instead.",
         examples=(
             "medzoo visualize 8",
             "medzoo visualize 8 --save grid.png",
@@ -192,10 +190,9 @@ def generate_command(a: argparse.Namespace) -> None:
     config = resolve(a.model)
     version = config.version(a.model_version)
     options, inputs = model_options(a, version), given_inputs(a, version)
-    execution = Execution(
-        **{name: getattr(a, name) for name in EXECUTION_OPTIONS}, engine=chosen_engine(a)
-    )
-    # What is wrong with them, or with the folder, shows before the model loads.
+    how = {name: getattr(a, name) for name in EXECUTION_OPTIONS}
+    execution = Execution(**how, engine=chosen_engine(a))
+    # The request and the folder are checked before the model is loaded.
     job = Job.of(
         config,
         a.n,
@@ -211,7 +208,7 @@ def generate_command(a: argparse.Namespace) -> None:
         batch_size=a.batch_size,
     )
     samples = job.existing()
-    there, began = samples is not None, time.monotonic()
+    finished_before, began = samples is not None, time.monotonic()
     if samples is None:
         job.check_room()
         with job.load() as model:
@@ -219,16 +216,21 @@ def generate_command(a: argparse.Namespace) -> None:
             began = time.monotonic()
             samples = job.run(model, progress=False if a.quiet else None)
     if a.json:
-        about = {"folder": str(samples.folder), "n": len(samples), "finished_before": there}
-        print_json({**about, "provenance": dict(samples.provenance)})
-    elif not a.quiet:
-        what = f"{len(samples):,} sample{'s' * (len(samples) != 1)} of {config.id} {version.name}"
-        how = (
-            f"finished before: nothing was made, `medzoo verify {a.out}` checks them"
-            if there
-            else minutes(time.monotonic() - began)
+        print_json(
+            {
+                "folder": str(samples.folder),
+                "n": len(samples),
+                "finished_before": finished_before,
+                "provenance": dict(samples.provenance),
+            }
         )
-        print(f"{what}, seed {samples.provenance['seed']}, in {a.out} ({how})")
+    elif not a.quiet:
+        number = f"{len(samples):,} {'sample' if len(samples) == 1 else 'samples'}"
+        note = minutes(time.monotonic() - began)
+        if finished_before:
+            note = f"finished before: nothing was made, `medzoo verify {a.out}` checks them"
+        seed = samples.provenance["seed"]
+        print(f"{number} of {config.id} {version.name}, seed {seed}, in {a.out} ({note})")
 
 
 def model_options(a: argparse.Namespace, version: Version) -> dict[str, Any]:
@@ -267,8 +269,9 @@ def condition_value(text: str, condition: Condition) -> Any:
 
 
 def parse_value(text: str, option: Option | None = None) -> Any:
-    """A number, true, false or a list where ``text`` is one, else the text; of an option that is
-    text, always text, without the quotes of a JSON text.
+    """A number, true, false or a list if ``text`` is one, else the text.
+
+    For an option of the type text it is always the text, without the quotes of JSON.
     """
     kind = option.type if option is not None else ""
     if kind == "str" and not (text.startswith('"') and text.endswith('"')):
@@ -281,7 +284,7 @@ def parse_value(text: str, option: Option | None = None) -> Any:
 
 
 def announce(job: Job, model: LoadedModel, *, quiet: bool) -> None:
-    """Before a long run: what it will take; an error where the disk is too small."""
+    """Before a long run, print what it will take; an error if the disk is too small."""
     estimate = job.estimate(model)
     if estimate is None or quiet or estimate.seconds <= LONG_RUN:
         return

@@ -1,4 +1,4 @@
-"""How a command and its help page look."""
+"""The parser of the command line, and the form of its help pages."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ EXITS = {
     130: "interrupted",
     141: "broken pipe",
 }
-FETCH = (3, 4, 5, 6)  # what getting hold of a package may end with
-RUN = (*FETCH, 7, 8, 12, 13, 14)  # and what running it may
-# what other programs call a command -> its name here
+FETCH = (3, 4, 5, 6)  # exit codes of fetching a package
+RUN = (*FETCH, 7, 8, 12, 13, 14)  # and of running it
+# a command's name in other programs -> its name here
 COMMANDS_ELSEWHERE = {
     "list_models": "list",
     "ls": "list",
@@ -72,12 +72,12 @@ class Page(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that names what was typed and the closest right word, before it asks for what is
-    missing.
+    """A parser whose errors name the wrong word and the closest right one. It reports wrong words
+    before missing ones.
     """
 
-    def __init__(self, **how: Any) -> None:
-        super().__init__(**{"formatter_class": Page, "allow_abbrev": False, **how})
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"formatter_class": Page, "allow_abbrev": False, **settings})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does, after a look at the options."""
@@ -151,7 +151,6 @@ def command(
 
 def exit_codes(codes: Iterable[int]) -> str:
     """The codes and what they mean, as a paragraph."""
-    text = ", ".join(
-        f"{code}\0{EXITS[code].replace(' ', chr(0))}" for code in sorted(codes)
-    )  # no break inside an entry
+    entries = [f"{code} {EXITS[code]}" for code in sorted(codes)]
+    text = ", ".join(entry.replace(" ", "\0") for entry in entries)  # no break inside an entry
     return textwrap.fill(text, 78, initial_indent="  ", subsequent_indent="  ").replace("\0", " ")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import REMOTE
+from ..config import REMOTE, ModelConfig, Output, Version
 from ..console import facts, megabytes, prose
 from ..registry.description import STATUS_TEXTS, inputs, metrics, package
 from .help import FETCH, Commands, command
@@ -45,10 +45,10 @@ def add_models(commands: Commands) -> None:
         commands,
         "search",
         "find models by words and fields",
-        "All words must occur; singular finds plural, MMG finds mammography, and so on. "
-        "Fields take a part of the text, in any case; where one is given twice, either may fit. "
-        "A word that no model has is taken for the nearest one that names a model, which stderr says. "
-        "If nothing is found, the exit code is still 0.",
+        "All words must occur. The singular also finds the plural, MMG finds mammography, and so "
+        "on. A field takes a part of its text, in upper or lower case. If a field is given twice, "
+        "one of the two texts must fit. If no model has a word, the most similar word that a model "
+        "has is used, and stderr says so. If nothing is found, the exit code is still 0.",
         examples=(
             "medzoo search mammography mass",
             "medzoo search --modality MRI --modality CT --sort year",
@@ -60,7 +60,7 @@ def add_models(commands: Commands) -> None:
         "words",
         nargs="*",
         metavar="WORD",
-        help="words that must all occur, at the beginning of a word",
+        help="words, or beginnings of words, that must all occur",
     )
     for name, text in FIELD_HELP.items():
         child.add_argument(f"--{name}", action="append", metavar="TEXT", help=text)
@@ -70,14 +70,15 @@ def add_models(commands: Commands) -> None:
     child.add_argument(
         "--sort",
         metavar="KEY",
-        help="relevance (default), id, name, year, or a metric such as FID: the best first, where comparable",
+        help="relevance (default), id, name, year, or a metric such as FID: the best first, where "
+        "figures can be compared",
     )
     json_argument(child)
 
     child = command(
         commands,
         "info",
-        "all that is known about a model",
+        "everything that is known about a model",
         examples=(
             "medzoo info 8",
             "medzoo info 8 --version 1.0.1",
@@ -103,9 +104,9 @@ def add_models(commands: Commands) -> None:
         commands,
         "update",
         "newer models and versions without a newer medzoo",
-        "Fetches the newest registry from where MEDZOO_REGISTRY says (medzoo's repository if it is not set), looks "
-        "through it, says what is new, and uses it from then on. Bundled models stay as they are. Where anything is "
-        "wrong with it, what was in use stays.",
+        "Fetches the newest registry from the address in MEDZOO_REGISTRY (by default medzoo's "
+        "repository), checks it, says what is new, and uses it from then on. Bundled models do not "
+        "change. If anything is wrong with the new registry, the old one stays in use.",
         examples=(
             "medzoo update",
             "medzoo update --reset",
@@ -147,9 +148,11 @@ def search_command(a: argparse.Namespace) -> None:
     from ..registry.index import FIELDS
     from ..registry.search import search
 
-    fields = {
-        name: value for name in (*FIELDS, "bundled") if (value := getattr(a, name)) is not None
-    }
+    fields = {}
+    for name in (*FIELDS, "bundled"):
+        value = getattr(a, name)
+        if value is not None:
+            fields[name] = value
     print_models(search(" ".join(a.words), sort=a.sort, **fields), as_json=a.json)
 
 
@@ -166,51 +169,70 @@ def info_command(a: argparse.Namespace) -> None:
     from ..registry import is_local, resolve
 
     config = resolve(a.model)
-    v = config.version(a.model_version)
+    version = config.version(a.model_version)
     if a.json:
         print_json(asdict(config) | {"path": str(config.path)})
         return
-    call = f"medzoo generate {a.model if is_local(config) else config.number}"
-    call += f" --version {v.name}" * (v.name != config.default_version)
-    others = [name for name in config.versions if name != v.name]
-    default = " (default)" * (v.name == config.default_version and bool(others))
-    also = f"; also {', '.join(others)}" * bool(others)
+    own = is_local(config)
+    call = f"medzoo generate {a.model if own else config.number}"
+    if version.name != config.default_version:
+        call += f" --version {version.name}"
+    call += " -n 4 --out samples/"
+    if own:
+        call += " --trust"
     lines = [
         *prose(f"{config.id}: {config.name}"),
         "",
         *prose(config.description),
         "",
-        *facts(
-            ({"status": STATUS_TEXTS[v.status]} if v.status else {})
-            | {
-                "version": f"{v.name}{default}{also}",
-                "modality": f"{config.modality}, {config.organ}, {config.content}",
-                "architecture": v.architecture,
-                "trained on": "; ".join(f"{d.name} ({d.license})" for d in v.datasets) or "no data",
-                "samples": "; ".join(
-                    f"{o.name} {'x'.join(map(str, o.shape)) or 'one'} {o.dtype}"
-                    for o in v.outputs.values()
-                ),
-                "latent": f"{v.latent} numbers" if v.latent else "none",
-                "inputs": "\n".join(inputs(v)) or "none",
-                "package": package(v)
-                + (
-                    f" from {v.source}"
-                    if v.scheme in REMOTE
-                    else f", {megabytes(v.size)}"
-                    if v.size
-                    else ""
-                ),
-                "license": v.license,
-                "authors": f"{', '.join(v.authors)} ({v.year})",
-                "metrics": metrics(v) or "none reported",
-            }
-        ),
+        *facts(model_facts(config, version)),
         "",
-        f"{call} -n 4 --out samples/" + " --trust" * is_local(config),
+        call,
         "Synthetic samples are for research. They are not for diagnosis.",
     ]
     print("\n".join(lines))
+
+
+def model_facts(config: ModelConfig, version: Version) -> dict[str, str]:
+    """What ``medzoo info`` says about a version of a model."""
+    status = {"status": STATUS_TEXTS[version.status]} if version.status else {}
+    datasets = [f"{dataset.name} ({dataset.license})" for dataset in version.datasets]
+    return {
+        **status,
+        "version": version_text(config, version),
+        "modality": f"{config.modality}, {config.organ}, {config.content}",
+        "architecture": version.architecture,
+        "trained on": "; ".join(datasets) or "no data",
+        "samples": "; ".join(map(output_text, version.outputs.values())),
+        "latent": f"{version.latent} numbers" if version.latent else "none",
+        "inputs": "\n".join(inputs(version)) or "none",
+        "package": package_text(version),
+        "license": version.license,
+        "authors": f"{', '.join(version.authors)} ({version.year})",
+        "metrics": metrics(version) or "none reported",
+    }
+
+
+def version_text(config: ModelConfig, version: Version) -> str:
+    """The name of a version, and of the others."""
+    others = [name for name in config.versions if name != version.name]
+    if not others:
+        return version.name
+    default = " (default)" if version.name == config.default_version else ""
+    return f"{version.name}{default}; also {', '.join(others)}"
+
+
+def output_text(output: Output) -> str:
+    """``images 1x128x128 uint8``."""
+    return f"{output.name} {'x'.join(map(str, output.shape)) or 'one'} {output.dtype}"
+
+
+def package_text(version: Version) -> str:
+    """The kind of a package, and where it comes from or how large it is."""
+    text = package(version)
+    if version.scheme in REMOTE:
+        return f"{text} from {version.source}"
+    return f"{text}, {megabytes(version.size)}" if version.size else text
 
 
 def cite_command(a: argparse.Namespace) -> None:

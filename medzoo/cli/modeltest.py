@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from .. import checks
 from ..errors import InputError, PackageError
@@ -17,6 +18,9 @@ from .options import (
     version_argument,
 )
 
+if TYPE_CHECKING:
+    from ..modeltest import Report
+
 
 def add_test(commands: Commands) -> None:
     """``test``."""
@@ -24,8 +28,8 @@ def add_test(commands: Commands) -> None:
         commands,
         "test",
         "run models and say whether they make what they should",
-        "Looks at shapes, value range, seeds, batch sizes, conditions, options, memory, and the outputs that came "
-        "recorded with the package (expected.npz).",
+        "Checks shapes, value range, seeds, batch sizes, conditions, options, memory, and the "
+        "outputs that were recorded in the package (expected.npz).",
         examples=(
             "medzoo test 8",
             "medzoo test --bundled --json",
@@ -56,28 +60,28 @@ def test_command(a: argparse.Namespace) -> int:
     from ..modeltest import examine
     from ..registry import list_models, resolve
 
-    models = [
-        *a.models,
-        *(c.id for c in list_models() if a.bundled and c.default.scheme == "bundled"),
-    ]
+    models = list(a.models)
+    if a.bundled:
+        models += [c.id for c in list_models() if c.default.scheme == "bundled"]
     if not models:
         raise InputError(
             "medzoo test: which models?",
             "Name some, or say --bundled for all that came with medzoo.",
         )
-    where = {"version": a.model_version, "env": a.env, "trust": a.trust}
-    where["device"] = checks.device(a.device)
+    options = {"version": a.model_version, "env": a.env, "trust": a.trust}
+    options["device"] = checks.device(a.device)
     reports = []
     for model in models:
         inputs = given_inputs(a, resolve(model).version(a.model_version))
-        reports.append(examine(model, write=a.record, inputs=inputs, **where))
+        reports.append(examine(model, write=a.record, inputs=inputs, **options))
         if not a.json:
             print(reports[-1], end="\n\n" if model != models[-1] else "\n", flush=True)
     if a.json:
-        print_json(
-            [
-                {"model": r.about, "ready": r.ready, "findings": [asdict(f) for f in r.findings]}
-                for r in reports
-            ]
-        )
+        print_json(list(map(as_json, reports)))
     return 0 if all(r.ready for r in reports) else PackageError.exit_code
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """A report for scripts."""
+    findings = [asdict(finding) for finding in report.findings]
+    return {"model": report.about, "ready": report.ready, "findings": findings}

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they stand for."""
+"""Options that several commands share, and what they mean."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def inputs_argument(child: argparse.ArgumentParser) -> None:
         "--inputs",
         nargs="+",
         metavar="PATH",
-        help="your own images, for a model that works on some: a folder or files; NAME=PATH for a model with several inputs",
+        help="your own images, for a model that works on images: a folder or files; NAME=PATH for a "
+        "model with several inputs",
     )
 
 
@@ -66,13 +67,14 @@ def running_arguments(child: argparse.ArgumentParser, device: str = "auto") -> N
 
 
 def environment_arguments(child: argparse.ArgumentParser) -> None:
-    """With whose packages, on whose word, and whether without a network."""
+    """In which environment, whether it is trusted, and whether to use the network."""
     child.add_argument(
         "--env",
         default="auto",
         choices=["auto", "current", "isolated"],
-        help="whose packages to run with: the model's own environment (isolated), those installed here (current), or "
-        "the latter for bundled models that they suit (auto, the default)",
+        help="where the model's code runs: in its own environment (isolated), or with the packages "
+        "installed here (current); auto, the default, is current for bundled models if the "
+        "installed packages are right for them, otherwise isolated",
     )
     child.add_argument(
         "--trust",
@@ -92,12 +94,11 @@ def offline_argument(child: argparse.ArgumentParser) -> None:
 
 
 def json_argument(child: argparse.ArgumentParser, *, of_step: bool = False) -> None:
-    """Output for scripts; of a step whose command takes the argument too, it may stand before or
-    after the step.
+    """Output for scripts. If the command of a step takes it too, it can be given before or after the
+    step.
     """
-    default = (
-        argparse.SUPPRESS if of_step else False
-    )  # else the step would undo what stands before it
+    # Without a default, the step does not undo what was given before it.
+    default = argparse.SUPPRESS if of_step else False
     child.add_argument(
         "--json", action="store_true", default=default, help="print JSON, for scripts"
     )
@@ -108,30 +109,33 @@ def engine_arguments(child: argparse.ArgumentParser) -> None:
     child.add_argument(
         "--engine",
         choices=["ray"],
-        help="make the samples with the actors of a Ray cluster, or of Ray on this machine; what is written is the same",
+        help="make the samples with the actors of a Ray cluster, or of Ray on this machine; the "
+        "files are the same",
     )
     child.add_argument(
         "--address",
         metavar="A",
-        help="of the Ray cluster: auto, or HOST:PORT (default: RAY_ADDRESS, else this machine's)",
+        help="address of the Ray cluster: auto, or HOST:PORT (default: RAY_ADDRESS, or else the "
+        "cluster on this machine)",
     )
     child.add_argument(
         "--actors",
         type=count,
         metavar="K",
-        help="how many (default: as many as the cluster has room for)",
+        help="number of actors (default: as many as the cluster has room for)",
     )
     child.add_argument(
         "--cpus-per-actor",
         type=float,
         metavar="C",
-        help="cores, and threads of torch, of each (default: 1)",
+        help="cores, and threads of torch, per actor (default: 1)",
     )
     child.add_argument(
         "--gpus-per-actor",
         type=float,
         metavar="G",
-        help="GPUs of each; 0.5 lets two share one (default: 1 where the device is cuda, or auto and the cluster has any)",
+        help="GPUs per actor; with 0.5, two share one GPU (default: 1 if the device is cuda, or if "
+        "it is auto and the cluster has GPUs)",
     )
 
 
@@ -147,32 +151,32 @@ def chosen_engine(a: argparse.Namespace) -> Ray | None:
     from ..runtime import Ray
 
     names = ("address", "actors", "cpus_per_actor", "gpus_per_actor")
-    given = {name: value for name in names if (value := getattr(a, name)) is not None}
-    if given and a.engine is None:
+    options = {name: getattr(a, name) for name in names if getattr(a, name) is not None}
+    if options and a.engine is None:
         raise InputError(
-            f"--{next(iter(given)).replace('_', '-')} is for many processes.",
+            f"--{next(iter(options)).replace('_', '-')} is for many processes.",
             "Say --engine ray as well.",
         )
-    return Ray(**given) if a.engine else None
+    return Ray(**options) if a.engine else None
 
 
 def given_inputs(a: argparse.Namespace, version: Version) -> Any:
-    """``--inputs``: a folder, a file or several; by name where they are given so; None where none
-    are.
-    """
+    """``--inputs``: a folder, a file or several; a dict if they have names; None without any."""
     named: dict[str, list[str]] = {}
     for text in a.inputs or []:
         name, _, path = text.partition("=")
-        whose, what = (name, path) if path and name in version.inputs else ("", text)
-        named.setdefault(whose, []).append(what)
+        if path and name in version.inputs:
+            named.setdefault(name, []).append(path)
+        else:
+            named.setdefault("", []).append(text)
     if "" in named and len(named) > 1:
         raise InputError(
             f"--inputs {named['']!r} has no name, and others have.", "Give each as NAME=PATH."
         )
-    paths: dict[str, Any] = {
-        name: found[0] if len(found) == 1 else found for name, found in named.items()
-    }
-    return paths.get("", paths or None)
+    inputs: dict[str, Any] = {}
+    for name, paths in named.items():
+        inputs[name] = paths[0] if len(paths) == 1 else paths
+    return inputs.get("", inputs or None)
 
 
 def print_json(content: Any) -> None:

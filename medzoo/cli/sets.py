@@ -43,11 +43,10 @@ def add_sets(commands: Commands) -> None:
         commands,
         "reproduce",
         "make a set of samples again from its provenance, and compare",
-        "The new set goes to a folder beside it, which is then removed; a command that was "
-        "stopped continues there when it is "
-        "given again. Where files differ, it says by how much, and "
-        "whether that is within the tolerance that the model states; the exit code is 9 where it is not, or where files are "
-        "no longer as they were written.",
+        "The new set goes to a folder beside the old one, which is removed afterwards. If the "
+        "command is interrupted, the same command continues there. If files differ, it says by how "
+        "much, and whether that is within the tolerance that the model states. The exit code is 9 "
+        "if it is not, or if files are no longer as they were written.",
         examples=(
             "medzoo reproduce masses/",
             "medzoo reproduce mine-samples/ --model mine/ --trust",
@@ -65,7 +64,7 @@ def add_sets(commands: Commands) -> None:
         "--weights",
         type=Path,
         metavar="FILE",
-        help="the weights, where the set was made with others",
+        help="the weights, if the set was made with your own",
     )
     inputs_argument(child)
     running_arguments(child)

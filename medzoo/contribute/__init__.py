@@ -1,11 +1,11 @@
-"""From a folder to a pull request: ``new``, ``check``, ``pack``, ``submit``; CONTRIBUTING.md walks
-through them.
+"""From a folder to a pull request: ``new``, ``check``, ``pack``, ``submit``. CONTRIBUTING.md
+explains the steps.
 
 ==================  =================================================================
 ``template.py``     a new package folder from ``contrib_template/``
 ``metadata.py``     what a config and a model card must say
 ``contents.py``     which files make a package
-``check.py``        all of these, and the model is run (`medzoo.trial`)
+``check.py``        all of these, and a run of the model (`modeltest`)
 ``pack.py``         a reproducible zip, and the config that registers it
 ``submit.py``       a git branch with that config (``git.py`` talks to git)
 ``review.py``       ``python -m medzoo.contribute FILE...``: the configs of a pull request

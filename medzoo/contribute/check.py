@@ -1,4 +1,4 @@
-"""Everything that can be checked of a package folder before anyone else sees it."""
+"""All checks of a package folder before it is published."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .metadata import about_card, about_id, about_version
 
 
 def check(folder: str | os.PathLike[str]) -> Report:
-    """Look at a package folder and run its model: config, card, files, weights, samples.
+    """Check a package folder and run its model: config, card, files, weights, samples.
 
     Returns
     -------
     Report
-        One finding a check; ``report.ready`` says whether the package can be packed. Print it.
+        One finding per check. ``report.ready`` says whether the package can be packed. Print it.
 
     Raises
     ------
@@ -38,20 +38,20 @@ def check(folder: str | os.PathLike[str]) -> Report:
             f"There is no folder {path}.",
             f"`medzoo contribute new {path} --name GAN_MRI_KNEE` makes one.",
         )
-    try:
-        config = resolve(path) if (path / PACKAGE_CONFIG).is_file() else None
-    except ConfigError as error:
-        return Report(
-            str(path), (failure("config", error), *about_files(path, None), about_card(path))
-        )
+    config, problem = None, None
+    if (path / PACKAGE_CONFIG).is_file():
+        try:
+            config = resolve(path)
+        except ConfigError as error:
+            problem = failure("config", error)
+    else:
+        hint = "docs/configs.md explains it."
+        problem = Finding("config", MISSING, f"there is no {PACKAGE_CONFIG}", hint)
     if config is None:
-        absent = Finding(
-            "config", MISSING, f"there is no {PACKAGE_CONFIG}", "docs/configs.md explains it."
-        )
-        return Report(str(path), (absent, *about_files(path, None), about_card(path)))
-    return Report(
-        f"{path}: {config.id}, version {config.default_version}", tuple(_findings(path, config))
-    )
+        assert problem is not None  # noqa: S101
+        return Report(str(path), (problem, *about_files(path, None), about_card(path)))
+    title = f"{path}: {config.id}, version {config.default_version}"
+    return Report(title, tuple(_findings(path, config)))
 
 
 def _findings(folder: Path, config: ModelConfig) -> Iterator[Finding]:

@@ -1,12 +1,12 @@
-"""Which files make a package: code, weights and card; nothing unknown, nothing that can run when it
-is read.
+"""Which files make a package: code, weights and card. Unknown files and files that can run code
+when they are read are refused.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile
 
@@ -17,9 +17,9 @@ from ..config import Version
 from ..modeltest.report import MISSING, OK, WARNING, WRONG, Finding, judge
 from ..packages.store import package_files
 from ..registry import PACKAGE_CONFIG
-from .metadata import TODO
+from .metadata import lines_to_do
 
-BESIDE = {".md", ".txt", ".yaml", ".png"}  # suffixes of what does not take part in a run
+BESIDE = {".md", ".txt", ".yaml", ".png"}  # suffixes of files that a run does not need
 NAMED = {"LICENSE", "train.py", "expected.npz"}
 TEXTS = {".py", ".md", ".yaml"}
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".bin", ".h5"}
@@ -27,71 +27,79 @@ UNSAFE = re.compile(
     r"\btorch\.load\(|\ballow_pickle\s*=\s*True|^\s*(?:import|from)\s+(?:pickle|dill|joblib|cloudpickle)\b",
     re.MULTILINE,
 )
-PLAIN = re.compile(r"[A-Za-z0-9._+-]+")  # of a file's name, so that every system can hold it
-LARGE, HUGE = 10 * 10**6, 100 * 10**6  # bytes of a file beside the weights, of all files
+PLAIN = re.compile(r"[A-Za-z0-9._+-]+")  # a file name that every system allows
+LARGE, HUGE = 10 * 10**6, 100 * 10**6  # bytes: of a file beside the weights, of all files
 
 
 def visible(folder: Path) -> list[str]:
-    """Every file of a folder but hidden ones and caches, sorted."""
-    found = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file() or p.is_symlink())
-    kept = (
-        p
-        for p in found
-        if not files.is_strewn(p) and not any(part.startswith(".") for part in p.parts)
-    )
-    return sorted(p.as_posix() for p in kept if p.suffix != ".pyc")
+    """Every file of a folder except hidden files and caches, sorted."""
+    names = []
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        is_cache = name.suffix == ".pyc" or files.is_strewn(name)
+        is_hidden = any(part.startswith(".") for part in name.parts)
+        is_file = path.is_file() or path.is_symlink()
+        if is_file and not is_cache and not is_hidden:
+            names.append(name.as_posix())
+    return sorted(names)
 
 
 def packed(folder: Path) -> list[str]:
-    """The files that a zip of the package holds, sorted; `check` has nothing else pass."""
+    """The files that a zip of the package holds, sorted; `check` refuses any others."""
     run = set(package_files(folder))
-    return [
-        f
-        for f in visible(folder)
-        if f in run or PurePosixPath(f).suffix in BESIDE or PurePosixPath(f).name in NAMED
-    ]
+
+    def belongs(name: str) -> bool:
+        return name in run or _suffix(name) in BESIDE or PurePosixPath(name).name in NAMED
+
+    return list(filter(belongs, visible(folder)))
 
 
 def about_files(folder: Path, version: Version | None) -> Iterator[Finding]:
-    """Placeholders, kinds of files, weights, sizes."""
-    found = visible(folder)
-    todo = {f: _marks(folder / f) for f in found if PurePosixPath(f).suffix in TEXTS}
-    left = ", ".join(
-        f"{f} line {lines[0]}" + f" and {len(lines) - 1} more" * (len(lines) > 1)
-        for f, lines in todo.items()
-        if lines
-    )
-    yield judge(
-        "filled in",
-        f"TODO left in {left}" if left else "",
-        "no TODO left",
-        "Fill in, or delete.",
-        MISSING,
-    )
-    medigan = version is not None and version.contract == "medigan"
-    pickles = [f for f in found if PurePosixPath(f).suffix in PICKLES]
-    yield _kinds(folder, found, [] if medigan else pickles, medigan)
-    yield (
-        Finding("weights", OK, "as the medigan contract has them")
-        if medigan
-        else _weights(folder, found, pickles)
-    )
-    if not medigan:  # whose own folder is on the path while they run
+    """Findings on placeholders, kinds of files, weights and sizes."""
+    names = visible(folder)
+    is_medigan = version is not None and version.contract == "medigan"
+    pickles = _of_kind(names, PICKLES)
+    yield _placeholders(folder, names)
+    yield _kinds(folder, names, pickles, is_medigan)
+    if is_medigan:  # its own folder is on the path while it runs, so its imports are right
+        yield Finding("weights", OK, "as the medigan contract has them")
+    else:
+        yield _weights(folder, names, pickles)
         yield _own_imports(folder)
-    yield _sizes(folder, found)
+    yield _sizes(folder, names)
 
 
-def _marks(path: Path) -> list[int]:
-    """The lines of a text with a placeholder."""
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    return [k for k, line in enumerate(text.splitlines(), start=1) if TODO.search(line)]
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix
 
 
-def _kinds(folder: Path, found: list[str], pickles: list[str], medigan: bool) -> Finding:
-    links = [f for f in found if (folder / f).is_symlink()]
-    odd = [f for f in found if not all(PLAIN.fullmatch(part) for part in PurePosixPath(f).parts)]
-    unknown = [] if medigan else [f for f in found if f not in {*packed(folder), *pickles}]
-    for problem, which, hint in (
+def _of_kind(names: Iterable[str], suffixes: Iterable[str]) -> list[str]:
+    """The names that end with one of the suffixes."""
+    return [name for name in names if _suffix(name) in suffixes]
+
+
+def _placeholders(folder: Path, names: list[str]) -> Finding:
+    places = []
+    for name in _of_kind(names, TEXTS):
+        lines = lines_to_do(folder / name)
+        if lines:
+            more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
+            places.append(f"{name} line {lines[0]}{more}")
+    problem = f"TODO left in {', '.join(places)}" if places else ""
+    return judge("filled in", problem, "no TODO left", "Fill in, or delete.", MISSING)
+
+
+def _kinds(folder: Path, names: list[str], pickles: list[str], is_medigan: bool) -> Finding:
+    allowed = {*packed(folder), *pickles}
+    links, odd, unknown = [], [], []
+    for name in names:
+        if (folder / name).is_symlink():
+            links.append(name)
+        if not all(map(PLAIN.fullmatch, PurePosixPath(name).parts)):
+            odd.append(name)
+        if not is_medigan and name not in allowed:
+            unknown.append(name)
+    for problem, refused, hint in (
         ("links", links, "Put the files themselves here."),
         ("names that not every system can hold", odd, "Use letters, digits and . _ + -"),
         (
@@ -100,22 +108,20 @@ def _kinds(folder: Path, found: list[str], pickles: list[str], medigan: bool) ->
             "Remove them, or hold what the model reads as .safetensors, .npz or .json.",
         ),
     ):
-        if which:
-            return Finding("files", WRONG, f"{problem}: {', '.join(which[:6])}", hint)
-    code = (folder / "model.py").is_file() or medigan
+        if refused:
+            return Finding("files", WRONG, f"{problem}: {', '.join(refused[:6])}", hint)
+    has_code = is_medigan or (folder / "model.py").is_file()
     return judge(
         "files",
-        "" if code else "there is no model.py",
-        f"{len(found)} files",
+        "" if has_code else "there is no model.py",
+        f"{len(names)} files",
         "docs/packages.md shows one.",
         MISSING,
     )
 
 
-def _weights(folder: Path, found: list[str], pickles: list[str]) -> Finding:
-    """No file that can run code when it is read, and no code that would read one."""
-    from safetensors import SafetensorError, safe_open
-
+def _weights(folder: Path, names: list[str], pickles: list[str]) -> Finding:
+    """No file that can run code when it is read, and no code that reads such files."""
     if pickles:
         return Finding(
             "weights",
@@ -123,63 +129,67 @@ def _weights(folder: Path, found: list[str], pickles: list[str]) -> Finding:
             f"not safetensors: {', '.join(pickles)}",
             "Save the state with safetensors.torch.save_file, and delete these.",
         )
-    weights = [f for f in found if f.endswith(".safetensors")]
-    tensors, name = 0, ""
-    try:
-        for name in weights:
-            with safe_open(folder / name, "np") as file:
-                tensors += len(list(file.keys()))
-    except (SafetensorError, OSError) as error:
-        return Finding(
-            "weights",
-            WRONG,
-            f"{name} is not a safetensors file: {error}",
-            "Write it with safetensors.",
-        )
-    try:
-        for name in (f for f in found if f.endswith(".npz")):
-            with np.load(folder / name) as arrays:
-                for key in arrays.files:
-                    arrays[key]
-    except (ValueError, OSError, BadZipFile) as error:
-        return Finding(
-            "weights",
-            WRONG,
-            f"{name} does not load without pickle: {error}",
-            "Keep plain arrays in it.",
-        )
-    unsafe = [
-        f"{f}: {m[0].strip()}"
-        for f in package_files(folder)
-        if f.endswith(".py")
-        if (m := UNSAFE.search((folder / f).read_text(encoding="utf-8", errors="replace")))
-    ]
-    text = f"{tensors} tensors in {', '.join(weights)}" if weights else "none"
+    weights = _of_kind(names, {".safetensors"})
+    tensors = 0
+    for name in weights:
+        try:
+            tensors += _number_of_tensors(folder / name)
+        except (ValueError, OSError) as error:  # noqa: PERF203
+            problem = f"{name} is not a safetensors file: {error}"
+            return Finding("weights", WRONG, problem, "Write it with safetensors.")
+    for name in _of_kind(names, {".npz"}):
+        try:
+            _read_arrays(folder / name)
+        except (ValueError, OSError, BadZipFile) as error:  # noqa: PERF203
+            problem = f"{name} does not load without pickle: {error}"
+            return Finding("weights", WRONG, problem, "Keep plain arrays in it.")
+    unsafe = []
+    for name in _of_kind(package_files(folder), {".py"}):
+        code = (folder / name).read_text(encoding="utf-8", errors="replace")
+        if match := UNSAFE.search(code):
+            unsafe.append(f"{name}: {match[0].strip()}")
     return judge(
         "weights",
         f"code that reads pickles: {', '.join(unsafe)}" if unsafe else "",
-        text,
+        f"{tensors} tensors in {', '.join(weights)}" if weights else "none",
         "Read weights with safetensors.torch.load_file.",
     )
 
 
+def _number_of_tensors(path: Path) -> int:
+    """How many tensors a safetensors file holds; ValueError or OSError if it is not one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            return len(list(file.keys()))
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def _read_arrays(path: Path) -> None:
+    """Read all arrays of an npz file, without pickle."""
+    with np.load(path) as arrays:
+        for name in arrays.files:
+            arrays[name]
+
+
 def _own_imports(folder: Path) -> Finding:
-    """Whether code imports the package's own files by a dot: without one, a module of the same
-    name in the caller's program or folder would be taken.
+    """Whether code imports the package's own files with a dot.
+
+    Without a dot, a module with the same name in the caller's program or folder would be used.
     """
-    code = [name for name in package_files(folder) if name.endswith(".py")]
-    own = {PurePosixPath(name).parts[0].removesuffix(".py") for name in code}
+    names = _of_kind(package_files(folder), {".py"})
+    own = {PurePosixPath(name).parts[0].removesuffix(".py") for name in names}
     wrong = []
-    for name in code:
+    for name in names:
         try:
             tree = ast.parse((folder / name).read_bytes())
         except (SyntaxError, ValueError) as error:
             return Finding("imports", WRONG, f"{name} is not Python: {error}", "Correct it.")
-        wrong += [
-            f"{name} line {line}: {module}"
-            for line, module in _absolute_imports(tree)
-            if module.partition(".")[0] in own
-        ]
+        for line, module in _absolute_imports(tree):
+            if module.partition(".")[0] in own:
+                wrong.append(f"{name} line {line}: {module}")
     return judge(
         "imports",
         f"own files, taken for installed modules: {', '.join(wrong[:6])}" if wrong else "",
@@ -189,10 +199,11 @@ def _own_imports(folder: Path) -> Finding:
 
 
 def _absolute_imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """The lines and names of modules that are imported from wherever they are found."""
+    """Line and name of each module that is imported without a dot."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            for alias in node.names:
+                yield node.lineno, alias.name
         elif isinstance(node, ast.ImportFrom) and not node.level:
             yield node.lineno, node.module or ""
         elif isinstance(node, ast.Call) and node.args:
@@ -202,17 +213,20 @@ def _absolute_imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name if name[:1] != "." else ""
 
 
-def _sizes(folder: Path, found: list[str]) -> Finding:
-    sizes = {f: (folder / f).stat().st_size for f in found if (folder / f).is_file()}
-    total = sum(sizes.values())
-    big = [
-        f"{f} ({size / 1e6:.0f} MB)"
-        for f, size in sizes.items()
-        if size > LARGE and PurePosixPath(f).suffix not in {".safetensors", ".onnx"}
-    ]
-    if big:
+def _sizes(folder: Path, names: list[str]) -> Finding:
+    total, large = 0, []
+    for name in names:
+        if (folder / name).is_file():
+            size = (folder / name).stat().st_size
+            total += size
+            if size > LARGE and _suffix(name) not in {".safetensors", ".onnx"}:
+                large.append(f"{name} ({size / 1e6:.0f} MB)")
+    if large:
         return Finding(
-            "size", WARNING, f"large, and no weights: {', '.join(big)}", "Does the model need them?"
+            "size",
+            WARNING,
+            f"large, and no weights: {', '.join(large)}",
+            "Does the model need them?",
         )
     if total > HUGE:
         return Finding(

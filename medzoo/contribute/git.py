@@ -1,4 +1,4 @@
-"""A git clone, asked and added to without touching what its user has checked out."""
+"""A git clone: read, and given new commits, without a change to what its user has checked out."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 
 from ..errors import ContributionError
 
-ELSEWHERE = (
+# variables that git sets inside hooks, and that would lead to another repository
+SET_IN_HOOKS = (
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
     "GIT_PREFIX",
     "GIT_OBJECT_DIRECTORY",
-)  # set inside hooks
+)
 
 
 class Clone:
@@ -61,7 +62,7 @@ class Clone:
         return done.stdout.decode(errors="replace").removesuffix("\n")
 
     def ask(self, *arguments: str) -> str | None:
-        """What a git command prints, or None where it fails."""
+        """What a git command prints, or None if it fails."""
         done = self._call(arguments, b"", None)
         return None if done.returncode else done.stdout.decode(errors="replace").removesuffix("\n")
 
@@ -73,17 +74,16 @@ class Clone:
             raise ContributionError(
                 "There is no git on this machine.", "Install it: https://git-scm.com"
             )
-        env = {k: v for k, v in os.environ.items() if k not in ELSEWHERE} | {
-            "LC_ALL": "C",
-            "GIT_TERMINAL_PROMPT": "0",
-        }
+        env = {**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+        for name in SET_IN_HOOKS:
+            env.pop(name, None)
         if index is not None:
             env["GIT_INDEX_FILE"] = str(index)
         command = [program, "-C", str(self.top), *arguments]
         return subprocess.run(command, input=content, capture_output=True, env=env, check=False)  # noqa: S603
 
     def require_author(self) -> None:
-        """See that a commit would have an author whom someone named.
+        """Check that a commit would have an author that the user has set.
 
         Raises
         ------
@@ -106,19 +106,21 @@ class Clone:
         return "HEAD"
 
     def names(self, tree: str) -> list[str]:
-        """The names in a folder of a commit, such as ``main:model_configs``; none where it does not
+        """The names in a folder of a commit, such as ``main:model_configs``; none if it does not
         exist.
         """
         return (self.ask("ls-tree", "--name-only", tree) or "").split("\n")
 
     def branches(self) -> list[str]:
-        """The branches here and, as last fetched, elsewhere; without ``refs/heads`` and the like."""
-        refs = self.run("for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes").split()
-        return [r.split("/", 2 if r.startswith("refs/heads/") else 3)[-1] for r in refs]
+        """The names of the local branches, and of the remote ones as last fetched."""
+        local = self.run("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads")
+        remote = self.run("for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes")
+        return local.split() + remote.split()
 
     def commit(self, files: Mapping[str, bytes], *, base: str, branch: str, message: str) -> str:
-        """Make a branch with one commit that adds files to ``base``; work tree, index and current
-        branch stay as they are.
+        """Make a branch with one commit that adds files to ``base``.
+
+        The work tree, the index and the current branch do not change.
 
         Returns
         -------
@@ -135,7 +137,6 @@ class Clone:
                 )
             tree = self.run("write-tree", index=index)
         commit = self.run("commit-tree", tree, "-p", base, "-m", message)
-        self.run(
-            "update-ref", f"refs/heads/{branch}", commit, ""
-        )  # "" refuses a branch that exists
+        # The empty last argument makes git refuse a branch that exists.
+        self.run("update-ref", f"refs/heads/{branch}", commit, "")
         return commit

@@ -1,5 +1,5 @@
-"""A zip of a package, the same bytes from the same files wherever it is made, and the config that
-registers it.
+"""Pack a package: a zip, with the same bytes from the same files on every machine, and the config
+that registers it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,8 @@ from .check import check
 from .contents import packed
 from .template import UNNUMBERED
 
-DIGESTS = (
-    "source",
-    "contract",
-    "files",
-    "sha256",
-    "md5",
-    "size",
-)  # what a registered version begins with
+# the keys that a registered version begins with
+FIRST_KEYS = ("source", "contract", "files", "sha256", "md5", "size")
 
 
 @dataclass(frozen=True)
@@ -91,11 +85,9 @@ def pack(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = No
         ``out`` cannot be written.
     """
     path = settings.user_path(folder, "folder")
-    target = (
-        settings.user_path(out, "out")
-        if out is not None
-        else path.resolve().with_name(f"{path.resolve().name}-packed")
-    )
+    target = path.resolve().with_name(f"{path.resolve().name}-packed")
+    if out is not None:
+        target = settings.user_path(out, "out")
     if target.resolve().is_relative_to(path.resolve()):
         raise InputError(
             f"out={str(target)!r} lies inside the package, which would then hold its own zip.",
@@ -132,12 +124,13 @@ def name_of(config: ModelConfig) -> str:
 
 
 def write_zip(folder: Path, archive: Path) -> None:
-    """The package's files under one folder of the archive's name; nothing in it tells when or where
-    it was made.
+    """Write the package's files, in one folder with the archive's name.
+
+    The zip says nothing about when or where it was made.
     """
     with files.atomic(archive) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as content:
-        # Stored, not deflated: zlibs differ in their output from system to system, and weights
-        # hardly shrink.
+        # Stored, not deflated: the output of zlib differs between systems, and weights hardly
+        # shrink.
         for name in packed(folder):
             entry = zipfile.ZipInfo(f"{archive.stem}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
             entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
@@ -147,12 +140,12 @@ def write_zip(folder: Path, archive: Path) -> None:
 
 
 def registration(config: ModelConfig, identifier: str, **fields: Any) -> str:
-    """The text of a registry's config: the package's own under another id, with where it lies and
+    """The text of a registry's config: the package's own config with another id, its source and
     its digests.
     """
     content = yaml.safe_load((config.path.parent / PACKAGE_CONFIG).read_text(encoding="utf-8"))
     version = content["versions"][config.default_version]
-    first = {k: v for k, v in ({"contract": version["contract"]} | fields).items() if k in DIGESTS}
-    rest = {k: v for k, v in version.items() if k not in DIGESTS}
-    content |= {"id": identifier, "versions": {config.default_version: {**first, **rest}}}
+    rest = {key: value for key, value in version.items() if key not in FIRST_KEYS}
+    registered = {"contract": version["contract"], **fields, **rest}
+    content |= {"id": identifier, "versions": {config.default_version: registered}}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)

@@ -6,25 +6,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..config import ModelConfig, Version, read_config
 from ..errors import ConfigError, ContributionError
 from ..modeltest.report import OK, WARNING, WRONG, Finding, Report, failure, judge
-from .metadata import TODO, about_id, about_version
+from .metadata import about_id, about_version, lines_to_do
+from .template import UNNUMBERED
 
-FIRST, MEDIGAN = (
-    101,
-    23,
-)  # the first number of medzoo's own models, the last of those that medigan publishes
+FIRST = 101  # the first number of models that medigan does not publish
+MEDIGAN = 23  # the last number of medigan's models
 SOURCES = re.compile(
     r"zenodo:\d+/[A-Za-z0-9._+-]+\.zip|https://[^\s/]+/\S+\.zip|bundled:[A-Za-z0-9._-]+"
 )
 
 
 def review(path: Path) -> Report:
-    """Look at a config as a registry would hold it, in its folder of configs; nothing is fetched or
-    run.
+    """Check a config as a registry would hold it, in its folder of configs.
+
+    Nothing is fetched or run.
     """
     try:
         config = read_config(path)
@@ -32,9 +33,9 @@ def review(path: Path) -> Report:
         return Report(str(path), (failure("config", error),))
     findings = list(_about_place(config))
     for version in config.versions.values():
-        also = f"{version.name} " * (len(config.versions) > 1)
-        about = (*about_version(config, version), _source(config, version), _digest(version))
-        findings += [Finding(also + f.name, f.state, f.text, f.hint) for f in about]
+        label = f"{version.name} " if len(config.versions) > 1 else ""
+        of_version = [*about_version(config, version), _source(config, version), _digest(version)]
+        findings += [replace(finding, name=label + finding.name) for finding in of_version]
     return Report(f"{path}: {config.name}", tuple(findings))
 
 
@@ -43,36 +44,27 @@ def _about_place(config: ModelConfig) -> Iterator[Finding]:
     yield about_id(config)
     problem = "" if config.path.stem == config.id else f"{config.path.name} holds {config.id}"
     yield judge("file name", problem, config.path.name, f"Name the file {config.id}.yaml.")
-    others = [
-        p.name
-        for p in sorted(config.path.parent.glob("*.yaml"))
-        if p != config.path and p.name[:5] == config.id[:5]
-    ]
-    reserved = (
-        ""
-        if 1 <= config.number <= MEDIGAN or FIRST <= config.number < 99999
-        else f"{config.number} is reserved"
-    )
-    problem = f"{config.number} is taken by {others[0]}" if others else reserved
+    problem = _number_problem(config)
     yield judge("number", problem, f"{config.number} is free", f"Take a free number from {FIRST}.")
-    left = [
-        k
-        for k, line in enumerate(config.path.read_text(encoding="utf-8").splitlines(), start=1)
-        if TODO.search(line)
-    ]
-    yield judge(
-        "filled in",
-        f"TODO left on line {left[0]}" if left else "",
-        "no TODO left",
-        "Fill in, or delete.",
-    )
+    lines = lines_to_do(config.path)
+    problem = f"TODO left on line {lines[0]}" if lines else ""
+    yield judge("filled in", problem, "no TODO left", "Fill in, or delete.")
+
+
+def _number_problem(config: ModelConfig) -> str:
+    """Why a config cannot have its number; empty if it can."""
+    for path in sorted(config.path.parent.glob(f"{config.id[:5]}*.yaml")):
+        if path != config.path:
+            return f"{config.number} is taken by {path.name}"
+    if 1 <= config.number <= MEDIGAN or FIRST <= config.number < int(UNNUMBERED):
+        return ""
+    return f"{config.number} is reserved"
 
 
 def _source(config: ModelConfig, version: Version) -> Finding:
+    is_address = SOURCES.fullmatch(version.source)
     problem = (
-        ""
-        if SOURCES.fullmatch(version.source)
-        else f"{version.source} is not an address that others can download from"
+        "" if is_address else f"{version.source} is not an address that others can download from"
     )
     if version.scheme == "bundled" and version.source != f"bundled:{config.id}":
         problem = f"{version.source} is not bundled:{config.id}"
@@ -85,21 +77,21 @@ def _source(config: ModelConfig, version: Version) -> Finding:
 
 
 def _digest(version: Version) -> Finding:
-    held = bool(version.files) if version.scheme == "bundled" else bool(version.sha256)
-    if held and version.size:
+    has_digest = bool(version.files) if version.scheme == "bundled" else bool(version.sha256)
+    if has_digest and version.size:
         return Finding("digest", OK, f"sha256 and size, {version.size / 1e6:.2f} MB")
     if version.contract == "medigan" and version.scheme == "zenodo":
         return Finding(
             "digest", WARNING, "none", "The record's own md5 is taken at the first download."
         )
-    lacking = " and ".join(["sha256"] * (not held) + ["size"] * (not version.size))
+    lacking = "size" if has_digest else "sha256" if version.size else "sha256 and size"
     return Finding("digest", WRONG, f"{lacking} missing", "`medzoo contribute pack` writes them.")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print a report a config; 11 where one is not ready, 0 otherwise."""
+    """Print one report per config. Return 11 if a config is not ready, 0 otherwise."""
     if not arguments:
         print("No config was changed.")
-    reports = [review(Path(a)) for a in arguments]
+    reports = [review(Path(argument)) for argument in arguments]
     print("\n\n".join(map(str, reports)))
-    return 0 if all(r.ready for r in reports) else ContributionError.exit_code
+    return 0 if all(report.ready for report in reports) else ContributionError.exit_code

@@ -10,6 +10,7 @@ from pathlib import Path
 from shlex import quote
 
 from .. import settings
+from ..config import ModelConfig
 from ..errors import ContributionError, NotAvailableError
 from ..files import sha256_of
 from ..packages.store import package_files
@@ -64,25 +65,66 @@ def submit(
     Parameters
     ----------
     folder
-        The package folder; it is packed again, so that digest and size are those of its files as
-        they are.
+        The package folder. It is packed again, so that digest and size are those of its files now.
     source
-        Where the zip lies, ``zenodo:RECORD/FILE`` or ``https://...``; or ``bundled``, for a model
-        that is to come with medzoo, whose files then go into the commit as well.
+        Where the zip is: ``zenodo:RECORD/FILE`` or ``https://...``. Or ``bundled``, for a model
+        that comes with medzoo: its files are then part of the commit.
     repository
         A clone of medzoo.
     dry_run
-        Must be True: this medzoo does not push.
+        Must be True: medzoo cannot push branches yet.
 
     Raises
     ------
     NotAvailableError
         ``dry_run`` is False.
     ContributionError
-        The package is not ready, the source is missing or of another form, there is no git, no
-        clone, no author, or the model has a branch or a number already.
+        The package is not ready, the source is missing or has another form, git, the clone or the
+        author of the commit is missing, or the model already has a branch or a number.
     """
     path = settings.user_path(folder, "folder")
+    _check_request(path, source, dry_run)
+    assert source is not None  # noqa: S101
+    clone = Clone(settings.user_path(repository, "repository"))
+    clone.require_author()
+    base = clone.base()
+    with tempfile.TemporaryDirectory(prefix="medzoo-submit-") as temporary:
+        package = pack(path, temporary)
+        config = resolve(path)
+        identifier = _identifier(clone, base, name_of(config))
+        beside: dict[str, bytes] = {}
+        if source == "bundled":
+            text = _registration_of_bundled(path, config, identifier)
+            beside = _bundled_files(path, identifier)
+            check = f"Its files are in the commit, under starter_models/{identifier}."
+        else:
+            text = registration(
+                config, identifier, source=source, sha256=package.sha256, size=package.size
+            )
+            check = (
+                f"The file at {source} must be {package.archive.name} with the sha256\n"
+                f"  {package.sha256}"
+            )
+        _review(text, Path(temporary) / "model_configs" / f"{identifier}.yaml")
+    branch = f"model/{identifier}"
+    message = f"Add {identifier}\n\n{config.name}, version {config.default_version}, from {source}."
+    added = {f"model_configs/{identifier}.yaml": text.encode(), **beside}
+    commit = clone.commit(added, base=base, branch=branch, message=message)
+    origin = OWNER.search(clone.ask("remote", "get-url", "origin") or "")
+    owner = origin[1] if origin else "YOU"
+    return SubmitResult(
+        id=identifier,
+        branch=branch,
+        commit=commit,
+        base=base,
+        repository=clone.top,
+        push=f"git -C {quote(str(clone.top))} push origin {branch}",
+        url=f"{PROJECT}/compare/main...{owner}:{branch}?expand=1",
+        check=check,
+    )
+
+
+def _check_request(path: Path, source: str | None, dry_run: bool) -> None:
     if not dry_run:
         raise NotAvailableError(
             "`medzoo contribute submit` cannot push branches yet.",
@@ -99,83 +141,65 @@ def submit(
             f"source={source!r} is not an address that others can download from.",
             "Give zenodo:RECORD/FILE, https://..., or bundled.",
         )
-    clone = Clone(settings.user_path(repository, "repository"))
-    clone.require_author()
-    base = clone.base()
-    with tempfile.TemporaryDirectory(prefix="medzoo-submit-") as temporary:
-        package = pack(path, temporary)
-        config = resolve(path)
-        identifier = _identifier(clone, base, name_of(config))
-        if source == "bundled":
-            kept = package_files(path)
-            digests, size = (
-                {f: sha256_of(path / f) for f in kept},
-                sum((path / f).stat().st_size for f in kept),
-            )
-            text = registration(
-                config, identifier, source=f"bundled:{identifier}", files=digests, size=size
-            )
-            # The registered config is the only one; a second would go stale.
-            beside = {
-                f"starter_models/{identifier}/{f}": (path / f).read_bytes()
-                for f in packed(path)
-                if f != PACKAGE_CONFIG
-            }
-            what = f"Its files are in the commit, under starter_models/{identifier}."
-        else:
-            text = registration(
-                config, identifier, source=source, sha256=package.sha256, size=package.size
-            )
-            beside = {}
-            what = f"The file at {source} must be {package.archive.name} with the sha256\n  {package.sha256}"
-        draft = Path(temporary) / "model_configs" / f"{identifier}.yaml"
-        draft.parent.mkdir()
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        if not (report := review(draft)).ready:
-            raise ContributionError(
-                f"The config would not pass its review.\n{report}", "Nothing was committed."
-            )
-    branch = f"model/{identifier}"
-    message = f"Add {identifier}\n\n{config.name}, version {config.default_version}, from {source}."
-    added = {f"model_configs/{identifier}.yaml": text.encode(), **beside}
-    commit = clone.commit(added, base=base, branch=branch, message=message)
-    owner = (
-        match[1]
-        if (match := OWNER.search(clone.ask("remote", "get-url", "origin") or ""))
-        else "YOU"
+
+
+def _registration_of_bundled(folder: Path, config: ModelConfig, identifier: str) -> str:
+    digests, size = {}, 0
+    for name in package_files(folder):
+        digests[name] = sha256_of(folder / name)
+        size += (folder / name).stat().st_size
+    return registration(
+        config, identifier, source=f"bundled:{identifier}", files=digests, size=size
     )
-    return SubmitResult(
-        id=identifier,
-        branch=branch,
-        commit=commit,
-        base=base,
-        repository=clone.top,
-        push=f"git -C {quote(str(clone.top))} push origin {branch}",
-        url=f"{PROJECT}/compare/main...{owner}:{branch}?expand=1",
-        check=what,
-    )
+
+
+def _bundled_files(folder: Path, identifier: str) -> dict[str, bytes]:
+    """Path in the repository -> content, without the package's config.
+
+    The registered config is the only one; a second would go stale.
+    """
+    place = f"starter_models/{identifier}"
+    names = set(packed(folder)) - {PACKAGE_CONFIG}
+    return {f"{place}/{name}": (folder / name).read_bytes() for name in sorted(names)}
+
+
+def _review(text: str, draft: Path) -> None:
+    """Raise ContributionError if a config with this text would not pass its review."""
+    draft.parent.mkdir()
+    draft.write_text(text, encoding="utf-8", newline="\n")
+    report = review(draft)
+    if not report.ready:
+        raise ContributionError(
+            f"The config would not pass its review.\n{report}", "Nothing was committed."
+        )
 
 
 def _identifier(clone: Clone, base: str, name: str) -> str:
-    """``name`` under the next number that neither a config nor a waiting branch has."""
-    configs = [
-        n.removesuffix(".yaml") for n in clone.names(f"{base}:model_configs") if n.endswith(".yaml")
-    ]
+    """``name`` with the next number that neither a config nor a waiting branch has."""
+    files = clone.names(f"{base}:model_configs")
+    configs = [file.removesuffix(".yaml") for file in files if file.endswith(".yaml")]
     if not configs:
         raise ContributionError(
             f"{clone.top} has no model_configs on {base}, so it is not a clone of medzoo.",
             "Clone medzoo, and give its folder with `--repository`.",
         )
     waiting = [b.removeprefix("model/") for b in clone.branches() if b.startswith("model/")]
-    for known, where, hint in (
-        (
-            configs,
-            "is registered already",
-            "A new version goes into its config; CONTRIBUTING.md explains how.",
-        ),
-        (waiting, "has a branch already", "To make it again: git branch -D model/{}"),
-    ):
-        if twin := next((k for k in known if k[6:].lower() == name.lower()), None):
-            raise ContributionError(f"{twin} {where}.", hint.format(twin))
-    taken = {int(k[:5]) for k in (*configs, *waiting) if k[:5].isdecimal()}
-    return f"{next(n for n in range(FIRST, 10**5) if n not in taken):05d}_{name}"
+    if twin := _of_name(configs, name):
+        hint = "A new version goes into its config; CONTRIBUTING.md explains how."
+        raise ContributionError(f"{twin} is registered already.", hint)
+    if twin := _of_name(waiting, name):
+        hint = f"To make it again: git branch -D model/{twin}"
+        raise ContributionError(f"{twin} has a branch already.", hint)
+    taken = {identifier[:5] for identifier in (*configs, *waiting)}
+    number = FIRST
+    while f"{number:05d}" in taken:
+        number += 1
+    return f"{number:05d}_{name}"
+
+
+def _of_name(identifiers: list[str], name: str) -> str:
+    """The first identifier with a name, in any case; empty if there is none."""
+    for identifier in identifiers:
+        if identifier[6:].lower() == name.lower():
+            return identifier
+    return ""

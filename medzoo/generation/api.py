@@ -28,34 +28,42 @@ def load(
     precision: str = "full",
     engine: str | Ray | None = None,
 ) -> Model:
-    """Load a model once, to generate many times; a context manager.
+    """Load a model once, to generate many times.
 
     Parameters
     ----------
-    model_id
-        A number, an id, the unique beginning of one, or the path of a package folder.
-    version
-        A version of the model; the default one if None.
-    device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``; a ``torch.device``, or a GPU's number.
-    weights
-        A .safetensors file to run the model's code with, of the same tensor names and shapes.
-    env
-        Where its code runs. ``isolated``: in an environment of the model's own, built on first use
-        and shared by models with the same dependencies, in a separate process. ``current``: with
-        the packages that are installed here. ``auto``: the current one for a package that came with
-        medzoo or lies on this machine, if it has what the package declares; isolated otherwise.
-    trust
-        Run what no registry vouches for: a package given by its path, or weights that only pickle
-        can read, which can do anything that you can. Recorded in the provenance.
-    precision
-        ``full``; or ``bfloat16`` or ``float16`` for mixed precision by ``torch.autocast``, which is
-        faster where the device has instructions for it, and changes pixels. Recorded in the
-        provenance. Native packages on torch have it.
-    engine
-        ``ray``: on the actors of a Ray cluster, as many as it has room for, or those of one that is
-        started on this machine; a `medzoo.Ray` says which and how many. The samples are the same.
-        None: in one process.
+    model_id : int, str or path-like
+        A number, an id, the unique beginning of an id, or the path of a package folder.
+    version : str, optional
+        A version of the model. The default is the version that its config names as the default.
+    device : str, optional
+        ``auto`` (the default), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. A ``torch.device`` or the
+        number of a GPU also works.
+    weights : str or path-like, optional
+        A .safetensors file to use instead of the package's own weights. The names and shapes of its
+        tensors must be the same.
+    env : str, optional
+        Where the package's code runs. ``isolated``: in a separate process, in the model's own
+        environment. The environment is built on first use, and models with the same dependencies
+        share it. ``current``: with the packages that are installed here. ``auto`` (the default):
+        ``current`` for a package that came with medzoo or lies on this machine, if everything that
+        it declares is installed; ``isolated`` otherwise.
+    trust : bool, optional
+        Allow what no registry vouches for: a package given by its path, or weights that only pickle
+        can read. Such code can do anything that you can do. It is recorded in the provenance.
+    precision : str, optional
+        ``full`` (the default), ``bfloat16`` or ``float16``. The last two are mixed precision by
+        ``torch.autocast``: faster on a device that supports the type, but pixels change. Only
+        native packages on torch support it. It is recorded in the provenance.
+    engine : str or Ray, optional
+        ``ray``: run on the actors of a Ray cluster, as many as it has room for. If there is no
+        cluster, Ray is started on this machine. A `medzoo.Ray` says which cluster and how many
+        actors. The samples are the same. The default is a single process.
+
+    Returns
+    -------
+    Model
+        The loaded model, which is a context manager. Leaving the ``with`` block frees its memory.
 
     Raises
     ------
@@ -68,7 +76,8 @@ def load(
     WorkerError
         Its process ended or hung while it loaded.
     InputError
-        The device does not exist here, the weights do not fit, or the model has no such precision.
+        The device does not exist here, the weights do not fit, or the model does not support the
+        precision.
     OutOfMemoryError
         The model itself does not fit into memory.
 
@@ -76,7 +85,9 @@ def load(
     --------
     >>> with medzoo.load(8) as model:
     ...     one = model.generate(seed=1)
-    ...     more = model(16, condition="benign")
+    ...     more = model(3, condition="benign", seed=2)
+    >>> one.images.shape, more.labels
+    ((1, 1, 128, 128), array([0, 0, 0]))
     """
     execution = Execution(
         device=device, weights=weights, env=env, trust=trust, precision=precision, engine=engine
@@ -109,51 +120,61 @@ def generate(
     progress: bool | None = None,
     **options: Any,
 ) -> Samples:
-    """Make ``n`` samples of a model.
+    """Make ``n`` samples with a model.
 
-    Sample i depends on the model version, the seed, i and its condition alone: ``n=10`` is the head
-    of ``n=20``, whatever the batch size.
+    Sample i depends only on the model version, the seed, i and its condition. So the first 10 of 20
+    samples are the same as the samples of ``n=10``, whatever the batch size.
 
     Parameters
     ----------
-    model_id
-        A number, an id, the unique beginning of one, or the path of a package folder: 8, "00008",
+    model_id : int, str or path-like
+        A number, an id, the unique beginning of an id, or the path of a package folder: 8, "00008",
         "mine/".
-    n
-        How many; one if None, or one for each of ``inputs``.
-    out
-        A new folder to write to as well. Memory then does not grow with ``n``, and the samples
-        returned are read back from the files when asked for. A run that was stopped there
-        continues; a finished set is left as it is, or grows where ``n`` is larger.
-    format
-        ``png``, ``png16``, ``nifti``, ``dicom``, ``csv``, ``npz`` or ``webdataset``, as
-        docs/datasets.md says; the first of png, csv and npz that fits if None. Needs ``out``.
-    layout
-        ``classes``: one folder per label, ``images/malignant/000007.png``, and the labels in
-        ``metadata.jsonl``. ``classes:NAME`` where there are several label columns.
-    shard_size, shard_samples
-        Of ``webdataset``: a shard ends when it has so many bytes (a number, or ``64MB``), or so
-        many samples; at 256 MiB if both are None.
-    seed
-        Root seed, 0 to 2**64 - 1; a fresh one if None, or that of the set in ``out``. It is in the
-        provenance.
-    first
-        Number of the first sample: samples ``first`` to ``first + n - 1`` of the seed.
-    batch_size
-        Samples a batch. If None the model's own, fewer where little memory is free, up to 256 on a
-        CUDA device with room for them. Halved when memory runs out.
-    device, version, weights, env, trust, precision, engine
-        See `load`.
-    inputs
-        Your own images for a model that works on some: a folder, a list of files, an array (n, C,
-        H, W), or a mapping from the input's name to one of these. Sample i works on input i modulo
-        their number.
-    progress
-        Draw a progress bar; only at a terminal if None.
-    **options
-        The model's own inputs: its conditions, by name, by number or as a list of ``n`` of these
-        (``condition="malignant"``), ``latents`` of shape (n, latent size), and what its config
-        lists under ``options``.
+    n : int, optional
+        How many samples. The default is 1, or one for each of ``inputs``.
+    out : str or path-like, optional
+        A new folder to write to. Memory use then does not grow with ``n``, and the returned samples
+        are read from the files when they are needed. A run that was stopped continues. A finished
+        set is left unchanged, or grows if ``n`` is larger.
+    format : str, optional
+        ``png``, ``png16``, ``nifti``, ``dicom``, ``csv``, ``npz`` or ``webdataset``; see
+        docs/datasets.md. The default is the first of png, csv and npz that can hold every column.
+        Needs ``out``.
+    layout : str, optional
+        ``classes``: one folder per label, such as ``images/malignant/000007.png``, and the labels
+        in ``metadata.jsonl``. Write ``classes:NAME`` if there are several label columns.
+    shard_size : int or str, optional
+        For ``webdataset``: a shard ends when it has this many bytes (a number, or ``64MB``). The
+        default is 256 MiB if ``shard_samples`` is not given either.
+    shard_samples : int, optional
+        For ``webdataset``: a shard ends when it has this many samples.
+    seed : int, optional
+        Root seed, 0 to 2**64 - 1. The default is the seed of the set in ``out``, or a new random
+        one. It is recorded in the provenance.
+    first : int, optional
+        Number of the first sample, 0 by default: samples ``first`` to ``first + n - 1`` of the seed
+        are made.
+    batch_size : int, optional
+        Samples per batch. The default is the model's own batch size, smaller if little memory is
+        free, and up to 256 on a CUDA device with enough memory. It is halved if memory runs out.
+    device, version, env, precision : str, optional
+        See `medzoo.load`.
+    weights : str or path-like, optional
+        See `medzoo.load`.
+    inputs : str, path-like, list, dict or array, optional
+        Your own images, for a model that works on images: a folder, a list of files, an array of
+        shape (n, C, H, W), or a mapping from the name of the input to one of these. Sample i uses
+        input i modulo their number.
+    trust : bool, optional
+        See `medzoo.load`.
+    engine : str or Ray, optional
+        See `medzoo.load`.
+    progress : bool, optional
+        Whether to draw a progress bar. By default only at a terminal.
+    **options : optional
+        The model's own inputs. Its conditions, by name, by number, or as a list of ``n`` of these
+        (``condition="malignant"``); ``latents``, an array of shape (n, latent size); and what its
+        config lists under ``options``.
 
     Returns
     -------
@@ -163,22 +184,22 @@ def generate(
     Raises
     ------
     InputError
-        An argument is unknown, of the wrong type or out of range.
+        An argument is unknown, has the wrong type or is out of range.
     DatasetError
         ``out`` holds something else, or cannot be written.
     OutOfMemoryError
-        Not even one sample fits.
+        Not even one sample fits into memory.
     PackageError, WorkerError
-        The model's code failed, or its process ended or hung; the message ends with what it printed
-        last.
+        The model's code failed, or its process ended or hung. The message ends with what the
+        process printed last.
     MedzooError
-        Whatever `load` raises.
+        Any error that `medzoo.load` raises.
 
     Examples
     --------
-    >>> samples = medzoo.generate(model_id=8, n=500)
-    >>> samples.images.shape, samples.labels.sum()
-    ((500, 1, 128, 128), 250)
+    >>> samples = medzoo.generate(8, 4, out="masses", seed=1)
+    >>> samples.images.shape, samples.labels
+    ((4, 1, 128, 128), array([0, 1, 0, 1]))
     """
     execution = Execution(
         device=device, weights=weights, env=env, trust=trust, precision=precision, engine=engine
@@ -220,13 +241,49 @@ def stream(
     progress: bool | None = None,
     **options: Any,
 ) -> Iterator[Samples]:
-    """Make ``n`` samples batch by batch, so that memory is bounded by the batch; arguments as in
-    `generate`.
+    """Make ``n`` samples batch by batch. Only one batch is in memory at a time.
+
+    Parameters
+    ----------
+    model_id : int, str or path-like
+        See `medzoo.generate`.
+    n : int
+        How many samples in all.
+    batch_size, seed, first : int, optional
+        See `medzoo.generate`.
+    device, version, env, precision : str, optional
+        See `medzoo.load`.
+    weights : str or path-like, optional
+        See `medzoo.load`.
+    inputs : str, path-like, list, dict or array, optional
+        See `medzoo.generate`.
+    trust : bool, optional
+        See `medzoo.load`.
+    engine : str or Ray, optional
+        See `medzoo.load`.
+    progress : bool, optional
+        See `medzoo.generate`.
+    **options : optional
+        See `medzoo.generate`.
 
     Yields
     ------
     Samples
-        ``batch_size`` samples, the last batch perhaps fewer.
+        ``batch_size`` samples; the last batch may have fewer.
+
+    Raises
+    ------
+    MedzooError
+        Any error that `medzoo.generate` raises. Bad input is an error at once, before the first
+        batch is asked for.
+
+    Examples
+    --------
+    >>> for batch in medzoo.stream(8, 5, batch_size=2, seed=1):
+    ...     print(batch.indices, batch.images.shape)
+    [0 1] (2, 1, 128, 128)
+    [2 3] (2, 1, 128, 128)
+    [4] (1, 1, 128, 128)
     """
     execution = Execution(
         device=device, weights=weights, env=env, trust=trust, precision=precision, engine=engine

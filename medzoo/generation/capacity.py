@@ -1,6 +1,4 @@
-"""Whether a run can fit: what its samples need at least, from what the config says of them, in
-memory or on disk.
-"""
+"""Whether a run can fit into memory or on the disk: what its samples need at least, by its config."""
 
 from __future__ import annotations
 
@@ -28,11 +26,12 @@ if TYPE_CHECKING:
     from ..datasets.writer import Target
     from ..samples import Samples
 
-# of a sample's bytes in memory, what a format writes at least: PNG, CSV and tar files may pack, and
-# keep a float32 with 8 bits
+# format -> the part of a sample's bytes in memory that it writes at least
 LEAST = {"npz": 1.0, "dicom": 0.25}
-MANY = 20  # batches of a run that is worth measuring its first one
-PACKED, HEADER = 1 / 5000, 100  # of the other formats, and the bytes of a sample's own header
+# of the other formats, which may compress and may keep only 8 bits of a float32
+PACKED = 1 / 5000
+HEADER = 100  # bytes of a sample's own header in these formats
+MANY = 20  # a run of so many batches is measured with its first one
 
 
 def sample_bytes(outputs: Mapping[str, Output]) -> int:
@@ -43,7 +42,7 @@ def sample_bytes(outputs: Mapping[str, Output]) -> int:
 def check_memory(
     config: ModelConfig, version: Version, n: int, what: str = "samples", each: float = 1
 ) -> None:
-    """Whether so many samples fit into the memory that is free now.
+    """Check that ``n`` samples fit into the memory that is free now.
 
     Parameters
     ----------
@@ -68,7 +67,7 @@ def check_memory(
 
 
 def check_batch(config: ModelConfig, version: Version, n: int, batch_size: int) -> None:
-    """Whether a batch of a run of ``n`` samples fits into memory; errors as of `check_memory`."""
+    """Check that a batch of a run of ``n`` samples fits into memory, as `check_memory` does."""
     check_memory(config, version, min(n, batch_size), "samples in one batch")
 
 
@@ -89,7 +88,7 @@ def check_disk(
     out: str | os.PathLike[str],
     format: str | None,  # noqa: A002
 ) -> None:
-    """Whether so many samples can fit on the disk of ``out``, unless a part of them is there.
+    """Check that ``n`` samples can fit on the disk of ``out``, unless a part of them exists already.
 
     Raises
     ------
@@ -113,8 +112,7 @@ def check_disk(
 
 
 def measured(batches: Iterable[Samples], target: Target, n: int) -> Iterator[Samples]:
-    """The batches of a run into a folder. With the first one it is known how much a sample takes on
-    disk.
+    """The batches of a run into a folder. The first one shows how much disk space a sample takes.
 
     Raises
     ------
@@ -132,7 +130,7 @@ def measured(batches: Iterable[Samples], target: Target, n: int) -> Iterator[Sam
 def _check_measured(batch: Samples, target: Target, n: int) -> None:
     try:
         need = n * bytes_a_sample(batch, target.format)
-    except (DatasetError, OSError):  # no room to try it, which says nothing of the run's own disk
+    except (DatasetError, OSError):  # no room to try it here, but the run uses another disk
         return
     free = free_disk(target.path)
     if free is not None and need > free:
@@ -150,8 +148,9 @@ def measured_disk(
     format: str | None,  # noqa: A002
     n: int,
 ) -> int | None:
-    """Bytes that ``n`` samples take in ``target``, by those of one batch; None where there is no
-    room to try it, which says nothing of the disk that the run writes to.
+    """Bytes that ``n`` samples will take in ``target``, calculated from one batch.
+
+    None if there is no room to try it here; the disk of the run may have more.
 
     Raises
     ------
@@ -173,7 +172,7 @@ def measured_disk(
 
 
 def free_disk(folder: Path) -> int | None:
-    """Bytes that can be written there; None where that cannot be said."""
+    """Bytes that can be written there; None if unknown."""
     try:
         return shutil.disk_usage(folder).free
     except OSError:
@@ -181,5 +180,5 @@ def free_disk(folder: Path) -> int | None:
 
 
 def gigabytes(size: float) -> str:
-    """Bytes as ``16,384,000.0 GB``; few as kB and MB."""
+    """A number of bytes as text: ``16,384,000.0 GB``, or in kB or MB if it is small."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else megabytes(size)

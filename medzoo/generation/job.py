@@ -1,4 +1,4 @@
-"""From a request to its samples: what is there already, what the rest will take, and the run."""
+"""From a request to its samples: which exist already, what the others will take, and the run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from . import capacity
 from .request import Request
 from .run import LoadedModel, Run, known_before, open_model, with_bar
 
-MEASURED = 32  # samples of that one, at most
+MEASURED = 32  # samples of the batch that an estimate is measured on, at most
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Estimate:
     """What a run will take, measured on one batch."""
 
     seconds: float
-    disk: int | None  # bytes; None where that cannot be said
+    disk: int | None  # bytes; None if unknown
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Job:
     out, format
         The folder to write to, in memory if None; and the format of its files.
     batch_size
-        Samples a batch; what suits the model and the memory that is free if None.
+        Samples per batch. By default what suits the model and the free memory.
     batches
         Boundaries of an earlier run, as `Run` takes them.
     """
@@ -117,11 +117,10 @@ class Job:
         )
 
     def existing(self) -> Samples | None:
-        """The samples, where the folder holds them all already; None where a model has to be loaded
-        to know, or to make them.
+        """The samples, if the folder holds them all already. None if a model must be loaded, to
+        know that or to make them.
 
-        What the config and the folder say is enough to refuse a folder of other things, before a
-        package is fetched.
+        A folder with something else is refused before a package is fetched.
 
         Raises
         ------
@@ -133,27 +132,25 @@ class Job:
         if self.out is None:
             return None
         weights = self.execution.weights
-        known: Provenance = {
+        expected: Provenance = {
             **known_before(self.config, self.version, self.request),
             **self.execution.record,
         }
         if self.version.files and weights is None:
-            known["sha256"] = dict(self.version.files)
-        target = self._target(self.out, known)
+            expected["sha256"] = dict(self.version.files)
+        target = self._target(self.out, expected)
         if not target.look():
             return None
         samples = read(target.path)
-        # Whose digest no config has may have been edited; but what lies on a network keeps to one
-        # digest for each version.
-        fetched = (
-            self.version.scheme in REMOTE
-            and weights is None
-            and "weights" not in samples.provenance["sha256"]
-        )
-        return samples if "sha256" in known or fetched else None
+        if "sha256" in expected:
+            return samples
+        # A package without digests in its config may have been edited since then, unless it was
+        # fetched: then it has only one digest per version.
+        is_fetched = self.version.scheme in REMOTE and weights is None
+        return samples if is_fetched and "weights" not in samples.provenance["sha256"] else None
 
     def check_room(self) -> None:
-        """Whether the samples can fit into memory or onto the disk, as far as the config says.
+        """Check that the samples can fit into memory or on the disk, as far as the config says.
 
         Raises
         ------
@@ -167,20 +164,22 @@ class Job:
             capacity.check_disk(self.config, self.version, n, self.out, self.format)
 
     def prepare(self) -> tuple[Package, Interpreter | None]:
-        """All that loading needs, on this disk; nothing of the package is imported.
+        """Bring everything that loading needs to this disk. Nothing of the package is imported.
 
         Raises
         ------
         MedzooError
             Whatever `medzoo.packages.preparation.prepare` raises.
         InputError
-            The weights do not fit, or the version cannot run in the way that is asked for.
+            The weights do not fit, or the version cannot run in this way.
         """
-        how = self.execution
-        how.check_version(self.config, self.version)
-        package, interpreter = prepare(self.config, self.version, env=how.env, trust=how.trust)
-        if how.weights is not None:
-            weights = their_file(how.weights)
+        execution = self.execution
+        execution.check_version(self.config, self.version)
+        package, interpreter = prepare(
+            self.config, self.version, env=execution.env, trust=execution.trust
+        )
+        if execution.weights is not None:
+            weights = their_file(execution.weights)
             if self.version.contract == "native":
                 check_fit(name_of(self.config, self.version), package.path, weights)
         return package, interpreter
@@ -190,8 +189,8 @@ class Job:
         return open_model(LoadedModel, self.config, self.version, self.execution)
 
     def estimate(self, model: LoadedModel) -> Estimate | None:
-        """What a run of many batches into a folder will take, measured on one; None where the run
-        is short, or a part of it is there.
+        """What a run of many batches into a folder will take, measured on one batch. None if the run
+        is short, or a part of the samples exists already.
 
         Raises
         ------
@@ -212,8 +211,9 @@ class Job:
         return Estimate(seconds, capacity.measured_disk(batch, target, self.format, n))
 
     def run(self, model: LoadedModel | None = None, *, progress: bool | None = None) -> Samples:
-        """Make the samples, with a model that is loaded already or with one that is loaded for it;
-        errors as of `medzoo.generate`.
+        """Make the samples, with a loaded model or else with one that is loaded for this run.
+
+        Raises the errors of `medzoo.generate`.
         """
         self.check_room()
         if model is not None:
@@ -224,7 +224,7 @@ class Job:
     def stream(
         self, model: LoadedModel | None = None, *, progress: bool | None = None
     ) -> Iterator[Samples]:
-        """The samples batch by batch; a model that is loaded for it is closed after the last."""
+        """The samples batch by batch. A model that is loaded for this run is closed at the end."""
         if model is not None:
             return with_bar(self._new_run(model), progress)
         capacity.check_batch(self.config, self.version, self.request.n, self.batch_size or 1)
@@ -244,13 +244,13 @@ class Job:
     def _new_run(self, model: LoadedModel) -> Run:
         return Run(model, self.request, self.batch_size, self.batches)
 
-    def _target(self, out: str | os.PathLike[str], known: Mapping[str, Any]) -> Target:
+    def _target(self, out: str | os.PathLike[str], provenance: Mapping[str, Any]) -> Target:
         return Target(
             out,
             outputs=self.version.outputs,
             format=self.format,
             n=self.request.n,
-            provenance=known,
+            provenance=provenance,
             arrangement=self.request.arrangement,
         )
 
@@ -268,9 +268,11 @@ class Job:
 
 
 def _refuse_without_folder(format: str | None, arrangement: Arrangement) -> None:  # noqa: A002
-    """Raise InputError where something is asked of files, and there will be none."""
-    asked = {**({} if format is None else {"format": format}), **arrangement.asked()}
-    for name, value in asked.items():
+    """Raise InputError if there are options for files, but no folder to write files to."""
+    options = arrangement.asked()
+    if format is not None:
+        options = {"format": format, **options}
+    for name, value in options.items():
         raise InputError(
             f"{name}={checks.shown(value)} without `out` has no effect.",
             "Give a folder: out='masses/'.",

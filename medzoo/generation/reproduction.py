@@ -1,6 +1,4 @@
-"""Compare a set of samples with its own records: are its files as they were written, and can
-they be made again.
-"""
+"""Make a set of samples again from its own records, and compare the files."""
 
 from __future__ import annotations
 
@@ -8,11 +6,11 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +18,8 @@ from numpy.typing import NDArray
 from .. import checks, files, settings
 from ..datasets.differences import changes
 from ..datasets.formats import format_class
-from ..datasets.journal import PROVENANCE, done, is_whole, recorded
+from ..datasets.journal import PROVENANCE, done, is_whole
+from ..datasets.journal import recorded as recorded_in
 from ..datasets.layout import Arrangement
 from ..datasets.reader import finished
 from ..datasets.verification import checked, count, entries, named, some, verify
@@ -31,7 +30,10 @@ from ..samples import Samples, read
 from .job import Job
 
 COMPARED_AT_ONCE = 64  # samples in memory
-GIVEN = ("latents", "inputs")  # of the options: what a provenance holds but the digest of
+DIGESTS_ONLY = ("latents", "inputs")  # options of which a provenance holds only the digest
+NEEDED = ("model", "version", "seed", "n", "options", "batches", "sha256")  # to make a set again
+
+Damage: TypeAlias = tuple[str, Mapping[str, Any]]  # how a file differs, its entry of the manifest
 
 
 @dataclass(frozen=True)
@@ -47,24 +49,27 @@ class Difference:
         """Whether the tolerance holds."""
         return self.largest <= self.tolerance
 
+    def __str__(self) -> str:
+        verdict = "within" if self.within else "more than"
+        samples = count(self.samples, "sample")
+        return (
+            f"by up to {self.largest:g} in {samples}, {verdict} the tolerance of {self.tolerance:g}"
+        )
+
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What `reproduce` found: ``equal`` byte for byte, or ``ok`` within the tolerance that the
-    model states.
-    """
+    """The result of `reproduce`: ``equal`` byte for byte, or ``ok`` within the model's tolerance."""
 
     folder: Path
     files: int
     missing: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()  # since they were written
-    different: tuple[str, ...] = ()  # files that are made other than they were written
-    columns: Mapping[str, Difference] = field(
-        default_factory=dict
-    )  # whose values differ, as far as both can be read
-    circumstances: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # what is not as it was then, as it is now
+    different: tuple[str, ...] = ()  # files that are different when they are made again
+    # the columns whose values differ, as far as both sets can be read
+    columns: Mapping[str, Difference] = field(default_factory=dict)
+    # what is not as it was then, with its value now
+    circumstances: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def equal(self) -> bool:
@@ -80,21 +85,20 @@ class Reproduction:
         number = count(self.files, "file")
         if self.equal:
             return f"{self.folder}: made again, {number}, byte for byte the same."
-        what = f"{len(self.different):,} of {number} differ: {some(self.different)}"
-        lines = [
-            f"{self.folder}: made again, {what if self.different else f'{number}, all as the manifest has them'}"
-        ]
-        for name, d in self.columns.items():
-            verdict = "within" if d.within else "more than"
-            lines.append(
-                f"{name}: by up to {d.largest:g} in {count(d.samples, 'sample')}, {verdict} the tolerance of {d.tolerance:g}"
-            )
+        result = f"{number}, all as the manifest has them"
+        if self.different:
+            result = f"{len(self.different):,} of {number} differ: {some(self.different)}"
+        lines = [f"{self.folder}: made again, {result}"]
+        for name, difference in self.columns.items():
+            lines.append(f"{name}: {difference}")
         if self.ok and not self.columns:
             lines.append("all values are the same, in other bytes")
-        now = ", ".join(
-            f"{k} {json.dumps(v, ensure_ascii=False)}" for k, v in self.circumstances.items()
-        )
-        return "\n".join([*lines, *named(self), *([f"not as it was then: {now}"] if now else [])])
+        lines += named(self)
+        if self.circumstances:
+            pairs = self.circumstances.items()
+            now = ", ".join(f"{k} {json.dumps(v, ensure_ascii=False)}" for k, v in pairs)
+            lines.append(f"not as it was then: {now}")
+        return "\n".join(lines)
 
 
 @checks.checked()
@@ -111,119 +115,154 @@ def reproduce(
     engine: str | Ray | None = None,
     progress: bool | None = None,
 ) -> Reproduction:
-    """Make a finished set again from its provenance, into a folder beside it that is then removed,
-    and compare.
+    """Make a finished set again from its provenance, and compare the files.
 
-    If it is stopped, the same call continues from there. What is missing or changed since the set
-    was written is named before that, with a warning; the new samples are then compared with the
-    manifest alone.
+    The new set goes to a folder beside the old one, which is removed afterwards. If the call is
+    interrupted, the same call continues from there. Files that are missing or changed since the set
+    was written are named first, with a warning. The new samples are then compared with the manifest
+    only.
 
     Parameters
     ----------
-    folder
-        What `medzoo.generate` got as ``out``.
-    model_id
-        The path of your own package, if the set was made with it; what the provenance
-        names if None.
-    weights, inputs, latents
-        Exactly the same as then, if the set was made with your own: the folder holds their
-        digests alone.
-    device, env, trust, engine
+    folder : str or path-like
+        The folder of the set: the ``out`` of `medzoo.generate`.
+    model_id : int, str or path-like, optional
+        The path of your own package, if the set was made with it. The default is the model that the
+        provenance names.
+    device : str, optional
+        See `medzoo.load`. On another device pixels may differ within the model's tolerance.
+    weights : str or path-like, optional
+        The same weights as then, if the set was made with your own. The folder holds only their
+        digest.
+    inputs : str, path-like, list, dict or array, optional
+        The same images as then, if the set was made with your own.
+    latents : array, optional
+        The same latents as then, if the set was made with your own.
+    env : str, optional
         See `medzoo.load`.
-    progress
-        Draw a progress bar; only at a terminal if None.
+    trust : bool, optional
+        See `medzoo.load`.
+    engine : str or Ray, optional
+        See `medzoo.load`.
+    progress : bool, optional
+        Whether to draw a progress bar. By default only at a terminal.
 
     Returns
     -------
     Reproduction
-        ``equal`` where every file is the same byte for byte. Else ``missing`` and ``changed`` name
-        the files that are no longer as they were written, and ``different`` those that are made
-        other than they were; ``columns`` says by how much samples differ, ``ok`` whether nothing is
-        missing or changed and that is within the tolerance that the model states, and
-        ``circumstances`` what is not as it was.
+        ``equal`` is True if every file is the same, byte for byte. ``ok`` is True if no file is
+        missing or changed, and every value is the same within the tolerance that the model states.
+        ``missing`` and ``changed`` name the files that are no longer as they were written,
+        ``different`` the files that are different when they are made again. ``columns`` says by how
+        much samples differ, and ``circumstances`` what is not the same as then, such as the
+        libraries.
 
     Raises
     ------
     DatasetError
-        The folder holds no finished set, or one that says too little to be made again.
+        The folder does not hold a finished set, or its provenance does not say enough to make it
+        again.
     InputError
-        An input, weights or package of yours is missing, or differs from the one the set was made
-        with.
+        An input, weights or a package of yours is missing, or differs from the one that the set was
+        made with.
     MedzooError
-        Whatever `medzoo.generate` raises.
+        Any error that `medzoo.generate` raises.
+
+    Examples
+    --------
+    >>> samples = medzoo.generate(8, 4, out="masses", seed=1)
+    >>> print(medzoo.reproduce("masses"))
+    masses: made again, 4 files, byte for byte the same.
     """
     target = settings.user_path(folder, "folder")
-    then = finished(target)
-    given = {
+    recorded = finished(target)
+    own = {
         name: value
-        for name, value in zip(GIVEN, (latents, inputs), strict=True)
+        for name, value in (("latents", latents), ("inputs", inputs), ("weights", weights))
         if value is not None
     }
-    _check_given(
-        target, then, model_id, {**given, **({} if weights is None else {"weights": weights})}
-    )
-    options = {k: v for k, v in then["options"].items() if k not in GIVEN}
-    if latents is not None:
-        options["latents"] = latents
+    _check_complete(target, recorded)
+    _check_own(target, recorded, model_id, own)
     execution = Execution.as_recorded(
-        then, device=device, weights=weights, env=env, trust=trust, engine=engine
+        recorded, device=device, weights=weights, env=env, trust=trust, engine=engine
     )
-    try:
-        damage = [found for found in checked(target) if found[0]]
-    except OSError as error:
-        raise DatasetError(f"{target} cannot be read: {error}.") from error
+    damage = _damage(target)
     if damage:
-        names = tuple(e["file"] for _, e in damage if "offset" not in e)
-        warnings.warn(
-            f"{target} is not as it was written: {count(len(names), 'file')} missing or changed ({some(names)}). It is made "
-            "again and compared with the manifest.",
-            MedzooWarning,
-            stacklevel=2,
-        )
-    place = _place_beside(target, then["provenance_sha256"][:16])
-    with place as made:
+        _warn_of(damage, target)
+    with _place_beside(target, recorded["provenance_sha256"][:16]) as made:
         job = Job.of(
-            then["model"] if model_id is None else model_id,
-            then["n"],
-            version=then["version"] if model_id is None else None,
+            recorded["model"] if model_id is None else model_id,
+            recorded["n"],
+            version=recorded["version"] if model_id is None else None,
             execution=execution,
             out=made,
-            format=then["format"],
-            seed=then["seed"],
-            first=then.get("first", 0),
+            format=recorded["format"],
+            seed=recorded["seed"],
+            first=recorded.get("first", 0),
             inputs=inputs,
-            options=options,
-            arrangement=Arrangement.recorded(then),
-            batches=[list(batch) for batch in then["batches"]],
+            options=_options(recorded, latents),
+            arrangement=Arrangement.recorded(recorded),
+            batches=[list(batch) for batch in recorded["batches"]],
         )
-        for name in given:
-            if job.request.record.get(name) != then["options"].get(name):
-                raise InputError(
-                    f"These {name} are not the ones that {target} was made with.",
-                    "Their digests differ.",
-                )
+        _check_same(target, recorded, job.request.record, own)
         with job.load() as model:
             if not _goes_on(made, job.provenance(model)):
                 shutil.rmtree(made, ignore_errors=True)
             job.run(model, progress=progress)
-        return _compare(
-            target,
-            made,
-            then,
-            damage,
-            {name: o.tolerance for name, o in job.version.outputs.items()},
-        )
+        tolerances = {name: output.tolerance for name, output in job.version.outputs.items()}
+        return _compare(target, made, recorded, damage, tolerances)
+
+
+def _options(recorded: Provenance, latents: Any) -> dict[str, Any]:
+    """The options of the new run: those of the old one, and the user's latents."""
+    options = {k: v for k, v in recorded["options"].items() if k not in DIGESTS_ONLY}
+    return options if latents is None else {**options, "latents": latents}
+
+
+def _damage(folder: Path) -> list[Damage]:
+    """What is wrong with the files of a set, each with its entry of the manifest."""
+    try:
+        return [(state, entry) for state, entry in checked(folder) if state]
+    except OSError as error:
+        raise DatasetError(f"{folder} cannot be read: {error}.") from error
+
+
+def _files(damage: Iterable[Damage], state: str = "") -> tuple[str, ...]:
+    """The damaged files; those that are ``missing`` or ``changed``, or all."""
+    return tuple(e["file"] for how, e in damage if state in {"", how} and "offset" not in e)
+
+
+def _warn_of(damage: Iterable[Damage], folder: Path) -> None:
+    names = _files(damage)
+    warnings.warn(
+        f"{folder} is not as it was written: {count(len(names), 'file')} missing or changed "
+        f"({some(names)}). It is made again and compared with the manifest.",
+        MedzooWarning,
+        stacklevel=3,
+    )
+
+
+def _check_same(
+    folder: Path, recorded: Provenance, record: Mapping[str, Any], own: Iterable[str]
+) -> None:
+    """Raise InputError if latents or inputs of the user are not those of the set."""
+    for name in own:
+        if name in DIGESTS_ONLY and record.get(name) != recorded["options"].get(name):
+            raise InputError(
+                f"These {name} are not the ones that {folder} was made with.",
+                "Their digests differ.",
+            )
 
 
 @contextmanager
 def _place_beside(folder: Path, name: str) -> Iterator[Path]:
-    """Where to make a set again: under ``name`` in a folder beside it, which one process has at a
-    time.
+    """A folder ``name`` to make a set in again, inside a folder beside the set.
 
-    It is gone afterwards. Only where the block fails with samples done, they stay for the next try.
+    Only one process can have it at a time. It is removed afterwards, unless the block fails when
+    some samples are finished: then they stay for the next call.
     """
-    whole = folder.resolve()  # of a link, the disk that has the room
-    place = whole.with_name(f".{whole.name}.again")
+    target = folder.resolve()  # if the set is a link, use the disk that it points to
+    place = target.with_name(f".{target.name}.again")
     made, lock, kept = place / name, place / "lock", False
     with ExitStack() as stack:
         stack.callback(_remove_if_empty, place)  # on Windows the lock kept it until then
@@ -243,10 +282,10 @@ def _place_beside(folder: Path, name: str) -> Iterator[Path]:
         except BaseException:
             kept = is_whole(made) or done(made) > 0
             if kept:
-                what = (
+                message = (
                     f"What was made again stays in {place}, and the same call continues from there."
                 )
-                warnings.warn(what, MedzooWarning, stacklevel=4)
+                warnings.warn(message, MedzooWarning, stacklevel=4)
             raise
         finally:
             if not kept:
@@ -259,38 +298,44 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _goes_on(made: Path, provenance: Mapping[str, Any]) -> bool:
-    """Whether what an earlier call left is good, and was made as it would be now."""
-    asked = {k: v for k, v in json.loads(json.dumps(provenance)).items() if k != "batches"}
-    return not changes(recorded(made), asked) and (not is_whole(made) or verify(made).ok)
+    """Whether what an earlier call left is good, and was made as it would be made now."""
+    requested = {k: v for k, v in json.loads(json.dumps(provenance)).items() if k != "batches"}
+    return not changes(recorded_in(made), requested) and (not is_whole(made) or verify(made).ok)
 
 
-def _check_given(folder: Path, then: Provenance, model_id: Any, given: Mapping[str, Any]) -> None:
-    """Whether the provenance and the caller together say all that it takes."""
-    if missing := [
-        k
-        for k in ("model", "version", "seed", "n", "options", "batches", "sha256")
-        if k not in then
-    ]:
+def _check_complete(folder: Path, recorded: Provenance) -> None:
+    """Raise DatasetError if the provenance does not say all that is needed."""
+    missing = [key for key in NEEDED if key not in recorded]
+    if missing:
         raise DatasetError(
-            f"{folder} does not say how it was made: {', '.join(missing)} is missing from {PROVENANCE}."
+            f"{folder} does not say how it was made: {', '.join(missing)} is missing from "
+            f"{PROVENANCE}."
         )
-    if "subset" in then:
+    if "subset" in recorded:
         raise DatasetError(
             f"{folder} was saved as a part of a set, and a part cannot be reproduced alone.",
             "Generate the whole.",
         )
-    if not then.get("registered", True) and "weights" not in then["sha256"] and model_id is None:
+
+
+def _check_own(folder: Path, recorded: Provenance, model_id: Any, own: Mapping[str, Any]) -> None:
+    """Raise InputError unless the user gives exactly what the set was made with."""
+    with_own_weights = "weights" in recorded["sha256"]
+    if not recorded.get("registered", True) and not with_own_weights and model_id is None:
         raise InputError(
             f"{folder} was made by your own package.",
             "Name its folder: medzoo reproduce DIR --model mine/",
         )
-    uses = {*(k for k in GIVEN if k in then["options"]), *({"weights"} & set(then["sha256"]))}
-    if lacking := sorted(uses - set(given)):
+    needed = set(DIGESTS_ONLY) & set(recorded["options"])
+    if with_own_weights:
+        needed.add("weights")
+    lacking, unused = sorted(needed - set(own)), sorted(set(own) - needed)
+    if lacking:
         raise InputError(
             f"{folder} was made with your own {' and '.join(lacking)}.",
             f"Give the same {lacking[0]} again.",
         )
-    if unused := sorted(set(given) - uses):
+    if unused:
         raise InputError(
             f"{folder} was made without your own {unused[0]}.", f"Leave {unused[0]} out."
         )
@@ -299,54 +344,69 @@ def _check_given(folder: Path, then: Provenance, model_id: Any, given: Mapping[s
 def _compare(
     folder: Path,
     again: Path,
-    then: Provenance,
-    damage: Iterable[tuple[str, Mapping[str, Any]]],
+    recorded: Provenance,
+    damage: Sequence[Damage],
     tolerances: Mapping[str, float],
 ) -> Reproduction:
-    was, made = (
-        {e["file"]: e["sha256"] for e in entries(f) if "offset" not in e} for f in (folder, again)
-    )
-    different = tuple(
-        name for name in sorted(was.keys() | made.keys()) if was.get(name) != made.get(name)
-    )
-    now = finished(again)
-    circumstances = changes(then, {k: v for k, v in now.items() if k not in NOT_COMPARED})
-    missing, changed = (
-        tuple(e["file"] for h, e in damage if h == how and "offset" not in e)
-        for how in ("missing", "changed")
-    )
-    columns = {}
-    if different and not any(
-        "columns" in e for _, e in damage
-    ):  # else a file of all samples is gone
-        one, other = read(folder), read(again)
-        rows = np.flatnonzero(
-            ~np.isin(one.indices, [e["index"] for _, e in damage if "index" in e])
-        )
-        step = format_class(then["format"]).step
-        found = {
-            n: _difference(one, other, n, rows, tolerances.get(n, 0.0) + step(one.outputs[n]))
-            for n in one.columns
-        }
-        columns = {name: d for name, d in found.items() if d.samples}
+    old, new = _digests(folder), _digests(again)
+    names = sorted(old.keys() | new.keys())
+    different = tuple(name for name in names if old.get(name) != new.get(name))
+    now = {k: v for k, v in finished(again).items() if k not in NOT_COMPARED}
+    columns: dict[str, Difference] = {}
+    readable = not any(
+        "columns" in entry for _, entry in damage
+    )  # else a file of all samples is gone
+    if different and readable:
+        unreadable = [entry["index"] for _, entry in damage if "index" in entry]
+        columns = _differences(read(folder), read(again), unreadable, recorded, tolerances)
     return Reproduction(
-        folder, len(was.keys() | made.keys()), missing, changed, different, columns, circumstances
+        folder,
+        len(names),
+        _files(damage, "missing"),
+        _files(damage, "changed"),
+        different,
+        columns,
+        changes(recorded, now),
     )
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """File -> sha256, of the manifest of a set."""
+    return {e["file"]: e["sha256"] for e in entries(folder) if "offset" not in e}
+
+
+def _differences(
+    old: Samples,
+    new: Samples,
+    unreadable: Sequence[int],
+    recorded: Provenance,
+    tolerances: Mapping[str, float],
+) -> dict[str, Difference]:
+    """Column -> how far it is from what it was, for the columns that differ."""
+    rows = np.flatnonzero(~np.isin(old.indices, unreadable))
+    step = format_class(recorded["format"]).step
+    columns = {}
+    for name in old.columns:
+        tolerance = tolerances.get(name, 0.0) + step(old.outputs[name])
+        difference = _difference(old, new, name, rows, tolerance)
+        if difference.samples:
+            columns[name] = difference
+    return columns
 
 
 def _difference(
-    one: Samples, other: Samples, name: str, rows: NDArray[np.int64], tolerance: float
+    old: Samples, new: Samples, name: str, rows: NDArray[np.int64], tolerance: float
 ) -> Difference:
     differing, largest = 0, 0.0
     for start in range(0, len(rows), COMPARED_AT_ONCE):
-        some = rows[start : start + COMPARED_AT_ONCE]
-        a, b = (np.asarray(s[some].columns[name], dtype=np.float64) for s in (one, other))
+        part = rows[start : start + COMPARED_AT_ONCE]
+        a = np.asarray(old[part].columns[name], dtype=np.float64)
+        b = np.asarray(new[part].columns[name], dtype=np.float64)
         if a.shape != b.shape:
             return Difference(len(rows), float("inf"), tolerance)
-        apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b)).reshape(
-            len(a), -1
-        )
-        apart = np.nan_to_num(apart.max(axis=1, initial=0.0), nan=np.inf)
-        differing += int((apart > 0).sum())
-        largest = max(largest, float(apart.max(initial=0.0)))
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        distances = np.where(same, 0.0, np.abs(a - b)).reshape(len(a), -1)
+        furthest = np.nan_to_num(distances.max(axis=1, initial=0.0), nan=np.inf)
+        differing += int((furthest > 0).sum())
+        largest = max(largest, float(furthest.max(initial=0.0)))
     return Difference(differing, largest, tolerance)

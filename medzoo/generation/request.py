@@ -1,6 +1,4 @@
-"""What is asked of a model: a user's request, checked against the config once, and the batches it
-is cut into.
-"""
+"""What a user asks of a model: a request, checked with the config once, and its batches."""
 
 from __future__ import annotations
 
@@ -24,20 +22,19 @@ from ..inputs import Inputs
 
 @dataclass(frozen=True)
 class Request:
-    """Samples ``first`` to ``first + n - 1`` of a run, and all that decides what they are."""
+    """Samples ``first`` to ``first + n - 1`` of a run, and everything that they depend on."""
 
     n: int
     first: int
     seed: int
     latent: int
-    conditions: Mapping[
-        str, NDArray[np.int64]
-    ]  # each a cycle of values, or one for each of the n samples
+    # each a cycle of values, or one value for each of the n samples
+    conditions: Mapping[str, NDArray[np.int64]]
     options: Mapping[str, Any]
     latents: NDArray[np.float32] | None
     inputs: Inputs | None
-    record: Mapping[str, Any]  # of what the user gave, for the provenance
-    arrangement: Arrangement = UNARRANGED  # of the files, if there will be any
+    record: Mapping[str, Any]  # what the user gave, for the provenance
+    arrangement: Arrangement = UNARRANGED  # of the files, if files are written
 
     @classmethod
     def of(
@@ -51,37 +48,29 @@ class Request:
         inputs: Any = None,
         first: int = 0,
     ) -> Request:
-        """Check ``options`` and ``inputs`` against what the version takes; ``n`` None is one, or
-        one for each input.
+        """Check ``options`` and ``inputs`` with the config. By default ``n`` is 1, or the number of
+        inputs.
 
         Raises
         ------
         InputError
-            One is unknown, of the wrong type or out of range; says what is allowed.
+            One is unknown, has the wrong type or is out of range. The error says what is allowed.
         """
         first, pictures = checks.first(first, "first"), Inputs.of(config.id, version, inputs)
-        n = checks.count(n, "n") if n is not None else pictures.count if pictures is not None else 1
+        if n is None:
+            n = pictures.count if pictures is not None else 1
+        n = checks.count(n, "n")
         if first + n > 2**62:
             raise InputError(
                 f"n={checks.shown(n)} is more samples than can be numbered.", "Give fewer."
             )
-        allowed = [
-            *version.conditions,
-            *version.options,
-            *(["latents"] if version.settable_latents else []),
-        ]
-        for name in options:
-            if name not in allowed:
-                takes = ", ".join(allowed) or "no inputs"
-                hint = checks.instead(name, [*allowed, *GENERATE_ARGUMENTS])
-                hint += f"It takes {takes}; `medzoo info {config.number}` explains."
-                raise InputError(f"{config.id} takes no {name!r}.", hint)
+        _check_names(config, version, options)
         size = version.settable_latents
-        latents = (
-            _latents(options["latents"], n, size) if options.get("latents") is not None else None
-        )
-        chosen = {k: _option(o, options.get(k, o.default)) for k, o in version.options.items()}
-        record: dict[str, Any] = dict(chosen)
+        latents = options.get("latents")
+        if latents is not None:
+            latents = _latents(latents, n, size)
+        values = {k: _option(o, options.get(k, o.default)) for k, o in version.options.items()}
+        record: dict[str, Any] = dict(values)
         if latents is not None:
             record["latents"] = "sha256:" + hashlib.sha256(latents.tobytes()).hexdigest()
         conditions = {}
@@ -95,7 +84,7 @@ class Request:
             seed=seeds.check_seed(seed),
             latent=size,
             conditions=conditions,
-            options=chosen,
+            options=values,
             latents=latents,
             inputs=pictures,
             record=record,
@@ -106,90 +95,107 @@ class Request:
         of ``n``.
         """
         numbers = np.asarray(indices, dtype=np.int64)
-        own = (
-            numbers - self.first
-        ) % self.n  # counted from its beginning, as lists of values and latents are; epoch by epoch
-        latents = (
-            seeds.latents(self.seed, numbers, self.latent)
-            if self.latents is None
-            else self.latents[own]
-        )
+        # The rows of the user's lists: counted from the first sample, and repeated in each epoch.
+        rows = (numbers - self.first) % self.n
+        latents = self.latents[rows] if self.latents is not None else None
+        if latents is None:
+            latents = seeds.latents(self.seed, numbers, self.latent)
         conditions, period = {}, 1
-        for (
-            name,
-            values,
-        ) in (
-            self.conditions.items()
-        ):  # two that cycle are crossed: each meets every value of the other
-            listed = isinstance(self.record[name], list)
-            conditions[name] = values[own] if listed else values[numbers // period % len(values)]
-            period *= 1 if listed else len(values)
+        for name, values in self.conditions.items():
+            if isinstance(self.record[name], list):
+                conditions[name] = values[rows]
+            else:
+                # Two conditions that cycle are crossed: every value meets every value of the other.
+                conditions[name] = values[numbers // period % len(values)]
+                period *= len(values)
         inputs = self.inputs.batch(numbers) if self.inputs is not None else {}
         return Batch(self.seed, numbers, latents, conditions, inputs, self.options)
 
 
-def _condition(condition: Condition, given: Any, n: int) -> tuple[NDArray[np.int64], Any]:
+def _check_names(config: ModelConfig, version: Version, options: Mapping[str, Any]) -> None:
+    """Raise InputError if the version does not take an option."""
+    allowed = [*version.conditions, *version.options]
+    if version.settable_latents:
+        allowed.append("latents")
+    for name in options:
+        if name not in allowed:
+            names = ", ".join(allowed) or "no inputs"
+            hint = checks.instead(name, [*allowed, *GENERATE_ARGUMENTS])
+            hint += f"It takes {names}; `medzoo info {config.number}` explains."
+            raise InputError(f"{config.id} takes no {name!r}.", hint)
+
+
+def _condition(condition: Condition, value: Any, n: int) -> tuple[NDArray[np.int64], Any]:
     """The cycle or list of values, and its record: None, a name, or a list of names."""
-    names = {v: k for k, v in condition.values.items()}
-
-    numbers = {k.lower(): v for k, v in condition.values.items()}
-
-    def one(value: Any) -> int:
-        value = checks.plain(value)
-        if isinstance(value, str) and value.lower() in numbers:
-            return numbers[value.lower()]
-        if isinstance(value, str) and value.isdecimal() and len(value) < 10:  # "1": no name, so
-            value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and value in names:
-            return value
-        near = checks.meant(value, condition.values) if isinstance(value, str) else ""
-        allowed = ", ".join(f"{k!r} ({v})" for k, v in condition.values.items())
-        hint = f"It is one of {allowed}, a list of {n} of them, or left out for each in turn."
-        raise InputError(f"{condition.name}={checks.shown(value)} is unknown.", near + hint)
-
-    given = checks.listed(checks.plain(given))
-    if given is None:
+    names = {number: name for name, number in condition.values.items()}
+    value = checks.listed(checks.plain(value))
+    if value is None:
         return np.array(list(condition.values.values()), dtype=np.int64), None
-    if not isinstance(given, list):
-        value = one(given)
-        return np.array([value], dtype=np.int64), names[value]
-    if len(given) != n:
+    if not isinstance(value, list):
+        number = _number_of(condition, value, n)
+        return np.array([number], dtype=np.int64), names[number]
+    if len(value) != n:
         raise InputError(
-            f"{condition.name} has {len(given)} values for n={n} samples.",
+            f"{condition.name} has {len(value)} values for n={n} samples.",
             "Give one value, or one value per sample.",
         )
-    values = [one(v) for v in given]
-    return np.array(values, dtype=np.int64), [names[v] for v in values]
+    numbers = [_number_of(condition, item, n) for item in value]
+    return np.array(numbers, dtype=np.int64), [names[number] for number in numbers]
 
 
-def _option(option: Option, given: Any) -> Any:
-    """``given`` in the option's type, if it is allowed; None, where that is the default, leaves the
-    choice to the package.
+def _number_of(condition: Condition, value: Any, n: int) -> int:
+    """The number of a condition's value, which is given by its name or its number."""
+    value = checks.plain(value)
+    numbers = {name.lower(): number for name, number in condition.values.items()}
+    if isinstance(value, str) and value.lower() in numbers:
+        return numbers[value.lower()]
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
+        value = int(value)  # "1" is not a name, so it is a number
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if is_number and value in condition.values.values():
+        return int(value)
+    near = checks.meant(value, condition.values) if isinstance(value, str) else ""
+    allowed = ", ".join(f"{name!r} ({number})" for name, number in condition.values.items())
+    hint = f"It is one of {allowed}, a list of {n} of them, or left out for each in turn."
+    raise InputError(f"{condition.name}={checks.shown(value)} is unknown.", near + hint)
+
+
+def _option(option: Option, value: Any) -> Any:
+    """``value`` in the option's type, if it is allowed.
+
+    None, if it is the default, leaves the choice to the package.
     """
-    if given is None and option.default is None:
+    if value is None and option.default is None:
         return None
-    listed = option.type in LIST_TYPES
-    kind = LIST_TYPES[option.type] if listed else OPTION_TYPES[option.type]
-    given = checks.listed(checks.plain(given))
-    values = [_plain(v, kind) for v in (given if isinstance(given, list) else [given])]
-    if listed != isinstance(given, list) or any(not _allowed(option, v, kind) for v in values):
-        bounds = [f"at least {option.minimum:g}"] if option.minimum is not None else []
-        bounds += [f"at most {option.maximum:g}"] if option.maximum is not None else []
-        one = (
-            f"one of {', '.join(map(repr, option.choices))}"
-            if option.choices
-            else " ".join([kind.__name__, *bounds])
-        )
-        allowed = f"a list, each {one}" if listed else one
+    is_list = option.type in LIST_TYPES
+    kind = LIST_TYPES[option.type] if is_list else OPTION_TYPES[option.type]
+    value = checks.listed(checks.plain(value))
+    items = value if isinstance(value, list) else [value]
+    items = [_plain(item, kind) for item in items]
+    has_form = is_list == isinstance(value, list)
+    if not has_form or not all(_allowed(option, item, kind) for item in items):
         raise InputError(
-            f"{option.name}={checks.shown(given)} is not allowed.",
-            f"{option.name} is {allowed}: {option.help}",
+            f"{option.name}={checks.shown(value)} is not allowed.",
+            f"{option.name} is {_allowed_in_words(option, kind)}: {option.help}",
         )
-    return values if listed else values[0]
+    return items if is_list else items[0]
+
+
+def _allowed_in_words(option: Option, kind: type) -> str:
+    """``float at least 0 at most 1``; ``a list, each one of 1, 2``."""
+    words = [kind.__name__]
+    if option.minimum is not None:
+        words.append(f"at least {option.minimum:g}")
+    if option.maximum is not None:
+        words.append(f"at most {option.maximum:g}")
+    one = " ".join(words)
+    if option.choices:
+        one = f"one of {', '.join(map(repr, option.choices))}"
+    return f"a list, each {one}" if option.type in LIST_TYPES else one
 
 
 def _plain(value: Any, kind: type) -> Any:
-    """Without numpy's and torch's types, and a whole number as a float but only one is allowed."""
+    """A Python value instead of one of numpy or torch; a float if the option is a float."""
     value = checks.plain(value)
     whole = isinstance(value, int) and not isinstance(value, bool)
     return float(value) if kind is float and whole and abs(value) < 2**1023 else value
@@ -205,24 +211,27 @@ def _allowed(option: Option, value: Any, kind: type) -> bool:
     return not isinstance(value, (int, float)) or (low <= value <= high and abs(value) != np.inf)
 
 
-def _latents(given: Any, n: int, size: int) -> NDArray[np.float32]:
+def _latents(values: Any, n: int, size: int) -> NDArray[np.float32]:
     try:
-        if hasattr(given, "detach") and not inspect.isclass(given):
-            given = given.cpu().float()  # a tensor on a GPU, or of a type that numpy lacks
+        if hasattr(values, "detach") and not inspect.isclass(values):
+            values = values.cpu().float()  # a tensor on a GPU, or of a type that numpy lacks
         with np.errstate(over="ignore"):
-            # a copy: the caller may write into the array meanwhile
-            latents = np.asarray(given).astype(np.float32, order="C")
-    except Exception as error:  # of torch, for a tensor that wants a gradient, or of any other
+            # a copy: the caller may write into the array later
+            latents = np.asarray(values).astype(np.float32, order="C")
+    except Exception as error:  # of torch, for a tensor that needs a gradient, or of any other
         raise InputError(
             f"latents are not an array of numbers: {error}.",
             f"Give an array of shape ({n}, {size}).",
         ) from error
-    if latents.shape != (n, size) or not np.isfinite(latents).all():
-        wrong = (
-            f"has the shape {latents.shape}"
-            if latents.shape != (n, size)
-            else "holds values that are not finite"
+    problem = ""
+    if latents.shape != (n, size):
+        problem = f"has the shape {latents.shape}"
+    elif not np.isfinite(latents).all():
+        problem = "holds values that are not finite"
+    if problem:
+        raise InputError(
+            f"latents {problem}.",
+            f"Give finite numbers of shape ({n}, {size}); the model was trained on standard "
+            "normal ones.",
         )
-        hint = f"Give finite numbers of shape ({n}, {size}); the model was trained on standard normal ones."
-        raise InputError(f"latents {wrong}.", hint)
     return latents

@@ -1,5 +1,5 @@
-"""A loaded model without its public methods, and one run of it: batches, a memory that runs out,
-provenance.
+"""A loaded model without its public methods, and one run of it: its batches, smaller batches when
+memory runs out, and its provenance.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ M = TypeVar("M", bound="LoadedModel")
 class LoadedModel:
     """A version of a model with an open session; a context manager.
 
-    ``config`` and ``version`` say what it is, ``device`` and ``actors`` where it runs, and how
-    often.
+    ``config`` and ``version`` say what it is. ``device`` says where it runs, ``actors`` how many
+    actors run it.
     """
 
     def __init__(self, config: ModelConfig, version: Version, session: Session) -> None:
         self.config, self.version = config, version
         self._session: Session | None = session
-        self._most = sys.maxsize  # samples at once, as far as is known
+        self._most = sys.maxsize  # samples per batch, after memory ran out
         self.device, self.actors = session.device, session.actors
 
     def __enter__(self: M) -> M:
@@ -62,8 +62,8 @@ class LoadedModel:
 
     @default_settings()
     def at(self, indices: Sequence[int], request: Request) -> Samples:
-        """The samples with the numbers ``indices`` of a request, in one piece or, when memory runs
-        out, in several.
+        """The samples with the numbers ``indices`` of a request, made in one batch or, if memory
+        runs out, in several.
         """
         session, parts, done = self.session, [], 0
         while done < len(indices):
@@ -74,7 +74,7 @@ class LoadedModel:
                 if batch.n == 1:
                     raise capacity.too_big(self.config, self.version, self.device) from error
                 columns = {}
-            if not columns:  # out of the handler, which keeps what did not fit alive
+            if not columns:  # outside of the handler, which keeps the large objects alive
                 self._most = batch.n // 2
                 continue
             made = made_by(self, session, request, batch.n)
@@ -113,14 +113,14 @@ def open_model(kind: type[M], config: ModelConfig, version: Version, execution: 
 
 
 class Run:
-    """The batches of one request, once; ``provenance`` grows by what the run finds out.
+    """The batches of one request, once. ``provenance`` also gets what is known only in the run.
 
     Parameters
     ----------
     model, request
         What is asked of what.
     batch_size
-        Samples a batch; what suits the model and the memory that is free if None.
+        Samples per batch. By default what suits the model and the free memory.
     batches
         Boundaries of an earlier run, which make the same bits again: pairs of a first sample and a
         batch size.
@@ -146,30 +146,31 @@ class Run:
             self.provenance["batches"] = batches
 
     def go_on(self, target: Target) -> None:
-        """Continue where ``target`` is good, with its batch boundaries; tell it when they change.
+        """Continue after the good samples of ``target``, with its batch boundaries, and record there
+        when they change.
 
         Raises
         ------
         DatasetError
-            Another batch size is asked for than it was begun with, of a model whose samples depend
-            on that.
+            The batch size is not the one of the first samples, and the samples of this model depend
+            on it.
         """
-        asked, begun = self.provenance["batches"][0][1], target.batches[0][1]
+        size, old_size = self.provenance["batches"][0][1], target.batches[0][1]
         self.provenance["batches"], self._target = target.batches, target
         self._start += target.done
-        if self._own_size and asked != begun:
+        if self._own_size and size != old_size:
             if not self._model.version.per_sample:
                 raise DatasetError(
-                    f"{target.path} was started with batches of {begun} samples, not {asked}, and "
-                    "what the model makes depends on them.",
-                    f"Nothing was changed. Ask for batch_size={begun}.",
+                    f"{target.path} was started with batches of {old_size} samples, not {size}, "
+                    "and what the model makes depends on them.",
+                    f"Nothing was changed. Ask for batch_size={old_size}.",
                 )
-            self._resize(asked)
+            self._resize(size)
 
     def __iter__(self) -> Iterator[Samples]:
         series = None
         while batch := next(self._ranges(), None):
-            session = self._model.session  # closed meanwhile, it says so
+            session = self._model.session  # an error if it was closed in the meantime
             series = series or session.series(self._request.batch, self._ranges())
             try:
                 columns = next(series)
@@ -177,7 +178,7 @@ class Run:
                 if self._size(batch.start) == 1:
                     raise self._too_big() from error
                 columns = {}
-            if not columns:  # out of the handler, which keeps what did not fit alive
+            if not columns:  # outside of the handler, which keeps the large objects alive
                 self._resize(self._size(batch.start) // 2)
                 series = None
                 continue
@@ -189,7 +190,7 @@ class Run:
         return capacity.too_big(self._model.config, self._model.version, self._model.device)
 
     def _ranges(self) -> Iterator[range]:
-        """The batches that are left, as far as is known."""
+        """The remaining batches, with the batch size of now."""
         first, stop = self._start, self._request.first + self._request.n
         while first < stop:
             yield range(first, first := min(first + self._size(first), stop))
@@ -199,7 +200,7 @@ class Run:
         return next(size for start, size in reversed(batches) if start <= first)
 
     def _resize(self, size: int) -> None:
-        # Boundaries decide the last bits, so a set can be made again only with them.
+        # The last bits depend on the boundaries, so a set can be made again only with them.
         others = (b for b in self.provenance["batches"] if b[0] != self._start)
         self.provenance["batches"] = sorted([*others, [self._start, size]])
         if self._target is not None:
@@ -212,7 +213,7 @@ class Run:
 
 
 def with_bar(run: Run, progress: bool | None) -> Iterator[Samples]:
-    """The run's batches, beside a progress bar where one is to be drawn."""
+    """The run's batches, with a progress bar if it is wanted."""
     if not settings.show_progress(progress):
         yield from run
         return

@@ -1,8 +1,9 @@
-"""Everything that can be found out about a model by running it."""
+"""All tests of a model that run it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,55 +32,55 @@ def examine(
     inputs: Any = None,
     write: bool = False,
 ) -> Report:
-    """Run a model and look at what it makes.
+    """Run a model and check what it makes.
 
     Parameters
     ----------
     model_id, version, device, env, trust, inputs
         As in `medzoo.generate`.
     write
-        Record its outputs in the package's ``expected.npz`` in place of comparing them, unless
-        something else is wrong.
+        Record its outputs in the package's ``expected.npz``, instead of comparing them with it,
+        unless another check fails.
 
     Returns
     -------
     Report
-        One finding a check. Print it; ``report.ready`` says whether all is well.
+        One finding per check. Print it; ``report.ready`` says whether every check is passed.
 
     Raises
     ------
     InputError
-        ``write``, and the package is not a folder.
+        ``write`` is True, and the package is not a folder of the user.
     MedzooError
-        Whatever `medzoo.load` raises before any code of the package runs.
+        Any error that `medzoo.load` raises before code of the package runs.
     """
     config = resolve(model_id)
     chosen = config.version(version)
-    found = package(config, chosen, trust=trust)  # as long as it lives, the cache keeps the files
-    if write and found.path.is_relative_to(settings.cache_folder()):
+    own = package(config, chosen, trust=trust)  # while it is referenced, the cache keeps the files
+    if write and own.path.is_relative_to(settings.cache_folder()):
         raise InputError(
             f"{config.id}, version {chosen.name}, comes as an archive, which stays as it is.",
             f"`medzoo copy {config.number} DIR` makes a folder of it.",
         )
     execution = Execution(device=device, env=env, trust=trust)
-    again = partial(open_model, Model, config, chosen, execution)
-    known = found.path / FILE
-    compared = known if known.is_file() and not write else None
-    findings = list(about_samples(again, inputs=inputs, recorded=compared))
+    load = partial(open_model, Model, config, chosen, execution)
+    expected = own.path / FILE
+    compared = expected if expected.is_file() and not write else None
+    findings = list(about_samples(load, inputs=inputs, recorded=compared))
     if not findings[0].bars and device == "cpu":
         measure = partial(about_memory, chosen, model_id, execution, inputs)
         findings.append(attempt("memory", measure))
     if write:
-        findings.append(_write(known, findings, again, inputs))
+        findings.append(_write(expected, findings, load, inputs))
     elif compared is None:
         findings.append(_missing(config, chosen, model_id))
     return Report(f"{config.id}, version {chosen.name}", tuple(findings))
 
 
-def _write(path: Path, findings: list[Finding], again: Any, inputs: Any) -> Finding:
-    if any(f.bars for f in findings):
+def _write(path: Path, findings: list[Finding], load: Callable[[], Model], inputs: Any) -> Finding:
+    if any(finding.bars for finding in findings):
         return Finding("recorded", WRONG, "nothing was recorded", "Fix the other findings first.")
-    with again() as model:
+    with load() as model:
         size = record(model, path, inputs)
     return Finding("recorded", OK, f"{path}, {size / 1e3:.0f} kB")
 

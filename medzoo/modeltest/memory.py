@@ -15,50 +15,53 @@ from ..generation.api import load
 from ..runtime import Execution
 from .report import OK, WARNING, WRONG, Finding
 
-SLACK, MARGIN = 16.0, 1.5  # MiB that a batch may take once; how far a statement may be exceeded
+SLACK = 16.0  # MiB that a batch may take in addition, whatever its size
+MARGIN = 1.5  # the factor by which the config's figure may be exceeded
 
 
 def about_memory(version: Version, model_id: Any, execution: Execution, inputs: Any) -> Finding:
-    """What a batch takes beyond one sample, against the config's ``memory_per_sample``."""
+    """Compare the memory of each further sample in a batch with ``memory_per_sample``."""
     n = max(2, version.batch_size)
     model = os.fspath(model_id) if isinstance(model_id, os.PathLike) else model_id
-    where = {"version": version.name, **asdict(execution)}
-    asked = json.dumps({"model_id": model, "where": where, "inputs": inputs, "n": n}, default=str)
-    command, quiet = (
-        [sys.executable, "-c", f"from {__name__} import main; main()", asked],
-        {**os.environ, "MEDZOO_QUIET": "1"},
+    options = {"version": version.name, **asdict(execution)}
+    request = {"model_id": model, "options": options, "inputs": inputs, "n": n}
+    code = f"from {__name__} import main; main()"
+    process = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code, json.dumps(request, default=str)],
+        env={**os.environ, "MEDZOO_QUIET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    done = subprocess.run(command, env=quiet, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        why = (done.stderr.strip() or "killed").splitlines()[-1]
+    if process.returncode:
+        reason = (process.stderr.strip() or "killed").splitlines()[-1]
         return Finding(
             "memory",
             WRONG,
-            f"a process that makes {n} samples at once fails: {why}",
+            f"a process that makes {n} samples at once fails: {reason}",
             "Is `batch_size` too large?",
         )
-    peaks = json.loads(done.stdout.splitlines()[-1])
+    peaks = json.loads(process.stdout.splitlines()[-1])
     if peaks is None:
         return Finding(
             "memory", OK, "not measured: it works in another process, or this system does not tell"
         )
     taken, stated = max(0.0, peaks[1] - peaks[0]) / (n - 1), version.memory_per_sample
     text = f"{taken:.2g} MiB per sample in a batch of {n}; its config says {stated:g}"
-    say = f"State `memory_per_sample: {max(0.1, taken * 1.2):.1g}`."
+    hint = f"State `memory_per_sample: {max(0.1, taken * 1.2):.1g}`."
     if not stated:
-        return Finding("memory", WARNING, text, say)
+        return Finding("memory", WARNING, text, hint)
     if taken > MARGIN * stated + SLACK / n:
-        return Finding("memory", WRONG, text, say)
+        return Finding("memory", WRONG, text, hint)
     return Finding("memory", OK, text)
 
 
 def peak() -> float | None:
-    """The most memory that this process had so far, in MiB; None where the system does not tell."""
+    """The most memory that this process has used so far, in MiB; None if the system does not say."""
     status = Path("/proc/self/status")
-    if status.exists() and "VmHWM:" in (text := status.read_text(encoding="utf-8")):
-        return (
-            int(text.split("VmHWM:")[1].split()[0]) / 2**10
-        )  # not ru_maxrss: a child inherits its parent's
+    text = status.read_text(encoding="utf-8") if status.exists() else ""
+    if "VmHWM:" in text:  # not ru_maxrss, which a child inherits from its parent
+        return int(text.split("VmHWM:")[1].split()[0]) / 2**10
     if sys.platform == "darwin":
         import resource
 
@@ -68,13 +71,12 @@ def peak() -> float | None:
 
 def main() -> None:
     """In that process: print the peaks after one sample and after a batch of ``n``."""
-    asked = json.loads(sys.argv[1])
-    with load(asked["model_id"], **asked["where"]) as model:
+    request = json.loads(sys.argv[1])
+    inputs = request["inputs"]
+    with load(request["model_id"], **request["options"]) as model:
         peaks = []
-        for n in (1, asked["n"]):
-            samples = model.generate(
-                n, seed=1, batch_size=n, inputs=asked["inputs"], progress=False
-            )
+        for n in (1, request["n"]):
+            samples = model.generate(n, seed=1, batch_size=n, inputs=inputs, progress=False)
             peaks.append(peak())
-    here = samples.provenance.get("env", "current") == "current"
-    print(json.dumps(peaks if here and None not in peaks else None))
+    in_this_process = samples.provenance.get("env", "current") == "current"
+    print(json.dumps(peaks if in_this_process and None not in peaks else None))

@@ -1,9 +1,7 @@
-"""``expected.npz``: outputs of a model for fixed seeds, recorded when its author last looked at
-them.
+"""``expected.npz``: outputs of a model for fixed seeds, as its author recorded them.
 
-The file holds ``seeds`` and ``indices``, (k,) each, and every column of its outputs, (k, ...): row
-j is sample ``indices[j]`` of the run with root seed ``seeds[j]``, with the conditions and options
-of a run that states none.
+The file holds ``seeds`` (k,), ``indices`` (k,), and every column of the outputs (k, ...). Row j is
+sample ``indices[j]`` of the run with root seed ``seeds[j]``, with the default conditions and options.
 """
 
 from __future__ import annotations
@@ -21,25 +19,19 @@ from ..generation.model import Model
 from .report import OK, WRONG, Finding
 
 FILE = "expected.npz"
-ROWS = (
-    (1, 0),
-    (1, 1),
-    (1, 2),
-    (1, 3),
-    (2**64 - 1, 0),
-)  # seed, sample: four classes of a condition, and the largest seed
+# seed and sample: four classes of a condition, and the largest seed
+ROWS = ((1, 0), (1, 1), (1, 2), (1, 3), (2**64 - 1, 0))
 
 
 def made(model: Model, rows: Any, inputs: Any = None) -> dict[str, Array]:
-    """The samples (seed, index) that ``rows`` names, column by column; each in a separate batch."""
-    one = [
-        next(model.stream(1, first=int(index), seed=int(seed), inputs=inputs, progress=False))
-        for seed, index in rows
-    ]
-    return {
-        name: np.concatenate([getattr(samples, name) for samples in one])
-        for name in model.version.outputs
-    }
+    """The columns of the samples (seed, index) in ``rows``. Each sample is made in its own batch."""
+    parts: dict[str, list[Array]] = {name: [] for name in model.version.outputs}
+    for seed, index in rows:
+        stream = model.stream(1, first=int(index), seed=int(seed), inputs=inputs, progress=False)
+        sample = next(stream)
+        for name, arrays in parts.items():
+            arrays.append(getattr(sample, name))
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 
 def record(model: Model, path: Path, inputs: Any = None) -> int:
@@ -50,11 +42,12 @@ def record(model: Model, path: Path, inputs: Any = None) -> int:
     DatasetError
         It cannot be written.
     """
-    seeds, indices = (
-        np.array(column, dtype)
-        for column, dtype in zip(zip(*ROWS, strict=True), ("u8", "i8"), strict=True)
-    )
-    columns = {"seeds": seeds, "indices": indices, **made(model, ROWS, inputs)}
+    seeds, indices = zip(*ROWS, strict=True)
+    columns = {
+        "seeds": np.array(seeds, "u8"),
+        "indices": np.array(indices, "i8"),
+        **made(model, ROWS, inputs),
+    }
     try:
         with files.atomic(path) as file, zipfile.ZipFile(file, "w") as archive:
             for name, values in columns.items():
@@ -76,26 +69,37 @@ def compare(model: Model, path: Path, inputs: Any = None) -> Finding:
     hint = "If the change is meant, record again with `medzoo test --record`."
     try:
         with np.load(path) as archive:
-            known = {name: archive[name] for name in archive.files}
-        rows = list(zip(known["seeds"].tolist(), known["indices"].tolist(), strict=True))
+            recorded = dict(archive)
+        rows = list(zip(recorded["seeds"].tolist(), recorded["indices"].tolist(), strict=True))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         return Finding("recorded", WRONG, f"{FILE} cannot be read: {error}", hint)
-    found, problems = made(model, rows, inputs), []
-    for name, output in model.version.outputs.items():
-        then, now = known.get(name), found[name]
-        if then is None or then.shape != now.shape or then.dtype != now.dtype:
-            problems.append(
-                f"{name} was recorded as {'nothing' if then is None else f'{then.shape} {then.dtype}'}"
-            )
-        elif (far := distance(then, now)) > output.tolerance:
-            problems.append(
-                f"{name} differ by up to {far:g} from what was recorded, and the tolerance is {output.tolerance:g}"
-            )
+    problems = []
+    for name, values in made(model, rows, inputs).items():
+        problem = _difference(
+            name, recorded.get(name), values, model.version.outputs[name].tolerance
+        )
+        if problem:
+            problems.append(problem)
     if problems:
         return Finding("recorded", WRONG, "; ".join(problems), hint)
     return Finding("recorded", OK, f"{len(rows)} samples are as they were")
 
 
+def _difference(name: str, recorded: Array | None, values: Array, tolerance: float) -> str:
+    """How a column differs from what was recorded, in words; empty if it does not."""
+    if recorded is None:
+        return f"{name} was recorded as nothing"
+    if recorded.shape != values.shape or recorded.dtype != values.dtype:
+        return f"{name} was recorded as {recorded.shape} {recorded.dtype}"
+    difference = distance(recorded, values)
+    if difference > tolerance:
+        return (
+            f"{name} differ by up to {difference:g} from what was recorded, and the tolerance is "
+            f"{tolerance:g}"
+        )
+    return ""
+
+
 def distance(a: Array, b: Array) -> float:
-    """The largest difference of two arrays of one shape."""
+    """The largest difference between two arrays of the same shape."""
     return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0.0))

@@ -36,21 +36,20 @@ class Finding:
         return self.state in {MISSING, WRONG}
 
     def __str__(self) -> str:
-        return f"{self.state:8s} {self.name:13s} {self.text}" + f" -> {self.hint}" * bool(self.hint)
+        line = f"{self.state:8s} {self.name:13s} {self.text}"
+        return f"{line} -> {self.hint}" if self.hint else line
 
 
 def judge(name: str, problem: str, ok: str, hint: str = "", state: str = WRONG) -> Finding:
-    """``ok`` where there is no ``problem``; otherwise the problem with its hint."""
+    """``ok`` if there is no ``problem``; otherwise the problem with its hint."""
     return Finding(name, state, problem, hint) if problem else Finding(name, OK, ok)
 
 
 def failure(name: str, error: Exception) -> Finding:
-    """The finding for a check that an error ended, on one line."""
-    known = isinstance(error, MedzooError)
-    problem, hint = (
-        (error.problem, error.hint) if isinstance(error, MedzooError) else (str(error), "")
-    )
-    text = problem if known else f"{type(error).__name__}: {problem}"
+    """The finding for a check that ended with an error, on one line."""
+    text, hint = f"{type(error).__name__}: {error}", ""
+    if isinstance(error, MedzooError):
+        text, hint = error.problem, error.hint
     return Finding(name, WRONG, " ".join(text.split()), " ".join(hint.split()))
 
 
@@ -72,9 +71,7 @@ class Report:
         return tuple(f for f in self.findings if f.bars)
 
     def __str__(self) -> str:
-        last = (
-            "Ready."
-            if self.ready
-            else f"Not ready: {len(self.open)} of {len(self.findings)} checks."
-        )
+        last = "Ready."
+        if self.open:
+            last = f"Not ready: {len(self.open)} of {len(self.findings)} checks."
         return "\n".join([self.about, "", *map(str, self.findings), "", last])

@@ -5,29 +5,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from itertools import combinations, starmap
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import OPTION_TYPES, Option, Version
+from ..config import OPTION_TYPES, Option, Output, Version
 from ..errors import PackageError, TrustError
 from ..generation.model import Model
 from .recorded import compare, distance
 from .report import OK, WARNING, WRONG, Finding, failure, judge
 
 Columns = Mapping[str, NDArray[Any]]
-N, FEW = 5, 2  # samples of a run; of one of many runs
+N, FEW = 5, 2  # samples of a run, and of one of many runs
 SEED, OTHER = 1, 2
-MANY = 16  # values of a condition that are tried
+MANY = 16  # at most so many values of a condition are tried
 
 
 def about_samples(
     load: Callable[[], Model], *, inputs: Any = None, recorded: Path | None = None
 ) -> Iterator[Finding]:
-    """Load a model and generate from it; what breaks ends the trial or, later on, its own check.
+    """Load a model and generate with it.
+
+    An error while it is loaded, or in the first run, ends the trial. A later one ends its own check.
 
     Parameters
     ----------
@@ -62,24 +64,25 @@ def about_samples(
         yield Finding(
             "samples", OK, f"{_shapes(model.version)}; finite, in range, for n=1 and n={N}"
         )
-        yield (seed := attempt("seed", partial(trial.seed, load)))
-        if seed.bars:  # then no comparison of two runs tells anything
+        seed = attempt("seed", partial(trial.seed, load))
+        yield seed
+        if seed.bars:  # then two runs cannot be compared
             return
-        version = model.version
-        checks: list[tuple[str, Callable[[], Finding]]] = [
-            ("variety", trial.variety),
-            ("batch size", trial.batch_size),
-            *((f"{name} =", partial(trial.condition, name)) for name in version.conditions),
-            *((f"{o.name} =", partial(trial.option, o)) for o in version.options.values()),
-            *([("latents", trial.latents)] if version.settable_latents else []),
-            *([("recorded", partial(compare, model, recorded, inputs))] if recorded else []),
-            ("speed", trial.speed),
-        ]
-        yield from starmap(attempt, checks)
+        yield attempt("variety", trial.variety)
+        yield attempt("batch size", trial.batch_size)
+        for name in model.version.conditions:
+            yield attempt(f"{name} =", partial(trial.condition, name))
+        for option in model.version.options.values():
+            yield attempt(f"{option.name} =", partial(trial.option, option))
+        if model.version.settable_latents:
+            yield attempt("latents", trial.latents)
+        if recorded:
+            yield attempt("recorded", partial(compare, model, recorded, inputs))
+        yield attempt("speed", trial.speed)
 
 
 def attempt(name: str, check: Callable[[], Finding]) -> Finding:
-    """What a check finds, be it that the model fails under it."""
+    """The finding of a check, also if the model fails in it."""
     try:
         return check()
     except Exception as error:
@@ -93,10 +96,9 @@ class Trial:
 
     def __init__(self, model: Model, inputs: Any = None) -> None:
         self.model, self.version, self.inputs = model, model.version, inputs
-        own = (
-            model.version.call is None and inputs is None
-        )  # a native package draws where it may do without pictures
-        self.works_on_pictures = bool(model.version.inputs) and not own
+        # A native package draws samples if it can do without pictures.
+        can_draw = model.version.call is None and inputs is None
+        self.works_on_pictures = bool(model.version.inputs) and not can_draw
 
     def run(
         self,
@@ -107,7 +109,7 @@ class Trial:
         seed: int = SEED,
         batch_size: int | None = None,
     ) -> Columns:
-        """What the package made: the columns, each (n, ...), that do not just repeat a condition.
+        """The columns that the package made, each (n, ...), without those that repeat a condition.
 
         Raises
         ------
@@ -125,33 +127,23 @@ class Trial:
         columns = {}
         for name, output in self.version.outputs.items():
             if not output.condition:
-                columns[name] = values = getattr(samples, name)
-                low, high = (values.min(), values.max()) if values.size else (0, 0)
-                scaled = output.kind in {"image", "volume"}
-                bounds = output.value_range if scaled else output.range
-                if bounds and not bounds[0] <= low <= high <= bounds[1]:
-                    span = f"[{bounds[0]:g}, {bounds[1]:g}]"
-                    raise PackageError(
-                        f"{name!r} holds values from {low:g} to {high:g}; its config says {span}.",
-                        "Scale or clip them, or correct the config's `range`.",
-                    )
+                columns[name] = getattr(samples, name)
+                _check_range(output, columns[name])
         return columns
 
     def seed(self, load: Callable[[], Model]) -> Finding:
-        """One seed, one set of samples, in a second run and in a model that is loaded again;
-        another seed, another set.
+        """The same seed gives the same samples, in a second run and in a model that is loaded again.
+        Another seed gives other samples.
         """
-        ours = "Draw only from batch.latents and batch.rng(i)."
+        hint = "Draw only from batch.latents and batch.rng(i)."
+        problem = "the same seed gives other samples in a second run"
         if self.furthest(self.first, self.run(N, batch_size=N), exact=True):
-            return Finding("seed", WRONG, "the same seed gives other samples in a second run", ours)
-        with load() as anew:
-            if self.furthest(self.first, self.run(N, model=anew, batch_size=N), exact=True):
-                return Finding(
-                    "seed",
-                    WRONG,
-                    "the same seed gives other samples when the model is loaded again",
-                    ours,
-                )
+            return Finding("seed", WRONG, problem, hint)
+        problem = "the same seed gives other samples when the model is loaded again"
+        with load() as loaded_again:
+            samples = self.run(N, model=loaded_again, batch_size=N)
+        if self.furthest(self.first, samples, exact=True):
+            return Finding("seed", WRONG, problem, hint)
         same = not self.furthest(self.first, self.run(N, seed=OTHER, batch_size=N))
         if same and self.works_on_pictures:
             return Finding(
@@ -161,29 +153,20 @@ class Trial:
             "seed",
             "another seed gives the same samples" if same else "",
             "decides the samples",
-            ours,
+            hint,
         )
 
     def variety(self) -> Finding:
         """Samples of one run and one condition differ."""
         if self.works_on_pictures:
             return Finding("variety", OK, "as the input pictures, which repeat when there are few")
-        fixed = {name: next(iter(c.values)) for name, c in self.version.conditions.items()}
-        found = self.run(N, fixed)
-        twins = next(
-            (
-                f"samples {i} and {k} are the same"
-                for i, k in combinations(range(N), 2)
-                if not self.furthest(_row(found, i), _row(found, k))
-            ),
-            "",
-        )
-        return judge(
-            "variety",
-            twins,
-            "samples differ from each other",
-            "Use batch.latents[i] and batch.rng(i) for sample i.",
-        )
+        conditions = self.version.conditions.values()
+        columns = self.run(N, {c.name: next(iter(c.values)) for c in conditions})
+        hint = "Use batch.latents[i] and batch.rng(i) for sample i."
+        for i, k in combinations(range(N), 2):
+            if not self.furthest(_row(columns, i), _row(columns, k)):
+                return Finding("variety", WRONG, f"samples {i} and {k} are the same", hint)
+        return Finding("variety", OK, "samples differ from each other")
 
     def batch_size(self) -> Finding:
         """Sample i is the same, within the tolerance, in any batch."""
@@ -193,34 +176,26 @@ class Trial:
             )
         hint = "Sample i may depend on row i of the batch alone; for rounding errors, state the output's `tolerance`."
         for size in (1, 2):
-            if far := self.furthest(self.first, self.run(N, batch_size=size)):
-                return Finding("batch size", WRONG, f"in batches of {size}, {far}", hint)
+            difference = self.furthest(self.first, self.run(N, batch_size=size))
+            if difference:
+                return Finding("batch size", WRONG, f"in batches of {size}, {difference}", hint)
         return Finding("batch size", OK, "1, 2 and 5 give the same samples")
 
     def condition(self, name: str) -> Finding:
-        """Every two values of a condition make other samples of the same seed."""
+        """Any two values of a condition give different samples for the same seed."""
         values = list(self.version.conditions[name].values)[:MANY]
-        found = {v: self.run(FEW, {name: v}) for v in values}
-        same = next(
-            (
-                f"{a} and {b} give the same samples"
-                for a, b in combinations(values, 2)
-                if not self.furthest(found[a], found[b])
-            ),
-            "",
-        )
-        return judge(
-            f"{name} =",
-            same,
-            f"{', '.join(values)} make a difference",
-            f'Use batch.conditions["{name}"], (n,).',
-        )
+        columns = {value: self.run(FEW, {name: value}) for value in values}
+        hint = f'Use batch.conditions["{name}"], (n,).'
+        for a, b in combinations(values, 2):
+            if not self.furthest(columns[a], columns[b]):
+                return Finding(f"{name} =", WRONG, f"{a} and {b} give the same samples", hint)
+        return Finding(f"{name} =", OK, f"{', '.join(values)} make a difference")
 
     def option(self, option: Option) -> Finding:
         """The model runs at the bounds of an option, and they make a difference."""
         title = f"{option.name} ="
         values = _extremes(option)
-        found = [self.run(FEW, {option.name: v}) for v in values]
+        runs = [self.run(FEW, {option.name: value}) for value in values]
         if option.type in {"int", "float"} and not option.choices and len(values) < 2:
             return Finding(
                 title,
@@ -228,7 +203,7 @@ class Trial:
                 "has no bounds",
                 "State `minimum` and `maximum`, so that users cannot give values that do not work.",
             )
-        if len(values) > 1 and not any(self.furthest(a, b) for a, b in combinations(found, 2)):
+        if len(values) > 1 and not any(self.furthest(a, b) for a, b in combinations(runs, 2)):
             return Finding(
                 title,
                 WARNING,
@@ -238,7 +213,7 @@ class Trial:
         return Finding(title, OK, f"works at {', '.join(map(str, values)) or 'its default'}")
 
     def latents(self) -> Finding:
-        """Other latents make other samples of the same seed."""
+        """Other latents give other samples for the same seed."""
         zeros = np.zeros((FEW, self.version.latent), np.float32)
         same = not self.furthest(
             self.run(FEW, {"latents": zeros}), self.run(FEW, {"latents": zeros + 1})
@@ -259,13 +234,26 @@ class Trial:
         )
 
     def furthest(self, a: Columns, b: Columns, *, exact: bool = False) -> str:
-        """Which values differ most beyond their tolerance, in words; empty where none do."""
-        for name, output in self.version.outputs.items():
-            if name in a and (far := distance(a[name], b[name])) > (
-                0.0 if exact else output.tolerance
-            ):
-                return f"{name} differ by up to {far:g}, and the tolerance is {output.tolerance:g}"
+        """The first column that differs beyond its tolerance, in words; empty if there is none."""
+        for name in a:
+            tolerance = self.version.outputs[name].tolerance
+            far = distance(a[name], b[name])
+            if far > (0.0 if exact else tolerance):
+                return f"{name} differ by up to {far:g}, and the tolerance is {tolerance:g}"
         return ""
+
+
+def _check_range(output: Output, values: NDArray[Any]) -> None:
+    """Raise PackageError if values are outside of what the config says."""
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    is_scaled = output.kind in {"image", "volume"}
+    bounds = output.value_range if is_scaled else output.range
+    if bounds and not bounds[0] <= low <= high <= bounds[1]:
+        span = f"[{bounds[0]:g}, {bounds[1]:g}]"
+        raise PackageError(
+            f"{output.name!r} holds values from {low:g} to {high:g}; its config says {span}.",
+            "Scale or clip them, or correct the config's `range`.",
+        )
 
 
 def _row(columns: Columns, i: int) -> Columns:
@@ -273,12 +261,13 @@ def _row(columns: Columns, i: int) -> Columns:
 
 
 def _extremes(option: Option) -> list[Any]:
-    """The values of an option that are worth a run."""
+    """The values of an option to try."""
     if option.choices:
         return list(option.choices)
     if option.type == "bool":
         return [False, True]
-    return [OPTION_TYPES[option.type](v) for v in (option.minimum, option.maximum) if v is not None]
+    kind = OPTION_TYPES[option.type]
+    return [kind(bound) for bound in (option.minimum, option.maximum) if bound is not None]
 
 
 def _shapes(version: Version) -> str:

@@ -1,9 +1,9 @@
-"""Sessions: a loaded model that turns batches into columns. One module a way to run it.
+"""Sessions: a loaded model that turns batches into columns. There is one module per kind of session.
 
-`native.NativeSession` runs a package of the native contract in this interpreter,
-`worker.WorkerSession` one of either contract in a separate process, and `cluster.ClusterSession`
-has one or the other on each actor of a Ray cluster. What the rest of medzoo knows of all three is
-`Session`.
+`native.NativeSession` runs a package of the native contract in this interpreter.
+`worker.WorkerSession` runs a package of either contract in a separate process.
+`cluster.ClusterSession` has one of these on each actor of a Ray cluster. The rest of medzoo uses
+only their base class, `Session`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def open_session(
     execution
         How to run it.
     progress
-        Whether to draw bars while it downloads and its environment is built; only at a terminal if
-        None.
+        Whether to draw progress bars while it downloads and its environment is built. If None,
+        only at a terminal.
 
     Raises
     ------
@@ -48,8 +48,8 @@ def open_session(
     WorkerError
         Its process crashed, was killed, or did not answer in time.
     InputError
-        The device does not exist here, the weights do not fit, or the version cannot run in the
-        way that is asked for.
+        The device does not exist here, the weights do not fit, or the version cannot run in this
+        way.
     MemoryError
         The model does not fit into memory.
     """
@@ -57,16 +57,16 @@ def open_session(
     execution.check_version(config, version)
     if execution.engine is not None:
         return ClusterSession(config, version, execution, open_session)
-    found, interpreter = prepare(
+    package, interpreter = prepare(
         config, version, env=execution.env, trust=execution.trust, progress=progress
     )
     if interpreter is None:
         from .native import NativeSession
 
-        return NativeSession(config, version, found, execution)
+        return NativeSession(config, version, package, execution)
     from .worker import WorkerSession
 
-    return WorkerSession(config, version, found, execution, interpreter=interpreter)
+    return WorkerSession(config, version, package, execution, interpreter=interpreter)
 
 
 __all__ = ["Batch", "Execution", "Ray", "Session", "name_of", "open_session"]

@@ -27,7 +27,7 @@ from .._worker.batch import Batch
 from ..config import ModelConfig, Version, name_of
 from ..errors import MedzooError, MedzooWarning, OutOfMemoryError, WorkerError
 from ..provenance import Provenance
-from .engine import Ray
+from .engine import check_device, chosen_engine, connect, share
 from .execution import Execution
 from .session import Session
 
@@ -51,8 +51,9 @@ class Actor:
         caller: Mapping[str, Any],
         open_session: Callable[..., Session],
     ) -> Exception | dict[str, Any]:
-        """Load the model as `medzoo.load` does; what the session says of itself, and the warnings
-        that came with it.
+        """Load the model as `medzoo.load` does.
+
+        Returns what the session says of itself, with its warnings; or the error.
 
         Parameters
         ----------
@@ -71,18 +72,20 @@ class Actor:
             import torch
 
             torch.set_num_threads(caller["threads"])
-        with warnings.catch_warnings(record=True) as heard:
+        with warnings.catch_warnings(record=True) as recorded:
             warnings.simplefilter("always")
             try:
                 self._session = open_session(config, version, execution, progress=False)
             except (MedzooError, MemoryError) as error:
                 return error
-        names = ("device", "batch_size", "digests", "provenance")
-        told = [str(w.message) for w in heard if issubclass(w.category, MedzooWarning)]
+        messages = [str(w.message) for w in recorded if issubclass(w.category, MedzooWarning)]
         return {
             "medzoo": __version__,
-            "warnings": told,
-            **{name: getattr(self._session, name) for name in names},
+            "warnings": messages,
+            "device": self._session.device,
+            "batch_size": self._session.batch_size,
+            "digests": self._session.digests,
+            "provenance": self._session.provenance,
         }
 
     def make(
@@ -100,28 +103,28 @@ class Actor:
 
 
 @dataclass(eq=False)
-class _Range:
-    """A range of samples on its way."""
+class _Task:
+    """A range of samples that an actor makes, or will make."""
 
     indices: range
-    status: Any = None  # while an actor has it: what will say whether it is made
-    columns: Any = None  # where they are, once it is
+    status: Any = None  # while an actor has it: the reference to its answer
+    columns: Any = None  # the reference to its columns
     made: bool = False
-    error: Exception | None = None  # why it cannot be
-    losses: int = 0
+    error: Exception | None = None  # why it cannot be made
+    losses: int = 0  # of actors that had it
 
 
 @dataclass(eq=False)
-class _Hand:
-    """An actor, as seen from here."""
+class _ActorHandle:
+    """An actor, as this process sees it."""
 
     actor: Any
-    opening: Any  # what will say what it loaded; None once it has
-    ranges: list[_Range] = field(default_factory=list)  # in the order in which it makes them
+    opening: Any  # the reference to its first answer; None once the model is loaded
+    tasks: list[_Task] = field(default_factory=list)  # in the order in which it makes them
 
 
 class _LostError(Exception):
-    """An actor is gone, or with it what it had made."""
+    """An actor is gone, or what it made is."""
 
 
 class ClusterSession(Session):
@@ -138,29 +141,26 @@ class ClusterSession(Session):
         execution: Execution,
         open_session: Callable[..., Session],
     ) -> None:
-        engine, device = Ray.of(execution.engine), execution.device
-        engine.check_device(device)
-        self._about = name_of(config, version)
-        self._hands: list[_Hand] = []
+        engine, device = chosen_engine(execution.engine), execution.device
+        check_device(engine, device)
+        self._model_name = name_of(config, version)
+        self._handles: list[_ActorHandle] = []
         self._first: dict[str, Any] = {}  # what the first actor said of itself
         self._failed = 0  # actors in a row that were lost while they loaded
-        self._ray, self._ours = engine.connect()
+        self._ray, self._shut_down = connect(engine)
         try:
-            takes, self.actors = engine.share(self._ray, version, device)
-            local = "cuda" if "GPU" in takes else "cpu" if device in {"auto", "cuda"} else device
-            caller = {
-                "settings": {
-                    name: value for name, value in os.environ.items() if name.startswith("MEDZOO_")
-                },
-                "folder": str(Path.cwd()),
-                "threads": max(1, int(takes["CPU"])),
-            }
+            resources, self.actors = share(engine, self._ray, version, device)
+            local = device
+            if device in {"auto", "cuda"}:
+                local = "cuda" if "GPU" in resources else "cpu"
             there = replace(execution, device=local, engine=None)
-            self._asked = (config, version, there, caller, open_session)
+            caller = _caller(threads=max(1, int(resources["CPU"])))
+            self._arguments = (config, version, there, caller, open_session)
             self._class = self._ray.remote(
-                num_cpus=takes["CPU"], num_gpus=takes.get("GPU", 0), max_restarts=0
+                num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0), max_restarts=0
             )(Actor)
-            self._hands = [self._hire() for _ in range(self.actors)]
+            for _ in range(self.actors):
+                self._handles.append(self._hire())
             while not self._first:
                 self._attend(wait=True)
         except BaseException:
@@ -179,12 +179,11 @@ class ClusterSession(Session):
         self, batch_of: Callable[[range], Batch], ranges: Iterable[range]
     ) -> Iterator[dict[str, NDArray[Any]]]:
         """The columns of one range of samples after the other, made ahead by all actors."""
-        shared, left = self._ray.put(batch_of), iter(ranges)
-        window: deque[_Range] = deque()  # all that is on its way, the oldest first
+        shared, remaining = self._ray.put(batch_of), iter(ranges)
+        window: deque[_Task] = deque()  # all that is on its way, the oldest first
         while True:
-            window.extend(
-                _Range(indices) for indices in islice(left, AHEAD * self.actors - len(window))
-            )
+            for indices in islice(remaining, AHEAD * self.actors - len(window)):
+                window.append(_Task(indices))
             if not window:
                 return
             self._deal(window, shared)
@@ -194,48 +193,50 @@ class ClusterSession(Session):
                 yield columns
 
     def close(self) -> None:
-        """End the actors; Ray too, where it was started for them."""
-        ray, self._hands, hands = self._ray, [], self._hands
+        """End the actors; Ray too, if it was started for them."""
+        ray, handles = self._ray, self._handles
+        self._handles = []
         if not ray.is_initialized():
             return
-        with suppress(ray.exceptions.RayError):
-            if last := [hand.actor.close.remote() for hand in hands if hand.opening is None]:
-                ray.wait(
-                    last, num_returns=len(last), timeout=GOODBYE
-                )  # so that they remove their temporary files
-        for hand in hands:
-            ray.kill(hand.actor)
-        if self._ours:
+        with suppress(ray.exceptions.RayError):  # actors remove their temporary files
+            closing = [h.actor.close.remote() for h in handles if h.opening is None]
+            if closing:
+                ray.wait(closing, num_returns=len(closing), timeout=GOODBYE)
+        for handle in handles:
+            ray.kill(handle.actor)
+        if self._shut_down:
             ray.shutdown()
 
     # ----------------------------------------------------------------------------------------------------
     # the actors
-    def _hire(self) -> _Hand:
+    def _hire(self) -> _ActorHandle:
         actor = self._class.remote()
-        return _Hand(actor, actor.open.remote(*self._asked))
+        return _ActorHandle(actor, actor.open.remote(*self._arguments))
 
-    def _deal(self, window: Iterable[_Range], shared: Any) -> None:
-        """Give the ranges that nobody has to actors that wait for work, the oldest first."""
-        for one in window:
-            if one.status is None and not one.made:
-                free = [
-                    hand
-                    for hand in self._hands
-                    if hand.opening is None and len(hand.ranges) < QUEUE
-                ]
-                if not free:
-                    return
-                hand = min(free, key=lambda hand: len(hand.ranges))
-                one.status, one.columns = hand.actor.make.options(num_returns=2).remote(
-                    shared, one.indices
-                )
-                hand.ranges.append(one)
+    def _deal(self, window: Iterable[_Task], shared: Any) -> None:
+        """Give the tasks that no actor has to the actors with room for more, the oldest first."""
+        for task in window:
+            if task.status is not None or task.made:
+                continue
+            free = [h for h in self._handles if h.opening is None and len(h.tasks) < QUEUE]
+            if not free:
+                return
+            handle = min(free, key=lambda h: len(h.tasks))
+            make = handle.actor.make.options(num_returns=2)
+            task.status, task.columns = make.remote(shared, task.indices)
+            handle.tasks.append(task)
 
     def _attend(self, *, wait: bool) -> None:
-        """Hear what actors have to say; with ``wait``, until one has something to say."""
-        opening = {hand.opening: hand for hand in self._hands if hand.opening is not None}
-        making = {one.status: (hand, one) for hand in self._hands for one in hand.ranges}
-        if not (refs := [*opening, *making]):
+        """Handle what actors have answered; with ``wait``, first wait for an answer."""
+        opening: dict[Any, _ActorHandle] = {}
+        making: dict[Any, tuple[_ActorHandle, _Task]] = {}
+        for handle in self._handles:
+            if handle.opening is not None:
+                opening[handle.opening] = handle
+            for task in handle.tasks:
+                making[task.status] = (handle, task)
+        refs = [*opening, *making]
+        if not refs:
             return
         if wait:
             self._ray.wait(refs, num_returns=1, fetch_local=False)
@@ -243,70 +244,73 @@ class ClusterSession(Session):
         for ref in ready:
             if ref in opening:
                 self._welcome(opening[ref])
-            elif (there := making[ref])[1] in there[
-                0
-            ].ranges:  # otherwise an earlier answer said that this actor is lost
-                self._note(*there)
+                continue
+            handle, task = making[ref]
+            if task in handle.tasks:  # otherwise an earlier answer said that this actor is lost
+                self._note(handle, task)
 
-    def _welcome(self, hand: _Hand) -> None:
-        """Put an actor to work that has loaded the model, if it is like the others."""
+    def _welcome(self, handle: _ActorHandle) -> None:
+        """Let an actor that has loaded the model work, if it is like the others."""
         try:
-            found = self._get(hand.opening)
+            answer = self._get(handle.opening)
         except _LostError as lost:
             self._failed += 1
             if self._failed >= LOSSES:
                 raise self._given_up("in a row were lost while they loaded", lost) from lost
-            self._replace(hand, lost)
+            self._replace(handle, lost)
             return
-        if isinstance(found, MemoryError):
-            hint = "Free some memory, or give each actor more cores, so that fewer share a machine."
-            raise OutOfMemoryError(f"{self._about} cannot be loaded by an actor: {found}", hint)
-        if isinstance(found, Exception):
-            raise found
-        for text in found.pop("warnings"):
-            if not self._first:  # the others say the same
-                warnings.warn(text, MedzooWarning, stacklevel=2)
-        self._first = self._first or found
-        first, this = (dict(_flat(about)) for about in (self._first, found))
-        if names := [
-            n for n in {**first, **this} if n != "batch_size" and first.get(n) != this.get(n)
-        ]:
-            differs = "; ".join(
-                f"{name} {this.get(name)!r}, not {first.get(name)!r}" for name in names
+        if isinstance(answer, MemoryError):
+            raise OutOfMemoryError(
+                f"{self._model_name} cannot be loaded by an actor: {answer}",
+                "Free some memory, or give each actor more cores, so that fewer share a machine.",
             )
+        if isinstance(answer, Exception):
+            raise answer
+        messages = answer.pop("warnings")
+        if not self._first:  # the others say the same
+            for message in messages:
+                warnings.warn(message, MedzooWarning, stacklevel=2)
+        self._first = self._first or answer
+        self._check_alike(answer)
+        handle.opening, self._failed = None, 0
+
+    def _check_alike(self, answer: Mapping[str, Any]) -> None:
+        """Raise WorkerError if what an actor says of its session differs from the first one's."""
+        first, this = dict(_flat(self._first)), dict(_flat(answer))
+        names = [n for n in {**first, **this} if n != "batch_size" and first.get(n) != this.get(n)]
+        if names:
+            listed = "; ".join(f"{n} {this.get(n)!r}, not {first.get(n)!r}" for n in names)
             raise WorkerError(
-                f"{self._about}: one actor is not like the first: {differs}.",
+                f"{self._model_name}: one actor is not like the first: {listed}.",
                 f"{ALIKE} What was written stays.",
             )
-        hand.opening, self._failed = None, 0
 
-    def _note(self, hand: _Hand, one: _Range) -> None:
-        """A range is made, or cannot be; or its actor is lost, and all that it had goes back."""
+    def _note(self, handle: _ActorHandle, task: _Task) -> None:
+        """A task is done or failed; or its actor is lost, and all its tasks are given out again."""
         try:
-            one.error = self._get(one.status)
+            task.error = self._get(task.status)
         except _LostError as lost:
-            had, hand.ranges = hand.ranges, []
-            for other in had:
+            unfinished, handle.tasks = handle.tasks, []
+            for other in unfinished:
                 other.status = None
-            self._lost(had[0], lost)  # which it was at
-            self._replace(hand, lost)
+            self._lost(unfinished[0], lost)  # the one that it was making
+            self._replace(handle, lost)
             return
-        one.made, one.status = True, None
-        hand.ranges.remove(one)
+        task.made, task.status = True, None
+        handle.tasks.remove(task)
 
-    def _fetch(self, one: _Range) -> dict[str, NDArray[Any]]:
-        """A range's columns; none where they went with their machine, and are made again."""
-        if one.error is not None:
-            raise one.error
+    def _fetch(self, task: _Task) -> dict[str, NDArray[Any]]:
+        """A task's columns; empty if they were lost with their machine, and are made again."""
+        if task.error is not None:
+            raise task.error
         try:
-            found = self._get(one.columns)
+            columns = self._get(task.columns)
         except _LostError as lost:
-            one.made = False
-            self._lost(one, lost)
+            task.made = False
+            self._lost(task, lost)
             return {}
-        return {
-            name: np.array(column) for name, column in found.items()
-        }  # not Ray's memory, which goes with Ray
+        # Copies, as Ray's own memory goes with Ray.
+        return {name: np.array(column) for name, column in columns.items()}
 
     def _get(self, ref: Any) -> Any:
         """What an actor returned.
@@ -321,27 +325,42 @@ class ClusterSession(Session):
         try:
             return self._ray.get(ref)
         except self._ray.exceptions.RayTaskError as error:
-            raise WorkerError(f"{self._about}: an actor failed: {error.cause!r}", ALIKE) from error
+            raise WorkerError(
+                f"{self._model_name}: an actor failed: {error.cause!r}", ALIKE
+            ) from error
         except self._ray.exceptions.RayError as error:
             raise _LostError(shorten(str(error), 200, placeholder=" ...")) from error
 
-    def _lost(self, one: _Range, lost: _LostError) -> None:
-        one.losses += 1
-        if one.losses >= LOSSES:
-            raise self._given_up(
-                f"were lost over samples {one.indices[0]} to {one.indices[-1]} of", lost
-            ) from lost
+    def _lost(self, task: _Task, lost: _LostError) -> None:
+        task.losses += 1
+        if task.losses >= LOSSES:
+            first, last = task.indices[0], task.indices[-1]
+            raise self._given_up(f"were lost over samples {first} to {last} of", lost) from lost
 
-    def _replace(self, hand: _Hand, lost: _LostError) -> None:
+    def _replace(self, handle: _ActorHandle, lost: _LostError) -> None:
         with suppress(Exception):  # it may be alive, behind a network that is not
-            self._ray.kill(hand.actor)
-        self._hands[self._hands.index(hand)] = self._hire()
-        says = f"{self._about}: an actor was lost, and another one makes its samples. {lost}"
-        warnings.warn(says, MedzooWarning, stacklevel=2)
+            self._ray.kill(handle.actor)
+        self._handles[self._handles.index(handle)] = self._hire()
+        message = (
+            f"{self._model_name}: an actor was lost, and another one makes its samples. {lost}"
+        )
+        warnings.warn(message, MedzooWarning, stacklevel=2)
 
     def _given_up(self, what: str, lost: _LostError) -> WorkerError:
-        hint = f"Perhaps there was too little memory. {ALIKE} Ray's logs are in /tmp/ray/session_latest/logs there."
-        return WorkerError(f"{LOSSES} actors {what} {self._about}. The last one: {lost}", hint)
+        return WorkerError(
+            f"{LOSSES} actors {what} {self._model_name}. The last one: {lost}",
+            f"Perhaps there was too little memory. {ALIKE} "
+            "Ray's logs are in /tmp/ray/session_latest/logs there.",
+        )
+
+
+def _caller(threads: int) -> dict[str, Any]:
+    """What an actor takes over from this process."""
+    return {
+        "settings": {k: v for k, v in os.environ.items() if k.startswith("MEDZOO_")},
+        "folder": str(Path.cwd()),
+        "threads": threads,
+    }
 
 
 def _flat(tree: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,16 +14,15 @@ from ..errors import PackageError
 
 
 def check(
-    about: str, version: Version, batch: Batch, found: Mapping[str, NDArray[Any]]
+    model_name: str, version: Version, batch: Batch, arrays: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """One column per output of the config: the package's arrays unchanged, labels from the
-    conditions.
+    """One column per output of the config: the package's own arrays, and labels from the conditions.
 
     Parameters
     ----------
-    about
+    model_name
         The model, for errors.
-    found
+    arrays
         An array for each output that repeats no condition.
 
     Raises
@@ -33,10 +32,10 @@ def check(
     """
     columns = {}
     for name, output in version.outputs.items():
-        if output.condition:  # what the core knows, a package need not say
+        if output.condition:  # its values are known without the package
             columns[name] = batch.conditions[output.condition].astype(output.dtype)
         else:
-            columns[name] = _checked(about, output, found[name], batch.n)
+            columns[name] = _checked(model_name, output, arrays[name], batch.n)
     return columns
 
 
@@ -45,12 +44,12 @@ def own_outputs(version: Version) -> list[str]:
     return [name for name, output in version.outputs.items() if not output.condition]
 
 
-def _checked(about: str, output: Output, values: NDArray[Any], n: int) -> NDArray[Any]:
+def _checked(model_name: str, output: Output, values: NDArray[Any], n: int) -> NDArray[Any]:
     if values.shape != (n, *output.shape) or values.dtype != output.dtype:
         raise PackageError(
-            f"{about}: `sample` returned {output.name!r} of shape {values.shape} and type {values.dtype}; "
-            f"its config says {(n, *output.shape)} and {output.dtype}."
+            f"{model_name}: `sample` returned {output.name!r} of shape {values.shape} and type "
+            f"{values.dtype}; its config says {(n, *output.shape)} and {output.dtype}."
         )
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise PackageError(f"{about}: {output.name!r} holds values that are not finite.")
+        raise PackageError(f"{model_name}: {output.name!r} holds values that are not finite.")
     return values

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import warnings
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -24,22 +25,30 @@ class Ray:
 
     Parameters
     ----------
-    address
-        Of a running cluster, such as ``auto`` or ``10.0.0.1:6379``. None is what ``RAY_ADDRESS``
-        says, or else the cluster that runs on this machine, or else one that is started here for
-        the time of the run.
-    actors
-        How many; as many as the cluster has room for if None.
-    cpus_per_actor
-        Cores that each takes, and the number of torch's threads in it.
-    gpus_per_actor
-        GPUs that each takes; a part of one, such as 0.5, lets several share it. One if None, where
-        the device is ``cuda``, or is ``auto`` and the cluster has any.
+    address : str, optional
+        Address of a running cluster, such as ``auto`` or ``10.0.0.1:6379``. By default what
+        ``RAY_ADDRESS`` says, or else the cluster that runs on this machine. If there is none, Ray
+        is started here and stopped after the run.
+    actors : int, optional
+        How many actors. By default as many as the cluster has room for.
+    cpus_per_actor : float, optional
+        Cores for each actor, 1 by default. It is also the number of threads that torch uses there.
+    gpus_per_actor : float, optional
+        GPUs for each actor. With a part of one, such as 0.5, several actors share a GPU. The
+        default is 1 if the device is ``cuda``, or if it is ``auto`` and the cluster has GPUs.
 
     Raises
     ------
     InputError
-        A number is none that Ray could give.
+        A number is not one that Ray can use.
+
+    Examples
+    --------
+    >>> engine = medzoo.Ray(actors=4, cpus_per_actor=2)
+    >>> engine
+    Ray(address=None, actors=4, cpus_per_actor=2, gpus_per_actor=None)
+
+    Then `medzoo.generate(8, 1000, out="masses", engine=engine)`.
     """
 
     address: str | None = None
@@ -50,16 +59,12 @@ class Ray:
     def __post_init__(self) -> None:
         for name in ("actors", "cpus_per_actor", "gpus_per_actor"):
             object.__setattr__(self, name, checks.plain(getattr(self, name)))
-        if self.address is not None and not (
-            isinstance(self.address, str) and self.address.strip()
-        ):
+        if self.address is not None and not _is_address(self.address):
             raise InputError(
                 f"address={checks.shown(self.address)} is not a valid address.",
                 "Give auto, or HOST:PORT of the cluster's head.",
             )
-        if self.actors is not None and (
-            isinstance(self.actors, bool) or not isinstance(self.actors, int) or self.actors < 1
-        ):
+        if self.actors is not None and not _is_count(self.actors):
             raise InputError(
                 f"actors={checks.shown(self.actors)} is not a number of actors.",
                 "Give a whole number of at least 1.",
@@ -75,133 +80,155 @@ class Ray:
                 "Give 0, 1, 2 ... or 0.5.",
             )
 
-    @classmethod
-    def of(cls, engine: object) -> Ray:
-        """The engine that a user names: ``ray``, or one of these.
 
-        Raises
-        ------
-        InputError
-            It is unknown.
-        """
-        if isinstance(engine, cls):
-            return engine
-        if not isinstance(engine, str) or engine != "ray":
-            raise InputError(
-                f"engine={checks.shown(engine)} is unknown.",
-                "Known is 'ray': many processes or machines.",
-            )
-        return cls()
+def chosen_engine(engine: object) -> Ray:
+    """The engine that a user names: ``ray``, or a `Ray`.
 
-    def check_device(self, device: str) -> None:
-        """Whether actors can run on a device.
-
-        Raises
-        ------
-        InputError
-            It is not a device, names one of several, or needs no GPU although actors should have
-            one.
-        """
-        pick_device(device, torch=False)
-        if device.partition(":")[2]:
-            raise InputError(
-                f"device={device!r}: Ray chooses which GPU an actor has.",
-                "Use device='cuda', or leave it out.",
-            )
-        if device not in {"auto", "cuda"} and self.gpus_per_actor:
-            raise InputError(
-                f"device={device!r} needs no GPU.", "Leave gpus_per_actor out, or the device."
-            )
-
-    def connect(self) -> tuple[Any, bool]:
-        """Ray, and whether it is to be shut down: where this process is connected already, that
-        connection serves.
-
-        Raises
-        ------
-        InputError
-            It is not installed, or there is no cluster at the address.
-        """
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            import ray
-        except ImportError as error:
-            problem = "engine='ray' needs the package ray, which is not installed here."
-            raise InputError(problem, "`pip install medzoo[cluster]` brings it.") from error
-        try:
-            address = self._answering()
-            if ray.is_initialized():
-                return ray, False
-            ray.init(
-                address=address,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        except Exception as error:
-            hint = (
-                "Give the address that `ray start` printed, or none to start Ray on this machine."
-            )
-            raise InputError(
-                f"Ray cannot be reached or started (address={self.address!r}): {error}", hint
-            ) from error
-        return ray, True
-
-    def _answering(self) -> str | None:
-        """The address to give to Ray, which itself would wait for ever for a cluster that is gone.
-
-        Raises
-        ------
-        OSError
-            Nobody is there.
-        """
-        told = os.environ.get("RAY_ADDRESS") if self.address in {None, "auto"} else self.address
-        try:
-            _knock(told or _noted())
-        except OSError:
-            if told or self.address:
-                raise
-            return "local"  # nobody asked for the one that is gone
-        return self.address
-
-    def share(self, ray: Any, version: Version, device: str) -> tuple[dict[str, float], int]:
-        """What each actor takes (``CPU``, ``GPU``), and how many there shall be.
-
-        Raises
-        ------
-        InputError
-            No machine of the cluster has room for one.
-        """
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        gpus = self.gpus_per_actor
-        if gpus is None:
-            wanted = device == "cuda" or (
-                device == "auto" and any(node.get("GPU") for node in nodes)
-            )
-            gpus = int(wanted and version.needs_torch)
-        takes: dict[str, float] = {"CPU": self.cpus_per_actor} | ({"GPU": gpus} if gpus else {})
-        room = sum(
-            int(min(node.get(what, 0) / much for what, much in takes.items())) for node in nodes
+    Raises
+    ------
+    InputError
+        It is unknown.
+    """
+    if isinstance(engine, Ray):
+        return engine
+    if not isinstance(engine, str) or engine != "ray":
+        raise InputError(
+            f"engine={checks.shown(engine)} is unknown.",
+            "Known is 'ray': many processes or machines.",
         )
-        each = " and ".join(f"{much:g} {what}" for what, much in takes.items())
-        if not room:
-            most = " and ".join(
-                f"{max((node.get(what, 0) for node in nodes), default=0):g} {what}"
-                for what in takes
-            )
-            raise InputError(
-                f"An actor takes {each}; the largest machine of the Ray cluster has {most}.",
-                "Ask for less with cpus_per_actor or gpus_per_actor, or start more machines.",
-            )
-        if self.actors and self.actors > room:
-            says = f"The Ray cluster has room for {room} of {self.actors} actors, each with {each}. The others wait for more."
-            warnings.warn(says, MedzooWarning, stacklevel=2)
-        return takes, self.actors or room
+    return Ray()
+
+
+def check_device(engine: Ray, device: str) -> None:
+    """Check that actors can run on a device.
+
+    Raises
+    ------
+    InputError
+        It is not a device, it is one GPU of several, or it needs no GPU although actors should have
+        one.
+    """
+    pick_device(device, torch=False)
+    if device.partition(":")[2]:
+        raise InputError(
+            f"device={device!r}: Ray chooses which GPU an actor has.",
+            "Use device='cuda', or leave it out.",
+        )
+    if device not in {"auto", "cuda"} and engine.gpus_per_actor:
+        raise InputError(
+            f"device={device!r} needs no GPU.", "Leave gpus_per_actor out, or the device."
+        )
+
+
+def connect(engine: Ray) -> tuple[Any, bool]:
+    """The module ``ray``, connected, and whether to shut it down afterwards.
+
+    An existing connection of this process is used, and stays.
+
+    Raises
+    ------
+    InputError
+        Ray is not installed, or there is no cluster at the address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        problem = "engine='ray' needs the package ray, which is not installed here."
+        raise InputError(problem, "`pip install medzoo[cluster]` brings it.") from error
+    try:
+        address = _answering(engine.address)
+        if ray.is_initialized():
+            return ray, False
+        ray.init(
+            address=address,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:
+        raise InputError(
+            f"Ray cannot be reached or started (address={engine.address!r}): {error}",
+            "Give the address that `ray start` printed, or none to start Ray on this machine.",
+        ) from error
+    return ray, True
+
+
+def _answering(address: str | None) -> str | None:
+    """The address to give to Ray. Ray itself would wait for ever for a cluster that is gone.
+
+    Raises
+    ------
+    OSError
+        No cluster answers there.
+    """
+    requested = os.environ.get("RAY_ADDRESS") if address in {None, "auto"} else address
+    try:
+        _knock(requested or _noted())
+    except OSError:
+        if requested or address:
+            raise
+        return "local"  # the cluster of Ray's note is gone, and the user did not ask for it
+    return address
+
+
+def share(engine: Ray, ray: Any, version: Version, device: str) -> tuple[dict[str, float], int]:
+    """The resources of each actor (``CPU``, ``GPU``), and the number of actors.
+
+    Raises
+    ------
+    InputError
+        No machine of the cluster has room for one.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    resources: dict[str, float] = {"CPU": engine.cpus_per_actor}
+    gpus = _gpus_per_actor(engine, nodes, version, device)
+    if gpus:
+        resources["GPU"] = gpus
+    room = sum(_actors_on(node, resources) for node in nodes)
+    each = _in_words(resources)
+    if not room:
+        largest = {name: max([0, *(node.get(name, 0) for node in nodes)]) for name in resources}
+        raise InputError(
+            f"An actor takes {each}; the largest machine of the Ray cluster has "
+            f"{_in_words(largest)}.",
+            "Ask for less with cpus_per_actor or gpus_per_actor, or start more machines.",
+        )
+    if engine.actors and engine.actors > room:
+        message = (
+            f"The Ray cluster has room for {room} of {engine.actors} actors, each with {each}. "
+            "The others wait for more."
+        )
+        warnings.warn(message, MedzooWarning, stacklevel=2)
+    return resources, engine.actors or room
+
+
+def _gpus_per_actor(
+    engine: Ray, nodes: Iterable[Mapping[str, float]], version: Version, device: str
+) -> float:
+    if engine.gpus_per_actor is not None:
+        return engine.gpus_per_actor
+    if not version.needs_torch:
+        return 0
+    if device == "auto":
+        return int(any(node.get("GPU") for node in nodes))
+    return int(device == "cuda")
+
+
+def _actors_on(node: Mapping[str, float], resources: Mapping[str, float]) -> int:
+    """How many actors a machine has room for."""
+    return int(min(node.get(name, 0) / amount for name, amount in resources.items()))
+
+
+def _in_words(resources: Mapping[str, float]) -> str:
+    """``2 CPU and 0.5 GPU``."""
+    return " and ".join(f"{amount:g} {name}" for name, amount in resources.items())
 
 
 def _noted() -> str:
-    """The address of the cluster that Ray takes without being told one: its note outlives a cluster
-    that was killed.
+    """The address of the cluster that Ray uses by default, from its note on this machine.
+
+    The note remains when a cluster is killed.
     """
     with suppress(ImportError):
         from ray._private.utils import read_ray_address
@@ -211,14 +238,24 @@ def _noted() -> str:
 
 
 def _knock(address: str) -> None:
-    """OSError where nobody listens at HOST:PORT."""
+    """Raise OSError if nothing listens at HOST:PORT."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal() and "/" not in host:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
 
 
-def _is_share(given: object) -> bool:
-    """Whether Ray can give so much of something: a part of one, or whole ones."""
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 <= given < 2**20:
+def _is_address(address: object) -> bool:
+    return isinstance(address, str) and bool(address.strip())
+
+
+def _is_count(actors: object) -> bool:
+    return isinstance(actors, int) and not isinstance(actors, bool) and actors >= 1
+
+
+def _is_share(amount: object) -> bool:
+    """Whether Ray can give an actor this amount of a resource: a part of one, or whole ones."""
+    if isinstance(amount, bool) or not isinstance(amount, (int, float)):
         return False
-    return given < 1 or given == int(given)
+    if not 0 <= amount < 2**20:
+        return False
+    return amount < 1 or amount == int(amount)

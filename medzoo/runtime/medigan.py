@@ -1,9 +1,9 @@
-"""The medigan contract, on this side of it: what the worker is told, and what came back as checked
-columns.
+"""The medigan contract in the caller's process: what the worker needs, and the columns that are made
+of its answer.
 
-The worker (`medzoo._worker.medigan`) puts each sample into its shape. Here its values are mapped to
-the range and type that the config states: linearly, rounded and clipped for whole numbers, never
-wrapped.
+The worker (`medzoo._worker.medigan`) puts each sample into its shape. Here the values are mapped
+linearly to the range and type that the config states. Whole numbers are rounded and clipped, and
+never overflow.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .._worker.batch import Batch
 from .._worker.shaping import arrange
-from ..config import Output, Version, requirement_name
+from ..config import Condition, Output, Version, requirement_name
 from ..errors import PackageError
 from ..inputs import warn_of_repeats
 from ..inputs.pictures import read
@@ -32,7 +32,7 @@ FRAMEWORKS = {
 
 
 def spec(
-    about: str,
+    model_name: str,
     version: Version,
     folder: Path,  # noqa: ARG001
     weights: Path | None,
@@ -41,9 +41,9 @@ def spec(
     """What `medzoo._worker.medigan.Medigan` needs; see `medzoo.runtime.worker` for the parameters."""
     call = version.call
     assert call is not None  # noqa: S101  (the schema gives one to every medigan package)
-    needs = {FRAMEWORKS.get(requirement_name(r)) for r in version.requires}
+    frameworks = {FRAMEWORKS.get(requirement_name(r), "") for r in version.requires}
     return {
-        "model_id": about.partition(",")[0],
+        "model_id": model_name.partition(",")[0],
         "function": call.function,
         "weights": call.weights if weights is None else str(weights.absolute()),
         "returns": call.returns,
@@ -53,14 +53,8 @@ def spec(
         "most": call.most,
         "arguments": dict(call.arguments),
         "options": list(version.options),
-        "frameworks": sorted(n for n in needs if n),
-        "conditions": {
-            name: {
-                str(number): condition.value_for_package(number)
-                for number in condition.values.values()
-            }
-            for name, condition in version.conditions.items()
-        },
+        "frameworks": sorted(frameworks - {""}),
+        "conditions": {name: passed_values(c) for name, c in version.conditions.items()},
         "inputs": {
             name: {"argument": i.argument or name, "form": i.form, "default": i.default}
             for name, i in version.inputs.items()
@@ -69,8 +63,13 @@ def spec(
     }
 
 
+def passed_values(condition: Condition) -> dict[str, Any]:
+    """Number of a value, as text -> what the package gets for it."""
+    return {str(n): condition.value_for_package(n) for n in condition.values.values()}
+
+
 def place(output: Output) -> dict[str, Any]:
-    """Where an output is in what the package returns, and the shape that it gets."""
+    """Where an output is in what the package returns, and the shape that it must have."""
     return {
         "element": output.element,
         "files": output.files,
@@ -83,9 +82,9 @@ def place(output: Output) -> dict[str, Any]:
 
 
 def columns(
-    about: str, version: Version, batch: Batch, found: Mapping[str, Any]
+    model_name: str, version: Version, batch: Batch, answer: Mapping[str, Any]
 ) -> dict[str, NDArray[Any]]:
-    """A column for each output of the config: what the worker sent, in the range and type that the
+    """One column per output of the config: the worker's arrays, in the range and type that the
     config states.
 
     Raises
@@ -94,50 +93,45 @@ def columns(
         A file cannot be read or has another shape, or values are not finite or far from what the
         config says.
     """
-    for count in sorted(set(found["repeated"].values())):
-        warn_of_repeats(f"{about},", count, " in its package")
+    for count in sorted(set(answer["repeated"].values())):
+        warn_of_repeats(f"{model_name},", count, " in its package")
     arrays = {}
     for name in own_outputs(version):
-        output, values = version.outputs[name], found["outputs"][name]
+        output, values = version.outputs[name], answer["outputs"][name]
         if not isinstance(values, np.ndarray):
-            values = _pictures(about, output, values, batch)
-        arrays[name] = to_range(about, output, values)
-    return check(about, version, batch, arrays)
+            values = _pictures(model_name, output, values, batch)
+        arrays[name] = to_range(model_name, output, values)
+    return check(model_name, version, batch, arrays)
 
 
-def _pictures(about: str, output: Output, paths: Sequence[str], batch: Batch) -> NDArray[Any]:
+def _pictures(model_name: str, output: Output, paths: Sequence[str], batch: Batch) -> NDArray[Any]:
     def picture(path: Path, number: int) -> NDArray[Any]:
         try:
             return arrange(read(path, mask=output.kind == "mask"), place(output))  # type: ignore[no-any-return]
         except ValueError as error:
             raise PackageError(
-                f"{about}: the file {path.name}, its {output.name!r} of sample {number}, is not what the config "
-                f"says: {error}."
+                f"{model_name}: the file {path.name}, its {output.name!r} of sample {number}, is not "
+                f"what the config says: {error}."
             ) from error
 
-    return np.stack(
-        [
-            picture(Path(path), int(number))
-            for path, number in zip(paths, batch.indices, strict=True)
-        ]
-    )
+    numbered = zip(paths, batch.indices.tolist(), strict=True)
+    return np.stack([picture(Path(path), number) for path, number in numbered])
 
 
 def span(output: Output) -> tuple[float, float]:
-    """The value range of a column; of signed integers without one, all that the type can hold."""
+    """The value range of a column; by default everything that its integer type can hold."""
     if output.value_range:
         return output.value_range
     limits = np.iinfo(output.dtype)
     return float(limits.min), float(limits.max)
 
 
-def to_range(about: str, output: Output, values: NDArray[Any]) -> NDArray[Any]:
-    """``values`` mapped from the range that the package returns to the column's, in the column's
-    type.
+def to_range(model_name: str, output: Output, values: NDArray[Any]) -> NDArray[Any]:
+    """``values`` mapped from the package's range to the range and type of the column.
 
-    Floats may lie somewhat outside of what the config says they do, as those of a network without a
-    last tanh, and are clipped. By more than half the range's width they show that the config is
-    wrong.
+    Floats may lie a little outside of the range in the config, as the output of a network without a
+    final tanh does. They are clipped. If they are outside by more than half the width of the range,
+    the config is wrong.
 
     Raises
     ------
@@ -148,13 +142,13 @@ def to_range(about: str, output: Output, values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype == bool:
         values = values.astype(np.uint8)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise PackageError(f"{about}: {output.name!r} holds values that are not finite.")
+        raise PackageError(f"{model_name}: {output.name!r} holds values that are not finite.")
     least, most = (values.min(), values.max()) if values.size else (low, high)
     beyond = (high - low) / 2 if values.dtype.kind == "f" else 0.0
     if least < low - beyond or most > high + beyond:
         raise PackageError(
-            f"{about}: {output.name!r} has values from {least:g} to {most:g}; by its config the package returns "
-            f"{low:g} to {high:g}.",
+            f"{model_name}: {output.name!r} has values from {least:g} to {most:g}; by its config the "
+            f"package returns {low:g} to {high:g}.",
             "Its config should say under `returned` what they are.",
         )
     if (

@@ -1,5 +1,5 @@
-"""The native contract, on this side of it: what a package is told, what came of it, and the session
-in this interpreter.
+"""The native contract in the caller's process: what a package needs, its columns, and the session in
+this interpreter.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ columns = check
 
 
 def spec(
-    about: str, version: Version, folder: Path, weights: Path | None, room: Path
+    model_name: str, version: Version, folder: Path, weights: Path | None, room: Path
 ) -> dict[str, Any]:
     """What `medzoo._worker.native.Native` needs; see `medzoo.runtime.worker` for the parameters.
 
@@ -39,17 +39,19 @@ def spec(
     InputError
         The user's weights do not fit.
     """
-    given = folder if weights is None else other_weights(about, folder, weights, room / "weights")
+    if weights is not None:
+        folder = other_weights(model_name, folder, weights, room / "weights")
     return {
-        "weights": str(given),
+        "weights": str(folder),
         "outputs": own_outputs(version),
         "torch": version.needs_torch,
     }
 
 
 class NativeSession(Session):
-    """A package of the native contract, loaded into this interpreter. Raises what
-    `medzoo.runtime.open_session` says.
+    """A package of the native contract, loaded into this interpreter.
+
+    Raises what `medzoo.runtime.open_session` says.
     """
 
     def __init__(
@@ -60,35 +62,38 @@ class NativeSession(Session):
         execution: Execution = DEFAULT,
     ) -> None:
         weights = execution.weights
-        self._about, self._version = name_of(config, version), version
+        self._model_name, self._version = name_of(config, version), version
         self.digests = dict(package.digests)
         self.device = pick_device(execution.device, version)
-        self._given = [] if weights is None else ["weights"]
+        self._user_parts = [] if weights is None else ["weights"]
         folder, room, theirs = package.path.absolute(), Path(), None
         if weights is not None:
             theirs = their_file(weights)
             self.digests["weights"] = sha256_of(theirs)
             room = Path(tempfile.mkdtemp(prefix="medzoo-"))
             weakref.finalize(self, shutil.rmtree, room, ignore_errors=True)
-        needs = {**spec(self._about, version, folder, theirs, room), "autocast": execution.autocast}
+        needs = {
+            **spec(self._model_name, version, folder, theirs, room),
+            "autocast": execution.autocast,
+        }
         try:
             self._contract: Native | None = Native(folder, needs, self.device, room)
         except (Exception, SystemExit) as error:
             raise explain(
                 Failure.of(error),
-                self._about,
+                self._model_name,
                 "did not load",
                 version.requires,
-                given=self._given,
+                user_parts=self._user_parts,
             ) from error
         self.batch_size = batch_size(version, self.device, free_memory(self.device))
-        found = describe(libraries(version), version.needs_torch)
+        interpreter = describe(libraries(version), version.needs_torch)
         self.provenance = of_session(
             version,
             env="current",
             lock="",
             trust=execution.trust,
-            found=found,
+            found=interpreter,
             recorded=execution.record,
         )
 
@@ -96,16 +101,16 @@ class NativeSession(Session):
         """The columns of a batch, checked against the config."""
         assert self._contract is not None  # noqa: S101  (`close` is the end)
         try:
-            found = self._contract.sample(batch)
+            outputs = self._contract.sample(batch)
         except (Exception, SystemExit) as error:
             raise explain(
                 Failure.of(error),
-                self._about,
+                self._model_name,
                 f"failed on {at(batch)}",
                 self._version.requires,
-                given=[*self._given, *(["inputs"] if batch.inputs else [])],
+                user_parts=[*self._user_parts, *(["inputs"] if batch.inputs else [])],
             ) from error
-        return columns(self._about, self._version, batch, found)
+        return columns(self._model_name, self._version, batch, outputs)
 
     def close(self) -> None:
         """Let go of the model."""

@@ -1,4 +1,4 @@
-"""A model's process: started in a clean environment, asked, and ended with no trace but its log."""
+"""A model's process: it starts in a clean environment, answers requests, and leaves only its log."""
 
 from __future__ import annotations
 
@@ -21,20 +21,18 @@ from .._worker import protocol
 from ..errors import WorkerError
 
 START = Path(protocol.__file__).with_name("__main__.py")
-PASSED = (
-    settings.SYSTEM_VARIABLES
-    | {  # variables passed to the model's process; never tokens or PYTHON*
-        "LANGUAGE",
-        "TERM",
-        "DYLD_LIBRARY_PATH",
-        "PROGRAMFILES",
-        "NUMBER_OF_PROCESSORS",
-        "PROCESSOR_ARCHITECTURE",
-        "TORCH_HOME",
-        "PYTORCH_CUDA_ALLOC_CONF",
-        "PYTORCH_ENABLE_MPS_FALLBACK",
-    }
-)
+# Variables passed to the model's process; never tokens or PYTHON*.
+PASSED = settings.SYSTEM_VARIABLES | {
+    "LANGUAGE",
+    "TERM",
+    "DYLD_LIBRARY_PATH",
+    "PROGRAMFILES",
+    "NUMBER_OF_PROCESSORS",
+    "PROCESSOR_ARCHITECTURE",
+    "TORCH_HOME",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTORCH_ENABLE_MPS_FALLBACK",
+}
 OWN = {
     "PYTHONHASHSEED": "0",  # the order of a set of texts varies otherwise from process to process
     "PYTHONUTF8": "1",
@@ -82,14 +80,17 @@ def environment(work: Path, visible: str | None, *, user_site: bool) -> dict[str
     user_site
         Whether packages that the user installed for themselves are part of its interpreter.
     """
-    kept = {
-        k: v
-        for k, v in os.environ.items()
-        if k.upper() in PASSED or k.upper().startswith(PASSED_PREFIXES)
-    }
-    kept |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(work)) | OWN
-    kept |= {} if user_site and site.ENABLE_USER_SITE else {"PYTHONNOUSERSITE": "1"}
-    return kept if visible is None else kept | {"CUDA_VISIBLE_DEVICES": visible}
+    variables = {}
+    for name, value in os.environ.items():
+        upper = name.upper()
+        if upper in PASSED or upper.startswith(PASSED_PREFIXES):
+            variables[name] = value
+    variables |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(work)) | OWN
+    if not (user_site and site.ENABLE_USER_SITE):
+        variables["PYTHONNOUSERSITE"] = "1"
+    if visible is not None:
+        variables["CUDA_VISIBLE_DEVICES"] = visible
+    return variables
 
 
 class Ended(Exception):  # noqa: N818
@@ -107,9 +108,9 @@ class Ended(Exception):  # noqa: N818
         super().__init__(how, problem, hint)
         self.how, self.problem, self.hint = how, problem, hint
 
-    def explained(self, about: str, what: str) -> Exception:
-        """The exception to raise, for the model ``about`` that was at ``what``."""
-        problem = f"{about} {what}: {self.problem}"
+    def explained(self, model_name: str, what: str) -> Exception:
+        """The exception to raise, for the model ``model_name`` that was at ``what``."""
+        problem = f"{model_name} {what}: {self.problem}"
         return MemoryError(problem) if self.how == "memory" else WorkerError(problem, self.hint)
 
 
@@ -121,8 +122,8 @@ class Log:
 
     @classmethod
     def new(cls, name: str, instead: Path) -> Log:
-        """A new log in the cache, of which the oldest ones go; in the folder ``instead`` if the
-        cache cannot be written.
+        """A new log in the cache, where the oldest logs are removed; in the folder ``instead`` if
+        the cache cannot be written.
         """
         file = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(3).hex()}.log"
         folder = settings.cache_folder() / "logs"
@@ -137,9 +138,7 @@ class Log:
         return cls(folder / file)
 
     def mark(self) -> None:
-        """What is written from here on is what `tail` shows; what came before may go if it is too
-        much.
-        """
+        """Let `tail` show only what is written after this call. A large log is emptied first."""
         with suppress(OSError):
             self._marked = self.path.stat().st_size
             if self._marked > LOG_BYTES:
@@ -154,19 +153,15 @@ class Log:
                 text = file.read().decode("utf-8", "replace")
         except OSError:
             return ""
-        return "\n".join(
-            [line.rstrip() for line in text.splitlines() if line.strip()][-TAIL_LINES:]
-        )
+        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+        return "\n".join(lines[-TAIL_LINES:])
 
     def tail(self) -> str:
         """The same, ready to be put under a problem; empty if nothing was written."""
-        text = self.read()
-        return (
-            f"\nIt last wrote ({self.path}):\n"
-            + "\n".join(f"  {line}" for line in text.splitlines())
-            if text
-            else ""
-        )
+        lines = self.read().splitlines()
+        if not lines:
+            return ""
+        return "\n  ".join([f"\nIt last wrote ({self.path}):", *lines])
 
     def remove_if_empty(self) -> None:
         """Keep no log of a process that wrote nothing."""
@@ -195,7 +190,7 @@ class Process:
         Its working directory.
     log
         Where its stdout and stderr go.
-    about
+    model_name
         The model, for errors.
 
     Raises
@@ -205,27 +200,26 @@ class Process:
     """
 
     def __init__(
-        self, python: Path, environment: dict[str, str], work: Path, log: Log, *, about: str
+        self, python: Path, environment: dict[str, str], work: Path, log: Log, *, model_name: str
     ) -> None:
         self.log, self._owner, self._busy = log, os.getpid(), False
-        self._gone = (
-            threading.Event()
-        )  # it has ended, and what it started with it: its number may be another's by now
+        # Set when it and all that it started have ended: another process may get its number then.
+        self._gone = threading.Event()
         options = {
             "args": [str(python), str(START), str(self._owner)],
             "env": environment,
             "cwd": work,
         }
         self._frames: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        # The kernel ends a process with the thread that started it, not with that thread's process:
-        # so the thread that starts this one stays with it. It reads the answers, and waits for the
-        # end.
-        told = (options, log.path, self._frames, self._gone)
-        threading.Thread(target=_serve, args=told, name="medzoo-worker", daemon=True).start()
+        # The kernel ends a process together with the thread that started it. So the thread that
+        # starts this process lives as long: it reads the answers, and waits for the end.
+        arguments = (options, log.path, self._frames, self._gone)
+        thread = threading.Thread(target=_serve, args=arguments, name="medzoo-worker", daemon=True)
+        thread.start()
         started = self._frames.get()
         if isinstance(started, BaseException):
             raise WorkerError(
-                f"{about}: {python} does not start: {started}.",
+                f"{model_name}: {python} does not start: {started}.",
                 "`medzoo cache verify` checks its environment.",
             )
         self._popen: subprocess.Popen[bytes] = started
@@ -245,9 +239,8 @@ class Process:
         """
         began, kills, self._busy = time.monotonic(), _kills_for_memory(), True
         pieces = protocol.pack({**request, "timeout": timeout})
-        late = threading.Timer(
-            timeout + GRACE, self._kill
-        )  # a write to a process that was stopped would wait forever
+        # A write to a stopped process would wait forever.
+        late = threading.Timer(timeout + GRACE, self._kill)
         late.daemon = True
         if sum(map(len, pieces)) > 2**16:
             late.start()
@@ -276,10 +269,9 @@ class Process:
             try:
                 answer: dict[str, Any] | MemoryError | None = self._frames.get(timeout=left)
             except queue.Empty:
-                # A child of the model's may hold the pipe open that would tell us of its end.
-                if time.monotonic() >= deadline or (
-                    self._popen.poll() is not None and self._frames.empty()
-                ):
+                # A child process of the model may keep the pipe open, so an end is not always seen.
+                ended = self._popen.poll() is not None and self._frames.empty()
+                if ended or time.monotonic() >= deadline:
                     return None
             else:
                 return answer
@@ -306,24 +298,16 @@ class Process:
         if name and name not in CRASHES:
             hint = "Somebody ended it, or the system did, short of memory: then a smaller batch_size helps."
             return Ended("kill", f"its process was killed ({name}).{tail}", hint)
-        again = f"The next batch starts it again. {CRASHED.get(name or '', TELL)}"
-        how = (
-            f"crashed ({name})"
-            if name
-            else f"ended by itself (exit code {code})"
-            if code is not None
-            else "fell silent"
-        )
-        return Ended("crash", f"its process {how}.{tail}", again)
+        hint = f"The next batch starts it again. {CRASHED.get(name or '', TELL)}"
+        how = "fell silent" if code is None else f"ended by itself (exit code {code})"
+        if name:
+            how = f"crashed ({name})"
+        return Ended("crash", f"its process {how}.{tail}", hint)
 
     def close(self) -> None:
-        """End it: by itself if it is idle, at once if it is not."""
-        if (
-            self.is_ours
-            and not self._busy
-            and not self._gone.is_set()
-            and self._popen.stdin is not None
-        ):
+        """End it. If it is idle, it may end by itself; if it is busy, it is ended at once."""
+        is_idle = self.is_ours and not self._busy and not self._gone.is_set()
+        if is_idle and self._popen.stdin is not None:
             with suppress(OSError, subprocess.TimeoutExpired):
                 protocol.write(self._popen.stdin, protocol.pack({"request": "close"}))  # type: ignore[arg-type]
                 self._popen.wait(GRACE)
@@ -334,9 +318,7 @@ class Process:
         if not self.is_ours:
             return
         self._kill()
-        with suppress(
-            subprocess.TimeoutExpired
-        ):  # a driver or a disk may hold it longer than we care to wait
+        with suppress(subprocess.TimeoutExpired):  # a driver or a disk may block it for longer
             self._popen.wait(GRACE)
         if self._popen.stdin is not None:
             with suppress(OSError):
@@ -359,10 +341,11 @@ def _kill(popen: subprocess.Popen[bytes]) -> None:
 def _serve(
     options: dict[str, Any], log: Path, frames: queue.SimpleQueue[Any], gone: threading.Event
 ) -> None:
-    """Start the process and pass on its answers; then None, or why there are no more; stay until it
-    has ended.
+    """Start the process and pass on its answers, until it has ended.
+
+    After the last answer comes None, or the error because of which there are no more.
     """
-    # Neither the terminal's Ctrl-C nor its end is the process's to handle.
+    # A Ctrl-C in the terminal, or its end, must not reach the process.
     own: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         own = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
@@ -431,7 +414,7 @@ def _kills_for_memory() -> int:
     if place is None:
         return 0
     try:
-        found = re.search(r"^oom_kill (\d+)", place.read_text(encoding="utf-8"), re.MULTILINE)
+        match = re.search(r"^oom_kill (\d+)", place.read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         return 0
-    return int(found[1]) if found else 0
+    return int(match[1]) if match else 0

@@ -1,6 +1,4 @@
-"""What is common to all sessions: what the rest of medzoo knows of one, its provenance, and the
-words for its errors.
-"""
+"""What all sessions have in common: their base class, the batch size, and the texts of errors."""
 
 from __future__ import annotations
 
@@ -26,27 +24,28 @@ REFUSED_BY_SYSTEM = (
     "permission denied",
 )
 REFUSED_BY_GPU = ("cuda error", "cuda driver", "nvidia driver", "cudnn_status", "cublas_status")
-MOST = 256  # samples a batch on a GPU, where medzoo chooses
+MOST = 256  # samples per batch on a GPU, if medzoo chooses
 
 
 class Session(ABC):
     """A model that is loaded and waits for batches."""
 
     device: str
-    batch_size: int  # where the user asks for none
+    batch_size: int  # if the user asks for none
     digests: dict[str, str]
     provenance: Provenance
     actors: int = 1  # that make batches at the same time
 
     @abstractmethod
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
-        """The columns of a batch, checked against the config; MemoryError where it does not fit."""
+        """The columns of a batch, checked with the config; MemoryError if it does not fit."""
 
     def series(
         self, batch_of: Callable[[range], Batch], ranges: Iterable[range]
     ) -> Iterator[dict[str, NDArray[Any]]]:
-        """The columns of one range of samples after the other; the first that cannot be made ends
-        it with its error.
+        """The columns of one range of samples after the other.
+
+        The first range that cannot be made raises its error.
         """
         for indices in ranges:
             yield self.sample(batch_of(indices))
@@ -62,11 +61,11 @@ def libraries(version: Version) -> list[str]:
 
 
 def batch_size(version: Version, device: str, free: int | None) -> int:
-    """How many samples to make at once where the user does not say.
+    """How many samples to make at once if the user does not say.
 
-    The version's own number, halved until it fits into what is free; on a CUDA device doubled as
-    long as it does, up to `MOST`. A version whose samples depend on their batch, or that does not
-    say what one takes, keeps its own.
+    The version's own number, halved until it fits into the free memory. On a CUDA device it is
+    doubled as long as it fits, up to `MOST`. A version keeps its own number if samples depend on
+    their batch, or if its config does not state the memory per sample.
 
     Parameters
     ----------
@@ -85,56 +84,56 @@ def batch_size(version: Version, device: str, free: int | None) -> int:
 
 def explain(
     failure: Failure,
-    about: str,
+    model_name: str,
     what: str,
     requires: Sequence[str] = (),
     log: str = "",
     *,
-    given: Sequence[str] = (),
+    user_parts: Sequence[str] = (),
 ) -> Exception:
     """The exception to raise for what went wrong inside a contract.
 
     Parameters
     ----------
-    about
+    model_name
         The model, as `name_of` says it.
     what
-        What the package was at: ``did not load``.
+        What the package did: ``did not load``.
     requires
         What the package declares, for a module that is missing.
     log
         What the package last wrote, ready to be put under the problem.
-    given
-        What the user gave in place of the package's own: ``weights``, ``inputs`` ...
+    user_parts
+        What the user gave instead of the package's own parts: ``weights``, ``inputs`` ...
     """
     if failure.kind == "memory":
-        return MemoryError(f"{about}: {failure.message or failure.type}")
+        return MemoryError(f"{model_name}: {failure.message or failure.type}")
     if failure.kind == "trust":
-        return TrustError(f"{about}: {failure.message}", failure.hint)
+        return TrustError(f"{model_name}: {failure.message}", failure.hint)
     if failure.kind == "input":
         return InputError(failure.message, failure.hint)
     if failure.kind == "contract":
-        return PackageError(f"{about}: {failure.message}", failure.hint)
-    hint = _whose_fault(failure, requires, given)
-    return PackageError(f"{about} {what}: {failure.type}: {failure.message}{log}", hint)
+        return PackageError(f"{model_name}: {failure.message}", failure.hint)
+    hint = _whose_fault(failure, requires, user_parts)
+    return PackageError(f"{model_name} {what}: {failure.type}: {failure.message}{log}", hint)
 
 
-def _whose_fault(failure: Failure, requires: Sequence[str], given: Sequence[str]) -> str:
-    """What to try, by what failed: the environment, the machine, what the user gave, or the
-    package, in this order.
+def _whose_fault(failure: Failure, requires: Sequence[str], user_parts: Sequence[str]) -> str:
+    """What to try. It depends on what failed: the environment, the machine, what the user gave, or
+    else the package.
     """
-    says = failure.message.lower()
+    message = failure.message.lower()
     if failure.kind == "import" and requires:
         return f"It needs {', '.join(requires)}."
-    if any(sign in says for sign in REFUSED_BY_SYSTEM):
+    if any(sign in message for sign in REFUSED_BY_SYSTEM):
         return (
             "The system refused this, which is not the package's fault. Is there room, and may you "
             "write, in the folders that MEDZOO_CACHE and TMPDIR name?"
         )
-    if any(sign in says for sign in REFUSED_BY_GPU):
+    if any(sign in message for sign in REFUSED_BY_GPU):
         return "The GPU or its driver refused this. device='cpu' runs without it."
-    if given:
-        names = " and ".join(given)
+    if user_parts:
+        names = " and ".join(user_parts)
         return f"It ran with your own {names}, which may not fit. Does it also fail without?"
     return "If the package is not yours, tell its authors."
 

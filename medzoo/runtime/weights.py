@@ -32,15 +32,15 @@ def their_file(weights: str | os.PathLike[str]) -> Path:
     return path
 
 
-def other_weights(about: str, package: Path, weights: Path, folder: Path) -> Path:
-    """``folder``, filled so that the user's weights have the name that a native package expects.
+def other_weights(model_name: str, package: Path, weights: Path, folder: Path) -> Path:
+    """``folder``, filled so that the user's weights have the file name that a native package expects.
 
     Raises
     ------
     InputError
         They do not fit, or the package has none.
     """
-    check_fit(about, package, weights)
+    check_fit(model_name, package, weights)
     for name in package_files(package):  # what else its `load` may look for beside the weights
         if not name.endswith((".py", WEIGHTS)):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def other_weights(about: str, package: Path, weights: Path, folder: Path) -> Pat
     return folder
 
 
-def check_fit(about: str, package: Path, weights: Path) -> None:
+def check_fit(model_name: str, package: Path, weights: Path) -> None:
     """Whether a native package can run with the user's weights.
 
     Raises
@@ -60,7 +60,7 @@ def check_fit(about: str, package: Path, weights: Path) -> None:
     """
     if not (package / WEIGHTS).is_file():
         raise InputError(
-            f"{about} has no {WEIGHTS} that others could replace.", "Leave `weights` out."
+            f"{model_name} has no {WEIGHTS} that others could replace.", "Leave `weights` out."
         )
     compare(package / WEIGHTS, weights)
 
@@ -80,16 +80,16 @@ def compare(ours: Path, theirs: Path) -> None:
             return {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()}  # noqa: SIM118
 
     try:
-        given = shapes(theirs)
+        actual = shapes(theirs)
     except SafetensorError as error:
         raise InputError(f"weights={str(theirs)!r} is not a safetensors file: {error}") from error
-    wanted = shapes(ours)
-    if given != wanted:
-        wrong = [
-            f"{k}: {given.get(k, 'missing')}, not {wanted.get(k, 'expected at all')}"
-            for k in sorted(given.keys() | wanted.keys())
-            if given.get(k) != wanted.get(k)
-        ]
+    expected = shapes(ours)
+    if actual != expected:
+        wrong = []
+        for name in sorted(actual.keys() | expected.keys()):
+            shape, right = actual.get(name, "missing"), expected.get(name, "expected at all")
+            if shape != right:
+                wrong.append(f"{name}: {shape}, not {right}")
         raise InputError(
             f"weights={str(theirs)!r} has {len(wrong)} tensors that do not fit this model:\n  "
             + "\n  ".join(wrong[:5]),

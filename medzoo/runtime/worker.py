@@ -3,12 +3,12 @@
 Both contracts run there (`medzoo._worker.protocol` says how). What is special to a contract on this
 side is in `medzoo.runtime.native` and `medzoo.runtime.medigan`, each with two functions:
 
-``spec(about, version, folder, weights, room) -> dict``
-    What the contract's class needs, as a tree that can cross: ``about`` names the model in errors,
+``spec(model_name, version, folder, weights, room) -> dict``
+    What the contract's class needs, as a tree that can cross: ``model_name`` names the model in errors,
     ``folder`` is the package, ``weights`` the user's own file (an absolute path) or None, ``room``
     a folder for what the spec points to, which lives as long as the session. Raises InputError for
     weights that do not fit.
-``columns(about, version, batch, found) -> dict of arrays``
+``columns(model_name, version, batch, answer) -> dict of arrays``
     What the contract's ``sample`` returned, converted to the config's columns and compared with it
     by `medzoo.runtime.columns.check`. Raises PackageError.
 """
@@ -62,18 +62,16 @@ class WorkerSession(Session):
     ) -> None:
         device, weights = execution.device, execution.weights
         pick_device(device, torch=False)  # an invalid device is refused before a process starts
-        self._about, self._version = name_of(config, version), version
-        self._interpreter, self._package = (
-            interpreter,
-            package,
-        )  # as long as they are held, the cache keeps both
+        self._model_name, self._version = name_of(config, version), version
+        # While they are referenced, the cache keeps both.
+        self._interpreter, self._package = interpreter, package
         self._contract = plugin("caller", version.contract)
         self._lock = threading.Lock()  # a process answers one request at a time
         self.digests = dict(package.digests)
         theirs = None
-        self._given = [] if weights is None else ["weights"]
+        self._user_parts = [] if weights is None else ["weights"]
         if interpreter.kind == "current" and satisfied(version):  # it lacks something
-            self._given.append("installed packages")
+            self._user_parts.append("installed packages")
         if weights is not None:
             theirs = their_file(weights)
             self.digests["weights"] = sha256_of(theirs)
@@ -90,36 +88,35 @@ class WorkerSession(Session):
                 "contract": version.contract,
                 "folder": str(folder),
                 "spec": {
-                    **self._contract.spec(self._about, version, folder, theirs, self._held.folder),
+                    **self._contract.spec(
+                        self._model_name, version, folder, theirs, self._held.folder
+                    ),
                     "autocast": execution.autocast,
                 },
                 "work": str(self._held.work),
                 "device": local,
                 "asked": device,
                 "torch": version.needs_torch,
-                "threads": torch.get_num_threads()
-                if torch is not None
-                else None,  # so that bytes agree with this process
+                # The same number as here, so that the bytes are the same.
+                "threads": torch.get_num_threads() if torch is not None else None,
                 "trust": execution.trust,
                 "libraries": libraries(version),
             }
-            found = self._load()
+            answer = self._load()
         except BaseException:
             self.close()
             raise
-        self.device: str = (
-            device
-            if device.startswith("cuda:") and found["device"] == "cuda:0"
-            else found["device"]
-        )
-        self.batch_size = batch_size(version, self.device, found["free"])
+        self.device: str = answer["device"]
+        if device.startswith("cuda:") and self.device == "cuda:0":
+            self.device = device  # the process sees only this one, and calls it cuda:0
+        self.batch_size = batch_size(version, self.device, answer["free"])
         kind, lock = interpreter.kind, interpreter.lock
         self.provenance = of_session(
             version,
             env=kind,
             lock=lock,
             trust=execution.trust,
-            found=found,
+            found=answer,
             recorded=execution.record,
         )
 
@@ -127,13 +124,15 @@ class WorkerSession(Session):
         """The columns of a batch, checked against the config."""
         with self._lock:
             if self._held.closed:
-                raise WorkerError(f"{self._about}: its session is closed.", "Load the model again.")
+                raise WorkerError(
+                    f"{self._model_name}: its session is closed.", "Load the model again."
+                )
             if self._held.process is None or not self._held.process.is_ours:
                 self._load()
             request = {"request": "sample", "batch": vars(batch)}
-            found = self._ask(request, f"failed on {at(batch)}", batch)
+            answer = self._ask(request, f"failed on {at(batch)}", batch)
             # Files that a package wrote are gone with the next request.
-            return self._contract.columns(self._about, self._version, batch, found)  # type: ignore[no-any-return]
+            return self._contract.columns(self._model_name, self._version, batch, answer)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """End the process, whatever it does."""
@@ -143,10 +142,10 @@ class WorkerSession(Session):
         """Start the process and have it load the package."""
         python, log = self._interpreter.python, Log.new(self._log_name, self._held.folder)
         self._held.process = Process(
-            python, self._environment, self._held.work, log, about=self._about
+            python, self._environment, self._held.work, log, model_name=self._model_name
         )
-        found: dict[str, Any] = self._ask(self._loading, "did not load")
-        return found
+        answer: dict[str, Any] = self._ask(self._loading, "did not load")
+        return answer
 
     def _ask(self, request: dict[str, Any], what: str, batch: Batch | None = None) -> Any:
         process = self._held.process
@@ -156,20 +155,20 @@ class WorkerSession(Session):
             answer = process.ask(request, settings.timeout())
         except Ended as ended:
             self._held.process = None
-            raise ended.explained(self._about, what) from None
+            raise ended.explained(self._model_name, what) from None
         except BaseException:  # a Ctrl-C: what it answers would be taken for the next batch
             self._held.process = None
             process.end()
             raise
         if "error" in answer:
-            given = [*self._given, *(["inputs"] if getattr(batch, "inputs", None) else [])]
+            inputs = ["inputs"] if batch is not None and batch.inputs else []
             raise explain(
                 Failure(**answer["error"]),
-                self._about,
+                self._model_name,
                 what,
                 self._version.requires,
                 process.log.tail(),
-                given=given,
+                user_parts=[*self._user_parts, *inputs],
             )
         return answer["ok"]
 
@@ -208,9 +207,9 @@ def visible_devices(device: str, version: Version) -> tuple[str | None, str]:
     kind, _, number = device.partition(":")
     if kind != "cuda" or not (number or "0").isdecimal():
         return None, device
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    known = given.split(",") if given is not None else None
+    variable = os.environ.get("CUDA_VISIBLE_DEVICES")
     index = int(number or 0)
-    if known is None:
+    if variable is None:
         return str(index), "cuda:0"
-    return (known[index].strip(), "cuda:0") if index < len(known) else (None, device)
+    visible = variable.split(",")
+    return (visible[index].strip(), "cuda:0") if index < len(visible) else (None, device)
