@@ -78,8 +78,14 @@ def documented(text: str) -> dict[str, str]:
     return types
 
 
+@pytest.fixture
+def example_files(files_of_a_user: Path, tmp_path: Path) -> Path:
+    """A copy for one test: the examples write into it."""
+    return Path(shutil.copytree(files_of_a_user, tmp_path / "examples"))
+
+
 @pytest.fixture(scope="module")
-def example_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def files_of_a_user(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``patient7/`` (12 CT slices and contours), and single files of each other kind."""
     folder = tmp_path_factory.mktemp("examples")
     rng = np.random.default_rng(0)

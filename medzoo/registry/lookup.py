@@ -392,7 +392,7 @@ def info(model_id: int | str | os.PathLike[str]) -> ModelConfig:
     >>> model.id, model.modality
     ('00008_C-DCGAN_MMG_MASSES', 'mammography')
     >>> model.default.name, model.default.license
-    ('2.1.0', 'CC BY 4.0')
+    ('2.2.0', 'CC BY 4.0')
     """
     return resolve(model_id)
 
@@ -425,8 +425,8 @@ def cite(model_id: int | str | os.PathLike[str], *, version: str | None = None) 
     Examples
     --------
     >>> print(medzoo.cite(8))
-    00008_C-DCGAN_MMG_MASSES, version 2.1.0 (CC BY 4.0)
-    The medzoo authors (2026). Mammography mass patches by malignancy, model 00008 version 2.1.0.
+    00008_C-DCGAN_MMG_MASSES, version 2.2.0 (CC BY 4.0)
+    The medzoo authors (2026). Mammography mass patches by malignancy, model 00008 version 2.2.0.
     Trained on CBIS-DDSM (CC BY 3.0): Sawyer-Lee et al., ...
     """
     config = resolve(model_id)
