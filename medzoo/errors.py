@@ -1,37 +1,54 @@
-"""What can go wrong, as one tree. Catch a branch, or ``MedzooError`` for all of it.
+"""The errors of medzoo. Catch one class, or ``MedzooError`` for all of them.
 
 * MedzooError                    exit code of the command line
     x InputError                 2   an argument: unknown, of the wrong type, or out of range (also a ValueError)
     x ModelNotFoundError         3   no model, version or package has that name
     x ConfigError                4   a model config that breaks the schema
-    x SourceError                5   a package that cannot be fetched from where it lies
+    x SourceError                5   a package that cannot be fetched from its source
     x IntegrityError             6   files that differ from their registered digest
     x PackageError               7   a package that breaks its contract, or fails while it runs
     x OutOfMemoryError           8   not even a batch of one sample fits
     x DatasetError               9   a folder of samples that cannot be written or read
     x NotAvailableError          10  a feature that this version reserves but does not have
     x ContributionError          11  a contribution that is not ready
-    x TrustError                 12  what runs only when the user says ``trust=True``
+    x TrustError                 12  code or weights that run only with ``trust=True``
     x BuildError                 13  a model's environment that cannot be built
     x WorkerError                14  a model's process that crashed, was killed, or did not answer in time
     x CacheError                 15  something in the cache that cannot be removed
 
-Each carries a ``problem`` (what was asked and what was found) and a ``hint`` (what to try).
-``MedzooWarning`` is what a user should know of a result that stands.
+Each error has a ``problem`` (what was asked and what was found) and a ``hint`` (what to try).
+``MedzooWarning`` is a warning about a result that is valid.
 """
 
 from __future__ import annotations
 
 
 class MedzooError(Exception):
-    """Base of every error that medzoo raises on purpose.
+    """Base class of all errors that medzoo raises on purpose.
 
     Parameters
     ----------
-    problem
+    problem : str
         What was asked, and what was wrong with it.
-    hint
+    hint : str, optional
         What to try next; may be empty.
+
+    Attributes
+    ----------
+    problem, hint : str
+        The same texts.
+    exit_code : int
+        The exit code of the command line for this error.
+
+    Examples
+    --------
+    >>> try:
+    ...     medzoo.info("DCGAN_MMG_MASS")
+    ... except medzoo.MedzooError as error:
+    ...     print(error.problem)
+    ...     print(error.hint)
+    There is no model 'DCGAN_MMG_MASS'.
+    Did you mean 00005_DCGAN_MMG_MASS_ROI or ...
     """
 
     exit_code = 1
@@ -64,13 +81,13 @@ class ConfigError(MedzooError):
 
 
 class SourceError(MedzooError):
-    """A package that cannot be fetched from where its config says it lies."""
+    """A package that cannot be fetched from the source that its config names."""
 
     exit_code = 5
 
 
 class IntegrityError(MedzooError):
-    """Files that differ from the digest or the size that the registry holds."""
+    """Files that differ from the digest or the size in the registry."""
 
     exit_code = 6
 
@@ -106,8 +123,9 @@ class ContributionError(MedzooError):
 
 
 class TrustError(MedzooError):
-    """Something that runs only when the user says ``trust=True``: code that no registry names,
-    weights that need pickle.
+    """Code or weights that run only with ``trust=True``.
+
+    For example code that is not in the registry, or weights that need pickle.
     """
 
     exit_code = 12
@@ -126,12 +144,13 @@ class WorkerError(MedzooError):
 
 
 class CacheError(MedzooError):
-    """Something in the cache that cannot be removed: a running process uses it, or the disk does
-    not allow it.
+    """Something in the cache cannot be removed.
+
+    A running process uses it, or the disk does not allow it.
     """
 
     exit_code = 15
 
 
 class MedzooWarning(UserWarning):
-    """What a user should know of a result that stands; the command line prints it to stderr."""
+    """A warning about a result that is valid. The command line prints it to stderr."""

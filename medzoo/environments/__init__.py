@@ -1,9 +1,8 @@
-"""Where a model runs: in this interpreter, or in an environment with the packages that the model
-declares.
+"""Environments: each model runs in this interpreter, or in one with the packages it declares.
 
-An environment is built by uv, once for each lock (`recipe`), aside and renamed, and described by a
-JSON file beside it (`records`). What runs in it is the worker; nothing is ever installed into the
-caller's interpreter.
+uv builds one environment per `recipe`, under a temporary name that is then renamed. A JSON file
+beside it describes it (`records`). The worker runs in it. Nothing is ever installed into the
+interpreter of the user.
 """
 
 from __future__ import annotations
@@ -23,38 +22,37 @@ from .recipe import Recipe
 from .requirements import satisfied
 
 ENVS = ("auto", "current", "isolated")
-TRIES = 3  # to have an environment that another process does not remove at that moment
+TRIES = 3  # if another process removes the environment at the same moment
 
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python that can run a model. As long as this object lives, `medzoo cache` removes no
-    environment under it.
+    """A Python that can run a model.
+
+    As long as this object exists, its environment cannot be removed from the cache.
     """
 
     python: Path
     kind: str  # current or isolated
-    lock: str = (
-        ""  # hash of what was asked for, the same on every machine; empty for the current one
-    )
-    record: dict[str, str] = field(default_factory=dict)  # what it holds: name -> version
+    lock: str = ""  # digest of the recipe; empty for the current interpreter
+    record: dict[str, str] = field(default_factory=dict)  # its packages: name -> version
     held: files.Hold | None = field(default=None, repr=False, compare=False)
 
 
 def current() -> Interpreter:
-    """The interpreter that runs this."""
+    """The current interpreter."""
     return Interpreter(Path(sys.executable), "current", record=records.installed(sys.path))
 
 
 def isolated(config: ModelConfig, version: Version, *, progress: bool | None = None) -> Interpreter:
-    """The environment of a version's own: one that is there already, or a new one.
+    """The environment of a version. It is built if it does not exist.
 
     Raises
     ------
     BuildError
-        It could not be built; nothing of it is left.
+        It could not be built. Nothing of it is kept.
     ConfigError
-        The version's lock cannot be read.
+        The lock of the version cannot be read.
     """
     recipe = Recipe.of(config, version)
     for _ in range(TRIES):
@@ -66,9 +64,9 @@ def isolated(config: ModelConfig, version: Version, *, progress: bool | None = N
             records.change_models(record["key"], also=config.id)
             python = records.python_of(records.path_of(record["key"]))
             return Interpreter(python, "isolated", recipe.digest, dict(record["packages"]), held)
-        held.close()  # removed in between
+        held.close()  # another process removed it in the meantime
     raise BuildError(
-        f"The environment of {config.id} was removed as often as it was built, {TRIES} times.",
+        f"The environment of {config.id} was built {TRIES} times, and removed each time.",
         "Does another program change the cache? MEDZOO_CACHE names another folder.",
     )
 
@@ -76,23 +74,24 @@ def isolated(config: ModelConfig, version: Version, *, progress: bool | None = N
 def choose(
     config: ModelConfig, version: Version, env: str = "auto", *, progress: bool | None = None
 ) -> Interpreter | None:
-    """The interpreter for a version's worker process; None where the package is to run in this
-    process.
+    """The interpreter for the worker process of a version; None if it runs in this process.
 
     Parameters
     ----------
-    env
-        ``auto``: in this process if the package is native, comes with medzoo or from the user's own
-        folder, and its declared packages are installed here; otherwise in its own environment.
-        ``current``: this interpreter, with any packages. ``isolated``: always its own
+    config, version : ModelConfig, Version
+        The model.
+    env : {"auto", "current", "isolated"}, optional
+        ``auto``: this process if the package is native, is bundled or in a folder of the user, and
+        the packages that it declares are installed; otherwise its own environment.
+        ``current``: this interpreter, whatever packages it has. ``isolated``: always its own
         environment.
-    progress
-        Show what is installed; only at a terminal if None.
+    progress : bool, optional
+        Whether to show what is installed. By default, only at a terminal.
 
     Raises
     ------
     InputError
-        There is no such ``env``.
+        ``env`` is not one of the values above.
     BuildError, ConfigError
         See `isolated`.
     """
@@ -100,10 +99,11 @@ def choose(
         raise InputError(f"env={env!r} is not known.", f"Give one of {', '.join(ENVS)}.")
     native = version.contract == "native"
     if env == "current":
-        if lacking := satisfied(version):
+        lacking = satisfied(version)
+        if lacking:
             warnings.warn(
-                f"env='current': this interpreter is not what {config.id}, version {version.name}, declares: "
-                f"{'; '.join(lacking)}.",
+                f"env='current': this interpreter is not what {config.id}, "
+                f"version {version.name}, declares: {'; '.join(lacking)}.",
                 MedzooWarning,
                 stacklevel=2,
             )

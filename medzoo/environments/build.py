@@ -1,4 +1,4 @@
-"""Building an environment: aside, then renamed, by one process while others wait."""
+"""Building an environment under a temporary name, by one process while others wait."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from .uv import uv
 def build(
     recipe: Recipe, python: Python, config: ModelConfig, progress: bool | None = None
 ) -> dict[str, Any]:
-    """The record of the environment of a recipe, which is built unless another process was first.
+    """Build the environment of a recipe, unless another process was first; returns its record.
 
     Raises
     ------
     BuildError
-        It could not be built; nothing of it is left.
+        It could not be built. Nothing of it is kept.
     """
     key = recipe.key(python.tag)
     target = records.path_of(key)
-    about = f"The environment of {config.id} could not be built"
+    failure = f"The environment of {config.id} could not be built"
     try:
         with files.locked(records.lock_of(key)) as held:
             record = records.read(key)
@@ -44,12 +44,13 @@ def build(
             if settings.show_progress(progress):
                 print(f"{config.id}: building its environment, once ({target})", file=sys.stderr)
             with files.folder_aside(target) as aside, _uv_cache(aside) as variables:
-                run = partial(uv, about=about, variables=variables, progress=progress)
+                run = partial(uv, failure=failure, variables=variables, progress=progress)
                 _install(aside, recipe, python, run)
                 packages = records.installed([str(records.site_packages(aside))])
                 if unmet := recipe.unmet(packages, python.version):
                     raise BuildError(
-                        f"{about}: what was installed is not what was declared: {'; '.join(unmet)}.",
+                        f"{failure}: what was installed is not what was declared: "
+                        f"{'; '.join(unmet)}.",
                         "Do uv settings on this machine change what it installs? Nothing was kept.",
                     )
                 size, _ = files.size_of(aside)
@@ -78,56 +79,65 @@ def build(
 
 
 def _clear(target: Path, *, asides: bool) -> None:
-    """Remove an environment that lost its record or its base Python, and with ``asides`` what
-    killed builds left.
+    """Remove an environment that lost its record or its Python.
+
+    With ``asides``, the unfinished folders of killed builds too.
     """
-    for left in [target, *(target.parent.glob(f".{target.name}.*") if asides else ())]:
-        if left.is_dir():
-            shutil.rmtree(left)
+    folders = [target]
+    if asides:
+        folders += target.parent.glob(f".{target.name}.*")
+    for folder in folders:
+        if folder.is_dir():
+            shutil.rmtree(folder)
 
 
 def _install(folder: Path, recipe: Recipe, python: Python, run: Callable[..., str]) -> None:
-    """Make a virtual environment in ``folder``: what `Recipe` says, first by name, then by hash."""
-    # Relocatable: no file in it may hold the name that it has before it is renamed.
+    """Make a virtual environment in ``folder``: first packages by name, then those of the lock."""
+    # Relocatable: no file in it may hold its path, because the folder is renamed later.
     run("venv", "--relocatable", "--no-project", "--python", python.path, folder)
     install = ("pip", "install", "--python", records.python_of(folder))
     lock = folder / "lock.txt"
     if recipe.lock:
-        lock.write_text("".join(f"{entry}\n" for entry in recipe.lock), encoding="utf-8")
+        lock.write_text("\n".join([*recipe.lock, ""]), encoding="utf-8")
     if recipe.requires:
-        # The lock constrains, with its hashes, what the torch family shares with it: the second
-        # install changes nothing.
+        # The lock constrains the dependencies of torch, so that the second step does not change
+        # what the first one installed.
         constraints = ("--constraints", lock) if recipe.lock else ()
         backend = ("--torch-backend", settings.torch_backend()) if _asks_pytorch(recipe) else ()
         run(*install, *constraints, *backend, *recipe.requires)
     if recipe.lock:
-        # Any index may offer what has the right hash.
-        strategy = (
-            () if os.environ.get("UV_INDEX_STRATEGY") else ("--index-strategy", "unsafe-best-match")
-        )
+        # Safe with any index, because the hashes decide.
+        strategy = ["--index-strategy", "unsafe-best-match"]
+        if os.environ.get("UV_INDEX_STRATEGY"):
+            strategy = []
         run(*install, "--require-hashes", "--no-deps", *strategy, "--requirements", lock)
 
 
 def _warn_of_mixture(packages: dict[str, str], config: ModelConfig) -> None:
-    """Warn if torch and its family have different builds, as from an index that has one of them
-    alone: they may not fit.
+    """Warn if torch and its family have different builds, which may not work together.
+
+    This happens if an index has only some of them.
     """
-    family = {name: version for name, version in packages.items() if name in TORCH_FAMILY}
-    if len({version.partition("+")[2] for version in family.values()}) > 1:
-        builds = ", ".join(f"{name} {version}" for name, version in family.items())
+    builds, texts = set[str](), []
+    for name, version in packages.items():
+        if name in TORCH_FAMILY:
+            builds.add(version.partition("+")[2])
+            texts.append(f"{name} {version}")
+    if len(builds) > 1:
         warnings.warn(
-            f"{config.id}: its environment holds different builds, which may not work together: {builds}. "
-            "MEDZOO_TORCH_BACKEND=cpu, say, takes them all from PyTorch.",
+            f"{config.id}: its environment holds different builds, which may not work together: "
+            f"{', '.join(texts)}. "
+            "MEDZOO_TORCH_BACKEND=cpu, for example, installs all of them from PyTorch.",
             MedzooWarning,
             stacklevel=2,
         )
 
 
 def _asks_pytorch(recipe: Recipe) -> bool:
-    """Whether torch comes from PyTorch's own index, which has a folder for each build.
+    """Whether torch comes from the index of PyTorch, which has one folder per build.
 
-    uv's torch backend insists on that index. Where the user names another index and no
-    build, that place decides.
+    The torch backend of uv uses only that index. If the user names another index, and no build,
+    torch comes from there.
     """
     asked = settings.torch_backend()
     return bool(recipe.torch) and asked != "index" and not (asked == "auto" and own_index())
@@ -135,20 +145,21 @@ def _asks_pytorch(recipe: Recipe) -> bool:
 
 @contextmanager
 def _uv_cache(folder: Path) -> Iterator[dict[str, str]]:
-    """UV_CACHE_DIR on the file system of the environments, so that they are hard links to it and
-    not copies.
+    """Variables that put the cache of uv on the disk of the environments.
+
+    Then the files of environments are hard links to the cache, not copies.
     """
     if os.environ.get("UV_CACHE_DIR"):
         yield {}
         return
-    usual = Path(uv("cache", "dir", about="uv's cache was not found").strip())
-    there = next(p for p in (usual, *usual.parents) if p.exists())
-    if there.stat().st_dev == folder.stat().st_dev:
+    default = Path(uv("cache", "dir", failure="uv's cache was not found").strip())
+    existing = next(filter(Path.exists, (default, *default.parents)))
+    if existing.stat().st_dev == folder.stat().st_dev:
         yield {}
         return
-    ours = settings.cache_folder() / "uv"
-    held = files.hold(ours.with_name("uv.use"))
+    cache = settings.cache_folder() / "uv"
+    held = files.hold(cache.with_name("uv.use"))
     try:
-        yield {"UV_CACHE_DIR": str(ours)}
+        yield {"UV_CACHE_DIR": str(cache)}
     finally:
         held.close()

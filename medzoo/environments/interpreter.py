@@ -1,4 +1,4 @@
-"""The Python that an environment is made with."""
+"""The Python interpreter for a new environment."""
 
 from __future__ import annotations
 
@@ -31,39 +31,40 @@ class Python:
 
 
 def pick(wanted: str, config: ModelConfig, progress: bool | None = None) -> Python:
-    """A Python of a range: the one that runs this if it lies in it, else one that uv finds or,
-    unless offline, fetches.
+    """A Python interpreter of a range of versions.
+
+    The current interpreter is used if possible, otherwise one that uv finds or downloads.
 
     Raises
     ------
     BuildError
-        There is none, and none can be fetched.
+        None is installed, and none can be downloaded.
     ConfigError
-        The range is not written as the standard has it.
+        It is not a valid range.
     """
     if python_fits(platform.python_version(), wanted) and sys.executable:
         tag = sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag
         return Python(Path(sys.executable), tag, platform.python_version())
-    about = (
+    failure = (
         f"{config.id} needs a Python {wanted}, which is not installed and could not be downloaded"
     )
     find = ("python", "find", "--system", "--no-project", "--no-python-downloads", wanted)
     try:
-        found = uv(*find, about=about)
+        path = Path(uv(*find, failure=failure).strip())
     except BuildError:
-        uv("python", "install", "--no-bin", wanted, about=about, progress=progress)
-        found = uv(*find, about=about)
-    path = Path(found.strip())
-    said = subprocess.run(  # noqa: S603
+        uv("python", "install", "--no-bin", wanted, failure=failure, progress=progress)
+        path = Path(uv(*find, failure=failure).strip())
+    answer = subprocess.run(  # noqa: S603
         [path, "-I", "-c", ASK],
         capture_output=True,
         text=True,
         check=False,
         env=clean_environment(),
     )
-    if said.returncode:
+    if answer.returncode:
         raise BuildError(
-            f"{config.id} needs a Python {wanted}, and {path} does not run:\n  {said.stderr.strip()}"
+            f"{config.id} needs a Python {wanted}, and {path} does not run:\n"
+            f"  {answer.stderr.strip()}"
         )
-    tag, version = json.loads(said.stdout)
+    tag, version = json.loads(answer.stdout)
     return Python(path, tag, version)

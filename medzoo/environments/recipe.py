@@ -1,4 +1,4 @@
-"""What an environment is made of, and its key."""
+"""Recipes: which packages an environment has, and its key."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from packaging.markers import default_environment
 
@@ -25,11 +26,10 @@ OWN_INDEX = ("UV_FIND_LINKS", "UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "U
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an environment is made of, on any machine.
+    """The packages of an environment, the same on every machine.
 
-    ``requires`` is resolved and installed by name: the torch family, numpy if it is not locked, and
-    where there is no lock everything. ``lock`` is installed as it stands, checked against its
-    hashes.
+    ``requires`` is installed by name: torch and its family, numpy if it is not locked, and without a
+    lock all packages. ``lock`` is installed exactly, with its hashes.
     """
 
     requires: tuple[str, ...]
@@ -43,56 +43,63 @@ class Recipe:
         ------
         ConfigError
             The lock cannot be read or names a package of the torch family, or a requirement is not
-            written as the standard has it.
+            valid.
         """
-        wanted = [parse(r) for r in version.requires]
         lock = _read_lock(config, version) if version.lock else ()
-        if lock:
-            wanted = [r for r in wanted if requirement_name(r.name) in TORCH_FAMILY]
-        named = {
-            *(requirement_name(r.name) for r in wanted),
-            *(requirement_name(entry) for entry in lock),
-        }
-        numpy = [] if "numpy" in named else ["numpy"]  # the worker needs it
-        return cls(tuple(sorted({*map(str, wanted), *numpy})), lock)
+        names = set(map(requirement_name, lock))
+        requires = set[str]()
+        for requirement in map(parse, version.requires):
+            name = requirement_name(requirement.name)
+            if not lock or name in TORCH_FAMILY:
+                requires.add(str(requirement))
+                names.add(name)
+        if "numpy" not in names:  # the worker needs it
+            requires.add("numpy")
+        return cls(tuple(sorted(requires)), lock)
 
     @property
     def digest(self) -> str:
-        """The hash of it all: what provenance calls the lock."""
+        """A hash of the recipe: ``lock`` in a provenance."""
         return hashlib.sha256(json.dumps([self.requires, self.lock]).encode()).hexdigest()
 
     @property
     def torch(self) -> str:
-        """Which build of torch this machine gets: the one asked for, or what it is chosen by; empty
-        without torch.
+        """The build of torch for this machine; empty if the recipe has no torch.
+
+        For the setting ``auto``, the accelerator by which uv chooses the build.
         """
-        if not any(requirement_name(r) in TORCH_FAMILY for r in self.requires):
+        if TORCH_FAMILY.isdisjoint(map(requirement_name, self.requires)):
             return ""
         asked = settings.torch_backend()
         return accelerator() if asked == "auto" else asked
 
     def key(self, tag: str) -> str:
-        """The name of its environment on this machine, for a Python of that tag."""
+        """The name of its environment on this machine, for a Python with a tag."""
         parts = [self.digest, self.torch, tag, machine()]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def unmet(self, packages: Mapping[str, str], python: str) -> list[str]:
-        """What of it an environment with these packages (name -> version) and this Python does not
-        hold, in words; empty if nothing.
+        """The requirements that an environment does not meet, in words.
+
+        Parameters
+        ----------
+        packages : mapping of str to str
+            The packages of the environment: name -> version.
+        python : str
+            Its version of Python.
         """
-        versions = {"python_full_version": python, "implementation_version": python}
-        versions["python_version"] = ".".join(python.split(".")[:2])
-        here = {name: str(v) for name, v in default_environment().items()} | versions
+        markers: dict[str, Any] = {**default_environment()}
+        markers["python_full_version"] = markers["implementation_version"] = python
+        markers["python_version"] = ".".join(python.split(".")[:2])
         unmet = []
         for entry in (*self.requires, *self.lock):
             wanted = parse(entry.partition(" --hash")[0])
-            if wanted.marker and not wanted.marker.evaluate(here):
+            if wanted.marker and not wanted.marker.evaluate(markers):
                 continue
-            found = packages.get(requirement_name(wanted.name))
-            if found is None or not wanted.specifier.contains(found, prereleases=True):
-                unmet.append(
-                    f"{wanted.name}{wanted.specifier} is declared, {found or 'none'} is there"
-                )
+            installed = packages.get(requirement_name(wanted.name))
+            if installed is None or not wanted.specifier.contains(installed, prereleases=True):
+                text = f"{wanted.name}{wanted.specifier} is declared"
+                unmet.append(f"{text}, {installed or 'none'} is there")
         return unmet
 
 
@@ -112,31 +119,35 @@ def _read_lock(config: ModelConfig, version: Version) -> tuple[str, ...]:
 
 
 def lock_entries(text: str) -> tuple[str, ...]:
-    """The requirements of a lock, one text each with its hashes, without comments, in order: equal
-    locks give equal ones.
-    """
-    lines = (re.sub(r"(^|\s)#.*", "", line) for line in re.sub(r"\\\s*\n", " ", text).splitlines())
-    return tuple(sorted(" ".join(line.split()) for line in lines if line.strip()))
+    """The requirements of a lock, sorted: one text each, with its hashes, without comments."""
+    joined = re.sub(r"\\\s*\n", " ", text)  # a backslash continues a line
+    entries = []
+    for line in joined.splitlines():
+        words = re.sub(r"(^|\s)#.*", "", line).split()
+        if words:
+            entries.append(" ".join(words))
+    return tuple(sorted(entries))
 
 
 def machine() -> str:
-    """What decides which wheels fit, beside Python: system, processor and C library."""
-    musl = "musl" in (sysconfig.get_config_var("SOABI") or "")
-    return sysconfig.get_platform() + "-musl" * musl
+    """System, processor and C library, which decide which wheels can be installed."""
+    platform = sysconfig.get_platform()
+    if "musl" in (sysconfig.get_config_var("SOABI") or ""):
+        platform += "-musl"
+    return platform
 
 
 def accelerator() -> str:
-    """What uv's torch backend ``auto`` depends on: the NVIDIA driver's major version, an AMD GPU,
-    or ``cpu``.
+    """What uv's torch backend ``auto`` depends on.
+
+    The major version of the NVIDIA driver (``nvidia-550``), ``amd`` or ``cpu``.
     """
     driver = os.environ.get("UV_CUDA_DRIVER_VERSION") or _nvidia_driver()
     if driver:
         return f"nvidia-{driver.partition('.')[0]}"
-    return (
-        "amd"
-        if os.environ.get("UV_AMD_GPU_ARCHITECTURE") or shutil.which("rocm_agent_enumerator")
-        else "cpu"
-    )
+    if os.environ.get("UV_AMD_GPU_ARCHITECTURE") or shutil.which("rocm_agent_enumerator"):
+        return "amd"
+    return "cpu"
 
 
 def _nvidia_driver() -> str:
@@ -146,11 +157,12 @@ def _nvidia_driver() -> str:
         command = shutil.which("nvidia-smi")  # Windows, WSL, some containers
     if not command:
         return ""
-    ask = [command, "--query-gpu=driver_version", "--format=csv,noheader"]
-    found = subprocess.run(ask, capture_output=True, text=True, check=False)  # noqa: S603
-    return found.stdout.split()[0] if found.returncode == 0 and found.stdout.split() else ""
+    query = [command, "--query-gpu=driver_version", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, check=False)  # noqa: S603
+    versions = answer.stdout.split()  # one per GPU
+    return versions[0] if answer.returncode == 0 and versions else ""
 
 
 def own_index() -> bool:
     """Whether the user names another index or folder to install from."""
-    return any(os.environ.get(name) for name in OWN_INDEX)
+    return any(map(os.environ.get, OWN_INDEX))

@@ -1,8 +1,7 @@
-"""The environments of this cache: folders ``environments/KEY``, each with a record ``KEY.json``
-beside it.
+"""The environments in the cache: folders ``environments/KEY``, each with a record ``KEY.json``.
 
-An environment counts only together with its record, which is written last. A record holds no times;
-when an environment was last used is the time of the empty file ``KEY.use``.
+The record is written last; an environment without one is not used. A record holds no times: the
+modification time of the empty file ``KEY.use`` is that of the last use.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from .requirements import python_fits
 
 
 def folder() -> Path:
-    """Where environments lie."""
+    """The folder of all environments."""
     return settings.cache_folder() / "environments"
 
 
@@ -35,17 +34,17 @@ def path_of(key: str) -> Path:
 
 
 def record_of(key: str) -> Path:
-    """The file that describes it."""
+    """The record of an environment."""
     return folder() / f"{key}.json"
 
 
 def lock_of(key: str) -> Path:
-    """The lock for building or removing it, or for changing its record."""
+    """The lock for building or removing an environment, or for changing its record."""
     return folder() / f"{key}.lock"
 
 
 def mark_of(key: str) -> Path:
-    """The empty file that marks its use."""
+    """The empty file that processes lock while they use an environment."""
     return folder() / f"{key}.use"
 
 
@@ -55,25 +54,24 @@ def python_of(environment: Path) -> Path:
 
 
 def read(key: str) -> dict[str, Any] | None:
-    """The record of an environment that is there and whole; None if it is not."""
+    """The record of an environment; None if the environment is missing or incomplete."""
     try:
         record = json.loads(record_of(key).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return (
-        record if record.get("key") == key and python_of(path_of(key)).exists() else None
-    )  # its base Python may be gone
+    # The interpreter may be a broken link, if the Python that it was made from was removed.
+    is_complete = record.get("key") == key and python_of(path_of(key)).exists()
+    return record if is_complete else None
 
 
 def every() -> list[dict[str, Any]]:
-    """The records of all environments that are there and whole."""
-    return [record for path in sorted(folder().glob("*.json")) if (record := read(path.stem))]
+    """The records of all complete environments."""
+    keys = [path.stem for path in sorted(folder().glob("*.json"))]
+    return list(filter(None, map(read, keys)))
 
 
 def find(recipe: Recipe, python: str) -> dict[str, Any] | None:
-    """The record of an environment that was built by a recipe for this machine, with a Python of a
-    range.
-    """
+    """The record of an environment of a recipe, for this machine and a range of Python versions."""
     sought = {"lock": recipe.digest, "torch": recipe.torch, "machine": machine()}
     for record in every():
         fits = sought.items() <= record.items() and python_fits(record["python"], python)
@@ -83,51 +81,54 @@ def find(recipe: Recipe, python: str) -> dict[str, Any] | None:
 
 
 def change_models(key: str, *, also: str = "", without: str = "") -> None:
-    """Add a model to those that an environment serves, or take one away."""
+    """Add a model to those that use an environment, or remove one."""
 
     def changed(record: dict[str, Any] | None) -> dict[str, Any] | None:
-        models = sorted({*record["models"], also} - {"", without}) if record else []
-        return record | {"models": models} if record and models != record["models"] else None
+        if record is None:
+            return None
+        models = sorted({*record["models"], also} - {"", without})
+        return record | {"models": models} if models != record["models"] else None
 
     if changed(read(key)):
-        with (
-            suppress(OSError),
-            files.locked(lock_of(key)),
-        ):  # a cache that others filled may be read-only
-            if record := changed(read(key)):
+        # A cache that other users fill may be read-only.
+        with suppress(OSError), files.locked(lock_of(key)):
+            record = changed(read(key))
+            if record:
                 files.write_json(record_of(key), record)
 
 
 def site_packages(environment: Path) -> Path:
-    """Where an environment's packages lie."""
+    """The folder of the packages of an environment."""
     return next(environment.glob("lib/python*/site-packages"), environment / "Lib/site-packages")
 
 
 def installed(where: Sequence[str]) -> dict[str, str]:
-    """What lies in folders of packages: name -> version; of two, the one that is imported."""
-    found = ((d.metadata["Name"], d.version) for d in metadata.distributions(path=list(where)))
-    return dict(
-        sorted(
-            {
-                requirement_name(name): version for name, version in reversed([*found]) if name
-            }.items()
-        )
-    )
+    """The packages in some folders: name -> version.
+
+    If a package is there twice, the first one counts: it is the one that is imported.
+    """
+    versions: dict[str, str] = {}
+    for distribution in metadata.distributions(path=list(where)):
+        name = distribution.metadata["Name"]
+        if name:
+            versions.setdefault(requirement_name(name), distribution.version)
+    return dict(sorted(versions.items()))
 
 
 def remove(key: str) -> bool:
-    """Remove an environment and its record; False, and nothing done, while a process builds or uses
-    it.
+    """Remove an environment and its record.
+
+    Returns False, and changes nothing, while another process builds or uses it.
     """
     with files.locked(lock_of(key), timeout=0) as held:
         if not held or (path_of(key).exists() and not files.remove(path_of(key), mark_of(key))):
             return False
-        record_of(key).unlink(missing_ok=True)  # alone, a record is nothing
+        record_of(key).unlink(missing_ok=True)
     return True
 
 
 def differences(key: str) -> Iterator[str]:
-    """What an environment holds that is not as it was recorded and installed, in words."""
+    """The differences between an environment and what was installed and recorded, in words."""
     record = read(key)
     if record is None:
         yield "it is incomplete"
@@ -135,9 +136,9 @@ def differences(key: str) -> Iterator[str]:
     where = site_packages(path_of(key))
     now = installed([str(where)])
     for name in sorted({*now, *record["packages"]}):
-        was, found = record["packages"].get(name, "nothing"), now.get(name, "nothing")
-        if was != found:
-            yield f"{name}: {was} was installed, {found} was found"
+        recorded, actual = record["packages"].get(name, "nothing"), now.get(name, "nothing")
+        if recorded != actual:
+            yield f"{name}: {recorded} was installed, {actual} was found"
     for path in sorted(where.glob("*.dist-info/RECORD")):
         for name, digest in _recorded(path):
             file = where / name

@@ -1,6 +1,4 @@
-"""Running uv: what it is told, what it may see of the caller's environment, and what it says when
-it fails.
-"""
+"""Running uv: its environment variables, its output, and hints when it fails."""
 
 from __future__ import annotations
 
@@ -10,14 +8,14 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from .. import settings
 from ..errors import BuildError
 from .uv_config import only_places
 
-# beside SYSTEM_VARIABLES: where things are, how to reach the network, what uv is told to fetch from
+# Variables for uv in addition to SYSTEM_VARIABLES: folders, compilers, network, indexes.
 KEPT = re.compile(
     r"TMPDIR|TEMP|TMP|LC_\w+|XDG_(CONFIG|DATA)_HOME|CC|CXX|CFLAGS|CXXFLAGS|LDFLAGS|MAKEFLAGS"
     r"|(HTTP|HTTPS|ALL|NO)_PROXY|SSL_CERT_FILE|SSL_CERT_DIR|SSL_CLIENT_CERT"
@@ -34,45 +32,52 @@ PATHS = {
     "UV_PYTHON_CACHE_DIR",
     "SSL_CERT_FILE",
 }
-SAID = 15  # lines of uv's that an error repeats
+LINES = 15  # of the output of uv that an error repeats
 
 
 def clean_environment() -> dict[str, str]:
-    """The caller's environment without what could change a build: no PYTHONPATH, no settings of
-    Python, no tokens.
+    """The environment variables for uv: none that could change a build, and no tokens.
 
-    Paths in it are absolute, as uv does not run in the caller's folder, whose project is none of
-    its business.
+    Paths are made absolute, because uv does not run in the current folder: it would read the
+    settings of a project there.
     """
-    kept = {
-        k: v
-        for k, v in os.environ.items()
-        if k.upper() in settings.SYSTEM_VARIABLES or KEPT.fullmatch(k)
-    }
-    for name in kept.keys() & PATHS:
-        parts = (
-            part if not part or "://" in part else str(Path(part).absolute())
-            for part in kept[name].split(",")
-        )
-        kept[name] = ",".join(parts)
-    return kept | {"PYTHONNOUSERSITE": "1"}
+    variables = {"PYTHONNOUSERSITE": "1"}
+    for name, value in os.environ.items():
+        if name in PATHS:
+            variables[name] = ",".join(map(_absolute, value.split(",")))
+        elif name.upper() in settings.SYSTEM_VARIABLES or KEPT.fullmatch(name):
+            variables[name] = value
+    return variables
+
+
+def _absolute(place: str) -> str:
+    """A path as an absolute path; an address, or nothing, as it is."""
+    return place if not place or "://" in place else str(Path(place).absolute())
 
 
 def uv(
     *arguments: str | os.PathLike[str],
-    about: str,
+    failure: str,
     variables: Mapping[str, str] | None = None,
     progress: bool | None = False,
 ) -> str:
-    """Run uv, with variables beside the caller's; what it wrote to stdout. Paths have to be
-    absolute.
+    """Run uv and return its output.
 
-    Its lines on stderr are shown if ``progress`` says so.
+    Parameters
+    ----------
+    *arguments : str or path
+        The arguments of uv. Paths must be absolute.
+    failure : str
+        The beginning of the error if uv fails.
+    variables : mapping of str to str, optional
+        Further environment variables.
+    progress : bool, optional
+        Whether to show what uv writes to stderr. If None, only at a terminal.
 
     Raises
     ------
     BuildError
-        It failed; the error says it of ``about``, and repeats uv's own last lines.
+        uv failed. The error repeats the last lines of its output.
     """
     from uv import find_uv_bin
 
@@ -80,17 +85,14 @@ def uv(
         program = find_uv_bin()
     except FileNotFoundError as error:
         raise BuildError(
-            f"{about}: uv is missing; medzoo needs it to build environments.",
+            f"{failure}: uv is missing; medzoo needs it to build environments.",
             "Reinstall it: `pip install uv`.",
         ) from error
-    command = [
-        program,
-        *(os.fspath(a) for a in arguments),
-        "--no-progress",
-        *["--offline"] * settings.offline(),
-    ]
+    command = [program, *(os.fspath(argument) for argument in arguments), "--no-progress"]
+    if settings.offline():
+        command.append("--offline")
     show = settings.show_progress(progress)
-    said: deque[str] = deque(maxlen=SAID)
+    lines: deque[str] = deque(maxlen=LINES)
     with (
         only_places() as config,
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out,
@@ -100,7 +102,7 @@ def uv(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.PIPE,
-            cwd=Path(sys.prefix).anchor,  # where no project lies whose settings uv would read
+            cwd=Path(sys.prefix).anchor,  # uv would read the settings of a project elsewhere
             env=clean_environment() | config | dict(variables or {}),
             encoding="utf-8",
             errors="replace",
@@ -108,41 +110,43 @@ def uv(
         with process:
             try:
                 for line in process.stderr or ():
-                    said.append(line.rstrip())
+                    lines.append(line.rstrip())
                     if show:
                         print(f"  {line.rstrip()}", file=sys.stderr, flush=True)
             except BaseException:
                 process.kill()
                 raise
         if process.returncode:
+            output = "\n  ".join(filter(None, lines))
             raise BuildError(
-                f"{about}: uv ended with code {process.returncode}, and said\n  "
-                + "\n  ".join(line for line in said if line),
-                _hint(said),
+                f"{failure}: uv ended with code {process.returncode}, and said\n  {output}",
+                _hint("\n".join(lines)),
             )
         out.seek(0)
         return out.read()
 
 
-def _hint(said: Sequence[str]) -> str:
-    text = "\n".join(said)
-    if (
-        "No space left" in text or "os error 112" in text
-    ):  # as Linux and macOS, and as Windows say it
-        hint = "The disk is full: `medzoo cache` lists what can go, and MEDZOO_CACHE names another folder."
-    elif "No download found" in text or "python-build-standalone" in text:
+def _hint(output: str) -> str:
+    """What to try, by the last lines of the output of uv."""
+    # The messages of Linux and macOS, and of Windows.
+    if "No space left" in output or "os error 112" in output:
+        hint = (
+            "The disk is full: `medzoo cache` lists what can be removed, "
+            "and MEDZOO_CACHE names another folder."
+        )
+    elif "No download found" in output or "python-build-standalone" in output:
         hint = (
             "medzoo finds any installed Python of that range; UV_PYTHON_INSTALL_MIRROR names "
             "another place for one."
         )
     elif settings.offline():
         hint = "MEDZOO_OFFLINE is set: UV_FIND_LINKS can name a folder of wheels."
-    elif "download.pytorch.org" in text:
+    elif "download.pytorch.org" in output:
         hint = (
             "UV_FIND_LINKS or UV_INDEX can name another place for torch; "
             "MEDZOO_TORCH_BACKEND=index takes the build that the package index has."
         )
-    elif "ash mismatch" in text or "--require-hashes" in text:
+    elif "ash mismatch" in output or "--require-hashes" in output:
         hint = "The package index offers other files than the lock lists."
     else:
         hint = "UV_DEFAULT_INDEX, UV_INDEX and UV_FIND_LINKS can name other places to install from."

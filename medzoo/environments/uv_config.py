@@ -1,7 +1,7 @@
-"""What counts of the user's ``uv.toml``: where packages and Python come from, and how to get there.
+"""The settings of the user's ``uv.toml`` that medzoo uses: places of packages, and the network.
 
-Anything else in it (overrides, constraints, a target folder) would change what is installed under
-the same key, so uv is given a file with these settings alone.
+All other settings (overrides, constraints, a target folder) would change what is installed under
+the same key. So uv gets a file with only these settings.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import starmap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,8 +33,7 @@ PATHS = {"find-links", "index-url", "extra-index-url", "cache-dir", "url"}  # ma
 
 @contextmanager
 def only_places() -> Iterator[dict[str, str]]:
-    """The variables by which uv reads addresses and certificates of the user's ``uv.toml``, and no
-    other settings.
+    """Variables that make uv read only the places and certificates of the user's ``uv.toml``.
 
     Raises
     ------
@@ -54,8 +54,9 @@ def only_places() -> Iterator[dict[str, str]]:
 
 
 def config_files() -> list[Path]:
-    """The files that uv reads by itself and that are there, those that go before others first."""
-    if named := os.environ.get("UV_CONFIG_FILE"):
+    """The existing files that uv would read, in the order of their priority."""
+    named = os.environ.get("UV_CONFIG_FILE")
+    if named:
         return [Path(named).expanduser().absolute()]
     if os.name == "nt":
         folders = [os.environ.get("APPDATA", ""), os.environ.get("PROGRAMDATA", "")]
@@ -63,8 +64,8 @@ def config_files() -> list[Path]:
         own = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111
         common = os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"
         folders = [own, *common.split(os.pathsep), "/etc"]
-    files = [Path(folder, "uv", "uv.toml") for folder in folders if folder]
-    return [file for file in files if file.is_file()]
+    paths = [Path(folder, "uv", "uv.toml") for folder in filter(None, folders)]
+    return list(filter(Path.is_file, paths))
 
 
 def _places_of(file: Path) -> dict[str, Any]:
@@ -75,8 +76,8 @@ def _places_of(file: Path) -> dict[str, Any]:
             f"{file}, the settings of uv, cannot be read: {error}.",
             "Correct it, or set UV_NO_CONFIG=1 to build without it.",
         ) from error
-    pip = content.get("pip")
     kept = {key: content[key] for key in PLACES & content.keys()}
+    pip = content.get("pip")
     if isinstance(pip, dict) and OF_PIP & pip.keys():
         kept["pip"] = {key: pip[key] for key in OF_PIP & pip.keys()}
     absolute: dict[str, Any] = _absolute(kept, file.parent)
@@ -84,7 +85,7 @@ def _places_of(file: Path) -> dict[str, Any]:
 
 
 def _absolute(value: Any, folder: Path, key: str = "") -> Any:
-    """Paths as seen from the folder of their file, since the copy lies elsewhere."""
+    """Make paths absolute: they are relative to the folder of the original file."""
     if isinstance(value, dict):
         return {name: _absolute(item, folder, name) for name, item in value.items()}
     if isinstance(value, list):
@@ -95,7 +96,7 @@ def _absolute(value: Any, folder: Path, key: str = "") -> Any:
 
 
 def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Two files' settings as uv joins them: lists one after the other, else the first."""
+    """Join the settings of two files as uv does: lists are joined, otherwise the first counts."""
     joined = {**second, **first}
     for key in first.keys() & second.keys():
         if isinstance(first[key], list) and isinstance(second[key], list):
@@ -106,12 +107,16 @@ def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
 
 
 def _toml(settings: Mapping[str, Any]) -> str:
-    return "".join(f"{key} = {_value(value)}\n" for key, value in sorted(settings.items()))
+    return "\n".join([*starmap(_setting, sorted(settings.items())), ""])
+
+
+def _setting(key: str, value: Any) -> str:
+    return f"{key} = {_value(value)}"
 
 
 def _value(value: Any) -> str:
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(starmap(_setting, value.items())) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value)  # TOML writes texts, numbers, true and false as JSON does
+    return json.dumps(value)  # texts, numbers, true and false are the same in TOML and JSON

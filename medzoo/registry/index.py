@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from functools import cache, lru_cache
-from itertools import repeat
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -346,10 +346,8 @@ def _postings(entries: list[Entry]) -> Iterator[tuple[int, str, int, bytes]]:
     for _, (number, levels, *_) in entries:
         seen = set[tuple[int, str]]()
         for level, texts in enumerate(json.loads(levels)):
-            words = set[tuple[int, str]]()
-            for text in texts:
-                words.update(zip(repeat(1), text))
-                words.update(zip(repeat(2), pairs(text)))
+            words = set(zip(repeat(1), chain.from_iterable(texts)))
+            words.update(zip(repeat(2), chain.from_iterable(map(pairs, texts))))
             for length, word in words - seen:
                 postings[length, word, level].append(number)
             seen |= words
