@@ -1,9 +1,9 @@
 """Checks of the arguments of public functions: one check per name, and `checked`, which
 applies them.
 
-An argument of a name means the same in every function, so its check stands here once. A check takes
-the value and the name, and returns the value as the rest of medzoo wants it: a plain number for a
-scalar of numpy or torch, text for a ``torch.device``.
+An argument means the same in every function, so it has one check. A check takes the value and the
+name of the argument. It returns the value in the form that medzoo uses: a plain number for a scalar
+of numpy or torch, a text for a ``torch.device``.
 """
 
 from __future__ import annotations
@@ -34,27 +34,33 @@ class _Shown(reprlib.Repr):
         self.maxstring = self.maxother = self.maxlong = 60
 
     def repr_int(self, x: int, level: int) -> str:  # noqa: ARG002
-        # Python refuses to write out very long ones.
+        # Python refuses to write out very large numbers.
         return f"about 2**{x.bit_length()}" if abs(x) >= 10**60 else repr(x)
 
 
 def shown(value: object) -> str:
-    """A value as an error message names it: on one line, and short."""
+    """A value as an error message shows it: short, and on one line."""
     return " ".join(_Shown().repr(value).split())
 
 
 def plain(value: Any) -> Any:
-    """Python's own value of a scalar, or of an array or tensor without axes; else ``value``."""
+    """A scalar of numpy or torch, or an array without axes, as a plain Python value.
+
+    Any other value is returned as it is.
+    """
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         try:
             return value.item()
-        except Exception:  # a tensor without values (device "meta"), say
+        except Exception:  # for example a tensor without values (device "meta")
             return value
     return value
 
 
 def listed(value: Any) -> Any:
-    """A list of what an array, tensor, series, tuple or range holds; else ``value``."""
+    """The values of an array, tensor, series, tuple or range as a list.
+
+    Any other value is returned as it is.
+    """
     if isinstance(value, (tuple, range)):
         return list(value)
     if isinstance(value, (str, bytes, list)) or inspect.isclass(value):
@@ -71,31 +77,40 @@ def listed(value: Any) -> Any:
 # -------------------------------------------------------------------------------------------------
 # the closest right word
 def close(typed: object, allowed: Iterable[str]) -> list[str]:
-    """The allowed word that is nearest to what was typed, in any case, and one as near if any."""
+    """The allowed word that is most similar to what was typed, in any case.
+
+    A second word follows if it is about as similar. The list is empty if no word is similar.
+    """
     if not isinstance(typed, str):
         return []
     words = {word.casefold(): word for word in allowed}
     low = typed.casefold()
-    near = difflib.get_close_matches(low, words, n=2)
-    ratios = [difflib.SequenceMatcher(None, word, low).ratio() for word in near]
-    return [words[w] for w, ratio in zip(near, ratios, strict=True) if ratio > ratios[0] - 0.1]
+    similar = difflib.get_close_matches(low, words, n=2)
+    if len(similar) == 2 and _ratio(similar[1], low) <= _ratio(similar[0], low) - 0.1:
+        similar.pop()
+    return list(map(words.__getitem__, similar))
+
+
+def _ratio(word: str, typed: str) -> float:
+    return difflib.SequenceMatcher(None, word, typed).ratio()
 
 
 def meant(typed: object, allowed: Iterable[str]) -> str:
-    """``Did you mean ...? ``, or nothing where no allowed word is near."""
-    near = close(typed, allowed)
-    return f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    """``Did you mean ...? ``; empty if no allowed word is similar."""
+    similar = close(typed, allowed)
+    return f"Did you mean {' or '.join(map(repr, similar))}? " if similar else ""
 
 
 def instead(name: str, allowed: Collection[str]) -> str:
-    """What to give instead of an argument that is unknown, as a sentence; empty where that cannot
-    be said.
+    """A sentence that says what to use instead of an unknown argument.
+
+    It is empty if nothing similar is known.
     """
     if name in ADVICE:
         return ADVICE[name]
-    ours = ELSEWHERE.get(name.lower())
-    if ours in allowed:
-        return f"It is called {ours!r} here. "
+    own_name = ELSEWHERE.get(name.lower())
+    if own_name in allowed:
+        return f"It is called {own_name!r} here. "
     return meant(name, allowed)
 
 
@@ -104,12 +119,12 @@ def instead(name: str, allowed: Collection[str]) -> str:
 def whole(
     value: Any, name: str, what: str = "a whole number", least: int = 0, most: int | None = None
 ) -> int:
-    """A whole number from ``least`` to ``most``, of any library.
+    """A whole number from ``least`` to ``most``, also as a scalar of numpy or torch.
 
     Raises
     ------
     InputError
-        It is something else; True and 1.0 are.
+        It is not such a number. True and 1.0 are not whole numbers either.
     """
     number = plain(value)
     if isinstance(number, bool) or not isinstance(number, int) or number < least:
@@ -133,18 +148,15 @@ def first(value: Any, name: str) -> int:
 
 def number(value: Any, name: str) -> float:
     """A finite number."""
-    found = plain(value)
-    if (
-        isinstance(found, bool)
-        or not isinstance(found, (int, float))
-        or not abs(found) < sys.float_info.max
-    ):
+    number = plain(value)
+    finite = isinstance(number, (int, float)) and abs(number) < sys.float_info.max
+    if isinstance(number, bool) or not finite:
         raise InputError(f"{name}={shown(value)} is not a number.", "Give a finite number.")
-    return found
+    return cast("float", number)
 
 
 def several(check: Check, length: int) -> Check:
-    """A check for a list of so many values, each of which may be None."""
+    """A check for a list of ``length`` values, each of which may be None."""
 
     def each(value: Any, name: str) -> list[Any]:
         values = listed(value)
@@ -163,7 +175,7 @@ def either(one: Check, many: Check) -> Check:
 
 
 def instance(kind: type, call: str) -> Check:
-    """A check for an object of a class; ``call`` says what gives one."""
+    """A check for an object of a class; ``call`` names the function that returns one."""
 
     def check(value: Any, name: str) -> Any:
         if not isinstance(value, kind):
@@ -187,7 +199,7 @@ def seed(value: Any, name: str) -> int:
 
 
 def flag(value: Any, name: str) -> bool:
-    """True or False and nothing else."""
+    """True or False, and no other value."""
     if not isinstance(value, bool):
         raise InputError(f"{name}={shown(value)} is neither True nor False.", "Give one of them.")
     return value
@@ -207,45 +219,47 @@ def text(value: Any, name: str) -> str:
 
 
 def path(value: Any, name: str) -> Any:
-    """A path as a text or a `pathlib.Path`; returned as it was given."""
+    """A path as a text or a `pathlib.Path`. It is returned unchanged."""
     user_path(value, name)
     return value
 
 
 def paths(value: Any, name: str) -> Any:
     """A path, or a list of paths."""
-    for one in value if isinstance(value, (list, tuple)) else [value]:
-        user_path(one, name)
+    for item in value if isinstance(value, (list, tuple)) else [value]:
+        user_path(item, name)
     return value
 
 
 def function(value: Any, name: str) -> Any:
-    """Something to call."""
+    """A function, or any other object that can be called."""
     if not callable(value):
         raise InputError(f"{name}={shown(value)} cannot be called.", "Give a function.")
     return value
 
 
 def model_id(value: Any, name: str) -> Any:
-    """A number, an id or a path; which models there are is not looked up."""
-    found = plain(value)
-    if isinstance(found, bool) or not isinstance(found, (int, str, os.PathLike)):
+    """A number, an id or a path. Whether there is such a model is not checked here."""
+    identifier = plain(value)
+    if isinstance(identifier, bool) or not isinstance(identifier, (int, str, os.PathLike)):
         raise InputError(
             f"{name}={shown(value)} is not a valid model id.",
             'Give a number, an id or a path: 8, "00008", "mine/".',
         )
-    if isinstance(found, os.PathLike):
-        user_path(found, name)
-    return found
+    if isinstance(identifier, os.PathLike):
+        user_path(identifier, name)
+    return identifier
 
 
 def device(value: Any, name: str = "device") -> str:
-    """``auto``, ``cpu``, ``cuda:1`` ... for a text, a ``torch.device``, or the number of a GPU.
+    """A device as a text (auto, cpu, cuda:1 ...), from a text, a ``torch.device`` or a number.
+
+    A number is that of a GPU.
 
     Raises
     ------
     InputError
-        It is something else.
+        It is not a device.
     """
     number = plain(value)
     if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 1000:
@@ -269,17 +283,17 @@ def device(value: Any, name: str = "device") -> str:
 
 
 def size(value: Any, name: str) -> int | str:
-    """A number of bytes, or a text that states one; which text is right is not looked at."""
-    found = plain(value)
-    if isinstance(found, bool) or not isinstance(found, (int, str)):
+    """A number of bytes, or a text such as ``64MB``, which is not checked further here."""
+    number = plain(value)
+    if isinstance(number, bool) or not isinstance(number, (int, str)):
         raise InputError(
             f"{name}={shown(value)} is not a size.", "Give bytes, or a text such as '64MB'."
         )
-    return found
+    return number
 
 
 def anything(value: Any, name: str) -> Any:  # noqa: ARG001
-    """A value that is checked where it is used."""
+    """Any value. It is checked where it is used."""
     return value
 
 
@@ -319,38 +333,35 @@ CHECKS: dict[str, Check] = {
 
 
 def optional(check: Check) -> Check:
-    """A check that lets None pass."""
+    """The same check, but None is allowed too."""
     return lambda value, name: None if value is None else check(value, name)
 
 
 def checked(**own: Check) -> Callable[[F], F]:
-    """Have a public function check its arguments by their names, before anything else.
+    """Decorate a public function so that it first checks its arguments by their names.
 
-    None passes where it is an argument's default. An argument that the function does not have is an
-    InputError that names the closest one; a function that takes ``**options`` checks those itself.
+    None is allowed if it is the default of an argument. An argument that the function does not have
+    is an InputError that names the most similar one. A function that takes ``**options`` checks
+    those itself.
 
     Parameters
     ----------
-    **own
-        Checks for arguments of this function that are not in `CHECKS`, or not in this way.
+    **own : Check
+        Checks that `CHECKS` does not have, or that differ for this function.
     """
 
     def decorate(function: F) -> F:
         signature = inspect.signature(function)
-        known = signature.parameters
-        checks: Mapping[str, Check] = {
-            name: own.get(name) or (optional(CHECKS[name]) if p.default is None else CHECKS[name])
-            for name, p in known.items()
-            if name in own or name in CHECKS
-        }
-        takes_more = any(p.kind is p.VAR_KEYWORD for p in known.values())
+        parameters = signature.parameters
+        checks = _checks_of(parameters, own)
+        takes_more = inspect.Parameter.VAR_KEYWORD in [p.kind for p in parameters.values()]
 
         @functools.wraps(function)
         def checking(*arguments: Any, **named: Any) -> Any:
             if not takes_more:
                 for name in named:
-                    if name not in known:
-                        raise unknown_argument(function.__name__, name, [*known])
+                    if name not in parameters:
+                        raise unknown_argument(function.__name__, name, [*parameters])
             bound = signature.bind(*arguments, **named)
             for name, value in bound.arguments.items():
                 if name in checks:
@@ -362,8 +373,22 @@ def checked(**own: Check) -> Callable[[F], F]:
     return decorate
 
 
-def unknown_argument(function: str, name: str, known: Collection[str]) -> InputError:
+def _checks_of(
+    parameters: Mapping[str, inspect.Parameter], own: Mapping[str, Check]
+) -> dict[str, Check]:
+    """Name of a parameter -> its check. Some parameters have none."""
+    checks: dict[str, Check] = {}
+    for name, parameter in parameters.items():
+        if name in own:
+            checks[name] = own[name]
+        elif name in CHECKS:
+            check = CHECKS[name]
+            checks[name] = optional(check) if parameter.default is None else check
+    return checks
+
+
+def unknown_argument(function: str, name: str, parameters: Collection[str]) -> InputError:
     """The error for an argument that a function does not have."""
-    names = [n for n in known if n not in {"self", "options"}]
+    names = [parameter for parameter in parameters if parameter not in {"self", "options"}]
     takes = ", ".join(names) or "no arguments"
     return InputError(f"{function} takes no {name!r}.", f"{instead(name, names)}It takes {takes}.")

@@ -1,4 +1,4 @@
-"""Text on a console: how wide it is, letters that it lacks, tables and paragraphs that fit."""
+"""Text on a console: its width, characters it cannot show, tables and paragraphs that fit."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import filterfalse
 from typing import Any
 
 NARROWEST = 8  # characters that a column keeps when a table is squeezed
 WIDEST = 100  # characters of a line of prose
-# what consoles without it show instead: dots, dashes, quotes, signs and letters
+# Character code -> what is shown on a console that does not have the character.
 PLAIN = {
     0x2026: "...",
     **dict.fromkeys(range(0x2010, 0x2016), "-"),
@@ -35,8 +35,9 @@ PLAIN = {
 
 
 def terminal_width() -> int | None:
-    """Characters of a line where stdout is a terminal, or what COLUMNS says; None, so no limit,
-    where it is a file or a pipe.
+    """The width of the terminal in characters; None (no limit) for a file or a pipe.
+
+    The environment variable COLUMNS goes before the width of the terminal.
     """
     if os.environ.get("COLUMNS", "").isdecimal() or (
         sys.stdout is not None and sys.stdout.isatty()
@@ -46,10 +47,11 @@ def terminal_width() -> int | None:
 
 
 def cells(text: str) -> int:
-    """Cells of a terminal that a text takes: two for a wide character, none for a mark on another."""
-    if text.isascii():
-        return len(text)
-    return sum(_cells(character) for character in text)
+    """The cells of a terminal that a text fills.
+
+    A wide character fills two cells, a mark on another character none.
+    """
+    return len(text) if text.isascii() else sum(map(_cells, text))
 
 
 def _cells(character: str) -> int:
@@ -59,12 +61,21 @@ def _cells(character: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """A text of at most so many cells: what does not fit is an ellipsis."""
+    """Shorten a text to at most ``width`` cells. The rest is replaced by an ellipsis."""
     if cells(text) <= width:
         return text
-    mark = "…" if shows("…") else "..."[:width]
-    kept = list(accumulate(text, initial=""))  # every beginning of it
-    return next(k for k in reversed(kept) if cells(k) + len(mark) <= width) + mark
+    ellipsis = "…" if shows("…") else "..."[:width]
+    return text[: _fitting(text, width - len(ellipsis))] + ellipsis
+
+
+def _fitting(text: str, width: int) -> int:
+    """How many characters of the beginning of a text fit into ``width`` cells."""
+    used = 0
+    for number, character in enumerate(text):
+        used += _cells(character)
+        if used > width:
+            return number
+    return len(text)
 
 
 def shows(text: str) -> bool:
@@ -77,8 +88,10 @@ def shows(text: str) -> bool:
 
 
 def wrap(text: str, width: int, first: str = "", others: str = "") -> list[str]:
-    """A text in lines of at most so many cells, which begin with ``first`` and ``others``; a word
-    that is longer than a line is broken.
+    """Break a text into lines of at most ``width`` cells.
+
+    The first line begins with ``first``, all further lines with ``others``. A word that is longer
+    than a line is broken.
     """
     lines, line, filled = [], first, False
     for word in text.split():
@@ -89,9 +102,7 @@ def wrap(text: str, width: int, first: str = "", others: str = "") -> list[str]:
             lines.append(line)
             line = others
         while cells(line) + cells(word) > width and len(word) > 1:
-            room = max(width - cells(line), 1)
-            fits = [k for k, used in enumerate(accumulate(map(_cells, word)), 1) if used <= room]
-            size = fits[-1] if fits else 1
+            size = max(_fitting(word, width - cells(line)), 1)
             lines.append(line + word[:size])
             line, word = others, word[size:]  # noqa: PLW2901
         line, filled = line + word, True
@@ -99,8 +110,10 @@ def wrap(text: str, width: int, first: str = "", others: str = "") -> list[str]:
 
 
 def readable(*streams: Any) -> None:
-    """Have streams show in plain letters what their encoding lacks, and never fail: e for an e with
-    an accent, three dots for an ellipsis, the code for anything else.
+    """Make streams show plain letters for characters that their encoding does not have.
+
+    An e with an accent becomes e, an ellipsis becomes three dots, anything else its code. So
+    printing never fails.
     """
     codecs.register_error("medzoo", _in_plain_letters)
     for stream in streams:
@@ -112,42 +125,48 @@ def _in_plain_letters(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end].translate(PLAIN)
-    letters = "".join(
-        c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)
-    )
+    parts = unicodedata.normalize("NFKD", text)  # letters and accents as separate characters
+    letters = "".join(filterfalse(unicodedata.combining, parts))
     return letters.encode("ascii", "backslashreplace").decode("ascii"), error.end
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
-    """Columns as wide as they need to be, or narrower: past ``width`` all but the first are cut
-    with an ellipsis. The first one, an id, is never cut.
+    """A table with columns as wide as their longest text.
+
+    If it is wider than ``width``, texts are cut with an ellipsis, but never in the first column,
+    which holds ids.
     """
-    widths = [max(cells(r[k]) for r in (head, *rows)) for k in range(len(head))]
+    lines = [head, *rows]
+    widths = [max(map(cells, column)) for column in zip(*lines, strict=True)]
     if width is not None:
         _squeeze(widths, width)
 
     def line(texts: Sequence[str]) -> str:
-        shown = [cut(text, w) for text, w in zip(texts, widths, strict=True)]
-        padded = (s + " " * (w - cells(s)) for s, w in zip(shown, widths, strict=True))
-        return "  ".join(padded).rstrip()
+        return "  ".join(map(_padded, texts, widths)).rstrip()
 
-    return "\n".join(map(line, (head, *rows)))
+    return "\n".join(map(line, lines))
+
+
+def _padded(text: str, width: int) -> str:
+    """A text that fills exactly ``width`` cells, if it can be cut to that."""
+    shown = cut(text, width)
+    return shown + " " * (width - cells(shown))
 
 
 def _squeeze(widths: list[int], width: int) -> None:
-    """Make the widest column but the first narrower until all fit, and narrower still if needed."""
+    """Make the widest column except the first narrower until all columns fit into ``width``."""
     for narrowest in (NARROWEST, 3):
         while sum(widths) + 2 * len(widths) - 2 > width and max(widths[1:], default=0) > narrowest:
             widths[1 + widths[1:].index(max(widths[1:]))] -= 1
 
 
 def prose(text: str) -> list[str]:
-    """Lines of at most a hundred characters, or of what the terminal has."""
+    """A text in lines of at most 100 characters, or of the width of a narrower terminal."""
     return wrap(text, min(WIDEST, terminal_width() or WIDEST))
 
 
 def facts(pairs: Mapping[str, str]) -> list[str]:
-    """Names and texts in two columns, wrapped; each line of a text begins a new one."""
+    """Names and texts in two columns, wrapped. Each line of a text begins a new line."""
     indent = max(map(cells, pairs)) + 2
     width = max(min(WIDEST, terminal_width() or WIDEST), indent + 20)
     lines = []
@@ -159,15 +178,20 @@ def facts(pairs: Mapping[str, str]) -> list[str]:
 
 
 def megabytes(size: float | None) -> str:
-    """Bytes for people."""
+    """A number of bytes as a text: ``312 kB``, ``4.5 MB``, ``1.2 GB``."""
     if size is None:
         return "size unknown"
-    unit, factor = next(((u, f) for u, f in (("GB", 1e9), ("MB", 1e6)) if size >= f), ("kB", 1e3))
-    return f"{size / factor:.{0 if unit == 'kB' else 1}f} {unit}"
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    if size >= 1e6:
+        return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e3:.0f} kB"
 
 
 def minutes(seconds: float) -> str:
-    """A time for people."""
+    """A time as a text: ``4.2 s``, ``35 s``, ``12 min``, ``1.5 h``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     if seconds < 90:
-        return f"{seconds:.{1 if seconds < 10 else 0}f} s"
+        return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from operator import attrgetter
 from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 MAX_FILES = 10_000
 MAX_BYTES = 50 * 2**30
 MAX_RATIO = 200  # unpacked bytes for each packed one
-BROKEN = (  # what zipfile raises for an archive that is damaged, encrypted or at odds with itself
+BROKEN = (  # errors of zipfile for an archive that is damaged, encrypted or contradicts itself
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
@@ -39,19 +40,22 @@ BROKEN = (  # what zipfile raises for an archive that is damaged, encrypted or a
     FileExistsError,
     NotADirectoryError,
 )
-# of an OSError while unpacking: what a damaged entry leads to, such as a place before the file's
-# begin or a name that no disk holds
+# Codes of an OSError that a damaged entry causes, such as a negative position in the file or a name
+# that no disk can hold.
 DAMAGE = {errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ}
 STREWN = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", "lost+found", "__pycache__"}
 
 
 def is_strewn(path: PurePath) -> bool:
-    """Whether it is, or lies in, what systems and Python leave in folders, which is nobody's
-    content.
+    """Whether a path is, or lies in, something that systems or Python leave in folders.
 
-    Beside a file on a disk that is not its own, macOS keeps one of the same name behind ``._``.
+    On disks of other systems, macOS writes a file ``._NAME`` beside each file NAME.
     """
-    return any(part in STREWN or part.startswith("._") for part in path.parts)
+    return not STREWN.isdisjoint(path.parts) or any(map(_is_of_macos, path.parts))
+
+
+def _is_of_macos(name: str) -> bool:
+    return name.startswith("._")
 
 
 def sha256_of(path: Path) -> str:
@@ -65,20 +69,19 @@ def digest_of(path: Path, algorithm: str) -> str:
         return _digest(file, algorithm)
 
 
-def _digest(
-    file: IO[bytes], algorithm: str = "sha256"
-) -> str:  # Python 3.10 has no hashlib.file_digest
-    digest = hashlib.new(
-        algorithm, usedforsecurity=False
-    )  # md5 too where the system allows it for no other use
+def _digest(file: IO[bytes], algorithm: str = "sha256") -> str:
+    # Python 3.10 has no hashlib.file_digest. Some systems forbid md5 unless it is said that it is
+    # not used for security.
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     while block := file.read(2**20):
         digest.update(block)
     return digest.hexdigest()
 
 
 def disguise(path: Path) -> str:
-    """What lies in place of a file that a download or a checkout did not bring: words for an error
-    message; empty if it is neither a git-lfs pointer nor a web page.
+    """Words for an error message if a file is a git-lfs pointer or a web page; otherwise empty.
+
+    Such files appear where a checkout or a download did not bring the real file.
     """
     try:
         with path.open("rb") as file:
@@ -91,12 +94,15 @@ def disguise(path: Path) -> str:
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml version")) and (
         b"html" in text
     ):
-        return "a web page, not the file itself: a download was answered by a page to log in or confirm"
+        return (
+            "a web page, not the file itself: "
+            "a download was answered by a page to log in or confirm"
+        )
     return ""
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Raise OSError where the disk of ``folder`` has less than ``needed`` bytes free."""
+    """Raise OSError if the disk of ``folder`` has less than ``needed`` bytes free."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(
@@ -106,11 +112,12 @@ def require_space(folder: Path, needed: int) -> None:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for writing that appears under ``path`` whole, when the block ends well, or not
-    at all.
+    """Open a new file for writing, which is renamed to ``path`` when the block ends without error.
+
+    Until then, and after an error, ``path`` is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not NamedTemporaryFile: what it makes is readable by its owner alone.
+    # NamedTemporaryFile makes files that only their owner can read.
     part = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:
         with part.open("xb") as file:
@@ -124,19 +131,17 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as indented JSON, its keys sorted, atomically."""
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
     with atomic(path) as file:
-        file.write(
-            (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
-        )
+        file.write(f"{text}\n".encode())
 
 
 @contextmanager
 def folder_aside(target: Path) -> Iterator[Path]:
-    """A new folder beside ``target`` that is renamed to it when the block ends well, and removed
-    otherwise.
+    """A new folder beside ``target``, which is renamed to it when the block ends without error.
 
-    Where another process was first, its ``target`` stays and this one is removed: both hold the
-    same.
+    After an error it is removed. If another process was first, its ``target`` stays and this folder
+    is removed: both hold the same files.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -154,13 +159,12 @@ def folder_aside(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A folder to fill that becomes ``target``, which is to be new or empty, when the block ends
-    well.
+    """A folder to fill, which becomes ``target`` when the block ends without error.
 
     Raises
     ------
     DatasetError
-        ``target`` holds something, or cannot be written.
+        ``target`` exists and is not an empty folder, or cannot be written.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DatasetError(
@@ -181,13 +185,12 @@ def new_folder(target: Path) -> Iterator[Path]:
 def locked(
     path: Path, timeout: float = 3600.0, work: Callable[[], Iterable[Path]] = tuple
 ) -> Iterator[bool]:
-    """Hold the lock file ``path`` while the block runs. Yields whether it is held; nobody has to
-    wait for it.
+    """Hold the lock file ``path`` while the block runs, if possible. Yields whether it is held.
 
-    The system holds the lock, so a dead process has none. It saves doing things twice, no more:
-    what is made inside is to be whole without it too, by being renamed into place. So where it
-    cannot be taken (a disk without locks), or after ``timeout`` seconds in which none of the files
-    that ``work`` lists has changed, the block runs without it.
+    The operating system holds the lock, so it is free again when a process dies. The lock only
+    saves two processes from doing the same work: what the block makes must be complete without the
+    lock too, because it is renamed into place. So the block runs without the lock on a disk without
+    locks, or after ``timeout`` seconds in which none of the files that ``work`` lists has changed.
     """
     from filelock import FileLock
 
@@ -202,7 +205,7 @@ def locked(
 
 
 def has_locks(path: Path) -> bool:
-    """Whether the disk of the file ``path``, which is made, has locks."""
+    """Whether the disk has locks. The file ``path`` is made to find out."""
     with path.open("ab") as file:
         return _flock(file.fileno(), shared=True, wait=False) is not None
 
@@ -211,21 +214,23 @@ def _acquired(lock: BaseFileLock, timeout: float, work: Callable[[], Iterable[Pa
     from filelock import Timeout
 
     def state() -> list[Any]:
-        found = []
+        states = []
         for file in work():
             with suppress(OSError):
-                found.append((file, (about := file.stat()).st_size, about.st_mtime_ns))
-        return sorted(found)
+                status = file.stat()
+                states.append((file, status.st_size, status.st_mtime_ns))
+        return sorted(states)
 
     path, seen, deadline = Path(lock.lock_file), state(), time.monotonic() + timeout
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Without locks, filelock would use the file itself, which a killed process leaves
-            # behind and which would then block all other processes.
+            # On a disk without locks, filelock would use the file itself as the lock. A killed
+            # process would leave it behind and block all other processes.
             return has_locks(path) and bool(lock.acquire(timeout=min(1.0, timeout)))
         except Timeout:  # noqa: PERF203
-            if (now := state()) != seen:
+            now = state()
+            if now != seen:
                 seen, deadline = now, time.monotonic() + timeout
             elif time.monotonic() >= deadline:
                 return False
@@ -234,15 +239,16 @@ def _acquired(lock: BaseFileLock, timeout: float, work: Callable[[], Iterable[Pa
 
 
 class Hold:
-    """That this process, or one forked from it, uses a folder; it ends when closed or collected.
-    See `hold`.
+    """A shared lock on a folder that this process uses; see `hold`.
+
+    A process that is forked from this one has it too. It ends when it is closed or collected.
     """
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Release the lock."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -251,15 +257,15 @@ class Hold:
 
 
 def hold(mark: Path) -> Hold:
-    """Keep other processes from removing what the empty file ``mark`` stands for (see `remove`);
-    its time is that of the use.
+    """Take a shared lock on the file ``mark``, so that `remove` refuses to delete its folder.
 
-    Look afterwards whether the thing is there: it may have been removed just before.
+    ``mark`` is an empty file; its modification time records the last use. Check afterwards whether
+    the folder exists: it may have been removed just before.
     """
     try:
         mark.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(mark, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError:  # a read-only cache, from which nothing is removed either
+    except OSError:  # a read-only cache, from which nothing can be removed either
         return Hold(None)
     with suppress(OSError):
         os.utime(mark)
@@ -268,8 +274,9 @@ def hold(mark: Path) -> Hold:
 
 
 def remove(path: Path, mark: Path | None = None) -> bool:
-    """Remove a file or folder, renamed aside first; False, and nothing done, where a running
-    process holds its ``mark``.
+    """Remove a file or folder. It is renamed first, so that it disappears at once.
+
+    Returns False, and changes nothing, if a running process holds its ``mark``.
     """
     with ExitStack() as stack:
         if mark:
@@ -283,9 +290,8 @@ def remove(path: Path, mark: Path | None = None) -> bool:
             path.replace(aside / path.name)
         except OSError as error:
             aside.rmdir()
-            if sys.platform == "win32" and isinstance(
-                error, PermissionError
-            ):  # a program in it runs
+            # Windows refuses to rename a folder while a program in it runs.
+            if sys.platform == "win32" and isinstance(error, PermissionError):
                 return False
             raise
     shutil.rmtree(aside, ignore_errors=True)
@@ -293,19 +299,20 @@ def remove(path: Path, mark: Path | None = None) -> bool:
 
 
 def _flock(descriptor: int, *, shared: bool, wait: bool) -> bool | None:
-    """Take the system's lock on an open file until it is closed; False where another has it, None
-    on a disk without locks.
+    """Lock an open file until it is closed.
+
+    Returns False if another process holds the lock, and None on a disk without locks.
     """
     if sys.platform == "win32":
         return True
     import fcntl
 
+    operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    if not wait:
+        operation |= fcntl.LOCK_NB
     try:
-        fcntl.flock(
-            descriptor,
-            (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB),
-        )
-    except (BlockingIOError, PermissionError):  # some file systems say the latter
+        fcntl.flock(descriptor, operation)
+    except (BlockingIOError, PermissionError):  # some file systems raise PermissionError
         return False
     except OSError:
         return None
@@ -313,28 +320,32 @@ def _flock(descriptor: int, *, shared: bool, wait: bool) -> bool | None:
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Bytes of a file, or of all files of a folder, and how many of them no hard link elsewhere
-    shares.
+    """The size of a file or folder in bytes, and how many bytes its removal would free.
+
+    A file with several hard links in the folder counts once. A file with hard links is not freed.
     """
-    found = {
-        (s.st_dev, s.st_ino): s
-        for p in (path, *path.rglob("*"))
-        if stat.S_ISREG((s := p.lstat()).st_mode)
-    }
-    return sum(s.st_size for s in found.values()), sum(
-        s.st_size for s in found.values() if s.st_nlink == 1
-    )
+    total = freed = 0
+    seen = set[tuple[int, int]]()
+    for file in (path, *path.rglob("*")):
+        status = file.lstat()
+        inode = status.st_dev, status.st_ino
+        if not stat.S_ISREG(status.st_mode) or inode in seen:
+            continue
+        seen.add(inode)
+        total += status.st_size
+        if status.st_nlink == 1:
+            freed += status.st_size
+    return total, freed
 
 
 def unpack(archive: Path, target: Path) -> None:
-    """Unpack a zip, or the zip that is all it holds, so that no entry leaves ``target``, links
-    elsewhere, or fills the disk.
+    """Unpack a zip safely. If all that it holds is another zip, that one is unpacked.
 
     Raises
     ------
     IntegrityError
-        The archive is broken, or an entry is not a plain file inside the folder, or the bounds on
-        count, size and compression ratio are exceeded.
+        The archive is broken, an entry is not a plain file inside ``target``, or the limits of
+        number, size and compression ratio are exceeded.
     OSError
         The disk is too small, or cannot be written.
     """
@@ -349,7 +360,7 @@ def unpack(archive: Path, target: Path) -> None:
             entries = _entries(content)
             if len(entries) > MAX_FILES:
                 raise refuse(f"it holds {len(entries):,} files, more than {MAX_FILES:,}")
-            total = sum(e.file_size for e in entries)
+            total = sum(map(attrgetter("file_size"), entries))
             if total > _most(archive):
                 raise refuse(f"it would grow to {total:,} bytes")
             target.mkdir(parents=True, exist_ok=True)
@@ -362,10 +373,9 @@ def unpack(archive: Path, target: Path) -> None:
                     path.mkdir(parents=True, exist_ok=True)
                     continue
                 path.parent.mkdir(parents=True, exist_ok=True)
+                # zipfile never gives more bytes than the size that was summed up above.
                 with content.open(entry) as source, path.open("xb") as file:
-                    shutil.copyfileobj(
-                        source, file, 2**20
-                    )  # of which zipfile gives no more than the size summed up above
+                    shutil.copyfileobj(source, file, 2**20)
     except (*BROKEN, OSError) as error:
         if not _is_damage(error):
             raise
@@ -373,10 +383,10 @@ def unpack(archive: Path, target: Path) -> None:
 
 
 def _why_not(entry: zipfile.ZipInfo) -> str:
-    """Why an entry is not unpacked; empty if it is."""
+    """Why an entry must not be unpacked; empty if it may be."""
     name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
     parts = PurePosixPath(name).parts
-    outside = name.startswith("/") or ".." in parts or any(":" in part for part in parts)
+    outside = name.startswith("/") or ".." in parts or ":" in name
     if outside or "\\" in name:
         return "points outside the folder"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -387,8 +397,7 @@ def _why_not(entry: zipfile.ZipInfo) -> str:
 
 
 def difference(archive: Path, folder: Path) -> tuple[str, str, str] | None:
-    """The first file of an unpacked ``archive`` that is no longer what was packed: its name, and
-    both sha256.
+    """The first file of an unpacked ``archive`` that was changed since: its name and both sha256.
 
     Raises
     ------
@@ -397,56 +406,53 @@ def difference(archive: Path, folder: Path) -> tuple[str, str, str] | None:
     """
     try:
         with _opened(archive) as content:
-            packed = {e.filename: e for e in _entries(content) if not e.is_dir()}
+            # An archive may hold a file twice: the last one counts.
+            packed = {entry.filename: entry for entry in _entries(content) if not entry.is_dir()}
             for name, entry in packed.items():
                 with content.open(entry) as file:
                     expected = _digest(file)
                 path = folder / name
-                found = sha256_of(path) if path.is_file() else "no such file"
-                if found != expected:
-                    return name, expected, found
+                actual = sha256_of(path) if path.is_file() else "no such file"
+                if actual != expected:
+                    return name, expected, actual
     except (*BROKEN, OSError) as error:
         if not _is_damage(error):
             raise
         raise IntegrityError(
             f"{archive.name} cannot be read: it is broken ({error}).", "Fetch it again."
         ) from error
-    known = {PurePosixPath(name) for name in packed}
+    expected_paths = set(map(PurePosixPath, packed))
     for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if (
-            path.is_file()
-            and PurePosixPath(name) not in known
-            and not is_strewn(PurePosixPath(name))
-        ):
-            return name, "no such file", sha256_of(path)
+        inside = PurePosixPath(path.relative_to(folder).as_posix())
+        if path.is_file() and inside not in expected_paths and not is_strewn(inside):
+            return str(inside), "no such file", sha256_of(path)
     return None
 
 
 def _is_damage(error: BaseException) -> bool:
-    """Whether what unpacking raised speaks of the archive, and not of the disk."""
+    """Whether an error of unpacking is caused by the archive, and not by the disk."""
     return isinstance(error, BROKEN) or (isinstance(error, OSError) and error.errno in DAMAGE)
 
 
 @contextmanager
 def _opened(archive: Path) -> Iterator[zipfile.ZipFile]:
-    """A zip, or the zip inside where that is all it holds."""
+    """An open zip. If all that it holds is another zip, that one."""
     with ExitStack() as stack:
         content = stack.enter_context(zipfile.ZipFile(archive))
-        entries = _entries(content)
-        if len(entries) == 1 and entries[0].filename.lower().endswith(".zip"):
-            if entries[0].file_size > _most(archive):
-                raise zipfile.BadZipFile(f"a zip of {entries[0].file_size:,} bytes inside")
-            content = stack.enter_context(
-                zipfile.ZipFile(stack.enter_context(content.open(entries[0])))
-            )
+        first, *others = _entries(content) or [zipfile.ZipInfo()]
+        if first.filename.lower().endswith(".zip") and not others:
+            if first.file_size > _most(archive):
+                raise zipfile.BadZipFile(f"a zip of {first.file_size:,} bytes inside")
+            inner = stack.enter_context(content.open(first))
+            content = stack.enter_context(zipfile.ZipFile(inner))
         yield content
 
 
 def _most(archive: Path) -> int:
-    """How many bytes an archive may grow to."""
+    """How many bytes an archive may have after unpacking."""
     return min(MAX_BYTES, MAX_RATIO * max(archive.stat().st_size, 2**16))
 
 
 def _entries(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    return [e for e in archive.infolist() if not is_strewn(PurePosixPath(e.filename))]
+    """The entries of a zip, without what systems leave in folders."""
+    return [entry for entry in archive.infolist() if not is_strewn(PurePosixPath(entry.filename))]

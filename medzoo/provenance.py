@@ -1,7 +1,7 @@
-"""What is recorded of samples: every key of a provenance, once, and how the parts are made.
+"""The provenance of samples: every key, once, with its type and its groups.
 
-`Provenance` is what `medzoo.Samples` carry and what ``provenance.json`` holds. Each key says beside
-its type which groups it belongs to, such as the keys that decide what a set is.
+`medzoo.Samples` have a `Provenance`, and ``provenance.json`` holds one. A group is, for example, all
+keys that decide the content of a set.
 """
 
 from __future__ import annotations
@@ -23,24 +23,23 @@ _NOT_COMPARED = "may differ when a set is made again"
 class Provenance(TypedDict, total=False):
     """All keys, in the order in which differences are named."""
 
-    # what is asked for
+    # the request
     model: Annotated[str, _SET, _SAMPLE]
     version: Annotated[str, _SET, _SAMPLE]
-    sha256: Annotated[
-        dict[str, str], _SET, _SAMPLE
-    ]  # of the package's files and the user's weights
+    # Files of the package, and weights that the user gave, with their digests.
+    sha256: Annotated[dict[str, str], _SET, _SAMPLE]
     seed: Annotated[int, _SET, _SAMPLE]
     n: Annotated[int, _SET]
-    first: Annotated[int, _SET]  # where it is not 0
+    first: Annotated[int, _SET]  # only if it is not 0
     options: Annotated[Mapping[str, Any], _SET, _SAMPLE]  # conditions, latents and inputs too
-    precision: Annotated[str, _SET, _SAMPLE]  # where it is not full
-    subset: Annotated[dict[str, Any], _SET]  # of a set that was saved in part
+    precision: Annotated[str, _SET, _SAMPLE]  # only if it is not full
+    subset: Annotated[dict[str, Any], _SET]  # only of a set that was saved in part
     # the files
     format: Annotated[str, _SET]
     layout: Annotated[str, _SET, _ARRANGED]
     shard_size: Annotated[int, _SET, _ARRANGED]
     shard_samples: Annotated[int, _SET, _ARRANGED]
-    # what the config says
+    # from the config
     outputs: Annotated[dict[str, dict[str, Any]], _SET]
     label_names: Annotated[dict[str, dict[str, str]], _SET]
     conditions: Annotated[dict[str, list[str]], _SET]
@@ -49,7 +48,7 @@ class Provenance(TypedDict, total=False):
     license: Annotated[str, _NOT_COMPARED]
     source: Annotated[str, _NOT_COMPARED]
     registered: Annotated[bool, _NOT_COMPARED]
-    # the circumstances
+    # how and where it ran
     trust: Annotated[bool, _NOT_COMPARED]
     device: str
     env: str
@@ -59,7 +58,7 @@ class Provenance(TypedDict, total=False):
     seeding: str
     threads: int
     written_with: dict[str, str]
-    # what the run found out
+    # known only after the run
     batches: Annotated[list[list[int]], _FOUND_OUT, _NOT_COMPARED]  # first sample, batch size
     growth: Annotated[dict[str, Any], _FOUND_OUT, _NOT_COMPARED]
     continued: Annotated[list[dict[str, Any]], _NOT_COMPARED]
@@ -68,13 +67,20 @@ class Provenance(TypedDict, total=False):
 
 
 def _keys(group: str) -> tuple[str, ...]:
+    """The keys of a group."""
     hints = get_type_hints(Provenance, include_extras=True)
-    return tuple(key for key, kind in hints.items() if group in getattr(kind, "__metadata__", ()))
+    groups = {key: getattr(kind, "__metadata__", ()) for key, kind in hints.items()}
+    return tuple(filter(lambda key: group in groups[key], groups))
 
 
 DECIDES_SET, DECIDES_SAMPLE = _keys(_SET), _keys(_SAMPLE)
 ARRANGED, FOUND_OUT, SEALS = _keys(_ARRANGED), _keys(_FOUND_OUT), _keys(_SEAL)
 NOT_COMPARED = frozenset(_keys(_NOT_COMPARED))
+# The fields of `Output` that a provenance holds.
+OUTPUT_FIELDS = (
+    *("name", "kind", "dtype", "shape", "range", "unit", "window", "spacing"),
+    *("condition", "columns"),
+)
 
 
 def of_request(
@@ -86,8 +92,8 @@ def of_request(
     first: int,
     options: Mapping[str, Any],
 ) -> Provenance:
-    """What is known of samples before the model is loaded."""
-    known: Provenance = {
+    """The part of a provenance that is known before the model is loaded."""
+    provenance: Provenance = {
         "synthetic": True,
         "model": config.id,
         "version": version.name,
@@ -98,16 +104,23 @@ def of_request(
         "n": n,
         "options": options,
         "outputs": outputs_as_json(version.outputs),
-        "label_names": {
-            name: {str(v): k for k, v in version.conditions[o.condition].values.items()}
-            for name, o in version.outputs.items()
-            if o.condition
-        },
+        "label_names": _label_names(version),
         "conditions": {c.name: list(c.values) for c in version.conditions.values()},
     }
     if first:
-        known["first"] = first
-    return known
+        provenance["first"] = first
+    return provenance
+
+
+def _label_names(version: Version) -> dict[str, dict[str, str]]:
+    """Column of labels -> number of a label, as a text -> its name."""
+    names: dict[str, dict[str, str]] = {}
+    for column, output in version.outputs.items():
+        if output.condition:
+            names[column] = {}
+            for name, number in version.conditions[output.condition].values.items():
+                names[column][str(number)] = name
+    return names
 
 
 def of_session(
@@ -119,17 +132,17 @@ def of_session(
     found: Mapping[str, Any],
     recorded: Provenance,
 ) -> Provenance:
-    """What a set of samples records of the session that made it.
+    """The part of a provenance that describes the session in which the model ran.
 
     Parameters
     ----------
-    found
-        ``python``, ``libraries`` (name -> version) and ``threads`` (of torch, or None) of the
-        interpreter that ran the model.
-    recorded
-        What else is recorded of how it ran.
+    found : mapping
+        The interpreter that ran the model: ``python``, ``libraries`` (name -> version) and
+        ``threads`` (of torch, or None).
+    recorded : Provenance
+        Further keys of how it ran.
     """
-    known: Provenance = {
+    provenance: Provenance = {
         "env": env,
         "lock": lock,
         "python": found["python"],
@@ -139,48 +152,47 @@ def of_session(
         **recorded,
     }
     if found["threads"]:
-        known["threads"] = found["threads"]
-    return known
+        provenance["threads"] = found["threads"]
+    return provenance
 
 
 def copied(provenance: Provenance) -> Provenance:
-    """A copy that does not change when the run finds out more."""
+    """A copy that does not change while the run goes on."""
     copy = provenance.copy()
-    copy["batches"] = [list(batch) for batch in provenance["batches"]]
+    copy["batches"] = list(map(list, provenance["batches"]))
     return copy
 
 
 def outputs_as_json(outputs: Mapping[str, Output]) -> dict[str, dict[str, Any]]:
-    """What must be known of the columns when a set is read."""
-    fields = (
-        "name",
-        "kind",
-        "dtype",
-        "shape",
-        "range",
-        "unit",
-        "window",
-        "spacing",
-        "condition",
-        "columns",
-    )
-    return {
-        name: {f: v for f in fields if (v := getattr(output, f)) not in (None, "", ())}
-        for name, output in outputs.items()
-    }
+    """The columns of a set as JSON, with all that reading the set needs."""
+    columns = {}
+    for name, output in outputs.items():
+        columns[name] = _output_as_json(output)
+    return columns
+
+
+def _output_as_json(output: Output) -> dict[str, Any]:
+    content = {}
+    for field in OUTPUT_FIELDS:
+        value = getattr(output, field)
+        if value not in (None, "", ()):
+            content[field] = value
+    return content
 
 
 def outputs_of(provenance: Mapping[str, Any]) -> dict[str, Output]:
-    """The columns, from what `outputs_as_json` wrote.
+    """The columns of a set, from what `outputs_as_json` wrote.
 
     Raises
     ------
     KeyError, TypeError, AttributeError
-        It is not as it was written.
+        The provenance was changed after it was written.
     """
     return {name: _output(fields) for name, fields in provenance["outputs"].items()}
 
 
 def _output(fields: Mapping[str, Any]) -> Output:
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    return Output(**{"shape": (), **values})
+    values: dict[str, Any] = {"shape": ()}
+    for name, value in fields.items():
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return Output(**values)

@@ -1,14 +1,14 @@
-"""Settings, read from the environment when they are asked for, never at import.
+"""Settings from environment variables. They are read when they are used, never at import.
 
 ===================  =====================================================================
 ``MEDZOO_CACHE``     folder for downloads, unpacked packages and environments (default: the platform's cache folder)
-``MEDZOO_MIRROR``    folders or addresses that hold RECORD/FILE, in order, separated by commas; asked before Zenodo
+``MEDZOO_MIRROR``    folders or addresses that hold RECORD/FILE, separated by commas; tried in order, before Zenodo
 ``MEDZOO_ZENODO``    another Zenodo, such as https://sandbox.zenodo.org (default: https://zenodo.org)
 ``MEDZOO_REGISTRY``  address, or zip on this disk, that `medzoo update` takes newer model configs from
 ``MEDZOO_MODEL_CONFIGS``   further folders of model configs, separated as in ``PATH``
-``MEDZOO_OFFLINE``   1: nothing is fetched; what is not in the cache is an error
+``MEDZOO_OFFLINE``   1: nothing is downloaded; a package that is not in the cache is an error
 ``MEDZOO_QUIET``     1: no progress bars, no notices
-``MEDZOO_TIMEOUT``   seconds that a model's process has to load, and for each batch (default: 14400, four hours)
+``MEDZOO_TIMEOUT``   seconds that a model may take to load, and for each batch (default: 14400, four hours)
 ``MEDZOO_TORCH_BACKEND``   the build of torch in models' environments: auto (default), cpu, cu128 ..., index
 ===================  =====================================================================
 """
@@ -27,7 +27,7 @@ import platformdirs
 from .errors import InputError
 
 LONGEST_NAME = 255  # bytes of a file's name, on every usual file system
-# of the caller's environment: what a program needs that we start in a clean one; no secrets
+# Environment variables that are passed on to programs that medzoo starts. None holds a secret.
 SYSTEM_VARIABLES = {
     "PATH",
     "HOME",
@@ -50,50 +50,46 @@ SYSTEM_VARIABLES = {
 
 
 def cache_folder() -> Path:
-    """Where medzoo keeps what it unpacked; not created by asking."""
-    given = os.environ.get("MEDZOO_CACHE")
-    return (
-        user_path(given).absolute()
-        if given
-        else Path(platformdirs.user_cache_dir("medzoo", appauthor=False))
-    )
+    """The folder for downloads, packages and environments. It may not exist yet."""
+    folder = os.environ.get("MEDZOO_CACHE")
+    if folder:
+        return user_path(folder).absolute()
+    return Path(platformdirs.user_cache_dir("medzoo", appauthor=False))
 
 
 def config_folders() -> list[Path]:
-    """Folders that hold model configs: the shipped one first, then the user's."""
-    more = os.environ.get("MEDZOO_MODEL_CONFIGS", "")
-    return [
-        shipped("model_configs"),
-        *(user_path(p).absolute() for p in more.split(os.pathsep) if p),
-    ]
+    """The folders of model configs: first the one that comes with medzoo, then the user's."""
+    paths = filter(None, os.environ.get("MEDZOO_MODEL_CONFIGS", "").split(os.pathsep))
+    return [shipped("model_configs"), *(user_path(path).absolute() for path in paths)]
 
 
-def user_path(given: str | os.PathLike[str], name: str = "the path") -> Path:
-    """A path as a user types it, with ``~`` understood.
+def user_path(path: str | os.PathLike[str], name: str = "the path") -> Path:
+    """A path as a user types it; ``~`` is the home folder.
 
     Raises
     ------
     InputError
-        It is not a path, or holds characters that a path cannot have.
+        It is not a path, or it has characters that a path cannot have.
     """
-    text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else None
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(text, str):
         raise InputError(
-            f"{name}={_short(given)} is not a valid path.", "Give a text or a pathlib.Path."
+            f"{name}={_short(path)} is not a valid path.", "Give a text or a pathlib.Path."
         )
-    if why := _why_not_a_path(text):
-        raise InputError(f"{name}={_short(given)} is not a valid path: {why}.", "Give another.")
+    problem = _why_not_a_path(text)
+    if problem:
+        raise InputError(f"{name}={_short(path)} is not a valid path: {problem}.", "Give another.")
     try:
-        return Path(given).expanduser()
-    except RuntimeError:  # "~" of a user that this machine does not know: a file may be called so
-        return Path(given)
+        return Path(path).expanduser()
+    except RuntimeError:  # "~NAME" of a user who does not exist may be the name of a file
+        return Path(path)
 
 
 def _why_not_a_path(text: str) -> str:
-    """Why no file system can hold a path of this text; empty if one can."""
+    """Why a text cannot be a path on any file system; empty if it can."""
     parts = text.replace("\\", "/").split("/")
     try:
-        longest = max(len(os.fsencode(part)) for part in parts)
+        longest = max(map(len, map(os.fsencode, parts)))
     except UnicodeError:
         return "it holds half of a surrogate pair"
     if "\0" in text:
@@ -104,12 +100,12 @@ def _why_not_a_path(text: str) -> str:
 def _short(value: object) -> str:
     try:
         return " ".join(reprlib.repr(value).split())
-    except ValueError:  # a number too long to write out
+    except ValueError:  # Python refuses to write out very large numbers
         return type(value).__name__
 
 
 def shipped(name: str) -> Path:
-    """A folder that comes with medzoo: inside the installed package, or beside it in a checkout."""
+    """A folder that comes with medzoo: in the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent
     return package / name if (package / name).is_dir() else package.parent / name
 
@@ -120,13 +116,14 @@ def quiet() -> bool:
 
 
 def offline() -> bool:
-    """Whether ``MEDZOO_OFFLINE`` forbids to fetch anything."""
+    """Whether ``MEDZOO_OFFLINE`` forbids all downloads."""
     return _is_on("MEDZOO_OFFLINE")
 
 
 def mirrors() -> list[str]:
-    """Folders and addresses that are asked before the source itself, in order."""
-    return [m.strip() for m in os.environ.get("MEDZOO_MIRROR", "").split(",") if m.strip()]
+    """Folders and addresses that are tried in order, before the source itself."""
+    places = os.environ.get("MEDZOO_MIRROR", "").split(",")
+    return list(filter(None, map(str.strip, places)))
 
 
 def zenodo() -> str:
@@ -143,30 +140,28 @@ def registry() -> str:
 
 
 def timeout() -> float:
-    """Seconds that a model's process has to load, and for each batch.
+    """Seconds that a model may take to load, and for each batch.
 
     Raises
     ------
     InputError
         ``MEDZOO_TIMEOUT`` is not a number of seconds.
     """
-    given = os.environ.get("MEDZOO_TIMEOUT", "").strip() or "14400"
+    text = os.environ.get("MEDZOO_TIMEOUT", "").strip() or "14400"
     try:
-        seconds = float(given)
+        seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds <= 10**7:
         raise InputError(
-            f"MEDZOO_TIMEOUT={given!r} is not a number of seconds.",
+            f"MEDZOO_TIMEOUT={text!r} is not a number of seconds.",
             "Give one above 0, such as 600.",
         )
     return seconds
 
 
 def torch_backend() -> str:
-    """The build of torch that environments get, as uv names it: ``auto``, ``cpu``, ``cu128`` ...,
-    or ``index``.
-    """
+    """The build of torch for environments, as uv names it: auto, cpu, cu128 ..., or index."""
     return os.environ.get("MEDZOO_TORCH_BACKEND") or os.environ.get("UV_TORCH_BACKEND") or "auto"
 
 
@@ -175,8 +170,9 @@ def _is_on(name: str) -> bool:
 
 
 def show_progress(asked: bool | None) -> bool:
-    """Whether to draw progress bars: as asked, else only for a person at a terminal, a notebook or
-    the console of an IDE.
+    """Whether to draw progress bars.
+
+    If ``asked`` is None, only at a terminal, in a notebook or in the console of an IDE.
     """
     if asked is not None:
         return asked
@@ -193,9 +189,9 @@ def in_notebook() -> bool:
 
 
 def progress_bar() -> Any:
-    """The class of tqdm that suits the place: text, or a widget in a notebook that has them."""
+    """The class of tqdm to use: text, or a widget in a notebook that has widgets."""
     with warnings.catch_warnings():
-        # Of a notebook without ipywidgets: text does as well there.
+        # In a notebook without ipywidgets, tqdm warns and draws text.
         warnings.filterwarnings("ignore", module="tqdm")
         warnings.filterwarnings("ignore", message="IProgress not found")
         from tqdm.auto import tqdm

@@ -167,7 +167,7 @@ def test_info_says_what_to_know_before_use(capsys: Capture) -> None:
         in text
     )
     assert main(["info", "8", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["default_version"] == "2.1.0"
+    assert json.loads(capsys.readouterr().out)["default_version"] == "2.2.0"
 
 
 @pytest.mark.parametrize("width", [66, 80, 200])

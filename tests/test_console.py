@@ -127,7 +127,7 @@ def test_commands_work_on_a_console_of_any_encoding(
     out, err = done.stdout.decode(encoding), done.stderr.decode(encoding)
     assert done.returncode == 0, err
     assert "Traceback" not in err
-    assert "search took 'kneee' for 'knee'" in err
+    assert "search used 'knee' instead of 'kneee'" in err
     assert "00902_TOY_MRI_WIDE" in out
     if encoding == "ascii":
         assert 'Grosse 3 um - "Celik" x 2 ... e' in " ".join(out.split())

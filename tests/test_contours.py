@@ -21,7 +21,8 @@ from scan_files import circle, series, structures
 import medzoo
 from medzoo import medical
 from medzoo.errors import InputError, MedzooWarning
-from medzoo.medical.volumes import filled
+from medzoo.medical.contours import filled
+from medzoo.medical.folders import split_structure
 
 
 def square(x0: float, x1: float, y0: float, y1: float, z: float) -> np.ndarray:
@@ -433,9 +434,9 @@ def test_a_structure_of_any_name_is_found_in_a_folder_of_any_name(
         ds.StructureSetROISequence[0].ROIName = name
 
     changed(path, exact_name)
-    assert medical.split_structure(f"{folder}#{name}") == (folder, name)
+    assert split_structure(f"{folder}#{name}") == (folder, name)
     assert medical.read_structures(folder).mask(grid(), name).sum() == 100
-    assert medical.split_structure(f"{tmp_path / 'other'}#{name}") is None
+    assert split_structure(f"{tmp_path / 'other'}#{name}") is None
 
 
 # ---- damaged structures

@@ -192,7 +192,7 @@ def test_of_lists_the_places_that_differ_are_named_and_of_another_model_nothing_
         match=r"samples: (options.condition\[\d\] 'benign', now 'malignant'; ){4}and 46 more\.\n",
     ):
         medzoo.generate(901, condition=["malignant"] * 100, **asked)
-    other = "samples: model '00901_TOY_MRI_NOISE', now '00008_C-DCGAN_MMG_MASSES'; version '1.0.0', now '2.1.0'.\n"
+    other = "samples: model '00901_TOY_MRI_NOISE', now '00008_C-DCGAN_MMG_MASSES'; version '1.0.0', now '2.2.0'.\n"
     with pytest.raises(DatasetError, match=re.escape(other)):
         medzoo.generate(8, 2, seed=2, out=tmp_path / "set", device="cpu")
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import frame_files
 import nibabel
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def documented(text: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def example_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``patient7/`` (12 CT slices and contours), ``scan.nii.gz``, ``mask.nii.gz``, ``slice.dcm``."""
+    """``patient7/`` (12 CT slices and contours), and single files of each other kind."""
     folder = tmp_path_factory.mktemp("examples")
     rng = np.random.default_rng(0)
     voxels = rng.integers(-1000, 1000, (12, 64, 64)).astype(np.float64)
@@ -93,6 +94,26 @@ def example_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
     )
     shutil.copy(paths[0], folder / "slice.dcm")
+    colours = rng.integers(0, 256, (6, 5, 3)).astype(np.uint8)
+    scan_files.series(
+        folder,
+        np.zeros((1, 6, 5)),
+        name="colour.dcm",
+        Modality="US",
+        SamplesPerPixel=3,
+        PhotometricInterpretation="RGB",
+        PlanarConfiguration=0,
+        PixelRepresentation=0,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        PixelData=colours.tobytes(),
+    )
+    lesion = np.zeros((12, 64, 64), bool)
+    lesion[5:8, 20:30, 20:30] = True
+    frame_files.segmentation(
+        folder / "segmentation.dcm", {"Lesion": lesion}, spacing=(3, 1, 1), skip_empty=True
+    )
     affine = np.diag([-1.0, -1.0, 3.0, 1.0])
     for name, values in (("scan", voxels), ("mask", voxels > 900)):
         image = nibabel.Nifti1Image(values.transpose(2, 1, 0).astype(np.int16), affine)

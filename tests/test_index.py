@@ -65,9 +65,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The configs that are read from their files."""
     found: list[str] = []
-    read = registry.read_config
+    read = registry.lookup.read_config
     monkeypatch.setattr(
-        registry, "read_config", lambda path: (found.append(path.stem), read(path))[1]
+        registry.lookup, "read_config", lambda path: (found.append(path.stem), read(path))[1]
     )
     return found
 

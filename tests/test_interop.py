@@ -194,7 +194,7 @@ def test_a_library_that_is_not_there_is_named(
     def absent(name: str) -> None:
         raise ImportError(f"No module named {name!r}")
 
-    monkeypatch.setattr("medzoo.samples.samples.import_module", absent)
+    monkeypatch.setattr("medzoo.samples.convert.import_module", absent)
     for method, package in (
         ("to_torchio", "torchio"),
         ("to_monai", "monai"),

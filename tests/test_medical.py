@@ -26,7 +26,7 @@ from medzoo import medical
 from medzoo.config.model import Input
 from medzoo.errors import InputError, MedzooWarning
 from medzoo.inputs import Inputs
-from medzoo.medical.volumes import filled
+from medzoo.medical.contours import filled
 
 OBLIQUE = (
     np.cos(0.3),

@@ -550,7 +550,7 @@ def test_the_packages_malignancy_is_turned_round(number: int) -> None:
 
 
 def test_model_8_stays_the_bundled_one() -> None:
-    assert resolve(8).default_version == "2.1.0"
+    assert resolve(8).default_version == "2.2.0"
     assert resolve(8).default.scheme == "bundled"
 
 

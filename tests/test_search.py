@@ -283,8 +283,8 @@ def test_a_typing_error_is_forgiven_and_named(
     assert found.corrections == corrections
     assert found[:1].corrections == corrections
     assert [str(w.message) for w in heard] == [
-        "No model has what was typed: search took "
-        + ", ".join(f"{a!r} for {b!r}" for a, b in corrections.items())
+        "No model has what was typed: search used "
+        + ", ".join(f"{b!r} instead of {a!r}" for a, b in corrections.items())
         + "."
     ] * bool(corrections)
     assert all(w.category is MedzooWarning and w.filename == __file__ for w in heard)

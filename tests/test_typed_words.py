@@ -190,7 +190,7 @@ def test_an_unknown_argument_names_the_closest(toy: Toy, name: str, says: str) -
         (lambda: medzoo.generate(8, 1, condition="malignnat"), "Did you mean 'malignant'"),
         (lambda: medzoo.dataloader(8, 2, shufle=True), "no 'shufle'.\nDid you mean 'shuffle'"),
         (lambda: medzoo.dataloader(8, 2, num_worker=2), "Did you mean 'num_workers'"),
-        (lambda: medzoo.cite(8, version="2.0"), "Did you mean 2.1.0"),
+        (lambda: medzoo.cite(8, version="2.0"), "Did you mean 2.2.0"),
         (lambda: medzoo.info("CDCGAN_MMG_MASSES"), "Did you mean 00.*_C-DCGAN_MMG_MASSES"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a config says of a column, as numbers: value range, spacing, affine, order of the axes."""
+"""What a config says about a column, as numbers: value range, spacing, affine, order of axes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..errors import InputError, MedzooWarning
 from .model import Output
 
 Array = NDArray[Any]
+PICTURES = ("image", "mask", "volume")  # kinds of columns that have axes of space
 
 
 class Column(Protocol):
@@ -31,7 +32,7 @@ class Batch(Protocol):
 
     @property
     def outputs(self) -> Mapping[str, Output]:
-        """Name -> what the config says of the column."""
+        """Name -> what the config says about the column."""
 
     @property
     def indices(self) -> NDArray[np.int64]:
@@ -43,6 +44,11 @@ class Batch(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, key: slice, /) -> Any: ...
+
+
+def names_of_kind(outputs: Mapping[str, Output], *kinds: str) -> list[str]:
+    """The names of the columns of these kinds, in the order of ``outputs``."""
+    return [name for name, output in outputs.items() if output.kind in kinds]
 
 
 def unit_range(values: Array, output: Output) -> NDArray[np.float32]:
@@ -67,7 +73,7 @@ def known_range(output: Output) -> tuple[float, float]:
     Raises
     ------
     InputError
-        It has none: signed integers of which the config states no `range`.
+        It has none: signed integers for which the config states no `range`.
     """
     if output.value_range is None:
         raise InputError(
@@ -79,7 +85,7 @@ def known_range(output: Output) -> tuple[float, float]:
 
 
 def warn_if_clipped(values: Array, output: Output) -> None:
-    """Warn where `unit_range` changes values, because they lie outside the column's value range."""
+    """Warn if values lie outside the column's value range, so that `unit_range` clips them."""
     low, high = known_range(output)
     if values.size and not low <= values.min() <= values.max() <= high:
         warnings.warn(
@@ -91,11 +97,10 @@ def warn_if_clipped(values: Array, output: Output) -> None:
 
 
 def affine_of(output: Output) -> NDArray[np.float64]:
-    """Voxel numbers (x, y, z) to millimetres to the right, to the front and up, (4, 4), by the
-    spacing; 1 mm if unknown.
+    """The affine (4, 4) from voxel numbers (x, y, z) to millimetres to the right, front and top.
 
-    Rows run from front to back and columns from the patient's right to the left, as an axial slice
-    is shown; slices run upwards.
+    It is made from the spacing; an unknown spacing is 1 mm. Rows run from front to back and columns
+    from the patient's right to the left, as an axial slice is shown. Slices run upwards.
     """
     z, y, x = spacing_of(output)
     return np.diag([-x, -y, z, 1.0])
@@ -108,15 +113,15 @@ def spacing_of(output: Output) -> tuple[float, float, float]:
 
 
 def to_xyz(values: Array) -> Array:
-    """(C, H, W) as (C, W, H, 1), (C, D, H, W) as (C, W, H, D): the order of NIfTI, torchio and
-    MONAI.
+    """(C, H, W) as (C, W, H, 1), and (C, D, H, W) as (C, W, H, D).
+
+    This is the order of NIfTI, torchio and MONAI.
     """
-    return np.ascontiguousarray(
-        np.moveaxis(values[:, None] if values.ndim == 3 else values, (1, 2, 3), (3, 2, 1))
-    )
+    volume = values[:, None] if values.ndim == 3 else values  # (C, D, H, W)
+    return np.ascontiguousarray(np.moveaxis(volume, (1, 2, 3), (3, 2, 1)))
 
 
 def from_xyz(values: Array, ndim: int) -> Array:
-    """What `to_xyz` was given, of so many axes."""
+    """The array that `to_xyz` was called with; it has ``ndim`` axes."""
     back = np.ascontiguousarray(np.moveaxis(values, (1, 2, 3), (3, 2, 1)))
     return back[:, 0] if ndim == 3 else back

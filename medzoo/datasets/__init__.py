@@ -1,15 +1,14 @@
 """Samples on disk: a folder with the samples, ``manifest.jsonl`` (one line per file) and
 ``provenance.json``.
 
-`writer` fills a folder batch by batch, `journal` notes how far it is good so that a stopped run can
-continue, and `reader` reads it back; `verification` compares it with its digests. How samples
-become files is a `formats.Format`; `medzoo.plugins` names the class of each.
+`writer` fills a folder batch by batch. `journal` records how much of it is complete, so that a
+stopped run can continue. `reader` reads the folder back, and `verification` compares it with its
+digests. Each format is a class, a `formats.Format`; `medzoo.plugins` lists them.
 """
 
 from __future__ import annotations
 
-# name -> what it holds; the first of `formats.DEFAULTS` that fits is taken where
-# none is named
+# Name -> what the format holds. By default the first of `formats.DEFAULTS` that fits is used.
 FORMATS = {
     "png": "flat pictures of 8 or 16 bits, floats with 8",
     "png16": "the same, floats with 16 bits (8-bit pictures stay so)",

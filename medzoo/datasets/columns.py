@@ -1,4 +1,4 @@
-"""Columns of a set on disk, read when they are asked for."""
+"""Columns of a set on disk. Each sample is read when it is used."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..config import Output
+from ..config.columns import names_of_kind
 from ..errors import DatasetError
 from .journal import MANIFEST
 from .paths import inside, nature_of
@@ -23,20 +24,22 @@ Load = Callable[[Sequence[Path], Output], NDArray[Any]]
 
 
 class Manifest:
-    """The manifest of a set, whose lines are read when a sample is asked for.
+    """The manifest of a set. The lines of a sample are read when the sample is used.
 
-    It is an error if the lines of the samples are then not those that were there at first: the
-    folder was replaced, or the manifest edited, and the samples would not be those that the labels
-    and the provenance belong to. A set that has grown still begins with the same lines.
+    The lines must still be those that were there when the set was opened. Otherwise the folder was
+    replaced or the manifest edited, and the samples would not belong to the labels and the
+    provenance: this is an error. A set that has grown still begins with the same lines.
 
     Parameters
     ----------
-    folder
-        Where the set is.
-    length, digest
-        Bytes of the manifest up to the last line of a sample, and their sha256.
-    signature
-        Of the file, before it was read: see `signature_of`.
+    folder : pathlib.Path
+        The folder of the set.
+    length : int
+        Bytes of the manifest up to the last line of a sample.
+    digest : str
+        The sha256 of these bytes.
+    signature : tuple of int
+        `signature_of` the file before it was read.
     """
 
     def __init__(self, folder: Path, length: int, digest: str, signature: tuple[int, ...]) -> None:
@@ -58,7 +61,7 @@ class Manifest:
         self._signature = signature
 
     def entries_at(self, at: int) -> list[dict[str, Any]]:
-        """The lines of one sample in one column, of which the first is at byte ``at``."""
+        """The lines of one sample in one column; the first one begins at byte ``at``."""
         self.require_same()
         try:
             with (self.folder / MANIFEST).open("rb") as manifest:
@@ -74,7 +77,7 @@ class Manifest:
         return entries
 
     def path_of(self, entry: Mapping[str, Any]) -> Path:
-        """Where the file of a line is."""
+        """The path of the file that a line lists."""
         return inside(self.folder, entry["file"])
 
 
@@ -83,7 +86,7 @@ def _unreadable(path: Path, error: Exception) -> DatasetError:
 
 
 def replaced(path: Path, folder: Path) -> DatasetError:
-    """The error for samples that are no longer those that were read."""
+    """The error for a set that was replaced after it was opened."""
     return DatasetError(
         f"{path} was replaced or edited since these samples were read from it.",
         f"Read it again: medzoo.read({str(folder)!r}).",
@@ -91,7 +94,7 @@ def replaced(path: Path, folder: Path) -> DatasetError:
 
 
 def signature_of(path: Path) -> tuple[int, ...]:
-    """What changes with a file, as far as its folder tells."""
+    """Numbers that change when a file is changed, without reading it."""
     status = path.stat()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
@@ -108,15 +111,15 @@ def digest_of_first(path: Path, length: int) -> str:
 
 @dataclass(frozen=True)
 class Index:
-    """Where the manifest says what of each sample; a few bytes per sample, so that a million fit
-    into memory.
+    """What the manifest says about each sample, and where.
+
+    It takes a few bytes per sample, so that a million samples fit into memory.
     """
 
     manifest: Manifest
     numbers: NDArray[np.int64]  # index of each sample in its run
-    lines: Mapping[
-        str, NDArray[np.int64]
-    ]  # column -> where the line of each sample's first file is in the manifest
+    # column -> byte in the manifest where the line of each sample's first file begins
+    lines: Mapping[str, NDArray[np.int64]]
     labels: Mapping[str, NDArray[Any]]
 
     @classmethod
@@ -127,55 +130,82 @@ class Index:
         provenance: Mapping[str, Any],
         columns: Sequence[str] = ("",),
     ) -> Index:
-        """Read the manifest through, once; ``columns`` have their own lines, "" means one
-        line per sample.
+        """Read the whole manifest once.
+
+        ``columns`` are those that have their own lines; "" stands for one line per sample.
         """
-        names = {
-            n: {v: int(k) for k, v in provenance.get("label_names", {}).get(n, {}).items()}
-            for n in outputs
-        }
-        labels = {n: array("q") for n, o in outputs.items() if o.kind == "label"}
-        digest, between, length = hashlib.sha256(), b"", 0  # up to the last line of a sample
         signature = signature_of(inside(folder, MANIFEST))
-        numbers, lines, at = array("q"), {n: array("q") for n in columns}, 0
-        others = {n: array("q") for n in columns[1:]}
+        lines = _Lines(outputs, provenance, columns)
         with (folder / MANIFEST).open("rb") as manifest:
             for line in manifest:
-                entry = json.loads(line)
-                between += line
-                if "index" in entry:
-                    digest.update(between)
-                    between, length = b"", at + len(line)
-                if "index" in entry and not entry.get(
-                    "piece"
-                ):  # else a file of many samples, or a further file of one
-                    column = entry.get("column", "")
-                    lines[column].append(at)
-                    if column == columns[0]:
-                        numbers.append(entry["index"])
-                        for name, found in labels.items():
-                            label = entry[key_of(name, entry, labels)]
-                            found.append(names[name].get(label, label))
-                    else:
-                        others[column].append(entry["index"])
-                at += len(line)
-        for name, of in others.items():
-            if of != numbers:
-                raise DatasetError(
-                    f"The manifest of {folder} lists other samples in {name} than in {columns[0]}.",
-                    "`medzoo verify` names what has changed since it was written.",
-                )
+                lines.add(line)
+        lines.require_same_samples(folder)
+        starts, labels = {}, {}
+        for name, values in lines.starts.items():
+            starts[name] = np.array(values, dtype=np.int64)
+        for name, values in lines.labels.items():
+            labels[name] = np.array(values, dtype=outputs[name].dtype)
         return cls(
-            Manifest(folder, length, digest.hexdigest(), signature),
-            np.array(numbers, dtype=np.int64),
-            {n: np.array(v, dtype=np.int64) for n, v in lines.items()},
-            {n: np.array(v, dtype=outputs[n].dtype) for n, v in labels.items()},
+            Manifest(folder, lines.length, lines.digest.hexdigest(), signature),
+            np.array(lines.indices[columns[0]], dtype=np.int64),
+            starts,
+            labels,
         )
 
 
+class _Lines:
+    """The lines of a manifest, added one after the other."""
+
+    def __init__(
+        self, outputs: Mapping[str, Output], provenance: Mapping[str, Any], columns: Sequence[str]
+    ) -> None:
+        self._first = columns[0]  # of this column the labels are read
+        self.indices = {name: array("q") for name in columns}
+        self.starts = {name: array("q") for name in columns}
+        self.labels = {name: array("q") for name in names_of_kind(outputs, "label")}
+        self._codes = {name: label_codes(provenance, name) for name in self.labels}
+        self.length = 0  # bytes up to the last line of a sample
+        self.digest = hashlib.sha256()  # of these bytes
+        self._end = 0  # of the last line
+        self._other = b""  # lines after the last line of a sample
+
+    def add(self, line: bytes) -> None:
+        """Read the next line."""
+        entry = json.loads(line)
+        start, self._end = self._end, self._end + len(line)
+        self._other += line
+        if "index" not in entry:  # a file that holds many samples
+            return
+        self.digest.update(self._other)
+        self._other, self.length = b"", self._end
+        if not entry.get("piece"):  # else a further file of the same sample
+            self._add_sample(entry, start)
+
+    def _add_sample(self, entry: Mapping[str, Any], start: int) -> None:
+        column = entry.get("column", "")
+        self.starts[column].append(start)
+        self.indices[column].append(entry["index"])
+        if column != self._first:
+            return
+        for name, labels in self.labels.items():
+            label = entry[key_of(name, entry, self.labels)]
+            labels.append(self._codes[name].get(label, label))
+
+    def require_same_samples(self, folder: Path) -> None:
+        """Raise DatasetError unless every column lists the same samples in the same order."""
+        for name, indices in self.indices.items():
+            if indices != self.indices[self._first]:
+                raise DatasetError(
+                    f"The manifest of {folder} lists other samples in {name} than in "
+                    f"{self._first}.",
+                    "`medzoo verify` names what has changed since it was written.",
+                )
+
+
 class LazyColumn(Sequence[Any]):
-    """Samples (C, *spatial) of which each is read when it is asked for; ``rows`` says where each
-    is.
+    """Samples (C, *spatial), each of which is read when it is used.
+
+    ``rows`` has the byte in the manifest where the first line of each sample begins.
     """
 
     def __init__(
@@ -192,10 +222,10 @@ class LazyColumn(Sequence[Any]):
         return self._read(int(self._rows[key]))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        found = np.empty((len(self), *self._output.shape), dtype=self._output.dtype)
+        values = np.empty((len(self), *self._output.shape), dtype=self._output.dtype)
         for row, at in enumerate(self._rows):
-            found[row] = self._read(int(at))
-        return found if dtype is None else found.astype(dtype)
+            values[row] = self._read(int(at))
+        return values if dtype is None else values.astype(dtype)
 
     def _read(self, at: int) -> NDArray[Any]:
         raise NotImplementedError
@@ -214,33 +244,45 @@ class FileColumn(LazyColumn):
 
     def _read(self, at: int) -> NDArray[Any]:
         entries = self._manifest.entries_at(at)
-        paths = [self._manifest.path_of(e) for e in entries]
-        try:
-            digests = [files.sha256_of(path) for path in paths]
-        except OSError as error:
-            why = f"The sample {paths[0]} cannot be read: {error}."
-            raise DatasetError(why, "Was it moved or deleted?") from error
-        for path, digest, entry in zip(paths, digests, entries, strict=True):
-            if digest != entry["sha256"]:
-                why = nature_of(path) or "it is not as it was written"
-                raise DatasetError(
-                    f"The sample {path} cannot be read: {why}.",
-                    "`medzoo verify` names all files that have changed.",
-                )
+        paths = [self._manifest.path_of(entry) for entry in entries]
+        for path, entry in zip(paths, entries, strict=True):
+            _require_digest(path, entry["sha256"])
         try:
             values = self._load(paths, self._output)  # type: ignore[misc]
         except DatasetError:
             raise
-        except Exception as error:  # decoders raise what they like
+        except Exception as error:  # decoders raise any error
             raise DatasetError(f"The sample {paths[0]} cannot be read: {error}.") from error
         return self._checked(values, paths[0])
+
+
+def _require_digest(path: Path, sha256: str) -> None:
+    """Raise DatasetError unless the file of a sample has this digest."""
+    try:
+        digest = files.sha256_of(path)
+    except OSError as error:
+        raise DatasetError(
+            f"The sample {path} cannot be read: {error}.", "Was it moved or deleted?"
+        ) from error
+    if digest != sha256:
+        why = nature_of(path) or "it is not as it was written"
+        raise DatasetError(
+            f"The sample {path} cannot be read: {why}.",
+            "`medzoo verify` names all files that have changed.",
+        )
+
+
+def label_codes(provenance: Mapping[str, Any], column: str) -> dict[str, int]:
+    """Name -> number of the values of a label column; empty if they have no names."""
+    names = provenance.get("label_names", {}).get(column, {})
+    return {name: int(code) for code, name in names.items()}
 
 
 def key_of(column: str, keys: Container[str], labels: Iterable[str]) -> str:
     """The key of a label column in a line of the manifest, or in the head of a CSV.
 
-    That is its name. Older sets have an English singular instead, ``label`` of ``labels``, which was
-    not unique: of two columns that shared one, the first is not read.
+    This is its name. Older sets have the English singular instead: ``label`` for ``labels``. It was
+    not unique: if two columns share a singular, the first column is not read.
     """
     singular = column[:-3] + "y" if column.endswith("ies") else column.removesuffix("s")
     older = column not in keys and singular in keys and singular not in labels

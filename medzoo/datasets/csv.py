@@ -1,8 +1,8 @@
-"""CSV: one file, ``samples.csv``, one row per sample: its index, its labels by name, and the
-columns of the tables.
+"""CSV: one file, ``samples.csv``, with one row per sample.
 
-Numbers are written with as many digits as it takes to read the very same ones back. Columns are read
-by their names and rows are counted, since people open the file in other programs and save it.
+A row has the index of the sample, the names of its labels, and the columns of the tables. Numbers
+are written with enough digits to read the same numbers back. Columns are read by their names and
+rows are counted, because people open the file in other programs and save it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..config import Output
-from ..config.columns import Batch
+from ..config.columns import PICTURES, Batch, names_of_kind
 from ..errors import DatasetError, MedzooWarning
-from .columns import digest_of_first, key_of, replaced
-from .formats import Format, Line, labels_of
+from .columns import digest_of_first, key_of, label_codes, replaced
+from .formats import Format, Line, arrays_of, labels_of
 from .journal import Journal, whole_files
 from .paths import inside, nature_of
 
@@ -34,7 +34,7 @@ TABLE = "samples.csv"
 
 
 class Csv(Format):
-    """Tables and labels alone."""
+    """Tables and labels only."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -43,27 +43,28 @@ class Csv(Format):
     @staticmethod
     def unfit(outputs: Mapping[str, Output]) -> list[str]:
         """Pictures and volumes."""
-        return [n for n, o in outputs.items() if o.kind not in {"table", "label"}]
+        return names_of_kind(outputs, *PICTURES)
 
     def write(self, batch: Batch) -> list[Line]:
         """Append the batch's rows."""
-        self._table.write({name: getattr(batch, name) for name in batch.columns}, batch.indices)
+        self._table.write(arrays_of(batch), batch.indices)
         return []
 
     def finish(self) -> list[Line]:
-        """The line of the file."""
+        """The manifest's line for the file."""
         return [self._table.finish(self._n)]
 
     @classmethod
     def read(
         cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]
     ) -> tuple[dict[str, Any], Any]:
-        """The tables, read when asked for, and the labels."""
+        """The labels, and the tables, which are read when they are used."""
         table = Table(folder, outputs, provenance)
         indices, labels = table.indices_and_labels()
-        return {
-            n: labels[n] if n in labels else table.column(n, len(indices)) for n in outputs
-        }, indices
+        columns: dict[str, Any] = {}
+        for name in outputs:
+            columns[name] = labels[name] if name in labels else table.column(name, len(indices))
+        return columns, indices
 
 
 class Rows:
@@ -73,7 +74,7 @@ class Rows:
         self, journal: Journal, outputs: Mapping[str, Output], provenance: Mapping[str, Any]
     ) -> None:
         self._journal, self._outputs, self._provenance = journal, outputs, provenance
-        self._tables = [n for n, o in outputs.items() if o.kind == "table"]
+        self._tables = names_of_kind(outputs, "table")
 
     def write(self, columns: Mapping[str, NDArray[Any]], indices: NDArray[np.int64]) -> None:
         """Append the rows of a batch."""
@@ -82,18 +83,15 @@ class Rows:
         if not self._journal.length(TABLE):
             rows.writerow(head_of(self._outputs))
         for row, index in enumerate(indices):
-            labels = labels_of(columns, row, self._outputs, self._provenance).values()
-            rows.writerow(
-                [
-                    index,
-                    *labels,
-                    *(value for n in self._tables for value in columns[n][row].ravel()),
-                ]
-            )
+            labels = labels_of(columns, row, self._outputs, self._provenance)
+            cells: list[Any] = [index, *labels.values()]
+            for name in self._tables:
+                cells += list(columns[name][row].ravel())
+            rows.writerow(cells)
         self._journal.append(TABLE, text.getvalue().encode())
 
     def finish(self, n: int) -> Line:
-        """The manifest's line."""
+        """The manifest's line for the file."""
         return {
             "file": TABLE,
             "sha256": files.sha256_of(self._journal.folder / TABLE),
@@ -104,20 +102,26 @@ class Rows:
 
 def head_of(outputs: Mapping[str, Output]) -> list[str]:
     """The names of the columns of the file."""
-    labels = [n for n, o in outputs.items() if o.kind == "label"]
-    return ["index", *labels, *(name for names in table_names(outputs).values() for name in names)]
+    head = ["index", *names_of_kind(outputs, "label")]
+    for names in table_names(outputs).values():
+        head += names
+    return head
 
 
 def table_names(outputs: Mapping[str, Output]) -> dict[str, list[str]]:
     """The names that the columns of each table have in the file."""
-    columns = {n: column_names(o) for n, o in outputs.items() if o.kind == "table"}
-    several = len(columns) > 1
-    return {n: [f"{n}.{c}" if several else c for c in names] for n, names in columns.items()}
+    tables = names_of_kind(outputs, "table")
+    names = {}
+    for table in tables:
+        names[table] = column_names(outputs[table])
+        if len(tables) > 1:
+            names[table] = [f"{table}.{column}" for column in names[table]]
+    return names
 
 
 def column_names(output: Output) -> list[str]:
-    """The names of a table's columns, or their numbers where it has none."""
-    return list(output.columns) or [str(k) for k in range(math.prod(output.shape))]
+    """The names of a table's columns, or their numbers if they have no names."""
+    return list(output.columns) or list(map(str, range(math.prod(output.shape))))
 
 
 class Table:
@@ -127,7 +131,7 @@ class Table:
         self, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]
     ) -> None:
         self._path, self._outputs, self._provenance = inside(folder, TABLE), outputs, provenance
-        self._labels = [n for n, o in outputs.items() if o.kind == "label"]
+        self._labels = names_of_kind(outputs, "label")
         try:
             length = self._path.stat().st_size
             digest = digest_of_first(self._path, length)
@@ -138,16 +142,18 @@ class Table:
         self._edited = sealed and digest != whole_files(folder).get(TABLE)
 
     def indices_and_labels(self) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
-        """Read through, once."""
-        names = self._provenance["label_names"]
-        numbers = {n: {v: int(k) for k, v in names.get(n, {}).items()} for n in self._labels}
-        indices, labels = [], {n: [] for n in self._labels}  # type: tuple[list[int], dict[str, list[int]]]
+        """Read the whole file once."""
+        codes = {name: label_codes(self._provenance, name) for name in self._labels}
+        values: dict[str, list[int | str]] = {name: [] for name in self._labels}
+        indices: list[int] = []
+        labels = {}
         try:
-            for index, *values in self._cells.rows(range(1 + len(self._labels))):
+            for index, *cells in self._cells.rows(range(1 + len(self._labels))):
                 indices.append(int(index))
-                for name, value in zip(self._labels, values, strict=True):
-                    labels[name].append(numbers[name].get(value, value))  # type: ignore[arg-type]
-            found = {n: np.array(v, dtype=self._outputs[n].dtype) for n, v in labels.items()}
+                for name, cell in zip(self._labels, cells, strict=True):
+                    values[name].append(codes[name].get(cell, cell))
+            for name in self._labels:
+                labels[name] = np.array(values[name], dtype=self._outputs[name].dtype)
         except (ValueError, IndexError) as error:
             raise damaged(self._path, error) from error
         if self._edited:
@@ -158,12 +164,12 @@ class Table:
                 MedzooWarning,
                 stacklevel=4,
             )
-        return np.array(indices, dtype=np.int64), found
+        return np.array(indices, dtype=np.int64), labels
 
     def require_indices(self, indices: NDArray[np.int64]) -> None:
-        """Raise DatasetError unless the rows are those of these samples, in their order."""
-        found, _ = self.indices_and_labels()
-        if not np.array_equal(found, indices):
+        """Raise DatasetError unless the rows are those of these samples, in the same order."""
+        listed, _ = self.indices_and_labels()
+        if not np.array_equal(listed, indices):
             raise damaged(self._path, "its rows are not those of the samples, in their order")
 
     def column(self, name: str, n: int) -> CsvColumn:
@@ -184,15 +190,15 @@ class Cells:
     length: int  # in bytes, when the set was read
     digest: str  # sha256 of the file then
     head: list[str]
-    labels: int  # how many columns of labels follow the first, the index
+    labels: int  # number of label columns, which follow the column of the index
 
     def require_same(self) -> None:
-        """Raise DatasetError unless the file begins with what it was when the set was read."""
+        """Raise DatasetError if the file has changed since the set was opened."""
         if digest_of_first(self.path, self.length) != self.digest:
             raise replaced(self.path, self.path.parent)
 
     def rows(self, columns: Sequence[int]) -> Iterator[list[str]]:
-        """The cells of the columns with these places in the head that was written."""
+        """The cells of these columns, row by row; a column is its place in ``head``."""
         path = self.path
         try:
             with path.open(newline="", encoding="utf-8") as file:
@@ -206,16 +212,16 @@ class Cells:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise damaged(path, error) from error
 
-    def _head_of(self, found: Sequence[str]) -> list[str]:
-        """The names to look for in a head that reads ``found``."""
+    def _head_of(self, first_row: Sequence[str]) -> list[str]:
+        """The names to look for in a file that has this first row."""
         index, *names = self.head
         labels, tables = names[: self.labels], names[self.labels :]
-        keys = {*found} - {*tables}
+        keys = {*first_row} - {*tables}
         return [index, *(key_of(name, keys, labels) for name in labels), *tables]
 
 
 class CsvColumn(Sequence[Any]):
-    """A table (n, columns) in a CSV, read when it is first asked for."""
+    """A table (n, columns) in a CSV, which is read when it is first used."""
 
     def __init__(self, cells: Cells, output: Output, start: int, n: int) -> None:
         self._cells, self._output, self._start, self._n = cells, output, start, n
@@ -246,7 +252,7 @@ class CsvColumn(Sequence[Any]):
 def _places(
     path: Path, head: Sequence[str], expected: Sequence[str], columns: Sequence[int]
 ) -> list[int]:
-    """Where the columns are, by their names in the first row."""
+    """The places of columns in the file, by their names in its first row."""
     if list(head) == list(expected):
         return list(columns)
     if strange := _other_dialect(path, head):
@@ -259,7 +265,7 @@ def _places(
 
 
 def _other_dialect(path: Path, head: Sequence[str]) -> str:
-    """How another program saved a CSV, as the end of a sentence; empty if that is not known."""
+    """How another program saved a CSV, as the end of a sentence; empty if this is not known."""
     if nature := nature_of(path):
         return nature
     first = head[0] if head else ""
@@ -274,7 +280,7 @@ def _other_dialect(path: Path, head: Sequence[str]) -> str:
 
 
 def damaged(path: Path, why: object) -> DatasetError:
-    """What to say of a file that is no longer as it was written."""
+    """The error for a file that is no longer as it was written."""
     nature = nature_of(path) if isinstance(why, Exception) else ""
     try:
         with path.open("rb") as file:

@@ -1,10 +1,11 @@
 """DICOM: one file per picture, one series per volume; each says that it is synthetic.
 
-CT and MR of known spacing are stored as such, all else as secondary capture. Every sample is a
-patient with one study; its images and masks are series in one frame of reference.
-Identifiers follow from `DECIDES_SAMPLE` and the index, and where a model seeds a batch, not a sample, from
-the batch: so equal samples make equal files, and others never share an identifier. There are no
-dates.
+CT and MR images with a known spacing are stored as such, all others as secondary capture. Every
+sample is a patient with one study. Its images and masks are series in one frame of reference.
+
+Identifiers follow from `DECIDES_SAMPLE` and the index. If a model seeds a batch and not a sample,
+they follow from the batch too. So equal samples make equal files, and different samples never share
+an identifier. There are no dates.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import io
 import json
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +53,8 @@ STORAGE = {
     "MR": "1.2.840.10008.5.1.4.1.1.4",
     "": "1.2.840.10008.5.1.4.1.1.7",
 }
-STORAGE_NEEDS: dict[
-    str, dict[str, Any]
-] = {  # what each of these asks for and we do not know or do not have
+# Attributes that each of these requires and that are unknown.
+STORAGE_NEEDS: dict[str, dict[str, Any]] = {
     "CT": {
         "KVP": None,
         "AcquisitionNumber": None,
@@ -74,7 +74,7 @@ STORAGE_NEEDS: dict[
     "": {"ConversionType": "SYN", "PatientOrientation": None},
 }
 FULL = 2**16 - 1  # floats are stored from 0 to here
-# Stored numbers are unsigned, as most scanners have them: several programs misread signed ones.
+# Stored numbers are unsigned, as from most scanners: several programs misread signed ones.
 INTERCEPT, LOWEST = -1024, -(2**15)  # of int16; the second where a value is below the first
 # dcm2niix takes the first two letters for a vendor's: "me" for Mediso, "si" for Siemens ...
 MANUFACTURER = "Synthetic by medzoo"
@@ -90,80 +90,81 @@ class Dicom(OneFileEach):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        series = ((n, k) for n, o in self._pictures.items() for k in range(_channels(o)))
-        self._places: dict[tuple[str, int], int] = {key: 1 + k for k, key in enumerate(series)}
-        words = re.findall(r"[a-z-]+", str(self._provenance.get("modality", "")).lower())
-        self._modality = next((MODALITIES[w] for w in words if w in MODALITIES), "OT")
+        self._places: dict[tuple[str, int], int] = {}  # column and channel -> place from 1
+        for name, output in self._pictures.items():
+            for channel in range(_channels(output)):
+                self._places[name, channel] = 1 + len(self._places)
+        self._modality = _modality(str(self._provenance.get("modality", "")))
         self._listed = listed_conditions(self._provenance)
-        decides: dict[str, Any] = {k: self._provenance.get(k) for k in DECIDES_SAMPLE}
-        if self._listed:  # of these, a sample's own decides alone: the others may be yet to come
-            options = decides["options"].items()
-            decides["options"] = {k: v for k, v in options if k not in self._listed}
-        self._identity = json.dumps(list(decides.values()), sort_keys=True)
+        self._identity = _identity(self._provenance, self._listed)
         self._batches: list[list[int]] = []
 
     def write(self, batch: Batch) -> list[Line]:
-        """Encode a batch, which knows its boundaries."""
+        """Encode a batch; identifiers may depend on where batches begin."""
         if self._provenance.get("seeding") == "batch":
             self._batches = batch.provenance.get("batches", [])
         return super().write(batch)
 
     @staticmethod
     def unfit(outputs: Mapping[str, Output]) -> list[str]:
-        """Integers past 16 bits, floats of no known range, float masks, other than two or three
-        axes of space.
+        """Integers of more than 16 bits, floats without a range, float masks, and columns with
+        neither two nor three axes of space.
         """
         return pictures_unfit(outputs, _fits)
 
     @classmethod
     def step(cls, output: Output) -> float:
-        """Of floats, a gray level."""
+        """One grey level, for floats."""
         return step_of(output, FULL)
 
     def encode(
-        self, values: NDArray[Any], output: Output, about: Mapping[str, Any]
+        self, values: NDArray[Any], output: Output, metadata: Mapping[str, Any]
     ) -> Iterable[tuple[str, bytes]]:
-        """One file, or a folder with one for each slice of each channel."""
-        channels = [values] if _is_color(output) else [v[None] for v in values]
+        """One file, or a folder with one file for each slice of each channel."""
+        channels = values[None] if _is_color(output) else values[:, None]
         alone = len(channels) == 1 and values.ndim == 3
         number = 0
         for channel, pixels in enumerate(channels):
-            series = self._series(output, about, channel)
+            series = self._series(output, metadata, channel)
             stored = _describe_pixels(series, pixels, output)
-            for height, one in enumerate(
-                stored if stored.ndim == 4 else stored[None]
-            ):  # (slices, H, W, samples)
-                yield (
-                    ".dcm" if alone else f"/{number:04d}.dcm",
-                    self._slice(series, one, output, height),
-                )
+            slices = stored if stored.ndim == 4 else stored[None]  # (slices, H, W, samples)
+            for height, pixels_of_slice in enumerate(slices):
+                ending = ".dcm" if alone else f"/{number:04d}.dcm"
+                yield ending, self._slice(series, pixels_of_slice, output, height)
                 number += 1
 
     def _uid(self, *what: Any) -> str:
-        """An identifier as the standard makes one of a UUID."""
+        """An identifier that is made from a UUID, as the standard describes."""
         return f"2.25.{uuid.uuid5(SPACE, json.dumps([self._identity, *what])).int}"
 
     def _sample(self, index: int) -> list[Any]:
-        """Which of the samples that `DECIDES_SAMPLE` describes: its index, its conditions where each has
-        its own, and the batch it was made in where that decides as well.
-        """
-        own = conditions_of(index, self._provenance) if self._listed else {}
-        conditions = [own[name] for name in self._listed]
-        if not self._batches:
-            return [index, *conditions]
-        begun, size = next(
-            (start, size) for start, size in reversed(self._batches) if start <= index
-        )
-        first = index - (index - begun) % size
-        end = self._provenance.get("first", 0) + self._provenance.get("n", self._n)
-        return [index, *conditions, first, min(first + size, end)]
+        """What identifies a sample, in addition to `DECIDES_SAMPLE`.
 
-    def _series(self, output: Output, about: Mapping[str, Any], channel: int) -> Dataset:
-        """What the files of a series have in common, pixels aside."""
+        This is its index, its conditions if they were given as lists, and its batch if the batch
+        decides the sample too.
+        """
+        conditions = conditions_of(index, self._provenance) if self._listed else {}
+        sample = [index, *(conditions[name] for name in self._listed)]
+        if not self._batches:
+            return sample
+        begin, size = self._batch_size_at(index)
+        first = index - (index - begin) % size
+        end = self._provenance.get("first", 0) + self._provenance.get("n", self._n)
+        return [*sample, first, min(first + size, end)]
+
+    def _batch_size_at(self, index: int) -> tuple[int, int]:
+        """The first sample from which batches have this size, and the size."""
+        for begin, size in reversed(self._batches):
+            if begin <= index:
+                return begin, size
+        raise ValueError(f"sample {index} is in no batch of {self._batches}")
+
+    def _series(self, output: Output, metadata: Mapping[str, Any], channel: int) -> Dataset:
+        """What the files of a series have in common, apart from the pixels."""
         from pydicom import Dataset
 
-        index, sample = about["index"], self._sample(about["index"])
-        model = f"{about.get('model', 'no model')} {about.get('version', '')}".strip()
+        index, sample = metadata["index"], self._sample(metadata["index"])
+        model = f"{metadata.get('model', 'no model')} {metadata.get('version', '')}".strip()
         modality = self._modality
         kind = modality if modality in STORAGE and output.spacing and not _is_color(output) else ""
         depth = len(output.shape) == 4
@@ -171,26 +172,25 @@ class Dicom(OneFileEach):
         ds.SpecificCharacterSet = "ISO_IR 192"
         ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if kind == "CT" else "OTHER", "SYNTHETIC"]
         ds.SOPClassUID = STORAGE[kind]
-        ds.StudyDate = ds.StudyTime = ds.AccessionNumber = ds.ReferringPhysicianName = (
-            ds.StudyID
-        ) = ""
+        ds.StudyDate = ds.StudyTime = ds.StudyID = ""
+        ds.AccessionNumber = ds.ReferringPhysicianName = ""
         ds.Modality = modality
         ds.Manufacturer, ds.ManufacturerModelName = MANUFACTURER, model[:64]
         ds.SoftwareVersions = __version__
         ds.StudyDescription = "Synthetic, not for diagnosis"
-        of = f"{output.name} {channel}" if channel else output.name
+        content = f"{output.name} {channel}" if channel else output.name
         # The index here and in the number lets converters sort and pair the series of all samples.
-        ds.SeriesDescription = f"Synthetic {index:06d} {of}, {model}"[:64]
+        ds.SeriesDescription = f"Synthetic {index:06d} {content}, {model}"[:64]
         ds.PatientName = f"Synthetic^{index:06d}"
-        whose = hashlib.sha256(json.dumps([self._identity, *sample[1:]]).encode()).hexdigest()
-        ds.PatientID = f"{whose[:16]}-{index:06d}"
+        digest = hashlib.sha256(json.dumps([self._identity, *sample[1:]]).encode()).hexdigest()
+        ds.PatientID = f"{digest[:16]}-{index:06d}"
         ds.PatientBirthDate = ds.PatientSex = ""
-        ds.Laterality = ""  # required of what may be paired, which we do not know
+        ds.Laterality = ""  # required for paired organs; unknown
         ds.StudyInstanceUID = self._uid(*sample)
         ds.SeriesInstanceUID = self._uid(*sample, output.name, channel)
         ds.SeriesNumber = self._series_number(index, output.name, channel)
         ds.BurnedInAnnotation = "NO"
-        ds.ImageComments = f"{DISCLAIMER} {json.dumps(about, sort_keys=True)}"
+        ds.ImageComments = f"{DISCLAIMER} {json.dumps(metadata, sort_keys=True)}"
         for keyword, value in STORAGE_NEEDS[kind].items():
             setattr(ds, keyword, value)
         if kind == "MR":
@@ -201,25 +201,19 @@ class Dicom(OneFileEach):
                 ds.NominalScannedPixelSpacing = ds.PixelSpacing
             if kind or depth:
                 ds.FrameOfReferenceUID = self._uid(*sample, "space")
-                ds.ImageOrientationPatient = [
-                    1,
-                    0,
-                    0,
-                    0,
-                    1,
-                    0,
-                ]  # as `medzoo.samples.affine_of` has it
+                # The orientation of `medzoo.config.columns.affine_of`.
+                ds.ImageOrientationPatient = [1, 0, 0, *(0, 1, 0)]
                 ds.SliceThickness = spacing_of(output)[0] if depth else None
         return ds
 
     def _series_number(self, index: int, name: str, channel: int) -> int:
-        """71 and 72 of the images and masks of sample 7; at most nine digits."""
-        ten: int = 10 ** len(str(len(self._places)))  # more than a sample has series
+        """71 and 72 for the images and masks of sample 7; at most nine digits."""
+        factor: int = 10 ** len(str(len(self._places)))  # larger than the number of series
         place = self._places[name, channel]
-        return index * ten % 10**9 + place
+        return index * factor % 10**9 + place
 
     def _slice(self, series: Dataset, pixels: NDArray[Any], output: Output, height: int) -> bytes:
-        """A file."""
+        """One file."""
         from pydicom import Dataset, FileMetaDataset, dcmwrite
         from pydicom.uid import ExplicitVRLittleEndian
 
@@ -228,11 +222,7 @@ class Dicom(OneFileEach):
         ds.InstanceNumber = height + 1
         if "ImageOrientationPatient" in ds:
             ds.ImagePositionPatient = [0, 0, _ds(height * spacing_of(output)[0])]
-        data = (
-            np.ascontiguousarray(pixels)
-            .astype(pixels.dtype.newbyteorder("<"), copy=False)
-            .tobytes()
-        )
+        data = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()  # in C order
         ds.PixelData = data + bytes(len(data) % 2)
         ds.file_meta = FileMetaDataset()
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -242,24 +232,46 @@ class Dicom(OneFileEach):
 
     @staticmethod
     def decode(paths: Sequence[Path], output: Output) -> NDArray[Any]:
-        """The picture or volume, (C, *spatial), floats in their value range again."""
+        """The picture or volume, (C, *spatial), with floats in their value range again."""
         from pydicom import dcmread
 
-        files = [dcmread(path) for path in paths]
-        slices = np.stack([file.pixel_array for file in files])
-        values = (
-            np.moveaxis(slices[0], -1, 0) if _is_color(output) else slices.reshape(output.shape)
-        )
-        if output.dtype == "int16":
-            intercepts = [int(file.get("RescaleIntercept", 0)) for file in files]
-            heights = np.repeat(
-                intercepts, values.size // len(files)
-            )  # each channel has its own number
-            values = values + heights.reshape(values.shape)
+        pixels, intercepts = [], []
+        for path in paths:
+            file = dcmread(path)
+            pixels.append(file.pixel_array)
+            intercepts.append(int(file.get("RescaleIntercept", 0)))
+        stack, color = np.stack(pixels), _is_color(output)
+        values = np.moveaxis(stack[0], -1, 0) if color else stack.reshape(output.shape)
+        if output.dtype == "int16":  # each channel has its own intercept
+            offsets = np.repeat(intercepts, values.size // len(paths))
+            values = values + offsets.reshape(values.shape)
         if output.dtype == "float32":
             low, high = output.range  # type: ignore[misc]
             values = values * (np.float32(high - low) / np.float32(FULL)) + np.float32(low)
         return values
+
+
+def _modality(words: str) -> str:
+    """DICOM's term for the modality of a config; "OT", other, if there is none."""
+    for word in re.findall(r"[a-z-]+", words.lower()):
+        if word in MODALITIES:
+            return MODALITIES[word]
+    return "OT"
+
+
+def _identity(provenance: Mapping[str, Any], listed: Collection[str]) -> str:
+    """What decides all samples of a set, as JSON.
+
+    Conditions that were given as lists are left out: they decide only their own sample, and a
+    list gets longer when the set grows.
+    """
+    values = {key: provenance.get(key) for key in DECIDES_SAMPLE}
+    if listed:
+        options = dict(provenance["options"])
+        for name in listed:
+            del options[name]
+        values["options"] = options
+    return json.dumps(list(values.values()), sort_keys=True)
 
 
 def _fits(output: Output) -> bool:
@@ -268,7 +280,7 @@ def _fits(output: Output) -> bool:
 
 
 def _channels(output: Output) -> int:
-    """How many series a sample has of a column."""
+    """The number of series that a sample has for a column."""
     return 1 if _is_color(output) else output.shape[0]
 
 
@@ -277,8 +289,9 @@ def _is_color(output: Output) -> bool:
 
 
 def _describe_pixels(ds: Dataset, values: NDArray[Any], output: Output) -> NDArray[Any]:
-    """Fill in how one channel (1 or 3, *spatial) is stored; returns the stored numbers, ([slices,]
-    H, W, samples).
+    """Describe in ``ds`` how one channel (1 or 3, *spatial) is stored.
+
+    Returns the stored numbers, ([slices,] H, W, samples).
     """
     hounsfield = output.unit.strip().lower() in HOUNSFIELD
     low, high = output.range or (float(values.min()), float(values.max()))
@@ -311,22 +324,19 @@ def _describe_pixels(ds: Dataset, values: NDArray[Any], output: Output) -> NDArr
         ds.RescaleIntercept, ds.RescaleSlope = _ds(intercept), _ds(slope)
         ds.RescaleType = "HU" if hounsfield and output.kind != "mask" else "US"
     if len(values) == 1:
-        as_they_are = (
-            hounsfield or output.dtype != "float32"
-        )  # the numbers stored are the values, once rescaled
-        centre, width = (as_they_are and output.window) or (
-            (low + high + slope) / 2,
-            high - low + slope,
-        )
+        centre, width = (low + high + slope) / 2, high - low + slope
+        # A window in values is right only if the stored numbers, once rescaled, are the values.
+        if output.window and (hounsfield or output.dtype != "float32"):
+            centre, width = output.window
         ds.WindowCenter, ds.WindowWidth = _ds(centre), _ds(width)
     return np.moveaxis(values, 0, -1)
 
 
 def _intercept(ds: Dataset, values: NDArray[np.int16], *, shown: bool) -> int:
-    """The rescale intercept with which signed values are stored unsigned, ``shown`` if they are
-    rescaled anyway.
+    """The rescale intercept with which signed values are stored as unsigned numbers.
 
-    MR images have no such attribute: negative values in them stay signed, intercept 0.
+    ``shown`` says that the files have an intercept in any case. MR images cannot have one, so their
+    negative values stay signed, with intercept 0.
     """
     lowest = int(values.min(initial=0))
     if ds.SOPClassUID == STORAGE["MR"] or (lowest >= 0 and not shown):
@@ -335,7 +345,7 @@ def _intercept(ds: Dataset, values: NDArray[np.int16], *, shown: bool) -> int:
 
 
 def _ds(number: float) -> Any:
-    """A decimal string, of at most the sixteen characters that the standard allows."""
+    """A decimal string of at most 16 characters, the limit of the standard."""
     from pydicom.valuerep import DSfloat
 
     return DSfloat(number, auto_format=True)

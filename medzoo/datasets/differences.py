@@ -1,4 +1,4 @@
-"""What is not the same in two provenances."""
+"""The differences between two provenances."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
-    """What differs, entry by entry of mappings and lists, however deep: ``options.gain 3, now 4``."""
+    """Each difference, also inside mappings and lists, as text: ``options.gain 3, now 4``."""
     if isinstance(then, dict) and isinstance(now, dict):
         for key in {**then, **now}:
             yield from differences(then.get(key), now.get(key), f"{name}.{key}".removeprefix("."))
@@ -19,23 +19,26 @@ def differences(then: Any, now: Any, name: str = "") -> Iterator[str]:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """What is not as it was; of mappings, the entries."""
-    found = {}
+    """The entries that have changed; of a mapping, only its entries that have changed."""
+    changed: dict[str, Any] = {}
     for key, value in now.items():
-        if before.get(key) != value:
-            both = isinstance(value, dict) and isinstance(before.get(key), dict)
-            found[key] = (
-                {k: v for k, v in value.items() if before[key].get(k) != v} if both else value
-            )
-    return found
+        old = before.get(key)
+        if old == value:
+            continue
+        if isinstance(value, dict) and isinstance(old, dict):
+            changed[key] = {k: v for k, v in value.items() if old.get(k) != v}
+        else:
+            changed[key] = value
+    return changed
 
 
 def updated(before: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """``before`` after `changes`."""
+    """``before`` with the entries of ``change``, which `changes` returned."""
+    now = dict(before)
     for key, value in change.items():
-        old = before.get(key)
-        before = {
-            **before,
-            key: {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value,
-        }
-    return before
+        old = now.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            now[key] = {**old, **value}
+        else:
+            now[key] = value
+    return now

@@ -1,4 +1,4 @@
-"""What a format is: it takes batches, says file by file what it wrote, and reads it back."""
+"""The base class of formats: it writes batches, lists the files it wrote, and reads them back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 from numpy.typing import NDArray
 
 from ..config import TAKEN, Output
-from ..config.columns import Batch, known_range
+from ..config.columns import PICTURES, Batch, known_range, names_of_kind
 from ..errors import InputError
 from ..plugins import plugin
 from . import FORMATS
@@ -28,15 +28,15 @@ DEFAULTS = ("png", "csv", "npz")
 class Format(ABC):
     """Writes one set of ``n`` samples, batch by batch.
 
-    Growing files are written through ``journal``, which knows how far they are good; other files
-    are written whole. ``state`` is what the `state` of an earlier process was when it wrote its
-    last good batch, empty for a new set.
+    Files that grow are written through ``journal``, which records how much of them is complete.
+    Other files are written whole. ``state`` is the `state` of an earlier process after its last
+    complete batch. It is empty for a new set.
     """
 
     needs: ClassVar[str] = ""  # a package of the extra `medical`
-    encoder: ClassVar[str] = ""  # the package that decides the files' last bits, for the provenance
-    ANEW: ClassVar[tuple[str, ...]] = ()  # files that an extended set rewrites, not appends to
-    shards: ClassVar[bool] = False  # whether samples lie in shards, of which a user sets the size
+    encoder: ClassVar[str] = ""  # the package that encodes the files, for the provenance
+    ANEW: ClassVar[tuple[str, ...]] = ()  # files that are written again when a set grows
+    shards: ClassVar[bool] = False  # whether samples are in shards, whose size a user can set
     one_file_each: ClassVar[bool] = False  # whether each sample has its own files, named by labels
 
     def __init__(
@@ -54,7 +54,7 @@ class Format(ABC):
         )
 
     def close(self) -> None:
-        """Let go of threads."""
+        """End the threads."""
         self._pool.shutdown(cancel_futures=True)
 
     @staticmethod
@@ -64,23 +64,22 @@ class Format(ABC):
 
     @abstractmethod
     def write(self, batch: Batch) -> list[Line]:
-        """Write a batch; returns the manifest's lines for the files that are complete with it."""
+        """Write a batch; returns the manifest's lines for the files that are now complete."""
 
     @classmethod
     def step(cls, output: Output) -> float:  # noqa: ARG003
-        """How far two values may be apart and be stored as neighbours; 0 where a column is stored
-        as it is.
-        """
+        """The difference between two neighbouring stored values; 0 if values are stored exactly."""
         return 0.0
 
     def finish(self) -> list[Line]:
-        """Complete what is open; returns the remaining lines. A killed run calls it again, on the
-        same files.
+        """Complete the files that are open; returns the remaining lines of the manifest.
+
+        It may run again on the same files, if a run was killed meanwhile.
         """
         return []
 
     def state(self) -> dict[str, Any]:
-        """What another process must know, beside the files, to write the next batch."""
+        """What another process needs, in addition to the files, to write the next batch."""
         return self._state
 
     @classmethod
@@ -91,32 +90,46 @@ class Format(ABC):
         """The columns of a finished set, and its indices."""
 
     def in_threads(self, function: Callable[[S], T], items: Sequence[S]) -> list[T]:
-        """The function's results, in order; encoders spend their time where Python lets threads run
-        side by side.
-        """
-        chunks = [
-            items[k : k + 8] for k in range(0, len(items), 8)
-        ]  # a task for each picture would cost more than the picture
-        return [
-            found
-            for part in self._pool.map(lambda chunk: [function(item) for item in chunk], chunks)
-            for found in part
-        ]
+        """The results of the function, in order.
 
-    def about(self, index: int, labels: Mapping[str, Any]) -> Line:
-        """What the manifest says of a sample, whatever the format: seed, labels, conditions."""
-        seed = {"seed": self._provenance["seed"]} if "seed" in self._provenance else {}
-        conditions = {
-            k: v for k, v in conditions_of(index, self._provenance).items() if k not in TAKEN
-        }
+        Encoders release Python's lock, so they run in parallel. A thread gets several items at a
+        time, because a task for each picture would cost more than the picture.
+        """
+
+        def run(chunk: Sequence[S]) -> list[T]:
+            return [function(item) for item in chunk]
+
+        results: list[T] = []
+        chunks = (items[k : k + 8] for k in range(0, len(items), 8))
+        for part in self._pool.map(run, chunks):
+            results += part
+        return results
+
+    def entry(self, index: int, labels: Mapping[str, Any]) -> Line:
+        """What the manifest says about a sample in any format: conditions, labels, seed, index."""
+        conditions = conditions_of(index, self._provenance)
+        for name in TAKEN & conditions.keys():  # these keys have another meaning in the manifest
+            del conditions[name]
+        seed = entries_of(self._provenance, "seed")
         return {**conditions, **labels, **seed, "index": index}
 
 
-def metadata_row(lines: Sequence[Line]) -> Line:
-    """A line of ``metadata.jsonl``, made of the manifest's lines of one sample.
+def arrays_of(batch: Batch) -> dict[str, NDArray[Any]]:
+    """The columns of a batch as arrays."""
+    return {name: getattr(batch, name) for name in batch.columns}
 
-    Keys are those that Hugging Face's ``imagefolder`` knows: ``file_name`` is the first picture's,
-    ``masks_file_name`` that of the column ``masks``; of several files, ``file_names``.
+
+def entries_of(provenance: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """The entries of a provenance with these keys; keys that it does not have are left out."""
+    return {key: provenance[key] for key in keys if key in provenance}
+
+
+def metadata_row(lines: Sequence[Line]) -> Line:
+    """A line of ``metadata.jsonl``, made from the manifest's lines of one sample.
+
+    The keys are those of Hugging Face's ``imagefolder``: ``file_name`` is the file of the first
+    column, ``masks_file_name`` that of the column ``masks``. A column of several files has
+    ``file_names``.
     """
     paths: dict[str, list[str]] = {}
     for line in lines:
@@ -125,9 +138,8 @@ def metadata_row(lines: Sequence[Line]) -> Line:
     for place, (column, names) in enumerate(paths.items()):
         key = f"{column}_file_name" if place else "file_name"
         row |= {key: names[0]} if len(names) == 1 else {f"{key}s": names}
-    return row | {
-        k: v for k, v in lines[0].items() if k not in {"column", "file", "sha256", "piece"}
-    }
+    about_files = {"column", "file", "sha256", "piece"}
+    return row | {key: value for key, value in lines[0].items() if key not in about_files}
 
 
 def labels_of(
@@ -136,31 +148,34 @@ def labels_of(
     outputs: Mapping[str, Output],
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Each label of a sample under its column's name, by name where the config names the values."""
-    names: Mapping[str, Mapping[str, str]] = provenance.get("label_names", {})
-    numbers = {n: int(columns[n][row]) for n, o in outputs.items() if o.kind == "label"}
-    return {n: names.get(n, {}).get(str(v), v) for n, v in numbers.items()}
+    """Column -> label of a sample: its name, or its number if the config gives it no name."""
+    label_names: Mapping[str, Mapping[str, str]] = provenance.get("label_names", {})
+    labels: dict[str, Any] = {}
+    for column in names_of_kind(outputs, "label"):
+        code = int(columns[column][row])
+        labels[column] = label_names.get(column, {}).get(str(code), code)
+    return labels
 
 
 def listed_conditions(provenance: Mapping[str, Any]) -> list[str]:
-    """The conditions of which each sample was given its own."""
+    """The conditions that a user gave as a list, with one value per sample."""
     options = provenance.get("options", {})
     return [n for n in provenance.get("conditions", {}) if isinstance(options.get(n), list)]
 
 
 def conditions_of(index: int, provenance: Mapping[str, Any]) -> dict[str, str]:
-    """The conditions under which a sample was made, by their names."""
-    found, period = {}, 1
+    """Name -> value of the conditions under which a sample was made."""
+    conditions, period = {}, 1
     for name, values in provenance.get("conditions", {}).items():
-        given = provenance.get("options", {}).get(name)
-        if isinstance(given, list):
-            found[name] = given[index - provenance.get("first", 0)]
-        elif given is None:  # as `Request.batch` crosses them
-            found[name] = values[index // period % len(values)]
+        option = provenance.get("options", {}).get(name)
+        if isinstance(option, list):
+            conditions[name] = option[index - provenance.get("first", 0)]
+        elif option is None:  # all combinations in turn, as in `Request.batch`
+            conditions[name] = values[index // period % len(values)]
             period *= len(values)
         else:
-            found[name] = given
-    return found
+            conditions[name] = option
+    return conditions
 
 
 def format_class(name: str) -> type[Format]:
@@ -171,18 +186,18 @@ def format_class(name: str) -> type[Format]:
     InputError
         It needs a package that is not installed.
     """
-    found: type[Format] = plugin("format", name)
-    if found.needs and find_spec(found.needs) is None:
+    kind: type[Format] = plugin("format", name)
+    if kind.needs and find_spec(kind.needs) is None:
         raise InputError(
-            f"format={name!r} needs the package {found.needs}, which is not installed here.",
-            "`pip install medzoo[medical]` brings it; format='npz' needs nothing.",
+            f"format={name!r} needs the package {kind.needs}, which is not installed here.",
+            "`pip install medzoo[medical]` installs it; format='npz' needs no package.",
         )
-    return found
+    return kind
 
 
 def pick_format(asked: str | None, outputs: Mapping[str, Output]) -> str:
-    """The format asked for, checked; without one PNG for flat pictures of 8 or 16 bits, CSV for
-    tables, else NPZ.
+    """The format asked for, after a check. If it is None, the first of `DEFAULTS` that can hold
+    every column.
 
     Raises
     ------
@@ -210,9 +225,11 @@ def step_of(output: Output, most: int) -> float:
 
 
 def pictures_unfit(outputs: Mapping[str, Output], fits: Callable[[Output], bool]) -> list[str]:
-    """The pictures and volumes that do not fit a format with one file per sample; without any, what
-    there is instead.
+    """The columns that a format with one file per picture cannot hold.
+
+    These are pictures and volumes that do not fit. Samples without any picture do not fit either.
     """
-    pictures = [n for n, o in outputs.items() if o.kind not in {"table", "label"}]
-    tables = [n for n, o in outputs.items() if o.kind == "table"]
-    return [n for n in pictures if not fits(outputs[n])] if pictures else tables or ["labels alone"]
+    pictures = names_of_kind(outputs, *PICTURES)
+    if pictures:
+        return [name for name in pictures if not fits(outputs[name])]
+    return names_of_kind(outputs, "table") or ["labels alone"]

@@ -1,12 +1,12 @@
 """How a finished set grows.
 
-The further samples are made in a folder inside ``.unfinished``, as a separate unfinished set, and
-the finished set stays as it is until all are there. Then the files are moved into the set, its
-provenance last. A run that is killed while files are moved leaves a folder that knows all of them,
-so the next run moves the rest before it does anything else.
+The further samples are made in a folder inside ``.unfinished``, as a separate unfinished set. The
+finished set is not changed until all of them are there. Then the files are moved into the set, its
+provenance last. If a run is killed while files are moved, the folder still lists all of them, and
+the next run moves the rest before it does anything else.
 
-The name of that folder has the digest of the provenance of the set that grows. So the folder means
-nothing any more once the provenance is that of the larger set.
+The name of the folder contains the digest of the provenance of the smaller set. So the folder is
+ignored once the set has the provenance of the larger one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OTHERWISE = "Nothing was changed. Choose another folder."
 
 @dataclass(frozen=True)
 class Point:
-    """Where a set continues: after its last complete batch, or from the start if ``done`` is 0."""
+    """Where a set continues: after its last complete batch, or at the start if ``done`` is 0."""
 
     done: int = 0
     state: Mapping[str, Any] | None = None
@@ -36,12 +36,12 @@ class Point:
 
 
 def place_of(folder: Path, provenance: Mapping[str, Any]) -> Path:
-    """Where the set in ``folder`` grows."""
+    """The folder in which the set in ``folder`` grows."""
     return folder / UNFINISHED / f"growth-{provenance['provenance_sha256'][:16]}"
 
 
 def growing(folder: Path) -> Path | None:
-    """Where the finished set in ``folder`` is growing; None if it is not."""
+    """The folder in which the finished set in ``folder`` is growing; None if it is not growing."""
     with suppress(OSError, KeyError):
         if provenance := unsealed((folder / PROVENANCE).read_bytes()):
             place = place_of(folder, provenance)
@@ -50,14 +50,14 @@ def growing(folder: Path) -> Path | None:
 
 
 def is_moving(place: Path) -> bool:
-    """Whether all that a set grows by is there, and its files are being moved."""
+    """Whether all further samples are there, so that their files are being moved."""
     with suppress(OSError):
         return unsealed((place / PROVENANCE).read_bytes()) is not None
     return False
 
 
 def refuse_growing(folder: Path) -> None:
-    """Raise DatasetError, which says how far it is, if the set in ``folder`` is growing."""
+    """Raise DatasetError if the set in ``folder`` is growing."""
     place = growing(folder)
     if place is None:
         return
@@ -89,24 +89,21 @@ def extends(then: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
 
 
 def beginning(asked: Mapping[str, Any], n: int) -> dict[str, Any]:
-    """What is asked, of the first ``n`` samples alone."""
-    options = {
-        name: value[:n]
-        if name in asked.get("conditions", {}) and isinstance(value, list)
-        else value
-        for name, value in asked.get("options", {}).items()
-    }
+    """The provenance ``asked`` of the first ``n`` samples only."""
+    options = dict(asked.get("options", {}))
+    for name in asked.get("conditions", {}):
+        if isinstance(options.get(name), list):
+            options[name] = options[name][:n]
     return {**asked, "n": n, "options": options}
 
 
 def point_of(
     folder: Path, then: Mapping[str, Any], batches: Sequence[Sequence[int]]
 ) -> tuple[Point, list[list[int]]]:
-    """Where the finished set ``then`` continues if batches of the size of ``batches`` are asked
-    for, and the batch boundaries up to there.
+    """Where the finished set ``then`` continues, and its batch boundaries up to there.
 
-    A last batch that is not full is made again as part of a full one, so that the samples are those
-    of one run.
+    ``batches`` has the batch size that is asked for. If the last batch is not full, it is made
+    again as part of a full one, so that all samples are those of one run.
 
     Raises
     ------
@@ -134,19 +131,21 @@ def point_of(
 def differing(
     before: Mapping[str, Any], columns: Mapping[str, Any], rows: Sequence[int]
 ) -> list[int]:
-    """The rows that are not the same in all columns."""
-    return [
-        row
-        for row in rows
-        if not all(np.array_equal(before[n][row], columns[n][row], equal_nan=True) for n in columns)
-    ]
+    """The rows that differ in any column."""
+
+    def same(name: str, row: int) -> bool:
+        return np.array_equal(before[name][row], columns[name][row], equal_nan=True)
+
+    return [row for row in rows if not all(same(name, row) for name in columns)]
 
 
 def point_before(
     journal: Journal, before: Mapping[str, Any], files_anew: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What a finished set notes of its last whole batch, so that it can grow: samples, the state of
-    the format, and the lengths of the files that are longer now.
+    """What a finished set records so that it can grow from its last full batch.
+
+    This is the number of samples, the state of the format, and the lengths at that point of the
+    files that are longer now.
     """
     lengths = {}
     for name in sorted({*journal.lengths, MANIFEST}):

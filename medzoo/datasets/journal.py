@@ -1,10 +1,10 @@
-"""How far a set is good: of an unfinished one a record of what was asked and a journal of what was
-written, else a seal.
+"""How much of a set is complete: a record and a journal while it is written, then a seal.
 
-Record and journal lie in ``.unfinished`` inside the set's folder, and are removed when the set is
-whole. Its provenance is then sealed by a digest of the manifest and one of itself. The record is
-sealed in the same way, and each line of the journal carries a checksum of itself and of the line
-before it, the first one of the record.
+The record says what was asked for, and the journal what was written. Both are in ``.unfinished``
+inside the set's folder, and are removed when the set is finished. The provenance is then sealed: it
+contains a digest of the manifest and one of itself. The record is sealed in the same way. Each line
+of the journal has a checksum of itself and of the line before it, and the first line one of the
+record.
 """
 
 from __future__ import annotations
@@ -26,12 +26,8 @@ from ..errors import DatasetError
 from ..provenance import SEALS
 from .paths import inside
 
-MANIFEST, PROVENANCE, LOG, UNFINISHED = (
-    "manifest.jsonl",
-    "provenance.json",
-    "run.log",
-    ".unfinished",
-)
+MANIFEST, PROVENANCE, LOG = "manifest.jsonl", "provenance.json", "run.log"
+UNFINISHED = ".unfinished"
 RECORD, JOURNAL = f"{UNFINISHED}/record.json", f"{UNFINISHED}/journal.jsonl"
 RECORD_KEYS = {"resumes", "batches", "continued", "lengths", "provenance"}
 LINE_KEYS = ({"done", "state", "stretches"}, {"batches"}, {"continued"})  # of a journal's lines
@@ -47,11 +43,11 @@ class Base:
     """A finished set that grows: how much of its files the larger set begins with."""
 
     folder: Path
-    lengths: Mapping[str, int]  # in bytes; a file that is not named here counts as a whole
+    lengths: Mapping[str, int]  # in bytes; of a file that is not listed here, all bytes
     manifest: str  # its sha256
 
     def length(self, name: str) -> int:
-        """How many bytes of a file stay as they are."""
+        """The number of bytes of a file that do not change."""
         if name in self.lengths:
             return self.lengths[name]
         path = inside(self.folder, name)
@@ -64,15 +60,15 @@ class Base:
 
 
 class Journal:
-    """The growing files of a set, and the journal that says how far each is good.
+    """The growing files of a set, and the journal that says how much of each is complete.
 
-    A format writes through `append` and `put`. `commit` then notes, in one line, every stretch
-    written since the last line, with its checksum, and how many samples are done. A run that is
-    killed loses what came after the last line; `go_back` finds that line, or an earlier one where a
-    file is no longer as it was written, and cuts the rest off.
+    A format writes with `append` and `put`. `commit` then adds a line with every stretch that was
+    written since the last line, its checksum, and the number of samples that are done. A run that
+    is killed loses what it wrote after the last line. `go_back` finds this line, or an earlier one
+    if a file is no longer as it was written, and removes the rest.
 
-    Where a finished set grows, its files are the ``base``: ``folder`` is empty at first, and a file
-    of the base is copied when it is first written to.
+    If a finished set grows, its files are the ``base``: ``folder`` is empty at first, and a file of
+    the base is copied when it is first written to.
     """
 
     def __init__(self, folder: Path, base: Base | None = None) -> None:
@@ -80,16 +76,14 @@ class Journal:
         self.lengths: dict[str, int] = {}  # file -> bytes
         self.before: dict[str, Any] = {}  # `lengths`, `done` and `state` before the last batch
         self._files: dict[str, IO[bytes]] = {}
-        self._stretches: list[
-            list[Any]
-        ] = []  # [file, offset, bytes, crc32], in the order of writing
+        # [file, offset, bytes, crc32], in the order of writing
+        self._stretches: list[list[Any]] = []
         self._last = ""  # checksum of the last line, or of the record
-        self._lock = (
-            Lock()
-        )  # a batch is committed in one thread while another notes a smaller batch size
+        # One thread commits a batch while another notes a smaller batch size.
+        self._lock = Lock()
 
     def begin(self, record: Mapping[str, Any]) -> None:
-        """Write down what was asked, before the first sample."""
+        """Write the record of what was asked for, before the first sample."""
         inside(self.folder, JOURNAL).unlink(missing_ok=True)
         text = sealed(record)
         with files.atomic(inside(self.folder, RECORD)) as file:
@@ -105,13 +99,13 @@ class Journal:
         return self.base.length(name)
 
     def append(self, name: str, data: bytes) -> int:
-        """Write at the end of a file; returns where that was."""
+        """Write at the end of a file; returns the byte where it begins."""
         at = self.length(name)
         self.put(name, data, at)
         return at
 
     def put(self, name: str, data: bytes | memoryview, at: int) -> None:
-        """Write at a place in a file."""
+        """Write to a file from byte ``at``."""
         if name not in self._files:
             self._files[name] = self._open(name)
         _write(self._files[name], data, at)
@@ -127,7 +121,7 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         if name in self.lengths:
             return path.open("r+b", buffering=0)
-        # What lies there without being in the journal is of a batch that is made again.
+        # A file that is not in the journal belongs to a batch that is made again.
         file = path.open("w+b", buffering=0)
         try:
             if self.base is not None and (length := self.base.length(name)):
@@ -138,7 +132,7 @@ class Journal:
         return file
 
     def _copy(self, base: Base, name: str, length: int, file: IO[bytes]) -> None:
-        """Copy the beginning of a base's file, which has to be as it was written."""
+        """Copy the beginning of a file of the base, which must be as it was written."""
         digest, crc, left = hashlib.sha256(), 0, length
         with inside(base.folder, name).open("rb") as source:
             while block := source.read(BLOCK):
@@ -155,13 +149,13 @@ class Journal:
         self.lengths[name] = length
 
     def close(self, name: str | None = None) -> None:
-        """Let go of one file, or of all."""
+        """Close one file, or all files."""
         for key in [name] if name else list(self._files):
             if file := self._files.pop(key, None):
                 file.close()
 
     def commit(self, done: int, state: Mapping[str, Any]) -> None:
-        """Note how many samples are complete, and what the format must know to continue."""
+        """Note how many samples are complete, and the state that the format needs to continue."""
         self.note(done=done, state=state, stretches=self._stretches)
         self._stretches = []
 
@@ -172,23 +166,25 @@ class Journal:
             _write(file, line)
 
     def go_back(self, done: int, state: Mapping[str, Any], n: int) -> dict[str, Any]:
-        """What all lines up to the last good one say together: ``done`` and ``state``, which were
-        these at first, and whatever else was noted. `before` is what they said before the last of
-        ``n`` samples was done.
+        """Go back to the last line up to which all files are as they were written.
+
+        Returns what all lines up to there say together: ``done`` and ``state``, which begin with
+        these values, and all other notes. `before` is what they said before the last of ``n``
+        samples was done.
         """
-        found: dict[str, Any] = {"done": done, "state": state}
+        notes: dict[str, Any] = {"done": done, "state": state}
         path, end = inside(self.folder, JOURNAL), 0
         path.touch()
         self._last = hashlib.sha256((self.folder / RECORD).read_bytes()).hexdigest()
         for entry, size, checksum in entries(self.folder):
             stretches = entry.pop("stretches", [])
-            if not all(self._is_good(*s) for s in stretches):
+            if not all(self._is_good(*stretch) for stretch in stretches):
                 break
             if entry.get("done") == n:
-                self.before = {**found, "lengths": dict(self.lengths)}
+                self.before = {**notes, "lengths": dict(self.lengths)}
             for name, at, length, _ in stretches:
                 self.lengths[name] = max(self.lengths.get(name, 0), at + length)
-            found |= entry
+            notes |= entry
             end += size
             self._last = checksum
         self.close()
@@ -197,47 +193,51 @@ class Journal:
             os.truncate(inside(self.folder, name), length)
         for part in self.folder.rglob(".*.part"):  # of files that a killed run was about to write
             part.unlink()
-        return found
+        return notes
 
     def _is_good(self, name: str, at: int, size: int, crc: int) -> bool:
-        """Whether a stretch is as it was written; of the manifest, whether the files that it lists
-        are too.
+        """Whether a stretch is as it was written.
+
+        A stretch of the manifest is good only if the files that it lists are as they were written.
         """
         path = inside(self.folder, name)
         try:
             if name not in self._files:
                 self._files[name] = path.open("rb")
-            file, found = self._files[name], 0
+            file, checksum = self._files[name], 0
             file.seek(at)
             for start in range(0, size, BLOCK):
-                found = zlib.crc32(file.read(min(BLOCK, size - start)), found)
-            if found != crc:
+                checksum = zlib.crc32(file.read(min(BLOCK, size - start)), checksum)
+            if checksum != crc:
                 return False
-            if name == MANIFEST:
-                start = max(at, self.base.length(name)) if self.base else at
-                file.seek(start)
-                for line in file.read(at + size - start).splitlines():
-                    entry = json.loads(line)
-                    if (
-                        "offset" not in entry
-                        and files.sha256_of(inside(self.folder, entry["file"])) != entry["sha256"]
-                    ):
-                        return False
+            if name != MANIFEST:
+                return True
+            start = max(at, self.base.length(name)) if self.base else at
+            file.seek(start)
+            lines = file.read(at + size - start).splitlines()
+            return all(self._has_good_file(json.loads(line)) for line in lines)
         except OSError:
             return False
-        return True
+
+    def _has_good_file(self, entry: Mapping[str, Any]) -> bool:
+        """Whether the file of a line of the manifest is as it was written."""
+        if "offset" in entry:  # a sample in a shard, which is checked as a stretch
+            return True
+        return files.sha256_of(inside(self.folder, entry["file"])) == str(entry["sha256"])
 
 
 def _line(entry: Mapping[str, Any], before: str) -> tuple[bytes, str]:
-    """A line of the journal, and its checksum, which follows from that of the line before."""
+    """A line of the journal, and its checksum, which depends on that of the line before."""
     text = json.dumps(entry).encode()
     checksum = hashlib.sha256(before.encode() + text).hexdigest()
     return text[:-1] + LINE_END % checksum.encode(), checksum
 
 
 def entries(folder: Path) -> Iterator[tuple[dict[str, Any], int, str]]:
-    """The lines of an unfinished set's journal, each with its bytes and its checksum, up to the
-    first that is not as it was written: of a killed run the last line may be half a line.
+    """The lines of an unfinished set's journal, each with its size in bytes and its checksum.
+
+    They end before the first line that is not as it was written: a killed run may leave half a
+    line.
     """
     before = hashlib.sha256(inside(folder, RECORD).read_bytes()).hexdigest()
     with inside(folder, JOURNAL).open("rb") as lines:
@@ -245,7 +245,7 @@ def entries(folder: Path) -> Iterator[tuple[dict[str, Any], int, str]]:
 
 
 def good_lines(lines: Iterable[bytes], before: str) -> Iterator[tuple[dict[str, Any], int, str]]:
-    """The lines of a journal up to the first that is not as it was written; see `entries`."""
+    """The lines of a journal before the first that is not as it was written; see `entries`."""
     for line in lines:
         text, end = line[:-LINE_END_BYTES] + b"}", line[-LINE_END_BYTES:]
         before = hashlib.sha256(before.encode() + text).hexdigest()
@@ -258,9 +258,7 @@ def good_lines(lines: Iterable[bytes], before: str) -> Iterator[tuple[dict[str, 
 
 
 def _write(file: IO[bytes], data: bytes | memoryview, at: int | None = None) -> None:
-    """All of ``data``: a raw file may take less than it is given, such as when its disk is nearly
-    full.
-    """
+    """Write all of ``data``. A raw file may write only a part, for example on a nearly full disk."""
     if at is not None:
         file.seek(at)
     left = memoryview(data).cast("B")
@@ -268,7 +266,7 @@ def _write(file: IO[bytes], data: bytes | memoryview, at: int | None = None) -> 
         left = left[file.write(left) :]
 
 
-# ---------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # what a folder holds
 def is_whole(folder: Path) -> bool:
     """Whether the folder holds a finished set."""
@@ -276,7 +274,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def require_whole(folder: Path) -> None:
-    """Raise DatasetError, which says what there is instead, unless the folder holds a finished set."""
+    """Raise DatasetError, which says what the folder holds, unless it holds a finished set."""
     try:
         if is_whole(folder):
             return
@@ -296,30 +294,31 @@ def require_whole(folder: Path) -> None:
             f"{folder} holds no finished set of samples: they were being saved from memory.",
             "Save them again, into another folder.",
         )
-    of = f" of {n:,}" if isinstance(n := recorded(folder).get("n"), int) else ""
+    n = recorded(folder).get("n")
+    total = f" of {n:,}" if isinstance(n, int) else ""
     raise DatasetError(
-        f"{folder} holds no finished set of samples: {done(folder):,}{of} are there.",
+        f"{folder} holds no finished set of samples: {done(folder):,}{total} are there.",
         "Run the same command again: it continues from there.",
     )
 
 
 def done(folder: Path) -> int:
-    """How many samples an unfinished set has, as its journal says."""
-    found = 0
-    with suppress(
-        OSError, ValueError, AttributeError
-    ):  # the last line of a killed run may be half a line
+    """The number of samples of an unfinished set, from its journal."""
+    n = 0
+    # A killed run may leave half a line at the end.
+    with suppress(OSError, ValueError, AttributeError):
         for line in (folder / JOURNAL).read_bytes().splitlines():
-            found = int(json.loads(line).get("done", found))
-    return found
+            n = int(json.loads(line).get("done", n))
+    return n
 
 
 def recorded(folder: Path) -> dict[str, Any]:
-    """The provenance of the set in a folder, of an unfinished one as it began; empty where none can
-    be read.
+    """The provenance of the set in a folder; empty if none can be read.
+
+    That of an unfinished set is the one it began with.
     """
-    found = _read(folder / PROVENANCE) or _read(folder / RECORD).get("provenance")
-    return found if isinstance(found, dict) else {}
+    provenance = _read(folder / PROVENANCE) or _read(folder / RECORD).get("provenance")
+    return provenance if isinstance(provenance, dict) else {}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -329,7 +328,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def whole_files(folder: Path) -> dict[str, str]:
-    """The digests of the files that hold many samples, as the manifest has them."""
+    """The digests in the manifest of the files that hold many samples."""
     digests = {}
     with inside(folder, MANIFEST).open("rb") as lines:
         for line in lines:
@@ -361,16 +360,14 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def sealed(content: Mapping[str, Any]) -> bytes:
-    """The text of a finished set's provenance, or of a record, whose last entry is the digest of
-    the text without it.
-    """
-    # Unsorted: columns have an order.
+    """The text of a provenance or a record; its last entry is the digest of the text before it."""
+    # Keys are not sorted, because columns have an order.
     text = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
     return text[:-3] + SEAL % hashlib.sha256(text).hexdigest().encode()
 
 
 def unsealed(text: bytes) -> dict[str, Any] | None:
-    """What `sealed` made the text of; None if a byte of it has changed."""
+    """The content of a text that `sealed` made; None if a byte of it has changed."""
     plain = text[:-SEAL_BYTES] + b"\n}\n"
     if text[-SEAL_BYTES:] != SEAL % hashlib.sha256(plain).hexdigest().encode():
         return None

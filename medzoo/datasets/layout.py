@@ -1,4 +1,4 @@
-"""How the files of a set are arranged: in which folders, and how many samples in a shard."""
+"""How the files of a set are arranged: in folders, and in shards of many samples."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from typing import Any
 
 from .. import checks
 from ..config import Output
+from ..config.columns import names_of_kind
 from ..errors import InputError
 from ..provenance import ARRANGED
 
 CLASSES = "classes"
 METADATA = "metadata.jsonl"  # a name that the readers of folders of pictures look for
-LONGEST = 200  # bytes of the labels in a name: the index, an ending and a temporary name fit beside
+LONGEST = 200  # bytes of the labels in a file name, which also has an index and an ending
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 SIZE = re.compile(r"(\d+(?:\.\d+)?) *([kmg]i?|)b?", re.IGNORECASE)
 MOST = 2**62  # bytes in a shard
-# What Windows, macOS or Linux do not allow in the name of a folder.
+# Not allowed in the name of a folder on Windows, macOS or Linux.
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]|^[. ]|[. ]$|^$')
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """What a user asks of it; all None leaves the choice to the format.
+    """The arrangement that a user asks for. None leaves the choice to the format.
 
     Parameters
     ----------
-    layout
+    layout : str, optional
         ``classes``: one folder per label, inside the folder of each column. ``classes:NAME``
-        names the label column, where there are several.
-    shard_size
-        Bytes after which a shard of a webdataset ends; or a text such as ``64MB``.
-    shard_samples
-        Samples in a shard of a webdataset, at most.
+        names the label column, if there are several.
+    shard_size : int or str, optional
+        Size at which a shard of a webdataset ends: bytes, or a text such as ``64MB``.
+    shard_samples : int, optional
+        Largest number of samples in a shard of a webdataset.
     """
 
     layout: str | None = None
@@ -45,7 +46,7 @@ class Arrangement:
 
     @classmethod
     def recorded(cls, provenance: Mapping[str, Any]) -> Arrangement:
-        """The one that a provenance records."""
+        """The arrangement that a provenance records."""
         return cls(**{key: provenance[key] for key in ARRANGED if key in provenance})
 
     def asked(self) -> dict[str, Any]:
@@ -61,12 +62,13 @@ class Arrangement:
         shards: bool,
         one_file_each: bool,
     ) -> dict[str, Any]:
-        """What the provenance says of it.
+        """The entries of the provenance for this arrangement.
 
         Raises
         ------
         InputError
-            The format or the columns cannot be arranged so, or a label makes no name of a file.
+            The format or the columns cannot be arranged so, or a label cannot be part of a file
+            name.
         """
         asked = self.asked()
         if sharded := sorted(asked.keys() & {"shard_size", "shard_samples"}):
@@ -98,13 +100,13 @@ UNARRANGED = Arrangement()
 
 
 def class_column(provenance: Mapping[str, Any]) -> str | None:
-    """The label column whose values name folders; None where none does."""
+    """The label column whose values are names of folders; None if there is no such layout."""
     layout = provenance.get("layout")
     return layout.partition(":")[2] if layout else None
 
 
 def _class_column(layout: object, outputs: Mapping[str, Output]) -> str:
-    labels = [name for name, output in outputs.items() if output.kind == "label"]
+    labels = names_of_kind(outputs, "label")
     kind, _, name = layout.partition(":") if isinstance(layout, str) else ("", "", "")
     if kind != CLASSES:
         raise InputError(
@@ -117,22 +119,22 @@ def _class_column(layout: object, outputs: Mapping[str, Output]) -> str:
             "Leave the layout out.",
         )
     if (name and name not in labels) or (not name and len(labels) > 1):
-        problem = (
-            f"There is no label column {name!r}" if name else "There are several label columns"
-        )
+        problem = "There are several label columns"
+        if name:
+            problem = f"There is no label column {name!r}"
         choices = ", ".join(f"{CLASSES}:{label}" for label in labels)
         raise InputError(f"layout={layout!r}: {problem}.", f"Give one of {choices}.")
     return name or labels[0]
 
 
 def check_folder_names(labels: Iterable[str]) -> None:
-    """Refuse labels that cannot be the names of folders on every disk, as they are.
+    """Refuse labels that cannot be names of folders on every disk.
 
     Raises
     ------
     InputError
-        A label has a character, an end or a length that a file system does not allow; or two are
-        the same where case does not count.
+        A file system does not allow a character, the end or the length of a label; or two labels
+        differ only in case.
     """
     same: dict[str, str] = {}
     for label in labels:
@@ -167,7 +169,7 @@ def _length(label: str) -> int:
 
 
 def bytes_of(size: Any) -> int:
-    """The bytes of ``shard_size``: a whole number, or a text such as ``64MB`` or ``256MiB``.
+    """``shard_size`` in bytes: it is a whole number, or a text such as ``64MB`` or ``256MiB``.
 
     Raises
     ------
@@ -178,8 +180,8 @@ def bytes_of(size: Any) -> int:
     size = checks.size(size, "shard_size")
     if isinstance(size, int):
         number = size
-    elif found := SIZE.fullmatch(size.strip()):
-        number = float(found[1]) * UNITS[found[2].lower()]
+    elif match := SIZE.fullmatch(size.strip()):
+        number = float(match[1]) * UNITS[match[2].lower()]
     if not 1 <= number < MOST:
         raise InputError(
             f"shard_size={checks.shown(size)} is not a size.",

@@ -1,8 +1,8 @@
 """NIfTI: one ``.nii.gz`` per picture or volume, readable by every medical viewer.
 
-Its axes are x, y, z and, for several channels, the channel; a flat picture has one slice. The
-affine puts rows from front to back and columns from the patient's right to left, as an axial slice
-is shown, with the config's spacing.
+The axes are x, y, z and, if there are several channels, the channel. A flat picture has one slice.
+Rows run from front to back and columns from the patient's right to left, as an axial slice is shown,
+and the affine has the spacing of the config.
 """
 
 from __future__ import annotations
@@ -22,10 +22,8 @@ from ..config.columns import affine_of, from_xyz, to_xyz
 from .formats import pictures_unfit
 from .one_file_each import OneFileEach
 
-ALIGNED, COMMENT = (
-    2,
-    6,
-)  # codes of the standard: whose coordinates these are, what the extension holds
+# Codes of the standard: of the coordinates, and of an extension that holds text.
+ALIGNED, COMMENT = 2, 6
 
 
 class Nifti(OneFileEach):
@@ -35,11 +33,11 @@ class Nifti(OneFileEach):
 
     @staticmethod
     def unfit(outputs: Mapping[str, Output]) -> list[str]:
-        """What has neither two nor three axes of space."""
+        """Columns with neither two nor three axes of space."""
         return pictures_unfit(outputs, lambda o: len(o.shape) in {3, 4})
 
     def encode(
-        self, values: NDArray[Any], output: Output, about: Mapping[str, Any]
+        self, values: NDArray[Any], output: Output, metadata: Mapping[str, Any]
     ) -> Iterable[tuple[str, bytes]]:
         """One file."""
         import nibabel as nib
@@ -51,14 +49,12 @@ class Nifti(OneFileEach):
             coordinates(affine_of(output), code=ALIGNED)
         head = image.header
         head.set_xyzt_units("mm" if output.spacing else "unknown")
-        head["descrip"] = f"synthetic, {about.get('model', '')} {about.get('version', '')}"[
-            :79
-        ].encode("ascii", "replace")
+        source = f"synthetic, {metadata.get('model', '')} {metadata.get('version', '')}"
+        head["descrip"] = source[:79].encode("ascii", "replace")
         if output.range:
             head["cal_min"], head["cal_max"] = output.range
-        head.extensions.append(
-            nib.nifti1.Nifti1Extension(COMMENT, json.dumps(about, sort_keys=True).encode())
-        )
+        comment = json.dumps(metadata, sort_keys=True).encode()
+        head.extensions.append(nib.nifti1.Nifti1Extension(COMMENT, comment))
         packed = io.BytesIO()
         with gzip.GzipFile("", "wb", compresslevel=1, fileobj=packed, mtime=0) as file:
             file.write(image.to_bytes())

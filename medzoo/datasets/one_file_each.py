@@ -15,20 +15,19 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..config import Output
-from ..config.columns import Batch, known_range, warn_if_clipped
+from ..config.columns import PICTURES, Batch, known_range, names_of_kind, warn_if_clipped
 from ..errors import DatasetError
 from .columns import FileColumn, Index
 from .csv import Rows, Table
-from .formats import Format, Line, labels_of, metadata_row
+from .formats import Format, Line, arrays_of, entries_of, labels_of, metadata_row
 from .layout import METADATA, class_column
 
 
 class OneFileEach(Format):
-    """One file per picture, ``images/000007_malignant.png``, or one folder per volume; tables go
-    to a CSV beside them.
+    """One file per picture, ``images/000007_malignant.png``, or one folder per volume.
 
-    With the layout ``classes`` it is ``images/malignant/000007.png``, and ``metadata.jsonl`` beside
-    the folders of the columns has a line for each sample.
+    Tables are in a CSV in the same folder. With the layout ``classes`` the picture is
+    ``images/malignant/000007.png``, and ``metadata.jsonl`` has a line for each sample.
     """
 
     one_file_each = True
@@ -36,10 +35,9 @@ class OneFileEach(Format):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._class = class_column(self._provenance)
-        self._pictures = {
-            n: o for n, o in self._outputs.items() if o.kind not in {"label", "table"}
-        }
-        tables = any(o.kind == "table" for o in self._outputs.values())
+        names = names_of_kind(self._outputs, *PICTURES)
+        self._pictures = {name: self._outputs[name] for name in names}
+        tables = names_of_kind(self._outputs, "table")
         self._table = Rows(self._journal, self._outputs, self._provenance) if tables else None
         self._clipped: set[str] = set()  # columns that a warning has named
         for name in self._pictures:
@@ -47,44 +45,50 @@ class OneFileEach(Format):
 
     @abstractmethod
     def encode(
-        self, values: NDArray[Any], output: Output, about: Mapping[str, Any]
+        self, values: NDArray[Any], output: Output, metadata: Mapping[str, Any]
     ) -> Iterable[tuple[str, bytes]]:
-        """Endings of file names, ``.png`` or ``/0003.dcm``, and what goes into these files."""
+        """Endings of file names, ``.png`` or ``/0003.dcm``, and the contents of these files."""
 
     @staticmethod
     @abstractmethod
     def decode(paths: Sequence[Path], output: Output) -> NDArray[Any]:
-        """What `encode` made files of."""
+        """The values (C, *spatial) that `encode` wrote to these files."""
 
     def write(self, batch: Batch) -> list[Line]:
         """Encode a batch in a few threads."""
-        columns = {name: getattr(batch, name) for name in batch.columns}
+        columns = arrays_of(batch)
         for name, output in self._pictures.items():
             if self.step(output):
                 self._check_scaled(columns[name], output)
         if self._table:
             self._table.write(columns, batch.indices)
-        encoded = self.in_threads(
-            lambda row: self._files(columns, row, int(batch.indices[row])), range(len(batch))
-        )
+
+        def encode(row: int) -> list[Line]:
+            return self._files(columns, row, int(batch.indices[row]))
+
+        lines: list[Line] = []
+        metadata = ""
+        for of_sample in self.in_threads(encode, range(len(batch))):
+            lines += of_sample
+            if self._class:
+                metadata += json.dumps(metadata_row(of_sample), ensure_ascii=False) + "\n"
         if self._class:
-            rows = "".join(json.dumps(metadata_row(e), ensure_ascii=False) + "\n" for e in encoded)
-            self._journal.append(METADATA, rows.encode())
-        return [line for lines in encoded for line in lines]
+            self._journal.append(METADATA, metadata.encode())
+        return lines
 
     def finish(self) -> list[Line]:
-        """The lines of the table and of the metadata."""
+        """The manifest's lines for the table and the metadata."""
         lines = [self._table.finish(self._n)] if self._table else []
         if self._class and (self._folder / METADATA).exists():
             digest = files.sha256_of(self._folder / METADATA)
-            labels = sorted(n for n, o in self._outputs.items() if o.kind == "label")
+            labels = sorted(names_of_kind(self._outputs, "label"))
             lines.append(
                 {"file": METADATA, "sha256": digest, "samples": self._n, "columns": labels}
             )
         return lines
 
     def _check_scaled(self, values: NDArray[Any], output: Output) -> None:
-        """Refuse floats that steps of gray cannot hold; warn, once, of those outside the range."""
+        """Refuse floats that grey levels cannot hold; warn once about values outside the range."""
         if not np.isfinite(values).all():
             raise DatasetError(
                 f"{output.name!r} has values that are not finite, which this format cannot hold.",
@@ -96,46 +100,42 @@ class OneFileEach(Format):
             warn_if_clipped(values, output)
 
     def _files(self, columns: Mapping[str, NDArray[Any]], row: int, index: int) -> list[Line]:
+        """Write the files of one sample; returns the manifest's lines for them."""
         labels = labels_of(columns, row, self._outputs, self._provenance)
-        about = self.about(index, labels)
-        named = [str(v) for n, v in labels.items() if n != self._class]
-        stem = "_".join([f"{index:06d}", *(re.sub(r"[^\w.-]+", "-", v) for v in named)])
-        if self._class:
-            stem = f"{labels[self._class]}/{stem}"
+        entry = self.entry(index, labels)
+        stem = self._stem(index, labels)
+        origin = entries_of(self._provenance, "model", "version", "seed", "license")
         lines = []
         for name, output in self._pictures.items():
-            inside = {"synthetic": True, "index": index, "column": name, **labels}
-            inside |= {
-                k: self._provenance[k]
-                for k in ("model", "version", "seed", "license")
-                if k in self._provenance
-            }
-            for piece, (ending, data) in enumerate(self.encode(columns[name][row], output, inside)):
+            metadata = {"synthetic": True, "index": index, "column": name, **labels, **origin}
+            encoded = self.encode(columns[name][row], output, metadata)
+            for piece, (ending, data) in enumerate(encoded):
                 path = f"{name}/{stem}{ending}"
                 with files.atomic(self._folder / path) as file:
                     file.write(data)
-                line = {
-                    **about,
-                    "column": name,
-                    "file": path,
-                    "sha256": hashlib.sha256(data).hexdigest(),
-                }
-                lines.append(line | ({"piece": piece} if ending.startswith("/") else {}))
+                digest = hashlib.sha256(data).hexdigest()
+                line = {**entry, "column": name, "file": path, "sha256": digest}
+                if ending.startswith("/"):
+                    line["piece"] = piece
+                lines.append(line)
         return lines
+
+    def _stem(self, index: int, labels: Mapping[str, Any]) -> str:
+        """The file name of a sample without its ending: ``000007_malignant``."""
+        stem = f"{index:06d}"
+        for name, label in labels.items():
+            if name != self._class:
+                stem += "_" + re.sub(r"[^\w.-]+", "-", str(label))
+        return f"{labels[self._class]}/{stem}" if self._class else stem
 
     @classmethod
     def read(
         cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]
     ) -> tuple[dict[str, Any], Any]:
-        """The columns: pictures read from their files when asked for."""
-        index = Index.of(
-            folder,
-            outputs,
-            provenance,
-            [n for n, o in outputs.items() if o.kind not in {"label", "table"}],
-        )
+        """The columns; a picture is read from its files when it is used."""
+        index = Index.of(folder, outputs, provenance, names_of_kind(outputs, *PICTURES))
         columns: dict[str, Any] = {}
-        if any(o.kind == "table" for o in outputs.values()):
+        if names_of_kind(outputs, "table"):
             table = Table(folder, outputs, provenance)
             table.require_indices(index.numbers)
         for name, output in outputs.items():

@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from ..errors import DatasetError
 
 STRANGE = "Nothing was read or written there."
-LEFT_BESIDE = {  # by version control, notebooks, editors and storage systems, beside any data
+# Left in any folder by version control, notebooks, editors and storage systems.
+LEFT_BESIDE = {
     ".directory",
     ".dvc",
     ".dvcignore",
@@ -38,7 +39,7 @@ PAGES = {"README", "README.md", "README.txt", "README.rst", "LICENSE", "LICENSE.
 
 
 def is_left_beside(path: PurePosixPath | Path) -> bool:
-    """Whether a file belongs to a well-known program, or is a page about the set, not part of it.
+    """Whether a file belongs to a well-known program, or is a page about the set.
 
     ``path`` is relative to the set's folder. Locks and backups of office programs
     (``~$samples.csv``, ``.~lock.samples.csv#``), placeholders of NFS and files of DVC count too.
@@ -105,7 +106,7 @@ def link_error(path: Path) -> DatasetError:
 
 
 def nature_of(path: Path) -> str:
-    """What a file is that is not what it should be, as the end of a sentence; empty if unknown."""
+    """What a damaged file really is, as the end of a sentence; empty if unknown."""
     try:
         with path.open("rb") as file:
             head = file.read(512)

@@ -1,4 +1,4 @@
-"""A folder of samples, read back on demand."""
+"""A folder of samples, whose columns are read when they are used."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Contents(NamedTuple):
 
 
 def contents(folder: str | os.PathLike[str]) -> Contents:
-    """What a finished folder holds; a column is read when it is asked for.
+    """The samples in a finished folder; a column is read when it is used.
 
     Raises
     ------
@@ -69,12 +69,12 @@ def contents(folder: str | os.PathLike[str]) -> Contents:
 
 
 def finished(folder: Path) -> Provenance:
-    """The provenance of a finished set; it and the manifest are as they were written.
+    """The provenance of a finished set, whose manifest and provenance are as they were written.
 
     Raises
     ------
     DatasetError
-        There is no such set, or one of them is another.
+        There is no such set, or the manifest or the provenance has changed.
     """
     require_whole(folder)
     try:
@@ -98,9 +98,7 @@ def finished(folder: Path) -> Provenance:
 
 
 def ends_changed(folder: Path, name: str) -> str:
-    """What to do if manifest or provenance have other line ends than they were written with, and
-    nothing else has changed; empty otherwise.
-    """
+    """What to do if only the line ends of manifest or provenance have changed; empty otherwise."""
     try:
         text = (folder / name).read_bytes()
         plain = text.replace(b"\r\n", b"\n")
@@ -120,7 +118,7 @@ def ends_changed(folder: Path, name: str) -> str:
 def require_indices(
     folder: Path, indices: NDArray[np.int64], provenance: Mapping[str, Any]
 ) -> None:
-    """Raise DatasetError unless these are the numbers of the samples that the provenance states."""
+    """Raise DatasetError unless these are the numbers of the samples in the provenance."""
     subset, n = provenance.get("subset"), provenance.get("n")
     if subset is not None:
         digest = hashlib.sha256(np.asarray(indices, dtype=np.int64).tobytes()).hexdigest()
@@ -146,9 +144,7 @@ def require_indices(
 
 
 def problem_of(folder: Path, provenance: Mapping[str, Any]) -> str:
-    """Why the samples that manifest and files list are not those of the provenance, as a sentence;
-    empty if they are.
-    """
+    """Why the samples in the files are not those of the provenance; empty if they are."""
     try:
         if provenance.get("format") in FORMATS:
             reader = format_class(provenance["format"])

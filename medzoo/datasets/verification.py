@@ -1,4 +1,4 @@
-"""A finished set compared with what it says of itself: files, digests, and which samples."""
+"""A finished set compared with its manifest and provenance: files, digests and samples."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ from .journal import LOG, MANIFEST, PROVENANCE, UNFINISHED, require_whole, unsea
 from .paths import inside, is_left_beside, is_plain, links
 from .reader import ends_changed, problem_of
 
-NAMED = 5  # files or samples that a report names of each kind; the rest it counts
+NAMED = 5  # files or samples of each kind that a report names; it counts the others
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found; ``ok`` when nothing is missing or changed, and all samples are there."""
+    """The result of `verify`; ``ok`` if nothing is missing or changed and all samples are there."""
 
     folder: Path
-    files: int  # that the manifest lists
+    files: int  # number of files in the manifest
     missing: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
-    samples: tuple[
-        int, ...
-    ] = ()  # that are missing or changed, by number, if the manifest has one line per sample
-    problems: tuple[str, ...] = ()  # that no single file has, as sentences
+    # Numbers of missing or changed samples, if the manifest has one line per sample.
+    samples: tuple[int, ...] = ()
+    problems: tuple[str, ...] = ()  # sentences on what concerns no single file
 
     @property
     def ok(self) -> bool:
@@ -55,122 +54,161 @@ class Verification:
 
 @checks.checked()
 def verify(folder: str | os.PathLike[str]) -> Verification:
-    """Read a finished set again and compare every file with its digest, and the samples with those
-    that were asked for.
+    """Read a finished set again and compare every file with its digest.
+
+    The samples are compared with those that the provenance states, by their numbers.
 
     Parameters
     ----------
-    folder
-        What `medzoo.generate` got as ``out``.
+    folder : str or os.PathLike
+        The folder given to `medzoo.generate` as ``out``, or to `Samples.save`.
 
     Returns
     -------
     Verification
-        ``missing``, ``changed`` and ``extra`` name files, ``samples`` the numbers of the samples
-        that this concerns, ``problems`` whatever else is wrong. Extra files do not matter for
-        ``ok``; what operating systems, version control and other well-known programs leave in
-        folders is not even extra.
+        ``ok`` is True if the set is as it was written. ``missing``, ``changed`` and ``extra`` are
+        names of files, ``samples`` the numbers of the samples in missing or changed files, and
+        ``problems`` sentences on all other differences. Extra files do not make a set wrong, and
+        files that operating systems and version control leave in folders are not listed.
 
     Raises
     ------
     DatasetError
-        The folder holds no finished set, or one that is growing.
+        The folder does not hold a finished set, or the set is growing.
+
+    Examples
+    --------
+    >>> samples = medzoo.generate(8, 4, out="masses", seed=0)
+    >>> report = medzoo.verify("masses")
+    >>> report.ok, report.missing, report.changed
+    (True, (), ())
+    >>> print(report)
+    masses: 4 files, all as they were written.
     """
     target = settings.user_path(folder, "folder")
     require_whole(target)
     refuse_growing(target)
-    found: dict[str, list[str]] = {"": [], "missing": [], "changed": []}
-    samples: set[int] = set()
     try:
-        provenance = unsealed(inside(target, PROVENANCE).read_bytes())
-        problems = []
-        if provenance is None:
-            found["changed"].append(PROVENANCE)
-            problems.append(ends_changed(target, PROVENANCE))
-        if not inside(target, MANIFEST).is_file():
-            found["missing"].append(MANIFEST)
-        elif (
-            provenance is not None
-            and files.sha256_of(target / MANIFEST) != provenance["manifest_sha256"]
-        ):
-            found["changed"].append(MANIFEST)
-            problems.append(ends_changed(target, MANIFEST))
-        known = {MANIFEST, PROVENANCE, LOG}
-        for how, entry in checked(target):
-            if "offset" not in entry:
-                known.add(entry["file"])
-                found[how].append(entry["file"])
-            if how and "index" in entry:
-                samples.add(entry["index"])
-        if provenance is not None and not (found["missing"] or found["changed"]):
-            problems.append(problem_of(target, provenance))
-        links_there = {p.relative_to(target).as_posix() for p in links(target)}
-        for name in sorted(links_there & known):
-            problems.append(f"{name} is a link, which is not followed.")  # noqa: PERF401
-        there = (p.relative_to(target) for p in sorted(target.rglob("*")) if p.is_file())
-        others = (p for p in there if p.parts[0] != UNFINISHED and not _is_strewn(p))
-        extra = tuple(p.as_posix() for p in others if p.as_posix() not in known)
+        return _Check(target).run()
     except OSError as error:
         raise DatasetError(f"{target} cannot be read: {error}.") from error
-    return Verification(
-        target,
-        len(known) - 3,
-        tuple(found["missing"]),
-        tuple(found["changed"]),
-        extra,
-        tuple(sorted(samples)),
-        tuple(filter(None, problems)),
-    )
 
 
-def _is_strewn(path: Path) -> bool:
-    return files.is_strewn(path) or is_left_beside(path)
+class _Check:
+    """The steps of `verify`, which collect what is wrong."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._listed = {MANIFEST, PROVENANCE, LOG}  # files that belong to the set
+        self._names: dict[str, list[str]] = {"": [], "missing": [], "changed": []}  # by state
+        self._samples: set[int] = set()
+        self._problems: list[str] = []
+
+    def run(self) -> Verification:
+        provenance = self._check_seals()
+        for state, entry in checked(self._folder):
+            if "offset" not in entry:
+                self._listed.add(entry["file"])
+                self._names[state].append(entry["file"])
+            if state and "index" in entry:
+                self._samples.add(entry["index"])
+        missing, changed = self._names["missing"], self._names["changed"]
+        if provenance is not None and not (missing or changed):
+            self._problems.append(problem_of(self._folder, provenance))
+        for path in sorted(links(self._folder)):
+            name = path.relative_to(self._folder).as_posix()
+            if name in self._listed:
+                self._problems.append(f"{name} is a link, which is not followed.")
+        return Verification(
+            self._folder,
+            len(self._listed) - 3,
+            tuple(missing),
+            tuple(changed),
+            tuple(self._extra()),
+            tuple(sorted(self._samples)),
+            tuple(filter(None, self._problems)),
+        )
+
+    def _check_seals(self) -> dict[str, Any] | None:
+        """Check provenance and manifest; returns the provenance, or None if it has changed."""
+        folder = self._folder
+        provenance = unsealed(inside(folder, PROVENANCE).read_bytes())
+        changed = self._names["changed"]
+        if provenance is None:
+            changed.append(PROVENANCE)
+        expected = None if provenance is None else provenance["manifest_sha256"]
+        if not inside(folder, MANIFEST).is_file():
+            self._names["missing"].append(MANIFEST)
+        elif expected not in {None, files.sha256_of(folder / MANIFEST)}:
+            changed.append(MANIFEST)
+        for name in changed:
+            self._problems.append(ends_changed(folder, name))
+        return provenance
+
+    def _extra(self) -> Iterator[str]:
+        """The files that do not belong to the set, nor to a well-known program."""
+        for path in sorted(self._folder.rglob("*")):
+            name = path.relative_to(self._folder)
+            if name.parts[0] == UNFINISHED or files.is_strewn(name) or is_left_beside(name):
+                continue
+            if path.is_file() and name.as_posix() not in self._listed:
+                yield name.as_posix()
 
 
 def checked(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The manifest's line of each file, with the state of the file: "", "missing" or "changed".
+    """The manifest's line for each file, with the state of the file: "", "missing" or "changed".
 
-    Behind the line of a tar file that is missing or changed come those of the samples that went
-    with it.
+    After the line of a tar file that is missing or changed come the lines of its samples that are
+    missing or changed.
     """
     parts: dict[str, list[dict[str, Any]]] = {}  # tar file -> the samples in it
     for entry in entries(folder):
         path = folder / entry["file"]
         if not is_plain(entry["file"]) or _has_link(folder, path):
-            yield "changed", entry  # it is not looked at
+            yield "changed", entry  # the file is not read
             continue
         if "offset" in entry:
             parts.setdefault(entry["file"], []).append(entry)
             continue
-        inside = parts.pop(entry["file"], [])
+        samples = parts.pop(entry["file"], [])
         if not path.is_file():
-            yield from (("missing", e) for e in (entry, *inside))
+            for missing in (entry, *samples):
+                yield "missing", missing
         elif files.sha256_of(path) != entry["sha256"]:
             yield "changed", entry
-            yield from (("changed", p) for p in inside if _digest(path, p) != p["sha256"])
+            for sample in samples:
+                if _digest(path, sample) != sample["sha256"]:
+                    yield "changed", sample
         else:
             yield "", entry
 
 
 def _has_link(folder: Path, path: Path) -> bool:
-    return any(p.is_symlink() for p in (path, *path.parents) if p != folder and folder in p.parents)
+    """Whether a file, or a folder between it and ``folder``, is a link."""
+    while path != folder and folder in path.parents:
+        if path.is_symlink():
+            return True
+        path = path.parent
+    return False
 
 
 def entries(folder: Path) -> Iterator[dict[str, Any]]:
-    """The manifest's lines, as far as they can be read, without what a check has no use for."""
+    """The manifest's lines that can be read, with the keys that a check needs."""
     with suppress(FileNotFoundError), (folder / MANIFEST).open("rb") as lines:
         for line in lines:
-            with suppress(
-                ValueError, KeyError, TypeError
-            ):  # a damaged manifest still lists some files
-                entry = json.loads(line)
-                numbers = {
-                    k: int(entry[k])
-                    for k in ("index", "offset", "bytes")
-                    if k in entry or "offset" in entry
-                }
-                whole = {"columns": entry["columns"]} if "columns" in entry else {}
-                yield {"file": str(entry["file"]), "sha256": entry["sha256"], **whole, **numbers}
+            # A damaged manifest still lists some files.
+            with suppress(ValueError, KeyError, TypeError):
+                yield _checked_entry(json.loads(line))
+
+
+def _checked_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    keys = {"file": str(entry["file"]), "sha256": entry["sha256"]}
+    if "columns" in entry:
+        keys["columns"] = entry["columns"]
+    for key in ("index", "offset", "bytes"):
+        if key in entry or "offset" in entry:  # a sample in a tar file has all three
+            keys[key] = int(entry[key])
+    return keys
 
 
 def _digest(path: Path, part: Mapping[str, Any]) -> str:
@@ -180,22 +218,21 @@ def _digest(path: Path, part: Mapping[str, Any]) -> str:
 
 
 def count(n: int, what: str) -> str:
-    """A number and what it counts, in the plural unless it is one."""
-    return f"{n:,} {what}{'s' * (n != 1)}"
+    """A number and what it counts: ``1 file``, ``2 files``."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def some(names: Sequence[Any]) -> str:
     """The first names, and how many more there are."""
-    return ", ".join(map(str, names[:NAMED])) + f" and {len(names) - NAMED:,} more" * (
-        len(names) > NAMED
-    )
+    text = ", ".join(map(str, names[:NAMED]))
+    return f"{text} and {len(names) - NAMED:,} more" if len(names) > NAMED else text
 
 
 def named(report: Any) -> list[str]:
     """One line per kind of difference between files and manifest, and one for the samples."""
-    found = {kind: getattr(report, kind, ()) for kind in ("missing", "changed", "extra", "samples")}
-    return [
-        f"{kind}: {some(v)}" if kind == "samples" else f"{len(v):,} {kind}: {some(v)}"
-        for kind, v in found.items()
-        if v
-    ]
+    lines = []
+    for kind in ("missing", "changed", "extra", "samples"):
+        if names := getattr(report, kind, ()):
+            number = "" if kind == "samples" else f"{len(names):,} "
+            lines.append(f"{number}{kind}: {some(names)}")
+    return lines

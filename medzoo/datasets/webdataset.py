@@ -1,8 +1,9 @@
-"""WebDataset: tar files of many samples each, for sets that no file system should hold one by one.
+"""WebDataset: tar files of many samples, for sets that are too large for one file per sample.
 
-``shards/000000.tar`` has for sample 7 ``000007.json`` (what it is), ``000007.images.png`` where a
-PNG holds the column exactly, else ``000007.images.npy``, and ``000007.labels.cls`` with the label's
-number. The manifest says where in its shard each sample is, so that one is read without the others.
+For sample 7, ``shards/000000.tar`` has ``000007.json`` (labels, seed and model),
+``000007.images.png`` if a PNG holds the column exactly, otherwise ``000007.images.npy``, and
+``000007.labels.cls`` with the number of the label. The manifest says where in its shard each sample
+is, so that it can be read without the others.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from ..config import Output
 from ..config.columns import Batch
 from ..errors import DatasetError
 from .columns import Index, LazyColumn
-from .formats import Format, Line, labels_of
+from .formats import Format, Line, arrays_of, entries_of, labels_of
 from .paths import nature_of
 from .png import Png, png, unpng
 
-SHARD = 256 * 2**20  # bytes, if none are asked for; a shard ends with the sample that reaches them
+SHARD = 256 * 2**20  # bytes by default; a shard ends with the sample that reaches this size
 RECORD = tarfile.RECORDSIZE
 
 
@@ -44,19 +45,20 @@ class WebDataset(Format):
         return []
 
     def write(self, batch: Batch) -> list[Line]:
-        """Append the samples to the shard, or to the next."""
-        columns = {name: getattr(batch, name) for name in batch.columns}
+        """Append the samples to the current shard, or to the next one."""
+        columns = arrays_of(batch)
         state, lines = self._state or {"shard": 0, "samples": 0}, []
         size = self._provenance.get("shard_size", SHARD)
         most = self._provenance.get("shard_samples", math.inf)
-        for about, packed, digest in self.in_threads(
-            lambda row: self._members(columns, row, int(batch.indices[row])), range(len(batch))
-        ):
+
+        def pack(row: int) -> tuple[Line, bytes, str]:
+            return self._members(columns, row, int(batch.indices[row]))
+
+        for entry, packed, digest in self.in_threads(pack, range(len(batch))):
             name = f"shards/{state['shard']:06d}.tar"
             at = self._journal.append(name, packed)
-            lines.append(
-                {**about, "file": name, "offset": at, "bytes": len(packed), "sha256": digest}
-            )
+            place = {"file": name, "offset": at, "bytes": len(packed), "sha256": digest}
+            lines.append({**entry, **place})
             state = {**state, "samples": state["samples"] + 1}
             if at + len(packed) >= size or state["samples"] >= most:
                 lines.append(self._end(state))
@@ -82,43 +84,36 @@ class WebDataset(Format):
     def _members(
         self, columns: Mapping[str, NDArray[Any]], row: int, index: int
     ) -> tuple[Line, bytes, str]:
-        """What the manifest says of a sample, the sample as members of a tar file, and the digest
-        of these.
-        """
-        line = self.about(index, labels_of(columns, row, self._outputs, self._provenance))
-        about = {"synthetic": True, **line}
-        about |= {
-            k: self._provenance[k] for k in ("model", "version", "license") if k in self._provenance
-        }
-        members = {"json": json.dumps(about, sort_keys=True).encode()}
+        """The manifest's entry of a sample, its members of the tar file, and their digest."""
+        entry = self.entry(index, labels_of(columns, row, self._outputs, self._provenance))
+        origin = entries_of(self._provenance, "model", "version", "license")
+        metadata = {"synthetic": True, **entry, **origin}
+        stem = f"{index:06d}"
+        members = [member(f"{stem}.json", json.dumps(metadata, sort_keys=True).encode())]
         for name, output in self._outputs.items():
+            values = columns[name][row]
             if output.kind == "label":
-                members[f"{name}.cls"] = str(int(columns[name][row])).encode()
+                members.append(member(f"{stem}.{name}.cls", str(int(values)).encode()))
             elif as_png(output):
-                members[f"{name}.png"] = png(columns[name][row], output, about)
+                members.append(member(f"{stem}.{name}.png", png(values, output, metadata)))
             else:
-                array = io.BytesIO()
-                np.lib.format.write_array(
-                    array, np.ascontiguousarray(columns[name][row]), version=(1, 0)
-                )
-                members[f"{name}.npy"] = array.getvalue()
-        packed = b"".join(member(f"{index:06d}.{ending}", data) for ending, data in members.items())
-        return line, packed, hashlib.sha256(packed).hexdigest()
+                members.append(member(f"{stem}.{name}.npy", _npy(values)))
+        packed = b"".join(members)
+        return entry, packed, hashlib.sha256(packed).hexdigest()
 
     @classmethod
     def read(
         cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]
     ) -> tuple[dict[str, Any], Any]:
-        """The columns, each sample read from its shard when asked for."""
+        """The columns; a sample is read from its shard when it is used."""
         index = Index.of(folder, outputs, provenance)
-        others = {
-            n: ShardColumn(index.manifest, index.lines[""], o)
-            for n, o in outputs.items()
-            if n not in index.labels
-        }
-        return {
-            n: index.labels[n] if n in index.labels else others[n] for n in outputs
-        }, index.numbers
+        columns: dict[str, Any] = {}
+        for name, output in outputs.items():
+            if name in index.labels:
+                columns[name] = index.labels[name]
+            else:
+                columns[name] = ShardColumn(index.manifest, index.lines[""], output)
+        return columns, index.numbers
 
 
 def as_png(output: Output) -> bool:
@@ -127,35 +122,51 @@ def as_png(output: Output) -> bool:
 
 
 def member(name: str, data: bytes) -> bytes:
-    """A file as a tar file holds it, without an owner or a time."""
-    about = tarfile.TarInfo(name)
-    about.size = len(data)
-    return about.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
+    """A file as a member of a tar file, without an owner or a time."""
+    header = tarfile.TarInfo(name)
+    header.size = len(data)
+    return header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
+
+
+def _npy(values: NDArray[Any]) -> bytes:
+    """An array as an .npy file."""
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.ascontiguousarray(values), version=(1, 0))
+    return file.getvalue()
+
+
+def _from_npy(file: io.BytesIO) -> NDArray[Any]:
+    values: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return values
 
 
 class ShardColumn(LazyColumn):
-    """A column whose samples lie in tar files."""
+    """A column whose samples are in tar files."""
 
     def _read(self, at: int) -> NDArray[Any]:
         (entry,) = self._manifest.entries_at(at)
         path = self._manifest.path_of(entry)
-        ending = f".{self._output.name}." + ("png" if as_png(self._output) else "npy")
+        is_png = as_png(self._output)
+        ending = f".{self._output.name}.png" if is_png else f".{self._output.name}.npy"
         try:
             with path.open("rb") as file:
                 file.seek(entry["offset"])
                 part = file.read(entry["bytes"])
             if hashlib.sha256(part).hexdigest() != entry["sha256"]:
                 raise ValueError(nature_of(path) or "it is not as it was written")  # noqa: TRY301
-            packed = io.BytesIO(part + bytes(2 * tarfile.BLOCKSIZE))
-            with tarfile.open(fileobj=packed) as members:
-                found = next(m for m in members if m.name.endswith(ending))
-                data = io.BytesIO(members.extractfile(found).read())  # type: ignore[union-attr]
-            values = (
-                unpng(data, self._output)
-                if ending.endswith("png")
-                else np.lib.format.read_array(data, allow_pickle=False)
-            )
-        except Exception as error:  # decoders raise what they like for a damaged file
+            data = _member_of(part, ending)
+            values = unpng(data, self._output) if is_png else _from_npy(data)
+        except Exception as error:  # decoders raise any error for a damaged file
             what = f"Sample {entry['index']} in {path} cannot be read: {error}."
             raise DatasetError(what, "Was it moved or changed?") from error
         return self._checked(values, path)
+
+
+def _member_of(part: bytes, ending: str) -> io.BytesIO:
+    """The file with this ending, of the members of one sample."""
+    with tarfile.open(fileobj=io.BytesIO(part + bytes(2 * tarfile.BLOCKSIZE))) as members:
+        for info in members:
+            file = members.extractfile(info) if info.name.endswith(ending) else None
+            if file is not None:
+                return io.BytesIO(file.read())
+    raise ValueError(f"it has no file *{ending}")

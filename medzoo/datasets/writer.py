@@ -1,4 +1,4 @@
-"""A folder that a run fills with a set of samples, and that a stopped run finds again."""
+"""A folder that a run fills with a set of samples. A run that was stopped continues it."""
 
 from __future__ import annotations
 
@@ -49,38 +49,42 @@ from .reader import finished, require_indices
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAMED = 4  # of what differs
-AT_ONCE = 64  # samples in memory, when some that are there already are written
+NAMED = 4  # differences that an error names
+AT_ONCE = 64  # samples that are read at once from samples on disk, to write them again
 UNTOUCHED = "Nothing was changed. Choose another folder."
 
 
 class Target:
-    """A folder that one run writes ``n`` samples to; a context manager, inside which no other
-    process writes there.
+    """A folder that one run writes ``n`` samples to.
 
-    Entering it looks at what the folder holds. Where that is the very set that ``provenance``
-    describes, it is ``finished`` and there is nothing to do. Where that is an unfinished part of
-    it, ``done`` samples are good and ``batches`` are the batch boundaries so far. Where it is a set
-    of the first samples alone, it grows, and ``done`` are in it. A new or empty folder is begun.
+    This is a context manager; inside it no other process can write to the folder. It looks at what
+    the folder holds when it is entered:
+
+    - the set that ``provenance`` describes: it is ``finished``, and there is nothing to do;
+    - an unfinished part of this set: ``done`` samples are complete, and ``batches`` are the batch
+      boundaries up to there;
+    - a set of only the first samples: it grows, and ``done`` samples are in it;
+    - nothing: a new set begins.
+
     Anything else is an error.
 
     Parameters
     ----------
-    folder
+    folder : str or os.PathLike
         Where to write.
-    outputs
+    outputs : Mapping[str, Output]
         The columns.
-    format
-        One of `medzoo.datasets.FORMATS`, or None for what fits.
-    n
-        How many samples there will be.
-    provenance
-        What decides the samples, and under what circumstances they are made. Its ``batches`` may
-        change while the run continues. For `look` alone, what is known of it.
-    arrangement
-        Layout and shards, checked at once.
-    again
-        False refuses a folder with a set in it, finished or not, whatever it is.
+    format : str or None
+        One of `medzoo.datasets.FORMATS`, or None for the first that fits.
+    n : int
+        Number of samples of the finished set.
+    provenance : Mapping[str, Any]
+        What decides the samples, and the circumstances in which they are made. Its ``batches`` may
+        change while the run continues. `look` needs only a part of it.
+    arrangement : Arrangement, optional
+        Layout and shards, which are checked at once.
+    again : bool, optional
+        If False, any folder with a set in it is refused. True by default.
 
     Raises
     ------
@@ -113,19 +117,14 @@ class Target:
             shards=kind.shards,
             one_file_each=kind.one_file_each,
         )
-        self._asked = _as_json(
-            {
-                **{k: v for k, v in provenance.items() if k not in {*FOUND_OUT, *ARRANGED}},
-                "format": self._format,
-                **arranged,
-                "written_with": _writers(self._format),
-            }
-        )
+        asked = _without(provenance, *FOUND_OUT, *ARRANGED)
+        asked |= {"format": self._format, **arranged, "written_with": _writers(self._format)}
+        self._asked = _as_json(asked)
         self._journal = Journal(self.path)
         self._lock = ExitStack()
         self._grows: Provenance | None = None  # provenance of a smaller set that is there
         self._point = growth.Point()
-        self._before: dict[str, Any] = {}  # what counted before the last batch
+        self._before: dict[str, Any] = {}  # done, state and lengths before the last batch
         self._state: dict[str, Any] = {}
         self._continued: list[dict[str, Any]] = []
         self.done, self.finished = 0, False
@@ -137,7 +136,7 @@ class Target:
         return self._format
 
     def look(self) -> bool:
-        """Whether the set is there and finished, as far as the provenance is known; begins nothing.
+        """Whether the set is there and finished, as far as the provenance says; writes nothing.
 
         Raises
         ------
@@ -149,7 +148,8 @@ class Target:
             if self._is_finished():
                 self._clean_up()
                 return True
-            with suppress(FileNotFoundError):  # nothing begun, or just finished by another process
+            # There is no record if nothing has begun, or another process has just finished.
+            with suppress(FileNotFoundError):
                 self._read_record()
             return False
 
@@ -169,7 +169,7 @@ class Target:
                 self._lock_out_others()
         try:
             with self._writing("written"):
-                self.finished = self._is_finished()  # by now perhaps by that other process
+                self.finished = self._is_finished()  # perhaps by another process, meanwhile
                 if not self.finished:
                     self._begin()
         except BaseException:
@@ -189,7 +189,7 @@ class Target:
             self._clean_up()
 
     def fill(self, batches: Iterable[Batch]) -> None:
-        """Write the samples that are not done; a batch is written while the next is made.
+        """Write the samples that are not done yet; a batch is written while the next is made.
 
         Raises
         ------
@@ -234,8 +234,8 @@ class Target:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not files.has_locks(path):
             warnings.warn(
-                f"The disk of {self.path} has no locks: nothing keeps another process from writing there as well. "
-                "See that none does.",
+                f"The disk of {self.path} has no locks: nothing keeps another process from "
+                "writing there as well. See that none does.",
                 MedzooWarning,
                 stacklevel=4,
             )
@@ -248,14 +248,14 @@ class Target:
     # ------------------------------------------------------------------------------------------------
     # what is there
     def _is_finished(self) -> bool:
-        """Whether the folder holds the very set that is asked for; an error where it holds
-        something else.
+        """Whether the folder holds the finished set that is asked for.
+
+        It is an error if the folder holds something else.
         """
         if not self.path.exists():
             return False
         if not self.path.is_dir():
             raise DatasetError(f"{self.path} is a file, not a folder.", "Choose another folder.")
-        inside = sorted(p.name for p in self.path.iterdir())
         if (self.path / RECORD).exists() and not is_whole(self.path):
             if not self._again:
                 raise DatasetError(f"{self.path} holds an unfinished set of samples.", UNTOUCHED)
@@ -264,42 +264,37 @@ class Target:
             if not self._again:
                 raise DatasetError(f"{self.path} holds a set of samples already.", UNTOUCHED)
             return self._is_the_set(unsealed((self.path / PROVENANCE).read_bytes()))
-        if others := [
-            name
-            for name in inside
-            if name not in {LOG, UNFINISHED}
-            and not (files.is_strewn(Path(name)) or is_left_beside(Path(name)))
-        ]:
-            raise DatasetError(
-                f"{self.path} already holds other files ({others[0]} ...).", UNTOUCHED
-            )
+        for path in sorted(self.path.iterdir()):
+            name = Path(path.name)
+            if path.name in {LOG, UNFINISHED} or files.is_strewn(name) or is_left_beside(name):
+                continue
+            raise DatasetError(f"{self.path} already holds other files ({name} ...).", UNTOUCHED)
         return False
 
-    def _is_the_set(self, there: Mapping[str, Any] | None) -> bool:
-        """Whether a finished set is the one that is asked for; False if it is its beginning."""
-        if there is None:
+    def _is_the_set(self, provenance: Mapping[str, Any] | None) -> bool:
+        """Whether a finished set is the one that is asked for; False if it is only its beginning."""
+        if provenance is None:
             raise DatasetError(
                 f"{self.path / PROVENANCE} is not as it was written: its sha256 is not the one that "
                 "it states.",
                 "Nothing was changed. `medzoo verify` names what else has changed.",
             )
-        if not growth.extends(there, self._asked):
-            self._refuse_other(there, "another set of samples")
+        if not growth.extends(provenance, self._asked):
+            self._refuse_other(provenance, "another set of samples")
             self._grows = None
             return True
-        asked = growth.beginning(self._asked, there["n"])
-        self._refuse_other(there, "another set of samples", asked)
+        asked = growth.beginning(self._asked, provenance["n"])
+        self._refuse_other(provenance, "another set of samples", asked)
         self._grows = finished(self.path)  # a damaged set does not grow
-        self._point, self.batches = growth.point_of(
-            self.path, there, self._provenance.get("batches", there["batches"])
-        )
-        place = growth.place_of(self.path, there)
+        batches = self._provenance.get("batches", provenance["batches"])
+        self._point, self.batches = growth.point_of(self.path, provenance, batches)
+        place = growth.place_of(self.path, provenance)
         lengths = self._point.lengths
         with suppress(FileNotFoundError):
-            lengths = read_record(place)["lengths"]  # as it was begun
+            lengths = read_record(place)["lengths"]  # those it began with
         if lengths is None:
             self._point = growth.Point()
-        base = None if lengths is None else Base(self.path, lengths, there[SEALS[0]])
+        base = None if lengths is None else Base(self.path, lengths, provenance[SEALS[0]])
         self._journal = Journal(place, base)
         return False
 
@@ -314,43 +309,43 @@ class Target:
         return record
 
     def _refuse_other(
-        self, found: Mapping[str, Any], what: str, asked: Mapping[str, Any] | None = None
+        self, there: Mapping[str, Any], what: str, asked: Mapping[str, Any] | None = None
     ) -> None:
+        """Raise DatasetError if the set with the provenance ``there`` is another one."""
         asked = asked or self._asked
-        for keys in (
-            ("model", "version"),
-            DECIDES_SET,
-        ):  # another model has other options, columns ...
-            known = [k for k in keys if k != "sha256" or k in asked]
-            then, now = ({k: about.get(k) for k in known} for about in (found, asked))
+        # Of another model, options and columns differ too: then only the model is named.
+        for keys in (("model", "version"), DECIDES_SET):
+            compared = [key for key in keys if key != "sha256" or key in asked]
+            then = {key: there.get(key) for key in compared}
+            now = {key: asked.get(key) for key in compared}
             if differ := list(differences(then, now)):
-                more = f"; and {len(differ) - NAMED:,} more" * (len(differ) > NAMED)
                 hint = UNTOUCHED
-                if keys == DECIDES_SET and growth.extends(asked, found) and len(differ) == 1:
+                if keys == DECIDES_SET and growth.extends(asked, there) and len(differ) == 1:
                     hint = f"{UNTOUCHED} The samples that you ask for are the first of the set: "
                     hint += f"medzoo.read({str(self.path)!r})[:{asked['n']}]."
-                raise DatasetError(
-                    f"{self.path} holds {what}: {'; '.join(differ[:NAMED])}{more}.", hint
-                )
+                text = "; ".join(differ[:NAMED])
+                if len(differ) > NAMED:
+                    text += f"; and {len(differ) - NAMED:,} more"
+                raise DatasetError(f"{self.path} holds {what}: {text}.", hint)
 
     def _begin(self) -> None:
-        """Begin a new set, or go back to where an unfinished one is good."""
+        """Begin a new set, or go back to the last good batch of an unfinished one."""
         anew = not (self._journal.folder / RECORD).exists()
         if anew:
             self._begin_anew()
         if anew and not self._point.done:
             return
         record = self._read_record()
-        found = self._journal.go_back(self._point.done, self._point.state or {}, self._n)
-        self.done, self._state = found["done"], found["state"]
+        notes = self._journal.go_back(self._point.done, self._point.state or {}, self._n)
+        self.done, self._state = notes["done"], notes["state"]
         self._before = self._journal.before
-        self.batches = found.get("batches", record["batches"])
-        self._continued = found.get("continued", record["continued"])
+        self.batches = notes.get("batches", record["batches"])
+        self._continued = notes.get("continued", record["continued"])
         before = dict(record["provenance"])
         for change in self._continued:
             before = updated(before, change)
         changed = changes(before, self._asked)
-        # It failed before its first sample, perhaps for lack of what changed.
+        # It failed before its first sample, perhaps because of what has changed since.
         if changed and not self.done:
             self._begin_anew()
             return
@@ -372,19 +367,18 @@ class Target:
     def _begin_anew(self) -> None:
         asked, continued = self._asked, []
         if self._grows is None:
-            self.batches = [list(b) for b in self._provenance.get("batches", [])]
+            self.batches = list(map(list, self._provenance.get("batches", [])))
         elif self._point.done:  # the circumstances of the samples that are there
             continued = self._grows.get("continued", [])
-            left_out = (*FOUND_OUT, "continued")
-            there = {k: v for k, v in self._grows.items() if k not in left_out}
-            asked = {**there, **{k: asked[k] for k in ("n", "options")}}
+            there = _without(self._grows, *FOUND_OUT, "continued")
+            asked = {**there, "n": asked["n"], "options": asked["options"]}
         record = {"resumes": self._again, "batches": self.batches, "continued": continued}
         lengths = self._point.lengths if self._grows is not None else None
         self._journal.begin({**record, "lengths": lengths, "provenance": asked})
         grown = f", of {self._grows['n']} that were there" if self._grows is not None else ""
         self._log("began", f"{self._n} samples{grown}")
 
-    # --------------------------------------------------------------------------------------------------
+    # ------------------------------------------------------------------------------------------------
     # writing it
     def _wait(self, pending: Future[None] | None) -> None:
         if pending is not None:
@@ -392,7 +386,7 @@ class Target:
                 pending.result()
 
     def _write(self, writer: Format, batch: Batch) -> None:
-        """A batch, and then the line in the journal that makes it count."""
+        """Write a batch, and then the line of the journal that makes it part of the set."""
         first = self._asked.get("first", 0) + self.done
         if "subset" not in self._asked and "batches" in self._provenance:
             require_indices(self.path, batch.indices, {"first": first, "n": len(batch)})
@@ -405,9 +399,10 @@ class Target:
         self.done += len(batch)
 
     def _add(self, lines: list[Line]) -> None:
-        text = "".join(
-            json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in lines
-        )
+        """Append lines to the manifest."""
+        text = ""
+        for line in lines:
+            text += json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n"
         self._journal.append(MANIFEST, text.encode())
 
     def _finish(self, writer: Format, began: float) -> None:
@@ -438,7 +433,7 @@ class Target:
         self.finished = True
 
     def _require_all(self, place: Path) -> None:
-        """Read back which samples were written, before the set is sealed: all, and no others."""
+        """Check, before the set is sealed, that exactly the samples that are asked for are in it."""
         columns, indices = format_class(self._format).read(place, self._outputs, self._asked)
         require_indices(self.path, indices, self._asked)
         if len(indices) != self._n:
@@ -457,10 +452,9 @@ class Target:
             )
 
     def _log(self, what: str, more: str) -> None:
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
         with inside(self.path, LOG).open("a", encoding="utf-8") as file:
-            file.write(
-                f"{what} {time.strftime('%Y-%m-%d %H:%M:%S')} on {platform.node()}, pid {os.getpid()}: {more}\n"
-            )
+            file.write(f"{what} {now} on {platform.node()}, pid {os.getpid()}: {more}\n")
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[None]:
@@ -468,16 +462,11 @@ class Target:
             yield
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
-            kept = (
-                "the same command continues it"
-                if self._again
-                else "remove it, or choose another folder"
-            )
-            hint = (
-                f"What was written stays: {kept}."
-                if what == "written"
-                else "Choose another folder."
-            )
+            hint = "Choose another folder."
+            if what == "written" and self._again:
+                hint = "What was written stays: the same command continues it."
+            elif what == "written":
+                hint = "What was written stays: remove it, or choose another folder."
             raise DatasetError(f"{self.path} could not be {what}: {why}.", hint) from error
 
 
@@ -494,7 +483,7 @@ def save(
     *,
     arrangement: Arrangement = UNARRANGED,
 ) -> Path:
-    """Write samples that are there already into a new folder; returns it."""
+    """Write existing samples into a new folder; returns its path."""
     provenance, n = dict(samples.provenance), len(samples)
     first, whole = provenance.get("first", 0), provenance.get("n")
     if whole is not None and not np.array_equal(samples.indices, np.arange(first, first + whole)):
@@ -514,37 +503,52 @@ def save(
 
 
 def bytes_a_sample(batch: Batch, format: str) -> float:  # noqa: A002
-    """What a sample like these takes on disk, in bytes, by writing them to a place that is then
-    removed.
-    """
+    """Bytes on disk of a sample like these, measured by writing them to a temporary folder."""
+    size = 0
     with tempfile.TemporaryDirectory(prefix="medzoo-") as folder:
         save(batch, folder, format)
-        return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file()) / len(batch)
+        for path in Path(folder).rglob("*"):
+            if path.is_file():
+                size += path.stat().st_size
+    return size / len(batch)
 
 
 def _writers(format: str) -> dict[str, str]:  # noqa: A002
-    """The versions of what turns samples into files."""
-    names = filter(None, ("medzoo", format_class(format).encoder))
-    return {name: __version__ if name == "medzoo" else metadata.version(name) for name in names}
+    """The versions of the packages that encode the files."""
+    versions = {"medzoo": __version__}
+    if encoder := format_class(format).encoder:
+        versions[encoder] = metadata.version(encoder)
+    return versions
+
+
+def _without(entries: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """The entries with other keys than these."""
+    return {key: value for key, value in entries.items() if key not in keys}
 
 
 def _as_json(value: Any) -> Any:
-    """What comes back when ``value`` is written as JSON and read again."""
+    """``value`` as it is after it was written as JSON and read again."""
     return json.loads(json.dumps(value))
 
 
 def _is_full(batches: list[list[int]], first: int, n: int) -> bool:
-    """Whether the last batch of ``n`` samples is as large as batches were."""
-    start = max(b[0] for b in batches if b[0] < first + n)
-    size = next(b[1] for b in batches if b[0] == start)
-    return (first + n - start) % size == 0
+    """Whether the last batch of ``n`` samples is as large as the others.
+
+    ``batches`` has pairs: the first sample from which batches have a size, and the size.
+    """
+    end = first + n
+    start, size = batches[0]
+    for begin, next_size in batches:
+        if start < begin < end:
+            start, size = begin, next_size
+    return (end - start) % size == 0
 
 
 def _last_start(folder: Path) -> str:
-    """Since when and where the folder is being written, from its log."""
-    try:
+    """When and where the folder began to be written, from its log."""
+    with suppress(OSError):
         lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
-        starts = [line for line in lines if line.startswith(("began", "continued"))]
-    except OSError:
-        starts = []
-    return starts[-1].rpartition(": ")[0] if starts else "it has just begun"
+        for line in reversed(lines):
+            if line.startswith(("began", "continued")):
+                return line.rpartition(": ")[0]
+    return "it has just begun"

@@ -1,9 +1,9 @@
 """How many bits a package reads, and how pictures with more bits are scaled.
 
-The rule is here and nowhere else. Whole numbers above 255 are scaled from 0..2^b - 1 to 0..255,
-where b is the number of bits that the largest value of all pictures needs: 12 for a mammogram of
-0..4095, whether or not its file could hold more. All pictures of an input are scaled alike, so
-that they stay comparable, and the provenance says from what to what. Labels are never scaled.
+Whole numbers above 255 are scaled from 0..2^b - 1 to 0..255. b is the number of bits that the
+largest value of all pictures needs: 12 for a mammogram of 0..4095, even if its file could hold
+more. All pictures of an input are scaled in the same way, so that they stay comparable, and the
+provenance records both ranges. Labels are never scaled.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ..files import atomic
 Array = NDArray[Any]
 
 BYTE = 255  # the largest number of 8 bits
-DARK = 16  # of 256 grey levels: where nearly all pixels fall into these, the user is warned
-BRIGHT = 0.001  # the part of the pixels that has to be brighter than that
+DARK = 16  # of 256 grey levels: if nearly all pixels fall into these, the user is warned
+BRIGHT = 0.001  # the share of the pixels that has to be brighter than that
 
 
 class Depth:
@@ -32,35 +32,36 @@ class Depth:
 
     Parameters
     ----------
-    about
-        The input. Its ``bits`` are 8, 16, or 0 where the config does not say.
+    config
+        The input. Its ``bits`` are 8, 16, or 0 if the config does not state them.
     to_files
-        Whether the package reads files; what reads arrays takes any type, unless ``bits`` are said.
+        Whether the package reads files. Packages that read arrays take any type, unless the config
+        states ``bits``.
     deep
         The pictures with whole numbers of more than 8 bits, one after another.
     only
-        Whether all of the pictures are among them.
+        Whether ``deep`` holds all of the pictures.
     fractions
         Whether there are pictures of floats.
 
     Raises
     ------
     InputError
-        The pictures do not fit into the bits, or there is no one scale for all of them.
+        The pictures do not fit into the bits, or one scale cannot fit all of them.
     """
 
     def __init__(
         self,
-        about: Input,
+        config: Input,
         *,
         to_files: bool,
         deep: Iterable[Array],
         only: bool,
         fractions: bool,
     ) -> None:
-        self.bits = about.bits or (8 if to_files else 0)
+        self.bits = config.bits or (8 if to_files else 0)
         self._to_files = to_files
-        self._top = 0  # what becomes 255, where whole numbers are scaled
+        self._top = 0  # the value that becomes 255, if whole numbers are scaled
         self.notes: dict[str, Any] = {}  # for the provenance
         if not self.bits:
             return
@@ -70,19 +71,19 @@ class Depth:
         bits = int(histogram.nonzero()[0].max(initial=0))  # of the largest value
         if bits <= self.bits:
             return
-        name = f"inputs: {about.name} holds whole numbers of {bits} bits"
-        if about.kind == "mask":
+        name = f"inputs: {config.name} holds whole numbers of {bits} bits"
+        if config.kind == "mask":
             raise InputError(
                 f"{name}, and the labels that this model reads end at {2**self.bits - 1}.",
-                f"Renumber the labels. {about.help}",
+                f"Renumber the labels. {config.help}",
             )
-        if not about.bits:
+        if not config.bits:
             raise InputError(
                 f"{name}, and its config does not say that this model reads more than 8.",
-                f"Scale them to 0..255 first. {about.help}",
+                f"Scale them to 0..255 first. {config.help}",
             )
         if self.bits > 8:
-            raise InputError(f"{name}, but this model reads 16.", f"Scale them. {about.help}")
+            raise InputError(f"{name}, but this model reads 16.", f"Scale them. {config.help}")
         if not only or fractions:
             raise InputError(
                 f"{name} beside others of 8 bits or floats, so one scale cannot fit all.",
@@ -91,7 +92,7 @@ class Depth:
         self._top = 2**bits - 1
         self.notes = {"scaled": {"from": [0, self._top], "to": [0, BYTE]}}
         scale = (
-            f"{about.name}: 0 to {self._top} was scaled to 0 to {BYTE}, as this model reads 8 bits"
+            f"{config.name}: 0 to {self._top} was scaled to 0 to {BYTE}, as this model reads 8 bits"
         )
         # Numbers of fewer bits than this are below level 16 after scaling.
         brighter = histogram[bits - 3 :].sum() / histogram.sum()
@@ -102,14 +103,14 @@ class Depth:
             )
         warnings.warn(MedzooWarning(f"{scale}."), stacklevel=2)
 
-    def brought(self, picture: Array) -> Array:
-        """A picture in the type of so many bits.
+    def converted(self, picture: Array) -> Array:
+        """A picture in the type that the package reads.
 
         Raises
         ------
         ValueError
-            Its values do not allow that. Of a package that reads files, it is left to `write_png`
-            to say so.
+            Its values do not allow that. For a package that reads files, `write_png` raises the
+            error instead.
         """
         if not self.bits or not picture.size:
             return picture
@@ -132,7 +133,7 @@ class Depth:
 
 
 def _bits_of(pictures: Iterable[Array]) -> NDArray[np.int64]:
-    """How many values need 0, 1, 2 ... 64 bits; those below zero are left to `Depth.brought`."""
+    """How many values need 0, 1, 2 ... 64 bits. `Depth.converted` refuses those below zero."""
     histogram = np.zeros(65, np.int64)
     for picture in pictures:
         if picture.dtype.kind in "iu":
@@ -143,8 +144,8 @@ def _bits_of(pictures: Iterable[Array]) -> NDArray[np.int64]:
     return histogram
 
 
-def write_png(about: Input, which: str, picture: Array, path: Path) -> str:
-    """Write a picture (C, H, W) of 8 or 16 bits for a package that reads files; its path.
+def write_png(config: Input, which: str, picture: Array, path: Path) -> str:
+    """Write a picture (C, H, W) of 8 or 16 bits for a package that reads files; returns its path.
 
     Raises
     ------
@@ -163,11 +164,11 @@ def write_png(about: Input, which: str, picture: Array, path: Path) -> str:
         is_a = f"{picture.dtype} of shape {picture.shape}, from {low:g} to {high:g}"
         raise InputError(
             f"inputs: {which} cannot be saved as PNG, which the package reads: {is_a}.",
-            f"Give 0 to 255, floats from 0 to 1, or files. {about.help}",
+            f"Give 0 to 255, floats from 0 to 1, or files. {config.help}",
         )
     image = Image.fromarray(
         picture[0] if len(picture) == 1 else np.ascontiguousarray(np.moveaxis(picture, 0, -1))
     )
-    with atomic(path) as file:  # whole or absent: another thread may look for it
+    with atomic(path) as file:  # complete or absent: another thread may look for it
         image.save(file, "PNG")
     return str(path)

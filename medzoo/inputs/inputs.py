@@ -1,7 +1,6 @@
-"""What a user gives a model to work on: pictures in files or arrays, checked once, read batch by
-batch.
+"""The user's pictures as inputs of a model: in files or arrays, checked once, read batch by batch.
 
-Sample i of a run gets picture i modulo their number. `medzoo.readers` says what files may be.
+Sample i of a run gets picture i modulo the number of pictures.
 """
 
 from __future__ import annotations
@@ -20,24 +19,19 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import medical
 from .._worker.input_files import input_files
 from .._worker.shaping import to_array
 from ..config import Input, Version
 from ..errors import InputError, MedzooWarning
 from ..files import sha256_of
-from ..medical.folders import require_one_kind, require_one_role
+from ..medical.folders import require_one_kind, require_one_role, scans_in, split_structure
+from ..medical.pictures import pictures_of
 from ..settings import user_path
 from . import pictures
 from .depth import Depth, write_png
 
-AS_THEY_ARE = {
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".tif",
-    ".tiff",
-}  # what medigan packages read; anything else becomes PNG for them
+# Files that medigan packages read themselves. Pictures of other kinds are saved as PNG for them.
+AS_THEY_ARE = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 GIVE = "Give a folder, a file, a list of files, or an array (n, C, H, W), (n, H, W) or (H, W)."
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -46,113 +40,114 @@ T = TypeVar("T")
 class Inputs:
     """The user's pictures for each input of a model version.
 
-    ``count`` says how many there are of each, ``record`` what the provenance holds of them: their
-    number, and a sha256 over the sha256 of each.
+    ``count`` is the number of pictures of each input. ``record`` is what the provenance holds of
+    them: their number, and a sha256 over the sha256 of each.
     """
 
-    def __init__(self, about: str, version: Version, given: Mapping[str, Any]) -> None:
-        self._about = about
+    def __init__(self, model: str, version: Version, values: Mapping[str, Any]) -> None:
+        self._model = model
         self._to_files = version.call is not None  # medigan packages take files
-        self._pictures = {
-            name: _pictures(version.inputs[name], value, self._to_files)
-            for name, value in given.items()
-        }
-        counts = {name: len(pictures) for name, pictures in self._pictures.items()}
+        self._pictures: dict[str, _Files | _Stack] = {}
+        self.record: dict[str, dict[str, Any]] = {}
+        for name, value in values.items():
+            self._pictures[name] = _pictures(version.inputs[name], value, self._to_files)
+        counts = {name: len(source) for name, source in self._pictures.items()}
         self.count = next(iter(counts.values()), 0)
         if len(set(counts.values())) > 1:
             each = ", ".join(f"{count} for {name}" for name, count in counts.items())
             raise InputError(
-                f"inputs: {each}.", "They go together one by one: give as many of each."
+                f"inputs: {each}.",
+                "They go together one by one: give the same number for each input.",
             )
-        self.record = {
-            name: {"count": len(p), "sha256": p.digest(), **p.notes}
-            for name, p in self._pictures.items()
-        }
-        self._folder: tuple[int, Path] | None = None  # the process that made it, and where
+        for name, source in self._pictures.items():
+            self.record[name] = {"count": len(source), "sha256": source.digest(), **source.notes}
+        self._folder: tuple[int, Path] | None = None  # the process that made it, and the folder
 
     @classmethod
-    def of(cls, about: str, version: Version, given: Any) -> Inputs | None:
-        """Check what a user gave as ``inputs``; None where it was nothing, and the model needs
-        nothing.
+    def of(cls, model: str, version: Version, values: Any) -> Inputs | None:
+        """Check what a user gave as ``inputs``; None if it is nothing, and the model needs nothing.
 
         Parameters
         ----------
-        about
+        model
             The model, for errors.
-        given
-            A mapping of the version's inputs to pictures; or the pictures themselves, where there
-            is one input. Pictures are a folder, a file, a list of files, or an array. Files may be
-            DICOM or NIfTI, which come slice by slice, and the folder of a DICOM series with an
+        version
+            Its version, whose config lists the inputs.
+        values
+            A mapping of the version's inputs to pictures; or the pictures themselves, if there is
+            one input. Pictures are a folder, a file, a list of files, or an array. Files may be
+            DICOM or NIfTI, which give one picture per slice. The folder of a DICOM series with an
             RTSTRUCT may be followed by a structure: ``patient7/#R parotid|Parotid R``.
 
         Raises
         ------
         InputError
-            An input is missing, unknown, of the wrong shape or cannot be read; says what is
-            expected.
+            An input is missing, unknown, of the wrong shape or cannot be read. The error says what
+            is expected.
         """
         inputs = version.inputs
-        if given is not None and not inputs:
-            raise InputError(f"{about} does not take pictures as inputs.", "Leave `inputs` out.")
+        if values is not None and not inputs:
+            raise InputError(f"{model} does not take pictures as inputs.", "Leave `inputs` out.")
         takes = "; ".join(f"{i.name}: {i.help}" for i in inputs.values())
-        if given is not None and not isinstance(given, Mapping):
+        if values is not None and not isinstance(values, Mapping):
             if len(inputs) > 1:
                 raise InputError(
-                    f"{about} has {len(inputs)} inputs.",
+                    f"{model} has {len(inputs)} inputs.",
                     f"Give a mapping of their names to pictures. {takes}",
                 )
-            given = {next(iter(inputs)): given}
-        given = {k: v for k, v in (given or {}).items() if v is not None}
-        if unknown := [name for name in given if name not in inputs]:
-            raise InputError(f"{about} has no input {unknown[0]!r}.", f"It has {takes}")
-        if missing := [i for i in inputs.values() if i.required and i.name not in given]:
+            values = {next(iter(inputs)): values}
+        values = {name: value for name, value in (values or {}).items() if value is not None}
+        for name in values:
+            if name not in inputs:
+                raise InputError(f"{model} has no input {name!r}.", f"It has {takes}")
+        missing = [config for config in inputs.values() if config.name not in values]
+        _require_no_needed_input(model, missing)
+        defaults = [config.name for config in missing if config.default]
+        if values and defaults:
             raise InputError(
-                f"{about} works on your pictures and needs {missing[0].name}: {missing[0].help}",
-                f"{GIVE} inputs={{{missing[0].name!r}: 'folder/'}}",
-            )
-        if own := [i.name for i in inputs.values() if given and i.default and i.name not in given]:
-            raise InputError(
-                f"{about} brings its own pictures for {', '.join(own)}, which do not match yours.",
+                f"{model} brings its own pictures for {', '.join(defaults)}, which do not match "
+                "yours.",
                 f"Give all inputs or none: {takes}",
             )
-        return cls(about, version, given) if given else None
+        return cls(model, version, values) if values else None
 
     def batch(self, numbers: NDArray[np.int64]) -> dict[str, Any]:
         """For each input the pictures of the samples ``numbers``.
 
-        A native package gets an array (n, C, H, W) or its like, in the type that the files or the
-        array have: uint8, uint16, int16 ..., floats as float32. A package of the medigan contract
-        gets paths.
+        A native package gets an array (n, C, H, W), or (n, C, D, H, W) for volumes, in the type of
+        the files or the array: uint8, uint16, int16 ...; floats as float32. A package of the
+        medigan contract gets paths.
 
         Raises
         ------
         InputError
-            A file cannot be read, or is not what the config says.
+            A file cannot be read, or is not what the config states.
         """
         if self.count in numbers:
-            warn_of_repeats(self._about, self.count)
-        rows = [int(r) for r in numbers % self.count]
-        if self._to_files:
-            return {
-                name: [p.path(row, self._staging(name)) for row in rows]
-                for name, p in self._pictures.items()
-            }
-        return {
-            name: _stacked(name, [p.read(row) for row in rows])
-            for name, p in self._pictures.items()
-        }
+            warn_of_repeats(self._model, self.count)
+        rows = (numbers % self.count).tolist()
+        batch: dict[str, Any] = {}
+        for name, source in self._pictures.items():
+            if self._to_files:
+                folder = self._staging(name)
+                batch[name] = [source.path(row, folder) for row in rows]
+            else:
+                batch[name] = _stacked(name, [source.read(row) for row in rows])
+        return batch
 
     def _staging(self, name: str) -> Path:
-        """A folder for pictures that have no file a package could read, as long as these inputs are
-        in use.
+        """A temporary folder for pictures that have no file which a package could read.
+
+        It is removed together with these inputs.
         """
-        if (
-            self._folder is None or self._folder[0] != os.getpid()
-        ):  # forked: this process must not remove the folder of the other one
-            self._folder = os.getpid(), Path(tempfile.mkdtemp(prefix="medzoo-inputs-"))
+        process = os.getpid()
+        if self._folder is None or self._folder[0] != process:
+            # A forked process makes its own folder: it must not remove that of its parent.
+            self._folder = process, Path(tempfile.mkdtemp(prefix="medzoo-inputs-"))
             weakref.finalize(self, _remove, *self._folder)
-        (self._folder[1] / name).mkdir(exist_ok=True)
-        return self._folder[1] / name
+        folder = self._folder[1] / name
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_folder": None}  # another process makes its own
@@ -163,82 +158,96 @@ def _remove(owner: int, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def warn_of_repeats(about: str, count: int, whose: str = "") -> None:
-    """Warn that there are more samples than pictures to make them of."""
-    pictures = f"{count} picture{'s' * (count > 1)}{whose}"
-    says = f"{about} has {pictures} to work on: from sample {count} on they are used again."
-    warnings.warn(MedzooWarning(says), stacklevel=3)
+def _require_no_needed_input(model: str, missing: list[Input]) -> None:
+    """An error if one of the missing inputs is required."""
+    for config in missing:
+        if config.required:
+            raise InputError(
+                f"{model} works on your pictures and needs {config.name}: {config.help}",
+                f"{GIVE} inputs={{{config.name!r}: 'folder/'}}",
+            )
+
+
+def warn_of_repeats(model: str, count: int, source: str = "") -> None:
+    """Warn that there are more samples than pictures to make them from."""
+    pictures = f"{count} picture{'s' * (count > 1)}{source}"
+    message = f"{model} has {pictures} to work on: from sample {count} on they are used again."
+    warnings.warn(MedzooWarning(message), stacklevel=3)
 
 
 class _Files:
     """Pictures in files."""
 
-    def __init__(self, about: Input, paths: Sequence[Path], *, to_files: bool = False) -> None:
-        self._about, self._paths = about, paths
-        headers = [_tried(about, str(p), partial(_checked_header, about, p)) for p in paths]
-        self._plain = [header.plain for header in headers]
-        deep = [row for row, header in enumerate(headers) if header.deep]
-        fractions = any(header.fractions for header in headers)
+    def __init__(self, config: Input, paths: Sequence[Path], *, to_files: bool = False) -> None:
+        self._config, self._paths = config, paths
+        self._plain, deep, fractions = [], [], False
+        for row, path in enumerate(paths):
+            header = _tried(config, str(path), partial(_checked_header, config, path))
+            self._plain.append(header.plain)
+            fractions |= header.fractions
+            if header.deep:
+                deep.append(row)
         self._depth = Depth(
-            about,
+            config,
             to_files=to_files,
             deep=map(self._stored, deep),
             only=len(deep) == len(paths),
             fractions=fractions,
         )
-        self.notes: Mapping[str, Any] = self._depth.notes  # what else the provenance holds of them
+        self.notes: Mapping[str, Any] = self._depth.notes  # more for the provenance
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def _stored(self, row: int) -> Array:
-        """Picture number ``row`` as it is in its file."""
-        path, mask = self._paths[row], self._about.kind == "mask"
+        """Picture number ``row``, with the values of its file."""
+        path, mask = self._paths[row], self._config.kind == "mask"
         return _tried(
-            self._about,
+            self._config,
             str(path),
-            lambda: _arranged(self._about, pictures.read(path, mask=mask)),
+            lambda: _arranged(self._config, pictures.read(path, mask=mask)),
         )
 
     def read(self, row: int) -> Array:
         """Picture number ``row``, (C, H, W)."""
         stored = self._stored(row)
-        return _tried(self._about, str(self._paths[row]), lambda: self._depth.brought(stored))
+        return _tried(self._config, str(self._paths[row]), lambda: self._depth.converted(stored))
 
     def path(self, row: int, folder: Path) -> str:
         """The user's own file, or a PNG of it."""
         path = self._paths[row]
         if self._plain[row] and path.suffix.lower() in AS_THEY_ARE:
-            if self._about.kind == "mask":
+            if self._config.kind == "mask":
                 self.read(row)  # a JPEG may have changed its numbers
             return str(path)
-        return write_png(self._about, str(path), self.read(row), folder / f"{row}.png")
+        return write_png(self._config, str(path), self.read(row), folder / f"{row}.png")
 
     def digest(self) -> str:
         """A sha256 over those of the files."""
-        return hashlib.sha256(
-            b"".join(bytes.fromhex(sha256_of(path)) for path in self._paths)
-        ).hexdigest()
+        total = hashlib.sha256()
+        for path in self._paths:
+            total.update(bytes.fromhex(sha256_of(path)))
+        return total.hexdigest()
 
 
 class _Stack:
-    """Pictures in one array (n, ...), which stays where it is: in memory, or mapped from a file."""
+    """Pictures in one array (n, ...), which is in memory or mapped from a file."""
 
     def __init__(
         self,
-        about: Input,
+        config: Input,
         array: Array,
-        whence: str = "the array",
+        source: str = "the array",
         *,
         to_files: bool = False,
         notes: Mapping[str, Any] | None = None,
     ) -> None:
-        self._about, self._array, self._whence = about, array, whence
-        _tried(about, f"a picture of {whence}", partial(_check, about, array.shape[1:]))
+        self._config, self._array, self._source = config, array, source
+        _tried(config, f"a picture of {source}", partial(_check, config, array.shape[1:]))
         deep = array if array.dtype.kind in "iu" and array.dtype.itemsize > 1 else ()
         fractions = array.dtype.kind == "f"
-        self._depth = Depth(about, to_files=to_files, deep=deep, only=True, fractions=fractions)
-        self.notes = {**self._depth.notes, **(notes or {})}  # what else the provenance holds
+        self._depth = Depth(config, to_files=to_files, deep=deep, only=True, fractions=fractions)
+        self.notes = {**self._depth.notes, **(notes or {})}  # more for the provenance
 
     def __len__(self) -> int:
         return len(self._array)
@@ -246,165 +255,180 @@ class _Stack:
     def read(self, row: int) -> Array:
         """Picture number ``row``, (C, H, W)."""
         return _tried(
-            self._about,
-            f"picture {row} of {self._whence}",
-            lambda: self._depth.brought(_arranged(self._about, self._array[row])),
+            self._config,
+            f"picture {row} of {self._source}",
+            lambda: self._depth.converted(_arranged(self._config, self._array[row])),
         )
 
     def path(self, row: int, folder: Path) -> str:
         """A PNG of the picture."""
         picture = self.read(row) * np.uint8(255) if self._array.dtype == bool else self.read(row)
-        name = f"picture {row} of {self._whence}"
-        return write_png(self._about, name, picture, folder / f"{row}.png")
+        name = f"picture {row} of {self._source}"
+        return write_png(self._config, name, picture, folder / f"{row}.png")
 
     def digest(self) -> str:
         """A sha256 over those of the pictures, each with its type and shape."""
         total = hashlib.sha256()
         for row in self._array:
             picture = np.ascontiguousarray(row)
-            total.update(
-                hashlib.sha256(
-                    f"{picture.dtype.str}{picture.shape}".encode() + picture.tobytes()
-                ).digest()
-            )
+            content = f"{picture.dtype.str}{picture.shape}".encode() + picture.tobytes()
+            total.update(hashlib.sha256(content).digest())
         return total.hexdigest()
 
 
-def _pictures(about: Input, given: Any, to_files: bool) -> _Files | _Stack:
-    """What the user gave for one input."""
-    name = about.name
-    listed = list(given) if isinstance(given, (list, tuple)) else [given]
-    if (
-        listed
-        and all(isinstance(p, (str, os.PathLike)) for p in listed)
-        and (scans := _scans(about, listed))
-    ):
-        eight = to_files or about.bits == 8
-        stacks, notes = medical.pictures_of(about, scans, to_files=eight)
-        if len(sizes := sorted({str(s.shape[1:]) for s in stacks})) > 1:
-            raise InputError(
-                f"inputs: {name} mixes slices of {' and '.join(sizes[:3])}.",
-                "Give pictures of one size.",
-            )
-        return _Stack(
-            about,
-            np.concatenate(stacks),
-            ", ".join(str(p) for p in listed[:3]) + " ..." * (len(listed) > 3),
-            to_files=to_files,
-            notes=notes,
-        )
-    if isinstance(given, (str, os.PathLike)):
-        path = user_path(given, f"inputs[{name!r}]").absolute()
-        if path.is_file() and path.suffix.lower() == ".npy":
-            return _Stack(
-                about,
-                _several(about, _tried(about, str(path), partial(pictures.mapped, path))),
-                to_files=to_files,
-            )
-        found = input_files(path)
-        if not found:
-            holds = f"holds none of {' '.join(sorted(pictures.READERS))}, nor DICOM or NIfTI"
-            what = holds if path.is_dir() else "is neither a file nor a folder"
-            raise InputError(f"inputs: {str(given)!r} {what}.", GIVE)
-        return _Files(about, found, to_files=to_files)
-    if (
-        isinstance(given, (list, tuple))
-        and given
-        and all(isinstance(p, (str, os.PathLike)) for p in given)
-    ):
-        paths = [user_path(p, f"inputs[{name!r}]").absolute() for p in given]
-        if gone := [p for p in paths if not p.is_file()]:
-            raise InputError(f"inputs: there is no file {str(gone[0])!r}.", GIVE)
-        return _Files(about, paths, to_files=to_files)
+def _pictures(config: Input, value: Any, to_files: bool) -> _Files | _Stack:
+    """The pictures that the user gave for one input."""
+    listed = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not listed or not all(isinstance(part, (str, os.PathLike)) for part in listed):
+        return _Stack(config, _several(config, _array_of(config, value)), to_files=to_files)
+    if scans := _scans(config, listed):
+        return _pictures_of_scans(config, scans, listed, to_files)
+    if isinstance(value, (list, tuple)):
+        return _listed_files(config, listed, to_files)
+    return _file_or_folder(config, value, to_files)
+
+
+def _array_of(config: Input, value: Any) -> Array:
     try:
-        array = (
-            to_array(given)
-            if not isinstance(given, (list, tuple))
-            else np.stack([to_array(v) for v in given])
-        )
+        several = isinstance(value, (list, tuple))
+        array: Array = np.stack(list(map(to_array, value))) if several else to_array(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"inputs: {name} is of type {type(given).__name__}, not pictures: {error}.", GIVE
+            f"inputs: {config.name} is of type {type(value).__name__}, not pictures: {error}.", GIVE
         ) from error
-    return _Stack(about, _several(about, array), to_files=to_files)
+    return array
 
 
-def _scans(about: Input, given: list[Any]) -> list[tuple[Path, str | None]]:
-    """The DICOM series, DICOM files and NIfTI files among what was given, each with the structure
-    that is wanted of it.
-    """
-    found: list[list[tuple[Path, str | None]]] = []
-    for one in given:
-        path = user_path(one, f"inputs[{about.name!r}]").absolute()
-        if not path.exists() and (structure := medical.split_structure(one)) is not None:
-            found.append([structure])
-            continue
-        images = input_files(path) if path.is_dir() else []
-        scans = []
-        if path.is_dir():
-            require_one_kind(path, images)
-        if not images and path.suffix.lower() not in pictures.READERS:
-            scans = medical.scans_in(path)
-        if path.is_dir():
-            require_one_role(path, images or scans)
-        found.append([(scan, None) for scan in scans])
-    if any(found) and not all(found):
-        other = next(str(one) for one, scans in zip(given, found, strict=True) if not scans)
+def _pictures_of_scans(
+    config: Input, scans: list[tuple[Path, str | None]], listed: list[Any], to_files: bool
+) -> _Stack:
+    eight_bits = to_files or config.bits == 8
+    stacks, notes = pictures_of(config, scans, to_files=eight_bits)
+    sizes = sorted({str(stack.shape[1:]) for stack in stacks})
+    if len(sizes) > 1:
         raise InputError(
-            f"inputs: {other!r} is neither DICOM nor NIfTI, but other files are.",
+            f"inputs: {config.name} mixes slices of {' and '.join(sizes[:3])}.",
+            "Give pictures of one size.",
+        )
+    source = ", ".join(map(str, listed[:3])) + (" ..." if len(listed) > 3 else "")
+    return _Stack(config, np.concatenate(stacks), source, to_files=to_files, notes=notes)
+
+
+def _listed_files(config: Input, listed: list[Any], to_files: bool) -> _Files:
+    paths = []
+    for part in listed:
+        path = _absolute(config, part)
+        if not path.is_file():
+            raise InputError(f"inputs: there is no file {str(path)!r}.", GIVE)
+        paths.append(path)
+    return _Files(config, paths, to_files=to_files)
+
+
+def _file_or_folder(
+    config: Input, value: str | os.PathLike[str], to_files: bool
+) -> _Files | _Stack:
+    path = _absolute(config, value)
+    if path.is_file() and path.suffix.lower() == ".npy":
+        array = _tried(config, str(path), partial(pictures.mapped, path))
+        return _Stack(config, _several(config, array), to_files=to_files)
+    paths = input_files(path)
+    if not paths:
+        problem = "is neither a file nor a folder"
+        if path.is_dir():
+            problem = f"holds none of {' '.join(sorted(pictures.READERS))}, nor DICOM or NIfTI"
+        raise InputError(f"inputs: {str(value)!r} {problem}.", GIVE)
+    return _Files(config, paths, to_files=to_files)
+
+
+def _absolute(config: Input, path: Any) -> Path:
+    return user_path(path, f"inputs[{config.name!r}]").absolute()
+
+
+def _scans(config: Input, listed: list[Any]) -> list[tuple[Path, str | None]]:
+    """The DICOM series, DICOM files and NIfTI files of a list, each with the structure to read.
+
+    Empty if the list holds none; an error if it holds other files too.
+    """
+    scans: list[tuple[Path, str | None]] = []
+    others = []
+    for part in listed:
+        scans_of_part = _scans_at(part, _absolute(config, part))
+        scans += scans_of_part
+        if not scans_of_part:
+            others.append(str(part))
+    if scans and others:
+        raise InputError(
+            f"inputs: {others[0]!r} is neither DICOM nor NIfTI, but other files are.",
             "Give pictures of one kind.",
         )
-    return [scan for scans in found for scan in scans]
+    return scans
 
 
-def _several(about: Input, array: Array) -> Array:
-    """``array`` with a first axis that counts pictures."""
-    spatial = 3 if about.kind == "volume" else 2
-    alone = array.ndim == spatial or (array.ndim == spatial + 1 and about.shape == array.shape)
+def _scans_at(text: Any, path: Path) -> list[tuple[Path, str | None]]:
+    """The scans at one path; ``text`` is the path as the user wrote it."""
+    if not path.exists() and (structure := split_structure(text)) is not None:
+        return [structure]
+    images = input_files(path) if path.is_dir() else []
+    if path.is_dir():
+        require_one_kind(path, images)
+    scans: list[Path] = []
+    if not images and path.suffix.lower() not in pictures.READERS:
+        scans = scans_in(path)
+    if path.is_dir():
+        require_one_role(path, images or scans)
+    return [(scan, None) for scan in scans]
+
+
+def _several(config: Input, array: Array) -> Array:
+    """``array`` with a first axis for the number of pictures."""
+    spatial = 3 if config.kind == "volume" else 2
+    alone = array.ndim == spatial or (array.ndim == spatial + 1 and config.shape == array.shape)
     array = array[None] if alone else array
     if not spatial < array.ndim <= spatial + 2 or 0 in array.shape:
         raise InputError(
-            f"inputs: {about.name} has the shape {array.shape}.", f"{GIVE} {_expected(about)}"
+            f"inputs: {config.name} has the shape {array.shape}.", f"{GIVE} {_expected(config)}"
         )
     return array
 
 
-def _expected(about: Input) -> str:
-    return f"{about.name} is a {about.kind}" + (f" of shape {about.shape}." if about.shape else ".")
+def _expected(config: Input) -> str:
+    shape = f" of shape {config.shape}" if config.shape else ""
+    return f"{config.name} is a {config.kind}{shape}."
 
 
-def _tried(about: Input, which: str, act: Callable[[], T]) -> T:
-    """``act()``; its ValueError told as one of the picture ``which``."""
+def _tried(config: Input, which: str, act: Callable[[], T]) -> T:
+    """The result of ``act()``. Its ValueError becomes an InputError about the picture ``which``."""
     try:
         return act()
     except ValueError as error:
         raise InputError(
             f"inputs: {which} does not fit: {str(error).rstrip('.')}.",
-            f"{_expected(about)} {about.help}",
+            f"{_expected(config)} {config.help}",
         ) from error
 
 
-def _checked_header(about: Input, path: Path) -> pictures.Header:
-    """The header of a file whose shape is as the config wants it."""
+def _checked_header(config: Input, path: Path) -> pictures.Header:
+    """The header of a file; an error if the shape is not that of the config."""
     header = pictures.header(path)
-    if about.kind != "volume" and len(header.shape) == 4:
+    if config.kind != "volume" and len(header.shape) == 4:
         raise ValueError(
             f"it holds {header.shape[1]} pages. Give one picture per file, or an array"
         )
-    _check(about, header.shape)
+    _check(config, header.shape)
     return header
 
 
-def _check(about: Input, shape: tuple[int, ...]) -> None:
-    """Compare the shape of a picture with the config; its channels are looked at when it is read."""
-    axes = 3 if about.kind == "volume" else 2
-    if len(shape) not in {axes, axes + 1} or (about.shape and shape[-axes:] != about.shape[1:]):
+def _check(config: Input, shape: tuple[int, ...]) -> None:
+    """Compare the shape of a picture with the config; channels are checked when it is read."""
+    axes = 3 if config.kind == "volume" else 2
+    if len(shape) not in {axes, axes + 1} or (config.shape and shape[-axes:] != config.shape[1:]):
         raise ValueError(f"it has the shape {shape}")
 
 
-def _arranged(about: Input, array: Array) -> Array:
-    """One picture as (C, H, W) or its like, in its own type; where one channel is needed, grey
-    saved in colour becomes it.
+def _arranged(config: Input, array: Array) -> Array:
+    """One picture as (C, H, W), or (C, D, H, W) for a volume, in its own type.
+
+    If the model takes one channel, grey that was saved in colour becomes one channel.
     """
     array = to_array(array)
     if array.dtype.kind == "f":
@@ -413,11 +437,11 @@ def _arranged(about: Input, array: Array) -> Array:
             raise ValueError("it holds values that are not finite")
     elif array.dtype == bool:
         array = array.astype(np.uint8)
-    if array.ndim == (3 if about.kind == "volume" else 2):
+    if array.ndim == (3 if config.kind == "volume" else 2):
         array = array[None]
-    if about.shape[:1] == (1,) and len(array) == 3 and (array == array[:1]).all():
+    if config.shape[:1] == (1,) and len(array) == 3 and (array == array[:1]).all():
         array = array[:1]
-    if about.shape and array.shape != about.shape:
+    if config.shape and array.shape != config.shape:
         raise ValueError(f"it has the shape {array.shape}")
     return array
 

@@ -1,9 +1,9 @@
 """Picture files of any format as arrays, channels first. A further format is one more entry in
 `READERS`.
 
-Pillow decodes the files, except for colours of 16 bits, which it would cut to 8, and for rare kinds
-of TIFF: for those imagecodecs and tifffile of the extra ``medical`` are used. What Pillow reads
-otherwise than the file means it is corrected here, or refused.
+Pillow decodes the files. It would cut colours of 16 bits to 8, and it cannot read rare kinds of
+TIFF: for those, imagecodecs and tifffile of the extra ``medical`` are used. Where Pillow's values
+differ from those that the file means, they are corrected here, or the file is refused.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ T = TypeVar("T")
 Array = NDArray[Any]
 
 ORIENTATION = 274  # the EXIF and TIFF tag: how the camera or scanner was held
-TURNED = (5, 6, 7, 8)  # its values by which rows become columns
-MARKS = (b"eXIf", b"exif", b"Orientation")  # one is in every PNG that states an orientation
+TURNED = (5, 6, 7, 8)  # its values for which rows become columns
+MARKS = (b"eXIf", b"exif", b"Orientation")  # every PNG that states an orientation has one of them
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # the TIFF tag, and its value for stored negatives
 BITS_PER_SAMPLE = 258
 SAMPLE_FORMAT = 339  # the TIFF tag: 1 is unsigned, 2 signed, 3 float
@@ -52,30 +52,29 @@ class Reader(NamedTuple):
 
 
 def read(path: Path, *, mask: bool = False) -> Array:
-    """A picture (C, H, W), in the type that it is stored in, turned as its EXIF orientation says;
-    (C, D, H, W) of a TIFF with several pages; a .npy as it is.
+    """A picture (C, H, W) in the type in which it is stored, rotated by its EXIF orientation.
 
-    Grey levels of 1, 2 and 4 bits become 8 bits in an image, and stay numbers in a mask. If there
-    is a palette, an image gets the colours and a mask the numbers. An opaque alpha channel is
-    left out.
+    A TIFF with several pages gives (C, D, H, W). A ``.npy`` file is returned unchanged. Grey levels
+    of 1, 2 and 4 bits become 8 bits in an image, and stay numbers in a mask. If there is a palette,
+    an image gets the colours and a mask the numbers. An opaque alpha channel is left out.
 
     Parameters
     ----------
     path
-        A file in one of `READERS`.
+        A file of one of the formats in `READERS`.
     mask
-        Whether numbers are wanted rather than brightness or colours.
+        Whether to return numbers rather than brightness or colours.
 
     Raises
     ------
     ValueError
-        It cannot be read, or not without changing its values.
+        It cannot be read, or only with changed values.
     """
     return _tried(path, lambda reader: reader.read(path, mask))
 
 
 def header(path: Path) -> Header:
-    """What `read` will give, without reading all of the file.
+    """What `read` will return, without reading all of the file.
 
     Raises
     ------
@@ -86,7 +85,7 @@ def header(path: Path) -> Header:
 
 
 def shape(path: Path) -> tuple[int, ...]:
-    """The shape that `read` will give, with alpha channels that it may leave out.
+    """The shape that `read` will return, including an alpha channel that it may leave out.
 
     Raises
     ------
@@ -153,10 +152,10 @@ def _read_picture(path: Path, mask: bool) -> Array:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image | None]:
-    """A file as Pillow sees it; None of a TIFF with pixels that Pillow does not know.
+    """A file opened by Pillow; None for a TIFF with pixels that Pillow does not know.
 
-    Pillow gets the open file: by a path, it maps uncompressed TIFFs into memory, and scrambles
-    those whose orientation exchanges rows and columns.
+    Pillow gets the open file, not its path: with a path, it maps uncompressed TIFFs into memory, and
+    scrambles those whose orientation exchanges rows and columns.
     """
     from PIL import Image as Pillow
     from PIL import UnidentifiedImageError
@@ -177,7 +176,7 @@ def _opened(path: Path) -> Iterator[Image | None]:
 
 
 def _page(image: Image, mask: bool) -> Array:
-    """One picture (H, W) or (H, W, C), whose numbers mean what the file says."""
+    """One picture (H, W) or (H, W, C), with the values that the file means."""
     from PIL import ImageOps
 
     raw = _raw_mode(image)
@@ -204,7 +203,7 @@ def _page(image: Image, mask: bool) -> Array:
 
 
 def _without_palette(image: Any, mask: bool) -> Any:
-    """With red, green and blue in place of a palette, and alpha in place of a transparent colour."""
+    """An image with RGB instead of a palette, and alpha instead of a transparent colour."""
     if mask and image.mode == "P":
         return image
     if "transparency" in image.info and image.mode in {"P", "L", "RGB"} and not mask:
@@ -218,7 +217,7 @@ def _from_negative(array: Array, mask: bool) -> Array:
     """Values of a TIFF in which 0 is white, as values in which 0 is black."""
     if array.dtype == np.uint16:
         array = np.uint16(65535) - array
-    elif array.dtype not in {np.dtype(bool), np.dtype(np.uint8)}:  # those Pillow has turned round
+    elif array.dtype not in {np.dtype(bool), np.dtype(np.uint8)}:  # Pillow has inverted those
         raise ValueError(f"0 is white in it, which has no meaning for {array.dtype}")
     if mask and array.dtype != bool:
         raise ValueError("0 is white in it, so its numbers are not labels. Save it as an array")
@@ -226,7 +225,7 @@ def _from_negative(array: Array, mask: bool) -> Array:
 
 
 def _check(image: Image) -> None:
-    """Refuse what has no one meaning as a grey or RGB picture."""
+    """Refuse pictures whose meaning as grey or RGB is not clear."""
     raw = _raw_mode(image)
     if image.mode in {"CMYK", "LAB"}:
         raise ValueError(
@@ -261,7 +260,7 @@ def _raw_mode(image: Image) -> str:
 
 
 def _tiff_kind(image: Image) -> str:
-    """Of the numbers in a TIFF: u, i or f, as numpy calls them."""
+    """The kind of the numbers in a TIFF: u, i or f, as in numpy."""
     formats = np.atleast_1d(image.getexif().get(SAMPLE_FORMAT, 1))
     return {1: "u", 2: "i", 3: "f"}.get(int(formats[0]), "u")
 
@@ -271,7 +270,7 @@ def _is_lossy(image: Image) -> bool:
 
 
 def _orientation(image: Image, path: Path) -> int:
-    """The EXIF orientation, 1 if upright. Only a PNG with a mark of one is decoded to find it."""
+    """The EXIF orientation, 1 if upright. A PNG is decoded for it only if it has one of `MARKS`."""
     if image.format == "PNG":
         content = path.read_bytes()
         if not any(mark in content for mark in MARKS):
@@ -298,7 +297,7 @@ def _deep_colour(path: Path, image: Image) -> Array:
 
 
 def _by_tifffile(path: Path) -> Array:
-    """A TIFF (C, H, W) of numbers that Pillow does not read, or not as they are."""
+    """A TIFF (C, H, W) with numbers that Pillow does not read, or reads with changes."""
     try:
         import tifffile
     except ImportError as error:
@@ -320,7 +319,7 @@ def _by_tifffile(path: Path) -> Array:
 
 
 def _upright(picture: Array, orientation: int) -> Array:
-    """(H, W, ...), turned by its EXIF orientation."""
+    """(H, W, ...), rotated by its EXIF orientation."""
     if orientation in TURNED:
         picture = picture.swapaxes(0, 1)
     if orientation in {3, 4, 7, 8}:
@@ -335,7 +334,7 @@ def _channels_first(page: Array) -> Array:
 
 
 def _opaque(picture: Array) -> Array:
-    """Without an alpha channel that hides nothing."""
+    """A picture without its alpha channel; an error if any pixel is transparent."""
     if len(picture) not in {2, 4}:
         return picture
     if (picture[-1] != np.iinfo(picture.dtype).max).any():
@@ -344,12 +343,12 @@ def _opaque(picture: Array) -> Array:
 
 
 def mapped(path: Path) -> Array:
-    """The array in a .npy file, read when it is asked for.
+    """The array in a ``.npy`` file, mapped into memory.
 
     Raises
     ------
     ValueError
-        It is none, or holds what only pickle can read.
+        The file is not of this format, or only pickle could read it.
     """
     return _tried(path, lambda _: _map(path))
 

@@ -16,16 +16,13 @@ from ..settings import user_path
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-Given = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-DIRECTORY = "1.2.840.10008.1.3.10"  # what a DICOMDIR is, which lists files
-PLACE = {
-    "ImagePositionPatient": 3,
-    "ImageOrientationPatient": 6,
-    "PixelSpacing": 2,
-}  # of a slice: so many numbers each
-SYSTEM = {".DS_Store", "Thumbs.db", "desktop.ini", "DICOMDIR"}  # names that hold no scans
-SUFFIXES = {".dcm", ".dicom", ".ima"}  # by which a file says that it is DICOM
-# what tells apart several pictures of one place, the most telling first
+DicomPaths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+DIRECTORY = "1.2.840.10008.1.3.10"  # the SOP class of a DICOMDIR, which only lists files
+# The elements that state the position of a slice, and how many numbers each of them holds.
+PLACE = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+SYSTEM = {".DS_Store", "Thumbs.db", "desktop.ini", "DICOMDIR"}  # names of files without scans
+SUFFIXES = {".dcm", ".dicom", ".ima"}  # names of files that should be DICOM
+# Elements that differ between several pictures of one position, the most specific first.
 DIFFERENCES = [
     "StackID",
     "EffectiveEchoTime",
@@ -47,7 +44,7 @@ DIFFERENCES = [
     "AcquisitionTime",
 ]
 GROUPS = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
-# what a frame has of its file, unless it says something else itself
+# Elements of the file that are true of each frame, unless the frame states its own.
 FRAME = [
     "SOPClassUID",
     "SeriesInstanceUID",
@@ -90,17 +87,17 @@ HEADER = [
 ]
 
 
-def headers_of(path: Given, *, quiet: bool = False) -> list[Dataset]:
-    """The headers of all DICOM files that are, or lie beneath, ``path``.
+def headers_of(path: DicomPaths, *, quiet: bool = False) -> list[Dataset]:
+    """The headers of all DICOM files at ``path``: a file, a list of files, or a folder.
 
-    Every file of a folder is read, refused or named in a warning, except for those that are known to
-    be the system's (`SYSTEM`) and hidden ones that are not DICOM.
+    Every file of a folder is read, refused or named in a warning. Only files of the operating system
+    (`SYSTEM`), and hidden files that are not DICOM, are skipped silently.
 
     Raises
     ------
     InputError
-        A file is empty, damaged or cannot be opened; it is not DICOM, although its name says so; or
-        it was named itself.
+        A file is empty, damaged or cannot be opened. A file is not DICOM, although its name says
+        so, or although the user named it.
     """
     named = not isinstance(path, (str, os.PathLike)) or user_path(path).is_file()
     headers, others = [], []
@@ -110,7 +107,8 @@ def headers_of(path: Given, *, quiet: bool = False) -> list[Dataset]:
             if named or _is_called_dicom(file, empty):
                 what = "is empty" if empty else "is not DICOM"
                 raise InputError(
-                    f"{file} {what} and holds no DICOM pictures.", "Take it out, or copy it again."
+                    f"{file} {what} and holds no DICOM pictures.",
+                    "Remove the file from the folder, or copy it again.",
                 )
             others.append(file)
             continue
@@ -121,41 +119,45 @@ def headers_of(path: Given, *, quiet: bool = False) -> list[Dataset]:
         ):
             headers.append(header)
         elif kind != DIRECTORY:
-            raise InputError(f"{file} ends within its header.", "Take it out, or copy it again.")
+            raise InputError(
+                f"{file} ends within its header.",
+                "Remove the file from the folder, or copy it again.",
+            )
     if not quiet:
         _warn_of_others(path, others)
     return headers
 
 
 def _is_called_dicom(file: Path, empty: bool) -> bool:
-    """Whether a file's name says DICOM; of an empty file, whether its name may do so."""
+    """Whether the name of a file says that it is DICOM; for an empty file, whether it may be."""
     suffix = file.suffix.lower()
     nameless = not suffix[1:].isalpha() and not file.name.startswith(".")
     return suffix in SUFFIXES or (empty and nameless)
 
 
-def _warn_of_others(path: Given, others: list[Path]) -> None:
+def _warn_of_others(path: DicomPaths, others: list[Path]) -> None:
     visible = [file.name for file in others if not file.name.startswith(".")]
     if visible:
-        names = ", ".join(visible[:3]) + ", ..." * (len(visible) > 3)
+        names = ", ".join(visible[:3]) + (", ..." if len(visible) > 3 else "")
         count = "1 file is" if len(visible) == 1 else f"{len(visible)} files are"
         warnings.warn(
-            MedzooWarning(f"{told(path)}: {count} not DICOM, and not read: {names}"), stacklevel=4
+            MedzooWarning(f"{shown_path(path)}: {count} not DICOM, and not read: {names}"),
+            stacklevel=4,
         )
 
 
 def read_dicom(file: Path, **options: Any) -> Dataset:
-    """A DICOM file, with or without the preamble that it should begin with.
+    """Read a DICOM file, with or without the preamble that it should begin with.
 
-    A file that does not name its transfer syntax is read as it looks: in most cases implicit VR,
-    little endian.
+    If a file does not name its transfer syntax, pydicom guesses it from the first elements: in most
+    cases implicit VR, little endian.
 
     Parameters
     ----------
     file
-        With ``filename`` set to it in the result.
+        The file. The attribute ``filename`` of the result is its path.
     **options
-        Of `pydicom.dcmread`.
+        Passed to `pydicom.dcmread`.
 
     Raises
     ------
@@ -169,7 +171,7 @@ def read_dicom(file: Path, **options: Any) -> Dataset:
         ds: Dataset = pydicom.dcmread(file, force=True, **options)
     except Exception as error:  # a broken file makes it raise almost anything
         raise InputError(
-            f"{file} cannot be read: {error}.", "Take it out, or copy it again."
+            f"{file} cannot be read: {error}.", "Remove the file from the folder, or copy it again."
         ) from error
     if "TransferSyntaxUID" not in ds.file_meta:
         implicit, little = ds.original_encoding
@@ -180,15 +182,17 @@ def read_dicom(file: Path, **options: Any) -> Dataset:
 
 
 def is_slice(header: Dataset) -> bool:
-    """Whether a file may be a slice of a series, and not a plan, a dose, a segmentation or a
-    simulated projection.
+    """Whether a file may be a slice of a series.
+
+    Plans, doses, segmentations and simulated projections are not.
     """
     return "Rows" in header and header.get("Modality") not in {"RTDOSE", "RTIMAGE", "SEG"}
 
 
-def files_of(path: Given) -> list[Path]:
-    """The files that ``path`` is, lists, or has beneath it. Links are followed, and each file counts
-    once.
+def files_of(path: DicomPaths) -> list[Path]:
+    """The file at ``path``, the files of a list, or all files of a folder and its subfolders.
+
+    Links are followed, and each file counts once.
     """
     if isinstance(path, (str, os.PathLike)):
         one = user_path(path)
@@ -197,9 +201,10 @@ def files_of(path: Given) -> list[Path]:
                 f"There is no {str(path)!r}.", "Give a folder of DICOM files, or a file."
             )
         return [one] if one.is_file() else _beneath(one)
-    files = [user_path(p) for p in path]
-    if gone := [p for p in files if not p.is_file()]:
-        raise InputError(f"There is no file {str(gone[0])!r}.", "Give DICOM files.")
+    files = list(map(user_path, path))
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"There is no file {str(file)!r}.", "Give DICOM files.")
     return files
 
 
@@ -226,7 +231,8 @@ def _beneath(folder: Path) -> list[Path]:
                 continue
             if not file.exists():
                 raise InputError(
-                    f"{file} is a link to nothing.", "Take it out, or restore its file."
+                    f"{file} is a link to nothing.",
+                    "Remove the link, or restore the file that it names.",
                 )
             if file.is_file():
                 files.setdefault(file.resolve(), file)
@@ -234,7 +240,7 @@ def _beneath(folder: Path) -> list[Path]:
 
 
 def is_dicom(file: Path) -> bool:
-    """Whether a file begins as DICOM does, with or without a preamble, whatever it is called."""
+    """Whether a file begins like DICOM, with or without a preamble. Its name is not used."""
     try:
         with file.open("rb") as opened:
             start = opened.read(132)
@@ -258,13 +264,13 @@ def _begins_with_an_element(start: bytes) -> bool:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Have pydicom take values as files hold them: real ones break rules that do not matter here."""
+    """Let pydicom accept values that break rules of DICOM: many real files hold such values."""
     with library("pydicom", "DICOM").config.disable_value_validation():
         yield
 
 
 def library(name: str, reads: str) -> Any:
-    """The module ``name``, which ``reads`` a format, or an error that says what brings it."""
+    """The module ``name``, which ``reads`` a format; an error says how to install it."""
     try:
         return import_module(name)
     except ImportError as error:
@@ -274,22 +280,20 @@ def library(name: str, reads: str) -> Any:
         ) from error
 
 
-def told(path: Given) -> str:
-    """A path as an error names it."""
-    return (
-        repr(str(path))
-        if isinstance(path, (str, os.PathLike))
-        else f"The list of {len(path)} files"
-    )
+def shown_path(path: DicomPaths) -> str:
+    """A path as errors show it."""
+    if isinstance(path, (str, os.PathLike)):
+        return repr(str(path))
+    return f"The list of {len(path)} files"
 
 
 def numbers(ds: Dataset, keyword: str) -> list[float]:
-    """The numbers of an element; none where it is absent or empty.
+    """The numbers of an element; an empty list if it is absent or empty.
 
     Raises
     ------
     InputError
-        It holds something else; names the element and the file.
+        It holds something else. The error names the element and the file.
     """
     if keyword not in ds:
         return []

@@ -1,6 +1,6 @@
-"""Whether it is clear what a folder of inputs holds: pictures, NIfTI or DICOM, images or masks.
+"""What a folder holds: pictures, NIfTI or DICOM, images or masks.
 
-Where it is not, the user is asked rather than one part taken and the other left out.
+If that is not clear, the user gets an error: no part is chosen and another left out silently.
 """
 
 from __future__ import annotations
@@ -13,57 +13,69 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import checks
+from .._worker.input_files import natural
 from ..errors import InputError, MedzooWarning
-from .files import is_dicom, library
-from .nifti import NIFTI
+from ..settings import user_path
+from .files import files_of, is_dicom, library
+from .nifti import NIFTI, is_nifti
 
 MASK_WORDS = {"annotation", "annotations", "contour", "contours", "groundtruth", "gt", "label"}
 MASK_WORDS |= {"labels", "mask", "masks", "roi", "rois", "seg", "segmentation", "segmentations"}
 MASK_ENDS = ("label", "labels", "mask", "masks", "seg", "segmentation")
-MOST_LABELS = 100  # different values in a few slices, above which a volume is not a segmentation
+MOST_LABELS = 100  # different values in three slices: a volume with more is not a segmentation
 UNREAD = {".gif", ".heic", ".jp2", ".jpx", ".j2k", ".pgm", ".ppm", ".pnm", ".svs", ".tga", ".webp"}
 UNREAD |= {".mha", ".mhd", ".nrrd", ".mgz", ".mgh"}
 SEPARATE = "Give the files as a list, or put them in separate folders."
 
 
 def require_one_kind(folder: Path, pictures: Sequence[Path]) -> None:
-    """Raise InputError where a folder has more than one of pictures, NIfTI and DICOM.
+    """Raise InputError if a folder holds more than one of pictures, NIfTI and DICOM.
 
     Parameters
     ----------
     folder
-        The folder. DICOM is looked for in its subfolders too, as a series is.
+        The folder. Its subfolders are searched for DICOM too.
     pictures
-        The picture files that lie in it.
+        The picture files in it.
     """
-    volumes = sorted(p for p in folder.iterdir() if is_nifti(p))
-    unread = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in UNREAD)
+    volumes, unread = [], []
+    for file in sorted(folder.iterdir()):
+        if is_nifti(file):
+            volumes.append(file)
+        if file.suffix.lower() in UNREAD:
+            unread.append(file.name)
     if unread:
-        says = (
-            f"inputs: {folder} holds pictures of a kind that is not read: {', '.join(unread[:3])}"
-        )
         more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
-        warnings.warn(MedzooWarning(f"{says}{more}. They were left out."), stacklevel=2)
+        warnings.warn(
+            MedzooWarning(
+                f"inputs: {folder} holds pictures of a kind that is not read: "
+                f"{', '.join(unread[:3])}{more}. They were left out."
+            ),
+            stacklevel=2,
+        )
     if not pictures and not volumes:
         return
     slices = _first_dicom(folder, {*pictures, *volumes})
-    kinds = [
-        f"{name} ({', '.join(str(file.relative_to(folder)) for file in files[:2])})"
-        for name, files in (("pictures", pictures), ("NIfTI", volumes), ("DICOM", slices))
-        if files
-    ]
+    kinds = []
+    for name, files in (("pictures", pictures), ("NIfTI", volumes), ("DICOM", slices)):
+        if files:
+            examples = ", ".join(str(file.relative_to(folder)) for file in files[:2])
+            kinds.append(f"{name} ({examples})")
     if len(kinds) > 1:
         raise InputError(f"inputs: {folder} holds {' and '.join(kinds)}.", SEPARATE)
 
 
 def require_one_role(folder: Path, files: Sequence[Path]) -> None:
-    """Raise InputError where some files of a folder are segmentations, and others are not.
+    """Raise InputError if some files of a folder are segmentations, and others are not.
 
-    Names tell it; those of NIfTI files that do not are looked into.
+    File names decide. NIfTI files whose names are unclear are opened.
     """
     for is_mask in (_is_named_mask, _holds_labels):
-        masks = [file for file in files if is_mask(file)]
-        others = [file for file in files if file not in set(masks)]
+        masks: list[Path] = []
+        others: list[Path] = []
+        for file in files:
+            (masks if is_mask(file) else others).append(file)
         if masks and others:
             raise InputError(
                 f"inputs: {folder} holds images and segmentations, such as {others[0].name} and "
@@ -72,12 +84,8 @@ def require_one_role(folder: Path, files: Sequence[Path]) -> None:
             )
 
 
-def is_nifti(path: Path) -> bool:
-    """Whether a file is called as NIfTI is, and is not hidden."""
-    return path.name.lower().endswith(NIFTI) and not path.name.startswith(".")
-
-
 def _first_dicom(folder: Path, others: set[Path]) -> list[Path]:
+    """The first DICOM file of a folder and its subfolders, in a list; empty if there is none."""
     for place, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
@@ -95,6 +103,7 @@ def _may_be(test: Callable[[Path], bool], file: Path) -> bool:
 
 
 def _is_named_mask(path: Path) -> bool:
+    """Whether a word of a file name says that it is a mask."""
     stem = path.name.lower().partition(".")[0]
     return not MASK_WORDS.isdisjoint(re.split(r"[^a-z]+", stem)) or stem.endswith(MASK_ENDS)
 
@@ -109,8 +118,53 @@ def _holds_labels(path: Path) -> bool:
         slices = [np.asanyarray(stored[..., last * k // 4]) for k in (1, 2, 3)]
     except InputError:
         raise
-    except Exception:  # the reader says what is wrong
+    except Exception:  # the reader reports the error
         return False
     different = np.unique(np.stack(slices))
     whole = different.dtype.kind in "bui" or (different == np.rint(different)).all()
     return bool(whole and different[0] >= 0 and len(different) <= MOST_LABELS)
+
+
+@checks.checked(path=user_path)
+def scans_in(path: Path) -> list[Path]:
+    """List the scans that medzoo can read at a path.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A file or a folder.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The NIfTI files of the folder, sorted by name with their numbers as numbers (2 before 10).
+        If there are none, the folder itself if it or a subfolder holds DICOM. For a file, the file
+        itself if it is NIfTI or DICOM. Otherwise nothing.
+
+    Examples
+    --------
+    >>> [path.name for path in medical.scans_in(".")]
+    ['mask.nii.gz', 'scan.nii.gz']
+    >>> [path.name for path in medical.scans_in("patient7/")]
+    ['patient7']
+    """
+    if path.is_file():
+        return [path] if path.name.lower().endswith(NIFTI) or is_dicom(path) else []
+    if not path.is_dir():
+        return []
+    if volumes := [file for file in path.iterdir() if is_nifti(file)]:
+        return sorted(volumes, key=lambda file: natural(file.name))
+    return [path] if any(map(is_dicom, files_of(path))) else []
+
+
+def split_structure(text: str | os.PathLike[str]) -> tuple[Path, str] | None:
+    """Folder and structure of ``FOLDER#STRUCTURE``; None if the folder does not exist.
+
+    Both may have a ``#`` in their names. The longest path that exists is the folder.
+    """
+    parts = os.fspath(text).split("#")
+    for k in range(len(parts) - 1, 0, -1):
+        folder = user_path("#".join(parts[:k]) or ".").absolute()
+        if folder.exists():
+            return folder, "#".join(parts[k:])
+    return None

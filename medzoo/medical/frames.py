@@ -1,7 +1,7 @@
 """Frames: the single pictures of DICOM files, and the choice among several times, echoes or b-values.
 
-A file of one picture is one frame. A multi-frame file has one frame per picture, and says of each
-where it lies and how its values are scaled.
+A file of one picture is one frame. A multi-frame file has one frame per picture, and states the
+position and the scaling of each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .files import DIFFERENCES, FRAME, numbers
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-STACK = "StackID"  # tells apart stacks of slices in one file, which may lie in different places
+STACK = "StackID"  # distinguishes stacks of slices in one file, which may differ in position
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Frame:
     Parameters
     ----------
     header
-        What is true of this picture: of a multi-frame file, the elements of the file with those of
-        the shared and of its own functional groups.
+        The elements that describe this picture. In a multi-frame file: those of the file, of the
+        shared functional groups and of the functional groups of this frame.
     file, index
-        Where its pixels are; 0 in a file of one picture.
+        The file that holds its pixels, and the number of the frame in it, from 0.
     """
 
     header: Dataset
@@ -42,7 +42,7 @@ class Frame:
 
     @property
     def name(self) -> str:
-        """As an error names it."""
+        """The name of the frame in errors."""
         several = "PerFrameFunctionalGroupsSequence" in self.header or self.index
         return f"{self.file.name} (frame {self.index})" if several else self.file.name
 
@@ -63,13 +63,13 @@ def frames_of(ds: Dataset) -> list[Frame]:
     from pydicom import Dataset
 
     file, count = Path(ds.filename), frame_count(ds)
-    own = ds.get("PerFrameFunctionalGroupsSequence") or []
+    per_frame = ds.get("PerFrameFunctionalGroupsSequence") or []
     shared = ds.get("SharedFunctionalGroupsSequence") or []
-    if count == 1 and not own and not shared:
+    if count == 1 and not per_frame and not shared:
         return [Frame(ds, file)]
-    if own and len(own) != count:
+    if per_frame and len(per_frame) != count:
         raise InputError(
-            f"{file} has {count} frames, and says where {len(own)} of them lie.",
+            f"{file} has {count} frames, and says where {len(per_frame)} of them lie.",
             "Export or copy it again.",
         )
     offsets = _offsets(ds, count)
@@ -80,18 +80,18 @@ def frames_of(ds: Dataset) -> list[Frame]:
         for keyword in FRAME:
             if keyword in ds:
                 header[keyword] = ds.get_item(keyword)
-        for group in (*shared[:1], *own[k : k + 1]):
+        for group in (*shared[:1], *per_frame[k : k + 1]):
             _copy_group(group, header)
         if offsets is not None:
             _move(header, offsets[k])
-        elif count > 1 and not own and "ImagePositionPatient" in header:
-            del header.ImagePositionPatient  # of the first frame, or of none
+        elif count > 1 and not per_frame and "ImagePositionPatient" in header:
+            del header.ImagePositionPatient  # it is not the position of every frame
         frames.append(Frame(header, file, k))
     return frames
 
 
 def _copy_group(group: Dataset, header: Dataset) -> None:
-    """Copy what a functional group says, such as the position of a plane, into a flat header."""
+    """Copy the elements of a functional group, such as the position of a plane, into a header."""
     for element in group:
         if element.VR != "SQ" or element.tag.is_private or not element.value:
             continue
@@ -118,29 +118,30 @@ def _move(header: Dataset, offset: float) -> None:
 
 
 def choose(frames: list[Frame], which: str, frame: int | None) -> list[Frame]:
-    """The frames of one time, echo or b-value, of a series that has several at each place.
+    """The frames of one time, echo or b-value, of a series that has several at each position.
 
     Parameters
     ----------
     frames
-        All of the series.
+        All frames of the series.
     which
-        The series, as an error names it.
+        The name of the series in errors.
     frame
         Which of the choices, from 0.
 
     Raises
     ------
     InputError
-        There are several, and none was chosen; or there is no such choice. Lists them.
+        There are several choices and ``frame`` is None, or there is no such choice. The error lists
+        them.
     """
     choices = _choices(frames)
     if len(choices) == 1 and frame in {None, 0}:
         return frames
-    listed = "; ".join(
-        f"frame={k}: {label} ({len(members)} slices)"
-        for k, (label, members) in enumerate(choices.items())
-    )
+    descriptions = []
+    for k, (label, members) in enumerate(choices.items()):
+        descriptions.append(f"frame={k}: {label} ({len(members)} slices)")
+    listed = "; ".join(descriptions)
     if frame is None:
         raise InputError(
             f"{which} has {len(choices)} pictures of each place.", f"Choose one: {listed}."
@@ -155,68 +156,94 @@ def choose(frames: list[Frame], which: str, frame: int | None) -> list[Frame]:
 
 
 def _choices(frames: list[Frame]) -> dict[str, list[Frame]]:
-    """The groups of frames that each have one picture of every place, by what tells them apart."""
-    whole = {"all": frames}
-    places = [_place(frame) for frame in frames]
-    if None in places or (len(set(places)) == len(places) and not _varies(frames, STACK)):
-        return whole
+    """Groups of frames that each have one picture of every position, by their differences."""
+    all_frames = {"all": frames}
+    places = list(map(_place, frames))
+    if None in places or (_are_unique(places) and not _varies(frames, STACK)):
+        return all_frames
     varying = [name for name in DIFFERENCES if _varies(frames, name)]
     for count in (1, 2, 3):
         for names in combinations(varying, count):
-            groups: dict[tuple[str, ...], list[Frame]] = {}
-            for frame in frames:
-                groups.setdefault(tuple(_value(frame, name) for name in names), []).append(frame)
-            if _each_is_whole(list(groups.values()), STACK in names):
-                return _labelled(list(groups.values()), varying)
-    return whole  # what is wrong with it is said by who puts it in order
+            groups = _grouped(frames, names)
+            if _each_is_whole(groups, STACK in names):
+                return _labelled(groups, varying)
+    return all_frames  # the functions that sort the slices raise the error
+
+
+def _grouped(frames: list[Frame], names: tuple[str, ...]) -> list[list[Frame]]:
+    """Frames by their values of some elements."""
+    groups: dict[tuple[str, ...], list[Frame]] = {}
+    for frame in frames:
+        groups.setdefault(_values(frame, names), []).append(frame)
+    return list(groups.values())
 
 
 def _labelled(groups: list[list[Frame]], varying: list[str]) -> dict[str, list[Frame]]:
     """Groups by what is the same within each and differs between them, sorted by that."""
-    telling = [name for name in varying if not any(_varies(group, name) for group in groups)][:3]
-    keys = [tuple(_value(group[0], name) for name in telling) for group in groups]
-    order = sorted(range(len(groups)), key=lambda k: _sortable(keys[k]))
-    return {
-        ", ".join(f"{n} {v or '-'}" for n, v in zip(telling, keys[k], strict=True)): groups[k]
-        for k in order
-    }
+    names = [name for name in varying if _is_constant_in_each(groups, name)][:3]
+    labelled = {}
+    for group in sorted(groups, key=lambda group: _sort_key(_values(group[0], names))):
+        values = _values(group[0], names)
+        parts = [f"{name} {value or '-'}" for name, value in zip(names, values, strict=True)]
+        labelled[", ".join(parts)] = group
+    return labelled
+
+
+def _is_constant_in_each(groups: list[list[Frame]], name: str) -> bool:
+    return not any(_varies(group, name) for group in groups)
 
 
 def _each_is_whole(groups: list[list[Frame]], stacks: bool) -> bool:
-    """Whether each group has every place once; for ``stacks``, no place twice."""
-    places = [[_place(frame) for frame in group] for group in groups]
-    once = all(len(set(of_one)) == len(of_one) for of_one in places)
-    return once and (stacks or all(set(of_one) == set(places[0]) for of_one in places))
+    """Whether each group has every position once; for ``stacks``, no position twice."""
+    everywhere = set(map(_place, groups[0]))
+    for group in groups:
+        places = list(map(_place, group))
+        if not _are_unique(places):
+            return False
+        if not stacks and set(places) != everywhere:
+            return False
+    return True
+
+
+def _are_unique(places: Sequence[tuple[float, ...] | None]) -> bool:
+    return len(set(places)) == len(places)
 
 
 def _place(frame: Frame) -> tuple[float, ...] | None:
-    """Position and direction, rounded so that two pictures of one place are found."""
+    """Position and direction, rounded so that two pictures of one position have equal ones."""
     position = numbers(frame.header, "ImagePositionPatient")
     orientation = numbers(frame.header, "ImageOrientationPatient")
     if len(position) != 3 or len(orientation) != 6:
         return None
-    return tuple(round(v, 2) + 0.0 for v in position) + tuple(
-        round(v, 3) + 0.0 for v in orientation
-    )
+    # Adding 0.0 turns -0.0 into 0.0.
+    return (*(np.round(position, 2) + 0.0).tolist(), *(np.round(orientation, 3) + 0.0).tolist())
 
 
 def _varies(frames: Sequence[Frame], name: str) -> bool:
     return len({_value(frame, name) for frame in frames}) > 1
 
 
+def _values(frame: Frame, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(_value(frame, name) for name in names)
+
+
 def _value(frame: Frame, name: str) -> str:
-    """The text of an element; empty where there is none."""
+    """The text of an element; empty if there is none."""
     value = frame.header.get(name)
-    if value is None or isinstance(value, (str, int, float)):
-        return "" if value is None else str(value)
-    return "\\".join(str(v) for v in value)
+    if value is None:
+        return ""
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    return "\\".join(map(str, value))
 
 
-def _sortable(key: tuple[str, ...]) -> list[tuple[float, str]]:
-    def number(text: str) -> float:
+def _sort_key(values: tuple[str, ...]) -> list[tuple[float, str]]:
+    """Sorts numbers by their size, and before them texts that are not numbers."""
+    key = []
+    for text in values:
         try:
-            return float(text)
+            number = float(text)
         except ValueError:
-            return -np.inf
-
-    return [(number(text), text) for text in key]
+            number = -np.inf
+        key.append((number, text))
+    return key

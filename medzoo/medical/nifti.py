@@ -1,8 +1,8 @@
-"""NIfTI files as volumes: which affine is right, in which unit, and which frame is wanted.
+"""NIfTI files as volumes: the right affine, its unit, and the frame that is asked for.
 
 A NIfTI file may state its grid three times: as sform, as qform, and as voxel sizes alone (pixdim).
-The sform is used first, as in most programs, unless it is a placeholder. A warning says where they
-disagree, or where none states an orientation.
+The sform is used first, as in most programs, unless it is a placeholder. A warning says that they
+disagree, or that none states an orientation.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import checks
 from ..errors import InputError, MedzooWarning
 from ..settings import user_path
+from . import arguments
 from .files import library
 from .volumes import Volume
 
 Array = NDArray[Any]
 Affine = NDArray[np.float64]  # (4, 4): voxel numbers as stored to millimetres in NIfTI's directions
 NIFTI = (".nii", ".nii.gz")
-# of files that may be NIfTI; nibabel reads other formats too, some of which it leaves open
+# Names of files that may be NIfTI. nibabel reads other formats too, and leaves some files open.
 NAMES = re.compile(r"\.(nii|hdr|img)(\.(gz|bz2|zst))?$", re.IGNORECASE)
 UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units: unknown, m, mm, micrometres; in mm
-SHEAR = 0.01  # cosine between axes from which on they are not at right angles; half a degree
+SHEAR = 0.01  # the largest cosine between two axes at right angles: half a degree
 DISAGREE = 0.1  # voxels by which two affines may place a corner of the volume differently
 OTHER_SIZE = 0.01  # the share by which voxel sizes of an affine may differ from pixdim
 ROUNDED = 1e-3  # how far a label may be from a whole number: scale factors are rounded
@@ -35,33 +37,45 @@ EXACT = 2**24  # whole numbers up to this one are exact in float32
 TO_DICOM = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI counts x to the right and y to the front
 
 
+@checks.checked(path=checks.path, frame=arguments.frame)
+@arguments.one_file
 def read_nifti(
     path: str | os.PathLike[str], *, labels: bool = False, frame: int | None = None
 ) -> Volume:
-    """A NIfTI volume as axial slices: from feet to head, rows from front to back, columns from the
-    patient's right to left.
+    """Read a NIfTI volume as axial slices.
 
-    Voxels that are NaN lie outside: they stay NaN in a picture, and are 0 in a mask.
+    Slices run from feet to head, rows from front to back, columns from the patient's right to left.
+    Voxels that are NaN lie outside of the scan: they stay NaN in a picture, and become 0 in a mask.
 
     Parameters
     ----------
-    path
-        A .nii or .nii.gz, or the .hdr of a NIfTI pair.
-    labels
-        Whether it is a mask, whose whole numbers are wanted; else float32.
-    frame
-        Which volume of a file with a fourth axis, from 0: a time, an echo, a direction.
+    path : str or os.PathLike
+        A ``.nii`` or ``.nii.gz`` file, or the ``.hdr`` of a NIfTI pair.
+    labels : bool, optional
+        True for a mask: its whole numbers are kept. By default values are read as float32.
+    frame : int, optional
+        Which volume, from 0, of a file with a fourth axis: a time, an echo or a direction.
 
     Returns
     -------
     Volume
-        A file of two axes has one slice.
+        Voxels (D, H, W). A file of two axes gives one slice.
 
     Raises
     ------
     InputError
-        It cannot be read, holds several volumes and ``frame`` does not choose, or has axes that are
-        not at right angles; its affine has NaN; its voxels are infinite, coloured or complex.
+        The file cannot be read, holds several volumes and ``frame`` does not choose one, or has
+        axes that are not at right angles. Its affine has NaN. Its voxels are infinite, coloured or
+        complex.
+
+    Examples
+    --------
+    >>> scan = medical.read_nifti("scan.nii.gz")
+    >>> scan.voxels.shape, scan.spacing
+    ((12, 64, 64), (3.0, 1.0, 1.0))
+    >>> mask = medical.read_nifti("mask.nii.gz", labels=True)
+    >>> mask.voxels.dtype
+    dtype('int16')
     """
     nib = library("nibabel", "NIfTI")
     file = user_path(path)
@@ -91,6 +105,11 @@ def read_nifti(
     return _volume(voxels, affine, file)
 
 
+def is_nifti(path: Path) -> bool:
+    """Whether a file has a name of NIfTI, and is not hidden."""
+    return path.name.lower().endswith(NIFTI) and not path.name.startswith(".")
+
+
 def _require_nifti(image: Any, nib: Any, file: Path) -> None:
     if not isinstance(image, nib.Nifti1Pair):  # which NIfTI-2 is, too, for nibabel
         kind = type(image).__name__.removesuffix("Image")
@@ -98,7 +117,7 @@ def _require_nifti(image: Any, nib: Any, file: Path) -> None:
 
 
 def _require_offset(image: Any, file: Path) -> None:
-    """An error where the voxels of a single file are said to begin within its header."""
+    """An error if the header of a single file states that its voxels begin within the header."""
     if not image.header.is_single:
         return
     offset, least = image.dataobj.offset, image.header.single_vox_offset
@@ -111,7 +130,7 @@ def _require_offset(image: Any, file: Path) -> None:
 
 
 def _volume(voxels: Array, affine: Affine, file: Path) -> Volume:
-    """Voxels in the order of the file, (x, y, z) as stored, as axial slices."""
+    """Voxels in the order of the file, (x, y, z), as axial slices."""
     directions = (TO_DICOM @ affine)[:3, :3]
     lengths = np.linalg.norm(directions, axis=0)
     (flat,) = np.nonzero(lengths == 0)
@@ -138,7 +157,7 @@ def _volume(voxels: Array, affine: Affine, file: Path) -> Volume:
 
 
 def _index_of(image: Any, frame: int | None, file: Path) -> tuple[Any, ...]:
-    """What picks one volume of a file."""
+    """The index of one volume of a file."""
     shape = image.shape
     if len(shape) < 2 or 0 in shape:
         raise InputError(f"{file} has the shape {shape}.", "Give a slice or a volume.")
@@ -165,7 +184,7 @@ def _index_of(image: Any, frame: int | None, file: Path) -> tuple[Any, ...]:
 
 
 def _between(image: Any, several: list[int]) -> str:
-    """How far apart in time the volumes are, if the file says so."""
+    """How far apart in time the volumes are, if the file states it."""
     try:
         unit = image.header.get_xyzt_units()[1]
     except KeyError:
@@ -197,7 +216,7 @@ def _affine(image: Any, file: Path) -> Affine:
 
 
 def _chosen(affines: dict[str, Affine], sizes: Array, image: Any, file: Path) -> Affine:
-    """The affine of a file in its own unit; warns where what the file states is not one thing."""
+    """The affine of a file in its own unit; warns if the file contradicts itself."""
     if "sform" in affines and "qform" in affines:
         return _of_two(affines["sform"], affines["qform"], image, file)
     if "sform" in affines:
@@ -214,8 +233,10 @@ def _chosen(affines: dict[str, Affine], sizes: Array, image: Any, file: Path) ->
 
 def _of_two(sform: Affine, qform: Affine, image: Any, file: Path) -> Affine:
     shape = (*image.shape[:3], 1, 1)[:3]
-    corners = np.array([[*c, 1] for c in np.ndindex(2, 2, 2)]) * [*np.subtract(shape, 1), 1]
-    apart = np.linalg.norm((corners @ (sform - qform).T)[:, :3], axis=1).max()
+    last = np.subtract(shape, 1)
+    corners = np.argwhere(np.ones((2, 2, 2))) * last  # (8, 3) voxel numbers
+    difference = sform - qform
+    apart = np.linalg.norm(corners @ difference[:3, :3].T + difference[:3, 3], axis=1).max()
     sizes = np.linalg.norm(qform[:3, :3], axis=0)
     if apart <= DISAGREE * min((size for size in sizes if size), default=1.0):
         return sform
@@ -230,7 +251,7 @@ def _of_two(sform: Affine, qform: Affine, image: Any, file: Path) -> Affine:
 
 
 def _of_sizes(sform: Affine, sizes: Array, file: Path) -> Affine:
-    """The sform, or voxel sizes in its directions where it is a placeholder."""
+    """The sform; if it is a placeholder, its directions with the voxel sizes of pixdim."""
     if not _differ(sform, sizes):
         return sform
     placeholder = _is_placeholder(sform) and sizes.all()
@@ -247,7 +268,7 @@ def _of_sizes(sform: Affine, sizes: Array, file: Path) -> Affine:
 
 
 def _is_placeholder(sform: Affine) -> bool:
-    """Whether an affine is what programs write that know none: 1, and no turn."""
+    """Whether an affine is what programs write if they have none: voxels of 1, not rotated."""
     return bool(np.array_equal(np.abs(sform[:3, :3]), np.eye(3)))
 
 
@@ -259,7 +280,7 @@ def _differ(sform: Affine, sizes: Array) -> bool:
 
 
 def _unit(header: Any, file: Path) -> float:
-    """Millimetres of the unit that a file is in."""
+    """The unit of a file in millimetres."""
     code = int(header["xyzt_units"]) & 7
     if code not in UNITS:
         _warn(f"{file} has the unknown unit {code} in its xyzt_units. Millimetres are assumed")
@@ -316,8 +337,10 @@ def _labels(stored: Array, file: Path) -> Array:
         raise InputError(
             f"{file} holds fractions, and labels are whole numbers: {off.sum()} of {off.size} "
             "voxels.",
-            "Give a mask.",
+            "Give a mask with whole numbers.",
         )
     if np.abs(whole).max() > np.iinfo(np.int32).max:
-        raise InputError(f"{file} holds labels too large for 32 bits.", "Give a mask.")
+        raise InputError(
+            f"{file} holds labels too large for 32 bits.", "Give a mask with whole numbers."
+        )
     return whole.astype(np.int32)

@@ -1,10 +1,11 @@
-"""Scans as the pictures that a model works on: its slices or volumes, spacing, unit and range."""
+"""Scans as the pictures that a model takes: its slices or volumes, spacing, unit and range."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,21 +16,22 @@ from numpy.typing import NDArray
 from ..config import Input
 from ..errors import InputError
 from .nifti import NIFTI, read_nifti
+from .patients import read_mask
+from .resampling import resample, slices_with
 from .scans import Contents, contents_of, read_colour, read_picture, read_pictures, read_series
 from .segments import read_segmentation, segmentation_in, series_of
-from .structures import read_mask
-from .volumes import Volume, resample, slices_with, window
+from .volumes import Volume, window
 from .windows import Window, fill_padding, tissue_of, warn_of_few_greys, windows_of
 
 Array = NDArray[Any]
-GREYS = (0.0, 255.0)  # of a package that reads files, where its config gives no range
+GREYS = (0.0, 255.0)  # the range of a package that reads files, if its config gives none
 
 
 class _Scan(NamedTuple):
     """A scan that was read, with the mask of the structure that was asked for.
 
-    Of a picture in colour, the slices of the volume are red, green and blue, and ``most`` is the
-    highest number that its bits hold.
+    For a picture in colour, the slices of the volume are red, green and blue, and ``most`` is the
+    highest number that its bits can hold.
     """
 
     path: Path
@@ -37,84 +39,116 @@ class _Scan(NamedTuple):
     mask: Array | None = None
     most: float | None = None
 
+    @property
+    def name(self) -> str:
+        """As errors and warnings name it."""
+        return f"inputs: {self.path}"
+
 
 def pictures_of(
-    about: Input, scans: list[tuple[Path, str | None]], *, to_files: bool
+    config: Input, scans: list[tuple[Path, str | None]], *, to_files: bool
 ) -> tuple[list[Array], dict[str, Any]]:
-    """The pictures of scans as a model's config wants them.
+    """The pictures of scans, as the config of a model's input states them.
 
-    Values are cut to the config's range where it has a unit, and are otherwise mapped to it by the
-    window of their series (`medzoo.medical.windows`).
+    If the config has a unit, values are cut to its range. Otherwise the window of each series is
+    mapped to the range (`medzoo.medical.windows`).
 
     Parameters
     ----------
-    about
+    config
         The input of the model.
     scans
-        DICOM series, DICOM files and NIfTI files, each with the structure that is wanted of it.
+        DICOM series, DICOM files and NIfTI files, each with the structure that is asked for.
     to_files
-        Whether the package reads files: grey levels from 0 to 255, where the config has no range.
+        Whether the package reads files: then values become 0 to 255 if the config has no range.
 
     Returns
     -------
     stacks, notes
-        (n, H, W) or (1, D, H, W) for each scan; and what the provenance holds of their windows.
+        (n, H, W) or (1, D, H, W) for each scan; and a record of their windows for the provenance.
     """
-    read = _read_scans(about, scans)
-    if about.kind == "mask":
-        return [_slices(about, scan, lambda values: values) for scan in read], {}
-    names = [f"inputs: {scan.path}" for scan in read]
-    bounds = about.range or (GREYS if to_files else None)
-    if about.unit:
-        _require_unit(about, read)
+    read = _read_scans(config, scans)
+    if config.kind == "mask":
+        return [_slices(config, scan, _unchanged) for scan in read], {}
+    bounds = config.range or (GREYS if to_files else None)
+    if config.unit:
+        _require_unit(config, read)
     if bounds is None:
-        if about.spacing:  # resampling would blend padding with what is beside it
-            read = [
-                _with_darkest_padding(scan, name) for scan, name in zip(read, names, strict=True)
-            ]
-        return [_slices(about, scan, _stored(scan.most)) for scan in read], {}
-    if about.unit:
-        low, high = bounds
-        for scan, name in zip(read, names, strict=True):
-            tissue = tissue_of(scan.volume, name)
-            warn_of_few_greys(tissue, (low + high) / 2, high - low, name)
-        filled = [s._replace(volume=fill_padding(s.volume, low)) for s in read]
-        return [_slices(about, s, lambda values: np.clip(values, low, high)) for s in filled], {}
-    grey = [k for k, scan in enumerate(read) if scan.most is None]
-    chosen = iter(windows_of([read[k].volume for k in grey], [names[k] for k in grey]))
-    windows = [
-        next(chosen) if s.most is None else Window(s.most / 2, s.most, "all colours") for s in read
-    ]
-    stacks = [
-        _slices(
-            about,
-            scan._replace(volume=fill_padding(scan.volume, shown.low)),
-            partial(_greys, shown, bounds),
-        )
-        for scan, shown in zip(read, windows, strict=True)
-    ]
+        return _stored_values(config, read), {}
+    if config.unit:
+        return _cut_to_range(config, read, bounds), {}
+    windows = _windows_of_scans(read)
+    stacks = []
+    for scan, chosen in zip(read, windows, strict=True):
+        padded = _with_padding(scan, chosen.low)
+        stacks.append(_slices(config, padded, partial(_greys, chosen, bounds)))
     return stacks, {"windows": _window_record(stacks, windows)}
 
 
-def _read_scans(about: Input, scans: list[tuple[Path, str | None]]) -> list[_Scan]:
+def _stored_values(config: Input, scans: list[_Scan]) -> list[Array]:
+    """Pictures with the values of the files."""
+    stacks = []
+    for scan in scans:
+        padded = scan
+        if config.spacing:  # resampling would blend padding with the voxels beside it
+            darkest = float(tissue_of(scan.volume, scan.name).min())
+            padded = _with_padding(scan, darkest)
+        stacks.append(
+            _slices(config, padded, _unchanged if scan.most is None else _whole(scan.most))
+        )
+    return stacks
+
+
+def _cut_to_range(config: Input, scans: list[_Scan], bounds: tuple[float, float]) -> list[Array]:
+    """Pictures in the unit of the config, cut to its range."""
+    low, high = bounds
+    for scan in scans:
+        tissue = tissue_of(scan.volume, scan.name)
+        warn_of_few_greys(tissue, (low + high) / 2, high - low, scan.name)
+    padded = [_with_padding(scan, low) for scan in scans]
+    return [_slices(config, scan, partial(np.clip, a_min=low, a_max=high)) for scan in padded]
+
+
+def _windows_of_scans(scans: list[_Scan]) -> list[Window]:
+    """One window per scan; colours are shown in their full range."""
+    grey = [scan for scan in scans if scan.most is None]
+    chosen = iter(windows_of([s.volume for s in grey], [s.name for s in grey]))
+    windows = []
+    for scan in scans:
+        if scan.most is None:
+            windows.append(next(chosen))
+        else:
+            windows.append(Window(scan.most / 2, scan.most, "all colours"))
+    return windows
+
+
+def _with_padding(scan: _Scan, value: float) -> _Scan:
+    """A scan with ``value`` as its padding."""
+    return scan._replace(volume=fill_padding(scan.volume, value))
+
+
+def _read_scans(config: Input, scans: list[tuple[Path, str | None]]) -> list[_Scan]:
     """The scans in their order. Single DICOM files of one series are read alike."""
-    single = {path for path, part in scans if part is None and _is_one_picture(path)}
-    pictures = iter(read_pictures([path for path, part in scans if path in single]))
-    return [
-        _Scan(path, next(pictures)) if path in single else _read_scan(about, path, part)
-        for path, part in scans
-    ]
+    single = [path for path, part in scans if part is None and _is_one_picture(path)]
+    volumes = dict(zip(single, read_pictures(single), strict=True))
+    read = []
+    for path, part in scans:
+        if part is None and path in volumes:
+            read.append(_Scan(path, volumes[path]))
+        else:
+            read.append(_read_scan(config, path, part))
+    return read
 
 
 def _is_one_picture(path: Path) -> bool:
     """Whether a path is a DICOM file of one grey picture."""
     if not path.is_file() or path.name.lower().endswith(NIFTI):
         return False
-    held = contents_of(path)
-    return held.frames == 1 and not held.colour and not held.segmentation
+    contents = contents_of(path)
+    return contents.frames == 1 and not contents.colour and not contents.segmentation
 
 
-def _read_scan(about: Input, path: Path, part: str | None) -> _Scan:
+def _read_scan(config: Input, path: Path, part: str | None) -> _Scan:
     """One scan, or a part of it: a structure, a segment, or ``frame=1``."""
     named = re.fullmatch(r"frame=(\d+)", part or "")
     frame = int(named[1]) if named else None
@@ -122,16 +156,21 @@ def _read_scan(about: Input, path: Path, part: str | None) -> _Scan:
     is_nifti = path.is_file() and path.name.lower().endswith(NIFTI)
     if is_nifti and structure is not None:
         raise InputError(
-            f"inputs: {path} is NIfTI, which has no part {part!r}.", "Give the file alone."
+            f"inputs: {path} is NIfTI, which has no part {part!r}.",
+            "Give the path of the file, without #.",
         )
     try:
         if is_nifti:
-            return _Scan(path, read_nifti(path, labels=about.kind == "mask", frame=frame))
-        if path.is_file() and (held := contents_of(path)) and (held.segmentation or held.colour):
-            return _read_special(about, path, structure, frame, held)
+            return _Scan(path, read_nifti(path, labels=config.kind == "mask", frame=frame))
+        if (
+            path.is_file()
+            and (contents := contents_of(path))
+            and (contents.segmentation or contents.colour)
+        ):
+            return _read_special(config, path, structure, frame, contents)
         if structure is not None:
             return _read_structure(path, structure)
-        if path.is_dir() or held.placed:
+        if path.is_dir() or contents.placed:
             return _Scan(path, read_series(path, frame=frame))
         return _Scan(path, read_picture(path, frame=frame))
     except InputError as error:
@@ -146,105 +185,103 @@ def _read_scan(about: Input, path: Path, part: str | None) -> _Scan:
 
 
 def _read_special(
-    about: Input, path: Path, structure: str | None, frame: int | None, held: Contents
+    config: Input, path: Path, structure: str | None, frame: int | None, contents: Contents
 ) -> _Scan:
     """A segmentation, or a picture in colour."""
-    if held.segmentation and about.kind != "mask":
+    if contents.segmentation and config.kind != "mask":
         raise InputError(
-            f"inputs: {path} is a segmentation, and {about.name} is a picture.", about.help
+            f"inputs: {path} is a segmentation, and {config.name} is a picture.", config.help
         )
-    if held.segmentation:
+    if contents.segmentation:
         segment = read_segmentation(path, structure)
         return _Scan(path, segment, None if structure is None else segment.voxels)
     colours = read_colour(path, frame=frame)
     grey = (colours == colours[..., :1]).all()
-    if about.kind != "image" or (about.shape[:1] == (1,) and not grey):
-        wanted = "one channel is needed" if about.kind == "image" else f"a {about.kind} is needed"
-        raise InputError(f"inputs: {path} has colours, and {wanted}.", about.help)
-    channels = colours[..., :1] if about.shape[:1] == (1,) else colours
+    if config.kind != "image" or (config.shape[:1] == (1,) and not grey):
+        wanted = "one channel is needed" if config.kind == "image" else f"a {config.kind} is needed"
+        raise InputError(f"inputs: {path} has colours, and {wanted}.", config.help)
+    channels = colours[..., :1] if config.shape[:1] == (1,) else colours
     volume = Volume(
         np.moveaxis(channels, -1, 0).astype(np.float32),
-        (1.0, *held.spacing),
+        (1.0, *contents.spacing),
         np.full(3, np.nan),
         np.eye(3)[::-1].copy(),
     )
-    bits = min(held.bits, 8 * colours.dtype.itemsize)
+    bits = min(contents.bits, 8 * colours.dtype.itemsize)
     return _Scan(path, volume, None, float(2**bits - 1))
 
 
 def _read_structure(path: Path, structure: str) -> _Scan:
-    """A series and the mask of a structure, which an RTSTRUCT or a SEG beside it has."""
+    """A series and the mask of a structure, from an RTSTRUCT or a SEG in the same folder."""
     if path.is_dir() and (segmentation := segmentation_in(path)) is not None:
         volume = read_series(path, series=series_of(segmentation))
         return _Scan(path, volume, read_segmentation(segmentation, structure, like=volume).voxels)
     return _Scan(path, *read_mask(path, structure))
 
 
-def _slices(about: Input, scan: _Scan, scale: Callable[[Array], Array]) -> Array:
+def _slices(config: Input, scan: _Scan, scale: Callable[[Array], Array]) -> Array:
     """The pictures of one scan, (n, H, W) or (1, D, H, W), as the config wants them."""
     path, volume, mask, _ = scan
-    if about.kind == "mask":
+    if config.kind == "mask":
         volume = replace(volume, voxels=_labels(volume.voxels, path) if mask is None else mask)
-    axes = 3 if about.kind == "volume" else 2
-    size = about.shape[1:] if about.spacing and about.shape else (None,) * axes
-    mm = about.spacing or (None,) * axes
+    axes = 3 if config.kind == "volume" else 2
+    size = config.shape[1:] if config.spacing and config.shape else (None,) * axes
+    mm = config.spacing or (None,) * axes
     if axes == 3:
-        middle = (
-            (None,) * 3
-            if mask is None
-            else [(np.min(at) + np.max(at)) / 2 for at in np.nonzero(mask)]
-        )
+        middle = (None,) * 3 if mask is None else _middle_of(mask)
         return scale(resample(volume, mm, size, middle).voxels)[None]
     if mask is None:
         stack = scale(resample(volume, (None, *mm), (None, *size)).voxels)
         return stack if scan.most is None else stack[None]
-    images, masks = slices_with(volume, mask, size, mm, at=about.at or None)
-    return masks if about.kind == "mask" else scale(images)
+    images, masks = slices_with(volume, mask, size, mm, at=config.at or None)
+    return masks if config.kind == "mask" else scale(images)
 
 
-def _require_unit(about: Input, read: list[_Scan]) -> None:
-    """An error where a DICOM file is in another unit than the config's."""
-    for path, volume, _, most in read:
-        if most is not None:
-            raise InputError(f"inputs: {path} has colours, not {about.unit}.", about.help)
-        if volume.series and volume.unit != about.unit:
-            unit = volume.unit or "no unit that is known"
-            raise InputError(f"inputs: {path} is in {unit}, not in {about.unit}.", about.help)
+def _middle_of(mask: Array) -> tuple[float, ...]:
+    """The voxel in the middle of a mask's extent."""
+    occupied = np.argwhere(mask)  # (n, 3)
+    return tuple(((occupied.min(axis=0) + occupied.max(axis=0)) / 2).tolist())
 
 
-def _with_darkest_padding(scan: _Scan, name: str) -> _Scan:
-    """A scan whose padding has the lowest value of its tissue."""
-    darkest = float(tissue_of(scan.volume, name).min())
-    return scan._replace(volume=fill_padding(scan.volume, darkest))
+def _require_unit(config: Input, read: list[_Scan]) -> None:
+    """An error if a DICOM file has another unit than the config."""
+    for scan in read:
+        if scan.most is not None:
+            raise InputError(f"{scan.name} has colours, not {config.unit}.", config.help)
+        if scan.volume.series and scan.volume.unit != config.unit:
+            unit = scan.volume.unit or "no unit that is known"
+            raise InputError(f"{scan.name} is in {unit}, not in {config.unit}.", config.help)
 
 
-def _stored(most: float | None) -> Callable[[Array], Array]:
-    """Values as they are; colours, whose highest number is ``most``, as the numbers they were."""
-    if most is None:
-        return lambda values: values
+def _unchanged(values: Array) -> Array:
+    return values
+
+
+def _whole(most: float) -> Callable[[Array], Array]:
+    """Round values to whole numbers, in the smallest type that can hold ``most``."""
     return lambda values: np.rint(values).astype(np.min_scalar_type(int(most)))
 
 
 def _greys(chosen: Window, bounds: tuple[float, float], values: Array) -> Array:
     """``values`` with the window of their series mapped to ``bounds``."""
-    low, high = (np.float32(bound) for bound in bounds)
+    low, high = np.array(bounds, np.float32)
     mapped: Array = window(values, chosen.centre, chosen.width) * (high - low) + low
     return np.rint(mapped).astype(np.uint8) if bounds == GREYS else mapped
 
 
 def _window_record(stacks: list[Array], windows: list[Window]) -> list[dict[str, Any]]:
-    """Each different window, where it comes from, and the number of pictures that it made."""
-    counts: dict[Window, int] = {}
+    """Each different window, its source, and the number of pictures that it was used for."""
+    counts: Counter[Window] = Counter()
     for stack, chosen in zip(stacks, windows, strict=True):
-        counts[chosen] = counts.get(chosen, 0) + len(stack)
-    return [
-        {"centre": w.centre, "width": w.width, "source": w.source, "count": count}
-        for w, count in counts.items()
-    ]
+        counts[chosen] += len(stack)
+    record = []
+    for chosen, count in counts.items():
+        record.append({**asdict(chosen), "count": count})
+    return record
 
 
 def _labels(values: Array, path: Path) -> Array:
-    """The numbers of a mask in the smallest type that has them."""
+    """The numbers of a mask in the smallest type that can hold them."""
     if not (values == np.rint(values)).all() or values.min() < 0:
         raise InputError(
             f"inputs: {path} holds other than whole numbers from 0, but a mask is needed.",

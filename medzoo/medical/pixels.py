@@ -53,12 +53,12 @@ def read_slices(frames: Sequence[Frame], *, labels: bool = False) -> list[Volume
     frames
         Of one series or of several.
     labels
-        Whether the numbers of a palette are wanted, which is an error otherwise.
+        Whether the numbers of a palette are wanted. A picture with a palette is an error otherwise.
 
     Raises
     ------
     InputError
-        A frame has colours, cannot be decoded, or has a number in its header that is none.
+        A frame is in colour, cannot be decoded, or has text instead of a number in its header.
     """
     for frame in frames:
         if is_colour(frame.header) and not labels:
@@ -67,18 +67,18 @@ def read_slices(frames: Sequence[Frame], *, labels: bool = False) -> list[Volume
                 "levels are wanted.",
                 "`medzoo.medical.read_colour` reads them.",
             )
-    slices = [
-        _rescaled(frame.header, stored)
-        for frame, stored in zip(frames, _decoded(frames), strict=True)
-    ]
+    slices = list(map(_rescaled, frames, _decoded(frames)))
     extremes: dict[str, list[Bounds]] = {}
-    for k, s in enumerate(slices):
-        if s.extremes:
-            extremes.setdefault(series_key(s.volume, k), []).append(s.extremes)
-    return [
-        _inverted(s.volume, extremes[series_key(s.volume, k)]) if s.extremes else s.volume
-        for k, s in enumerate(slices)
-    ]
+    for k, one in enumerate(slices):
+        if one.extremes:
+            extremes.setdefault(series_key(one.volume, k), []).append(one.extremes)
+    volumes = []
+    for k, one in enumerate(slices):
+        volume = one.volume
+        if one.extremes:
+            volume = _inverted(volume, extremes[series_key(volume, k)])
+        volumes.append(volume)
+    return volumes
 
 
 def require_no_mosaic(frames: Sequence[Frame]) -> None:
@@ -109,12 +109,12 @@ def frames_in(file: Path, *, pixels: bool = True) -> list[Frame]:
 
 
 def one_frame(file: Path, frame: int | None) -> Frame:
-    """A frame by its number, from 0; the only one where None.
+    """A frame by its number, from 0; None for the only frame.
 
     Raises
     ------
     InputError
-        There is no such frame; or there are several, and none was chosen.
+        There is no such frame, or there are several and ``frame`` is None.
     """
     frames = frames_in(file)
     if frame is None and len(frames) > 1:
@@ -160,28 +160,30 @@ def colours_of(frame: Frame) -> Array:
 
 
 def _in_8_bits(colours: Array, ds: Dataset) -> Array:
-    """Colours of a palette that has 8 bits, and stores them in the upper half of 16."""
-    tables = [ds.get(f"{colour}PaletteColorLookupTableData") for colour in ("Red", "Green", "Blue")]
+    """Colours of a palette with 8 bits, which may be stored in the upper half of 16 bits."""
+    if colours.dtype != np.uint16:
+        return colours
     entries = colours
-    if colours.dtype == np.uint16 and all(isinstance(table, bytes) for table in tables):
-        entries = np.concatenate([np.frombuffer(table, np.uint16) for table in tables if table])
-    if colours.dtype == np.uint16 and not ((entries % 256).any() and (entries % 257).any()):
-        return (colours >> 8).astype(np.uint8)
-    return colours
+    tables = [ds.get(f"{colour}PaletteColorLookupTableData") for colour in ("Red", "Green", "Blue")]
+    if all(isinstance(table, bytes) for table in tables):
+        entries = np.frombuffer(b"".join(tables), np.uint16)
+    if (entries % 256).any() and (entries % 257).any():
+        return colours
+    return (colours >> 8).astype(np.uint8)
 
 
 def series_key(volume: Volume, number: int) -> str:
-    """What slices of one series have in common: scaling, for example, is decided once for each.
+    """A key that slices of one series share: their scaling, for example, is decided together.
 
-    Projections such as mammograms have no position in the patient. Each is a separate picture,
-    even where several share a series. ``number`` tells them apart.
+    Projections such as mammograms have no position in the patient. Each of them is a separate
+    picture, even if several share a series: the key is then the ``number`` of the picture.
     """
     placed = volume.series and np.isfinite(volume.origin).all()
     return f"{volume.series} {volume.frame}" if placed else f"#{number}"
 
 
 def _inverted(volume: Volume, extremes: list[Bounds]) -> Volume:
-    """A volume whose values, and windows, are turned over within the bounds of its series."""
+    """A volume whose values and windows are inverted within the bounds of its series."""
     total = min(low for low, _ in extremes) + max(high for _, high in extremes)
     windows = tuple(shown and (total - shown[0], shown[1]) for shown in volume.windows)
     return replace(
@@ -193,20 +195,20 @@ def _inverted(volume: Volume, extremes: list[Bounds]) -> Volume:
 
 
 def _decoded(frames: Sequence[Frame]) -> Iterator[Array]:
-    """The stored numbers of each frame, (H, W) or (H, W, 3). Each file is opened once, if its frames
-    follow each other.
+    """The stored numbers of each frame, (H, W) or (H, W, 3).
+
+    A file is opened once if its frames follow each other.
     """
     for file, group in groupby(frames, lambda frame: frame.file):
         members = list(group)
         ds = read_dicom(file)
         if ds.get("BitsAllocated") == 1:  # a frame may begin within a byte, where pydicom fails
-            bits = _decoded_pixels(ds, None).reshape(-1, ds.Rows, ds.Columns)
-            yield from [bits[frame.index] for frame in members]
-            continue
-        if len({frame.index for frame in members}) == 1:
+            stored = _decoded_pixels(ds, None).reshape(-1, ds.Rows, ds.Columns)
+        elif len({frame.index for frame in members}) == 1:
             yield from [_decoded_pixels(ds, members[0].index)] * len(members)
             continue
-        stored = _decoded_pixels(ds, None)  # (frames, H, W)
+        else:
+            stored = _decoded_pixels(ds, None)  # (frames, H, W)
         for frame in members:
             yield stored[frame.index]
 
@@ -241,23 +243,26 @@ def _decoded_pixels(ds: Dataset, index: int | None) -> Array:
 
 
 def _extended_jpeg(ds: Dataset, index: int | None) -> Array:
-    """Grey levels of JPEG Extended of 12 bits, which GDCM decodes if it is asked for the file: pydicom
-    asks it for each frame, and refuses these.
+    """Grey levels of JPEG Extended with 12 bits.
+
+    GDCM can decode whole files of this kind. pydicom asks GDCM for one frame at a time, and refuses
+    these files.
     """
     gdcm = library("gdcm", "compressed DICOM")
     reader = gdcm.ImageReader()
     reader.SetFileName(str(ds.filename))
     if not reader.Read() or is_colour(ds):
         raise ValueError("GDCM cannot read it")
-    # GDCM hands its bytes over as text
+    # GDCM returns its bytes as text.
     pixels = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
     kind = np.dtype(np.int16 if ds.get("PixelRepresentation") == 1 else np.uint16)
     frames: Array = np.frombuffer(pixels, kind).reshape(frame_count(ds), ds.Rows, ds.Columns)
     return frames if index is None else frames[index]
 
 
-def _rescaled(ds: Dataset, stored: Array) -> _Slice:
-    """``stored`` pixels (H, W) with all that their header says of them."""
+def _rescaled(frame: Frame, stored: Array) -> _Slice:
+    """``stored`` pixels (H, W) as values in their unit, with the geometry of the header."""
+    ds = frame.header
     hounsfield = _is_hounsfield(ds)
     extremes = None
     if ds.get("PhotometricInterpretation") == "MONOCHROME1" and not hounsfield:
@@ -267,7 +272,7 @@ def _rescaled(ds: Dataset, stored: Array) -> _Slice:
     if ds.get("Modality") == "RTDOSE" and (scaling := numbers(ds, "DoseGridScaling")):
         unit, factor = "Gy" if ds.get("DoseUnits") == "GY" else "", scaling[0]
     values = _in_unit(stored, ds) * factor
-    # what is inverted later keeps its precision until then
+    # Values that are inverted later keep their precision until then.
     kept = values if extremes else np.asarray(values, np.float32)
     rows, columns = pixel_spacing(ds)
     position = numbers(ds, "ImagePositionPatient")
@@ -288,7 +293,7 @@ def _rescaled(ds: Dataset, stored: Array) -> _Slice:
 
 
 def _thickness(ds: Dataset) -> float:
-    """Millimetres that a slice stands for; 1 where a header does not say."""
+    """The distance of slices in millimetres, or their thickness; 1 if a header states neither."""
     for keyword in ("SpacingBetweenSlices", "SliceThickness"):
         for mm in numbers(ds, keyword)[:1]:
             if mm and np.isfinite(mm):
@@ -320,7 +325,8 @@ def _in_unit(stored: Array, ds: Dataset) -> Array:
             values: Array = apply_modality_lut(stored, ds)
         except Exception as error:  # a broken table makes it raise almost anything
             raise InputError(
-                f"{ds.filename} has a broken ModalityLUTSequence: {error}.", "Get it again."
+                f"{ds.filename} has a broken ModalityLUTSequence: {error}.",
+                "Export or copy it again.",
             ) from error
         return values
     slope, intercept = _only_number(ds, "RescaleSlope"), _only_number(ds, "RescaleIntercept")
@@ -335,18 +341,18 @@ def _in_unit(stored: Array, ds: Dataset) -> Array:
 
 
 def _only_number(ds: Dataset, keyword: str) -> float | None:
-    """The number of an element; None where it is absent or empty."""
+    """The number of an element; None if it is absent or empty."""
     values = numbers(ds, keyword)
     if len(values) > 1 or not np.isfinite(values).all():
         raise InputError(
-            f"{ds.filename} has {ds[keyword].value} for {keyword}, and one number is wanted.",
+            f"{ds.filename} has {ds[keyword].value} for {keyword}, and one number was expected.",
             "Correct the element, or leave the file out.",
         )
     return values[0] if values else None
 
 
 def pixel_spacing(ds: Dataset) -> tuple[float, float]:
-    """Millimetres between rows and between columns; NaN where a header does not say."""
+    """Millimetres between rows and between columns; NaN if a header does not state them."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
         spacing = numbers(ds, keyword)
         if len(spacing) == 2 and all(0 < mm < np.inf for mm in spacing):
@@ -355,8 +361,9 @@ def pixel_spacing(ds: Dataset) -> tuple[float, float]:
 
 
 def axes_of(orientation: Sequence[float]) -> NDArray[np.float64]:
-    """Directions of slices, rows and columns, of length 1 and at right angles, since headers round
-    them; those of an axial slice where a file does not say.
+    """Directions of slices, rows and columns; those of an axial slice if a file states none.
+
+    They have length 1 and are at right angles, although headers round them.
     """
     axes: NDArray[np.float64] = np.eye(3)[::-1].copy()
     if len(orientation) == 6:
@@ -370,7 +377,7 @@ def axes_of(orientation: Sequence[float]) -> NDArray[np.float64]:
 
 
 def stored_bits(ds: Dataset) -> int:
-    """How many bits of a stored number count."""
+    """How many bits of a stored number are used."""
     return int((numbers(ds, "BitsStored") or numbers(ds, "BitsAllocated") or [16])[0])
 
 

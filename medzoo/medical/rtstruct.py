@@ -1,4 +1,4 @@
-"""What an RTSTRUCT file holds: structures, contours, and what they refer to."""
+"""The content of an RTSTRUCT file: structures, contours, and the series that they refer to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .scans import library
+from .files import library
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -30,7 +30,7 @@ class Roi:
     name
         As the file states it.
     number
-        Its ROINumber; None where the file has none.
+        Its ROINumber; None if the file has none.
     frame
         The UID of its frame of reference.
     contours
@@ -38,9 +38,9 @@ class Roi:
     exclusive
         Whether they are combined by XOR.
     points
-        How many closed contours are left out, since they have one or two points.
+        How many closed contours are left out because they have one or two points.
     fault
-        Why it cannot be used; empty where it can.
+        Why it cannot be used; empty if it can.
     """
 
     name: str
@@ -56,11 +56,10 @@ def references(ds: Dataset) -> dict[str, frozenset[str]]:
     """The series that an RTSTRUCT refers to, by the UID of their frame of reference."""
     series: dict[str, frozenset[str]] = {}
     for reference in ds.get("ReferencedFrameOfReferenceSequence") or []:
-        uids = {
-            str(drawn.get("SeriesInstanceUID") or "")
-            for study in reference.get("RTReferencedStudySequence") or []
-            for drawn in study.get("RTReferencedSeriesSequence") or []
-        }
+        uids = set()
+        for study in reference.get("RTReferencedStudySequence") or []:
+            for item in study.get("RTReferencedSeriesSequence") or []:
+                uids.add(str(item.get("SeriesInstanceUID") or ""))
         frame = str(reference.get("FrameOfReferenceUID") or "")
         series[frame] = series.get(frame, frozenset()) | (uids - {""})
     return series
@@ -99,7 +98,7 @@ def _roi(item: Dataset) -> Roi:
 
 
 def _number(item: Dataset, keyword: str) -> int | None:
-    """A whole number of a file, or None where it is missing or damaged."""
+    """A whole number of a file, or None if it is missing or damaged."""
     try:
         return int(item.get(keyword))
     except (TypeError, ValueError):
@@ -107,9 +106,10 @@ def _number(item: Dataset, keyword: str) -> int | None:
 
 
 def _add_contours(rois: list[Roi], items: list[Dataset]) -> None:
-    """Give each structure its contours, and a fault where that is not possible."""
-    counts = Counter(roi.number for roi in rois if roi.number is not None)
-    numbered = {roi.number: roi for roi in rois if roi.number is not None}
+    """Add its contours to each structure, or a fault if that is not possible."""
+    counts = Counter(roi.number for roi in rois)
+    numbered = {roi.number: roi for roi in rois}
+    numbered.pop(None, None)
     drawn = set()
     orphans = False
     for item in items:
@@ -172,7 +172,7 @@ def _points(contour: Dataset) -> NDArray[np.float64]:
 
 
 def _texts(contour: Dataset) -> list[Any]:
-    """The coordinates as the file writes them: pydicom would make an object of each number."""
+    """The coordinates as texts of the file: pydicom would make an object of each number."""
     element = contour.get_item("ContourData")
     stored = None if element is None else element.value
     if isinstance(stored, (bytes, str)):

@@ -1,17 +1,20 @@
-"""DICOM series and pictures as volumes, in the order and the units that belong to them."""
+"""DICOM series and pictures as volumes: slices in their order, values in their unit."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import checks
 from ..errors import InputError
 from ..settings import user_path
-from .files import PLACE, Given, files_of, headers_of, is_dicom, is_slice, library, reading, told
+from . import arguments
+from .files import PLACE, DicomPaths, headers_of, is_slice, reading, shown_path
+from .frames import Frame
 from .pixels import (
     colours_of,
     frames_in,
@@ -25,90 +28,134 @@ from .pixels import (
 from .series import only_series, volume_of
 from .volumes import Volume
 
-__all__ = [
-    "Contents",
-    "Given",
-    "contents_of",
-    "files_of",
-    "headers_of",
-    "is_dicom",
-    "is_slice",
-    "library",
-    "read_colour",
-    "read_picture",
-    "read_pictures",
-    "read_series",
-    "reading",
-    "told",
-    "volume_of",
-]
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 
-def read_series(path: Given, *, series: str | None = None, frame: int | None = None) -> Volume:
-    """The slices of one DICOM series in the order of their positions.
+@checks.checked(path=checks.paths, frame=arguments.frame)
+def read_series(path: DicomPaths, *, series: str | None = None, frame: int | None = None) -> Volume:
+    """Read the slices of one DICOM series, in the order of their positions.
 
-    Slices stay in the plane in which they were acquired, and follow each other along its normal,
-    whatever their files are called and however they are numbered. Values are rescaled by each
-    file's slope and intercept: HU for CT.
+    Slices keep the plane in which they were acquired. They are sorted along its normal; file names
+    and instance numbers are not used. Values are rescaled by the slope and intercept of each file:
+    HU for CT.
 
     Parameters
     ----------
-    path
-        A folder, whatever else is in it or in its subfolders; a file; or a list of files.
-    series
-        Which one, where there are several: its SeriesInstanceUID, or all or part of its
-        description.
-    frame
-        Which time, echo or b-value, from 0, where the series has several pictures of each place.
+    path : str, os.PathLike, or sequence of them
+        A folder, which is read with its subfolders; a file; or a list of files.
+    series : str, optional
+        Which series, if there are several: its SeriesInstanceUID, or its description or a part of
+        it.
+    frame : int, optional
+        Which time, echo or b-value, from 0, if the series has several pictures at each position.
 
     Returns
     -------
     Volume
-        Voxels (D, H, W), float32. A single slice has the spacing of its thickness.
+        Voxels (D, H, W), float32. The slice distance of a single slice is its thickness.
 
     Raises
     ------
     InputError
-        There is no series, or more than one; it has several pictures of each place, and none was
-        chosen; slices are missing, doubled, sheared by a tilted
-        gantry or differ in size or direction; a file is compressed in a way that nothing installed
-        here decodes.
+        There is no series, or there are several and ``series`` does not choose one. The series has
+        several pictures at each position and ``frame`` does not choose one. Slices are missing,
+        doubled, sheared by a tilted gantry, or differ in size or direction. A file has a
+        compression that no installed library can decode.
+
+    Examples
+    --------
+    >>> ct = medical.read_series("patient7/")
+    >>> ct.voxels.shape, ct.unit
+    ((12, 64, 64), 'HU')
+    >>> ct.spacing
+    (3.0, 1.0, 1.0)
     """
     with reading():
         all_headers = headers_of(path)
-        headers = [h for h in all_headers if "Rows" in h and h.get("Modality") != "SEG"]
-        slices = [h for h in headers if is_slice(h)] or headers  # a dose, where it is all there is
-        if not slices and any(h.get("Modality") == "SEG" for h in all_headers):
+        pictures, segmentations = _pictures_and_segmentations(all_headers)
+        slices = list(filter(is_slice, pictures)) or pictures  # a dose, if there is nothing else
+        if segmentations and not slices:
             raise InputError(
-                f"{told(path)} holds a segmentation, and no DICOM pictures.",
+                f"{shown_path(path)} holds a segmentation, and no DICOM pictures.",
                 "`medzoo.medical.read_segmentation` reads it.",
             )
-        return volume_of(only_series(slices, path, series), _checked(frame))
+        return volume_of(only_series(slices, path, series), _frame_number(frame))
 
 
+def _pictures_and_segmentations(headers: list[Dataset]) -> tuple[list[Dataset], list[Dataset]]:
+    pictures, segmentations = [], []
+    for header in headers:
+        if header.get("Modality") == "SEG":
+            segmentations.append(header)
+        elif "Rows" in header:
+            pictures.append(header)
+    return pictures, segmentations
+
+
+@checks.checked(path=checks.path, frame=arguments.frame)
+@arguments.one_file
 def read_picture(path: str | os.PathLike[str], *, frame: int | None = None) -> Volume:
-    """One DICOM picture, of any modality, as a volume of one slice; its place in the patient is not
-    asked for.
+    """Read one DICOM picture of any modality as a volume of one slice.
+
+    The file does not have to state the position of the picture in the patient.
 
     Parameters
     ----------
-    path
+    path : str or os.PathLike
         A file.
-    frame
-        Which of its frames, from 0, where it has several.
+    frame : int, optional
+        Which of its frames, from 0, if the file has several.
+
+    Returns
+    -------
+    Volume
+        Voxels (1, H, W), float32.
 
     Raises
     ------
     InputError
-        It cannot be read, has colours, or has several frames and none was chosen.
+        The file cannot be read, is in colour, or has several frames and ``frame`` does not choose
+        one.
+
+    Examples
+    --------
+    >>> medical.read_picture("slice.dcm").voxels.shape
+    (1, 64, 64)
     """
     with reading():
-        return read_slices([one_frame(user_path(path), _checked(frame))])[0]
+        return read_slices([one_frame(user_path(path), _frame_number(frame))])[0]
 
 
+@checks.checked(paths=arguments.paths)
+@arguments.one_file
 def read_pictures(paths: Sequence[str | os.PathLike[str]]) -> list[Volume]:
-    """DICOM pictures as `read_picture` reads them; MONOCHROME1 is inverted alike within a series, and
-    mosaics of Siemens are refused.
+    """Read single DICOM pictures, each as `read_picture` does, those of one series alike.
+
+    All MONOCHROME1 pictures of a series are inverted with the same limits, so that their values can
+    be compared.
+
+    Parameters
+    ----------
+    paths : list of str or os.PathLike
+        Files with one frame per file, of one or of several series.
+
+    Returns
+    -------
+    list of Volume
+        One volume of one slice per file, in the order of ``paths``.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, is in colour, has several frames, or is a mosaic: all slices of a
+        Siemens volume side by side in one picture.
+
+    Examples
+    --------
+    >>> pictures = medical.read_pictures(["slice.dcm", "patient7/0.dcm"])
+    >>> len(pictures), pictures[1].voxels.shape
+    (2, (1, 64, 64))
     """
     if not paths:
         return []
@@ -118,15 +165,17 @@ def read_pictures(paths: Sequence[str | os.PathLike[str]]) -> list[Volume]:
         return read_slices(frames)
 
 
+@checks.checked(path=checks.path, frame=arguments.frame)
+@arguments.one_file
 def read_colour(path: str | os.PathLike[str], *, frame: int | None = None) -> NDArray[Any]:
-    """One DICOM picture in colour: RGB, YBR, or a palette.
+    """Read one DICOM picture in colour: RGB, YBR, or with a palette.
 
     Parameters
     ----------
-    path
+    path : str or os.PathLike
         A file.
-    frame
-        Which of its frames, from 0, where it has several.
+    frame : int, optional
+        Which of its frames, from 0, if the file has several.
 
     Returns
     -------
@@ -136,10 +185,17 @@ def read_colour(path: str | os.PathLike[str], *, frame: int | None = None) -> ND
     Raises
     ------
     InputError
-        It cannot be read, has no colours, or has several frames and none was chosen.
+        The file cannot be read, has no colours, or has several frames and ``frame`` does not choose
+        one.
+
+    Examples
+    --------
+    >>> colours = medical.read_colour("colour.dcm")
+    >>> colours.shape, colours.dtype
+    ((6, 5, 3), dtype('uint8'))
     """
     with reading():
-        return colours_of(one_frame(user_path(path), _checked(frame)))
+        return colours_of(one_frame(user_path(path), _frame_number(frame)))
 
 
 class Contents(NamedTuple):
@@ -148,9 +204,9 @@ class Contents(NamedTuple):
     frames: int
     colour: bool
     segmentation: bool
-    placed: bool  # whether each frame says where it lies in the patient
-    bits: int  # of a number that is read, at most
-    spacing: tuple[float, float]  # of rows and columns in mm; NaN where it does not say
+    placed: bool  # whether each frame states its position in the patient
+    bits: int  # the most bits of a number that is read
+    spacing: tuple[float, float]  # of rows and columns in mm; NaN if the file does not state it
 
 
 def contents_of(path: str | os.PathLike[str]) -> Contents:
@@ -158,19 +214,24 @@ def contents_of(path: str | os.PathLike[str]) -> Contents:
     with reading():
         frames = frames_in(user_path(path))
         header = frames[0].header
+        has_palette = header.get("PhotometricInterpretation") == "PALETTE COLOR"
         return Contents(
-            len(frames),
-            is_colour(header),
-            header.get("Modality") == "SEG",
-            all(frame.header.get(name) for frame in frames for name in PLACE),
-            16
-            if header.get("PhotometricInterpretation") == "PALETTE COLOR"
-            else stored_bits(header),
-            pixel_spacing(header),
+            frames=len(frames),
+            colour=is_colour(header),
+            segmentation=header.get("Modality") == "SEG",
+            placed=all(map(_states_its_place, frames)),
+            bits=16 if has_palette else stored_bits(header),
+            spacing=pixel_spacing(header),
         )
 
 
-def _checked(frame: int | None) -> int | None:
-    if frame is None or (isinstance(frame, (int, np.integer)) and not isinstance(frame, bool)):
-        return None if frame is None else int(frame)
+def _states_its_place(frame: Frame) -> bool:
+    return all(frame.header.get(keyword) for keyword in PLACE)
+
+
+def _frame_number(frame: int | None) -> int | None:
+    if frame is None:
+        return None
+    if isinstance(frame, (int, np.integer)) and not isinstance(frame, bool):
+        return int(frame)
     raise InputError(f"frame={frame!r} is not a whole number.", "Frames are counted from 0.")

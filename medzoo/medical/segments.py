@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,47 +12,62 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import checks
 from ..errors import InputError, MedzooWarning
 from ..settings import user_path
+from . import arguments
 from .files import headers_of, numbers, read_dicom, reading
 from .frames import Frame, frames_of
 from .pixels import axes_of, pixel_spacing, read_slices
+from .roi_names import find_roi
 from .series import TILT, UNEVEN, require_alike, require_places
-from .structures import find_roi
-from .volumes import Volume
+from .volumes import Volume, a_volume
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-NEAR = 0.05  # of a voxel, by which a segmentation may lie beside the grid of another volume
+NEAR = 0.05  # voxels by which a segmentation may lie beside the grid of the volume
 
 
+@checks.checked(path=checks.path, segment=arguments.segment, like=checks.optional(a_volume))
+@arguments.one_file
 def read_segmentation(
     path: str | os.PathLike[str], segment: int | str | None = None, *, like: Volume | None = None
 ) -> Volume:
-    """One segment of a DICOM segmentation.
+    """Read one segment of a DICOM segmentation (SEG) as a mask.
 
-    Slices that the file leaves out between its others are empty.
+    Slices that the file leaves out between its other slices are empty.
 
     Parameters
     ----------
-    path
+    path : str or os.PathLike
         A SEG file.
-    segment
-        Its number, from 1, or its label, as `find_roi` finds it; the only one where None.
-    like
-        A volume whose grid the mask gets, which must be the one that was segmented.
+    segment : int or str, optional
+        Its number, from 1, or its label, found in the same way as by `find_roi`. Not needed if the
+        file holds one segment.
+    like : Volume, optional
+        The volume that was segmented. The mask is returned on its grid.
 
     Returns
     -------
     Volume
-        Voxels (D, H, W) bool, in the order of positions.
+        Voxels (D, H, W) bool, slices in the order of their positions.
 
     Raises
     ------
     InputError
-        It is not a segmentation; there are several segments, and none was chosen; it holds
-        fractions; its slices are at uneven distances; or it does not lie on the grid of ``like``.
+        The file is not a segmentation. It holds several segments, and ``segment`` does not choose
+        one. It holds fractions. Its slices are at uneven distances. It is not on the grid of
+        ``like``.
+
+    Examples
+    --------
+    >>> lesion = medical.read_segmentation("segmentation.dcm", "Lesion")
+    >>> lesion.voxels.shape, lesion.voxels.dtype
+    ((3, 64, 64), dtype('bool'))
+    >>> ct = medical.read_series("patient7/")
+    >>> medical.read_segmentation("segmentation.dcm", "Lesion", like=ct).voxels.shape
+    (12, 64, 64)
     """
     file = user_path(path)
     with reading():
@@ -78,20 +94,26 @@ def segmentation_in(folder: Path) -> Path | None:
     """
     with reading():
         headers = headers_of(folder, quiet=True)
-    files = [Path(h.filename) for h in headers if h.get("Modality") == "SEG"]
-    if not files or any(h.get("Modality") == "RTSTRUCT" for h in headers):
+    files = []
+    for header in headers:
+        modality = header.get("Modality")
+        if modality == "RTSTRUCT":
+            return None
+        if modality == "SEG":
+            files.append(Path(header.filename))
+    if not files:
         return None
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise InputError(
             f"{folder} holds {len(files)} segmentations: {names}.",
-            "Leave one of them there, or read it with `read_segmentation(file, like=series)`.",
+            "Leave one of them in the folder, or read one with `read_segmentation(file, like=series)`.",
         )
     return files[0]
 
 
 def series_of(segmentation: Path) -> str | None:
-    """The series that was segmented, where the file names one."""
+    """The series that was segmented, if the file names one."""
     with reading():
         ds = read_dicom(segmentation, specific_tags=["ReferencedSeriesSequence"])
         series = {str(item.SeriesInstanceUID) for item in ds.get("ReferencedSeriesSequence") or []}
@@ -99,15 +121,15 @@ def series_of(segmentation: Path) -> str | None:
 
 
 def _segments(ds: Dataset) -> dict[int, str]:
-    """The number and label of each segment; numbers distinguish two with one label."""
-    labels = {
-        int(item.SegmentNumber): str(item.get("SegmentLabel", ""))
-        for item in ds.get("SegmentSequence") or []
-    }
-    listed = list(labels.values())
-    return {
-        n: f"{label} ({n})" if listed.count(label) > 1 else label for n, label in labels.items()
-    }
+    """The number and label of each segment; labels that occur twice get their number added."""
+    labels = {}
+    for item in ds.get("SegmentSequence") or []:
+        labels[int(item.SegmentNumber)] = str(item.get("SegmentLabel", ""))
+    occurrences = Counter(labels.values())
+    for number, label in labels.items():
+        if occurrences[label] > 1:
+            labels[number] = f"{label} ({number})"
+    return labels
 
 
 def _chosen(segments: dict[int, str], segment: int | str | None, file: Path) -> int:
@@ -119,40 +141,33 @@ def _chosen(segments: dict[int, str], segment: int | str | None, file: Path) -> 
         raise InputError(
             f"{file} holds {len(segments)} segments.", f"Choose one by number or label: {listed}."
         )
-    if isinstance(segment, str) and segment in segments.values():
-        return next(number for number, label in segments.items() if label == segment)
+    labels = list(segments.values())
+    if isinstance(segment, str) and segment in labels:
+        return list(segments)[labels.index(segment)]
     text = str(segment).strip()
     if text.isdigit() and int(text) in segments:
         return int(text)
     if isinstance(segment, str):
-        name = find_roi(segments.values(), segment)
-        return next(number for number, label in segments.items() if label == name)
+        return list(segments)[labels.index(find_roi(labels, segment))]
     raise InputError(
         f"{file} has no segment {segment!r}.", f"Choose one by number or label: {listed}."
     )
 
 
 def _assembled(frames: list[Frame], number: int, ds: Dataset, like: Volume | None) -> Volume:
-    """The mask of a segment over all places that the file has frames of."""
+    """The mask of one segment, over all positions of which the file has frames."""
     first = frames[0].header
     axes = axes_of(numbers(first, "ImageOrientationPatient"))
     positions = np.array([numbers(f.header, "ImagePositionPatient") for f in frames])  # (n, 3)
     heights = positions @ axes[0]
     step = _distance(heights, first, ds, like)
-    places = (heights - heights.min()) / step
-    rows = np.rint(places).astype(int)
-    aside = positions - positions[0] - (heights - heights[0])[:, None] * axes[0]
-    sheared = np.linalg.norm(aside, axis=1) > TILT * np.maximum(np.ptp(heights), step)
-    if (np.abs(places - rows) > 2 * UNEVEN).any() or sheared.any():
-        raise InputError(
-            f"{ds.filename} has frames that do not form an even stack of {step:g} mm.",
-            "Write the segmentation on the slices of its series.",
-        )
+    slices = _slice_numbers(positions, axes[0], step, ds)
     kind = str(ds.get("SegmentationType", "BINARY"))
-    own = [k for k, f in enumerate(frames) if kind == "LABELMAP" or _segment_of(f) == number]
-    voxels = np.zeros((rows.max() + 1, int(first.Rows), int(first.Columns)), bool)
-    for k, one in zip(own, read_slices([frames[k] for k in own], labels=True), strict=True):
-        voxels[rows[k]] |= _mask_of(one.voxels[0], kind, number, ds)
+    shown = [k for k, f in enumerate(frames) if kind == "LABELMAP" or _segment_of(f) == number]
+    pictures = read_slices([frames[k] for k in shown], labels=True)
+    voxels = np.zeros((slices.max() + 1, int(first.Rows), int(first.Columns)), bool)
+    for k, picture in zip(shown, pictures, strict=True):
+        voxels[slices[k]] |= _mask_of(picture.voxels[0], kind, number, ds)
     return Volume(
         voxels,
         (step, *pixel_spacing(first)),
@@ -163,11 +178,31 @@ def _assembled(frames: list[Frame], number: int, ds: Dataset, like: Volume | Non
     )
 
 
+def _slice_numbers(
+    positions: NDArray[np.float64], normal: NDArray[np.float64], step: float, ds: Dataset
+) -> NDArray[np.int_]:
+    """The slice of each frame, from 0; an error if the frames do not form an even stack."""
+    heights = positions @ normal
+    places = (heights - heights.min()) / step
+    slices: NDArray[np.int_] = np.rint(places).astype(int)
+    along_normal = (heights - heights[0])[:, None] * normal
+    sideways = np.linalg.norm(positions - positions[0] - along_normal, axis=1)
+    sheared = sideways > TILT * np.maximum(np.ptp(heights), step)
+    if (np.abs(places - slices) > 2 * UNEVEN).any() or sheared.any():
+        raise InputError(
+            f"{ds.filename} has frames that do not form an even stack of {step:g} mm.",
+            "Write the segmentation on the slices of its series.",
+        )
+    return slices
+
+
 def _distance(
     heights: NDArray[np.float64], first: Dataset, ds: Dataset, like: Volume | None
 ) -> float:
-    """Millimetres from slice to slice: what the file states, those of the volume that was segmented,
-    or the least between two frames.
+    """Millimetres from slice to slice.
+
+    They are those that the file states, those of the volume that was segmented, or the least
+    distance between two frames.
     """
     stated = abs((numbers(first, "SpacingBetweenSlices") or [0.0])[0])
     thickness = (numbers(first, "SliceThickness") or [0.0])[0]
@@ -191,7 +226,7 @@ def _distance(
 
 
 def _divides(step: float, steps: NDArray[np.float64]) -> bool:
-    """Whether distances between frames are so many slices each."""
+    """Whether the distances between frames are whole numbers of slices."""
     return bool((np.abs(steps / step - np.rint(steps / step)) <= UNEVEN).all())
 
 
@@ -226,7 +261,7 @@ def _on_grid_of(like: Volume, mask: Volume, file: Path) -> Volume:
     if like.frame and mask.frame and like.frame != mask.frame:
         raise InputError(
             f"{file} is in another frame of reference than the volume.",
-            "Read the one it belongs to.",
+            "Give the volume that was segmented.",
         )
     start = like.voxels_at(mask.origin[None])[0]
     if (

@@ -1,16 +1,17 @@
-"""The slices of one DICOM series as a volume: which belong to it, in which order, at which distance."""
+"""The slices of one DICOM series as a volume: their choice, their order and their distance."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MedzooWarning
-from .files import PLACE, numbers, told
+from .files import PLACE, numbers, shown_path
 from .frames import Frame, choose, frames_of
 from .pixels import axes_of, read_slices, require_no_mosaic
 from .volumes import Volume
@@ -19,65 +20,66 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 Array = NDArray[Any]
-# how far, of their usual distance, two slices may lie nearer or further apart: headers are rounded
-UNEVEN = 0.05
-# millimetres sideways for each from slice to slice, past which a series is sheared; about half a
-# degree
-TILT = 0.01
+UNEVEN = (
+    0.05  # how much a distance of two slices may differ from the usual one: headers are rounded
+)
+TILT = 0.01  # sideways shift per distance of slices, above which a series is sheared: half a degree
 SUBJECT = {
     "PatientID": "patients",
     "FrameOfReferenceUID": "frames of reference",
     "Modality": "modalities",
 }
-# what gives a picture another contrast, so that slices of one volume should agree in it
+# elements that change the contrast of a picture: slices of one volume should agree in them
 CONTRAST = ("EchoTime", "EffectiveEchoTime", "DiffusionBValue", "ComplexImageComponent")
 ALIKE = 1e-3  # how far directions and pixel sizes of one series may differ
 
 
 def only_series(headers: list[Dataset], path: Any, series: str | None) -> list[Dataset]:
-    """The headers of the one series, or the one that was asked for."""
+    """The headers of the one series, or of the one that was asked for."""
     if not headers:
         raise InputError(
-            f"{told(path)} holds no DICOM pictures.", "Give the folder of a CT or MR series."
+            f"{shown_path(path)} holds no DICOM pictures.", "Give the folder of a CT or MR series."
         )
     groups: dict[str, list[Dataset]] = {}
     for header in headers:
         groups.setdefault(str(header.get("SeriesInstanceUID", "")), []).append(header)
-    fit = groups
+    fitting = []
+    for uid, members in groups.items():
+        description = str(members[0].get("SeriesDescription", ""))
+        if series is None or series == uid or series.lower() in description.lower():
+            fitting.append(uid)
+    if len(fitting) == 1:
+        return groups[fitting[0]]
+    problem = f"holds {len(groups)} series"
     if series is not None:
-        fit = {
-            u: g
-            for u, g in groups.items()
-            if u == series or series.lower() in str(g[0].get("SeriesDescription", "")).lower()
-        }
-    if len(fit) != 1:
-        listed = "; ".join(
-            f"{g[0].get('Modality', '?')} {str(g[0].get('SeriesDescription', 'without a description'))!r} of {len(g)}, {u}"
-            for u, g in groups.items()
-        )
-        problem = (
-            f"holds {len(groups)} series"
-            if series is None
-            else f"holds {len(fit)} series that are {series!r}"
-        )
-        raise InputError(
-            f"{told(path)} {problem}.",
-            f"Choose by series=, a UID or a part of the description: {listed}.",
-        )
-    return next(iter(fit.values()))
+        problem = f"holds {len(fitting)} series that are {series!r}"
+    raise InputError(
+        f"{shown_path(path)} {problem}.",
+        f"Choose by series=, a UID or a part of the description: {_listed(groups)}.",
+    )
+
+
+def _listed(groups: dict[str, list[Dataset]]) -> str:
+    """All series as an error lists them."""
+    descriptions = []
+    for uid, members in groups.items():
+        modality = members[0].get("Modality", "?")
+        description = str(members[0].get("SeriesDescription", "without a description"))
+        descriptions.append(f"{modality} {description!r} of {len(members)}, {uid}")
+    return "; ".join(descriptions)
 
 
 def volume_of(headers: list[Dataset], frame: int | None = None) -> Volume:
-    """The slices of one series, whose headers these are.
+    """The volume of one series.
 
     Parameters
     ----------
     headers
-        One per file.
+        The headers of the files of the series.
     frame
-        Which time, echo or b-value, from 0, where there are several pictures of each place.
+        Which time, echo or b-value, from 0, if there are several pictures at each position.
     """
-    frames = [one for header in headers for one in frames_of(header)]
+    frames = list(chain.from_iterable(map(frames_of, headers)))
     require_no_mosaic(frames)
     require_places(frames)
     frames = choose(frames, f"The series of {headers[0].filename}", frame)
@@ -86,23 +88,16 @@ def volume_of(headers: list[Dataset], frame: int | None = None) -> Volume:
     first = frames[0].header
     rows, columns = _floats(first, "PixelSpacing").tolist()
     axes = axes_of(_floats(first, "ImageOrientationPatient").tolist())
-    normal = axes[0]
     positions = np.array([_floats(f.header, "ImagePositionPatient") for f in frames])  # (D, 3)
-    order = np.argsort(positions @ normal, kind="stable")
+    order = np.argsort(positions @ axes[0], kind="stable")
     frames, positions = [frames[k] for k in order], positions[order]
-    between = _distance_of_slices([f.name for f in frames], positions, normal)
+    between = _distance_of_slices(frames, positions, axes[0])
     slices = read_slices(frames)
-    if len({s.unit for s in slices}) > 1:
-        k = next(k for k, s in enumerate(slices) if s.unit != slices[0].unit)
-        units = [s.unit or "no unit that is known" for s in (slices[0], slices[k])]
-        raise InputError(
-            f"{frames[0].name} is in {units[0]}, {frames[k].name} in {units[1]}.",
-            "One of them may lack RescaleIntercept, or have another RescaleType.",
-        )
-    windows = tuple(dict.fromkeys(shown for s in slices for shown in s.windows))
+    _require_one_unit(frames, slices)
+    windows = tuple(dict.fromkeys(chain.from_iterable(s.windows for s in slices)))
     return replace(
         slices[0],
-        voxels=np.stack([s.voxels[0] for s in slices]),
+        voxels=np.concatenate([s.voxels for s in slices]),
         spacing=(slices[0].spacing[0] if between is None else between, rows, columns),
         origin=positions[0],
         axes=axes,
@@ -112,12 +107,25 @@ def volume_of(headers: list[Dataset], frame: int | None = None) -> Volume:
     )
 
 
+def _require_one_unit(frames: list[Frame], slices: list[Volume]) -> None:
+    """An error if slices are in different units."""
+    first = slices[0]
+    for frame, other in zip(frames, slices, strict=True):
+        if other.unit != first.unit:
+            unknown = "no unit that is known"
+            raise InputError(
+                f"{frames[0].name} is in {first.unit or unknown}, {frame.name} in "
+                f"{other.unit or unknown}.",
+                "One of them may lack RescaleIntercept, or have another RescaleType.",
+            )
+
+
 def _warn_of_contrasts(frames: list[Frame]) -> None:
-    """Warn of slices of one volume that were not made alike, such as echoes between each other."""
+    """Warn of slices with different contrasts in one volume, such as two echoes in turn."""
     for name in CONTRAST:
         values = {str(frame.header.get(name, "")) for frame in frames} - {""}
         if len(values) > 1:
-            listed = ", ".join(sorted(values)[:3]) + ", ..." * (len(values) > 3)
+            listed = ", ".join(sorted(values)[:3]) + (", ..." if len(values) > 3 else "")
             warnings.warn(
                 MedzooWarning(
                     f"The slices of {frames[0].file.parent} differ in {name}: {listed}. They may be "
@@ -129,31 +137,35 @@ def _warn_of_contrasts(frames: list[Frame]) -> None:
 
 def _stacked_padding(slices: list[Volume]) -> NDArray[np.bool_] | None:
     """Where the slices of a series are padding."""
-    if all(s.padding is None for s in slices):
-        return None
-    none = np.zeros(slices[0].voxels.shape, bool)
-    return np.concatenate([none if s.padding is None else s.padding for s in slices])
+    parts, has_padding = [], False
+    for volume in slices:
+        has_padding |= volume.padding is not None
+        empty = np.zeros(volume.voxels.shape, bool)
+        parts.append(empty if volume.padding is None else volume.padding)
+    return np.concatenate(parts) if has_padding else None
 
 
 def require_places(frames: list[Frame]) -> None:
-    """An error where a picture does not say where it lies."""
+    """An error if a picture does not state its position."""
     for frame in frames:
-        if missing := [name for name in PLACE if not frame.header.get(name)]:
-            count = sum(other.file == frame.file for other in frames)
-            if count > 1:
-                raise InputError(
-                    f"{frame.file} has several pictures in one file, and no {missing[0]} of each.",
-                    f"Its {count} frames make no volume. `read_picture` reads one: frame=0 to "
-                    f"{count - 1}.",
-                )
+        missing = [name for name in PLACE if not frame.header.get(name)]
+        if not missing:
+            continue
+        count = sum(other.file == frame.file for other in frames)
+        if count > 1:
             raise InputError(
-                f"{frame.file} has no {missing[0]}.",
-                "A series needs it to be put in order; take the file out.",
+                f"{frame.file} has several pictures in one file, and no {missing[0]} of each.",
+                f"Its {count} frames do not form a volume. `read_picture` reads one: frame=0 to "
+                f"{count - 1}.",
             )
+        raise InputError(
+            f"{frame.file} has no {missing[0]}.",
+            "Slices cannot be sorted without it: leave the file out.",
+        )
 
 
 def require_alike(frames: list[Frame]) -> None:
-    """An error where slices do not have one direction and size."""
+    """An error if slices differ in direction or size."""
     first = frames[0].header
     for frame in frames:
         header = frame.header
@@ -162,20 +174,20 @@ def require_alike(frames: list[Frame]) -> None:
                 raise InputError(
                     f"Slices of a series differ in {name}: {first[name].value} in {frames[0].name}, "
                     f"{header[name].value} in {frame.name}.",
-                    "Give those of one direction and size: a localizer may be among them.",
+                    "Give slices of one direction and size: one of them may be a localizer.",
                 )
         _require_one_subject(first, header)
         if (header.Rows, header.Columns) != (first.Rows, first.Columns):
             size = f"{header.Rows} x {header.Columns} pixels"
             raise InputError(
                 f"{header.filename} has {size}, others have {first.Rows} x {first.Columns}.",
-                "Give the slices of one size.",
+                "Give slices of one size.",
             )
     directions = _floats(first, "ImageOrientationPatient").reshape(2, 3)
     if not np.allclose(directions @ directions.T, np.eye(2), atol=ALIKE):
         raise InputError(
             f"{first.filename} has an ImageOrientationPatient of {first.ImageOrientationPatient}.",
-            "Two directions at right angles, of length 1, were expected.",
+            "Two directions at right angles, each of length 1, were expected.",
         )
     if not (_floats(first, "PixelSpacing") > 0).all():
         raise InputError(
@@ -185,7 +197,7 @@ def require_alike(frames: list[Frame]) -> None:
 
 
 def _require_one_subject(first: Dataset, header: Dataset) -> None:
-    """An error where two slices are of different patients, or in different coordinates."""
+    """An error if two slices are of different patients, or in different coordinates."""
     for name, what in SUBJECT.items():
         one, other = str(first.get(name) or ""), str(header.get(name) or "")
         if one and other and one != other:
@@ -196,31 +208,32 @@ def _require_one_subject(first: Dataset, header: Dataset) -> None:
             )
 
 
-def _distance_of_slices(names: list[str], positions: Array, normal: Array) -> float | None:
-    """Millimetres from slice to slice, None of a single one; an error where that is not one number."""
-    if len(names) == 1:
+def _distance_of_slices(frames: list[Frame], positions: Array, normal: Array) -> float | None:
+    """Millimetres from slice to slice, None for a single slice; an error if they are uneven."""
+    if len(frames) == 1:
         return None
     steps = np.diff(positions @ normal)  # (D - 1,)
     usual = float(np.median(steps))
     if (doubled := np.flatnonzero(steps <= UNEVEN * usual)).size:
         k = doubled[0]
         raise InputError(
-            f"{names[k]} and {names[k + 1]} of a series lie at the same place, and {doubled.size - 1} more pairs.",
+            f"{frames[k].name} and {frames[k + 1].name} of a series lie at the same "
+            f"place, and {doubled.size - 1} more pairs.",
             "Give each slice once: one echo, phase or time of several.",
         )
     if (uneven := np.flatnonzero(np.abs(steps - usual) > UNEVEN * usual)).size:
         k = uneven[0]
         raise InputError(
-            f"From {names[k]} to {names[k + 1]} it is {steps[k]:g} mm, elsewhere {usual:g} mm; {uneven.size} of "
-            f"{steps.size} distances between slices are odd.",
-            "Slices may be missing. Give files of even distances.",
+            f"From {frames[k].name} to {frames[k + 1].name} it is {steps[k]:g} mm, elsewhere "
+            f"{usual:g} mm; {uneven.size} of {steps.size} distances between slices are odd.",
+            "Slices may be missing. Give all slices, at even distances.",
         )
     sideways = np.diff(positions, axis=0) - steps[:, None] * normal
     if (slope := float((np.linalg.norm(sideways, axis=1) / steps).max())) > TILT:
         tilt = np.degrees(np.arctan(slope))
         raise InputError(
             f"The slices of a series shift sideways, as of a gantry tilted by {tilt:.1f} degrees.",
-            "Resample it to an upright grid first; dcm2niix does.",
+            "Resample it to a grid without tilt first, for example with dcm2niix.",
         )
     return float(steps.mean())
 
@@ -231,11 +244,11 @@ def _floats(header: Dataset, name: str) -> NDArray[np.float64]:
     if len(values) != PLACE[name]:
         raise InputError(
             f"{header.filename} has no {PLACE[name]} numbers for {name}.",
-            "Take it out, or copy it again.",
+            "Leave the file out, or copy it again.",
         )
     if not np.isfinite(values).all():
         raise InputError(
             f"{header.filename} has {values} for {name}, which are not all finite numbers.",
-            "Take it out, or get it again.",
+            "Leave the file out, or copy it again.",
         )
     return np.array(values)

@@ -1,66 +1,58 @@
-"""Contours of an RTSTRUCT as masks, and the patients of a folder."""
+"""The structures of an RTSTRUCT, and their contours as masks."""
 
 from __future__ import annotations
 
-import os
-import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import checks
-from .._worker.input_files import natural
 from ..errors import InputError, MedzooWarning
-from ..settings import user_path
 from .contours import QUARTER, Planes, enclosed, largest_gap
-from .nifti import NIFTI
+from .files import DicomPaths, headers_of, reading, shown_path
+from .roi_names import find_roi
 from .rtstruct import read_rois, references
-from .scans import (
-    Given,
-    files_of,
-    headers_of,
-    is_dicom,
-    is_slice,
-    read_series,
-    reading,
-    told,
-    volume_of,
-)
-from .volumes import Volume
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
+from .volumes import Volume, a_volume
 
 
 @dataclass(frozen=True, eq=False)
 class Structures:
-    """The structures of an RTSTRUCT.
+    """The structures of an RTSTRUCT file.
 
     Parameters
     ----------
-    contours
-        Name -> the closed planar contours, each (n, 3) in millimetres (x, y, z). Two structures of
-        one name are distinguished by their numbers: ``Parotid R (7)``.
-    series, frames
-        What they were drawn on: identifiers of series and of frames of reference.
-    path
+    contours : dict of str to list of array
+        Name -> the closed planar contours, each (n, 3) in millimetres (x, y, z). Structures that
+        share a name are listed with their numbers: ``Parotid R (7)``.
+    series : frozenset of str, optional
+        SeriesInstanceUIDs of the series on which the structures were drawn.
+    frames : frozenset of str, optional
+        FrameOfReferenceUIDs in which they were drawn.
+    path : pathlib.Path, optional
         The file.
-    roi_frames
-        Name -> the frame of reference of that structure, where the file states one.
-    frame_series
+    roi_frames : mapping of str to str, optional
+        Name -> the frame of reference of that structure, if the file states it.
+    frame_series : mapping of str to frozenset of str, optional
         Frame of reference -> the series that the file refers to in it.
-    exclusive
-        The names of structures whose contours are combined by XOR (CLOSEDPLANAR_XOR).
-    points
-        Name -> how many closed contours are left out, since they have one or two points.
-    broken
+    exclusive : frozenset of str, optional
+        Names of structures whose contours are combined by XOR (CLOSEDPLANAR_XOR).
+    points : mapping of str to int, optional
+        Name -> the number of closed contours that are left out because they have one or two points.
+    broken : mapping of str to str, optional
         Name -> what is wrong, for structures that cannot be used. They are not in ``contours``.
+
+    Examples
+    --------
+    >>> structures = medical.read_structures("patient7/")
+    >>> sorted(structures.contours)
+    ['GTV', 'Parotid R']
+    >>> len(structures.contours["GTV"]), structures.contours["GTV"][0].shape
+    (4, (400, 3))
     """
 
     contours: dict[str, list[NDArray[np.float64]]]
@@ -73,68 +65,65 @@ class Structures:
     points: Mapping[str, int] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
 
-    @checks.checked(volume=checks.instance(Volume, "medical.read_series"), pattern=checks.text)
+    @checks.checked(volume=a_volume, pattern=checks.text)
     def mask(self, volume: Volume, pattern: str) -> NDArray[np.bool_]:
         """The voxels whose centres a structure encloses.
 
-        Contours form a plane where their heights differ by less than a quarter of the distance
-        between slices. A plane covers half the distance to the next ones on both sides: that is the
-        distance between slices, or between planes, where contours were drawn on every second slice,
-        say. A slice takes the plane nearest to it. In a plane, a contour within another is a hole,
-        copies of a contour count once, and all else is united: see `medzoo.medical.contours`.
+        Contours form a plane if their heights differ by less than a quarter of the distance between
+        slices. A plane covers half the distance to the next ones on both sides: the distance
+        between slices, or between planes, if contours were drawn on every second slice, say. A
+        slice takes the plane nearest to it. In a plane, a contour within another is a hole, copies
+        of a contour count once, and all other contours are united: see `medzoo.medical.contours`.
 
         A warning says how many planes lie outside of the volume.
 
         Parameters
         ----------
-        volume
-            The series that it was drawn on, or another in the same frame of reference, in any
-            orientation.
-        pattern
+        volume : Volume
+            The series on which the structure was drawn, or another in the same frame of reference,
+            in any orientation.
+        pattern : str
             Which structure: see `find_roi`.
 
         Returns
         -------
-        array
-            (D, H, W) bool.
+        array of bool
+            (D, H, W), on the grid of ``volume``.
 
         Raises
         ------
         InputError
-            No structure fits, or several; it is broken; it has no closed contour; it was drawn on
-            something else, or at an angle to it.
+            No structure fits the pattern, or several do. The structure is broken or has no closed
+            contour. It was drawn on another series, or at an angle to the slices.
+
+        Examples
+        --------
+        >>> ct = medical.read_series("patient7/")
+        >>> structures = medical.read_structures("patient7/")
+        >>> mask = structures.mask(ct, "R parotid|Parotid R")
+        >>> mask.shape, mask.any((1, 2)).nonzero()[0]
+        ((12, 64, 64), array([4, 5, 6, 7]))
         """
         name = self._usable(pattern, volume)
-        corners = [
-            volume.voxels_at(contour) for contour in self.contours[name]
-        ]  # (n, 3) each: slice, row, column
-        if not all(np.isfinite(points).all() for points in corners):
-            raise InputError(
-                "The place of the volume in the patient is unknown.",
-                "Read the whole series, with its positions and spacing.",
-            )
-        axis = int(np.argmin([max(np.ptp(c[:, k]) for c in corners) for k in range(3)]))
-        if (off := max(np.ptp(c[:, axis]) for c in corners)) > QUARTER:
-            raise InputError(
-                f"The contours of {name!r} leave the volume's slices by up to {off:.2g} of their "
-                f"distance, and {QUARTER} is allowed.",
-                "Read the series that they were drawn on, as it is.",
-            )
+        corners = _corners_in_voxels(self.contours[name], volume)
+        axis = _axis_across(corners, name)
         own_series = not (volume.series and self.series) or volume.series in self.series
-        heights = self._heights(volume, axis)
-        gap = largest_gap(heights, volume.spacing[axis], own_series=own_series)
-        planes = Planes(np.array([c[:, axis].mean() for c in corners]), gap)
+        gap = largest_gap(self._heights(volume, axis), volume.spacing[axis], own_series=own_series)
+        planes = Planes(np.array([points[:, axis].mean() for points in corners]), gap)
         mask = np.zeros(volume.voxels.shape, bool)
-        slices = np.moveaxis(mask, axis, 0)  # a view
-        rows, columns = [k for k in range(3) if k != axis]
-        outlines = [c[:, [rows, columns]] for c in corners]
-        shape = (mask.shape[rows], mask.shape[columns])
-        spacing = (volume.spacing[rows], volume.spacing[columns])
-        for k, chosen in planes.of_slices(len(slices)):
+        slices: NDArray[np.bool_] = np.moveaxis(mask, axis, 0)  # a view
+        height, width = slices.shape[1:]
+        in_plane = np.delete(np.arange(3), axis)  # the axes of rows and columns
+        outlines = [points[:, in_plane] for points in corners]
+        rows, columns = np.array(volume.spacing)[in_plane].tolist()
+        for k, members in planes.of_slices(len(slices)):
             slices[k] = enclosed(
-                [outlines[n] for n in chosen], shape, spacing, exclusive=name in self.exclusive
+                [outlines[n] for n in members],
+                (height, width),
+                (rows, columns),
+                exclusive=name in self.exclusive,
             )
-        self._warn(name, planes, outlines, (len(slices), *shape))
+        self._warn(name, planes, outlines, slices.shape)
         if own_series and planes.may_be_parts:
             self._warn_of_filled(name, planes)
         return mask
@@ -145,49 +134,49 @@ class Structures:
         if name in self.broken:
             raise InputError(
                 f"{name!r} of {self.path} cannot be used: {self.broken[name]}.",
-                "Export the structure again; others of the file can be used.",
+                "Export the structure again. The other structures of the file can be used.",
             )
         if not self.contours[name]:
             raise InputError(
                 f"{name!r} of {self.path} has no closed contours.",
-                "It is a name without a shape, or a point.",
+                "It has only a name, or points.",
             )
         if not self.drawn_on(volume, name):
             frame = self.roi_frames.get(name, "")
             within = f", in the frame of reference {frame}," if frame else ""
+            drawn = ", ".join(sorted(self.series_of(name))) or "it does not say which"
             raise InputError(
                 f"{name!r} of {self.path}{within} was drawn on another series than this one, "
                 f"{volume.series}.",
-                "Read that series instead: "
-                f"{', '.join(sorted(self.series_of(name))) or 'it does not say which'}.",
+                f"Read that series instead: {drawn}.",
             )
         return name
 
     def _heights(self, volume: Volume, axis: int) -> list[NDArray[np.float64]]:
-        """For each structure, how high its contours begin, in slices."""
-        return [
-            volume.voxels_at(np.array([contour[0] for contour in contours]))[:, axis]
-            for contours in self.contours.values()
-            if contours
-        ]
+        """For each structure, the heights of the first points of its contours, in slices."""
+        heights = []
+        for contours in self.contours.values():
+            if contours:
+                first_points = np.array([contour[0] for contour in contours])
+                heights.append(volume.voxels_at(first_points)[:, axis])
+        return heights
 
     def _warn(
         self,
         name: str,
         planes: Planes,
         outlines: list[NDArray[np.float64]],
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
     ) -> None:
         """Warn of what a mask lacks: contours, planes, parts of planes, slices between planes."""
         outside, count = planes.outside(shape[0]), len(planes.heights)
-        beyond = sum(
-            any(outlines[n].min() <= -1 or (outlines[n] > shape[1:]).any() for n in members)
-            for members, out in zip(planes.members, outside, strict=True)
-            if not out
-        )
+        beyond = 0
+        for members, is_outside in zip(planes.members, outside, strict=True):
+            points = np.concatenate([outlines[n] for n in members])
+            beyond += not is_outside and bool((points <= -1).any() or (points > shape[1:]).any())
         lacking = []
-        if points := self.points.get(name, 0):
-            lacking.append(f"{points} of its contours are points or lines, and enclose nothing")
+        if left_out := self.points.get(name, 0):
+            lacking.append(f"{left_out} of its contours are points or lines, and enclose nothing")
         if outside.any():
             lacking.append(f"{outside.sum()} of its {count} planes lie outside of the volume")
         if beyond:
@@ -210,15 +199,31 @@ class Structures:
         )
         warnings.warn(MedzooWarning(f"{message}."), stacklevel=4)
 
-    @checks.checked(
-        volume=checks.instance(Volume, "medical.read_series"), name=checks.optional(checks.text)
-    )
+    @checks.checked(volume=a_volume, name=checks.optional(checks.text))
     def drawn_on(self, volume: Volume, name: str | None = None) -> bool:
-        """Whether the volume is what the structures, or the one of that name, were drawn on.
+        """Whether the volume is what the structures, or one of them, were drawn on.
 
-        A structure's own frame of reference decides, where both state one: it is the volume's, or
-        the file refers to the volume's series in it, as rt-utils does, which makes up the frame.
-        Else the series and the frames of the file decide. True where either does not say.
+        If both the structure and the volume state a frame of reference, it decides: the frames are
+        equal, or the file refers to the volume's series in the structure's frame. (rt-utils writes
+        such files, with a frame that it makes up.) Otherwise the series and the frames of the whole
+        file decide. The answer is True if the file or the volume states neither.
+
+        Parameters
+        ----------
+        volume : Volume
+            A series.
+        name : str, optional
+            One structure, as it is named in ``contours``; by default the file as a whole.
+
+        Returns
+        -------
+        bool
+
+        Examples
+        --------
+        >>> ct = medical.read_series("patient7/")
+        >>> medical.read_structures("patient7/").drawn_on(ct, "GTV")
+        True
         """
         frame = self.roi_frames.get(name or "", "")
         if frame and volume.frame:
@@ -226,246 +231,131 @@ class Structures:
         says = bool(self.series or self.frames) and bool(volume.series or volume.frame)
         return not says or volume.series in self.series or volume.frame in self.frames
 
+    @checks.checked(name=checks.text)
     def series_of(self, name: str) -> frozenset[str]:
-        """The series that the file refers to for one structure."""
+        """The series that the file refers to for one structure.
+
+        Parameters
+        ----------
+        name : str
+            The structure, as it is named in ``contours``.
+
+        Returns
+        -------
+        frozenset of str
+            SeriesInstanceUIDs; empty if the file states none.
+
+        Examples
+        --------
+        >>> medical.read_structures("patient7/").series_of("GTV")
+        frozenset({'1.2.3'})
+        """
         return self.frame_series.get(self.roi_frames.get(name, ""), self.series)
 
 
-def read_structures(path: Given, *, series: str | None = None) -> Structures:
-    """The structures of the one RTSTRUCT that ``path`` is, or that lies in the folder ``path``.
+def _corners_in_voxels(
+    contours: list[NDArray[np.float64]], volume: Volume
+) -> list[NDArray[np.float64]]:
+    """The corners of each contour, (n, 3): slice, row and column."""
+    corners = [volume.voxels_at(contour) for contour in contours]
+    if not np.isfinite(np.concatenate(corners)).all():
+        raise InputError(
+            "The place of the volume in the patient is unknown.",
+            "Read the whole series, with its positions and spacing.",
+        )
+    return corners
 
-    A structure that is damaged is refused when it is asked for; the others can be used.
+
+def _axis_across(corners: list[NDArray[np.float64]], name: str) -> int:
+    """The axis of the volume at right angles to the contours."""
+    extents = np.array([np.ptp(points, axis=0) for points in corners])  # (n, 3)
+    largest = extents.max(axis=0)
+    axis = int(np.argmin(largest))
+    if largest[axis] > QUARTER:
+        raise InputError(
+            f"The contours of {name!r} leave the volume's slices by up to {largest[axis]:.2g} of "
+            f"their distance, and {QUARTER} is allowed.",
+            "Read the series on which they were drawn, unchanged.",
+        )
+    return axis
+
+
+@checks.checked(path=checks.paths)
+def read_structures(path: DicomPaths, *, series: str | None = None) -> Structures:
+    """Read the structures of an RTSTRUCT file.
+
+    A damaged structure raises an error only when it is asked for; the other structures can be used.
 
     Parameters
     ----------
-    path
-        A file, a folder with subfolders, or a list of files.
-    series
-        Where there are several, the SeriesInstanceUID of the pictures that it was drawn on.
+    path : str, os.PathLike, or sequence of them
+        An RTSTRUCT file; or a folder (with its subfolders) or a list of files that holds one.
+    series : str, optional
+        If there are several: the SeriesInstanceUID of the pictures on which it was drawn.
+
+    Returns
+    -------
+    Structures
+        Contours by the names of the structures.
 
     Raises
     ------
     InputError
-        There is none, or more than one, or the file cannot be read.
+        There is no RTSTRUCT, or more than one, or it cannot be read.
+
+    Examples
+    --------
+    >>> structures = medical.read_structures("patient7/")
+    >>> sorted(structures.contours)
+    ['GTV', 'Parotid R']
     """
     with reading():
-        sets = [h for h in headers_of(path) if h.get("Modality") == "RTSTRUCT"]
-        chosen = [h for h in sets if series is None or series in _series_in(references(h))]
+        headers = [h for h in headers_of(path) if h.get("Modality") == "RTSTRUCT"]
+        chosen = headers
+        if series is not None:
+            chosen = [h for h in headers if series in _series_in(references(h))]
         if len(chosen) != 1:
-            names = ", ".join(sorted(str(h.filename) for h in chosen or sets)) or "none at all"
-            on = f" drawn on {series}" if series else ""
+            files = sorted(str(h.filename) for h in chosen or headers)
+            drawn_on = f" drawn on {series}" if series else ""
             raise InputError(
-                f"{told(path)} has {len(chosen)} RTSTRUCT files{on}, but only one is allowed.",
-                f"Give its file. There are {names}.",
+                f"{shown_path(path)} has {len(chosen)} RTSTRUCT files{drawn_on}, but only one is "
+                "allowed.",
+                f"Give its file. There are {', '.join(files) or 'none at all'}.",
             )
-        return _structures(Path(chosen[0].filename))
+        return structures_of(Path(chosen[0].filename))
 
 
 def _series_in(frame_series: Mapping[str, frozenset[str]]) -> frozenset[str]:
     return frozenset[str]().union(*frame_series.values())
 
 
-def _structures(file: Path) -> Structures:
+def structures_of(file: Path) -> Structures:
+    """The structures of one RTSTRUCT file."""
     rois, frame_series = read_rois(file)
-    names = [roi.name for roi in rois]
-    called = [f"{r.name} ({r.number})" if names.count(r.name) > 1 else r.name for r in rois]
-    rois_by_name = dict(zip(called, rois, strict=True))
-    frames = {*frame_series, *(roi.frame for roi in rois)} - {""}
+    occurrences = Counter(roi.name for roi in rois)
+    contours, broken, roi_frames, points = {}, {}, {}, {}
+    frames, exclusive = {*frame_series}, set()
+    for roi in rois:
+        frames.add(roi.frame)
+        name = f"{roi.name} ({roi.number})" if occurrences[roi.name] > 1 else roi.name
+        if roi.fault:
+            broken[name] = roi.fault
+        else:
+            contours[name] = roi.contours
+        if roi.frame:
+            roi_frames[name] = roi.frame
+        if roi.points:
+            points[name] = roi.points
+        if roi.exclusive:
+            exclusive.add(name)
     return Structures(
-        {name: roi.contours for name, roi in rois_by_name.items() if not roi.fault},
+        contours,
         _series_in(frame_series),
-        frozenset(frames),
+        frozenset(frames - {""}),
         file,
-        roi_frames={name: roi.frame for name, roi in rois_by_name.items() if roi.frame},
+        roi_frames=roi_frames,
         frame_series=frame_series,
-        exclusive=frozenset(name for name, roi in rois_by_name.items() if roi.exclusive),
-        points={name: roi.points for name, roi in rois_by_name.items() if roi.points},
-        broken={name: roi.fault for name, roi in rois_by_name.items() if roi.fault},
+        exclusive=frozenset(exclusive),
+        points=points,
+        broken=broken,
     )
-
-
-def read_mask(
-    path: str | os.PathLike[str],
-    pattern: str,
-    *,
-    series: str | None = None,
-    frame: int | None = None,
-) -> tuple[Volume, NDArray[np.bool_]]:
-    """A structure of the one RTSTRUCT in a folder, and the series in it that it was drawn on.
-
-    Parameters
-    ----------
-    path
-        The folder; subfolders count.
-    pattern
-        Which structure: see `find_roi`.
-    series
-        The SeriesInstanceUID of one of them, where the structure refers to several.
-    frame
-        As for `read_series`.
-
-    Returns
-    -------
-    volume, mask
-        The series, and the voxels (D, H, W) of it that the structure encloses.
-
-    Raises
-    ------
-    InputError
-        As `read_structures`, `read_series` and `Structures.mask`; or the structure refers to
-        several series of the folder, and ``series`` does not choose.
-    """
-    structures = read_structures(path, series=series)
-    name = find_roi([*structures.contours, *structures.broken], pattern)
-    referenced = structures.series_of(name)
-    if series is None and len(referenced) > 1:
-        with reading():
-            headers = [h for h in headers_of(path) if is_slice(h)]
-        present = {str(h.get("SeriesInstanceUID", "")): h for h in headers}
-        referenced &= present.keys()
-        if len(referenced) > 1:
-            raise InputError(
-                f"{name!r} of {structures.path} refers to {len(referenced)} series of "
-                f"{told(path)}.",
-                "Give a folder with one of them, or choose by series=: "
-                + "; ".join(_described(present[uid]) for uid in sorted(referenced)),
-            )
-    volume = read_series(path, series=series or next(iter(referenced), None), frame=frame)
-    return volume, structures.mask(volume, name)
-
-
-def _described(header: Dataset) -> str:
-    """A series as an error lists it."""
-    name = str(header.get("SeriesDescription", "without a description"))
-    return f"{header.get('Modality', '?')} {name!r}, {header.get('SeriesInstanceUID', '')}"
-
-
-def split_structure(text: str | os.PathLike[str]) -> tuple[Path, str] | None:
-    """Folder and structure of ``FOLDER#STRUCTURE``; None if the folder does not exist.
-
-    Both may have a ``#`` in their names. The longest path that exists is the folder.
-    """
-    parts = os.fspath(text).split("#")
-    for k in range(len(parts) - 1, 0, -1):
-        folder = user_path("#".join(parts[:k]) or ".").absolute()
-        if folder.exists():
-            return folder, "#".join(parts[k:])
-    return None
-
-
-def find_roi(names: Iterable[str], pattern: str) -> str:
-    """The one name that a pattern fits.
-
-    Parameters
-    ----------
-    names
-        Such as the contours of `Structures`.
-    pattern
-        Names parted by ``|``, such as ``R parotid|Parotid R|Rt Parotid``. Case, spaces, ``_``,
-        ``-`` and other marks make no difference: ``PAROTID_R`` fits. ``*`` stands for anything:
-        ``parotid*r``.
-
-    Raises
-    ------
-    InputError
-        None fits, or more than one; lists the names.
-    """
-    names = list(names)
-    if pattern in names:
-        return pattern
-    wanted = [plain for part in pattern.split("|") if (plain := _plain(part))]
-    fit = [
-        name
-        for name in names
-        if any(fnmatchcase(_plain(name).replace("*", ""), plain) for plain in wanted)
-    ]
-    if len(fit) != 1:
-        what = (
-            f"{len(fit)} structures are {pattern!r}: {', '.join(fit)}"
-            if fit
-            else f"No structure is {pattern!r}"
-        )
-        raise InputError(
-            f"{what}.",
-            f"Name one of {', '.join(names) or 'none at all'}; "
-            "several ways to write it are parted by |.",
-        )
-    return fit[0]
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^\w*]|_", "", name.casefold())
-
-
-class Case(NamedTuple):
-    """A series and the structures that were drawn on it."""
-
-    volume: Volume
-    structures: Structures
-
-
-def cases(folder: Given) -> Iterator[Case]:
-    """Every RTSTRUCT beneath a folder with the series that it was drawn on, one in memory at a
-    time.
-
-    Files may lie in any order, in one folder or in many: a patient, or hundreds. Where the series
-    is not there, or cannot be read, or is one of several, the structures are skipped with a
-    warning. A warning names structures that are damaged; the others of their file can be used.
-
-    Raises
-    ------
-    InputError
-        There is no RTSTRUCT at all.
-    """
-    with reading():
-        headers = headers_of(folder)
-        sets = [h for h in headers if h.get("Modality") == "RTSTRUCT"]
-        slices: dict[str, list[Dataset]] = {}
-        for header in filter(is_slice, headers):
-            slices.setdefault(str(header.get("SeriesInstanceUID", "")), []).append(header)
-    if not sets:
-        raise InputError(
-            f"{told(folder)} holds no RTSTRUCT.",
-            "Give a folder with DICOM series and what was drawn on them.",
-        )
-    for file in [Path(h.filename) for h in sets]:
-        try:
-            with reading():
-                case = _case(file, slices)
-        except InputError as error:
-            warnings.warn(MedzooWarning(f"{file} is skipped: {error.problem}"), stacklevel=2)
-            continue
-        for name, fault in case.structures.broken.items():
-            warnings.warn(MedzooWarning(f"{name!r} of {file} is skipped: {fault}."), stacklevel=2)
-        yield case
-
-
-def _case(file: Path, slices: dict[str, list[Dataset]]) -> Case:
-    """The structures of a file, with the one series that they were drawn on."""
-    structures = _structures(file)
-    present = sorted(structures.series & slices.keys())
-    if not present:
-        raise InputError("the series that it was drawn on is not there.", "Add its folder.")
-    if len(present) > 1:
-        listed = "; ".join(_described(slices[uid][0]) for uid in present)
-        raise InputError(
-            f"it refers to {len(present)} series that are there: {listed}.",
-            "Read the series of your choice, and the structures alone.",
-        )
-    return Case(volume_of(slices[present[0]]), structures)
-
-
-def scans_in(path: Path) -> list[Path]:
-    """What a path is or holds that can be read here: NIfTI files, a DICOM file, or the folder of a
-    series; else nothing.
-    """
-    if path.is_file():
-        return [path] if path.name.lower().endswith(NIFTI) or is_dicom(path) else []
-    if not path.is_dir():
-        return []
-    volumes = [
-        p for p in path.iterdir() if p.name.lower().endswith(NIFTI) and not p.name.startswith(".")
-    ]
-    if volumes:
-        return sorted(volumes, key=lambda p: natural(p.name))
-    return [path] if any(is_dicom(file) for file in files_of(path)) else []

@@ -1,11 +1,10 @@
-"""Which values of a scan become black and white: one window for each series.
+"""Which values of a scan become black and white: one window per series.
 
-It is the same whether the series is given as a folder, as a list of files or as a volume. Padding
-never counts.
+The window is the same whether the series is given as a folder, as a list of files or as a volume.
+Padding never counts.
 
 1. If every slice states the same window, that one is used.
-2. Otherwise it runs between two `PERCENTILES` of the tissue, which is every voxel that is not
-   padding.
+2. Otherwise it runs between two `PERCENTILES` of the tissue: of all voxels that are not padding.
 """
 
 from __future__ import annotations
@@ -18,27 +17,46 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import checks
 from ..errors import InputError, MedzooWarning
+from . import arguments
 from .pixels import series_key
-from .volumes import Volume, window
+from .volumes import Volume, a_volume, window
 
 Array = NDArray[Any]
 PERCENTILES = (0.5, 99.5)  # as nnU-Net's normalisation of CT
-GREYS = 256  # levels of the usual picture, by which `warn_of_few_greys` counts
-FEW = 4
-NEARLY_ALL = 0.99
+GREYS = 256  # levels of a picture of 8 bits, which `warn_of_few_greys` counts
+FEW = 4  # levels
+NEARLY_ALL = 0.99  # of the pixels: if they fall into `FEW` levels, the user is warned
+
+
+def _volumes(value: Any, name: str) -> list[Volume]:
+    """A list of volumes."""
+    if not isinstance(value, (list, tuple)):
+        raise InputError(
+            f"{name}={checks.shown(value)} is not a list of volumes.", "Give a list of volumes."
+        )
+    return [a_volume(volume, name) for volume in value]
 
 
 @dataclass(frozen=True)
 class Window:
-    """The window of one series.
+    """The window of one series: the range of values that is shown from black to white.
 
     Parameters
     ----------
-    centre, width
-        In the unit of the voxels.
-    source
+    centre : float
+        The value in the middle of the range, in the unit of the voxels.
+    width : float
+        The width of the range, in the unit of the voxels.
+    source : str
         Where it comes from, for the provenance: the files, or percentiles.
+
+    Examples
+    --------
+    >>> soft_tissue = medical.Window(centre=40, width=400, source="chosen")
+    >>> soft_tissue.low
+    -160.0
     """
 
     centre: float
@@ -51,36 +69,60 @@ class Window:
         return self.centre - self.width / 2
 
 
+@checks.checked(volumes=_volumes, names=arguments.texts)
 def windows_of(volumes: Sequence[Volume], names: Sequence[str]) -> list[Window]:
-    """For each volume the window of the series that it belongs to.
+    """Choose the window of each volume, one per series.
+
+    If every slice of a series states the same window, that one is used. Otherwise the window runs
+    between two percentiles, 0.5 and 99.5, of all voxels that are not padding.
 
     Parameters
     ----------
-    volumes
+    volumes : sequence of Volume
         Whole series, or single slices of one or several series, in any order.
-    names
-        Of each, for errors and warnings.
+    names : sequence of str
+        One name per volume, for errors and warnings.
+
+    Returns
+    -------
+    list of Window
+        One per volume; the same for all volumes of a series.
 
     Raises
     ------
     InputError
-        A volume holds infinite values.
+        A volume holds infinite values, or only NaN; or there are not as many names as volumes.
+
+    Examples
+    --------
+    >>> scan = medical.read_nifti("scan.nii.gz")
+    >>> (chosen,) = medical.windows_of([scan], ["scan"])
+    >>> chosen.source
+    'percentiles 0.5 and 99.5 of the tissue'
+    >>> picture = medical.window(scan.voxels, chosen.centre, chosen.width)
     """
-    keys = [series_key(volume, k) for k, volume in enumerate(volumes)]
-    chosen = {}
-    for key in dict.fromkeys(keys):
-        members = [k for k, own in enumerate(keys) if own == key]
-        chosen[key] = _window_of([volumes[k] for k in members], [names[k] for k in members])
-    return [chosen[key] for key in keys]
+    if len(names) != len(volumes):
+        raise InputError(
+            f"There are {len(names)} names for {len(volumes)} volumes.", "Give one name per volume."
+        )
+    members: dict[str, list[int]] = {}  # of each series, the numbers of its volumes
+    for k, volume in enumerate(volumes):
+        members.setdefault(series_key(volume, k), []).append(k)
+    chosen: dict[int, Window] = {}
+    for own in members.values():
+        window_of_series = _window_of([volumes[k] for k in own], [names[k] for k in own])
+        chosen.update(dict.fromkeys(own, window_of_series))
+    return [chosen[k] for k in range(len(volumes))]
 
 
 def _window_of(volumes: list[Volume], names: list[str]) -> Window:
     """The window of one series."""
-    tissue = np.concatenate(
-        [tissue_of(volume, name) for volume, name in zip(volumes, names, strict=True)]
-    )
-    stated = {shown for volume in volumes for shown in volume.windows or (volume.window,)}
-    if len(stated) == 1 and (only := stated.pop()) is not None:
+    tissue = np.concatenate(list(map(tissue_of, volumes, names)))
+    stated: set[tuple[float, float] | None] = set()
+    for volume in volumes:
+        stated.update(volume.windows or [volume.window])
+    only = stated.pop() if len(stated) == 1 else None
+    if only is not None:
         result = Window(*only, "stated by the files")
     else:
         low, high, source = _spread(tissue)
@@ -88,7 +130,7 @@ def _window_of(volumes: list[Volume], names: list[str]) -> Window:
             source += ", since the files of the series state different windows"
             warnings.warn(
                 MedzooWarning(f"{names[0]}: the slices state different windows; {source} are used"),
-                stacklevel=4,
+                stacklevel=5,
             )
         result = Window((low + high) / 2, high - low, source)
     warn_of_few_greys(tissue, result.centre, result.width, names[0])
@@ -96,9 +138,9 @@ def _window_of(volumes: list[Volume], names: list[str]) -> Window:
 
 
 def _spread(tissue: Array) -> tuple[float, float, str]:
-    """Percentiles of values; or the least and the greatest, where percentiles are one value."""
-    # "higher" and "lower" are values that occur. With fewer than 200 pixels, too, one bright pixel
-    # does not count.
+    """Percentiles of values; or their least and greatest, if both percentiles are one value."""
+    # With "higher" and "lower", percentiles are values that occur. So even in fewer than 200 pixels
+    # a single bright one does not count.
     low = float(np.percentile(tissue, PERCENTILES[0], method="higher"))
     high = float(np.percentile(tissue, PERCENTILES[1], method="lower"))
     if low < high:
@@ -108,12 +150,12 @@ def _spread(tissue: Array) -> tuple[float, float, str]:
 
 
 def tissue_of(volume: Volume, name: str) -> Array:
-    """The values of all voxels that are not padding; of all, where nothing else is there.
+    """The values of all voxels that are not padding; of all voxels, if everything is padding.
 
     Raises
     ------
     InputError
-        Some are infinite, or none is a number.
+        Some values are infinite, or all are NaN.
     """
     values = volume.voxels
     if values.dtype.kind == "f" and np.isinf(values).any():
@@ -131,7 +173,7 @@ def tissue_of(volume: Volume, name: str) -> Array:
 
 
 def fill_padding(volume: Volume, value: float) -> Volume:
-    """The volume with ``value`` where there is padding, so that resampling does not blend it."""
+    """The volume with ``value`` as its padding, so that resampling does not blend the old one."""
     padding = _padding_of(volume)
     if not padding.any():
         return volume
@@ -139,7 +181,7 @@ def fill_padding(volume: Volume, value: float) -> Volume:
 
 
 def _padding_of(volume: Volume) -> NDArray[np.bool_]:
-    """Where a volume is padding: by its files, or NaN."""
+    """Where a volume is padding: as its files mark it, or NaN."""
     padding: NDArray[np.bool_] = np.isnan(volume.voxels)
     if volume.padding is not None:
         padding |= volume.padding
@@ -147,7 +189,7 @@ def _padding_of(volume: Volume) -> NDArray[np.bool_]:
 
 
 def warn_of_few_greys(tissue: Array, centre: float, width: float, name: str) -> None:
-    """Warn where nearly all values that differ become the same few greys."""
+    """Warn if nearly all pixels become the same few greys, although their values differ."""
     greys = np.rint(window(tissue, centre, width) * (GREYS - 1)).astype(np.uint8)
     counts = np.bincount(greys, minlength=GREYS)
     most = np.argsort(counts)[-FEW:]

@@ -8,5 +8,5 @@ from ..settings import shipped
 
 
 def fetch(location: str, base: Path) -> Path:  # noqa: ARG001
-    """The package's folder; ``base`` is not looked at."""
+    """The folder of the package; ``base`` is not used."""
     return shipped("starter_models") / location

@@ -1,8 +1,8 @@
-"""What medzoo keeps on this disk: downloads, unpacked packages, environments; to be listed,
-removed, verified.
+"""The cache: listing, removing and verifying downloads, unpacked packages and environments.
 
-All of it can be fetched or built again. Small files are not listed and stay: above all
-``digests.json``, by which a file that was trusted at its first use is known again.
+All of them can be downloaded or built again. Small files are not listed and never removed. The most
+important one is ``digests.json``, which holds the digests of files that were trusted at their first
+use.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from .. import files, settings
 from ..config import REMOTE
@@ -25,41 +27,37 @@ from ..errors import ConfigError, IntegrityError, ModelNotFoundError
 from ..registry import registry, resolve
 from . import download, store
 
-KEY = re.compile(
-    r"[0-9a-f]{4,64}"
-)  # the beginning of an environment's key or of a package's digest
-
-RECENT = 3600.0  # seconds for which a download that no config names is left alone
-LOG_AGE = 30 * 86400.0  # seconds after which a log is old
+KEY = re.compile(r"[0-9a-f]{4,64}")  # begins the key of an environment or the digest of a package
+RECENT = 3600.0  # seconds in which `prune` keeps a download that no config names
+LOG_AGE = 30 * 86400.0  # seconds after which `prune` removes a log
+Places: TypeAlias = list[tuple[str, download.Place]]  # ids of models, places of their archives
 
 
 @dataclass(frozen=True)
 class Entry:
     """A part of the cache that can be removed by itself."""
 
-    # download, package, environment; uv (its cache, where medzoo chose the place); unfinished
+    # download, package, environment, uv (the cache of uv, if medzoo chose its place), unfinished, log
     kind: str
     path: Path
     models: tuple[str, ...] = ()
-    about: str = ""
-    lock: Path | None = None  # held by the process that makes it
-    mark: Path | None = None  # held by the processes that use it
+    details: str = ""
+    lock: Path | None = None  # locked by the process that makes it
+    mark: Path | None = None  # locked by the processes that use it
 
     def __str__(self) -> str:
         return f"{self.kind} {self.path.name}"
 
     @property
     def used(self) -> str:
-        """The day of its last use, where that is known."""
+        """The day of its last use, if known."""
         if self.mark is None or not self.mark.exists():
             return ""
         return time.strftime("%Y-%m-%d", time.localtime(self.mark.stat().st_mtime))
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The entry for scripts; ``frees`` are the bytes that go with it, as no hard link elsewhere
-        shares them.
-        """
+        """The entry as JSON; ``frees`` is the number of bytes that its removal frees."""
         size, frees = files.size_of(self.path)
         return {
             "kind": self.kind,
@@ -69,40 +67,36 @@ class Entry:
             "frees": frees,
             "models": list(self.models),
             "used": self.used,
-            "about": self.about,
+            "about": self.details,
         }
 
 
 @dataclass(frozen=True)
 class Removal:
-    """What was removed, what was asked for and could not be, and why, and what stays as other
-    models need it.
-    """
+    """The result of removing entries: which were removed, which were kept, and why."""
 
     removed: tuple[Entry, ...]
-    failed: tuple[tuple[Entry, str], ...] = ()
-    shared: tuple[tuple[Entry, str], ...] = ()
-    freed: int = 0  # bytes, as far as no hard link elsewhere shares them
+    failed: tuple[tuple[Entry, str], ...] = ()  # could not be removed
+    shared: tuple[tuple[Entry, str], ...] = ()  # other models need them
+    freed: int = 0  # bytes
 
     @property
     def kept(self) -> tuple[tuple[Entry, str], ...]:
-        """All that stays, and why."""
+        """All entries that were kept, and why."""
         return (*self.failed, *self.shared)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was compared with its digests: what is right, what is wrong and how, and what there is
-    no digest for.
-    """
+    """The result of comparing entries with their digests."""
 
     right: tuple[Entry, ...]
-    wrong: tuple[tuple[Entry, str], ...]
-    unknown: tuple[Entry, ...]
+    wrong: tuple[tuple[Entry, str], ...]  # with the difference
+    unknown: tuple[Entry, ...]  # without a digest to compare with
 
 
 def entries() -> list[Entry]:
-    """All that can be removed, in the order of kinds and names."""
+    """All entries of the cache, ordered by kind and name."""
     places, folder = _places(), settings.cache_folder()
     uv = [Entry("uv", folder / "uv", mark=folder / "uv.use")] if (folder / "uv").is_dir() else []
     return [
@@ -115,65 +109,75 @@ def entries() -> list[Entry]:
 
 
 def total() -> int:
-    """Bytes of the whole cache folder; what is linked twice counts once."""
+    """The size of the whole cache folder in bytes; files with hard links count once."""
     folder = settings.cache_folder()
     return files.size_of(folder)[0] if folder.is_dir() else 0
 
 
 def remove(what: int | str | os.PathLike[str]) -> Removal:
-    """Remove what belongs to a model, or an environment or package by its key; what other models
-    use too stays.
+    """Remove all that belongs to a model, or one environment or package by its key.
+
+    Entries that other models need too are kept.
 
     Parameters
     ----------
-    what
-        A model as in `medzoo.generate`, or the beginning of an environment's key or of a package's
-        digest.
+    what : int, str or path
+        A model as in `medzoo.generate`, or the beginning of the key of an environment or of the
+        digest of a package.
 
     Raises
     ------
     ModelNotFoundError
-        It is none of these.
+        There is no such model, environment or package.
     """
-    found = entries()
+    existing = entries()
     try:
-        model = resolve(what).id
-    except ModelNotFoundError:  # perhaps of a registry that was here before
-        model = str(what) if any(str(what) in e.models for e in found) else ""
-        if not model:
-            named = [
-                e for e in found if KEY.fullmatch(str(what)) and e.path.name.startswith(str(what))
-            ]
-            if len(named) == 1:
-                return _removed(named)
-            raise ModelNotFoundError(
-                f"Nothing in the cache is named {str(what)!r}.", "`medzoo cache` lists it."
-            ) from None
-    mine = [e for e in found if model in e.models]
-    shared = [e for e in mine if len(e.models) > 1]
-    for entry in shared:
+        return _remove_model(resolve(what).id, existing)
+    except ModelNotFoundError:
+        name = str(what)
+    if name in chain.from_iterable(entry.models for entry in existing):
+        return _remove_model(name, existing)  # a model that the registry no longer has
+    named = [entry for entry in existing if entry.path.name.startswith(name)]
+    if KEY.fullmatch(name) and len(named) == 1:
+        return _removed(named)
+    raise ModelNotFoundError(
+        f"Nothing in the cache is named {name!r}.", "`medzoo cache` lists its content."
+    )
+
+
+def _remove_model(model: str, existing: Iterable[Entry]) -> Removal:
+    own, shared = list[Entry](), list[tuple[Entry, str]]()
+    for entry in existing:
+        others = [other for other in entry.models if other != model]
+        if model not in entry.models:
+            continue
+        if not others:
+            own.append(entry)
+            continue
+        shared.append((entry, f"{', '.join(others)} needs it too"))
         if entry.kind == "environment":
             records.change_models(entry.path.name, without=model)
-    done = _removed([e for e in mine if e not in shared])
-    others = ((e, f"{', '.join(m for m in e.models if m != model)} needs it too") for e in shared)
-    return Removal(done.removed, done.failed, tuple(others))
+    done = _removed(own)
+    return Removal(done.removed, done.failed, tuple(shared))
 
 
 def clear() -> Removal:
-    """Remove all that can be fetched or built again."""
+    """Remove all entries. They can be downloaded or built again."""
     return _removed(entries())
 
 
 def prune(*, dry_run: bool = False) -> Removal:
-    """Remove what nothing here needs any more; with ``dry_run``, only say what that is.
+    """Remove all that is no longer needed; with ``dry_run``, only list it.
 
-    That is: what a kill left unfinished, partial downloads, downloads and packages that no config
-    names, environments that no registered version needs, and old logs.
+    These are the unfinished files of killed processes, partial downloads, downloads and packages
+    that no config names, environments that no registered version needs, and old logs.
     """
-    found, needed = entries(), _needed()
-    old = [e for e in found if e.kind == "unfinished" or _is_old(e, needed)]
+    needed = _needed()
+    old = [entry for entry in entries() if entry.kind == "unfinished" or _is_old(entry, needed)]
     old += [*_partial(needed), *_logs()]
-    return Removal(tuple(old), freed=sum(map(_frees, old))) if dry_run else _removed(old)
+    if dry_run:
+        return Removal(tuple(old), freed=sum(map(_frees, old)))
+    return _removed(old)
 
 
 def import_lock() -> Path:
@@ -182,7 +186,7 @@ def import_lock() -> Path:
 
 
 def verify() -> Report:
-    """Compare downloads and packages with their digests, and environments against their records."""
+    """Compare downloads and packages with their digests, and environments with their records."""
     places = _places()
     right, wrong, unknown = [], list[tuple[Entry, str]](), []
     for entry in entries():
@@ -201,141 +205,128 @@ def verify() -> Report:
     return Report(tuple(right), tuple(wrong), tuple(unknown))
 
 
-# ------------------------------------------------------------------------------------------------------
-# what is there
-def _places() -> list[tuple[str, download.Place]]:
-    """Where the archives of registered models belong, with the model's id."""
-    found = []
+# -------------------------------------------------------------------------------------------------
+# listing
+def _places() -> Places:
+    """The places of the archives of all registered models."""
+    places = []
     for config in registry().configs.values():
         for version in config.versions.values():
             if version.scheme in REMOTE:
-                with suppress(IntegrityError):  # digests that do not agree; the download reports it
-                    found.append((config.id, download.place(config, version)))
-    return found
+                with suppress(IntegrityError):  # digests disagree; the download reports it
+                    places.append((config.id, download.place(config, version)))
+    return places
 
 
 def _folders(parent: Path) -> list[Path]:
-    return (
-        sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
-        if parent.is_dir()
-        else []
-    )
+    """The folders in a folder, without hidden ones, sorted."""
+    if not parent.is_dir():
+        return []
+    return sorted(path for path in parent.glob("[!.]*") if path.is_dir())
 
 
-def _downloads(parent: Path, places: list[tuple[str, download.Place]]) -> Iterator[Entry]:
+def _downloads(parent: Path, places: Places) -> Iterator[Entry]:
+    locks = {place.path.parent: place.lock for _, place in reversed(places)}
     for path in _folders(parent):
-        lock = next((p.lock for _, p in places if p.path.parent == path), None)
-        names = ", ".join(sorted(p.name for p in path.iterdir()))
-        if names:  # else what came was refused, and nothing of it kept
-            yield Entry(
-                "download", path, (path.name.rpartition("-")[0],), names, lock
-            )  # its folder is called by the model
+        names = sorted(file.name for file in path.iterdir())
+        if names:  # a folder is empty if the download was rejected
+            model = path.name.rpartition("-")[0]
+            yield Entry("download", path, (model,), ", ".join(names), locks.get(path))
 
 
-def _packages(parent: Path, places: list[tuple[str, download.Place]]) -> Iterator[Entry]:
-    owners = [(model, p.sha256) for model, p in places]
-    owners += [(c.id, v.sha256) for c in registry().configs.values() for v in c.versions.values()]
+def _packages(parent: Path, places: Places) -> Iterator[Entry]:
+    owners: dict[str, set[str]] = defaultdict(set)  # digest -> models
+    for model, place in places:
+        owners[place.sha256].add(model)
+    for config in registry().configs.values():
+        for version in config.versions.values():
+            owners[version.sha256].add(config.id)
     for path in _folders(parent):
-        models = tuple(sorted({model for model, sha256 in owners if sha256 == path.name}))
-        yield Entry(
-            "package", path, models, lock=store.lock_of(path.name), mark=store.mark_of(path.name)
-        )
+        digest = path.name
+        models = tuple(sorted(owners[digest]))
+        lock, mark = store.lock_of(digest), store.mark_of(digest)
+        yield Entry("package", path, models, lock=lock, mark=mark)
 
 
 def _environments() -> Iterator[Entry]:
     for record in records.every():
-        packages = record["packages"]
+        key, models, packages = record["key"], tuple(record["models"]), record["packages"]
         torch = f"torch {packages['torch']}, " if "torch" in packages else ""
-        about = f"Python {record['python']}, {torch}{len(packages)} packages"
-        key = record["key"]
-        yield Entry(
-            "environment",
-            records.path_of(key),
-            tuple(record["models"]),
-            about,
-            mark=records.mark_of(key),
-        )
+        details = f"Python {record['python']}, {torch}{len(packages)} packages"
+        path, mark = records.path_of(key), records.mark_of(key)
+        yield Entry("environment", path, models, details, mark=mark)
 
 
 def _unfinished(folder: Path) -> Iterator[Entry]:
-    """What a kill left: what was not renamed to its place, environments without a record and
-    records without one.
+    """What killed processes left: files and folders that were not renamed to their place,
+    environments without a record, and records without an environment.
     """
-    whole = {record["key"] for record in records.every()}
+    finished = {record["key"] for record in records.every()}
     for path in sorted(records.folder().glob("*")):
-        if path.suffix not in {".lock", ".use"} and (
-            path.name.startswith(".") or _stem(path) not in whole
-        ):
+        if path.suffix in {".lock", ".use"}:
+            continue
+        if path.name.startswith(".") or _stem(path) not in finished:
             yield Entry("unfinished", path, lock=records.lock_of(_stem(path)))
     for path in sorted((folder / "packages").glob(".*")):
         yield Entry("unfinished", path, lock=store.lock_of(_stem(path)))
     for path in sorted((folder / "index").glob(".*")):
         yield Entry("unfinished", path)
     for path in sorted((folder / "downloads").glob(".*")):
-        yield Entry(
-            "unfinished", path, lock=import_lock() if path.name.startswith(".import.") else None
-        )
+        lock = import_lock() if path.name.startswith(".import.") else None
+        yield Entry("unfinished", path, lock=lock)
 
 
 # -------------------------------------------------------------------------------------------------
-# what nobody needs
+# pruning
 @dataclass(frozen=True)
 class _Needed:
-    """What the configs name: places of archives, digests of packages, environments; and models
-    whose digests are unclear.
-    """
+    """All that the configs name."""
 
-    places: dict[Path, download.Place]  # folder -> what lies in it
-    packages: frozenset[str]
-    environments: frozenset[str]
-    unclear: frozenset[str]
+    places: dict[Path, download.Place] = field(default_factory=dict)  # folder -> its archive
+    packages: set[str] = field(default_factory=set)  # sha256
+    environments: set[str] = field(default_factory=set)  # digests of recipes
+    unclear: set[str] = field(default_factory=set)  # models whose config or digests have an error
 
 
 def _needed() -> _Needed:
-    places, packages, environments, unclear = (
-        dict[Path, download.Place](),
-        set[str](),
-        set[str](),
-        set[str](),
-    )
+    needed = _Needed()
     for config in registry().configs.values():
         for version in config.versions.values():
-            packages.add(version.sha256)
+            needed.packages.add(version.sha256)
             try:
-                environments.add(Recipe.of(config, version).digest)
+                needed.environments.add(Recipe.of(config, version).digest)
                 if version.scheme in REMOTE:
                     place = download.place(config, version)
-                    places[place.path.parent] = place
-                    packages.add(place.sha256)
-            except (IntegrityError, ConfigError):  # the use of it reports the error
-                unclear.add(config.id)
-    return _Needed(places, frozenset(packages), frozenset(environments), frozenset(unclear))
+                    needed.places[place.path.parent] = place
+                    needed.packages.add(place.sha256)
+            except (IntegrityError, ConfigError):  # reported when the model is used
+                needed.unclear.add(config.id)
+    return needed
 
 
 def _is_old(entry: Entry, needed: _Needed) -> bool:
     if entry.kind == "download":
-        return (
-            entry.path not in needed.places
-            and not needed.unclear & {*entry.models}
-            and not _is_recent(entry.path)
-        )
+        if entry.path in needed.places or not needed.unclear.isdisjoint(entry.models):
+            return False
+        return not _is_recent(entry.path)
+    if needed.unclear:
+        return False
     if entry.kind == "package":
-        return entry.path.name not in needed.packages and not needed.unclear
-    if entry.kind == "environment" and (record := records.read(entry.path.name)):
-        return record["lock"] not in needed.environments and not needed.unclear
+        return entry.path.name not in needed.packages
+    if entry.kind == "environment":
+        record = records.read(entry.path.name)
+        return record is not None and record["lock"] not in needed.environments
     return False
 
 
 def _is_recent(folder: Path) -> bool:
-    """Whether something in it was written lately, perhaps by a process with other configs: no lock
-    of it is known.
-    """
-    times = [p.stat().st_mtime for p in folder.iterdir()]
+    """Whether a file was written lately, perhaps by a running process that has other configs."""
+    times = [path.stat().st_mtime for path in folder.iterdir()]
     return max(times, default=0.0) > time.time() - RECENT
 
 
 def _partial(needed: _Needed) -> Iterator[Entry]:
-    """What downloads that were broken off left beside archives that are still wanted."""
+    """The files of interrupted downloads, beside archives that are still needed."""
     for folder, place in needed.places.items():
         for path in sorted([*folder.glob("*.part"), *folder.glob(".*.part"), *folder.glob("tmp*")]):
             if path != place.path:
@@ -349,24 +340,26 @@ def _logs() -> Iterator[Entry]:
 
 
 def _frees(entry: Entry) -> int:
-    with suppress(OSError):  # gone in between
+    with suppress(OSError):  # another process removed it
         return files.size_of(entry.path)[1]
     return 0
 
 
 def _stem(path: Path) -> str:
-    """What a folder or file aside was to become: ``KEY`` of ``.KEY.x1y2``."""
+    """The final name of a folder or file with a temporary name: ``KEY`` of ``.KEY.x1y2``."""
     return path.name.lstrip(".").partition(".")[0]
 
 
-# ---------------------------------------------------------------------------------------------------------
-# removing it
-def _removed(found: list[Entry]) -> Removal:
+# -------------------------------------------------------------------------------------------------
+# removing
+def _removed(unneeded: list[Entry]) -> Removal:
+    """Remove entries, as far as no running process uses them."""
     removed, failed, freed = [], list[tuple[Entry, str]](), 0
-    for entry in found:
+    for entry in unneeded:
         size = _frees(entry)
-        if why := _remove(entry):
-            failed.append((entry, why))
+        problem = _remove(entry)
+        if problem:
+            failed.append((entry, problem))
         else:
             removed.append(entry)
             freed += size
@@ -374,7 +367,7 @@ def _removed(found: list[Entry]) -> Removal:
 
 
 def _remove(entry: Entry) -> str:
-    """Why it could not be removed; empty if it was."""
+    """Remove an entry. Returns why it could not be removed, or an empty text."""
     with ExitStack() as stack:
         try:
             if entry.kind == "environment":
@@ -391,25 +384,14 @@ def _remove(entry: Entry) -> str:
     return "" if done else "a running process uses it"
 
 
-# --------------------------------------------------------------------------------------------------------
-# verifying it
-def _differences(entry: Entry, places: list[tuple[str, download.Place]]) -> list[str] | None:
+# -------------------------------------------------------------------------------------------------
+# verifying
+def _differences(entry: Entry, places: Places) -> list[str] | None:
     """What is wrong with a download or a package; None if there is no digest to compare with."""
     if entry.kind == "download":
-        here = [
-            p for _, p in places if p.path.parent == entry.path and p.digest and p.path.is_file()
-        ]
-        problems = []
-        for place in here:
-            kind, _, expected = place.digest.partition(":")
-            if (found := files.digest_of(place.path, kind)) != expected:
-                problems.append(
-                    f"{place.path.name}: {kind} {expected} was expected, {found} is there"
-                )
-        return problems if here else None
-    archive = next(
-        (p.path for _, p in places if p.sha256 == entry.path.name and p.path.is_file()), None
-    )
+        own = [place for _, place in places if place.path.parent == entry.path]
+        return _download_differences(own)
+    archive = _archive_of(entry.path.name, places)
     if archive is None:
         return None
     try:
@@ -417,3 +399,24 @@ def _differences(entry: Entry, places: list[tuple[str, download.Place]]) -> list
     except IntegrityError as error:
         return [error.problem]
     return [f"{changed[0]} is not what was unpacked"] if changed else []
+
+
+def _download_differences(places: Iterable[download.Place]) -> list[str] | None:
+    problems: list[str] | None = None
+    for place in places:
+        if not place.digest or not place.path.is_file():
+            continue
+        problems = problems or []
+        kind, _, expected = place.digest.partition(":")
+        actual = files.digest_of(place.path, kind)
+        if actual != expected:
+            problems.append(f"{place.path.name}: {kind} {expected} was expected, not {actual}")
+    return problems
+
+
+def _archive_of(sha256: str, places: Places) -> Path | None:
+    """The downloaded archive with a digest, if there is one."""
+    for _, place in places:
+        if place.sha256 == sha256 and place.path.is_file():
+            return place.path
+    return None

@@ -1,7 +1,7 @@
-"""The digests that were seen at the first use of an archive of which the registry names no sha256.
+"""Digests of archives for which the registry names no sha256, recorded at their first use.
 
-They lie in ``digests.json`` in the cache, by the address of the archive, and are enforced from then
-on.
+``digests.json`` in the cache holds them by the address of the archive. From then on, the archive
+must have the recorded digests.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import files, settings
 from ..errors import IntegrityError
 
-TRIES = 10  # where the disk has no locks, and others write too
+TRIES = 10  # on a disk without locks, where another process may write at the same time
 
 
 def path() -> Path:
@@ -22,7 +22,7 @@ def path() -> Path:
 
 
 def recorded(address: str) -> dict[str, str]:
-    """``sha256`` and ``md5`` of an archive, as far as they are known.
+    """The ``sha256`` and ``md5`` of an archive, if they were recorded.
 
     Raises
     ------
@@ -32,44 +32,53 @@ def recorded(address: str) -> dict[str, str]:
     return _read().get(address, {})
 
 
-def record(address: str, **found: str) -> None:
+def record(address: str, **actual: str) -> None:
     """Record the digests of an archive, or compare them with the recorded ones.
+
+    Parameters
+    ----------
+    address : str
+        The address of the archive.
+    **actual : str
+        Its digests: ``sha256``, ``md5``.
 
     Raises
     ------
     IntegrityError
-        It had another one.
+        Another digest was recorded before.
     OSError
         The file cannot be written.
     """
-    for _ in range(
-        TRIES
-    ):  # once is enough under the lock; without it, two processes may have written at the same time
-        if recorded(address).items() >= found.items():
+    # With the lock, one try is enough. Without it, another process may overwrite the file.
+    for _ in range(TRIES):
+        if recorded(address).items() >= actual.items():
             return
         with files.locked(settings.cache_folder() / "locks" / "digests.lock", timeout=10):
             content = _read()
-            known = content.setdefault(address, {})
-            for kind, digest in found.items():
-                agree(
-                    address,
-                    {
-                        f"its first use ({path()})": known.get(kind, ""),
-                        "what was found now": digest,
-                    },
-                )
-            known |= found
+            earlier = content.setdefault(address, {})
+            for kind, digest in actual.items():
+                first_use = f"its first use ({path()})"
+                agree(address, {first_use: earlier.get(kind, ""), "what was found now": digest})
+            earlier |= actual
             files.write_json(path(), content)
 
 
-def agree(address: str, said: dict[str, str]) -> None:
-    """Raise IntegrityError unless all who name a digest, each by its words, name the same."""
-    named = {who: digest for who, digest in said.items() if digest}
+def agree(address: str, stated: dict[str, str]) -> None:
+    """Raise IntegrityError unless all digests are the same.
+
+    Parameters
+    ----------
+    address : str
+        The address of the archive.
+    stated : dict of str to str
+        Who states the digest, in words for the error, and the digest; empty if it is not known.
+    """
+    named = {who: digest for who, digest in stated.items() if digest}
     if len(set(named.values())) > 1:
         lines = "".join(f"\n  {digest}  by {who}" for who, digest in named.items())
         raise IntegrityError(
             f"{address} has more than one digest:{lines}",
-            "The file has been changed, which a published one should not be. "
+            "The file was changed, which should not happen to a published file. "
             f"If you know why, remove the address from {path()}, or correct the config.",
         )
 
@@ -88,6 +97,6 @@ def _read() -> dict[str, dict[str, str]]:
 
 def _broken() -> IntegrityError:
     return IntegrityError(
-        f"{path()} cannot be read, which holds the digests of earlier downloads.",
-        "Bring it back, or remove it: digests are then recorded again at the next use.",
+        f"{path()} cannot be read. It holds the digests of earlier downloads.",
+        "Restore it, or remove it: digests are then recorded again at the next use.",
     )

@@ -1,5 +1,6 @@
-"""An archive from a network: out of the cache where it lies there, else from a mirror or its
-source; all must match one digest.
+"""Archives from a network: out of the cache, or else from a mirror or the source.
+
+Wherever an archive comes from, it must have the same digest.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Archive:
-    """A file on this machine whose digest is what it should be."""
+    """A file on this machine that has the right digest."""
 
     path: Path
     sha256: str
@@ -35,19 +36,18 @@ class Archive:
 def fetch(
     config: ModelConfig, version: Version, *, trust: bool = False, progress: bool | None = None
 ) -> Archive:
-    """The archive of a version whose source is on a network.
+    """The archive of a version whose source is on a network, from the cache if it is there.
 
-    The cache is looked at before anything else. Of several processes that want one archive, one
-    downloads it.
+    If several processes need the same archive, only one of them downloads it.
 
     Raises
     ------
     TrustError
-        Neither config nor source has a digest of it, and ``trust`` is not given.
+        Neither the config nor the source has a digest of it, and ``trust`` is not set.
     SourceError
-        It is nowhere to be had.
+        No address has it.
     IntegrityError
-        What is to be had differs from its digest.
+        The file differs from its digest.
     OSError
         The disk is too small, or cannot be written.
     """
@@ -55,60 +55,63 @@ def fetch(
     if version.scheme == "https" and not (version.sha256 or version.md5 or trust):
         raise TrustError(
             f"{wanted.label} lies at {wanted.address}, and no digest is known for the file.",
-            "If you trust who can change it: trust=True (--trust). Better: `sha256:` in the config.",
+            "If you trust everyone who can change the file: trust=True (--trust). "
+            "Better: `sha256:` in the config.",
         )
-    if found := wanted.cached():
-        return found
-    with files.locked(
-        wanted.lock, http.policy.turn, lambda: wanted.downloads.glob(f"{config.id}-*/*.part")
-    ) as alone:
-        return wanted.cached() or wanted.download(
-            alone=alone, progress=settings.show_progress(progress)
-        )
+    archive = wanted.cached()
+    if archive:
+        return archive
+
+    def partial_files() -> Iterator[Path]:
+        return wanted.downloads.glob(f"{config.id}-*/*.part")
+
+    with files.locked(wanted.lock, http.policy.turn, partial_files) as alone:
+        # Another process may have downloaded it in the meantime.
+        archive = wanted.cached()
+        show = settings.show_progress(progress)
+        return archive or wanted.download(alone=alone, progress=show)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the cache keeps an archive, what it is to be as far as that is known, and the lock of
-    the process that downloads it.
-    """
+    """Where the cache keeps an archive, and the digest that it must have."""
 
     path: Path
-    digest: str  # sha256:... or md5:..., or empty
-    sha256: str
-    lock: Path
+    digest: str  # sha256:... or md5:..., or empty if not known
+    sha256: str  # empty if not known
+    lock: Path  # of the process that downloads it
 
 
 def place(config: ModelConfig, version: Version) -> Place:
-    """The place of a version's archive in the cache, whether it is there or not.
+    """The place of the archive of a version in the cache, whether it is there or not.
 
     Raises
     ------
     IntegrityError
-        Those who name a digest of it do not agree.
+        Config, source and first use state different digests.
     """
     wanted = _Wanted(config, version)
-    known = wanted.known()
-    return Place(wanted.place(known), known.digest, known.sha256, wanted.lock)
+    expected = wanted.expected()
+    return Place(wanted.place(expected), expected.digest, expected.sha256, wanted.lock)
 
 
 def address(version: Version) -> str:
-    """The address of a version's archive, by which its digests are remembered."""
+    """The address of the archive of a version, under which its digests are recorded."""
     scheme, _, location = version.source.partition(":")
     return str(plugin("source", scheme).address(location))
 
 
 @dataclass(frozen=True)
 class Brought:
-    """An archive that somebody brought here, and that is what it should be."""
+    """An archive from a file of `transfer` that has the right digests."""
 
     path: Path  # where the cache keeps it
     sha256: str
-    record: Callable[[], None]
-    here: bool  # whether it lies there already
+    record: Callable[[], None]  # records its digests
+    here: bool  # whether it is in the cache already
 
     def settle(self, archive: Path) -> None:
-        """Rename ``archive``, on the cache's own disk, to its place, and remember its digests."""
+        """Rename ``archive``, on the disk of the cache, to its place, and record its digests."""
         if not self.here:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             archive.replace(self.path)
@@ -119,65 +122,68 @@ def brought(
     config: ModelConfig,
     version: Version,
     archive: Path,
-    said: Mapping[str, str],
+    stated: Mapping[str, str],
     *,
     by: Path,
     trust: bool,
 ) -> Brought:
-    """Hold an archive that the file ``by`` brought here to all that is known of it; ``said`` are
-    its digests by that file.
+    """Compare an archive that the file ``by`` holds with all digests of it that are known.
+
+    Parameters
+    ----------
+    config, version : ModelConfig, Version
+        The model.
+    archive : Path
+        The archive, taken out of ``by``.
+    stated : mapping of str to str
+        Its digests, as ``by`` states them: ``sha256``, ``md5``.
+    by : Path
+        The file that holds the archive.
+    trust : bool
+        Whether to accept an archive whose digest only ``by`` states.
 
     Raises
     ------
     IntegrityError
-        It has another digest than the config names, its source stated, or its first use had.
+        It has another digest than config, source, first use or ``by`` state.
     TrustError
-        The file alone says what it is to be, and ``trust`` is not given.
+        Only ``by`` states a digest, and ``trust`` is not set.
     """
     wanted = _Wanted(config, version)
     first = {} if version.sha256 else digests.recorded(wanted.address)
-    stated = (wanted.source.known(wanted.location) or http.Remote(wanted.address)).md5
-    found = {kind: files.digest_of(archive, kind) for kind in ("sha256", "md5")}
-    for kind, digest in found.items():
-        source = stated if kind == "md5" and not version.sha256 else ""
-        here = {
+    source_md5 = (wanted.source.known(wanted.location) or http.Remote(wanted.address)).md5
+    sha256, md5 = files.sha256_of(archive), files.digest_of(archive, "md5")
+    for kind, actual in (("sha256", sha256), ("md5", md5)):
+        by_source = source_md5 if kind == "md5" and not version.sha256 else ""
+        claims = {
             f"its config ({config.path})": getattr(version, kind),
             f"its first use ({digests.path()})": first.get(kind, ""),
-            f"its source ({version.scheme})": source,
+            f"its source ({version.scheme})": by_source,
+            f"what {by} says": stated.get(kind, ""),
+            f"what {by} holds": actual,
         }
-        digests.agree(
-            wanted.address,
-            {**here, f"what {by} says": said.get(kind, ""), f"what {by} holds": digest},
-        )
-    known = (
-        version.sha256
-        or version.md5
-        or first
-        or stated
-        or version.sha256_unconfirmed == found["sha256"]
-    )
-    if not (known or trust):
+        digests.agree(wanted.address, claims)
+    confirmed = version.sha256 or version.md5 or first or source_md5
+    if not (confirmed or version.sha256_unconfirmed == sha256 or trust):
         raise TrustError(
-            f"{by}: {wanted.label} has sha256 {found['sha256']}, and no expected digest is known "
-            "for it.",
-            "Nothing was imported. If you trust who wrote it: trust=True (--trust) takes it.",
+            f"{by}: {wanted.label} has sha256 {sha256}, and no expected digest is known for it.",
+            "Nothing was imported. If you trust who wrote it: trust=True (--trust) accepts it.",
         )
-    by_md5 = version.scheme == "zenodo" or bool(version.md5)
-    path = wanted.place(_Known(version.sha256, found["md5"] if by_md5 else ""))
+    has_md5 = version.scheme == "zenodo" or bool(version.md5)
+    actual_digests = {"sha256": sha256, "md5": md5} if has_md5 else {"sha256": sha256}
 
     def record() -> None:
         if not version.sha256:
-            digests.record(
-                wanted.address, sha256=found["sha256"], **({"md5": found["md5"]} if by_md5 else {})
-            )
+            digests.record(wanted.address, **actual_digests)
 
-    whole = path.is_file() and files.sha256_of(path) == found["sha256"]
-    return Brought(path, found["sha256"], record, whole)
+    path = wanted.place(_Expected(version.sha256, actual_digests.get("md5", "")))
+    is_cached = path.is_file() and files.sha256_of(path) == sha256
+    return Brought(path, sha256, record, is_cached)
 
 
 @dataclass(frozen=True)
-class _Known:
-    """The digests and the size that an archive is to have, empty where not known."""
+class _Expected:
+    """The digests and the size that an archive must have; empty or None if not known."""
 
     sha256: str = ""
     md5: str = ""
@@ -185,12 +191,14 @@ class _Known:
 
     @property
     def digest(self) -> str:
-        """The stronger digest, with its algorithm."""
-        return f"sha256:{self.sha256}" if self.sha256 else f"md5:{self.md5}" if self.md5 else ""
+        """The stronger digest, with its algorithm; empty if none is known."""
+        if self.sha256:
+            return f"sha256:{self.sha256}"
+        return f"md5:{self.md5}" if self.md5 else ""
 
 
 class _Wanted:
-    """An archive that a version names, and the ways to it."""
+    """The archive that a version names, and how to get it."""
 
     def __init__(self, config: ModelConfig, version: Version) -> None:
         scheme, _, self.location = version.source.partition(":")
@@ -203,58 +211,58 @@ class _Wanted:
     @property
     def lock(self) -> Path:
         """The lock of the process that downloads it."""
-        return (
-            settings.cache_folder()
-            / "locks"
-            / f"{hashlib.sha256(self.address.encode()).hexdigest()[:16]}.lock"
-        )
+        return settings.cache_folder() / "locks" / f"{self.address_digest[:16]}.lock"
 
-    def known(self, remote: http.Remote | None = None) -> _Known:
-        """What the file is to be, by the config, by its first use, and by what its source says."""
-        version, remote = (
-            self.version,
-            remote or self.source.known(self.location) or http.Remote(self.address),
-        )
+    @property
+    def address_digest(self) -> str:
+        """A digest of the address, for names of files."""
+        return hashlib.sha256(self.address.encode()).hexdigest()
+
+    def expected(self, remote: http.Remote | None = None) -> _Expected:
+        """Digests and size of the file, from the config, its first use and its source."""
+        version = self.version
+        remote = remote or self.source.known(self.location) or http.Remote(self.address)
         size = version.size or remote.size
         if version.sha256:
-            return _Known(version.sha256, version.md5, size)
+            return _Expected(version.sha256, version.md5, size)
         first = digests.recorded(self.address)
-        said = {
+        first_md5 = first.get("md5", "")
+        claims = {
             f"its config ({self.config.path})": version.md5,
-            f"its first use ({digests.path()})": first.get("md5", ""),
-            f"its source ({self.version.scheme})": remote.md5,
+            f"its first use ({digests.path()})": first_md5,
+            f"its source ({version.scheme})": remote.md5,
         }
-        digests.agree(self.address, said)
-        md5 = next(filter(None, said.values()), "")
-        return _Known(first.get("sha256", "") if md5 == first.get("md5", "") else "", md5, size)
+        digests.agree(self.address, claims)
+        md5 = version.md5 or first_md5 or remote.md5
+        sha256 = first.get("sha256", "") if md5 == first_md5 else ""
+        return _Expected(sha256, md5, size)
 
-    def place(self, known: _Known) -> Path:
+    def place(self, expected: _Expected) -> Path:
         """Where the cache keeps it."""
-        key = self.version.sha256 or known.md5 or hashlib.sha256(self.address.encode()).hexdigest()
+        key = self.version.sha256 or expected.md5 or self.address_digest
         name = self.source.mirrored(self.location).rpartition("/")[2] or "package.zip"
         return self.downloads / f"{self.config.id}-{key[:16]}" / name
 
     def cached(self) -> Archive | None:
-        """What lies in the cache, if it is what it should be."""
-        known = self.known()
-        path = self.place(known)
-        if not known.digest or not path.is_file():
+        """The archive in the cache, if it is there and has the right digest."""
+        expected = self.expected()
+        path = self.place(expected)
+        if not expected.digest or not path.is_file():
             return None
-        kind, _, expected = known.digest.partition(":")
-        if files.digest_of(path, kind) != expected:
+        kind, _, digest = expected.digest.partition(":")
+        if files.digest_of(path, kind) != digest:
             return None
-        with suppress(OSError):  # a cache that others fill may be read-only
-            return self.settled(path, known)
-        return Archive(path, known.sha256 or files.sha256_of(path))
+        with suppress(OSError):  # a cache that other users fill may be read-only
+            return self.settled(path, expected)
+        return Archive(path, expected.sha256 or files.sha256_of(path))
 
-    def settled(self, path: Path, known: _Known) -> Archive:
-        """A file of the right digest, which is remembered where the config has none that is as
-        good.
-        """
-        if known.sha256:
-            return Archive(path, known.sha256)
+    def settled(self, path: Path, expected: _Expected) -> Archive:
+        """A file that has the right digest. Its sha256 is recorded unless the config has it."""
+        if expected.sha256:
+            return Archive(path, expected.sha256)
         sha256, unconfirmed = files.sha256_of(path), self.version.sha256_unconfirmed
-        digests.record(self.address, sha256=sha256, **({"md5": known.md5} if known.md5 else {}))
+        md5 = {"md5": expected.md5} if expected.md5 else {}
+        digests.record(self.address, sha256=sha256, **md5)
         if unconfirmed and sha256 != unconfirmed:
             problem = (
                 f"{self.label} has the md5 that its source names, but not the sha256 that others "
@@ -267,112 +275,131 @@ class _Wanted:
             )
         return Archive(path, sha256)
 
-    # ---------------------------------------------------------------------------------------------------
+    # ---------------------------------------------------------------------------------------------
     # from elsewhere
     def download(self, *, alone: bool, progress: bool) -> Archive:
-        """Fetch it from the first address that has it."""
-        known = self.known()
-        if not known.digest and not settings.offline():
+        """Download it from the first address that has it."""
+        expected = self.expected()
+        if not expected.digest and not settings.offline():
             try:
-                known = self.known(self.source.ask(self.location))
+                expected = self.expected(self.source.ask(self.location))
             except SourceError as refused:
                 raise self.nowhere([(self.address, refused)]) from refused
-        path, failures = self.place(known), list[tuple[str, MedzooError]]()
-        if path.exists() and known.digest and not settings.offline():
+        path = self.place(expected)
+        failures: list[tuple[str, MedzooError]] = []
+        if path.exists() and expected.digest and not settings.offline():
             warnings.warn(
                 f"{path} is damaged and will be downloaded again.", MedzooWarning, stacklevel=2
             )
-        for address in self.addresses(known):
-            error = self.attempt(address, path, known, alone=alone, progress=progress)
+        for address in self.addresses(expected):
+            error = self.attempt(address, path, expected, alone=alone, progress=progress)
             if error is None:
                 break
             failures.append((address, error))
         else:
-            raise self.offline(known, failures) if settings.offline() else self.nowhere(failures)
+            raise self.offline(expected, failures) if settings.offline() else self.nowhere(failures)
         for _, failure in failures:
             warnings.warn(
                 f"{failure.problem}\nThe file came from another address.",
                 MedzooWarning,
                 stacklevel=2,
             )
-        return self.settled(path, known)
+        return self.settled(path, expected)
 
     def attempt(
-        self, address: str, path: Path, known: _Known, *, alone: bool, progress: bool
+        self, address: str, path: Path, expected: _Expected, *, alone: bool, progress: bool
     ) -> MedzooError | None:
-        """Fetch it from one address; returns what went wrong there."""
+        """Download it from one address. Returns the error, if there was one."""
         try:
             if address == self.address:
-                self.from_source(path, known, alone=alone, progress=progress)
+                self.from_source(path, expected, alone=alone, progress=progress)
             else:
-                retrieve(address, path, http.Download(known.digest, known.size, progress, alone))
+                retrieve(
+                    address, path, http.Download(expected.digest, expected.size, progress, alone)
+                )
         except (SourceError, IntegrityError) as error:
             return error
         return None
 
-    def addresses(self, known: _Known) -> Iterator[str]:
-        """Mirrors of the user's first, as they are near; then the source; then the config's, for
-        when that is gone.
+    def addresses(self, expected: _Expected) -> Iterator[str]:
+        """The addresses to try: first the mirrors of the user, then the source, then the mirrors of
+        the config.
+
+        A mirror is used only if a digest is known, and offline only if it is a folder.
         """
-        if known.digest:  # a mirror needs a digest to compare with
-            mirrors = [_below(m, self.source.mirrored(self.location)) for m in settings.mirrors()]
-            yield from (m for m in mirrors if _is_local(m) or not settings.offline())
+        if expected.digest:
+            location = self.source.mirrored(self.location)
+            for mirror in settings.mirrors():
+                yield from _reachable(_below(mirror, location))
         if not settings.offline():
             yield self.address
-        if known.digest:
-            base = self.config.path.parent
-            mirrors = [
-                str(file.fetch(m[5:], base)) if _is_local(m) else m for m in self.version.mirrors
-            ]
-            yield from (m for m in mirrors if _is_local(m) or not settings.offline())
+        if expected.digest:
+            for mirror in self.version.mirrors:
+                path = mirror.removeprefix("file:")
+                local = _is_local(mirror)
+                yield from _reachable(
+                    str(file.fetch(path, self.config.path.parent)) if local else mirror
+                )
 
-    def from_source(self, path: Path, known: _Known, *, alone: bool, progress: bool) -> None:
-        """Fetch it from the source itself; when that fails, ask whether the source now says
-        something else.
-        """
+    def from_source(self, path: Path, expected: _Expected, *, alone: bool, progress: bool) -> None:
+        """Download it from the source. If that fails, ask the source for its digest again."""
         before = self.source.known(self.location)
         remote: http.Remote = before or self.source.ask(self.location)
-        known = self.known(remote)
-        if None not in (remote.size, known.size) and remote.size != known.size:
-            raise http.other_bytes(self.address, f"{known.size:,} bytes", f"{remote.size:,} bytes")
+        expected = self.expected(remote)
+        if None not in (remote.size, expected.size) and remote.size != expected.size:
+            raise http.other_bytes(
+                self.address, f"{expected.size:,} bytes", f"{remote.size:,} bytes"
+            )
         try:
-            retrieve(remote.url, path, http.Download(known.digest, known.size, progress, alone))
+            retrieve(
+                remote.url, path, http.Download(expected.digest, expected.size, progress, alone)
+            )
         except (SourceError, IntegrityError):
             if before:
                 with suppress(SourceError):
-                    self.known(self.source.ask(self.location))
+                    self.expected(self.source.ask(self.location))
             raise
 
-    # --------------------------------------------------------------------------------------------------
-    # when all fails
+    # ---------------------------------------------------------------------------------------------
+    # when no address has it
     def nowhere(self, failures: list[tuple[str, MedzooError]]) -> MedzooError:
-        """The error when no address has it: of the kind that the source itself gave."""
-        own = next((e for a, e in failures if a == self.address), failures[-1][1])
-        problems = "\n".join(e.problem for _, e in failures)
-        return type(own)(f"{self.label} could not be fetched.\n{problems}", own.hint)
+        """The error if no address has it. Its class and hint are those of the source itself."""
+        errors = dict(reversed(failures))  # address -> its first error
+        error = errors.get(self.address, failures[-1][1])
+        text = f"{self.label} could not be fetched."
+        for _, failure in failures:
+            text += f"\n{failure.problem}"
+        return type(error)(text, error.hint)
 
-    def offline(self, known: _Known, failures: list[tuple[str, MedzooError]]) -> SourceError:
-        """The error when it would take a network."""
-        path, there = self.place(known), self.source.mirrored(self.location)
-        what = "is damaged in the cache" if path.exists() else "is not in the cache"
-        problems = "".join(f"\n{e.problem}" for _, e in failures)
-        way = (
-            f"Where there is a network, `medzoo cache export FILE {self.config.number}` writes a file that "
-            "`medzoo cache import FILE` imports here."
-        )
-        if known.digest:
-            way = (
-                f"Put {self.address} ({known.digest}) at {path}, or as {there} in a folder that MEDZOO_MIRROR names. "
-                + way
+    def offline(self, expected: _Expected, failures: list[tuple[str, MedzooError]]) -> SourceError:
+        """The error if MEDZOO_OFFLINE is set and the archive is not on this machine."""
+        path = self.place(expected)
+        state = "is damaged in the cache" if path.exists() else "is not in the cache"
+        problem = f"{self.label} {state}, and MEDZOO_OFFLINE is set: {path.name}"
+        for _, failure in failures:
+            problem += f"\n{failure.problem}"
+        hint = ""
+        if expected.digest:
+            name = self.source.mirrored(self.location)
+            hint = (
+                f"Put {self.address} ({expected.digest}) at {path}, "
+                f"or as {name} in a folder that MEDZOO_MIRROR names. "
             )
-        return SourceError(
-            f"{self.label} {what}, and MEDZOO_OFFLINE is set: {path.name}{problems}",
-            way,
+        hint += (
+            f"On a machine with a network, `medzoo cache export FILE {self.config.number}` writes "
+            "a file that `medzoo cache import FILE` imports here."
         )
+        return SourceError(problem, hint)
 
 
 def _is_local(address: str) -> bool:
     return not address.startswith(("http://", "https://"))
+
+
+def _reachable(address: str) -> Iterator[str]:
+    """The address, unless it needs a network and there is none."""
+    if _is_local(address) or not settings.offline():
+        yield address
 
 
 def _below(mirror: str, location: str) -> str:
@@ -383,7 +410,7 @@ def _below(mirror: str, location: str) -> str:
 
 
 def retrieve(address: str, path: Path, downloader: http.Download) -> None:
-    """Fetch a file by way of pooch, which puts it in its place when its digest is right.
+    """Fetch a file with pooch, which moves it to ``path`` if its digest is right.
 
     Raises
     ------
@@ -406,24 +433,21 @@ def retrieve(address: str, path: Path, downloader: http.Download) -> None:
                     address, downloader.digest or None, path.name, path.parent, downloader=get
                 )
             break
-        except ValueError as error:  # pooch's: the file on the disk has another digest
+        except ValueError as error:  # of pooch: the file on the disk has another digest
             downloader.forget()
             if again or get is _copy:
-                expected = downloader.digest.partition(":")
-                found = (
-                    files.digest_of(Path(address), expected[0])
-                    if get is _copy
-                    else "the bytes on the disk differ from those that were received"
-                )
-                raise http.other_bytes(address, expected[2], found) from error
-            downloader.alone = (
-                False  # without locks, another process may have written to the same partial file
-            )
+                kind, _, expected = downloader.digest.partition(":")
+                actual = "the bytes on the disk differ from those that were received"
+                if get is _copy:
+                    actual = files.digest_of(Path(address), kind)
+                raise http.other_bytes(address, expected, actual) from error
+            # On a disk without locks, another process may have written to the same partial file.
+            downloader.alone = False
     downloader.forget()
-    for left in path.parent.glob("tmp*"):  # pooch's, of processes that were killed
+    for temporary in path.parent.glob("tmp*"):  # files of pooch that killed processes left
         with suppress(OSError):
-            if left.samefile(path) or not left.stat().st_size:
-                left.unlink()
+            if temporary.samefile(path) or not temporary.stat().st_size:
+                temporary.unlink()
 
 
 def _copy(address: str, output_file: str, pooch: object = None) -> None:  # noqa: ARG001
@@ -433,7 +457,7 @@ def _copy(address: str, output_file: str, pooch: object = None) -> None:  # noqa
 
 @contextmanager
 def _quiet(logger: Logger) -> Iterator[None]:
-    """Without pooch's own lines on what it does."""
+    """Silence the messages of pooch."""
     level = logger.level
     logger.setLevel("WARNING")
     try:

@@ -1,5 +1,6 @@
-"""``file:PATH``: a zip or a folder on this machine; a relative path starts from the config's own
-folder.
+"""``file:PATH``: a zip or a folder on this machine.
+
+A relative path starts from the folder of the config.
 """
 
 from __future__ import annotations
@@ -8,5 +9,5 @@ from pathlib import Path
 
 
 def fetch(location: str, base: Path) -> Path:
-    """The file or folder at ``location``, seen from ``base``."""
+    """The absolute path of ``location``, which is relative to ``base``."""
     return (base / Path(location).expanduser()).resolve()

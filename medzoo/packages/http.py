@@ -1,8 +1,7 @@
-"""One careful client for files and for JSON: patient with a server that asks for patience, and with
-a line that breaks.
+"""A client for files and JSON that retries when a server is busy or a connection breaks.
 
-A download grows in ``FILE.xxxxxxxx.part``. What the server said of the file, its ETag or date, lies
-beside it, so that this process or a later one asks for the rest alone.
+The received part of a download is in ``FILE.xxxxxxxx.part``. A note beside it holds the ETag or the
+date of the file, so that this process, or a later one, can ask for only the rest.
 """
 
 from __future__ import annotations
@@ -45,16 +44,16 @@ LATER = (
 
 @dataclass(frozen=True)
 class Policy:
-    """How patient the client is; times in seconds."""
+    """How long to wait and how often to try; times in seconds."""
 
-    connect: float = 10.0  # until a server takes the call
-    stall: float = 30.0  # without a byte
-    attempts: int = 7  # in a row that gain nothing
-    unreachable: int = 3  # of these, without a server that takes the call
-    gain: int = 2**20  # bytes by which an attempt gains something
+    connect: float = 10.0  # to wait for a connection
+    stall: float = 30.0  # to wait for the next byte
+    attempts: int = 7  # in a row, without progress
+    unreachable: int = 3  # attempts in a row, if the server cannot be reached
+    gain: int = 2**20  # bytes that count as progress
     pause: float = 0.5  # before the second attempt; doubled before each further one
     patience: float = 300.0  # the longest wait that a server may ask for
-    turn: float = 120.0  # without a sign of life of a process that downloads the same file
+    turn: float = 120.0  # to wait for another process, if its download does not grow
     chunk: int = 2**16  # bytes written at a time
     sleep: Callable[[float], None] = time.sleep
 
@@ -64,7 +63,7 @@ policy = Policy()
 
 @dataclass(frozen=True)
 class Remote:
-    """A file that a server has, and what it says of it."""
+    """The address of a file, with the size and the md5 that the source states."""
 
     url: str
     size: int | None = None
@@ -72,20 +71,23 @@ class Remote:
 
 
 class _AgainError(Exception):
-    """What may pass; ``wait`` is what the server asked for, ``reached`` whether there was one."""
+    """An error after which another attempt makes sense.
 
-    def __init__(self, why: str, wait: float | None = None, *, reached: bool = True) -> None:
-        super().__init__(why)
+    ``wait`` is the time that the server asked for; ``reached`` whether it could be reached.
+    """
+
+    def __init__(self, problem: str, wait: float | None = None, *, reached: bool = True) -> None:
+        super().__init__(problem)
         self.wait, self.reached = wait, reached
 
 
 def get_json(url: str) -> Any:
-    """The JSON that ``url`` answers with.
+    """Fetch JSON from an address.
 
     Raises
     ------
     SourceError
-        It cannot be reached, refuses, or answers with something else.
+        The address cannot be reached, refuses, or answers with something else.
     """
 
     def once() -> Any:
@@ -112,17 +114,17 @@ class Download:
 
     Parameters
     ----------
-    digest
-        ``sha256:...`` or ``md5:...``; empty where none is known.
-    size
-        Bytes of the file, where known.
-    progress
+    digest : str, optional
+        ``sha256:...`` or ``md5:...``; empty if none is known.
+    size : int, optional
+        The size of the file in bytes, if known.
+    progress : bool, optional
         Whether to draw a bar.
-    alone
-        Whether no other process downloads the file. If one may, the partial file has a name that
-        none will look for.
-    most
-        Bytes beyond which nothing is taken, where ``size`` is not known.
+    alone : bool, optional
+        Whether no other process downloads the file. If another one may, the partial file gets a
+        random name, and a later download cannot continue it.
+    most : int, optional
+        The largest number of bytes to accept if ``size`` is not known.
     """
 
     digest: str = ""
@@ -134,27 +136,23 @@ class Download:
     _part: _Partial | None = field(default=None, init=False)
 
     def __call__(self, url: str, output_file: str, pooch: object = None) -> None:  # noqa: ARG002
-        """Download ``url`` to ``output_file``; the partial file beside it stays until `forget`.
+        """Download ``url`` to ``output_file``. The partial file beside it stays until `forget`.
 
         Raises
         ------
         SourceError
-            It cannot be reached, refuses, or gives a web page.
+            The address cannot be reached, refuses, or answers with a web page.
         IntegrityError
-            It gives a file of another size or digest, of which nothing is kept.
+            The file has another size or digest. Nothing of it is kept.
         OSError
             The disk is too small.
         """
         bar_class = settings.progress_bar()
         target = Path(output_file)
-        name = re.sub(
-            r"[^\w.-]",
-            "_",
-            unquote(url.partition("?")[0].removesuffix("/content")).rpartition("/")[2],
-        )[:100]
-        tail = hashlib.sha256(url.encode()).hexdigest()[:8] + f".{secrets.token_hex(4)}" * (
-            not self.alone
-        )
+        name = _name_of(url)
+        tail = hashlib.sha256(url.encode()).hexdigest()[:8]
+        if not self.alone:
+            tail += f".{secrets.token_hex(4)}"
         self._part = part = _Partial(target.with_name(f"{name}.{tail}.part"), url, self.digest)
         with bar_class(
             desc=name, unit="B", unit_scale=True, unit_divisor=1000, disable=not self.progress
@@ -162,39 +160,39 @@ class Download:
             _patiently(lambda: self._attempt(url, part, bar), url, part.on_disk, bar)
         target.unlink(missing_ok=True)
         try:
-            target.hardlink_to(
-                part.path
-            )  # killed before `target` has its own name, the next one still finds the part
-        except OSError:  # a disk without links
+            # A link keeps the partial file: if this process is killed before pooch renames
+            # `target`, the next download still finds it.
+            target.hardlink_to(part.path)
+        except OSError:  # a disk without hard links
             part.path.replace(target)
 
     def forget(self) -> None:
-        """Remove the partial file: the whole one is in its place, or the part is unusable."""
+        """Remove the partial file, which is complete and in its place, or cannot be used."""
         if self._part:
             self._part.forget()
 
     def _attempt(self, url: str, part: _Partial, bar: tqdm[Any]) -> None:
         part.take_up()
         resumed = part.size
-        if (
-            not part.size or part.size != part.note["size"]
-        ):  # else it is whole, and only the last step is missing
+        is_complete = part.size and part.size == part.note["size"]
+        if not is_complete:
             with _answer(url, part.headers()) as response:
                 total = self._check(url, part, response)
                 resumed = part.size
                 _show(bar, part.size, total)
                 self._receive(url, part, response, total, bar)
-        expected, found = self.digest.partition(":")[2], part.hash.hexdigest()
-        if expected and found != expected:
+        expected, actual = self.digest.partition(":")[2], part.hash.hexdigest()
+        if expected and actual != expected:
             part.forget()
             if resumed and not self._from_the_start:
                 self._from_the_start = True
-                raise _AgainError("the pieces that arrived do not make the file", 0)
-            raise other_bytes(url, expected, found)
+                raise _AgainError("the received parts do not have the right digest together", 0)
+            raise other_bytes(url, expected, actual)
 
     def _check(self, url: str, part: _Partial, response: Response) -> int | None:
-        """Whether the answer continues the part or starts again; returns the size of the whole,
-        where known.
+        """Check whether the answer continues the partial file, or start it again.
+
+        Returns the size of the whole file, if known.
         """
         if response.status_code != 200 and not part.continued_by(response):
             part.forget()
@@ -236,58 +234,58 @@ class Download:
 
 
 class _Partial:
-    """The head of a file: its bytes, their hash, and the note that says what it is the head of."""
+    """The received beginning of a file, its hash, and a note about the whole file."""
 
     def __init__(self, path: Path, url: str, digest: str) -> None:
         self.path, self._note_path = path, path.with_name(f"{path.name}.json")
-        self._about = {"url": url, "digest": digest}
+        self._identity = {"url": url, "digest": digest}
         self._algorithm = digest.partition(":")[0] or "sha256"
         self._empty()
 
     def _empty(self) -> None:
-        self.size, self.note = 0, dict[str, Any](self._about)
+        self.size, self.note = 0, dict[str, Any](self._identity)
         self.hash = hashlib.new(self._algorithm, usedforsecurity=False)
 
     def on_disk(self) -> int:
-        """Bytes that have arrived."""
+        """The number of received bytes."""
         with suppress(OSError):
             return self.path.stat().st_size
         return 0
 
     def take_up(self) -> None:
-        """Continue with the data of an earlier attempt, or start with nothing."""
+        """Continue with the bytes of an earlier attempt, or start without any."""
         self._empty()
         with suppress(OSError, ValueError):
             note = json.loads(self._note_path.read_text(encoding="utf-8"))
-            if (
-                isinstance(note, dict)
-                and note.items() >= self._about.items()
-                and {"validator", "size"} <= set(note)
-            ):
-                with self.path.open("rb") as file:
-                    while block := file.read(2**20):
-                        self.hash.update(block)
-                        self.size += len(block)
-                self.note = note
+            if not isinstance(note, dict) or not note.items() >= self._identity.items():
+                return
+            if not {"validator", "size"} <= set(note):
+                return
+            with self.path.open("rb") as file:
+                while block := file.read(2**20):
+                    self.hash.update(block)
+                    self.size += len(block)
+            self.note = note
 
     def headers(self) -> dict[str, str]:
-        """What to ask for the rest with."""
-        return (
-            {"Range": f"bytes={self.size}-", "If-Range": self.note["validator"]}
-            if self.size
-            else {}
-        )
+        """The headers of a request for the rest of the file."""
+        if not self.size:
+            return {}
+        return {"Range": f"bytes={self.size}-", "If-Range": self.note["validator"]}
 
     def continued_by(self, response: Response) -> bool:
-        """Whether an answer is the rest, and of the same file."""
-        found = RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if response.status_code != 206 or not self.size or not found or int(found[1]) != self.size:
+        """Whether an answer holds the rest of the same file."""
+        content_range = RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if response.status_code != 206 or not self.size or not content_range:
             return False
-        same_size = "*" in found[2] or self.note["size"] in (None, int(found[2]))
+        start, total = content_range.groups()
+        if int(start) != self.size:
+            return False
+        same_size = total == "*" or self.note["size"] in (None, int(total))
         return same_size and _validator(response) in ("", self.note["validator"])
 
     def begin(self, response: Response, total: int | None) -> None:
-        """Start again with an answer that holds the whole file."""
+        """Start again, with an answer that holds the whole file."""
         self.forget()
         self.path.touch()
         if validator := _validator(response):
@@ -295,18 +293,26 @@ class _Partial:
             files.write_json(self._note_path, self.note)
 
     def forget(self) -> None:
-        """Leave nothing."""
-        self._note_path.unlink(missing_ok=True)  # first: without it the rest is nobody's head
+        """Remove the partial file and its note."""
+        # The note goes first: a partial file without a note is never used.
+        self._note_path.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
         self._empty()
 
 
-def other_bytes(url: str, expected: str, found: str) -> IntegrityError:
-    """The error for an address that gives another file than the registered one."""
+def other_bytes(url: str, expected: str, actual: str) -> IntegrityError:
+    """The error for an address that has another file than the registered one."""
     return IntegrityError(
-        f"{url} gives another file than the registered one.\n  expected {expected}\n  found    {found}",
+        f"{url} gives another file than the registered one.\n"
+        f"  expected {expected}\n  found    {actual}",
         "Nothing of it was kept. Was the file changed, or is this medzoo too old?",
     )
+
+
+def _name_of(url: str) -> str:
+    """The name of the file at an address, without characters that a disk may not allow."""
+    path = unquote(url.partition("?")[0].removesuffix("/content"))
+    return re.sub(r"[^\w.-]", "_", path.rpartition("/")[2])[:100]
 
 
 # -------------------------------------------------------------------------------------------------
@@ -314,7 +320,7 @@ def other_bytes(url: str, expected: str, found: str) -> IntegrityError:
 def _patiently(
     once: Callable[[], T], url: str, arrived: Callable[[], int] = int, bar: tqdm[Any] | None = None
 ) -> T:
-    """Call ``once`` until it succeeds, fails for good, or has failed too often in a row."""
+    """Call ``once`` until it succeeds, fails with another error, or fails too often in a row."""
     failures = 0
     while True:
         before = arrived()
@@ -329,9 +335,8 @@ def _patiently(
                 LATER if trouble.reached else NETWORK,
             ) from trouble
         wait = policy.pause * 2 ** (failures - 1) if trouble.wait is None else trouble.wait
-        wait += (
-            wait and policy.pause * secrets.randbelow(1000) / 1000
-        )  # so that many do not come back at once
+        if wait:  # a random part, so that many clients do not come back at the same moment
+            wait += policy.pause * secrets.randbelow(1000) / 1000
         if bar is not None and wait:
             bar.set_postfix_str(f"{trouble}; again in {wait:.0f} s")
         policy.sleep(wait)
@@ -339,13 +344,14 @@ def _patiently(
 
 @contextmanager
 def _answer(url: str, headers: Mapping[str, str]) -> Iterator[Response]:
-    """A good answer to one request, its body still to be read; a failure that may pass is
-    `_AgainError`.
+    """A successful answer, whose body is not read yet.
+
+    After an error for which another attempt makes sense, `_AgainError` is raised.
     """
     import requests
     from requests import exceptions
 
-    # Compressed on the way, a file would have other sizes than announced.
+    # A file that is compressed on the way has another size than announced.
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
     try:
         with requests.get(
@@ -378,9 +384,7 @@ def _broken_line(error: RequestException) -> _AgainError:
     cause = getattr(cause, "reason", cause)
     if isinstance(error, ProxyError):
         return _AgainError(f"the proxy does not forward it ({cause})", reached=False)
-    if isinstance(
-        cause, exceptions.NewConnectionError
-    ):  # a name that is not known here, or nobody at the address
+    if isinstance(cause, exceptions.NewConnectionError):  # unknown name, or no server there
         return _AgainError(re.sub(r"^.*: |\s*\(.*\)$", "", str(cause)), reached=False)
     if isinstance(cause, exceptions.ConnectTimeoutError):
         return _AgainError(f"no answer within {policy.connect:g} s", reached=False)
@@ -419,37 +423,31 @@ def _check_status(url: str, response: Response) -> None:
 
 
 def _asked_wait(response: Response) -> float | None:
-    """Seconds that an answer asks to wait, by ``Retry-After`` or else by when its limit is reset."""
+    """The seconds that an answer asks to wait, by ``Retry-After`` or ``X-RateLimit-Reset``."""
     from email.utils import parsedate_to_datetime
 
-    given = response.headers.get("Retry-After", "").strip()
+    retry_after = response.headers.get("Retry-After", "").strip()
     now = datetime.now(timezone.utc).timestamp()
     with suppress(ValueError, OverflowError):
-        if given:
-            until = (
-                now + int(given) if given.isdecimal() else parsedate_to_datetime(given).timestamp()
-            )
+        if retry_after.isdecimal():
+            until = now + int(retry_after)
+        elif retry_after:
+            until = parsedate_to_datetime(retry_after).timestamp()
         else:
-            until = (
-                float(response.headers["X-RateLimit-Reset"])
-                if "X-RateLimit-Reset" in response.headers
-                else now
-            )
+            until = float(response.headers.get("X-RateLimit-Reset", now))
         return max(0.0, until - now) or None
     return None
 
 
 def _length(response: Response) -> int | None:
-    """Bytes that an answer announces, unless they are packed."""
+    """The number of bytes that an answer announces, unless it is compressed."""
     length = response.headers.get("Content-Length", "")
     plain = response.headers.get("Content-Encoding", "identity") == "identity"
     return int(length) if length.isdecimal() and plain else None
 
 
 def _validator(response: Response) -> str:
-    """What identifies the file of an answer byte by byte: its ETag, or else its date; empty where
-    neither does.
-    """
+    """What identifies the exact content of a file: its ETag, or its date; empty if unknown."""
     tag = str(response.headers.get("ETag", ""))
     if response.headers.get("Content-Encoding", "identity") != "identity":
         return ""
@@ -457,26 +455,22 @@ def _validator(response: Response) -> str:
 
 
 def _refuse_page(url: str, response: Response, body: bytes) -> None:
-    """Say so where a web page came in place of what was asked for: a login, a proxy's notice, a
-    server's excuse.
-    """
+    """Raise SourceError if an answer is a web page: a login, or a message of a proxy or server."""
     if not body.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
         return
-    title = TITLE.search(body)
-    named = (
-        html.unescape(" ".join(title[1].decode(errors="replace").split()))[:100]
-        if title
-        else "without a title"
-    )
+    match = TITLE.search(body)
+    title = "without a title"
+    if match:
+        title = html.unescape(" ".join(match[1].decode(errors="replace").split()))[:100]
     where = f" from {response.url}" if response.url != url else ""
     raise SourceError(
-        f"{url} answers with a web page{where}: {named}.",
+        f"{url} answers with a web page{where}: {title}.",
         "A proxy or a login page may answer instead: open the address in a browser.",
     )
 
 
 def _show(bar: tqdm[Any], arrived: int, total: int | None) -> None:
-    """Set a bar to what has arrived; its rate counts what comes from now on."""
+    """Set a bar to the received bytes. Its rate counts only the bytes from now on."""
     if not bar.disable:
         bar.total, bar.initial, bar.n, bar.last_print_n = total, arrived, arrived, arrived
         bar.start_t = bar.last_print_t = time.time()

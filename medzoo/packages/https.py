@@ -1,6 +1,4 @@
-"""``https://...``: a file at any address, of which nothing is known but what the config
-says.
-"""
+"""``https://...``: a file at any address. Only the config has facts about it."""
 
 from __future__ import annotations
 
@@ -10,19 +8,19 @@ from .http import Remote
 
 
 def address(location: str) -> str:
-    """The address, by which medzoo remembers its digest: the same from whatever mirror it came."""
+    """The address under which medzoo records the digest, from whichever mirror the file came."""
     return f"https:{location}"
 
 
 def mirrored(location: str) -> str:
-    """Where a mirror has it, seen from the mirror's top."""
+    """The path of the file on a mirror."""
     parts = urlsplit(address(location))
     return f"{parts.hostname}{unquote(parts.path)}"
 
 
 def known(location: str) -> Remote:
-    """Where it lies."""
+    """The address; size and md5 are not known."""
     return Remote(address(location))
 
 
-ask = known  # there is nobody else to ask
+ask = known  # there is no other place to ask

@@ -1,4 +1,4 @@
-"""All that running a model needs, on this disk: its package and its Python."""
+"""Preparing a model: its verified package and its Python interpreter, both on this disk."""
 
 from __future__ import annotations
 
@@ -18,17 +18,24 @@ def prepare(
     trust: bool = False,
     progress: bool | None = None,
 ) -> tuple[Package, Interpreter | None]:
-    """All that a session needs, on this disk: the verified package, and the interpreter of its
-    process (None: this one).
+    """Fetch the package of a version and build its environment.
 
     Nothing of the package is imported. Parameters and errors are those of
     `medzoo.runtime.open_session`.
+
+    Returns
+    -------
+    Package
+        The verified package.
+    Interpreter or None
+        The interpreter for the process of the model; None if it runs in this process.
     """
     checks.flag(trust, "trust")
     if is_local(config) and not trust:
         raise TrustError(
-            f"{name_of(config, version)}: its code lies in {config.path.parent}, and no registry names it.",
+            f"{name_of(config, version)}: its code lies in {config.path.parent}, "
+            "and no registry names it.",
             "trust=True (--trust) runs it: use it only for code that you wrote or have read.",
         )
-    found = package(config, version, trust=trust, progress=progress)
-    return found, environments.choose(config, version, env, progress=progress)
+    verified = package(config, version, trust=trust, progress=progress)
+    return verified, environments.choose(config, version, env, progress=progress)

@@ -1,8 +1,7 @@
-"""Where packages come from: one module a scheme.
+"""Where packages come from: one module per scheme of ``source``.
 
-``bundled`` and ``file`` know where a package lies on this machine. ``zenodo`` and ``https`` know
-where one lies on a network; `download` brings it here, by `http` and compared with its digest. What
-lies here, `medzoo.store` verifies.
+``bundled`` and ``file`` return a path on this machine, which `store` verifies. ``zenodo`` and
+``https`` return an address; `download` fetches the file through `http` and compares its digest.
 """
 
 from __future__ import annotations
@@ -19,24 +18,30 @@ from .download import Archive
 def fetch(
     config: ModelConfig, version: Version, *, trust: bool = False, progress: bool | None = None
 ) -> Path | Archive:
-    """What a version's ``source`` names: a folder or file on this machine, or an archive that was
-    verified.
+    """The package that the ``source`` of a version names.
 
     Parameters
     ----------
-    trust
-        Whether to take an archive of which nobody has a digest.
-    progress
-        Whether to draw a bar; only at a terminal if None.
+    config, version : ModelConfig, Version
+        The model.
+    trust : bool, optional
+        Whether to accept an archive without any digest.
+    progress : bool, optional
+        Whether to draw a bar. By default, only at a terminal.
+
+    Returns
+    -------
+    Path or Archive
+        A folder or file on this machine, or a verified archive.
 
     Raises
     ------
     SourceError
-        Nothing lies there, it cannot be fetched, or the scheme is unknown.
+        There is nothing at the source, it cannot be fetched, or the scheme is unknown.
     IntegrityError
         An archive differs from its digest.
     TrustError
-        Nobody has a digest of the archive, and ``trust`` is not given.
+        There is no digest of the archive, and ``trust`` is not set.
     OSError
         The disk is too small, or cannot be written.
     """

@@ -1,12 +1,18 @@
-"""From a version to a verified package folder on this disk."""
+"""The store: fetches, unpacks and verifies the package of a version."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -17,111 +23,113 @@ from ..registry import PACKAGE_CONFIG, is_local, registry, resolve
 from . import sources
 from .download import Archive
 
-FIRST_FILE = {
-    "native": "model.py",
-    "medigan": "__init__.py",
-}  # contract -> the file that a package begins with
+FIRST_FILE = {"native": "model.py", "medigan": "__init__.py"}  # contract -> file to import first
+KINDS_OF_CODE = {".py", ".safetensors", ".json", ".npz", ".onnx"}
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package whose files are what the registry says they are."""
+    """A package whose files have the digests of the registry."""
 
     path: Path
     digests: dict[str, str]  # file (or archive) -> sha256
-    held: files.Hold | None = field(
-        default=None, repr=False, compare=False
-    )  # as long as it lives, the cache keeps the package
+    # As long as this object exists, the package cannot be removed from the cache.
+    held: files.Hold | None = field(default=None, repr=False, compare=False)
 
 
 def package(
     config: ModelConfig, version: Version, *, trust: bool = False, progress: bool | None = None
 ) -> Package:
-    """Fetch, verify and where needed unpack the package of a version.
+    """Fetch and verify the package of a version, and unpack it if it is an archive.
 
     Parameters
     ----------
-    trust
-        Whether to take a package of which neither registry nor source has a digest.
-    progress
-        Whether to draw a bar while it downloads; only at a terminal if None.
+    config, version : ModelConfig, Version
+        The model.
+    trust : bool, optional
+        Whether to accept a package for which neither registry nor source has a digest.
+    progress : bool, optional
+        Whether to draw a bar during the download. By default, only at a terminal.
+
+    Returns
+    -------
+    Package
+        The verified folder and its digests.
 
     Raises
     ------
     SourceError
-        It cannot be fetched.
+        The package cannot be fetched.
     IntegrityError
         A file differs from its digest, or an archive is broken.
     TrustError
-        There is no digest to compare with, and ``trust`` is not given.
+        There is no digest to compare with, and ``trust`` is not set.
     """
     checks.flag(trust, "trust")
     try:
-        found = sources.fetch(config, version, trust=trust, progress=progress)
-        if isinstance(found, Archive):
-            return _unpacked(config, version, found, downloaded=True)
-        if found.is_dir():
-            return Package(found, _verify_folder(config, version, found, trust=trust))
-        return _unpacked(
-            config, version, _verify_archive(config, version, found, trust=trust), downloaded=False
-        )
+        source = sources.fetch(config, version, trust=trust, progress=progress)
+        if isinstance(source, Archive):
+            return _unpacked(config, version, source, downloaded=True)
+        if source.is_dir():
+            return Package(source, _verify_folder(config, version, source, trust=trust))
+        archive = _verify_archive(config, version, source, trust=trust)
+        return _unpacked(config, version, archive, downloaded=False)
     except SourceError as error:
         if version.scheme not in REMOTE:
             raise
-        raise SourceError(
-            error.problem, "\n".join(filter(None, (error.hint, without_network(config))))
-        ) from error
+        hints = filter(None, (error.hint, without_network(config)))
+        raise SourceError(error.problem, "\n".join(hints)) from error
     except OSError as error:
-        full = error.errno == errno.ENOSPC
-        why = (
-            f"the disk of {settings.cache_folder()} is full ({error.strerror})"
-            if full
-            else str(error)
-        )
+        problem = str(error)
+        hint = "MEDZOO_CACHE names another folder to download and unpack to."
+        if error.errno == errno.ENOSPC:
+            problem = f"the disk of {settings.cache_folder()} is full ({error.strerror})"
+            hint = f"`medzoo cache` lists what can be removed; {hint}"
         raise SourceError(
-            f"{config.id}, version {version.name}, could not be prepared: {why}.",
-            "`medzoo cache` lists what can go; " * full
-            + "MEDZOO_CACHE names another folder to download and unpack to.",
+            f"{config.id}, version {version.name}, could not be prepared: {problem}.", hint
         ) from error
 
 
 def without_network(config: ModelConfig) -> str:
-    """What to run without a network: the model's own bundled version, or the bundled model that is
-    most like it.
-    """
-    if own := [v.name for v in config.versions.values() if v.scheme == "bundled"]:
-        return f"Its version {own[0]} comes with medzoo: version={own[0]!r}."
-
-    def words(c: ModelConfig) -> set[str]:
-        return {
-            w for w in f"{c.content} {c.name} {' '.join(c.tags)}".casefold().split() if len(w) > 4
-        }  # not "a" or "with"
-
-    def kinds(c: ModelConfig) -> set[str]:
-        return {o.kind for o in c.default.outputs.values()} - {"label"}
-
-    def likeness(c: ModelConfig) -> tuple[bool, bool, int, int]:
-        modality, organ = (
-            getattr(c, f).casefold() == getattr(config, f).casefold() for f in ("modality", "organ")
-        )
-        return modality, organ, len(kinds(c) & kinds(config)), len(words(c) & words(config))
-
+    """A hint for work without a network: a bundled version of the model, or a similar model."""
+    for version in config.versions.values():
+        if version.scheme == "bundled":
+            return f"Its version {version.name} comes with medzoo: version={version.name!r}."
     bundled = [c for c in registry().configs.values() if c.default.scheme == "bundled"]
     if not bundled:
         return ""
-    closest = max(sorted(bundled, key=lambda c: c.id), key=likeness)
+    bundled.sort(key=attrgetter("id"))
+    closest = max(bundled, key=partial(_similarity, config))
     return f"Of the models that come with medzoo, {closest.id} is closest: {closest.name}."
+
+
+def _similarity(first: ModelConfig, second: ModelConfig) -> tuple[bool, bool, int, int]:
+    """How similar two models are: in modality, organ, kinds of outputs, and words."""
+    modality = first.modality.casefold() == second.modality.casefold()
+    organ = first.organ.casefold() == second.organ.casefold()
+    kinds = _kinds(first) & _kinds(second)
+    words = _words(first) & _words(second)
+    return modality, organ, len(kinds), len(words)
+
+
+def _kinds(config: ModelConfig) -> set[str]:
+    return {output.kind for output in config.default.outputs.values()} - {"label"}
+
+
+def _words(config: ModelConfig) -> set[str]:
+    """The words of more than four letters in content, name and tags."""
+    text = " ".join([config.content, config.name, *config.tags])
+    return set(re.findall(r"\S{5,}", text.casefold()))
 
 
 def _verify_folder(
     config: ModelConfig, version: Version, folder: Path, *, trust: bool
 ) -> dict[str, str]:
+    """The digests of the files of a package, compared with those of the config if it has any."""
     require_whole(config, version, folder)
-    if not version.files and (
-        trust or is_local(config)
-    ):  # to be edited: its digests are recorded, not enforced
-        return {f: files.sha256_of(folder / f) for f in package_files(folder)}
     if not version.files:
+        if trust or is_local(config):  # the user may edit the files
+            return {name: files.sha256_of(folder / name) for name in package_files(folder)}
         raise TrustError(
             f"{config.id}, version {version.name}, names no `files:` with their sha256.",
             "`medzoo contribute pack` writes them; trust=True (--trust) runs it as it is.",
@@ -129,37 +137,25 @@ def _verify_folder(
     digests = {}
     for name, expected in version.files.items():
         path = folder / name
-        digests[name] = found = files.sha256_of(path) if path.is_file() else "no such file"
-        if found != expected:
-            raise mismatch(
-                config,
-                version,
-                path,
-                expected,
-                found,
-                "It was left as it is, and nothing of it was run.",
-            )
+        actual = files.sha256_of(path) if path.is_file() else "no such file"
+        if actual != expected:
+            done = "It was left as it is, and nothing of it was run."
+            raise mismatch(config, version, path, expected, actual, done)
+        digests[name] = actual
+    # Code without a digest could be imported by code with one.
     for name in package_files(folder):
-        if name not in digests:  # code that no digest covers may be imported by code that one does
-            found = files.sha256_of(folder / name)
-            raise mismatch(
-                config,
-                version,
-                folder / name,
-                "no such file",
-                found,
-                "Nothing of the package was run.",
-            )
+        if name not in digests:
+            path, done = folder / name, "Nothing of the package was run."
+            raise mismatch(config, version, path, "no such file", files.sha256_of(path), done)
     return digests
 
 
 def require_whole(config: ModelConfig, version: Version, folder: Path) -> None:
-    """Raise IntegrityError where a git-lfs pointer or a web page lies in place of a file of a
-    package.
-    """
+    """Raise IntegrityError if a file of a package is a git-lfs pointer or a web page."""
     weights = version.call.weights if version.call else ""
     for name in [*package_files(folder), weights]:
-        if disguise := files.disguise(folder / name):
+        disguise = files.disguise(folder / name)
+        if disguise:
             raise IntegrityError(
                 f"{config.id}, version {version.name}: {folder / name} is {disguise}.",
                 "Nothing of the package was run.",
@@ -170,22 +166,16 @@ def _verify_archive(
     config: ModelConfig, version: Version, archive: Path, *, trust: bool
 ) -> Archive:
     sha256 = files.sha256_of(archive)
-    found, expected = sha256, version.sha256
+    actual, expected = sha256, version.sha256
     if version.md5 and not version.sha256:
-        found, expected = files.digest_of(archive, "md5"), version.md5
-    if expected and found != expected:
-        raise mismatch(
-            config,
-            version,
-            archive,
-            expected,
-            found,
-            "It was left as it is, and nothing was unpacked.",
-        )
+        actual, expected = files.digest_of(archive, "md5"), version.md5
+    if expected and actual != expected:
+        done = "It was left as it is, and nothing was unpacked."
+        raise mismatch(config, version, archive, expected, actual, done)
     if not expected and not trust:
         raise TrustError(
             f"{config.id}, version {version.name}, names no sha256 for {archive.name}.",
-            f"trust=True (--trust) runs it. Better: `sha256: {found}` in {config.path}.",
+            f"trust=True (--trust) runs it. Better: `sha256: {sha256}` in {config.path}.",
         )
     return Archive(archive, sha256)
 
@@ -193,35 +183,39 @@ def _verify_archive(
 def _unpacked(
     config: ModelConfig, version: Version, archive: Archive, *, downloaded: bool
 ) -> Package:
-    cache, new = settings.cache_folder(), False
-    target = cache / "packages" / archive.sha256
+    """The package in an archive, unpacked now or earlier."""
+    target = settings.cache_folder() / "packages" / archive.sha256
     held = files.hold(mark_of(archive.sha256))
+    is_new = False
+
+    def unpacked_so_far() -> Iterator[Path]:
+        return target.parent.glob(f".{target.name}.*/**/*")
+
     if not target.is_dir():
-        with files.locked(
-            lock_of(archive.sha256), 60, lambda: target.parent.glob(f".{target.name}.*/**/*")
-        ):
-            if new := not target.is_dir():
+        with files.locked(lock_of(archive.sha256), 60, unpacked_so_far):
+            is_new = not target.is_dir()  # else another process unpacked it in the meantime
+            if is_new:
                 _unpack(config, version, archive.path, target, downloaded=downloaded)
     try:
-        changed = None if new else files.difference(archive.path, target)
+        changed = None if is_new else files.difference(archive.path, target)
     except IntegrityError as error:
         raise _broken(config, version, archive.path, error, downloaded=downloaded) from error
     if changed:
-        name, expected, found_now = changed
+        name, expected, actual = changed
         done = f"Nothing of it was run. Remove {target}, and it will be unpacked again."
-        raise mismatch(config, version, target / name, expected, found_now, done)
+        raise mismatch(config, version, target / name, expected, actual, done)
     folder = _top(target, version)
     require_whole(config, version, folder)
     return Package(folder, {archive.path.name: archive.sha256}, held)
 
 
 def lock_of(sha256: str) -> Path:
-    """The lock of the process that unpacks the archive of that digest."""
+    """The lock of the process that unpacks the archive with a digest."""
     return settings.cache_folder() / "locks" / f"{sha256[:16]}.lock"
 
 
 def mark_of(sha256: str) -> Path:
-    """The empty file that marks the use of the package in the archive of that digest."""
+    """The empty file that processes lock while they use the package from an archive."""
     return settings.cache_folder() / "locks" / f"{sha256[:16]}.use"
 
 
@@ -243,13 +237,13 @@ def _broken(
     *,
     downloaded: bool,
 ) -> IntegrityError:
-    """The error for an archive that cannot be unpacked, which is removed if it was downloaded."""
+    """The error for an archive that cannot be unpacked. A downloaded archive is removed."""
     problem = f"{config.id}, version {version.name}: {error.problem}"
     if not downloaded:
         return IntegrityError(problem, error.hint)
     is_page = files.disguise(archive)
     archive.unlink(missing_ok=True)
-    hint = "If that does not help, the published file itself is at fault: tell its author."
+    hint = "If that does not help, the published file itself is broken: tell its author."
     return IntegrityError(
         f"{problem}\nIt was removed from the cache, so the next call downloads it again.",
         "Does this network need a login?" if is_page else hint,
@@ -257,45 +251,50 @@ def _broken(
 
 
 def _top(folder: Path, version: Version) -> Path:
-    """The folder of the package in what a zip held: the uppermost one with the file that its
-    contract begins with.
-    """
-    first, level = FIRST_FILE[version.contract], [folder]
+    """The folder of the package in an unpacked zip: the uppermost one with the file to import."""
+    first_file, level = FIRST_FILE[version.contract], [folder]
     while level:
-        if found := [p for p in level if (p / first).is_file()]:
-            return found[0] if len(found) == 1 else folder
-        level = [
-            p
-            for parent in level
-            for p in sorted(parent.iterdir())
-            if p.is_dir() and not files.is_strewn(Path(p.name))
-        ]
-    return folder  # loading the package says what is missing
+        packages = [candidate for candidate in level if (candidate / first_file).is_file()]
+        if packages:
+            return packages[0] if len(packages) == 1 else folder
+        level = list(chain.from_iterable(map(_subfolders, level)))
+    return folder  # the error comes when the package is loaded
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    paths = sorted(folder.iterdir())
+    return [path for path in paths if path.is_dir() and not files.is_strewn(Path(path.name))]
 
 
 def mismatch(  # noqa: PLR0917
-    config: ModelConfig, version: Version, path: Path, expected: str, found: str, done: str
+    config: ModelConfig, version: Version, path: Path, expected: str, actual: str, done: str
 ) -> IntegrityError:
-    """The error for a file that differs from its digest."""
-    if disguise := files.disguise(path):
+    """The error for a file that differs from its digest; ``done`` says what was done with it."""
+    disguise = files.disguise(path)
+    if disguise:
         return IntegrityError(f"{path} is {disguise}.", done)
     return IntegrityError(
         f"{path} is not the file that {config.id}, version {version.name}, registers.\n"
-        f"  expected {expected}\n  found    {found}",
-        f"{done} Fetch it again; if it was changed on purpose, `medzoo copy {config.number} DIR` gives a copy to edit.",
+        f"  expected {expected}\n  found    {actual}",
+        f"{done} Fetch it again. If it was changed on purpose, "
+        f"`medzoo copy {config.number} DIR` makes a copy to edit.",
     )
 
 
 def package_files(folder: Path) -> list[str]:
-    """The files of a package that can take part in a run: code and weights, not cards, pictures or
-    caches.
-    """
-    keep = {".py", ".safetensors", ".json", ".npz", ".onnx"}
-    found = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file() and p.suffix in keep)
-    hidden = (
-        p for p in found if not any(part.startswith((".", "__pycache__")) for part in p.parts)
-    )
-    return sorted(p.as_posix() for p in hidden if p.name not in {"train.py", "expected.npz"})
+    """The files that take part in a run: code and weights, but no cards, pictures or caches."""
+    names = []
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if path.name in {"train.py", "expected.npz"} or path.suffix not in KINDS_OF_CODE:
+            continue
+        if path.is_file() and not any(map(_is_hidden, name.parts)):
+            names.append(name.as_posix())
+    return sorted(names)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "__pycache__"))
 
 
 @checks.checked()
@@ -305,52 +304,78 @@ def copy(
     *,
     version: str | None = None,
 ) -> Path:
-    """An editable copy of a model's package: code, weights, training script, card, and its own
-    config.
+    """Copy the package of a model into a folder, to edit it.
 
-    What the copy generates is recorded as unregistered, with the digests of its files as they are
-    then.
+    The copy has the code, the weights, the training script, the card and a config.
+    ``medzoo.generate(folder, n=4, trust=True)`` runs it. Its samples are recorded as those of an
+    unregistered model, with the digests that the files have at that time.
 
     Parameters
     ----------
-    model_id, version
-        As in `medzoo.generate`.
-    folder
-        A new or empty folder.
+    model_id : int, str or path
+        The number of a model, its id, the beginning of its id, or the path of a package folder.
+    folder : str or path
+        The folder to write. It must not exist, or be empty.
+    version : str, optional
+        The version of the model. The default version if not given.
 
     Returns
     -------
     pathlib.Path
-        The folder, which `medzoo.generate` takes in place of an id.
+        The folder. `medzoo.generate` accepts it in place of an id.
 
     Raises
     ------
+    InputError
+        An argument has the wrong type.
+    ModelNotFoundError
+        There is no such model or version.
+    SourceError
+        The package cannot be fetched.
+    IntegrityError
+        A file of the package differs from its digest.
     DatasetError
         The folder holds something, or cannot be written.
-    MedzooError
-        The model cannot be found, fetched or verified.
+
+    Examples
+    --------
+    >>> folder = medzoo.copy(8, "my_model")
+    >>> for path in sorted(folder.iterdir()):
+    ...     print(path)
+    my_model/README.md
+    my_model/config.yaml
+    ...
+    my_model/weights.safetensors
     """
     config = resolve(model_id)
     chosen = config.version(version)
     target = settings.user_path(folder, "folder")
-    content = yaml.safe_load(config.path.read_text(encoding="utf-8"))
-    kept = content["versions"][chosen.name]
+    with files.new_folder(target) as aside:
+        verified = package(config, chosen, trust=True)  # nothing of it is run
+        for path in sorted(verified.path.rglob("*")):
+            name = path.relative_to(verified.path)
+            if path.is_file() and not files.is_strewn(name):
+                _copy_content(path, aside / name)
+        if chosen.lock:
+            _copy_content(config.path.parent / chosen.lock, aside / chosen.lock)
+        text = yaml.safe_dump(
+            _config_of_copy(config, chosen), sort_keys=False, allow_unicode=True, width=100
+        )
+        (aside / PACKAGE_CONFIG).write_text(text, encoding="utf-8")
+    return target
+
+
+def _copy_content(source: Path, target: Path) -> None:
+    """Copy a file without its permissions: an installed file may be read-only."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _config_of_copy(config: ModelConfig, version: Version) -> dict[str, Any]:
+    """The config for an edited copy of one version: without digests, and with a local source."""
+    content: dict[str, Any] = yaml.safe_load(config.path.read_text(encoding="utf-8"))
+    kept = content["versions"][version.name]
     for key in ("files", "sha256", "sha256_unconfirmed", "md5", "mirrors", "size"):
         kept.pop(key, None)
     kept["source"] = "file:."
-    content |= {"default_version": chosen.name, "versions": {chosen.name: kept}}
-    with files.new_folder(target) as aside:
-        found = package(config, chosen, trust=True)  # nothing of it is run
-        inside = {
-            p.relative_to(found.path): p for p in sorted(found.path.rglob("*")) if p.is_file()
-        }
-        if chosen.lock:
-            inside[Path(chosen.lock)] = config.path.parent / chosen.lock
-        for name in (p for p in inside if not files.is_strewn(p)):
-            (aside / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(
-                inside[name], aside / name
-            )  # content alone: an installed file may be read-only
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
-        (aside / PACKAGE_CONFIG).write_text(text, encoding="utf-8")
-    return target
+    return content | {"default_version": version.name, "versions": {version.name: kept}}

@@ -1,9 +1,8 @@
-"""Models made ready before they are used: from a network, or by one file that carries them to a
-machine without one.
+"""Installing models before they are used, from a network or with a file from another machine.
 
-The file is a zip without compression: ``index.json``, the archives, and ``digests.json`` with what
-is known of them. Where an archive goes, and what it is to be, follows from the registry and the
-digests of the machine that takes it, not from the file; so no name in it can lead anywhere else.
+The file is a zip without compression. It holds ``index.json``, the archives, and ``digests.json``
+with their digests. When it is imported, the registry and the recorded digests of this machine decide
+where an archive goes and which digest it must have. So no name in the file can lead anywhere else.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import zipfile
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,19 @@ from . import cache, download
 from .preparation import prepare
 
 INDEX, DIGESTS, FORMAT = "index.json", "digests.json", 1
-MOST = 2**24  # bytes of index.json and digests.json each
+MOST = 2**24  # bytes of index.json, and of digests.json
 
 
 @dataclass(frozen=True)
 class Carried:
-    """A model in a file that carries models."""
+    """A model in an exported file."""
 
     model: str
     version: str
-    name: str  # of the archive, in the file
+    name: str  # of the archive in the file
     bytes: int
     sha256: str
-    here: bool = False  # whether it was in the cache before
+    here: bool = False  # whether it was in the cache before the import
 
     def __str__(self) -> str:
         return f"{self.model}, version {self.version}"
@@ -54,32 +54,56 @@ def install(
     trust: bool = False,
     progress: bool | None = None,
 ) -> Path:
-    """Fetch, verify and unpack a model and build its environment, so that its first use needs no
-    network. Nothing of it runs.
+    """Download and verify a model, and build its environment if it needs one.
+
+    After that, the model runs without a network. No code of the model runs during installation.
 
     Parameters
     ----------
-    model_id, version, env, trust
-        As in `medzoo.generate`.
-    progress
-        Whether to draw bars while it downloads and its environment is built; only at a terminal if
-        None.
+    model_id : int, str or path
+        The number of a model, its id, the beginning of its id, or the path of a package folder.
+    version : str, optional
+        The version of the model. The default version if not given.
+    env : {"auto", "current", "isolated"}, optional
+        Where the model will run, as in `medzoo.generate`.
+    trust : bool, optional
+        Whether to accept a package without any digest, or one in a folder of the user.
+    progress : bool, optional
+        Whether to draw bars during the download and the build. By default, only at a terminal.
 
     Returns
     -------
     pathlib.Path
-        The folder of its package, as it was verified.
+        The folder of the verified package.
 
     Raises
     ------
-    MedzooError
-        The model cannot be found, fetched or verified, or its environment cannot be built.
+    InputError
+        An argument has the wrong type, or ``env`` is not one of the values above.
+    ModelNotFoundError
+        There is no such model or version.
+    SourceError
+        The package cannot be fetched.
+    IntegrityError
+        A file of the package differs from its digest.
+    TrustError
+        There is no digest to compare with, and ``trust`` is not set.
+    BuildError
+        The environment cannot be built.
+
+    Examples
+    --------
+    >>> folder = medzoo.install(8)
+    >>> (folder / "model.py").is_file()
+    True
     """
     config = resolve(model_id)
-    return prepare(config, config.version(version), env=env, trust=trust, progress=progress)[0].path
+    chosen = config.version(version)
+    verified, _ = prepare(config, chosen, env=env, trust=trust, progress=progress)
+    return verified.path
 
 
-# -----------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # exporting
 @checks.checked()
 def export_models(
@@ -89,13 +113,28 @@ def export_models(
     version: str | None = None,
     progress: bool | None = None,
 ) -> list[Carried]:
-    """Write one file that carries the archives of models; what is not in the cache is fetched
-    first.
+    """Write the archives of models to one file. Archives that are not in the cache are downloaded.
+
+    Parameters
+    ----------
+    file : str or path
+        The file to write.
+    models : iterable of int or str
+        The models, each as in `medzoo.generate`.
+    version : str, optional
+        The version of all these models. Their default versions if not given.
+    progress : bool, optional
+        Whether to draw a bar during downloads. By default, only at a terminal.
+
+    Returns
+    -------
+    list of Carried
+        The models in the file.
 
     Raises
     ------
     InputError
-        A model needs no carrying, or ``file`` is there already or cannot be written.
+        A model is on every machine anyway, or ``file`` exists or cannot be written.
     MedzooError
         A model cannot be found, fetched or verified.
     """
@@ -104,125 +143,141 @@ def export_models(
         raise InputError(
             f"{target} is there already.", "Nothing was changed. Choose another name, or remove it."
         )
-    chosen = {c.id: (c, c.version(version)) for c in map(resolve, models)}
-    for config, v in chosen.values():
-        if v.scheme not in REMOTE or is_local(config):
-            where = "comes with medzoo" if v.scheme == "bundled" else "lies on this machine"
-            raise InputError(
-                f"{config.id}, version {v.name}, {where}, and is not downloaded.",
-                "Leave it out." if v.scheme == "bundled" else "Copy its folder.",
-            )
+    chosen = _chosen(models, version)
     try:
-        archives = [(c, v, download.fetch(c, v, progress=progress)) for c, v in chosen.values()]
+        archives = [download.fetch(c, v, progress=progress) for c, v in chosen]
     except OSError as error:
         raise SourceError(
             f"{settings.cache_folder()} could not be written: {error}.",
             "MEDZOO_CACHE names another folder.",
         ) from error
-    about, digests = [], dict[str, dict[str, str]]()
-    for config, v, archive in archives:
+    exported: list[Carried] = []
+    digests: dict[str, dict[str, str]] = {}
+    for (config, chosen_version), archive in zip(chosen, archives, strict=True):
         name = f"downloads/{config.id}-{archive.sha256[:16]}/{archive.path.name}"
-        about.append(Carried(config.id, v.name, name, archive.path.stat().st_size, archive.sha256))
-        digests[download.address(v)] = {
-            "sha256": archive.sha256,
-            "md5": files.digest_of(archive.path, "md5"),
-        }
-    index = {
-        "format": FORMAT,
-        "medzoo": __version__,
-        "models": [{"id": a.model, "version": a.version, "file": a.name} for a in about],
-        "files": {a.name: {"sha256": a.sha256, "bytes": a.bytes} for a in about},
-    }
+        size, sha256 = archive.path.stat().st_size, archive.sha256
+        exported.append(Carried(config.id, chosen_version.name, name, size, sha256))
+        md5 = files.digest_of(archive.path, "md5")
+        digests[download.address(chosen_version)] = {"sha256": sha256, "md5": md5}
+    paths = [archive.path for archive in archives]
     try:
-        with (
-            files.atomic(target.absolute()) as whole,
-            zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as packed,
-        ):
-            packed.writestr(zipfile.ZipInfo(INDEX), json.dumps(index, indent=2))
-            packed.writestr(zipfile.ZipInfo(DIGESTS), json.dumps(digests, indent=2))
-            for carried, (_, _, archive) in zip(about, archives, strict=True):
-                with (
-                    archive.path.open("rb") as source,
-                    packed.open(zipfile.ZipInfo(carried.name), "w", force_zip64=True) as to,
-                ):
-                    shutil.copyfileobj(source, to, 2**20)
+        _write(target, exported, digests, paths)
     except OSError as error:
         raise InputError(
             f"{target} could not be written: {error}.", "Choose another folder or disk."
         ) from error
-    return about
+    return exported
 
 
-# -----------------------------------------------------------------------------------------------------------
+def _chosen(models: Iterable[int | str], version: str | None) -> list[tuple[ModelConfig, Version]]:
+    """The models to export, each once."""
+    chosen = {}
+    for config in map(resolve, models):
+        chosen[config.id] = config, config.version(version)
+    for config, chosen_version in chosen.values():
+        if chosen_version.scheme not in REMOTE or is_local(config):
+            bundled = chosen_version.scheme == "bundled"
+            where = "comes with medzoo" if bundled else "lies on this machine"
+            raise InputError(
+                f"{config.id}, version {chosen_version.name}, {where}, and is not downloaded.",
+                "Leave it out." if bundled else "Copy its folder.",
+            )
+    return list(chosen.values())
+
+
+def _write(
+    target: Path,
+    exported: list[Carried],
+    digests: dict[str, dict[str, str]],
+    archives: list[Path],
+) -> None:
+    """Write the file: the index, the digests, and the archives without compression."""
+    models, contents = [], {}
+    for carried in exported:
+        models.append({"id": carried.model, "version": carried.version, "file": carried.name})
+        contents[carried.name] = {"sha256": carried.sha256, "bytes": carried.bytes}
+    index = {"format": FORMAT, "medzoo": __version__, "models": models, "files": contents}
+    with (
+        files.atomic(target.absolute()) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as packed,
+    ):
+        packed.writestr(zipfile.ZipInfo(INDEX), json.dumps(index, indent=2))
+        packed.writestr(zipfile.ZipInfo(DIGESTS), json.dumps(digests, indent=2))
+        for carried, archive in zip(exported, archives, strict=True):
+            info = zipfile.ZipInfo(carried.name)
+            with archive.open("rb") as source, packed.open(info, "w", force_zip64=True) as entry:
+                shutil.copyfileobj(source, entry, 2**20)
+
+
+# -------------------------------------------------------------------------------------------------
 # importing
 @checks.checked()
 def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[Carried]:
-    """Take the archives of a file of `export_models` into the cache: all of them, or none.
+    """Import the archives of a file of `export_models` into the cache: all of them, or none.
 
-    Each must match the digest of the registry, or to that of its first use here.
+    Each archive must have the digest of the registry, or that of its first use on this machine.
 
     Parameters
     ----------
-    trust
-        Whether to take an archive whose digest is known from the file alone.
+    file : str or path
+        The file to read.
+    trust : bool, optional
+        Whether to accept an archive whose digest only the file states.
+
+    Returns
+    -------
+    list of Carried
+        The models in the file.
 
     Raises
     ------
     IntegrityError
         An archive differs from its digest, or the file is broken.
     ModelNotFoundError
-        The registry here does not know a model, or not that version.
+        The registry of this machine does not have a model, or not that version.
     TrustError
-        Nothing here says what an archive is to be, and ``trust`` is not given.
+        This machine has no digest of an archive, and ``trust`` is not set.
     SourceError
-        The file cannot be read, or the cache not be written.
+        The file cannot be read, or the cache cannot be written.
     """
     path, downloads = settings.user_path(file, "file"), settings.cache_folder() / "downloads"
+
+    def imported_so_far() -> Iterable[Path]:
+        return downloads.glob(".import.*/*")
+
     try:
         with ExitStack() as stack:
             content = stack.enter_context(zipfile.ZipFile(path))
-            index, said = _read(content)
-            wanted = [(m, *_wanted(path, m)) for m in index["models"]]
+            index, digests = _read(content)
+            # An unknown model is an error before anything is written.
+            wanted = [_registered(path, entry) for entry in index["models"]]
             downloads.mkdir(parents=True, exist_ok=True)
-            files.require_space(downloads, sum(e.file_size for e in content.infolist()))
-            stack.enter_context(
-                files.locked(cache.import_lock(), 60, lambda: downloads.glob(".import.*/*"))
-            )
+            files.require_space(downloads, sum(map(attrgetter("file_size"), content.infolist())))
+            stack.enter_context(files.locked(cache.import_lock(), 60, imported_so_far))
             aside = Path(tempfile.mkdtemp(prefix=".import.", dir=downloads))
             stack.callback(shutil.rmtree, aside, ignore_errors=True)
-            found = []
-            for i, (about, config, v) in enumerate(wanted):
-                archive, name = aside / str(i), about["file"]
+            imported: list[Carried] = []
+            checked: list[tuple[download.Brought, Path]] = []
+            for entry, (config, version) in zip(index["models"], wanted, strict=True):
+                archive, name = aside / str(len(checked)), entry["file"]
                 with content.open(name) as source, archive.open("xb") as to:
                     shutil.copyfileobj(source, to, 2**20)
-                listed = {
-                    **said.get(download.address(v), {}),
-                    "sha256": index["files"][name]["sha256"],
-                }
-                brought = download.brought(config, v, archive, listed, by=path, trust=trust)
-                found.append(
-                    (
-                        Carried(
-                            config.id,
-                            v.name,
-                            name,
-                            archive.stat().st_size,
-                            brought.sha256,
-                            brought.here,
-                        ),
-                        brought,
-                    )
-                )
-            for i, (_, brought) in enumerate(found):  # nothing of it was refused
-                brought.settle(aside / str(i))
-            return [carried for carried, _ in found]
+                stated = dict(digests.get(download.address(version), {}))
+                stated["sha256"] = index["files"][name]["sha256"]
+                brought = download.brought(config, version, archive, stated, by=path, trust=trust)
+                checked.append((brought, archive))
+                size, sha256 = archive.stat().st_size, brought.sha256
+                imported.append(Carried(config.id, version.name, name, size, sha256, brought.here))
+            for brought, archive in checked:  # only after all were accepted
+                brought.settle(archive)
+            return imported
     except FileNotFoundError as error:
         raise SourceError(f"There is no file {error.filename}.") from error
     except OSError as error:
         if error.errno in files.DAMAGE:
             raise _broken(path, error) from error
         raise SourceError(
-            f"{path} could not be taken into {settings.cache_folder()}: {error}.",
+            f"{path} could not be imported into {settings.cache_folder()}: {error}.",
             "MEDZOO_CACHE names another folder.",
         ) from error
     except IntegrityError as error:
@@ -243,8 +298,10 @@ def _broken(path: Path, error: Exception) -> IntegrityError:
 
 
 def _read(content: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
-    """The index and the digests of a file; ValueError and the like where it is none."""
-    entries = content.infolist()
+    """The index and the digests of a file.
+
+    Raises ValueError, LookupError or TypeError if it is not a file of `export_models`.
+    """
 
     def parsed(name: str) -> Any:
         if content.getinfo(name).file_size > MOST:
@@ -256,34 +313,35 @@ def _read(content: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, dict[str,
         raise IntegrityError(
             f"It was written by medzoo {index['medzoo']}, in a format that this version does not "
             "know.",
-            "Use the same medzoo on both machines.",
+            "Use the same version of medzoo on both machines.",
         )
-    names = sorted(e.filename for e in entries)
-    if names != sorted({INDEX, DIGESTS, *index["files"]}) or {
-        m["file"] for m in index["models"]
-    } != set(index["files"]):
+    if sorted(content.namelist()) != sorted({INDEX, DIGESTS, *index["files"]}):
         raise ValueError("it does not hold what its index lists")
-    if any(
-        e.compress_type != zipfile.ZIP_STORED or e.file_size != e.compress_size for e in entries
-    ):
+    if set(map(itemgetter("file"), index["models"])) != set(index["files"]):
+        raise ValueError("it does not hold what its index lists")
+    if any(map(_is_compressed, content.infolist())):
         raise ValueError("it is compressed")
     return index, parsed(DIGESTS)
 
 
-def _wanted(path: Path, about: dict[str, str]) -> tuple[ModelConfig, Version]:
-    """A model of the index, by the registry here."""
-    config = registry().configs.get(about["id"])
-    if config is None or about["version"] not in config.versions:
+def _is_compressed(entry: zipfile.ZipInfo) -> bool:
+    return entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size
+
+
+def _registered(path: Path, entry: dict[str, str]) -> tuple[ModelConfig, Version]:
+    """The model that an entry of the index names, from the registry of this machine."""
+    config = registry().configs.get(entry["id"])
+    if config is None or entry["version"] not in config.versions:
         raise ModelNotFoundError(
-            f"{path} carries {about['id']}, version {about['version']}, which the registry here does "
-            "not know.",
-            "Nothing was imported. The same medzoo on both machines knows the same models; "
-            "MEDZOO_MODEL_CONFIGS adds your own.",
+            f"{path} holds {entry['id']}, version {entry['version']}, "
+            "which the registry of this machine does not have.",
+            "Nothing was imported. The same version of medzoo on both machines has the same "
+            "models; MEDZOO_MODEL_CONFIGS adds your own.",
         )
-    version = config.versions[about["version"]]
+    version = config.versions[entry["version"]]
     if version.scheme not in REMOTE:
         raise ModelNotFoundError(
-            f"{path} carries {config.id}, version {version.name}, which lies on this machine already.",
+            f"{path} holds {config.id}, version {version.name}, which is on this machine already.",
             "Nothing was imported.",
         )
     return config, version

@@ -1,9 +1,8 @@
-"""A newer registry without a newer medzoo: fetched, looked through, and put in the place of the one
-in use.
+"""Updating the registry without updating medzoo.
 
-In the cache, ``registry/<sha256 of the zip>/`` holds the configs and their locks.
-``registry/in-use.json`` names the one in use, with the digest of each of its files, and is written
-last, so that an update is there whole or not at all. `medzoo.registry` reads them.
+In the cache, ``registry/<sha256 of the zip>/`` holds model configs and their locks.
+``registry/in-use.json`` names the registry in use, with the digest of each of its files. It is
+written last, so that an update is either complete or without effect. `medzoo.registry` reads them.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -25,82 +25,97 @@ from ..registry import Registry, fetched, is_here, pointer, registry
 from . import http
 
 Contents: TypeAlias = dict[str, tuple[ModelConfig, list[bytes]]]
-MOST = 2**29  # bytes of a zip: that of the whole repository is a hundredth of it
+MOST = 2**29  # bytes of a zip, about 100 times as many as the whole repository has
 KEPT = "Nothing was changed: the registry in use stays."
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True)
 class Renewal:
-    """What an update has changed: ids of models, and versions as ``ID VERSION``."""
+    """The changes of an update: ids of models, and versions as ``ID VERSION``."""
 
     address: str  # empty after a reset
-    sha256: str  # of the zip, so of the registry in use; empty for the one that came with medzoo
-    models: tuple[str, ...] = ()  # that are new
-    versions: tuple[str, ...] = ()  # that are new, of models that were known
-    changed: tuple[str, ...] = ()  # models of which something else is new
-    removed: tuple[str, ...] = ()  # models that are no longer known
-    left_out: tuple[str, ...] = ()  # models that come with a newer medzoo alone
+    sha256: str  # of the zip in use; empty for the registry that came with medzoo
+    models: tuple[str, ...] = ()  # new models
+    versions: tuple[str, ...] = ()  # new versions of models that were there before
+    changed: tuple[str, ...] = ()  # models with other changes
+    removed: tuple[str, ...] = ()  # models that are no longer there
+    left_out: tuple[str, ...] = ()  # models that only a newer medzoo has
 
     def __str__(self) -> str:
+        newer = "it comes with a newer medzoo (pip install -U medzoo)"
         kinds = {
             "new model": self.models,
             "new version": self.versions,
             "changed": self.changed,
             "removed": self.removed,
+            "left out": [f"{name}: {newer}" for name in self.left_out],
         }
-        lines = [f"{kind:<12} {name}" for kind, names in kinds.items() for name in names]
-        lines += [
-            f"{'left out':<12} {name}: it comes with a newer medzoo (pip install -U medzoo)"
-            for name in self.left_out
-        ]
-        source = (
-            f"from {self.address}, sha256 {self.sha256[:16]}"
-            if self.sha256
-            else "the one that came with medzoo"
-        )
-        return "\n".join([*(lines or ["nothing new"]), f"registry: {source}"])
+        text = ""
+        for kind, names in kinds.items():
+            for name in names:
+                text += f"{kind:<12} {name}\n"
+        source = "the one that came with medzoo"
+        if self.sha256:
+            source = f"from {self.address}, sha256 {self.sha256[:16]}"
+        if not text:
+            text = "nothing new\n"
+        return f"{text}registry: {source}"
 
 
 @checks.checked()
 def update(*, reset: bool = False, progress: bool | None = None) -> Renewal:
-    """Fetch the newest registry from where ``MEDZOO_REGISTRY`` says, and use it from now on.
+    """Download the newest model configs, and use them from now on.
 
-    Models that came with medzoo keep the configs that came with them. If anything is wrong with
-    what is fetched, what was in use stays.
+    They come from the address in ``MEDZOO_REGISTRY``. Models that are bundled with medzoo keep their
+    configs. After an error, the registry in use stays as it is.
 
     Parameters
     ----------
-    reset
-        Fetch nothing, and go back to the registry that came with medzoo.
-    progress
-        Whether to draw a bar; only at a terminal if None.
+    reset : bool, optional
+        Download nothing, and go back to the registry that came with medzoo.
+    progress : bool, optional
+        Whether to draw a bar. By default, only at a terminal.
 
     Returns
     -------
     Renewal
-        What is new: models, versions, configs.
+        The new, changed and removed models. It prints as a list.
 
     Raises
     ------
     InputError
-        The address is not secure.
+        The address is not secure, or an argument is neither True nor False.
     SourceError
-        It cannot be reached, gives something else than a zip with a registry, or ``MEDZOO_OFFLINE``
-        forbids to ask.
+        The address cannot be reached, what it offers is not a zip with a registry, or
+        ``MEDZOO_OFFLINE`` is set.
     IntegrityError
         The zip is broken, or not safe to unpack.
     ConfigError
-        Its configs break the schema, perhaps as they need a newer medzoo.
+        The configs break the schema. They may need a newer medzoo.
+
+    Examples
+    --------
+    An update needs a network:
+
+    >>> print(medzoo.update())  # doctest: +SKIP
+
+    Going back to the registry that came with medzoo does not:
+
+    >>> print(medzoo.update(reset=True))
+    nothing new
+    registry: the one that came with medzoo
     """
     folder, lock = pointer().parent, settings.cache_folder() / "locks" / "registry.lock"
+
+    def downloaded_so_far() -> Iterable[Path]:
+        return folder.glob(".*/*")
+
     try:
-        with files.locked(lock, http.policy.turn, lambda: folder.glob(".*/*")) as alone:
-            return (
-                _reset(folder, alone=alone)
-                if reset
-                else _renew(folder, alone=alone, progress=progress)
-            )
+        with files.locked(lock, http.policy.turn, downloaded_so_far) as alone:
+            if reset:
+                return _reset(folder, alone=alone)
+            return _renew(folder, alone=alone, progress=progress)
     except OSError as error:
         raise SourceError(
             f"The registry could not be put into {folder}: {error.strerror or error}.",
@@ -119,32 +134,36 @@ def _reset(folder: Path, *, alone: bool) -> Renewal:
 def _renew(folder: Path, *, alone: bool, progress: bool | None) -> Renewal:
     before, previous, address = _contents(_in_use()), _previous(), settings.registry()
     with _aside(folder) as aside:
-        archive, made = aside / "registry.zip", aside / "registry"
+        archive, configs = aside / "registry.zip", aside / "registry"
         _fetch(address, archive, progress=settings.show_progress(progress))
-        _extract(address, archive, aside / "unpacked", made)
-        left_out = _check(address, made)
-        sha256 = files.sha256_of(archive)
-        digests = {
-            p.relative_to(made).as_posix(): files.sha256_of(p)
-            for p in made.rglob("*")
-            if p.is_file()
-        }
-        _settle(made, folder / sha256, digests)
-    about = {
+        _extract(address, archive, aside / "unpacked", configs)
+        left_out = _check(address, configs)
+        sha256, digests = files.sha256_of(archive), _digests(configs)
+        _settle(configs, folder / sha256, digests)
+    record = {
         "address": address,
         "sha256": sha256,
         "medzoo": __version__,
         "files": digests,
         "fetched": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    files.write_json(pointer(), about)
-    if alone:  # a process that began with the previous one may still ask for its locks
+    files.write_json(pointer(), record)
+    if alone:  # the previous registry stays: a running process may still read its locks
         _clear(folder, {sha256, previous, pointer().name})
     return Renewal(address, sha256, **_news(before, _contents(registry())), left_out=left_out)
 
 
+def _digests(folder: Path) -> dict[str, str]:
+    """The files of a folder and their sha256."""
+    digests = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            digests[path.relative_to(folder).as_posix()] = files.sha256_of(path)
+    return digests
+
+
 def _fetch(address: str, archive: Path, *, progress: bool) -> None:
-    """Bring the zip here."""
+    """Download the zip, or copy it."""
     parts = urlsplit(address)
     if parts.scheme not in {"http", "https"}:
         path = settings.user_path(address.removeprefix("file:"), "MEDZOO_REGISTRY")
@@ -163,101 +182,103 @@ def _fetch(address: str, archive: Path, *, progress: bool) -> None:
     if settings.offline():
         raise SourceError(
             f"The registry at {address} was not downloaded: MEDZOO_OFFLINE is set.",
-            f"MEDZOO_REGISTRY may name a zip on this disk, fetched elsewhere. {KEPT}",
+            f"MEDZOO_REGISTRY may name a zip on this disk, downloaded elsewhere. {KEPT}",
         )
     try:
         http.Download(progress=progress, most=MOST)(address, str(archive))
     except (SourceError, IntegrityError) as error:
-        hint = f"Is there a network? MEDZOO_REGISTRY may name another address, or a zip on this disk. {KEPT}"
+        hint = (
+            "Is there a network? "
+            f"MEDZOO_REGISTRY may name another address, or a zip on this disk. {KEPT}"
+        )
         raise type(error)(f"The registry could not be fetched.\n{error.problem}", hint) from error
 
 
-def _extract(address: str, archive: Path, unpacked: Path, made: Path) -> None:
-    """Of a zip, the configs and their locks alone."""
+def _extract(address: str, archive: Path, unpacked: Path, target: Path) -> None:
+    """Copy the configs and their locks, and nothing else, out of a zip."""
     try:
         files.unpack(archive, unpacked)
     except IntegrityError as error:
         raise IntegrityError(
             f"The registry from {address} was rejected.\n{error.problem}", KEPT
         ) from error
-    found = [
-        p
-        for pattern in ("model_configs", "*/model_configs")
-        for p in unpacked.glob(pattern)
-        if any(p.glob("*.yaml"))
-    ]
-    if len(found) != 1:
+    candidates = [*unpacked.glob("model_configs"), *unpacked.glob("*/model_configs")]
+    folders = [folder for folder in candidates if any(folder.glob("*.yaml"))]
+    if len(folders) != 1:
         raise SourceError(
-            f"{address} holds {len(found) or 'no'} folders model_configs with configs, and one was expected.",
+            f"{address} holds {len(folders) or 'no'} folders model_configs with configs, "
+            "and one was expected.",
             f"MEDZOO_REGISTRY names a zip of medzoo's repository, or of its model_configs. {KEPT}",
         )
-    (made / "locks").mkdir(parents=True)
-    for path in (*found[0].glob("*.yaml"), *(found[0] / "locks").glob("*.txt")):
-        shutil.copyfile(path, made / path.relative_to(found[0]))
+    source = folders[0]
+    (target / "locks").mkdir(parents=True)
+    for path in (*source.glob("*.yaml"), *(source / "locks").glob("*.txt")):
+        shutil.copyfile(path, target / path.relative_to(source))
 
 
-def _check(address: str, made: Path) -> tuple[str, ...]:
-    """Read it all as it will be read, and take out the configs of bundled models, which belong to
-    the files that came with them; returns the models that only a newer medzoo has.
+def _check(address: str, configs: Path) -> tuple[str, ...]:
+    """Check all configs, and remove those of bundled models.
+
+    The config of a bundled model belongs to its files, which come with medzoo. Returns the models
+    that only a newer medzoo has.
     """
     try:
-        newer = Registry([made]).configs
-        _check_locks(made, newer.values())
-        bundled = {
-            c.number for c in Registry(settings.config_folders()[:1]).configs.values() if is_here(c)
-        }
-        here = [c for c in newer.values() if is_here(c)]
+        newer = Registry([configs]).configs
+        _check_locks(configs, newer.values())
+        shipped = Registry(settings.config_folders()[:1]).configs
+        bundled = set(map(attrgetter("number"), filter(is_here, shipped.values())))
+        bundled_with_newer = list(filter(is_here, newer.values()))
         for config in newer.values():
-            if config in here or config.number in bundled:
+            if config in bundled_with_newer or config.number in bundled:
                 config.path.unlink()
-        known = Registry(settings.config_folders(), made).files
+        existing = Registry(settings.config_folders(), configs).files
     except ConfigError as error:
-        problem = error.problem.replace(str(made), "model_configs")
+        problem = error.problem.replace(str(configs), "model_configs")
         raise ConfigError(
             f"The registry from {address} was rejected.\n{problem}",
             f"It may be made for a newer medzoo: pip install -U medzoo. {KEPT}",
         ) from error
-    return tuple(sorted(c.id for c in here if c.id not in known))
+    names = set(map(attrgetter("id"), bundled_with_newer))
+    return tuple(sorted(names - existing.keys()))
 
 
-def _check_locks(made: Path, newer: Iterable[ModelConfig]) -> None:
-    locks = {"", *(f"locks/{p.name}" for p in (made / "locks").iterdir())}
+def _check_locks(configs: Path, newer: Iterable[ModelConfig]) -> None:
+    """Raise ConfigError if a config names a lock that is not there."""
+    locks = {"", *(f"locks/{path.name}" for path in (configs / "locks").iterdir())}
     for config in newer:
         for version in config.versions.values():
             if version.lock not in locks:
                 raise ConfigError(
-                    f"{config.path}: there is no {version.lock}, which version {version.name} names."
+                    f"{config.path}: there is no {version.lock}, "
+                    f"which version {version.name} names."
                 )
 
 
-def _settle(made: Path, target: Path, digests: dict[str, str]) -> None:
-    """Rename it to its place, in which it may lie already, whole or damaged."""
-    found = {
-        p.relative_to(target).as_posix(): files.sha256_of(p)
-        for p in target.rglob("*")
-        if p.is_file()
-    }
-    if found == digests:
+def _settle(configs: Path, target: Path, digests: dict[str, str]) -> None:
+    """Rename a folder of configs to its place, where it may exist already, complete or damaged."""
+    if _digests(target) == digests:
         return
     if target.exists():
         files.remove(target)
     try:
-        made.replace(target)
+        configs.replace(target)
     except OSError:
-        if not target.is_dir():  # else another process was first, on a disk without locks
+        # On a disk without locks, another process may have been first.
+        if not target.is_dir():
             raise
 
 
 def _previous() -> str:
-    """The name of the folder that was in use, if one was and is whole."""
+    """The name of the folder in use; empty if there is none or it is damaged."""
     try:
-        return folder.name if (folder := fetched()) else ""
+        folder = fetched()
     except ConfigError:
         return ""
+    return folder.name if folder else ""
 
 
 def _in_use() -> Registry:
-    """The registry in use, without a word on what may be wrong with it: it is about to be replaced."""
+    """The registry in use. No error or warning if it is damaged, because it will be replaced."""
     try:
         return Registry(settings.config_folders(), fetched())
     except ConfigError:
@@ -266,40 +287,51 @@ def _in_use() -> Registry:
 
 @contextmanager
 def _aside(folder: Path) -> Iterator[Path]:
-    """A folder in ``folder`` to work in, which leaves nothing."""
+    """A temporary folder in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", dir=folder, ignore_cleanup_errors=True) as aside:
         yield Path(aside)
 
 
 def _clear(folder: Path, keep: set[str]) -> None:
-    """Remove older registries, and what killed updates left."""
+    """Remove older registries, and the files of killed updates."""
     for path in folder.glob("*"):
         if path.name not in keep:
-            with suppress(OSError):  # the next update tries again
+            with suppress(OSError):  # the next update removes it
                 files.remove(path)
 
 
-def _contents(known: Registry) -> Contents:
-    """What the configs of a registry say, wherever they lie."""
+def _contents(models: Registry) -> Contents:
+    """Id of a model -> its config, without its path, and its locks."""
+    contents: Contents = {}
+    for config in models.configs.values():
+        contents[config.id] = replace(config, path=Path()), _locks(config)
+    return contents
 
-    def locks(config: ModelConfig) -> list[bytes]:
-        paths = [config.path.parent / v.lock for v in config.versions.values() if v.lock]
-        return [p.read_bytes() if p.is_file() else b"" for p in paths]
 
-    return {c.id: (replace(c, path=Path()), locks(c)) for c in known.configs.values()}
+def _locks(config: ModelConfig) -> list[bytes]:
+    """The locks of all versions; an empty one if the file is missing."""
+    locks = []
+    for version in config.versions.values():
+        path = config.path.parent / version.lock
+        if version.lock:
+            locks.append(path.read_bytes() if path.is_file() else b"")
+    return locks
 
 
 def _news(before: Contents, now: Contents) -> dict[str, Any]:
-    """The fields of a `Renewal` that tell one registry from the next."""
-    both = sorted(before.keys() & now.keys())
-    versions = {
-        name: [v for v in now[name][0].versions if v not in before[name][0].versions]
-        for name in both
-    }
+    """The fields of a `Renewal`: the differences of two registries."""
+    versions: list[str] = []
+    changed: list[str] = []
+    for name in sorted(before.keys() & now.keys()):
+        earlier = before[name][0].versions
+        new = [version for version in now[name][0].versions if version not in earlier]
+        versions += [f"{name} {version}" for version in new]
+        if not new and now[name] != before[name]:
+            changed.append(name)
     return {
         "models": tuple(sorted(now.keys() - before.keys())),
-        "versions": tuple(f"{name} {v}" for name in both for v in versions[name]),
-        "changed": tuple(name for name in both if now[name] != before[name] and not versions[name]),
+        "versions": tuple(versions),
+        "changed": tuple(changed),
         "removed": tuple(sorted(before.keys() - now.keys())),
     }

@@ -1,12 +1,13 @@
-"""A model as text: the columns that `list`, `search`, notebooks and the README share."""
+"""A model as text, for `medzoo list`, `medzoo search`, notebooks and the README."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from operator import attrgetter, itemgetter
 from typing import Any
 
-from ..config import ModelConfig, Version
+from ..config import ModelConfig, Option, Version
 from ..console import megabytes
 
 HEAD = ("id", "status", "modality", "content", "size", "license", "package")
@@ -17,7 +18,7 @@ LISTS = {"ints": "list of whole numbers", "floats": "list of numbers", "texts": 
 
 
 def row(config: ModelConfig) -> tuple[str, ...]:
-    """A model in the columns of ``HEAD``, by its default version."""
+    """The cells of a model in the columns of ``HEAD``, from its default version."""
     v = config.default
     return (
         config.id,
@@ -33,17 +34,23 @@ def row(config: ModelConfig) -> tuple[str, ...]:
 def without_empty_status(
     rows: list[tuple[str, ...]],
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """``HEAD`` and rows of it, without the column `status` where no model has one."""
+    """``HEAD`` and its rows, without the column `status` if no model has a status."""
     column = HEAD.index("status")
-    if any(cells[column] for cells in rows):
+    if any(map(itemgetter(column), rows)):
         return HEAD, rows
-    head, *rest = ((*cells[:column], *cells[column + 1 :]) for cells in (HEAD, *rows))
-    return head, rest
+
+    def without(cells: tuple[str, ...]) -> tuple[str, ...]:
+        return cells[:column] + cells[column + 1 :]
+
+    return without(HEAD), list(map(without, rows))
 
 
 def summary(config: ModelConfig) -> dict[str, Any]:
-    """A model for scripts, by its default version: what ``--json`` prints."""
+    """A model as JSON, from its default version: what ``--json`` prints."""
     v = config.default
+    outputs = {}
+    for o in v.outputs.values():
+        outputs[o.name] = {"kind": o.kind, "dtype": o.dtype, "shape": list(o.shape)}
     return {
         "id": config.id,
         "status": v.status,
@@ -59,66 +66,72 @@ def summary(config: ModelConfig) -> dict[str, Any]:
         "year": v.year,
         "license": v.license,
         "datasets": [d.name for d in v.datasets],
-        "metrics": [asdict(m) for m in v.metrics],
+        "metrics": list(map(asdict, v.metrics)),
         "bundled": v.scheme == "bundled",
         "bytes": v.size,
         "latent": v.latent,
-        "outputs": {
-            o.name: {"kind": o.kind, "dtype": o.dtype, "shape": list(o.shape)}
-            for o in v.outputs.values()
-        },
+        "outputs": outputs,
         "conditions": {c.name: dict(c.values) for c in v.conditions.values()},
         "options": {o.name: o.default for o in v.options.values()},
     }
 
 
 def sample_size(version: Version) -> str:
-    """What one sample is: ``128x128``, ``256x256 + mask``, ``30 columns``."""
+    """The size of one sample: ``128x128``, ``256x256 + mask``, ``30 columns``."""
     first, *others = version.outputs.values()
-    size = (
-        f"{first.shape[0]} columns"
-        if first.kind == "table"
-        else "x".join(map(str, first.shape[1:])) or "label"
-    )
-    return size + " + mask" * any(o.kind == "mask" for o in others)
+    pixels = "x".join(map(str, first.shape[1:]))
+    size = f"{first.shape[0]} columns" if first.kind == "table" else pixels or "label"
+    if "mask" in map(attrgetter("kind"), others):
+        size += " + mask"
+    return size
 
 
 def package(version: Version) -> str:
-    """Where a version's package is: came with medzoo, on this disk, or how much there is to
-    download.
-    """
-    if version.scheme in {"bundled", "file"}:
-        return {"bundled": "bundled", "file": "on disk"}[version.scheme]
+    """Where the package of a version is: bundled with medzoo, on disk, or to be downloaded."""
+    if version.scheme == "bundled":
+        return "bundled"
+    if version.scheme == "file":
+        return "on disk"
     return f"download {megabytes(version.size)}" if version.size else "download"
 
 
 def inputs(version: Version) -> Iterable[str]:
-    """What a version takes, one phrase per argument."""
+    """The arguments that a version takes, one phrase per argument."""
     for condition in version.conditions.values():
-        yield f"{condition.name} = {' | '.join(condition.values)} ({condition.help.rstrip('.')}; each in turn if left out)"
-    for o in version.options.values():
-        span = " | ".join(map(str, o.choices))
-        if not span and o.minimum is not None and o.maximum is not None:
-            span = f"{o.minimum:g} to {o.maximum:g}"
-        several = LISTS.get(o.type, "")
-        kind = f"{several} of {span}" if several and span else several or span or o.type
-        default = "the package chooses" if o.default is None else o.default
-        yield f"{o.name} = {kind} ({o.help.rstrip('.')}; {default} if left out)"
+        values = " | ".join(condition.values)
+        explanation = condition.help.rstrip(".")
+        yield f"{condition.name} = {values} ({explanation}; each in turn if left out)"
+    for option in version.options.values():
+        explanation = option.help.rstrip(".")
+        default = "the package chooses" if option.default is None else option.default
+        yield f"{option.name} = {_values(option)} ({explanation}; {default} if left out)"
     for i in version.inputs.values():
-        size = f" of {'x'.join(map(str, i.shape[1:]))}" * bool(i.shape)
-        own = "" if i.required else "; the package has its own"
-        which = f"[{i.name!r}]" * (len(version.inputs) > 1)
-        yield f"inputs{which} = {i.kind}s{size} ({i.help.rstrip('.')}{own})"
+        size = f" of {'x'.join(map(str, i.shape[1:]))}" if i.shape else ""
+        default = "" if i.required else "; the package has its own"
+        key = f"[{i.name!r}]" if len(version.inputs) > 1 else ""
+        yield f"inputs{key} = {i.kind}s{size} ({i.help.rstrip('.')}{default})"
     if version.settable_latents:
         yield f"latents = array (n, {version.latent})"
 
 
+def _values(option: Option) -> str:
+    """The values that an option takes: ``1 | 2``, ``0 to 1``, ``list of numbers``, ``float``."""
+    span = " | ".join(map(str, option.choices))
+    if not span and option.minimum is not None and option.maximum is not None:
+        span = f"{option.minimum:g} to {option.maximum:g}"
+    kind = LISTS.get(option.type, "")
+    if kind and span:
+        return f"{kind} of {span}"
+    return kind or span or option.type
+
+
 def metrics(version: Version) -> str:
-    """Reported figures, together where they are comparable: ``FID 80.5, FID ratio 0.36 on OPTIMAM
-    (1,000 samples)``.
+    """The reported figures; comparable ones share a line.
+
+    Such as ``FID 80.5, FID ratio 0.36 on OPTIMAM (1,000 samples)``.
     """
     groups: dict[str, list[str]] = {}
     for m in version.metrics:
         samples = f" ({m.samples:,} samples)" if m.samples else ""
         groups.setdefault(m.dataset + samples, []).append(f"{m.name} {m.value:g}")
-    return "\n".join(f"{', '.join(figures)} on {where}" for where, figures in groups.items())
+    return "\n".join(f"{', '.join(figures)} on {dataset}" for dataset, figures in groups.items())

@@ -1,10 +1,10 @@
-"""The compiled index of a registry: what finding a model needs of every config, in one SQLite file
-in the cache.
+"""The compiled index of a registry: one SQLite file in the cache with all that a search reads.
 
-Reading thousands of YAML files takes seconds, opening this file none. It is built aside and
-renamed, so it is there whole or not at all, and is opened read-only; when configs were added,
-changed or removed since, a new index copies its entries of the other configs. Nothing in it decides
-what runs: a config that is used is read from its own file.
+Reading thousands of YAML files takes seconds; opening this file takes no noticeable time. The file
+is written under a temporary name and renamed, so it is either complete or absent. It is opened
+read-only. When configs were added, changed or removed, a new index is built, which copies the
+entries of all unchanged configs. The index never decides what runs: a config that is used is read
+from its own file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from functools import cache, lru_cache
-from itertools import pairwise
+from itertools import repeat
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import __version__, files, settings
@@ -26,28 +27,24 @@ from ..config import ModelConfig
 from ..errors import IntegrityError, NotAvailableError
 from . import description
 from .lookup import File, Registry
-from .words import Pattern, plain_texts
+from .words import Pattern, pairs, plain_texts
 
 if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
 FIELDS = ("modality", "organ", "content", "generator", "license", "dataset")
-LEVELS = 3  # how telling a text is: name and fields, tags and conditions, description
+LEVELS = 3  # 0: name and fields, 1: tags and conditions, 2: description
 FORMAT = 2
-TABLES = {  # columns of each
+TABLES = {  # table -> its columns
     "made": ["program", "stamp"],
     "models": ["number INTEGER PRIMARY KEY", *File._fields, "name", "year", "bundled", *FIELDS],
     "texts": ["number INTEGER PRIMARY KEY", "levels", "cells", "summary", "figures"],  # JSON
-    "words": [
-        "length",
-        "word",
-        "level",
-        "numbers",
-    ],  # of words and pairs of them, level by level: which models
+    # For each word, and each pair of neighbouring words: the models that have it at a level.
+    "words": ["length", "word", "level", "numbers"],
     "figures": ["metric", "is_default", "number", "value", "dataset", "samples", "better"],
 }
-Entry = tuple[tuple[Any, ...], tuple[Any, ...]]  # rows of models and texts
+Entry = tuple[tuple[Any, ...], tuple[Any, ...]]  # a row of `models` and a row of `texts`
 
 
 class Figure(NamedTuple):
@@ -66,7 +63,7 @@ class Figure(NamedTuple):
 
 
 class Index:
-    """What is known of the models of a registry, by their numbers; made by `index_of`."""
+    """Answers questions about all models of a registry by their numbers; see `index_of`."""
 
     def __init__(self, models: Registry, database: sqlite3.Connection, path: Path) -> None:
         self.models, self._database, self._path = models, database, path
@@ -75,100 +72,108 @@ class Index:
         self._database.close()
 
     def numbers(self, order: str = "number") -> list[int]:
-        """All models, in an order that SQL knows."""
-        return [n for (n,) in self._ask(f"SELECT number FROM models ORDER BY {order}, number")]
+        """The numbers of all models, ordered by an SQL expression."""
+        return self._column(f"SELECT number FROM models ORDER BY {order}, number")
 
     def where(self, field: str, fits: Callable[[Any], bool]) -> set[int]:
-        """The models whose field, a text in lower case or a number, fits."""
-        once = cache(fits)
-        return {n for n, value in self._ask(f"SELECT number, {field} FROM models") if once(value)}
+        """The models whose field (a text in lower case, or a number) passes the test ``fits``."""
+        fits = cache(fits)  # thousands of models share a few values
+        rows = self._ask(f"SELECT number, {field} FROM models")
+        return {number for number, value in rows if fits(value)}
 
     def values(self, field: str) -> list[str]:
-        """What a field says, each once, sorted."""
-        return [v for (v,) in self._ask(f"SELECT DISTINCT {field} FROM models ORDER BY {field}")]
+        """The different values of a field, sorted."""
+        return self._column(f"SELECT DISTINCT {field} FROM models ORDER BY {field}")
 
     def having(self, patterns: Iterable[Pattern]) -> list[set[int]]:
-        """The models that hold one of the patterns, level by level; a model may be in several."""
-        found: list[set[int]] = [set() for _ in range(LEVELS)]
+        """The models that have at least one of the patterns: one set per level.
+
+        A model may be in several of the sets.
+        """
+        levels = _empty_levels()
         for pattern in patterns:
             for level, numbers in enumerate(self._with(pattern)):
-                found[level] |= numbers
-        return found
+                levels[level] |= numbers
+        return levels
 
     def _with(self, pattern: Pattern) -> list[set[int]]:
-        """A model has a phrase of three or more words if it has each pair of neighbouring words."""
-        *before, last = [" ".join(pair) for pair in pairwise(pattern.words)] or pattern.words
-        found = self._postings(last, whole=pattern.whole)
+        """The models that have one pattern: one set per level.
+
+        A phrase of three or more words counts as present if each pair of neighbours is present.
+        """
+        *before, last = pairs(pattern.words) or pattern.words
+        levels = self._postings(last, whole=pattern.whole)
         for pair in before:
             others = set().union(*self._postings(pair, whole=True))
-            found = [numbers & others for numbers in found]
-        return found
+            levels = [numbers & others for numbers in levels]
+        return levels
 
     def _postings(self, words: str, *, whole: bool) -> list[set[int]]:
-        """The models that hold a word, or two in a row, level by level."""
-        beyond = words if whole else words + chr(sys.maxunicode)
-        asked = "SELECT level, numbers FROM words WHERE length = ? AND word BETWEEN ? AND ?"
-        found: list[set[int]] = [set() for _ in range(LEVELS)]
-        self._ask(
-            asked,
-            1 + words.count(" "),
-            words,
-            beyond,
-            read=lambda row: found[row[0]].update(array("I", row[1])),
-        )
-        return found
+        """The models that have a word, or two neighbouring words: one set per level."""
+        sql = "SELECT level, numbers FROM words WHERE length = ? AND word BETWEEN ? AND ?"
+        length = 1 + words.count(" ")
+        end = words if whole else words + chr(sys.maxunicode)
+        levels = _empty_levels()
+
+        def add(row: tuple[int, bytes]) -> None:
+            level, numbers = row
+            levels[level].update(array("I", numbers))
+
+        self._ask(sql, length, words, end, read=add)
+        return levels
 
     def words_like(self, typed: str, level: int = LEVELS) -> list[str]:
-        """The words of about as many letters that begin or end like one that was typed, numbers
-        aside; of the levels down to ``level``.
+        """Words that a misspelled word may stand for, of the levels 0 to ``level``.
+
+        They have the same first or last letter and about the same length; none is a number.
         """
-        asked = """SELECT DISTINCT word FROM words WHERE length = 1 AND word > ':' AND length(word) BETWEEN ? AND ?
-                   AND (substr(word, 1, 1) = ? OR substr(word, -1) = ?) AND level <= ?"""
-        return [
-            word
-            for (word,) in self._ask(
-                asked, max(3, len(typed) - 3), len(typed) + 3, typed[0], typed[-1], level
-            )
-        ]
+        sql = """
+            SELECT DISTINCT word FROM words
+            WHERE length = 1 AND word > ':' AND length(word) BETWEEN ? AND ?
+            AND (substr(word, 1, 1) = ? OR substr(word, -1) = ?) AND level <= ?
+        """
+        shortest, longest = max(3, len(typed) - 3), len(typed) + 3
+        return self._column(sql, shortest, longest, typed[0], typed[-1], level)
 
     def metrics(self) -> list[str]:
         """The names of metrics that any version reports."""
-        return [
-            metric for (metric,) in self._ask("SELECT DISTINCT metric FROM figures ORDER BY metric")
-        ]
+        return self._column("SELECT DISTINCT metric FROM figures ORDER BY metric")
 
     def figures(self, metric: str) -> list[Figure]:
-        """What default versions report."""
-        asked = "SELECT number, value, dataset, samples, better FROM figures WHERE metric = ? AND is_default"
-        return [Figure(*row) for row in self._ask(asked, metric)]
+        """The figures of a metric that default versions report."""
+        sql = """
+            SELECT number, value, dataset, samples, better FROM figures
+            WHERE metric = ? AND is_default
+        """
+        return self._ask(sql, metric, read=Figure._make)
 
     def cells(self, numbers: Iterable[int]) -> list[tuple[str, ...]]:
         """A row of `description.HEAD` for each model."""
-        return [tuple(cells) for cells in self._texts("cells", numbers)]
+        return list(map(tuple, self._texts("cells", numbers)))
 
     def summaries(self, numbers: Iterable[int]) -> list[dict[str, Any]]:
         """`description.summary` of each model."""
         return list(self._texts("summary", numbers))
 
     def _texts(self, column: str, numbers: Iterable[int]) -> Iterator[Any]:
+        sql = f"SELECT {column} FROM texts WHERE number = ?"
         for number in numbers:
-            yield from self._ask(
-                f"SELECT {column} FROM texts WHERE number = ?",
-                number,
-                read=lambda row: json.loads(row[0]),
-            )
+            yield from self._ask(sql, number, read=lambda row: json.loads(row[0]))
+
+    def _column(self, sql: str, *values: str | int) -> list[Any]:
+        """The answer to a query for a single column."""
+        return self._ask(sql, *values, read=itemgetter(0))
 
     def _ask(self, sql: str, *values: str | int, read: Callable[[Any], Any] = tuple) -> list[Any]:
+        """The answer to a query, each row read by ``read``.
+
+        An index that cannot be read, by SQLite or by ``read``, is removed.
+        """
         import sqlite3
 
         try:
-            return [read(row) for row in self._database.execute(sql, values)]
-        except (
-            sqlite3.DatabaseError,
-            ValueError,
-            TypeError,
-            LookupError,
-        ) as error:  # what `read` raises, too
+            return list(map(read, self._database.execute(sql, values)))
+        except (sqlite3.DatabaseError, ValueError, TypeError, LookupError) as error:
             with suppress(OSError):
                 self._path.unlink()
             index_of.cache_clear()
@@ -178,9 +183,14 @@ class Index:
             ) from error
 
 
+def _empty_levels() -> list[set[int]]:
+    """One empty set of models per level."""
+    return [set() for _ in range(LEVELS)]
+
+
 @lru_cache(maxsize=4)
 def index_of(models: Registry) -> Index:
-    """The index of a registry: the compiled one where it is up to date, else a new one.
+    """The index of a registry: the compiled one if it is up to date, otherwise a new one.
 
     Raises
     ------
@@ -196,115 +206,152 @@ def index_of(models: Registry) -> Index:
             f"Searching needs SQLite, and this Python was built without it ({error}).",
             "Models still run by id or number.",
         ) from error
-    made = (
-        f"medzoo {__version__}, format {FORMAT}, {sys.byteorder}",
-        hashlib.sha256(
-            "\n".join(f"{f.path} {f.changed} {f.size}" for f in models.files.values()).encode()
-        ).hexdigest(),
-    )
-    folders = hashlib.sha256("\n".join(map(str, models.folders)).encode()).hexdigest()
-    path = settings.cache_folder() / "index" / f"{folders[:16]}.sqlite"
-    known: dict[File, Entry] = {}
-    with (
-        suppress(sqlite3.Error, ValueError),
-        ExitStack() as stack,
-    ):  # there is none, or it was damaged: a new one is made
+    stamp, path = _stamp_of(models), _path_of(models)
+    earlier: dict[File, Entry] = {}
+    # Without an index, or with a damaged one, a new one is made.
+    with suppress(sqlite3.Error, ValueError), ExitStack() as stack:
         address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-        database = stack.enter_context(
-            closing(sqlite3.connect(address, uri=True, check_same_thread=False))
-        )
-        found = database.execute("SELECT program, stamp FROM made").fetchone()
-        if found == made:
+        database = sqlite3.connect(address, uri=True, check_same_thread=False)
+        stack.enter_context(closing(database))
+        recorded = database.execute("SELECT program, stamp FROM made").fetchone()
+        if recorded == stamp:
             stack.pop_all()
             return Index(models, database, path)
-        if found and found[0] == made[0]:
-            known = _entries(database)
-    entries = [
-        known.get(file) or _entry(models.configs[identifier], file)
-        for identifier, file in models.files.items()
-    ]
+        if recorded and recorded[0] == stamp[0]:
+            earlier = _entries(database)
+    entries = []
+    for identifier, file in models.files.items():
+        entry = earlier.get(file) or _entry(models.configs[identifier], file)
+        entries.append(entry)
     database = sqlite3.connect(":memory:", check_same_thread=False)
-    _fill(database, entries, made)
-    with (
-        suppress(OSError, sqlite3.Error),
-        files.atomic(path) as file,
-        closing(sqlite3.connect(file.name)) as kept,
-    ):
-        database.backup(kept)  # if this fails, the next process makes it again
-        os.fsync(file.fileno())
+    _fill(database, entries, stamp)
+    with suppress(OSError, sqlite3.Error):  # if this fails, the next process makes it again
+        _save(database, path)
     return Index(models, database, path)
 
 
+def _stamp_of(models: Registry) -> tuple[str, str]:
+    """The program that makes an index, and a digest that changes when a config does."""
+    program = f"medzoo {__version__}, format {FORMAT}, {sys.byteorder}"
+    return program, _digest(f"{f.path} {f.changed} {f.size}" for f in models.files.values())
+
+
+def _path_of(models: Registry) -> Path:
+    """The file of the index of a registry; there is one for each list of folders."""
+    name = _digest(map(str, models.folders))[:16]
+    return settings.cache_folder() / "index" / f"{name}.sqlite"
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _save(database: sqlite3.Connection, path: Path) -> None:
+    import sqlite3
+
+    with files.atomic(path) as file, closing(sqlite3.connect(file.name)) as copy:
+        database.backup(copy)
+        os.fsync(file.fileno())
+
+
 def _entries(database: sqlite3.Connection) -> dict[File, Entry]:
-    """What an older index says of each config, wherever that lies."""
-    width, found = len(TABLES["models"]), {}
+    """The entries of an older index, by the files of the configs."""
+    width = len(TABLES["models"])
+    entries: dict[File, Entry] = {}
     for row in database.execute("SELECT * FROM models JOIN texts USING (number)"):
-        for text in row[width:]:
-            json.loads(text)  # else it is damaged
-        found[File(*row[1:5])] = row[:width], (row[0], *row[width:])
-    return found
+        model, texts = row[:width], row[width:]
+        for text in texts:
+            json.loads(text)  # raises ValueError if the index is damaged
+        entries[File(*row[1:5])] = model, (row[0], *texts)
+    return entries
 
 
 def _entry(config: ModelConfig, file: File) -> Entry:
-    """A config as rows of models and texts."""
-    versions, default, number = config.versions.values(), config.default, config.number
-    conditions = [t for v in versions for c in v.conditions.values() for t in (c.name, *c.values)]
-    levels = (
-        [config.id, str(number), config.name, config.modality, config.organ, config.content],
-        [*config.tags, *conditions, *(d.name for v in versions for d in v.datasets)],
-        [config.description, *(v.architecture for v in versions), *(v.generator for v in versions)],
-    )
+    """A config as a row of `models` and a row of `texts`."""
+    default, number = config.default, config.number
+    datasets = "\n".join(d.name for d in default.datasets)
     fields = (
         config.modality,
         config.organ,
         config.content,
         default.generator,
         default.license,
-        "\n".join(d.name for d in default.datasets),
+        datasets,
     )
-    figures = [
-        (m.name, v is default, number, m.value, m.dataset, m.samples or 0, m.better)
-        for v in versions
-        for m in v.metrics
-    ]
-    bundled = default.scheme == "bundled"
     model = (
         number,
         *file,
         config.name.casefold(),
         default.year,
-        bundled,
-        *(field.casefold() for field in fields),
+        default.scheme == "bundled",
+        *map(str.casefold, fields),
     )
     texts = (
-        [plain_texts(level) for level in levels],
+        list(map(plain_texts, _levels(config))),
         description.row(config),
         description.summary(config),
-        figures,
+        _figures(config),
     )
     return model, (number, *map(json.dumps, texts))
 
 
-def _fill(database: sqlite3.Connection, entries: list[Entry], made: tuple[str, str]) -> None:
-    """Write all tables: those of words and figures follow from the other two."""
-    postings: dict[tuple[int, str, int], array[int]] = defaultdict(lambda: array("I"))
+def _levels(config: ModelConfig) -> tuple[list[str], list[str], list[str]]:
+    """The texts of a model, by level."""
+    names = [config.id, str(config.number), config.name]
+    names += [config.modality, config.organ, config.content]
+    tags, descriptions = [*config.tags], [config.description]
+    for version in config.versions.values():
+        for condition in version.conditions.values():
+            tags += [condition.name, *condition.values]
+        tags += [dataset.name for dataset in version.datasets]
+        descriptions += [version.architecture, version.generator]
+    return names, tags, descriptions
+
+
+def _figures(config: ModelConfig) -> list[tuple[Any, ...]]:
+    """Rows of the table `figures`."""
+    rows: list[tuple[Any, ...]] = []
+    for version in config.versions.values():
+        is_default = version is config.default
+        for m in version.metrics:
+            figure = Figure(config.number, m.value, m.dataset, m.samples or 0, m.better)
+            rows.append((m.name, is_default, *figure))
+    return rows
+
+
+def _fill(database: sqlite3.Connection, entries: list[Entry], stamp: tuple[str, str]) -> None:
+    """Write all tables. Those of words and figures are made from the texts of the entries."""
     figures = []
-    for _, (number, levels, _, _, reported) in entries:
-        seen = set[tuple[int, str]]()
-        for level, texts in enumerate(json.loads(levels)):
-            here = {(1, word) for words in texts for word in words}
-            here |= {(2, " ".join(pair)) for words in texts for pair in pairwise(words)}
-            for length, word in here - seen:
-                postings[length, word, level].append(number)
-            seen |= here
+    for _, (*_, reported) in entries:
         figures += json.loads(reported)
-    words = [(*key, numbers.tobytes()) for key, numbers in postings.items()]
     models, texts = zip(*entries, strict=True) if entries else ((), ())
-    rows = {"made": [made], "models": models, "texts": texts, "words": words, "figures": figures}
+    rows: dict[str, Iterable[Any]] = {
+        "made": [stamp],
+        "models": models,
+        "texts": texts,
+        "words": _postings(entries),
+        "figures": figures,
+    }
     with database:
         for table, columns in TABLES.items():
+            marks = ", ".join("?" * len(columns))
             database.execute(f"CREATE TABLE {table} ({', '.join(columns)})")
-            database.executemany(
-                f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", rows[table]
-            )
+            database.executemany(f"INSERT INTO {table} VALUES ({marks})", rows[table])
         database.execute("CREATE INDEX by_word ON words (length, word)")
+
+
+def _postings(entries: list[Entry]) -> Iterator[tuple[int, str, int, bytes]]:
+    """Rows of the table `words`. A word counts at the first level at which a model has it."""
+    postings: dict[tuple[int, str, int], array[int]] = defaultdict(lambda: array("I"))
+    for _, (number, levels, *_) in entries:
+        seen = set[tuple[int, str]]()
+        for level, texts in enumerate(json.loads(levels)):
+            words = set[tuple[int, str]]()
+            for text in texts:
+                words.update(zip(repeat(1), text))
+                words.update(zip(repeat(2), pairs(text)))
+            for length, word in words - seen:
+                postings[length, word, level].append(number)
+            seen |= words
+    for key, numbers in postings.items():
+        yield *key, numbers.tobytes()

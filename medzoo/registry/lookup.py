@@ -1,12 +1,11 @@
-"""From what a user types to a model config: ids, numbers, prefixes, folders; and which configs
-there are.
-"""
+"""The model configs there are, and how a user names one: by number, id, prefix or folder."""
 
 from __future__ import annotations
 
 import difflib
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Mapping
@@ -24,21 +23,23 @@ from ..errors import ConfigError, MedzooWarning, ModelNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-PACKAGE_CONFIG = "config.yaml"  # of a package in the user's own folder
+CONFIG_NAME = re.compile(r"[^.].*\.yaml", re.DOTALL)  # and no hidden file
+PACKAGE_CONFIG = "config.yaml"  # the config of a package in a folder of the user
 
 
 class File(NamedTuple):
-    """A config's file, and what tells whether it was changed since."""
+    """The file of a config. If ``changed`` and ``size`` are the same, so is its content."""
 
     id: str
     path: str
-    changed: int  # nanoseconds: the times of its last change, of content and of status, together
-    size: int
+    changed: int  # nanoseconds: sum of the times of the last change of content and of status
+    size: int  # bytes
 
 
 class Registry:
-    """The known models, by id. What there are the names of files say; a config is read when it is
-    asked for.
+    """The models of some folders of configs, by id.
+
+    File names list the models. A config is read only when it is needed.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ class Registry:
     Raises
     ------
     ConfigError
-        A file is not named by an id, or two share a number.
+        The name of a file is not an id, or two files share a number.
     """
 
     def __init__(self, folders: Iterable[Path], newer: Path | None = None) -> None:
@@ -65,23 +66,22 @@ class Registry:
         self.configs: Mapping[str, ModelConfig] = _Configs(self.files)
 
     def find(self, model_id: int | str) -> ModelConfig:
-        """The model that a number, an id or the unique beginning of an id names, in any case.
+        """The model with a number, an id, or an id that begins with ``model_id``, in any case.
 
         Raises
         ------
         ModelNotFoundError
             No model has that name.
         ConfigError
-            Its config breaks the schema, or is not named by its id.
+            Its config breaks the schema, or its file has another name than its id.
         """
         asked = str(model_id).strip()
-        whole = asked.isdecimal()
-        number = asked if whole else asked[:5]  # with which every id begins
+        is_number = asked.isdecimal()
+        number = asked if is_number else asked[:5]  # every id begins with five digits
         if number.isdecimal():
-            file = self._numbers.get(
-                int(number.lstrip("0")[:9] or "0")
-            )  # no id has more than five digits
-            if file and (whole or file.id.lower().startswith(asked.lower())):
+            digits = number.lstrip("0")[:9] or "0"  # longer numbers belong to no model
+            file = self._numbers.get(int(digits))
+            if file and (is_number or file.id.lower().startswith(asked.lower())):
                 return self.configs[file.id]
         close = self._close(asked)
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
@@ -91,16 +91,18 @@ class Registry:
         )
 
     def _close(self, asked: str) -> list[str]:
-        names = {i.lower(): i for i in self.files} | {
-            i[6:].lower(): i for i in self.files
-        }  # the latter without its number
-        names |= {str(number): file.id for number, file in self._numbers.items()}
+        """Up to three ids that are similar to a name: as a whole, without number, or by number."""
+        names = {identifier.lower(): identifier for identifier in self.files}
+        for identifier in self.files:
+            names[identifier[6:].lower()] = identifier
+        for number, file in self._numbers.items():
+            names[str(number)] = file.id
         close = difflib.get_close_matches(asked.lower(), names, n=3, cutoff=0.5)
-        return list(dict.fromkeys(names[c] for c in close))
+        return list(dict.fromkeys(map(names.__getitem__, close)))
 
 
 class _Configs(Mapping[str, ModelConfig]):
-    """Configs by their ids, each read once, and again when its file was changed."""
+    """Configs by id. Each is read once, and again after its file was changed."""
 
     def __init__(self, files: Mapping[str, File]) -> None:
         self._files = files
@@ -133,12 +135,8 @@ def _files(folder: Path) -> list[File]:
             f"There is no folder of model configs at {folder}.", "Is MEDZOO_MODEL_CONFIGS right?"
         )
     with os.scandir(folder) as entries:  # there may be thousands
-        found = [
-            _file(entry)
-            for entry in entries
-            if entry.name.endswith(".yaml") and entry.name[0] != "."
-        ]
-    return sorted(found, key=attrgetter("id"))
+        configs = [_file(entry) for entry in entries if CONFIG_NAME.fullmatch(entry.name)]
+    return sorted(configs, key=attrgetter("id"))
 
 
 def _file(entry: os.DirEntry[str]) -> File:
@@ -150,17 +148,21 @@ def _file(entry: os.DirEntry[str]) -> File:
     return File(identifier, entry.path, *_stamp(entry.stat()))
 
 
-def _stamp(about: os.stat_result) -> tuple[int, int]:
-    """The last two fields of a `File`. A copy that keeps times (rsync -t, cp -p) keeps that of the
-    content, but no program sets that of the status.
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    """The fields ``changed`` and ``size`` of a `File`.
+
+    Programs that copy files with their times (rsync -t, cp -p) set the time of the content, but
+    none can set the time of the status.
     """
-    return about.st_mtime_ns + about.st_ctime_ns, about.st_size
+    return status.st_mtime_ns + status.st_ctime_ns, status.st_size
 
 
-def _by_number(found: Iterable[File]) -> dict[int, File]:
+def _by_number(configs: Iterable[File]) -> dict[int, File]:
     numbers: dict[int, File] = {}
-    for file in found:
-        if twin := numbers.get(number := int(file.id[:5])):
+    for file in configs:
+        number = int(file.id[:5])
+        twin = numbers.get(number)
+        if twin:
             raise ConfigError(
                 f"{file.path} and {twin.path} share the number {number}.", "Give one a free number."
             )
@@ -169,16 +171,12 @@ def _by_number(found: Iterable[File]) -> dict[int, File]:
 
 
 def is_here(config: ModelConfig) -> bool:
-    """Whether a version's package lies on this machine: its config then belongs to just these
-    files.
-    """
-    return any(v.scheme in LOCAL for v in config.versions.values())
+    """Whether the package of a version is on this machine, so that its config belongs to it."""
+    return any(version.scheme in LOCAL for version in config.versions.values())
 
 
 def pointer() -> Path:
-    """The file that says which fetched registry is in use, where one is; `medzoo.renewal` writes
-    it.
-    """
+    """The file that records which fetched registry is in use; `medzoo.update` writes it."""
     return settings.cache_folder() / "registry" / "in-use.json"
 
 
@@ -188,16 +186,18 @@ def fetched() -> Path | None:
     Raises
     ------
     ConfigError
-        It is not as it was when it was fetched, or was fetched for another medzoo.
+        Its files were changed, or another version of medzoo fetched it.
     """
     try:
-        about = json.loads(pointer().read_text(encoding="utf-8"))
-        folder: Path = pointer().parent / about["sha256"]
-        if about["medzoo"] != __version__:  # which came with its own registry, perhaps a newer one
+        record = json.loads(pointer().read_text(encoding="utf-8"))
+        folder: Path = pointer().parent / record["sha256"]
+        # Another version of medzoo comes with its own registry, which may be newer.
+        if record["medzoo"] != __version__:
             raise ConfigError(
-                f"The updated registry was fetched by medzoo {about['medzoo']}, and this is {__version__}."
+                f"The updated registry was fetched by medzoo {record['medzoo']}, "
+                f"and this is {__version__}."
             )
-        for name, sha256 in about["files"].items():
+        for name, sha256 in record["files"].items():
             if files.sha256_of(folder / name) != sha256:
                 raise ConfigError(f"The updated registry is damaged: {folder / name} was changed.")
     except FileNotFoundError as error:
@@ -224,40 +224,48 @@ def _registry(
         return Registry(names, fetched())
     except ConfigError as error:
         trouble = error
-    known = Registry(names)  # otherwise the update is not at fault
+    shipped = Registry(names)  # if this fails too, the update is not at fault
     warnings.warn(
-        f"{trouble.problem}\nThe registry that came with medzoo is used. `medzoo update` fetches the newest one, "
-        "`medzoo update --reset` stays with this.",
+        f"{trouble.problem}\nThe registry that came with medzoo is used. "
+        "`medzoo update` fetches the newest one, `medzoo update --reset` stays with this.",
         MedzooWarning,
         stacklevel=3,
     )
-    return known
+    return shipped
 
 
 def registry() -> Registry:
-    """The models of the shipped configs, as far as no `medzoo update` brought newer ones, and of
-    ``MEDZOO_MODEL_CONFIGS``.
+    """The models of the configs that came with medzoo, with newer ones from `medzoo update`, and
+    of ``MEDZOO_MODEL_CONFIGS``.
 
-    Which there are is looked up again only when a folder changes. A config that was edited in its
-    place is read again when it is asked for; see `unchanged_registry` for all of them.
+    Folders are listed again only when they change. A config that was edited is read again when it
+    is asked for; `unchanged_registry` looks at all of them.
     """
-    folders, update = settings.config_folders(), None
+    update = None
     with suppress(OSError):
         update = (pointer(), pointer().stat().st_mtime_ns)
-    return _registry(tuple((f, f.stat().st_mtime_ns if f.is_dir() else 0) for f in folders), update)
+    folders = []
+    for folder in settings.config_folders():
+        changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
+        folders.append((folder, changed))
+    return _registry(tuple(folders), update)
 
 
 def unchanged_registry() -> Registry:
-    """`registry`, after a look at whether any of its files was edited: what says something of all
-    configs is made of this one.
-    """
+    """The `registry`, listed again if any of its files was edited. Search and index use this."""
     models = registry()
-    with suppress(FileNotFoundError):
-        stamps = (_stamp(os.stat(f.path)) for f in models.files.values())  # noqa: PTH116  (thousands)
-        if all(a == f[2:] for a, f in zip(stamps, models.files.values(), strict=True)):
-            return models
+    if not any(map(_is_changed, models.files.values())):
+        return models
     _registry.cache_clear()
     return registry()
+
+
+def _is_changed(file: File) -> bool:
+    try:
+        status = os.stat(file.path)  # noqa: PTH116  (thousands of files, and faster)
+    except FileNotFoundError:
+        return True
+    return _stamp(status) != (file.changed, file.size)
 
 
 def resolve(model_id: int | str | os.PathLike[str]) -> ModelConfig:
@@ -275,8 +283,9 @@ def resolve(model_id: int | str | os.PathLike[str]) -> ModelConfig:
     model_id = checks.model_id(model_id, "model_id")
     if isinstance(model_id, int):
         return registry().find(model_id if abs(model_id) < 10**60 else checks.shown(model_id))
+    # No file system has a folder with so long a name.
     if isinstance(model_id, str) and len(model_id) > settings.LONGEST_NAME and "/" not in model_id:
-        return registry().find(model_id)  # of which no file system has a folder
+        return registry().find(model_id)
     path = settings.user_path(model_id, "model_id")
     looks_like_path = (
         isinstance(model_id, os.PathLike)
@@ -300,7 +309,7 @@ def resolve(model_id: int | str | os.PathLike[str]) -> ModelConfig:
 def _is_package(folder: Path) -> bool:
     try:
         return (folder / PACKAGE_CONFIG).is_file()
-    except OSError:  # a name too long for this file system, a folder that may not be looked into
+    except OSError:  # the name is too long for this file system, or the folder cannot be read
         return False
 
 
@@ -310,12 +319,13 @@ def is_local(config: ModelConfig) -> bool:
 
 
 def introduce(config: ModelConfig, version: Version) -> None:
-    """Say once for each model version, on stderr, what its license is and what it is not for."""
+    """Print, once for each version of a model, its license and that it is not for diagnosis."""
     mark = settings.cache_folder() / "seen" / f"{config.id}-{version.name}"
     if settings.quiet() or is_local(config) or mark.exists():
         return
     print(
-        f"{config.id} {version.name}: license {version.license}. Synthetic samples, not for diagnosis. "
+        f"{config.id} {version.name}: license {version.license}. "
+        "Synthetic samples, not for diagnosis. "
         f"`medzoo cite {config.number}` says whom to credit.",
         file=sys.stderr,
     )
@@ -325,30 +335,99 @@ def introduce(config: ModelConfig, version: Version) -> None:
 
 
 def list_models() -> list[ModelConfig]:
-    """Every registered model, in the order of the ids.
+    """Return all registered models in the order of their ids.
+
+    Returns
+    -------
+    list of ModelConfig
+        The models that come with medzoo or with `medzoo.update`, and those of the folder that
+        ``MEDZOO_MODEL_CONFIGS`` names.
 
     Raises
     ------
     ConfigError
         A config breaks the schema.
+
+    See Also
+    --------
+    search : Find models by words and fields.
+
+    Examples
+    --------
+    >>> for model in medzoo.list_models():
+    ...     print(model.id, model.modality)
+    00001_DCGAN_MMG_CALC_ROI mammography
+    00002_DCGAN_MMG_MASS_ROI mammography
+    ...
     """
-    return sorted(registry().configs.values(), key=lambda c: c.id)
+    return sorted(registry().configs.values(), key=attrgetter("id"))
 
 
 @checks.checked()
 def info(model_id: int | str | os.PathLike[str]) -> ModelConfig:
-    """All that is known about a model; see `ModelConfig`. Raises what `resolve` raises."""
+    """Return the config of a model: what it generates, its versions, license and metrics.
+
+    Parameters
+    ----------
+    model_id : int, str or path
+        The number of a model, its id, the beginning of its id, or the path of a package folder.
+
+    Returns
+    -------
+    ModelConfig
+        The description of the model. Its ``default`` is the version that `medzoo.generate` uses.
+
+    Raises
+    ------
+    InputError
+        ``model_id`` is not a number, a text or a path.
+    ModelNotFoundError
+        No model has that name.
+    ConfigError
+        The config breaks the schema.
+
+    Examples
+    --------
+    >>> model = medzoo.info(8)
+    >>> model.id, model.modality
+    ('00008_C-DCGAN_MMG_MASSES', 'mammography')
+    >>> model.default.name, model.default.license
+    ('2.1.0', 'CC BY 4.0')
+    """
     return resolve(model_id)
 
 
 @checks.checked()
 def cite(model_id: int | str | os.PathLike[str], *, version: str | None = None) -> str:
-    """Whom to credit for samples of a model: the model's version, then the data sets behind it.
+    """Return whom to credit for samples of a model: its authors and its training data sets.
+
+    Parameters
+    ----------
+    model_id : int, str or path
+        The number of a model, its id, the beginning of its id, or the path of a package folder.
+    version : str, optional
+        The version of the model. The default version if not given.
+
+    Returns
+    -------
+    str
+        A few lines of text: the model and its license, its citation, and one line per data set.
 
     Raises
     ------
+    InputError
+        ``model_id`` is not a number, a text or a path.
     ModelNotFoundError
         There is no such model or version.
+    ConfigError
+        The config breaks the schema.
+
+    Examples
+    --------
+    >>> print(medzoo.cite(8))
+    00008_C-DCGAN_MMG_MASSES, version 2.1.0 (CC BY 4.0)
+    The medzoo authors (2026). Mammography mass patches by malignancy, model 00008 version 2.1.0.
+    Trained on CBIS-DDSM (CC BY 3.0): Sawyer-Lee et al., ...
     """
     config = resolve(model_id)
     v = config.version(version)
@@ -358,7 +437,7 @@ def cite(model_id: int | str | os.PathLike[str], *, version: str | None = None) 
     ]
     if v.publication and v.publication not in v.citation:
         lines.append(v.publication)
-    lines += [
-        f"Trained on {d.name} ({d.license}): {d.citation} {d.doi}".strip() for d in v.datasets
-    ]
-    return "\n".join(line.strip() for line in lines)
+    for dataset in v.datasets:
+        credit = f"{dataset.citation} {dataset.doi}"
+        lines.append(f"Trained on {dataset.name} ({dataset.license}): {credit}")
+    return "\n".join(map(str.strip, lines))

@@ -1,4 +1,4 @@
-"""What a search found."""
+"""The result of a search."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from typing import Any, overload
 from ..config import ModelConfig
 from ..console import table, terminal_width
 from . import description
-from .index import Index
+from .index import Figure, Index
 
 
 class Found(Sequence[ModelConfig]):
-    """Models, as a sequence of `ModelConfig` that prints as a table; a config is read when it is
-    taken out.
+    """The models that a search found: a sequence of `ModelConfig` that prints as a table.
+
+    A config is read only when it is taken out of the sequence.
 
     Parameters
     ----------
-    index
-        What is known of all models.
-    numbers
-        The models, in order.
-    metric
-        Name of a metric to show as a column.
-    note
-        What to say below the table; of an empty one, why nothing was found.
+    index : Index
+        The index over all models.
+    numbers : sequence of int
+        The numbers of the models, in order.
+    metric : str, optional
+        The name of a metric to show as a column.
+    note : str, optional
+        A text below the table. If no model was found, it says why.
 
     Attributes
     ----------
-    corrections
-        Words that no model has -> the words that were searched for instead.
+    corrections : dict of str to str
+        Words that no model has, and the words that were searched for instead.
     """
 
     def __init__(
@@ -61,40 +62,35 @@ class Found(Sequence[ModelConfig]):
 
     def _repr_html_(self) -> str:
         """A table for notebooks."""
-
-        def line(cells: Sequence[str], tag: str) -> str:
-            return (
-                "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-            )
-
-        head, rows = self._cells()
-        body = (
-            f"<table>{line(head, 'th')}{''.join(line(r, 'td') for r in rows)}</table>"
-            if self
-            else ""
-        )
-        return body + "".join(
-            f"<p>{html.escape(text)}</p>" for text in (self._count(), self.note) if text
-        )
+        text = ""
+        if self:
+            head, rows = self._cells()
+            text = f"<table>{_line(head, 'th')}"
+            for cells in rows:
+                text += _line(cells, "td")
+            text += "</table>"
+        text += f"<p>{html.escape(self._count())}</p>"
+        if self.note:
+            text += f"<p>{html.escape(self.note)}</p>"
+        return text
 
     def summaries(self) -> list[dict[str, Any]]:
-        """The models for scripts; see `medzoo.description.summary`."""
+        """The models as JSON, as ``medzoo search --json`` prints them."""
         return self._index.summaries(self._numbers)
 
     def _cells(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """The head and the rows of the table; a metric becomes the second column."""
         head, rows = description.without_empty_status(self._index.cells(self._numbers))
         if not self.metric:
             return head, rows
-        id_, *others = head
-        texts: dict[int, list[str]] = {}
-        for f in self._index.figures(self.metric):
-            texts.setdefault(f.number, []).append(
-                f"{f.value:g} {f.dataset}" + f":{f.samples}" * bool(f.samples)
-            )
-        figures = (", ".join(texts.get(n, ["-"])) for n in self._numbers)
-        return (id_, self.metric, *others), [
-            (r[0], figure, *r[1:]) for r, figure in zip(rows, figures, strict=True)
-        ]
+        figures: dict[int, list[str]] = {}
+        for figure in self._index.figures(self.metric):
+            figures.setdefault(figure.number, []).append(_figure_text(figure))
+        with_figures = []
+        for number, cells in zip(self._numbers, rows, strict=True):
+            text = ", ".join(figures.get(number, ["-"]))
+            with_figures.append((cells[0], text, *cells[1:]))
+        return (head[0], self.metric, *head[1:]), with_figures
 
     def _count(self) -> str:
         if not self:
@@ -107,3 +103,13 @@ class Found(Sequence[ModelConfig]):
             f"{len(self)} model{'s' * (len(self) != 1)}; {come} with medzoo. `medzoo info ID` "
             "shows more."
         )
+
+
+def _line(cells: Sequence[str], tag: str) -> str:
+    """A row of an HTML table."""
+    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _figure_text(figure: Figure) -> str:
+    samples = f":{figure.samples}" if figure.samples else ""
+    return f"{figure.value:g} {figure.dataset}{samples}"

@@ -1,4 +1,4 @@
-"""A search: words and fields to the models that have them, in order, or why there are none."""
+"""Finding models by words and fields, in order, or saying why there are none."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import difflib
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import starmap
+from operator import attrgetter
 from typing import Any
 
 from .. import checks
@@ -13,12 +15,14 @@ from ..errors import InputError, MedzooWarning
 from .index import FIELDS, Figure, Index, index_of
 from .lookup import unchanged_registry as registry
 from .results import Found
-from .words import patterns, plain
+from .words import Pattern, patterns, plain
 
-SLIP, SHORTEST = 0.8, 4  # how alike words are that differ by a slip, and letters of the shortest
-NAMED = 1  # the last level of words that name a thing; those below describe it
+SIMILARITY = 0.8  # of a misspelled word to the right one, at least
+SHORTEST = 4  # letters of a word that may be corrected
+NAMED = 1  # names are in the levels 0 and 1; level 2 holds descriptions
 SORTS = ("relevance", "id", "name", "year")
-ORDERS = {"id": "number", "name": "name", "year": "-year"}  # for SQL
+ORDERS = {"id": "number", "name": "name", "year": "-year"}  # as SQL expressions
+Filters = Mapping[str, tuple[list[str], set[int]]]  # field -> wanted values, models with one
 
 
 def search(
@@ -38,44 +42,58 @@ def search(
 
     Parameters
     ----------
-    words
-        All must occur, in any case, at the beginning of a word of a model's id, name, fields, tags,
-        conditions, data sets, architectures or description. Singular finds plural and the other way
-        round; MMG finds mammography, MR finds MRI, and so on. Words of one or two letters are whole
-        words. A word that no model has is taken for the nearest one that names a model:
-        "mamography" finds mammography. A warning says so, and ``Found.corrections``.
-    sort
-        ``relevance`` (the default: id, name and fields count more than tags, tags more than the
-        description), ``id``, ``name``, ``year`` (newest first), or a metric such as ``FID``: best
-        first, models without it last.
-    modality, organ, content, generator, license, dataset
-        A part of the field, in any case; of several values one must fit. These, the year and
-        metrics are those of the default version.
-    bundled
+    words : str, optional
+        Words that a model must have, in any case and all of them. Its id, name, fields, tags,
+        conditions, data sets, architectures and description are searched. A word matches the
+        beginning of a word; a word of one or two letters matches whole words only. Singular and
+        plural match each other, and so do synonyms such as MMG and mammography. If no model has a
+        word, the most similar word that names a model is used instead ("mamography" finds
+        mammography); a warning says so, and so does ``corrections`` of the result.
+    sort : str, optional
+        ``"relevance"`` (the default: names and fields count more than tags, tags more than
+        descriptions), ``"id"``, ``"name"``, ``"year"`` (newest first), or the name of a metric such
+        as ``"FID"`` (best first, models without it last).
+    modality, organ, content, generator, license, dataset : str or list of str, optional
+        A part of the field, in any case. If there are several values, one of them must match.
+        These fields, the year and the metrics are those of the default version.
+    bundled : bool, optional
         True: only models that come with medzoo. False: only the others.
+    **unknown : object
+        Other filters are rejected, with the name of a similar one.
 
     Returns
     -------
     Found
-        A sequence of `ModelConfig`, perhaps empty, that prints as a table.
+        A sequence of `ModelConfig`, which may be empty. It prints as a table.
 
     Raises
     ------
     InputError
-        A filter or sort key is unknown, or not a text.
+        A filter or a sort key is unknown, or a value has the wrong type.
     ConfigError
         A config of the registry breaks the schema.
+    NotAvailableError
+        This Python was built without SQLite.
 
     Warns
     -----
     MedzooWarning
-        A word was taken for another. Or the models report the metric on different data sets or
-        numbers of samples; they are then grouped by these, not ranked against each other.
+        A word was corrected. Or the models report the metric on different data sets or numbers of
+        samples: they are then grouped by these, because figures of two groups cannot be compared.
 
     Examples
     --------
-    >>> medzoo.search("mammography mass", bundled=True)
-    >>> medzoo.search(modality=["MRI", "CT"], sort="year")[0].id
+    >>> models = medzoo.search("mammography mass", bundled=True)
+    >>> models[0].id
+    '00008_C-DCGAN_MMG_MASSES'
+    >>> print(models)
+    id                        status         modality     content  size  ...
+    00008_C-DCGAN_MMG_MASSES                 mammography  masses   128x128  ...
+    ...
+    >>> for model in medzoo.search(modality=["MRI", "CT"], sort="year"):
+    ...     print(model.id, model.modality, model.default.year)
+    00101_GAN_MRI_BRAIN_TUMOURS MRI 2026
+    ...
     """
     if unknown:
         raise _unknown("filter", next(iter(unknown)), (*FIELDS, "bundled", "sort"))
@@ -86,180 +104,226 @@ def search(
         )
     if bundled is not None and not isinstance(bundled, bool):
         raise InputError(
-            f"bundled={checks.shown(bundled)} is not a choice.", "Give True, False or None."
+            f"bundled={checks.shown(bundled)} is not a valid choice.", "Give True, False or None."
         )
     index = index_of(registry())
     order = _sort_key(index, sort)
-    given = zip(FIELDS, (modality, organ, content, generator, license, dataset), strict=True)
-    values = {name: _values(name, value) for name, value in given if value is not None}
+    values = (modality, organ, content, generator, license, dataset)
+    wanted = _wanted(dict(zip(FIELDS, values, strict=True)))
     corrections: dict[str, str] = {}
-    filters = {name: _filter(index, name, wanted, corrections) for name, wanted in values.items()}
-    terms = {
-        word: _term(index, word, typed, corrections)
-        for word in words.split()
-        if (typed := plain(word))
-    }
-
-    fitting = [
-        *(numbers for _, numbers in filters.values()),
-        *(set().union(*levels) for levels in terms.values()),
-    ]
-    if bundled is not None:
-        fitting.append(index.where("bundled", lambda value: bool(value) is bundled))
-    found = set.intersection(*fitting) if fitting else set(index.numbers())
+    filters: dict[str, tuple[list[str], set[int]]] = {}
+    for name, texts in wanted.items():
+        filters[name] = _filter(index, name, texts, corrections)
+    terms: dict[str, list[set[int]]] = {}
+    for word in filter(plain, words.split()):
+        terms[word] = _term(index, word, corrections)
+    numbers = _in_all(index, terms, filters, bundled)
     if corrections:
-        taken = ", ".join(f"{typed!r} for {word!r}" for typed, word in corrections.items())
-        warnings.warn(
-            f"No model has what was typed: search took {taken}.", MedzooWarning, stacklevel=2
-        )
-    if not found:
+        warnings.warn(_correction_text(corrections), MedzooWarning, stacklevel=2)
+    if not numbers:
         result = Found(index, (), note=_why_none(index, terms, filters))
     elif order == "relevance":
-        result = Found(index, _by_relevance(found, terms.values()))
+        result = Found(index, _by_relevance(numbers, terms.values()))
     elif order in SORTS:
-        result = Found(index, [n for n in index.numbers(ORDERS[order]) if n in found])
+        result = Found(index, list(filter(numbers.__contains__, index.numbers(ORDERS[order]))))
     else:
-        result = _by_metric(index, found, order)
+        result = _by_metric(index, numbers, order)
     result.corrections = corrections
     return result
 
 
+def _in_all(
+    index: Index, terms: Mapping[str, list[set[int]]], filters: Filters, bundled: bool | None
+) -> set[int]:
+    """The models that have all words and pass all filters."""
+    numbers = set(index.numbers())
+    for levels in terms.values():
+        numbers &= set().union(*levels)
+    for _, passing in filters.values():
+        numbers &= passing
+    if bundled is not None:
+        numbers &= index.where("bundled", lambda value: bool(value) is bundled)
+    return numbers
+
+
 # -------------------------------------------------------------------------------------------------
 # typing errors
-def _term(index: Index, word: str, typed: list[str], corrections: dict[str, str]) -> list[set[int]]:
-    """The models that have a word, level by level; where none has, those of the word that must have
-    been meant, if one is near.
+def _correction_text(corrections: Mapping[str, str]) -> str:
+    texts = [f"{used!r} instead of {word!r}" for word, used in corrections.items()]
+    return f"No model has what was typed: search used {', '.join(texts)}."
+
+
+def _term(index: Index, word: str, corrections: dict[str, str]) -> list[set[int]]:
+    """The models that have a word, one set per level.
+
+    If no model has it, those with the most similar word, which is then added to ``corrections``.
     """
-    levels = index.having(patterns(typed))
-    if any(levels) or not (near := _nearest(typed, index)):
+    parts = plain(word)
+    levels = index.having(patterns(parts))
+    if any(levels):
         return levels
-    corrections[word] = near
-    return index.having(patterns(plain(near)))
+    similar = _nearest(parts, index)
+    if not similar:
+        return levels
+    corrections[word] = similar
+    return index.having(patterns(plain(similar)))
 
 
 def _filter(
     index: Index, name: str, wanted: list[str], corrections: dict[str, str]
 ) -> tuple[list[str], set[int]]:
-    """What a filter asks for, and the models that fit it, or what must have been meant."""
-    numbers = index.where(name, _field_check(name, wanted))
-    if not numbers:
-        near = {value: _nearest(plain(value), index) for value in wanted}
-        taken = [word for word in near.values() if word]
-        others = index.where(name, _field_check(name, taken)) if taken else set()
-        if others:
-            corrections.update({value: word for value, word in near.items() if word})
-            return taken, others
-    return wanted, numbers
+    """The values of a filter, and the models that have one of them.
 
-
-def _nearest(typed: list[str], index: Index) -> str:
-    """The words of names, fields and tags that are one slip away from what was typed, each of four
-    letters at least; empty where one of them has none. Words of several parts, and words with
-    digits, are never taken for others.
+    If no model has one, the most similar values and their models; the former are then added to
+    ``corrections``.
     """
-    if len(typed) != 1 or not typed[0].isalpha():
+    numbers = index.where(name, _field_check(name, wanted))
+    if numbers:
+        return wanted, numbers
+    similar = {}
+    for value in wanted:
+        word = _nearest(plain(value), index)
+        if word:
+            similar[value] = word
+    numbers = index.where(name, _field_check(name, list(similar.values()))) if similar else set()
+    if not numbers:
+        return wanted, numbers
+    corrections.update(similar)
+    return list(similar.values()), numbers
+
+
+def _nearest(parts: list[str], index: Index) -> str:
+    """The most similar word of names, fields and tags; empty if there is none.
+
+    Several words, words with digits and words of fewer than four letters are not corrected.
+    """
+    if len(parts) != 1 or not parts[0].isalpha():
         return ""
-    near = []
-    for word in typed:
-        known = {word} & {*index.words_like(word, level=NAMED)}
-        close = known or (
-            difflib.get_close_matches(word, index.words_like(word, level=NAMED), 1, cutoff=SLIP)
-            if len(word) >= SHORTEST
-            else []
-        )
-        near += list(close)[:1]
-    return " ".join(near) if len(near) == len(typed) else ""
+    word = parts[0]
+    candidates = index.words_like(word, level=NAMED)
+    if word in candidates:
+        return word
+    if len(word) < SHORTEST:
+        return ""
+    close = difflib.get_close_matches(word, candidates, n=1, cutoff=SIMILARITY)
+    return close[0] if close else ""
 
 
-# -------------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # filters
-def _values(name: str, value: object) -> list[str]:
+def _wanted(fields: Mapping[str, object]) -> dict[str, list[str]]:
+    """The wanted values of each field, without the fields that do not matter."""
+    wanted = {}
+    for name, value in fields.items():
+        if value is not None:
+            wanted[name] = _texts(name, value)
+    return wanted
+
+
+def _texts(name: str, value: object) -> list[str]:
     values = [value] if isinstance(value, str) else value
-    if not isinstance(values, (list, tuple, set, frozenset)) or not all(
-        isinstance(v, str) and v.strip() for v in values
-    ):
+    if not isinstance(values, (list, tuple, set, frozenset)) or not all(map(_is_text, values)):
         raise InputError(
             f"{name}={checks.shown(value)} is not a text or a list of texts.",
             f"Such as {name}='...'.",
         )
-    return [v.strip() for v in values]
+    return list(map(str.strip, values))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _field_check(name: str, values: list[str]) -> Callable[[str], bool]:
-    # A modality has several names; for other fields a part of the text must match.
-    parts = [v.casefold() for v in values]
-    called = [p for v in values for p in patterns(plain(v))] if name == "modality" else []
+    """A test of whether a text has one of the values: a part of it, or a name of a modality."""
+    parts = list(map(str.casefold, values))
+    names: list[Pattern] = []
+    if name == "modality":  # has several names: MR, MRI, magnetic resonance
+        for value in values:
+            names += patterns(plain(value))
 
     def check(text: str) -> bool:
-        return any(p in text for p in parts) or (
-            bool(called) and any(p.fits(plain(text)) for p in called)
-        )
+        if any(map(text.__contains__, parts)):
+            return True
+        words = plain(text) if names else []
+        return any(pattern.fits(words) for pattern in names)
 
     return check
 
 
-# -------------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # sorting
 def _sort_key(index: Index, sort: str | None) -> str:
-    """``sort`` in the case of the key it names."""
+    """The sort key that ``sort`` names, in any case."""
     if sort is None:
         return SORTS[0]
     metrics = index.metrics()
-    keys = {k.casefold(): k for k in (*metrics, *SORTS)}
+    keys = {key.casefold(): key for key in (*metrics, *SORTS)}
     if not isinstance(sort, str) or sort.casefold() not in keys:
         raise _unknown("sort key", sort, (*SORTS, *metrics))
     return keys[sort.casefold()]
 
 
-def _by_relevance(found: set[int], terms: Iterable[list[set[int]]]) -> list[int]:
-    """By how far down the levels the words are found, added up; equals in the order of ids."""
-    depths = {0: found}
+def _by_relevance(numbers: set[int], terms: Iterable[list[set[int]]]) -> list[int]:
+    """The models by the sum of the levels at which they have the words, then by id."""
+    by_depth = {0: numbers}  # sum of levels -> models
     for levels in terms:
         deeper: dict[int, set[int]] = defaultdict(set)
-        for depth, rest in depths.items():
-            for k, level in enumerate(levels):
-                deeper[depth + k] |= rest & level
-                rest = rest - level  # noqa: PLW2901
-        depths = deeper
-    return [number for depth in sorted(depths) for number in sorted(depths[depth])]
+        for depth, models in by_depth.items():
+            rest = models
+            for level, having in enumerate(levels):
+                deeper[depth + level] |= rest & having
+                rest = rest - having
+        by_depth = deeper
+    ordered: list[int] = []
+    for depth in sorted(by_depth):
+        ordered += sorted(by_depth[depth])
+    return ordered
 
 
-def _by_metric(index: Index, numbers: Iterable[int], name: str) -> Found:
-    """The best first within each group of comparable figures, the largest group first, models
-    without a figure last.
+def _by_metric(index: Index, numbers: set[int], name: str) -> Found:
+    """The models in groups of comparable figures: the largest group first, best figures first.
+
+    Models without a figure are last.
     """
-    figures: dict[int, list[Figure]] = {n: [] for n in numbers}
+    figures: dict[int, list[Figure]] = defaultdict(list)
     for figure in index.figures(name):
-        if figure.number in figures:
+        if figure.number in numbers:
             figures[figure.number].append(figure)
-    shared = Counter(group for several in figures.values() for group in {f.group for f in several})
-    ranks = {group: k for k, group in enumerate(sorted(shared, key=lambda g: (-shared[g], g)))}
-    # Of several figures the one that most models can be compared by.
-    chosen = {
-        n: min(several, key=lambda f: ranks[f.group]) for n, several in figures.items() if several
-    }
+    ranks = _ranks(figures.values())
+    # Of several figures of a model, the one with which most models can be compared.
+    chosen: dict[int, Figure] = {}
+    for number, reported in figures.items():
+        chosen[number] = min(reported, key=lambda figure: ranks[figure.group])
 
     def key(number: int) -> tuple[float, float, int]:
         figure = chosen.get(number)
         if figure is None:
             return len(ranks), 0.0, number
-        return (
-            ranks[figure.group],
-            figure.value if figure.better == "lower" else -figure.value,
-            number,
-        )
+        value = figure.value if figure.better == "lower" else -figure.value
+        return ranks[figure.group], value, number
 
-    used = {f.group for f in chosen.values()}
-    if len(used) > 1:
-        groups = ", ".join(_group_text(*g) for g in sorted(used, key=lambda g: ranks[g]))
+    groups = sorted(set(map(attrgetter("group"), chosen.values())), key=ranks.__getitem__)
+    if len(groups) > 1:
+        texts = ", ".join(starmap(_group_text, groups))
         warnings.warn(
-            f"{name} is comparable only on the same data and number of samples, and these models report it on "
-            f"{groups}. They are grouped by that, not ranked across.",
+            f"{name} is comparable only on the same data and number of samples, "
+            f"and these models report it on {texts}. "
+            "They are grouped by that, not ranked across.",
             MedzooWarning,
             stacklevel=3,
         )
-    note = "" if used else f"None of them reports {name} for its default version."
+    note = "" if groups else f"None of them reports {name} for its default version."
     return Found(index, sorted(numbers, key=key), metric=name, note=note)
+
+
+def _ranks(figures: Iterable[list[Figure]]) -> dict[tuple[str, int], int]:
+    """Group of comparable figures -> its rank; the group of most models has rank 0."""
+    models: Counter[tuple[str, int]] = Counter()
+    for reported in figures:
+        models.update(set(map(attrgetter("group"), reported)))
+    groups = sorted(models, key=lambda group: (-models[group], group))
+    return {group: rank for rank, group in enumerate(groups)}
 
 
 def _group_text(dataset: str, samples: int) -> str:
@@ -268,39 +332,37 @@ def _group_text(dataset: str, samples: int) -> str:
     )
 
 
-# ----------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # what to try next
-def _unknown(what: str, given: object, allowed: Sequence[str]) -> InputError:
-    near = checks.close(given, allowed)
-    meant = f"Did you mean {' or '.join(near)}? " if near else ""
+def _unknown(what: str, value: object, allowed: Sequence[str]) -> InputError:
+    close = checks.close(value, allowed)
+    meant = f"Did you mean {' or '.join(close)}? " if close else ""
     return InputError(
-        f"{checks.shown(given)} is not a valid {what} of search.",
+        f"{checks.shown(value)} is not a valid {what} of search.",
         f"{meant}There are {', '.join(allowed)}.",
     )
 
 
-def _why_none(
-    index: Index,
-    terms: Mapping[str, list[set[int]]],
-    filters: Mapping[str, tuple[list[str], set[int]]],
-) -> str:
-    """What of a search fits no model at all, and what is close to it."""
+def _why_none(index: Index, terms: Mapping[str, list[set[int]]], filters: Filters) -> str:
+    """The words and filters that fit no model at all, with similar ones."""
     lines = []
-    for name, (values, numbers) in filters.items():
+    for name, (wanted, numbers) in filters.items():
         if not numbers:
-            known = [value.replace("\n", ", ") for value in index.values(name)]
-            some = ", ".join(known[:8]) + " ..." * (len(known) > 8)
-            lines.append(f"{name} {' or '.join(map(repr, values))} fits no model; known: {some}.")
-    for word in (word for word, levels in terms.items() if not any(levels)):
-        low = word.casefold()
-        # One slip leaves either end as it is.
-        close = difflib.get_close_matches(low, index.words_like(low), n=3, cutoff=0.7)
-        lines.append(
-            f"{word!r} occurs in no model"
-            + f"; did you mean {' or '.join(close)}?" * bool(close)
-            + "." * (not close)
-        )
-    return (
-        "\n".join(lines)
-        or "Each word and filter fits some model, but no model fits all: leave one out."
-    )
+            texts = " or ".join(map(repr, wanted))
+            lines.append(f"{name} {texts} fits no model; known: {_some_values(index, name)}.")
+    for word, levels in terms.items():
+        if not any(levels):
+            low = word.casefold()
+            close = difflib.get_close_matches(low, index.words_like(low), n=3, cutoff=0.7)
+            end = f"; did you mean {' or '.join(close)}?" if close else "."
+            lines.append(f"{word!r} occurs in no model{end}")
+    if lines:
+        return "\n".join(lines)
+    return "Each word and filter fits some model, but no model fits all: leave one out."
+
+
+def _some_values(index: Index, field: str, most: int = 8) -> str:
+    """The first values of a field, as one text."""
+    values = index.values(field)
+    text = ", ".join(values[:most]).replace("\n", ", ")
+    return f"{text} ..." if len(values) > most else text

@@ -1,14 +1,15 @@
-"""Words, and what else a model may call the same thing."""
+"""Words of a search: how texts are split into words, plurals, and synonyms."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise, product
 from typing import NamedTuple
 
 WORD = re.compile(r"[^\W_]+")
-# Words for one thing, by their beginnings (of up to three letters: whole words). What only some
-# models call so is a tag.
+# Groups of synonyms. A synonym of up to three letters is a whole word; a longer one is the beginning
+# of a word. A name that only some models use belongs into their tags.
 SYNONYMS = (
     ("mammogra", "mmg"),
     ("mri", "mr", "magnetic", "resonance"),
@@ -22,23 +23,23 @@ SYNONYMS = (
 
 
 class Pattern(NamedTuple):
-    """Words in a row, the last of which may be longer, unless ``whole``."""
+    """Neighbouring words. The last one is the beginning of a word, unless ``whole`` is set."""
 
     words: tuple[str, ...]
     whole: bool
 
     def fits(self, words: list[str]) -> bool:
-        """Whether they occur in a text of these words."""
+        """Whether a text with the given words has this pattern."""
         n = len(self.words)
-        starts = range(len(words) - n + 1)
-        return any(
-            tuple(words[k : k + n]) == self.words
-            or (not self.whole and self._begins(words[k : k + n]))
-            for k in starts
-        )
+        for start in range(len(words) - n + 1):
+            *before, last = words[start : start + n]
+            if tuple(before) == self.words[:-1] and self._is_last(last):
+                return True
+        return False
 
-    def _begins(self, words: list[str]) -> bool:
-        return tuple(words[:-1]) == self.words[:-1] and words[-1].startswith(self.words[-1])
+    def _is_last(self, word: str) -> bool:
+        last = self.words[-1]
+        return word == last if self.whole else word.startswith(last)
 
 
 def plain(text: str) -> list[str]:
@@ -47,27 +48,42 @@ def plain(text: str) -> list[str]:
 
 
 def plain_texts(texts: Iterable[str]) -> list[list[str]]:
-    """The words of each text, without repetitions."""
-    return [words for text in dict.fromkeys(texts) if (words := plain(text))]
+    """The words of each text. Repeated texts and texts without words are left out."""
+    return list(filter(None, map(plain, dict.fromkeys(texts))))
+
+
+def pairs(words: Sequence[str]) -> list[str]:
+    """Each two neighbouring words as one text."""
+    return list(map(" ".join, pairwise(words)))
 
 
 def patterns(words: list[str]) -> list[Pattern]:
-    """What a model may hold, one or another, to have what a user typed: it, its singular or plural,
-    a synonym.
+    """The patterns for the words of a user, of which a model must have at least one.
+
+    They are the words as typed, their singular or plural, and synonyms.
     """
+    if not words:
+        return []
     word = " ".join(words)
-    forms = [word, *_other_number(word)]
-    same = [s for group in SYNONYMS if any(_is(f, s) for f in forms for s in group) for s in group]
-    found = [
-        _pattern(word, len(word) < 3),
-        *(_pattern(f, True) for f in forms[1:]),
-        *(_pattern(s, len(s) < 4) for s in same),
-    ]
-    return list(dict.fromkeys(found))
+    other_forms = _other_number(word)
+    same = [_pattern(word, len(word) < 3)]
+    same += [_pattern(form, True) for form in other_forms]
+    for synonym in _synonyms([word, *other_forms]):
+        same.append(_pattern(synonym, len(synonym) < 4))
+    return list(dict.fromkeys(same))
 
 
 def _pattern(text: str, whole: bool) -> Pattern:
     return Pattern(tuple(text.split()), whole)
+
+
+def _synonyms(forms: list[str]) -> list[str]:
+    """All groups of synonyms that have one of the forms."""
+    synonyms: list[str] = []
+    for group in SYNONYMS:
+        if any(_is(form, synonym) for form, synonym in product(forms, group)):
+            synonyms += group
+    return synonyms
 
 
 def _is(word: str, synonym: str) -> bool:
@@ -75,11 +91,13 @@ def _is(word: str, synonym: str) -> bool:
 
 
 def _other_number(word: str) -> list[str]:
-    """Singular forms that a plural may have, and plurals that do not begin like the word."""
+    """The possible singular forms of a plural, and plurals that do not begin with the word."""
     if len(word) < 4 or word.endswith("ss"):
         return []
     if word.endswith("y"):
         return [word[:-1] + "ies"]
     if word.endswith("ies"):
         return [word[:-3] + "y"]
-    return [word[:-n] for n, end in ((1, "s"), (2, "es")) if word.endswith(end)]
+    if word.endswith("es"):
+        return [word[:-1], word[:-2]]
+    return [word[:-1]] if word.endswith("s") else []

@@ -1,4 +1,7 @@
-"""Samples: named columns of arrays with their provenance, in memory or on disk, and pictures of them."""
+"""Samples: named columns of arrays with their provenance, in memory or on disk.
+
+`convert` makes objects of other libraries from them, and `pictures` draws them.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A sample as a picture: gray or RGB, outlines of its masks, its label as title; and a grid of
-them.
-"""
+"""Pictures of samples: gray or RGB, with outlines of the masks and the labels as title; and grids."""
 
 from __future__ import annotations
 
@@ -22,18 +20,14 @@ from ..errors import InputError
 
 INK, FAINT, PAPER = "#1f2933", "#7b8794", "white"
 OUTLINES = ("#ff6b35", "#22b8cf", "#ffd43b", "#69db7c", "#da77f2", "#ff8787", "#4dabf7", "#a9e34b")
-TILE, WIDEST, NARROWEST = (
-    1.6,
-    16.0,
-    4.0,
-)  # inches: a picture of a grid, the widest and the narrowest grid
-MARGIN, GAP, TITLE, CAPTION = 0.15, 0.08, 0.24, 0.46  # inches, too
+# All in inches.
+TILE = 1.6  # width of a picture in a grid
+WIDEST, NARROWEST = 16.0, 4.0  # width of a grid
+MARGIN, GAP, TITLE, CAPTION = 0.15, 0.08, 0.24, 0.46
 
 
 class Drawing(Figure):
-    """A figure without pyplot: nothing is registered anywhere, and a notebook still shows
-    it.
-    """
+    """A figure that pyplot does not know, and so does not keep; a notebook still shows it."""
 
     def __init__(self, width: float, height: float) -> None:
         super().__init__(figsize=(width, height), dpi=120, facecolor=PAPER)
@@ -47,27 +41,27 @@ class Drawing(Figure):
 
 @checks.checked()
 def grid(samples: Batch, n: int = 16, *, columns: int | None = None) -> Figure:
-    """The first ``n`` samples side by side, titled by their labels, with model, version and seed
-    below.
+    """The first ``n`` samples side by side, with their labels as titles, and model, version and
+    seed below.
 
-    Images are shown over their column's value range (signed integers that have none from their
-    lowest to their highest value), volumes by their middle slice, masks of the
-    same size as outlines. Of several image columns the first is shown, and of other than 1 or 3
-    channels the first.
+    Images are shown over the value range of their column; signed integers without a value range
+    from their lowest to their highest value. A volume is shown by its middle slice, and a mask of
+    the same size as outlines. If there are several image columns, the first is shown. If an image
+    has neither 1 nor 3 channels, its first channel is shown.
 
     Parameters
     ----------
-    samples
+    samples : Samples
         What `medzoo.generate` or `medzoo.read` returned.
-    n
-        How many; all there are if these are fewer.
-    columns
-        Pictures a row; as many as make the grid about square if None.
+    n : int, optional
+        Number of samples to show, at least 1. If there are fewer, all are shown.
+    columns : int, optional
+        Number of pictures per row. By default the grid is about square.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Not known to pyplot; ``savefig`` writes it, and a notebook shows it.
+        Pyplot does not know it. ``savefig`` writes it, and a notebook shows it.
 
     Raises
     ------
@@ -79,11 +73,9 @@ def grid(samples: Batch, n: int = 16, *, columns: int | None = None) -> Figure:
     name = picture_column(head.outputs, head.columns)
     if not len(head):
         raise InputError("There are no samples to draw.")
-    across = (
-        math.ceil(math.sqrt(len(head)))
-        if columns is None
-        else min(checks.count(columns, "columns"), len(head))
-    )
+    across = math.ceil(math.sqrt(len(head)))
+    if columns is not None:
+        across = min(checks.count(columns, "columns"), len(head))
     down = -(-len(head) // across)
 
     wide = min(TILE, (WIDEST - 2 * MARGIN) / across - GAP)
@@ -116,16 +108,16 @@ def picture_column(outputs: Mapping[str, Output], columns: Collection[str] | Non
     Raises
     ------
     InputError
-        There is none.
+        There is no such column.
     """
-    present = outputs if columns is None else [name for name in outputs if name in columns]
+    present = [name for name in outputs if columns is None or name in columns]
     for kinds in ({"image", "volume"}, {"mask"}):
         for name in present:
             if outputs[name].kind in kinds:
                 return name
-    found = ", ".join(f"{name} ({outputs[name].kind})" for name in present) or "nothing"
+    others = ", ".join(f"{name} ({outputs[name].kind})" for name in present) or "nothing"
     raise InputError(
-        f"There is no image, volume or mask to draw, only {found}.",
+        f"There is no image, volume or mask to draw, only {others}.",
         "Its columns are arrays: samples.labels, ...",
     )
 
@@ -146,77 +138,77 @@ def picture(samples: Batch, row: int) -> NDArray[np.float32]:
 
 
 def draw(axes: Axes, samples: Batch, row: int, *, size: float = 9.0) -> None:
-    """Put sample number ``row`` on ``axes`` in place of what is there; ``size`` of the title in
-    points.
+    """Draw sample number ``row`` on ``axes``, which replaces the picture there.
+
+    ``size`` is that of the title, in points.
     """
     name = picture_column(samples.outputs, samples.columns)
     shown = picture(samples, row)
     h, w = shown.shape[1:]
-    for before in (
-        *axes.images,
-        *axes.collections,
-    ):  # clear() would build the axes again, which takes as long as a picture
-        before.remove()
+    # clear() would build the axes again, which takes as long as a picture.
+    for artist in (*axes.images, *axes.collections):
+        artist.remove()
     axes.set_axis_off()
     pixels = np.moveaxis(shown, 0, -1) if len(shown) == 3 else shown[0]
-    axes.imshow(
-        pixels, cmap="gray", vmin=0, vmax=1, aspect=_height_by_width(samples.outputs[name]) * w / h
-    )
-    others = [
-        c
-        for c, o in samples.outputs.items()
-        if o.kind == "mask" and c != name and c in samples.columns
-    ]
-    for k, other in enumerate(others):
-        mask = _flat(samples.columns[other][row])
+    aspect = _height_by_width(samples.outputs[name]) * w / h
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, aspect=aspect)
+    masks = [column for column in _of_kind("mask", samples) if column != name]
+    for number, column in enumerate(masks):
+        mask = _flat(samples.columns[column][row])
         if mask.shape[1:] == (h, w):
-            _outline(axes, mask, k)
+            _outline(axes, mask, number)
     axes.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
     axes.set_title(title(samples, row), fontsize=size, color=INK, pad=3)
 
 
 def title(samples: Batch, row: int) -> str:
-    """The labels of sample number ``row`` by name, or its number in the run."""
-    names: Mapping[str, Mapping[str, str]] = samples.provenance.get("label_names", {})
-    columns = [c for c, o in samples.outputs.items() if o.kind == "label" and c in samples.columns]
-    labels = {c: str(int(samples.columns[c][row])) for c in columns}
-    return (
-        ", ".join(names.get(c, {}).get(v, v) for c, v in labels.items())
-        or f"sample {samples.indices[row]}"
-    )
+    """The names of the labels of sample number ``row``, or its number in the run."""
+    label_names: Mapping[str, Mapping[str, str]] = samples.provenance.get("label_names", {})
+    names = []
+    for column in _of_kind("label", samples):
+        code = str(int(samples.columns[column][row]))
+        names.append(label_names.get(column, {}).get(code, code))
+    return ", ".join(names) or f"sample {samples.indices[row]}"
 
 
 def caption(samples: Batch) -> str:
-    """Two lines: where the samples come from, and what they are not for."""
-    about = samples.provenance
-    source = [" ".join(str(about[k]) for k in ("model", "version") if k in about)]
-    source += [f"seed {about['seed']}"] if "seed" in about else []
-    return "\n".join([", ".join(filter(None, source)), "synthetic, not for diagnosis"]).lstrip()
+    """Two lines: where the samples come from, and what they must not be used for."""
+    provenance = samples.provenance
+    model = " ".join(str(provenance[key]) for key in ("model", "version") if key in provenance)
+    seed = f"seed {provenance['seed']}" if "seed" in provenance else ""
+    source = ", ".join(filter(None, (model, seed)))
+    return f"{source}\nsynthetic, not for diagnosis".lstrip()
+
+
+def _of_kind(kind: str, samples: Batch) -> list[str]:
+    """The names of the columns of a kind."""
+    outputs = samples.outputs.items()
+    return [name for name, o in outputs if o.kind == kind and name in samples.columns]
 
 
 def _flat(values: Array) -> Array:
-    """(C, H, W) of (C, *spatial): the middle slice of a volume."""
+    """An image (C, H, W) itself, or the middle slice of a volume (C, D, H, W)."""
     while values.ndim > 3:
         values = values[:, values.shape[1] // 2]
     return values
 
 
 def _height_by_width(output: Output) -> float:
-    """Of a picture as it is shown, in mm where the spacing is known."""
+    """Height of a picture divided by its width, in mm if the spacing is known, else in pixels."""
     _, y, x = spacing_of(output)
     return output.shape[-2] * y / (output.shape[-1] * x)
 
 
 def _outline(axes: Axes, mask: Array, first: int) -> None:
-    """Outline each region of ``mask`` (C, H, W): a channel's values if they are few, else what is
-    above half of the highest.
+    """Outline each region of ``mask`` (C, H, W).
 
-    Colours begin with number ``first``, so that two masks of a picture differ.
+    If a channel has few values, each value is a region. Otherwise the region is what lies above
+    half of the highest value. Colours begin with number ``first``, so that two masks of a picture
+    differ.
     """
     regions = []
-    for channel in np.pad(
-        mask, ((0, 0), (1, 1), (1, 1))
-    ):  # a rim of background closes outlines at the border
+    # A rim of background closes outlines at the border.
+    for channel in np.pad(mask, ((0, 0), (1, 1), (1, 1))):
         values = np.unique(channel[channel != 0])
         if len(values) > len(OUTLINES):
             regions.append(channel > values.max() / 2)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +13,13 @@ from numpy.typing import NDArray
 
 from .. import checks
 from ..config import Output
-from ..config.columns import Array, Column, affine_of, to_xyz, unit_range, warn_if_clipped
+from ..config.columns import Array, Column
 from ..datasets.layout import Arrangement
 from ..datasets.reader import contents
 from ..datasets.writer import save
 from ..errors import InputError
 from ..settings import user_path
+from . import convert
 
 if TYPE_CHECKING:
     import os
@@ -33,25 +33,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)  # arrays have no one answer to ==
 class Samples:
-    """What a model generated.
+    """The samples that a model generated, with their provenance.
 
-    ``samples.images`` is a column, (N, C, *spatial) in the model's own dtype; ``samples[3]`` one
-    sample as a dict without the first axis; ``samples[10:20]`` fewer samples. A column of samples
-    on disk is read when it is asked for: slice first, and only the slice is read.
+    Each column is an attribute: ``samples.images`` has shape (N, C, *spatial) and the model's own
+    dtype. ``samples[3]`` is one sample, a dict of arrays without the first axis. ``samples[10:20]``
+    are fewer samples. Columns on disk are read when you use them: slice first, so that only the
+    slice is read.
+
+    `medzoo.generate` and `medzoo.read` return such an object.
 
     Parameters
     ----------
-    columns
+    columns : Mapping[str, numpy.ndarray]
         Name -> array whose first axis counts samples.
-    outputs
-        Name -> what the config says of the column: kind, value range, unit, spacing.
-    indices
-        Number of each sample in its run, shape (N,).
-    provenance
-        Model, version, seed, options, digests and library versions: all that is needed to make them
-        again.
-    folder
-        Where the samples lie on disk, if they do.
+    outputs : Mapping[str, Output]
+        Name -> what the model's config says about the column: kind, value range, unit, spacing.
+    indices : numpy.ndarray
+        Number of each sample in its run, shape (N,), int64.
+    provenance : Mapping[str, Any], optional
+        What is needed to make the samples again: model, version, seed, options, digests and
+        versions of libraries. Empty by default.
+    folder : pathlib.Path, optional
+        The folder that holds the samples, or None if they are in memory.
+
+    Raises
+    ------
+    InputError
+        The columns differ in length, or are not arrays.
+
+    Examples
+    --------
+    >>> samples = medzoo.generate(8, 4, seed=0)
+    >>> samples
+    <4 samples of 00008_C-DCGAN_MMG_MASSES: images (4, 1, 128, 128) uint8, labels (4,) int64>
+    >>> samples.labels
+    array([0, 1, 0, 1])
+    >>> samples[3]["images"].shape
+    (1, 128, 128)
+    >>> samples[1:3].indices, samples.provenance["seed"]
+    (array([1, 2]), 0)
     """
 
     columns: Mapping[str, Column]
@@ -78,8 +98,8 @@ class Samples:
         return len(self.indices)
 
     def __getattr__(self, name: str) -> Array:
-        # Reached only for names that are not fields: the columns. copy and pickle ask before there
-        # are any.
+        # Called only for names that are not fields: the columns. copy and pickle look for methods
+        # before there are any columns.
         columns: Mapping[str, Column] = self.__dict__.get("columns", {})
         if name in columns:
             return np.asarray(columns[name][:])
@@ -92,8 +112,8 @@ class Samples:
         return [*super().__dir__(), *self.columns]
 
     def __getitem__(self, key: int | slice | Sequence[int] | Array) -> Any:
-        """One sample as a dict of arrays for a number, fewer samples for a slice or a list of
-        numbers.
+        """A number gives one sample as a dict of arrays, a slice or a list of numbers gives fewer
+        samples.
         """
         number = checks.plain(key)
         if isinstance(number, int) and not isinstance(number, bool):
@@ -105,23 +125,24 @@ class Samples:
         return Samples(columns, self.outputs, self.indices[rows], self.provenance, self.folder)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[i] for i in range(len(self)))
+        for number in range(len(self)):
+            yield self[number]
 
     def __repr__(self) -> str:
-        shapes = ", ".join(
-            f"{n} {(len(self), *self.outputs[n].shape)} {self.outputs[n].dtype}"
-            for n in self.columns
-        )
+        columns = []
+        for name in self.columns:
+            output = self.outputs[name]
+            columns.append(f"{name} {(len(self), *output.shape)} {output.dtype}")
+        model = self.provenance.get("model", "no model")
         where = f", in {self.folder}" if self.folder else ""
-        return (
-            f"<{len(self)} samples of {self.provenance.get('model', 'no model')}: {shapes}{where}>"
-        )
+        return f"<{len(self)} samples of {model}: {', '.join(columns)}{where}>"
 
     def to_torch(self) -> dict[str, torch.Tensor]:
-        """The columns as tensors: images and volumes float32 scaled from their value range to [0,
-        1], labels and masks int64, tables float32. Masks of floats keep their values, as float32.
+        """The columns as tensors, scaled for training.
 
-        Values outside the value range are cut off to it, with a warning.
+        Images and volumes become float32, scaled from their value range to [0, 1]. Values outside
+        the value range are clipped, with a warning. Labels and masks become int64, tables float32.
+        Masks of floats keep their values, as float32.
 
         Returns
         -------
@@ -132,144 +153,120 @@ class Samples:
         ------
         InputError
             An image or volume has no value range: signed integers without `range` in the config.
-        """
-        import torch
 
-        tensors = {}
-        for name, output in self.outputs.items():
-            if name in self.columns:
-                values = getattr(self, name)
-                if output.kind in {"image", "volume"}:
-                    warn_if_clipped(values, output)
-                    tensors[name] = torch.from_numpy(unit_range(values, output))
-                else:
-                    as_floats = output.kind == "table" or values.dtype.kind == "f"
-                    tensors[name] = torch.from_numpy(
-                        values.astype("float32" if as_floats else "int64")
-                    )
-        return tensors
+        Examples
+        --------
+        >>> tensors = medzoo.generate(8, 4).to_torch()
+        >>> tensors["images"].shape, tensors["images"].dtype
+        (torch.Size([4, 1, 128, 128]), torch.float32)
+        """
+        return convert.tensors(self)
 
     def to_torchio(self) -> list[torchio.Subject]:
-        """The samples as torchio subjects, in the columns' own values.
+        """The samples as torchio subjects, with the values of the columns unchanged.
+
+        All subjects are made at once: slice a large set first.
 
         Returns
         -------
         list of torchio.Subject
-            Images and volumes as ``ScalarImage`` and masks as ``LabelMap``, (C, X, Y, Z) with an
-            affine made of the spacing; labels as numbers, tables as arrays, under their columns'
-            names. All at once: slice a large set.
+            One per sample; its keys are the names of the columns. Images and volumes are
+            ``ScalarImage`` and masks ``LabelMap``, (C, X, Y, Z), with an affine made from the
+            spacing. Labels are numbers and tables arrays.
 
         Raises
         ------
         InputError
             There is no image, mask or volume among the columns, or torchio is not installed.
+
+        Examples
+        --------
+        >>> subjects = medzoo.generate(8, 4).to_torchio()
+        >>> subjects[0]["images"].shape
+        (1, 128, 128, 1)
         """
-        tio = _library("torchio")
-        kinds = {"image": tio.ScalarImage, "volume": tio.ScalarImage, "mask": tio.LabelMap}
-        if not any(self.outputs[n].kind in kinds for n in self.columns):
-            raise InputError(
-                "torchio needs an image, mask or volume.",
-                f"These samples hold {', '.join(self.columns)}.",
-            )
-        subjects = []
-        for one in self:
-            subject = {}
-            for name, values in one.items():
-                output = self.outputs[name]
-                if output.kind in kinds:
-                    subject[name] = kinds[output.kind](
-                        tensor=_tensor(to_xyz(values)), affine=affine_of(output)
-                    )
-                else:
-                    subject[name] = int(values) if output.kind == "label" else values
-            subjects.append(tio.Subject(subject))
-        return subjects
+        return convert.subjects(self)
 
     def to_monai(self) -> list[dict[str, Any]]:
-        """The samples as dictionaries for MONAI's transforms, in the columns' own values.
+        """The samples as dictionaries for MONAI's transforms, with the values of the columns
+        unchanged.
+
+        All dictionaries are made at once: slice a large set first.
 
         Returns
         -------
         list of dict
-            Images, masks and volumes as ``MetaTensor`` with an affine made of the spacing, (C, X,
-            Y, Z) as ``LoadImage`` reads them from the NIfTI files: a flat picture has one slice,
-            which ``SqueezeDimd(keys, dim=-1)`` removes. Labels as numbers, tables as tensors. All
-            at once: slice a large set.
+            One per sample. Images, masks and volumes are ``MetaTensor``, (C, X, Y, Z), with an
+            affine made from the spacing, as ``LoadImage`` reads them from the NIfTI files. A flat
+            picture has one slice, which ``SqueezeDimd(keys, dim=-1)`` removes. Labels are numbers
+            and tables tensors.
 
         Raises
         ------
         InputError
             MONAI is not installed.
+
+        Examples
+        --------
+        >>> items = medzoo.generate(8, 4).to_monai()
+        >>> items[1]["images"].shape, items[1]["labels"]
+        (torch.Size([1, 128, 128, 1]), 1)
         """
-        monai = _library("monai.data", "monai")
-        found = []
-        for one in self:
-            item: dict[str, Any] = {}
-            for name, values in one.items():
-                output = self.outputs[name]
-                if output.kind == "label":
-                    item[name] = int(values)
-                elif output.kind == "table":
-                    item[name] = _tensor(values)
-                else:
-                    tensor, affine = _tensor(to_xyz(values)), affine_of(output)
-                    # As `LoadImage` has them: without these, `SaveImage` fails on one flat channel.
-                    meta = {
-                        "original_affine": affine,
-                        "spatial_shape": np.array(tensor.shape[1:]),
-                        "original_channel_dim": float("nan") if len(values) == 1 else -1,
-                    }
-                    item[name] = monai.MetaTensor(tensor, affine=_tensor(affine), meta=meta)
-            found.append(item)
-        return found
+        return convert.dictionaries(self)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Labels and tables as a data frame with one row per sample, under its index; images and
-        the like are left out.
+        """The labels and tables as a data frame. Images, masks and volumes are left out.
 
-        Labels stand by name, as categories, where the model names their values. Where several
-        tables share a column's name, or a table has no names, the table's own comes before it.
+        Labels are categories with the names that the model gives them, or numbers if it gives
+        none. The columns of a table keep their names. The name of the table is put before them
+        (``table.0``) if they have none, or if several tables use the same name.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per sample, indexed by the number of the sample in its run.
 
         Raises
         ------
         InputError
             pandas is not installed.
+
+        Examples
+        --------
+        >>> medzoo.generate(8, 3).to_pandas()
+                  labels
+        index
+        0         benign
+        1      malignant
+        2         benign
         """
-        pandas = _library("pandas")
-        names: Mapping[str, Mapping[str, str]] = self.provenance.get("label_names", {})
-        tables = [self.outputs[n] for n in self.columns if self.outputs[n].kind == "table"]
-        once = sum(len(t.columns) for t in tables) == len({c for t in tables for c in t.columns})
-        frame = {}
-        for name in self.columns:
-            output = self.outputs[name]
-            if output.kind == "label":
-                known = {int(k): v for k, v in names.get(name, {}).items()}
-                values = getattr(self, name)
-                named = known and set(np.unique(values).tolist()) <= set(known)
-                frame[name] = (
-                    pandas.Categorical.from_codes(
-                        np.searchsorted(sorted(known), values), [known[k] for k in sorted(known)]
-                    )
-                    if named
-                    else values
-                )
-            elif output.kind == "table":
-                flat = getattr(self, name).reshape(len(self), -1)
-                heads = output.columns or tuple(map(str, range(flat.shape[1])))
-                frame |= {
-                    h if output.columns and once else f"{name}.{h}": flat[:, k]
-                    for k, h in enumerate(heads)
-                }
-        return pandas.DataFrame(frame, index=pandas.Index(self.indices, name="index"))
+        return convert.frame(self)
 
     @checks.checked()
     def plot(self, n: int = 16, *, columns: int | None = None) -> Figure:
         """A labelled grid of the first ``n`` samples, as a matplotlib figure.
 
+        Parameters
+        ----------
+        n : int, optional
+            Number of samples to show, at least 1. If there are fewer, all are shown.
+        columns : int, optional
+            Number of pictures per row. By default the grid is about square.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it; ``figure.savefig(path)`` writes it to a file.
+
         Raises
         ------
         InputError
-            There is no image, mask or volume among the columns.
+            There is no sample, or no image, mask or volume among the columns.
+
+        Examples
+        --------
+        >>> figure = medzoo.generate(8, 4).plot()
+        >>> figure.savefig("masses.png")
         """
         from .pictures import grid
 
@@ -286,22 +283,41 @@ class Samples:
         shard_size: int | str | None = None,
         shard_samples: int | None = None,
     ) -> Samples:
-        """Write the samples, with manifest and provenance, into a new folder; return them as read
-        back from there.
+        """Write the samples, their manifest and their provenance into a new folder.
 
         Parameters
         ----------
-        folder
-            A new or empty one.
-        format, layout, shard_size, shard_samples
-            See `medzoo.generate`.
+        folder : str or os.PathLike
+            A folder that does not exist yet, or an empty one.
+        format : str, optional
+            ``"png"``, ``"png16"``, ``"nifti"``, ``"dicom"``, ``"csv"``, ``"npz"`` or
+            ``"webdataset"``. By default the first of png, csv and npz that can hold all columns.
+        layout : str, optional
+            ``"classes"`` for one folder per label, or ``"classes:NAME"`` where there are several
+            label columns. By default one folder per column.
+        shard_size : int or str, optional
+            Size at which a shard of a webdataset ends: a number of bytes, or a text such as
+            ``"64MB"``. 256 MiB by default.
+        shard_samples : int, optional
+            Largest number of samples in a shard of a webdataset. No limit by default.
+
+        Returns
+        -------
+        Samples
+            The same samples, read back from the folder on demand.
 
         Raises
         ------
         DatasetError
-            The folder holds something, or cannot be written.
+            The folder is not empty, or cannot be written.
         InputError
-            The format is unknown or does not fit the columns, or they cannot be arranged so.
+            The format is unknown or cannot hold the columns, or cannot be arranged in this way.
+
+        Examples
+        --------
+        >>> saved = medzoo.generate(8, 4, seed=0).save("saved", format="png")
+        >>> sorted(p.name for p in saved.folder.glob("images/*.png"))
+        ['000000_benign.png', '000001_malignant.png', '000002_benign.png', '000003_malignant.png']
         """
         arrangement = Arrangement(layout, shard_size, shard_samples)
         path = save(self, folder, format, arrangement=arrangement)
@@ -310,25 +326,32 @@ class Samples:
 
 @checks.checked()
 def read(folder: str | os.PathLike[str]) -> Samples:
-    """The samples of a finished folder; a column is read when it is asked for.
+    """Open the samples in a finished folder. A column is read when you use it.
 
     Parameters
     ----------
-    folder
-        What `medzoo.generate` got as ``out``, or `Samples.save` as ``folder``.
+    folder : str or os.PathLike
+        The folder given to `medzoo.generate` as ``out``, or to `Samples.save`.
 
     Returns
     -------
     Samples
-        As they were generated; float columns kept as PNG or DICOM come back from their 8 or 16
-        bits.
+        The samples as they were generated. Columns of floats that were saved as PNG or DICOM come
+        back with the precision of their 8 or 16 bits.
 
     Raises
     ------
     DatasetError
-        The folder holds no finished set of samples.
+        The folder does not hold a finished set of samples.
     InputError
         Reading the format needs a package that is not installed.
+
+    Examples
+    --------
+    >>> samples = medzoo.generate(8, 4, out="masses", seed=0)
+    >>> again = medzoo.read("masses")
+    >>> again[:2].images.shape, again.labels
+    ((2, 1, 128, 128), array([0, 1, 0, 1]))
     """
     return Samples(*contents(folder))
 
@@ -344,7 +367,7 @@ def _length(name: object, column: Any) -> int:
 
 
 def _rows(key: Any, n: int) -> slice | Array:
-    """A slice, or the numbers of samples, of the key in ``samples[key]``."""
+    """The key in ``samples[key]`` as a slice or as numbers of samples."""
     try:
         if isinstance(key, slice):
             key.indices(n)
@@ -366,27 +389,10 @@ def _rows(key: Any, n: int) -> slice | Array:
     return rows
 
 
-def _tensor(values: Array) -> torch.Tensor:
-    import torch
-
-    return torch.from_numpy(
-        np.array(values, dtype=np.int32 if values.dtype == np.uint16 else None)
-    )  # which torch lacks
-
-
-def _library(module: str, package: str = "") -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        name = package or module
-        raise InputError(
-            f"{name} is not installed here: {error}.", f"`pip install {name}` brings it."
-        ) from error
-
-
 def gathered(batches: Iterable[Samples], n: int) -> Samples:
-    """Batches that are ``n`` samples together, as one, of the last one's provenance; never in memory
-    twice.
+    """Put batches of ``n`` samples in total into one, with the provenance of the last batch.
+
+    Arrays are filled batch by batch, so the samples are never in memory twice.
     """
     columns: dict[str, Array] = {}
     indices, done, last = np.empty(n, np.int64), 0, None
@@ -395,12 +401,13 @@ def gathered(batches: Iterable[Samples], n: int) -> Samples:
         if len(batch) == n:  # all in one: no copy
             done = n
             continue
+        rows = slice(done, done + len(batch))
         for name in batch.columns:
             part = getattr(batch, name)
             if name not in columns:
                 columns[name] = np.empty((n, *part.shape[1:]), part.dtype)
-            columns[name][done : done + len(batch)] = part
-        indices[done : done + len(batch)] = batch.indices
+            columns[name][rows] = part
+        indices[rows] = batch.indices
         done += len(batch)
     if last is None or done != n:
         raise InputError(f"There are {done} samples, but {n} are needed.")
@@ -410,11 +417,12 @@ def gathered(batches: Iterable[Samples], n: int) -> Samples:
 
 
 def concatenate(parts: Sequence[Samples]) -> Samples:
-    """Samples one after the other, of the first one's provenance."""
+    """Put samples one after the other, with the provenance of the first part."""
     first = parts[0]
     if len(parts) == 1:
         return first
-    columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in first.columns}
-    return Samples(
-        columns, first.outputs, np.concatenate([p.indices for p in parts]), first.provenance
-    )
+    columns = {}
+    for name in first.columns:
+        columns[name] = np.concatenate([getattr(part, name) for part in parts])
+    indices = np.concatenate([part.indices for part in parts])
+    return Samples(columns, first.outputs, indices, first.provenance)

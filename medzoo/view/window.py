@@ -21,15 +21,8 @@ from ..seeds import check_seed
 from .explorer import Explorer
 
 GRID = 16  # samples
-TO_FILES = {
-    "agg",
-    "cairo",
-    "pdf",
-    "pgf",
-    "ps",
-    "svg",
-    "template",
-}  # matplotlib's backends without a window
+# matplotlib's backends without a window
+TO_FILES = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}
 
 
 @checks.checked(seed=checks.optional(checks.seed))
@@ -43,46 +36,59 @@ def visualize(
     env: str = "auto",
     trust: bool = False,
 ) -> Explorer | Figure | Path:
-    """Explore a model by sliders over its latent vector, its condition, its options and the seed.
+    """Explore a model with sliders for its latent vector, its condition, its options and the seed.
 
-    Without a display a grid of 16 samples is written instead, to ``medzoo_8_seed0.png`` in the
-    current folder, and its path is printed; a notebook whose figures are still pictures shows the
+    Without a display, a grid of 16 samples is written to ``medzoo_8_seed0.png`` in the current
+    folder, and its path is printed. A notebook that shows figures as fixed pictures shows the
     grid.
 
     Parameters
     ----------
-    model_id, version, device, env, trust
-        See `medzoo.load`.
-    seed
-        The seed to start from; a fresh one if None.
-    save
-        A picture file (.png, .pdf, .svg) for the grid, replaced if it is there; no window is opened
-        then.
+    model_id : int, str or os.PathLike
+        Number, id, unique beginning of an id, or path of a package folder: ``8``, ``"00008"``,
+        ``"mine/"``.
+    version : str, optional
+        Version of the model. Its default version if None.
+    device : str, optional
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``. "auto" by default.
+    seed : int, optional
+        The seed to start from, 0 to 2**64 - 1. 0 by default, a random one if None.
+    save : str or os.PathLike, optional
+        Write the grid to this picture file (.png, .pdf, .svg) and open no window. A file that
+        exists is replaced.
+    env : str, optional
+        ``"auto"``, ``"current"`` or ``"isolated"``: the environment in which the code of the
+        model runs; see `medzoo.load`. "auto" by default.
+    trust : bool, optional
+        Allow a package that no registry lists, or weights that can run any code. False by default.
 
     Returns
     -------
     Explorer
-        Of the window. A script waits until it is closed.
+        The explorer in the window. A script waits until the window is closed.
     pathlib.Path
-        Of the grid, if there is no display or ``save`` was given.
+        The picture file of the grid, if there is no display or ``save`` was given.
     matplotlib.figure.Figure
         The grid, in a notebook.
 
     Raises
     ------
     InputError
-        The model makes no pictures, the seed is none, or ``save`` has the ending of no picture
-        format.
+        The model makes no pictures, the seed is not valid, or the name in ``save`` does not end
+        like a picture file.
     DatasetError
-        The grid cannot be written, or without ``save`` would replace a file.
+        The grid cannot be written, or the file exists and ``save`` was not given.
     MedzooError
-        Whatever `medzoo.load` raises.
+        Any error of `medzoo.load`.
 
     Examples
     --------
-    >>> explorer = medzoo.visualize(8)
-    >>> explorer.latents.shape
-    (512,)
+    >>> medzoo.visualize(8, save="grid.png")
+    A grid of 16 samples of 00008_C-DCGAN_MMG_MASSES is in grid.png
+    PosixPath('grid.png')
+
+    With a display, ``medzoo.visualize(8)`` returns the explorer: ``explorer.latents.shape`` is
+    ``(512,)``.
     """
     config = resolve(model_id)
     picture_column(config.version(version).outputs)
@@ -98,13 +104,13 @@ def visualize(
         figure = grid(model.generate(GRID, seed=seed), GRID)
     if path is None:
         print(
-            "Figures of this notebook are still pictures: a grid instead of sliders. `%matplotlib widget` (ipympl) has both."
+            "This notebook shows figures as fixed pictures, so here is a grid without sliders. "
+            "`%matplotlib widget` (ipympl) shows both."
         )
         return figure
     _write(figure, path)
-    print(
-        f"{'No display, so no sliders: a' if save is None else 'A'} grid of {GRID} samples of {config.id} is in {path}"
-    )
+    start = "No display, so no sliders: a" if save is None else "A"
+    print(f"{start} grid of {GRID} samples of {config.id} is in {path}")
     return path
 
 
@@ -114,15 +120,14 @@ def has_display(backend: str) -> bool:
         return False
     try:
         plt.switch_backend(backend)  # the one in use, perhaps not loaded yet
-    except (
-        ImportError
-    ):  # its toolkit is missing, or there is no display (DISPLAY, WAYLAND_DISPLAY) for it
+    except ImportError:
+        # Its toolkit is missing, or it has no display (DISPLAY, WAYLAND_DISPLAY).
         return False
     return True
 
 
 def open_window(model: Model, seed: int) -> Explorer:
-    """Show the sliders; where no toolkit's loop is running yet, until the window is closed."""
+    """Show the sliders. If no event loop is running yet, wait until the window is closed."""
     figure = plt.figure()
     if figure.canvas.manager is not None:
         figure.canvas.manager.set_window_title(f"medzoo: {model.config.id}")
@@ -142,25 +147,22 @@ def _target(config: ModelConfig, seed: int, save: str | os.PathLike[str] | None)
             )
         return path
     path = Path(save).expanduser()
-    known = FigureCanvasBase.get_supported_filetypes()
-    if path.suffix.lower().removeprefix(".") not in known:
+    endings = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in endings:
         raise InputError(
             f"save={str(path)!r} is not a picture file.",
-            f"The name must end in one of {', '.join(known)}.",
+            f"The name must end in one of {', '.join(endings)}.",
         )
     return path
 
 
 def _write(figure: Figure, path: Path) -> None:
     kind = path.suffix.lower().removeprefix(".")
-    about = (
-        {"Comment": "Synthetic images, made by a generative model. Not for diagnosis."}
-        if kind == "png"
-        else None
-    )
+    comment = "Synthetic images, made by a generative model. Not for diagnosis."
+    metadata = {"Comment": comment} if kind == "png" else None  # other formats have other keys
     try:
         with files.atomic(path) as file:
-            figure.savefig(file, format=kind, metadata=about)
+            figure.savefig(file, format=kind, metadata=metadata)
     except OSError as error:
         why = error.strerror or str(error)
         raise DatasetError(

@@ -203,8 +203,8 @@ class Painter(nn.Module):
 
     def __init__(
         self,
-        widths: tuple[int, int, int] = (48, 32, 16),
-        blocks: int = 4,
+        widths: tuple[int, int, int] = (32, 24, 16),
+        blocks: int = 3,
     ) -> None:
         super().__init__()
         a, b, c = widths

@@ -1,4 +1,4 @@
-"""Train model 8, version 2.1.0, on mammography mass patches.
+"""Train model 8, version 2.2.0, on mammography mass patches.
 
     python train.py --data cbis_ddsm_masses_128.zip --out runs/masses            # everything, then weights.safetensors
     python train.py --data ... --out ... --stage flow                            # one stage
@@ -389,7 +389,7 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
     space = m.Space(basis)
     x, y = x.to(device), y.to(device)
     texture = (m.texture_of(x) - basis["texture_mean"]) / basis["texture_std"]
-    net = m.Painter().to(device, memory_format=torch.channels_last)
+    net = m.Painter(**WIDE).to(device, memory_format=torch.channels_last)
     critic = Critic().to(device, memory_format=torch.channels_last)
     average = Average(net, 0.999)
     make = torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.0, 0.99))
@@ -510,7 +510,7 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
 
 # -------------------------------------------------------------------------------------------------
 # stage 4: the slim painter
-SLIM = {"widths": (32, 24, 16), "blocks": 3}
+WIDE = {"widths": (48, 32, 16), "blocks": 4}  # its teacher, of versions 2.0.0 and 2.1.0
 ALONE = 250  # first steps of the slim painter, in which it learns from its teacher alone
 
 
@@ -595,11 +595,11 @@ def train_slim(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
     torch.manual_seed(a.seed + 3)
     tensors = {k: v.float() for k, v in load_file(a.init).items()}
     texture_mean, texture_std = tensors["texture_mean"], tensors["texture_std"]
-    teacher = m.Painter().eval()
+    teacher = m.Painter(**WIDE).eval()
     counters = {k: v for k, v in teacher.state_dict().items() if k.endswith("num_batches_tracked")}
     own = {k[8:]: v for k, v in tensors.items() if k.startswith("painter.")}
     teacher.load_state_dict(counters | own)
-    net, critic = m.Painter(**SLIM), Critic()
+    net, critic = m.Painter(), Critic()
     thin(teacher, net)
     for part in (teacher.requires_grad_(False), net, critic):
         part.to(memory_format=torch.channels_last)
@@ -735,7 +735,7 @@ def write_slim(a: argparse.Namespace, x: Tensor) -> None:
     state = torch.load(a.out / "slim.pt", weights_only=True, map_location="cpu")["average"]
     tensors |= {f"painter.{k}": v for k, v in state.items() if v.is_floating_point()}
     tensors["accents"] = fit_accents(tensors, x, a.seed)
-    print("accents", tensors["accents"])
+    tensors["signs"] = choose_signs(tensors)
     path = a.out / "weights.safetensors"
     save_file({k: v.half().contiguous() for k, v in tensors.items()}, path)
     path.chmod(0o644)  # safetensors makes it readable by its owner alone

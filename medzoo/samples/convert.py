@@ -1,0 +1,156 @@
+"""Samples as the objects of other libraries: torch, torchio, MONAI and pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..config import Output
+from ..config.columns import Array, Batch, affine_of, to_xyz, unit_range, warn_if_clipped
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    import pandas
+    import torch
+    import torchio
+
+
+def tensors(samples: Batch) -> dict[str, torch.Tensor]:
+    """The columns as tensors; see `Samples.to_torch`."""
+    import torch
+
+    columns = {}
+    for name, output in samples.outputs.items():
+        if name not in samples.columns:
+            continue
+        values = _values(samples, name)
+        if output.kind in {"image", "volume"}:
+            warn_if_clipped(values, output)
+            values = unit_range(values, output)
+        elif output.kind == "table" or values.dtype.kind == "f":
+            values = values.astype(np.float32)
+        else:
+            values = values.astype(np.int64)
+        columns[name] = torch.from_numpy(values)
+    return columns
+
+
+def subjects(samples: Batch) -> list[torchio.Subject]:
+    """One torchio subject per sample; see `Samples.to_torchio`."""
+    tio = _library("torchio")
+    classes = {"image": tio.ScalarImage, "volume": tio.ScalarImage, "mask": tio.LabelMap}
+    kinds = {samples.outputs[name].kind for name in samples.columns}
+    if kinds.isdisjoint(classes):
+        raise InputError(
+            "torchio needs an image, mask or volume.",
+            f"These samples hold {', '.join(samples.columns)}.",
+        )
+    subjects = []
+    for sample in _each(samples):
+        parts: dict[str, Any] = {}
+        for name, values in sample.items():
+            output = samples.outputs[name]
+            if output.kind in classes:
+                tensor = _tensor(to_xyz(values))
+                parts[name] = classes[output.kind](tensor=tensor, affine=affine_of(output))
+            else:
+                parts[name] = int(values) if output.kind == "label" else values
+        subjects.append(tio.Subject(parts))
+    return subjects
+
+
+def dictionaries(samples: Batch) -> list[dict[str, Any]]:
+    """One dictionary per sample, with the tensors of MONAI; see `Samples.to_monai`."""
+    monai = _library("monai.data", "monai")
+    items = []
+    for sample in _each(samples):
+        item: dict[str, Any] = {}
+        for name, values in sample.items():
+            output = samples.outputs[name]
+            if output.kind == "label":
+                item[name] = int(values)
+            elif output.kind == "table":
+                item[name] = _tensor(values)
+            else:
+                item[name] = _meta_tensor(monai, values, output)
+        items.append(item)
+    return items
+
+
+def _meta_tensor(monai: Any, values: Array, output: Output) -> Any:
+    """A ``MetaTensor`` (C, X, Y, Z) of an image, mask or volume (C, *spatial)."""
+    tensor, affine = _tensor(to_xyz(values)), affine_of(output)
+    # The entries that `LoadImage` sets. Without them `SaveImage` fails on one flat channel.
+    meta = {
+        "original_affine": affine,
+        "spatial_shape": np.array(tensor.shape[1:]),
+        "original_channel_dim": float("nan") if len(values) == 1 else -1,
+    }
+    return monai.MetaTensor(tensor, affine=_tensor(affine), meta=meta)
+
+
+def frame(samples: Batch) -> pandas.DataFrame:
+    """Labels and tables, one row per sample; see `Samples.to_pandas`."""
+    pandas = _library("pandas")
+    label_names: Mapping[str, Mapping[str, str]] = samples.provenance.get("label_names", {})
+    prefixed = _has_shared_heads(samples)
+    columns: dict[str, Any] = {}
+    for name in samples.columns:
+        output = samples.outputs[name]
+        if output.kind == "label":
+            columns[name] = _labels(pandas, _values(samples, name), label_names.get(name, {}))
+        elif output.kind == "table":
+            table = _values(samples, name).reshape(len(samples), -1)
+            heads = output.columns or map(str, range(table.shape[1]))
+            for number, head in enumerate(heads):
+                key = head if output.columns and not prefixed else f"{name}.{head}"
+                columns[key] = table[:, number]
+    return pandas.DataFrame(columns, index=pandas.Index(samples.indices, name="index"))
+
+
+def _has_shared_heads(samples: Batch) -> bool:
+    """Whether a name stands above more than one column of the tables."""
+    heads: list[str] = []
+    for name in samples.columns:
+        if samples.outputs[name].kind == "table":
+            heads += samples.outputs[name].columns
+    return len(set(heads)) < len(heads)
+
+
+def _labels(pandas: Any, labels: Array, names: Mapping[str, str]) -> Any:
+    """Labels as categories if all of them have a name; otherwise the numbers."""
+    name_of = {int(code): name for code, name in names.items()}
+    codes = sorted(name_of)
+    if not codes or not np.isin(labels, codes).all():
+        return labels
+    categories = [name_of[code] for code in codes]
+    return pandas.Categorical.from_codes(np.searchsorted(codes, labels), categories)
+
+
+def _values(samples: Batch, name: str) -> Array:
+    return np.asarray(samples.columns[name][:])
+
+
+def _each(samples: Batch) -> Iterator[dict[str, Any]]:
+    for row in range(len(samples)):
+        yield {name: column[row] for name, column in samples.columns.items()}
+
+
+def _tensor(values: Array) -> torch.Tensor:
+    import torch
+
+    dtype = np.int32 if values.dtype == np.uint16 else None  # torch operations lack uint16
+    return torch.from_numpy(np.array(values, dtype=dtype))
+
+
+def _library(module: str, package: str = "") -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        name = package or module
+        raise InputError(
+            f"{name} is not installed here: {error}.", f"Install it: `pip install {name}`."
+        ) from error
