@@ -3,8 +3,8 @@ it returns is put into arrays.
 
 The package runs in the surroundings that medigan makes for it: the working directory holds
 ``models/<model id>/``, its own folder. This is a copy of its code with links to everything else, so
-that what it writes into its folder never changes the verified package. One process runs one package,
-which may use the process's working directory and ``sys.path`` as it likes.
+that what it writes into its folder never changes the verified package. One process runs one
+package, which may use the process's working directory and ``sys.path`` as it likes.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ class Medigan:
                 )
 
     def _staged(self, name: str, paths: list[str], form: str) -> Any:
-        """Copies of the inputs of one call in an empty folder, named in the order of the samples."""
+        """Copies of the inputs of one call, alone in a folder, named in the order of the samples."""
         folder = self._work / "input" / name
         shutil.rmtree(str(folder), ignore_errors=True)
         folder.mkdir(parents=True)
@@ -265,7 +265,7 @@ class Medigan:
         return outputs
 
     def _listed(self, values: Any, n: int) -> Sequence[Any]:
-        """``values`` as a sequence of samples. A single picture is one sample if one was requested."""
+        """``values`` as a sequence of samples. A picture is one sample if one was requested."""
         if isinstance(values, (list, tuple)):
             return values
         try:
@@ -289,7 +289,7 @@ class Medigan:
             ) from error
 
     def _written(self, folder: Path, numbers: list[int]) -> dict[str, list[Any]]:
-        """The files of one call, in natural order: each belongs to the longest pattern that fits."""
+        """The files of one call, in natural order. Each belongs to the longest fitting pattern."""
         patterns: dict[str, str] = {}
         files: dict[str, list[Any]] = {}
         for name, output in self._spec["outputs"].items():

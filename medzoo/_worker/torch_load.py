@@ -149,8 +149,8 @@ class WeightsCache:
     """The content of weight files, for a package that loads the same file again and again.
 
     The content is kept from the second load on, so that a package which loads once pays nothing.
-    Each load returns a copy, so that writing into it does not change later ones. A file that changes
-    (its size or time) is read again.
+    Each load returns a copy, so that writing into it does not change later ones. A file is read
+    again if its size or time changes.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ class WeightsCache:
     def load(
         self, load: Callable[..., Any], f: Any, map_location: Any, options: dict[str, Any]
     ) -> Any:
-        """What ``load(f, map_location, **options)`` returns, or a copy of what it returned before."""
+        """What ``load(f, map_location, **options)`` returns, or a copy of an earlier result."""
         key = self._key(f, map_location, options)
         if key in self._kept:
             self._kept.move_to_end(key)

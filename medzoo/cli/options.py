@@ -53,8 +53,8 @@ def inputs_argument(child: argparse.ArgumentParser) -> None:
         "--inputs",
         nargs="+",
         metavar="PATH",
-        help="your own images, for a model that works on images: a folder or files; NAME=PATH for a "
-        "model with several inputs",
+        help="your own images, for a model that works on images: a folder or files; NAME=PATH for "
+        "a model with several inputs",
     )
 
 
@@ -94,8 +94,8 @@ def offline_argument(child: argparse.ArgumentParser) -> None:
 
 
 def json_argument(child: argparse.ArgumentParser, *, of_step: bool = False) -> None:
-    """Output for scripts. If the command of a step takes it too, it can be given before or after the
-    step.
+    """Output for scripts. If the command of a step takes it too, it can be given before the step as
+    well.
     """
     # Without a default, the step does not undo what was given before it.
     default = argparse.SUPPRESS if of_step else False

@@ -1,4 +1,4 @@
-"""Whether a run can fit into memory or on the disk: what its samples need at least, by its config."""
+"""Whether a run can fit into memory or on the disk, by what its config says of a sample."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def check_disk(
     out: str | os.PathLike[str],
     format: str | None,  # noqa: A002
 ) -> None:
-    """Check that ``n`` samples can fit on the disk of ``out``, unless a part of them exists already.
+    """Check that ``n`` samples can fit on the disk of ``out``, unless some of them exist already.
 
     Raises
     ------

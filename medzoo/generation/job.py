@@ -189,8 +189,8 @@ class Job:
         return open_model(LoadedModel, self.config, self.version, self.execution)
 
     def estimate(self, model: LoadedModel) -> Estimate | None:
-        """What a run of many batches into a folder will take, measured on one batch. None if the run
-        is short, or a part of the samples exists already.
+        """What a run of many batches into a folder will take, measured on one batch. None if the
+        run is short, or a part of the samples exists already.
 
         Raises
         ------

@@ -59,7 +59,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """The result of `reproduce`: ``equal`` byte for byte, or ``ok`` within the model's tolerance."""
+    """The result of `reproduce`: ``equal`` byte for byte, or ``ok`` within the tolerance."""
 
     folder: Path
     files: int

@@ -146,8 +146,8 @@ class Run:
             self.provenance["batches"] = batches
 
     def go_on(self, target: Target) -> None:
-        """Continue after the good samples of ``target``, with its batch boundaries, and record there
-        when they change.
+        """Continue after the good samples of ``target``, with its batch boundaries, and record
+        there when they change.
 
         Raises
         ------

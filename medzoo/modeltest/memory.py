@@ -57,7 +57,7 @@ def about_memory(version: Version, model_id: Any, execution: Execution, inputs: 
 
 
 def peak() -> float | None:
-    """The most memory that this process has used so far, in MiB; None if the system does not say."""
+    """The most memory that this process has used so far, in MiB; None if that is unknown."""
     status = Path("/proc/self/status")
     text = status.read_text(encoding="utf-8") if status.exists() else ""
     if "VmHWM:" in text:  # not ru_maxrss, which a child inherits from its parent

@@ -1,7 +1,7 @@
 """``expected.npz``: outputs of a model for fixed seeds, as its author recorded them.
 
 The file holds ``seeds`` (k,), ``indices`` (k,), and every column of the outputs (k, ...). Row j is
-sample ``indices[j]`` of the run with root seed ``seeds[j]``, with the default conditions and options.
+sample ``indices[j]`` of the run with root seed ``seeds[j]``, with default conditions and options.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROWS = ((1, 0), (1, 1), (1, 2), (1, 3), (2**64 - 1, 0))
 
 
 def made(model: Model, rows: Any, inputs: Any = None) -> dict[str, Array]:
-    """The columns of the samples (seed, index) in ``rows``. Each sample is made in its own batch."""
+    """The columns of the samples (seed, index) in ``rows``. Each sample is a batch."""
     parts: dict[str, list[Array]] = {name: [] for name in model.version.outputs}
     for seed, index in rows:
         stream = model.stream(1, first=int(index), seed=int(seed), inputs=inputs, progress=False)

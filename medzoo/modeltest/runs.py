@@ -29,7 +29,7 @@ def about_samples(
 ) -> Iterator[Finding]:
     """Load a model and generate with it.
 
-    An error while it is loaded, or in the first run, ends the trial. A later one ends its own check.
+    An error while it is loaded, or in the first run, ends the trial. A later one ends its check.
 
     Parameters
     ----------
@@ -132,8 +132,8 @@ class Trial:
         return columns
 
     def seed(self, load: Callable[[], Model]) -> Finding:
-        """The same seed gives the same samples, in a second run and in a model that is loaded again.
-        Another seed gives other samples.
+        """The same seed gives the same samples, in a second run and in a model that is loaded
+        again. Another seed gives other samples.
         """
         hint = "Draw only from batch.latents and batch.rng(i)."
         problem = "the same seed gives other samples in a second run"

@@ -1,4 +1,4 @@
-"""Sessions: a loaded model that turns batches into columns. There is one module per kind of session.
+"""Sessions: a loaded model that turns batches into columns. One module per kind of session.
 
 `native.NativeSession` runs a package of the native contract in this interpreter.
 `worker.WorkerSession` runs a package of either contract in a separate process.

@@ -16,7 +16,7 @@ from ..errors import PackageError
 def check(
     model_name: str, version: Version, batch: Batch, arrays: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
-    """One column per output of the config: the package's own arrays, and labels from the conditions.
+    """One column per output of the config: the package's arrays, and labels from the conditions.
 
     Parameters
     ----------

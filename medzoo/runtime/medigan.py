@@ -1,5 +1,5 @@
-"""The medigan contract in the caller's process: what the worker needs, and the columns that are made
-of its answer.
+"""The medigan contract in the caller's process: what the worker needs, and the columns that are
+made of its answer.
 
 The worker (`medzoo._worker.medigan`) puts each sample into its shape. Here the values are mapped
 linearly to the range and type that the config states. Whole numbers are rounded and clipped, and
@@ -110,8 +110,8 @@ def _pictures(model_name: str, output: Output, paths: Sequence[str], batch: Batc
             return arrange(read(path, mask=output.kind == "mask"), place(output))  # type: ignore[no-any-return]
         except ValueError as error:
             raise PackageError(
-                f"{model_name}: the file {path.name}, its {output.name!r} of sample {number}, is not "
-                f"what the config says: {error}."
+                f"{model_name}: the file {path.name}, its {output.name!r} of sample {number}, is "
+                f"not what the config says: {error}."
             ) from error
 
     numbered = zip(paths, batch.indices.tolist(), strict=True)
@@ -147,8 +147,8 @@ def to_range(model_name: str, output: Output, values: NDArray[Any]) -> NDArray[A
     beyond = (high - low) / 2 if values.dtype.kind == "f" else 0.0
     if least < low - beyond or most > high + beyond:
         raise PackageError(
-            f"{model_name}: {output.name!r} has values from {least:g} to {most:g}; by its config the "
-            f"package returns {low:g} to {high:g}.",
+            f"{model_name}: {output.name!r} has values from {least:g} to {most:g}; by its config "
+            f"the package returns {low:g} to {high:g}.",
             "Its config should say under `returned` what they are.",
         )
     if (

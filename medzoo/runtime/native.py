@@ -1,5 +1,5 @@
-"""The native contract in the caller's process: what a package needs, its columns, and the session in
-this interpreter.
+"""The native contract in the caller's process: what a package needs, its columns, and the session
+in this interpreter.
 """
 
 from __future__ import annotations

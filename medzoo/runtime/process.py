@@ -1,4 +1,4 @@
-"""A model's process: it starts in a clean environment, answers requests, and leaves only its log."""
+"""A model's process: it has a clean environment, answers requests, and leaves only its log."""
 
 from __future__ import annotations
 

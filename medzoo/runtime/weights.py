@@ -33,7 +33,7 @@ def their_file(weights: str | os.PathLike[str]) -> Path:
 
 
 def other_weights(model_name: str, package: Path, weights: Path, folder: Path) -> Path:
-    """``folder``, filled so that the user's weights have the file name that a native package expects.
+    """``folder``, filled so that the user's weights have the name that a native package expects.
 
     Raises
     ------

@@ -4,7 +4,7 @@ Both contracts run there (`medzoo._worker.protocol` says how). What is special t
 side is in `medzoo.runtime.native` and `medzoo.runtime.medigan`, each with two functions:
 
 ``spec(model_name, version, folder, weights, room) -> dict``
-    What the contract's class needs, as a tree that can cross: ``model_name`` names the model in errors,
+    What the contract's class needs, as a tree that can cross: ``model_name`` is for errors,
     ``folder`` is the package, ``weights`` the user's own file (an absolute path) or None, ``room``
     a folder for what the spec points to, which lives as long as the session. Raises InputError for
     weights that do not fit.
@@ -132,7 +132,10 @@ class WorkerSession(Session):
             request = {"request": "sample", "batch": vars(batch)}
             answer = self._ask(request, f"failed on {at(batch)}", batch)
             # Files that a package wrote are gone with the next request.
-            return self._contract.columns(self._model_name, self._version, batch, answer)  # type: ignore[no-any-return]
+            columns: dict[str, NDArray[Any]] = self._contract.columns(
+                self._model_name, self._version, batch, answer
+            )
+            return columns
 
     def close(self) -> None:
         """End the process, whatever it does."""
