@@ -242,10 +242,10 @@ class Average:
 
 # -------------------------------------------------------------------------------------------------
 # checkpoints and log
-def save(path: Path, state: Mapping[str, Any]) -> None:
+def save(path: Path, state: Any) -> None:
     """Write a checkpoint aside and rename it, so that a kill leaves the last one whole."""
     part = path.with_suffix(".part")
-    torch.save(dict(state), part)
+    torch.save(state, part)
     os.replace(part, path)
 
 

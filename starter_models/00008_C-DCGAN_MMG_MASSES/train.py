@@ -128,8 +128,8 @@ def optimise(
         if run.due(a.every, steps):
             run.save("loss")
             draws = torch.Generator().manual_seed(0)
-            latents = torch.randn(64, m.LATENT, generator=draws).to(a.device)
-            classes = (torch.arange(64, device=a.device) % 2).float() * 2 - 1
+            latents = torch.randn(a.shown, m.LATENT, generator=draws).to(a.device)
+            classes = (torch.arange(a.shown, device=a.device) % 2).float() * 2 - 1
             go = follow if stage == "flow" else m.end_points
             with torch.inference_mode():
                 small = space.pictures(go(average.net, space, latents, classes)[:, : m.SCORES])[1]
@@ -637,6 +637,7 @@ def main() -> None:
     parser.add_argument(
         "--fitted", type=int, default=FITTED, help="samples that the last touches are fitted to"
     )
+    parser.add_argument("--shown", type=int, default=64, help="samples on a sheet of the flow")
     parser.add_argument("--tries", type=int, default=700, help="choices of signs to choose from")
     a = training.arguments_of(parser)
     x, y, _ = training.read_patches(a.data, m.SIZE)
