@@ -177,7 +177,7 @@ def test_training_runs_from_pictures_to_weights_and_goes_on_after_a_stop(
         return capsys.readouterr().out
 
     stages = ("eye", "autoencoder", "prior", "painter")
-    few = ("--drawn=8", "--traversed=2")
+    few = ("--probed=1", "--drawn=8", "--traversed=2")
     train(103, *few, *(f"--{stage}-steps=2" for stage in stages))
     assert "painter 4" in train(103, *few, *(f"--{stage}-steps=4" for stage in stages))
     generator = script(PACKAGES[103]).m.load(tmp_path / "103", "cpu")

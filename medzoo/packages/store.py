@@ -21,6 +21,9 @@ FIRST_FILE = {
     "native": "model.py",
     "medigan": "__init__.py",
 }  # contract -> the file that a package begins with
+# Scripts that people run and that medzoo never does: a package's own, and what the scripts of the
+# bundled packages share, which lies beside their folders.
+TRAINING = ("train.py", "training.py")
 
 
 @dataclass(frozen=True)
@@ -295,7 +298,7 @@ def package_files(folder: Path) -> list[str]:
     hidden = (
         p for p in found if not any(part.startswith((".", "__pycache__")) for part in p.parts)
     )
-    return sorted(p.as_posix() for p in hidden if p.name not in {"train.py", "expected.npz"})
+    return sorted(p.as_posix() for p in hidden if p.name not in {*TRAINING, "expected.npz"})
 
 
 @checks.checked()
@@ -305,7 +308,7 @@ def copy(
     *,
     version: str | None = None,
 ) -> Path:
-    """An editable copy of a model's package: code, weights, training script, card, and its own
+    """An editable copy of a model's package: code, weights, training scripts, card, and its own
     config.
 
     What the copy generates is recorded as unregistered, with the digests of its files as they are
@@ -344,6 +347,9 @@ def copy(
         inside = {
             p.relative_to(found.path): p for p in sorted(found.path.rglob("*")) if p.is_file()
         }
+        script, shared = (Path(name) for name in TRAINING)
+        if chosen.scheme == "bundled" and script in inside:
+            inside[shared] = found.path.parent / shared
         if chosen.lock:
             inside[Path(chosen.lock)] = config.path.parent / chosen.lock
         for name in (p for p in inside if not files.is_strewn(p)):

@@ -384,8 +384,9 @@ def train_prior(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) 
         mean.std(dim=0).numpy(force=True).round(2),
     )
     net = m.Prior().to(device)
-    pick = torch.randperm(len(mean), device=device)[:24]
-    net.rotation.copy_(visible_directions(decoder, mean[pick], kind[pick]))
+    if not (a.out / "prior.pt").exists():
+        pick = torch.randperm(len(mean), device=device)[: a.probed]
+        net.rotation.copy_(visible_directions(decoder, mean[pick], kind[pick]))
     average = Average(net, 0.995)
     optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.05)
     run = Run(a.out / "prior.pt", a.seed + 1, net=net, average=average.net, optimiser=optimiser)
@@ -707,6 +708,9 @@ def main() -> None:
         type=float,
         default=1.0,
         help="weight of the real maps at first; it falls to 0",
+    )
+    parser.add_argument(
+        "--probed", type=int, default=24, help="slices that show which latents move pictures most"
     )
     parser.add_argument(
         "--drawn",
