@@ -349,6 +349,7 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
 def sheet(gray: Tensor, path: Path, columns: int) -> None:
     """Write gray levels (N, 1, H, W), 0 to 255, as one PNG; a last row that is not full is left out."""
     pixels = gray.float().clamp(0, 255).round().byte().cpu()
+    columns = min(columns, len(pixels))
     rows = [torch.cat(list(row), dim=2) for row in pixels.split(columns) if len(row) == columns]
     Image.fromarray(torch.cat(rows, dim=1)[0].numpy()).save(path)
 
