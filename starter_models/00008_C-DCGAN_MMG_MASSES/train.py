@@ -539,7 +539,7 @@ def choose_signs(tensors: dict[str, Tensor], tries: int, chosen: int = 1) -> Ten
 
 
 def write_again(a: argparse.Namespace, x: Tensor) -> None:
-    """``weights.safetensors`` of ``--init``'s networks: accents fitted anew, signs chosen."""
+    """``weights.safetensors`` of ``--init``'s networks: accents fitted again, signs chosen."""
     tensors = {k: v.float() for k, v in load_file(a.init).items() if k != "signs"}
     tensors["accents"] = fit_accents(tensors, x, a.seed, a.fitted // 4)
     tensors["signs"] = choose_signs(tensors, a.tries)
@@ -547,7 +547,7 @@ def write_again(a: argparse.Namespace, x: Tensor) -> None:
 
 
 def write_slim(a: argparse.Namespace, x: Tensor) -> None:
-    """``weights.safetensors``: flow and basis of ``--init``, the slim painter, accents fitted anew."""
+    """``weights.safetensors``: flow and basis of ``--init``, the slim painter, accents fitted again."""
     tensors = {k: v.float() for k, v in load_file(a.init).items() if not k.startswith("painter.")}
     tensors |= floats(state_in(a.out / "slim.pt"), "painter")
     tensors["accents"] = fit_accents(tensors, x, a.seed, a.fitted // 4)

@@ -158,11 +158,11 @@ def start_from_shipped(encoder: Encoder, decoder: Decoder) -> None:
             else:
                 put_corner(value, source)
     path = STARTERS / "00103_VAE_MRI_BRAIN_TUMOURS" / "weights.safetensors"
-    eye = {k: v.float() for k, v in load_file(path).items() if k.startswith("encoder.body.")}
+    shipped = training.state_of(load_file(path), "encoder")
     for name, layer in (("1", encoder.body[1]), ("2", encoder.body[2])):
         for key, value in layer.state_dict().items():
-            if f"encoder.body.{name}.{key}" in eye:
-                value.copy_(eye[f"encoder.body.{name}.{key}"])
+            if f"body.{name}.{key}" in shipped:
+                value.copy_(shipped[f"body.{name}.{key}"])
 
 
 def tensors_of(path: Path) -> dict[str, Tensor]:

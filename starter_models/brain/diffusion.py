@@ -241,7 +241,9 @@ def main() -> None:
         threads=1,
         device=False,
     )
-    parser.add_argument("--eye", type=Path, help="eye.safetensors, if it is not in --out")
+    parser.add_argument(
+        "--eye", type=Path, help="the autoencoder's eye.safetensors, if it is not in --out"
+    )
     parser.add_argument("--init", type=Path, help="diffusion.pt of an earlier run")
     parser.add_argument("--steps", type=int, default=40_000)
     parser.add_argument("--batch", type=int, default=16)
