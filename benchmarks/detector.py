@@ -3,7 +3,7 @@
     python -m benchmarks.detector brain_t1ce_cheng_256.zip                  # how many it finds in real slices held back
     python -m benchmarks.detector brain_t1ce_cheng_256.zip --set slices.npz # and in a set; and learned from that set
 
-Trained on real slices it tells how many tumours of a set can be found; trained on the set, what a
+Trained on real slices it says how many tumours of a set can be found; trained on the set, what a
 detector learns from it. A tumour counts as found when the one box that the detector gives overlaps
 the true one by an IoU of at least 0.3. Held back are the same slices as in `benchmarks.quality`.
 A set is an ``.npz`` with ``images`` (N, 1, 128, 128) uint8, ``boxes`` (N, 4), centre x, centre y,
@@ -138,7 +138,7 @@ def prepared(images: Tensor) -> Tensor:
 
 
 def moved(images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Slices (N, 1, H, W) shifted, scaled, mirrored and lit anew, with their boxes (N, 4)."""
+    """Slices (N, 1, H, W) shifted, scaled, mirrored and lit differently, with their boxes (N, 4)."""
     n = len(images)
     scale = 1 + 0.1 * torch.randn(n, 2).clamp(-2, 2)
     shift = 0.12 * torch.randn(n, 2).clamp(-2, 2)

@@ -11,7 +11,7 @@ from .rows import Measurement
 
 @dataclass(frozen=True)
 class Group:
-    """Measurements that belong together: a module, whose docstring tells how they are taken."""
+    """Measurements that belong together: a module, whose docstring describes how they are taken."""
 
     title: str
     module: ModuleType

@@ -25,7 +25,7 @@ with in_a_worker() as model:
 KINDS = {
     "plain loop": "from benchmarks.plain import plain_loop; plain_loop()({n})",
     "medzoo": "import medzoo; medzoo.generate(8, {n}, seed=0, batch_size=32, progress=False)",
-    "in a process of its own": WORKER,
+    "in a separate process": WORKER,
     "loader with two workers": LOADER.replace("109", "8").replace(
         "seed=0", "seed=0, num_workers=2"
     ),

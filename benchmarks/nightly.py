@@ -39,7 +39,7 @@ td:last-child {{ font: 11px monospace; word-break: break-all }}
 .passed {{ color: #0a6b2d }} .failed, .no {{ color: #a4001d; font-weight: bold }}
 </style>
 <h1>Published models, run every night</h1>
-<p>{message}, {date} UTC. Each was downloaded from Zenodo, verified, given its environment, run, and held against its config by
+<p>{message}, {date} UTC. Each was downloaded from Zenodo, verified, given its environment, run, and compared with its config by
 <code>medzoo test</code>. The same as <a href="nightly.json">JSON</a>.</p>
 <table>{rows}</table>
 </html>
@@ -54,7 +54,7 @@ def published() -> list[tuple[ModelConfig, Version]]:
 # --------------------------------------------------------------------------------------------------------------
 # testing
 def examine(model: str, version: str | None = None) -> dict[str, Any]:
-    """What ``medzoo test`` finds out about a model, in a process of its own; again with trust where
+    """What ``medzoo test`` finds out about a model, in a separate process; again with trust where
     that is what it lacks.
     """
     config = resolve(model)

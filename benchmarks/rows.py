@@ -137,7 +137,7 @@ class Measurement:
 
 
 def measures(*rows: Row) -> Callable[[Callable[[Size], Iterable[Found]]], Measurement]:
-    """Decorate a function that measures these rows; their group is the module that it stands in."""
+    """Decorate a function that measures these rows; their group is the module that defines it."""
 
     def decorate(function: Callable[[Size], Iterable[Found]]) -> Measurement:
         group = function.__module__.rpartition(".")[2]
@@ -159,7 +159,7 @@ class Results:
         return [row for row in self.rows if row.missed]
 
     def write(self, path: Path) -> None:
-        """As JSON, a line a row."""
+        """As JSON, one line per row."""
         rows = [
             json.dumps({"figure": row.figure, "verdict": row.verdict, **asdict(row)})
             for row in self.rows

@@ -30,8 +30,8 @@ def processor_time(run: Callable[[], Any]) -> float:
 
 
 def costs(number: int, runs: int, n: int) -> dict[str, Any]:
-    """Of a model: ``made``, seconds a sample; and of each format ``written``, seconds a sample, and
-    ``bytes`` a sample.
+    """Of a model: ``made``, seconds per sample; and of each format ``written``, seconds per sample, and
+    ``bytes`` per sample.
     """
     import medzoo
     from medzoo.datasets.writer import bytes_a_sample, save

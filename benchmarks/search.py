@@ -14,7 +14,7 @@ from .instruments import ROOT, command, in_turn, seconds
 from .rows import Found, Row, Size, measures
 
 WORDS = ("mammography mass", "mri", "chest x-ray", "brain tumour", "nodule")
-NOTHING = "no model goes by this"
+NOTHING = "no model has this name"
 FIRST = 30_000  # number of the configs that are added
 
 
@@ -60,7 +60,7 @@ def fill(folder: Path, n: int) -> None:
 
 
 def main() -> None:
-    """In a process of its own, which has opened no registry yet: print what it takes."""
+    """In a separate process, which has opened no registry yet: print what it takes."""
     import medzoo
     from medzoo.registry import registry
     from medzoo.registry.index import index_of

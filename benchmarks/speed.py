@@ -53,8 +53,8 @@ def in_this_process(size: Size) -> list[Found]:
 
 
 @measures(
-    Row("model 8 in a process of its own, time against in this process", "x", bar=1.05),
-    Row("a single picture from a process of its own, more than in this one", "ms", bar=2),
+    Row("model 8 in a separate process, time against in this process", "x", bar=1.05),
+    Row("a single picture from a separate process, more than in this one", "ms", bar=2),
     Row("model 8 through the loader, times as fast as the plain loop", "x"),
 )
 def elsewhere(size: Size) -> list[Found]:
@@ -137,7 +137,7 @@ def every_model(size: Size) -> list[Found]:
     found = {name: ratios(sides, "by hand", "medzoo") for name, sides in times.items()}
     worst = min(found, key=lambda name: median(found[name]))
     ours, theirs = (1e3 * median(times[worst][side]) for side in ("medzoo", "by hand"))
-    note = f"the slowest is {worst}, {number(ours)} against {number(theirs)} ms a sample"
+    note = f"the slowest is {worst}, {number(ours)} against {number(theirs)} ms per sample"
     without = [
         f"model {c.number} is left out: it works on the user's pictures"
         for c in here
@@ -147,7 +147,7 @@ def every_model(size: Size) -> list[Found]:
 
 
 def beside_its_package(config: Any, size: Size) -> Sides:
-    """Seconds a sample of a model, run by run: by medzoo, and by its package with random numbers of
+    """Seconds per sample of a model, run by run: by medzoo, and by its package with random numbers of
     numpy's.
     """
     import numpy as np
@@ -187,7 +187,7 @@ def beside_its_package(config: Any, size: Size) -> Sides:
 
 
 def in_a_worker() -> Any:
-    """Model 8 loaded by a process of its own, under this interpreter."""
+    """Model 8 loaded by a separate process, under this interpreter."""
     from medzoo import environments
     from medzoo.generation.model import Model
     from medzoo.packages.store import package
@@ -219,6 +219,6 @@ def ratios(sides: Sides, above: str, below: str) -> list[float]:
 
 
 def of_each(sides: Sides, n: int) -> tuple[list[float], Sides, str]:
-    """Milliseconds a sample, of the first side and of all."""
+    """Milliseconds per sample, of the first side and of all."""
     each = {k: [1e3 * s / n for s in runs] for k, runs in sides.items()}
     return next(iter(each.values())), each, "ms"

@@ -26,7 +26,7 @@ ROUND = 320  # samples
 
 @dataclass
 class Timing:
-    """Samples a second, run by run, and bytes a sample."""
+    """Samples a second, run by run, and bytes per sample."""
 
     written: list[float]
     read: list[float]
@@ -46,7 +46,7 @@ def formats(size: Size) -> list[Found]:
         else:
             timing = timings[name]
             found += [
-                Found(timing.written, note=f"{timing.bytes:,.0f} bytes a sample"),
+                Found(timing.written, note=f"{timing.bytes:,.0f} bytes per sample"),
                 Found(timing.read),
             ]
     return found
@@ -105,7 +105,7 @@ def deeper(samples: Any) -> Any:
 
 
 def repeated(samples: Any, n: int) -> Any:
-    """So many samples, numbered anew, made of a few."""
+    """So many samples, numbered from 0, made of a few."""
     rows = np.arange(n) % len(samples)
     part = samples[rows]
     return type(part)(part.columns, part.outputs, np.arange(n), {**part.provenance, "n": n})

@@ -20,15 +20,15 @@ from benchmarks import quality
 
 
 def patches(n: int, seed: int, *, noise: float = 0.0) -> quality.Pictures:
-    """Blurred blobs on a gradient, 128x128, of two sizes; more or less grain."""
+    """Blurred blobs on a flat ground, 64x64, of two sizes; more or less grain."""
     rng = np.random.default_rng(seed)
-    grid = np.mgrid[0:128, 0:128].astype(float)
+    grid = np.mgrid[0:64, 0:64].astype(float)
     labels = np.arange(n) % 2
     images = []
     for label in labels:
-        y, x = rng.uniform(40, 88, 2)
-        blob = np.exp(-((grid[0] - y) ** 2 + (grid[1] - x) ** 2) / (2 * (8 + 12 * label) ** 2))
-        images.append(rng.uniform(60, 120) + 80 * blob + rng.normal(0, 3 + noise, (128, 128)))
+        y, x = rng.uniform(20, 44, 2)
+        blob = np.exp(-((grid[0] - y) ** 2 + (grid[1] - x) ** 2) / (2 * (4 + 6 * label) ** 2))
+        images.append(rng.uniform(60, 120) + 80 * blob + rng.normal(0, 3 + noise, (64, 64)))
     return quality.Pictures(np.clip(images, 0, 255).astype(np.uint8)[:, None], labels)
 
 

@@ -136,8 +136,9 @@ def test_training_restarts_where_it_was_killed_and_its_weights_load(tmp_path: Pa
         "--threads",
         "1",
     ]
-    command += ["--every", "1", "--flow-steps", "3", "--painter-steps", "3", "--device", "cpu"]
-    command += ["--journeys", "64", "--student-steps", "3"]
+    command += ["--every", "1", "--flow-steps", "2", "--painter-steps", "3", "--device", "cpu"]
+    command += ["--journeys", "8", "--student-steps", "1", "--shown", "8"]
+    command += ["--fitted", "64", "--tries", "3"]
     assert "painter 3 " in killed_and_finished(command, "flow 1 ", out / "flow.pt")
     samples = medzoo.generate(8, 2, seed=0, weights=out / "weights.safetensors", device="cpu")
     assert samples.images.shape == (2, 1, 128, 128)

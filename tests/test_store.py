@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import NUMPY_MODEL, ROOT, toy_config
+from PIL import Image
 from test_files import link_zip, make_zip
 from zenodo_server import zipped as zip_of
 
@@ -483,6 +484,24 @@ def test_a_copy_holds_one_version_the_one_asked_for(
     assert not (tmp_path / "more").exists()
 
 
+def test_a_copy_of_a_bundled_model_trains(tmp_path: Path) -> None:
+    copy = medzoo.copy(8, tmp_path / "mine")
+    shared = ROOT / "starter_models" / "training.py"
+    assert (copy / "training.py").read_bytes() == shared.read_bytes()
+    for label in ("true", "false"):
+        folder = tmp_path / "data" / "train" / f"is_benign_{label}"
+        folder.mkdir(parents=True)
+        for number in range(255):  # the flow has 510 components
+            pixels = np.random.default_rng(number).integers(60, 200, (128, 128), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    command = [sys.executable, "-B", copy / "train.py", "--data", tmp_path / "data"]
+    command += ["--out", tmp_path / "run", "--stage=flow", "--flow-steps=1", "--shown=8"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
+    assert "flow 1 loss" in printed.stdout
+    assert (tmp_path / "run" / "flow.pt").exists()
+    assert not (medzoo.copy(109, tmp_path / "phantom") / "training.py").exists()
+
+
 def test_a_copy_never_writes_into_a_folder_that_holds_something(toy: Toy, tmp_path: Path) -> None:
     toy()
     (tmp_path / "full").mkdir()
@@ -500,4 +519,4 @@ def test_what_takes_part_in_a_run() -> None:
     found = store.package_files(ROOT / "starter_models" / resolve(8).id)
     assert "model.py" in found
     assert "weights.safetensors" in found
-    assert not {"train.py", "README.md", "expected.npz"} & set(found)
+    assert not {"train.py", "training.py", "README.md", "expected.npz"} & set(found)

@@ -191,6 +191,8 @@ def test_training_restarts_where_it_was_killed_and_its_weights_load(tmp_path: Pa
     command += [
         "--device",
         "cpu",
+        "--shown",
+        "2",
         "--init",
         str(ROOT / "starter_models" / "00008_C-DCGAN_MMG_MASSES" / "weights.safetensors"),
     ]

@@ -39,7 +39,7 @@ def main() -> None:
         "--steps",
         type=int,
         default=250,
-        help="how long each classifier learns; other than 250 is no figure for a card",
+        help="how long each classifier learns; figures on a card are of 250",
     )
     a = parser.parse_args()
     if not a.sets and not a.models:

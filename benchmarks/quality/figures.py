@@ -39,7 +39,7 @@ def within(points: Tensor, support: Tensor) -> float:
 
 
 def flat(x: Tensor) -> Tensor:
-    """A row a picture."""
+    """One row per picture."""
     while x[0].numel() > NUMBERS:
         x = F.avg_pool2d(x, 2) if x.ndim == 4 else F.avg_pool3d(x, 2)
     return x.flatten(1)

@@ -31,7 +31,7 @@ def pyramid(x: Tensor) -> list[Tensor]:
 
 
 def patches(band: Tensor, generator: torch.Generator) -> Tensor:
-    """64 random patches of each picture (N, C, *spatial), a row each."""
+    """64 random patches of each picture (N, C, *spatial), one row per patch."""
     n, window = len(band), WINDOW[band.ndim - 2]
     corners = [
         torch.randint(0, side - window + 1, (n, PATCHES), generator=generator)

@@ -15,12 +15,12 @@ import numpy as np
 from .. import files
 from ..config import Version
 from ..modeltest.report import MISSING, OK, WARNING, WRONG, Finding, judge
-from ..packages.store import package_files
+from ..packages.store import TRAINING, package_files
 from ..registry import PACKAGE_CONFIG
 from .metadata import lines_to_do
 
 BESIDE = {".md", ".txt", ".yaml", ".png"}  # suffixes of files that a run does not need
-NAMED = {"LICENSE", "train.py", "expected.npz"}
+NAMED = {"LICENSE", *TRAINING, "expected.npz"}
 TEXTS = {".py", ".md", ".yaml"}
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".bin", ".h5"}
 UNSAFE = re.compile(

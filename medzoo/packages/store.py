@@ -25,6 +25,9 @@ from .download import Archive
 
 FIRST_FILE = {"native": "model.py", "medigan": "__init__.py"}  # contract -> file to import first
 KINDS_OF_CODE = {".py", ".safetensors", ".json", ".npz", ".onnx"}
+# Scripts that people run and medzoo never does: a package's own, and what the scripts of the
+# bundled packages share, which lies beside their folders.
+TRAINING = ("train.py", "training.py")
 
 
 @dataclass(frozen=True)
@@ -286,7 +289,7 @@ def package_files(folder: Path) -> list[str]:
     names = []
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
-        if path.name in {"train.py", "expected.npz"} or path.suffix not in KINDS_OF_CODE:
+        if path.name in {*TRAINING, "expected.npz"} or path.suffix not in KINDS_OF_CODE:
             continue
         if path.is_file() and not any(map(_is_hidden, name.parts)):
             names.append(name.as_posix())
@@ -306,7 +309,7 @@ def copy(
 ) -> Path:
     """Copy the package of a model into a folder, to edit it.
 
-    The copy has the code, the weights, the training script, the card and a config.
+    The copy has the code, the weights, the training scripts, the card and a config.
     ``medzoo.generate(folder, n=4, trust=True)`` runs it. Its samples are recorded as those of an
     unregistered model, with the digests that the files have at that time.
 
@@ -356,6 +359,9 @@ def copy(
             name = path.relative_to(verified.path)
             if path.is_file() and not files.is_strewn(name):
                 _copy_content(path, aside / name)
+        script, shared = TRAINING
+        if chosen.scheme == "bundled" and (aside / script).exists():
+            _copy_content(verified.path.parent / shared, aside / shared)
         if chosen.lock:
             _copy_content(config.path.parent / chosen.lock, aside / chosen.lock)
         text = yaml.safe_dump(

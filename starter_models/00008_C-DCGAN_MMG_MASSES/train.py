@@ -13,26 +13,35 @@ from __future__ import annotations
 
 import argparse
 import copy
-import io
-import json
 import math
-import os
-import time
-import zipfile
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import model as m  # the package's own, beside this script
 import numpy as np
 import torch
-from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
-BATCH = 64  # pictures a step of the flow
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # training.py; a copy has it beside
+import training
+from training import (
+    Average,
+    PatchCritic,
+    Run,
+    augment,
+    floats,
+    halves,
+    hinge,
+    log_kurtosis,
+    mixed,
+    state_in,
+)
+
+BATCH = 64  # pictures in a step of the flow
+FITTED = 2_048  # samples that scale and shift of the latents are fitted to; accents to a quarter
 STUDENT_BATCH = 32  # of its student, each of which goes through the network twice
 TEXTURE = 0.02  # weight of the texture strengths beside the scores
 WHOLE_FROM = 6_000  # painter steps of quarter pictures before whole ones
@@ -43,28 +52,6 @@ FLOW_FROM = (
 
 # -------------------------------------------------------------------------------------------------------
 # the data
-def read_patches(data: Path) -> tuple[Tensor, Tensor]:
-    """Patches (N, 1, 128, 128) in [-1, 1] and labels (N,), benign 0, malignant 1. Patches that show
-    the film's white edge are left out: it is no anatomy, and a generator would paint it."""
-    if data.is_dir():
-        files = {p.relative_to(data).as_posix(): p.read_bytes() for p in data.rglob("*.png")}
-    else:
-        with zipfile.ZipFile(data) as archive:
-            files = {n: archive.read(n) for n in archive.namelist() if n.endswith(".png")}
-    images, labels = [], []
-    for name in sorted(n for n in files if n.startswith("train/")):
-        pixels = np.asarray(
-            Image.open(io.BytesIO(files[name])).convert("L").resize((m.SIZE, m.SIZE))
-        )
-        columns = (pixels >= 250).all(axis=0)
-        if columns[:3].any() or columns[-3:].any():
-            continue
-        images.append(pixels)
-        labels.append("is_benign_false" in name)
-    x = torch.from_numpy(np.stack(images)).float()[:, None] / 127.5 - 1
-    return x, torch.tensor(labels).long()
-
-
 def fit_basis(x: Tensor) -> dict[str, Tensor]:
     """Principal components of the small pictures, and the mean and spread of the texture strengths."""
     low = F.avg_pool2d(x, 4).flatten(1)  # (N, 1024)
@@ -88,49 +75,22 @@ def coordinates(x: Tensor, basis: dict[str, Tensor]) -> Tensor:
     )
 
 
-# ----------------------------------------------------------------------------------------------------
-# bookkeeping
-class Average:
-    """Exponential moving average of a network's weights and buffers."""
-
-    def __init__(self, net: nn.Module, decay: float) -> None:
-        self.net, self.decay = copy.deepcopy(net).eval(), decay
-
-    @torch.no_grad()
-    def update(self, net: nn.Module, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(
-            self.net.state_dict().values(), net.state_dict().values(), strict=True
-        ):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, 1 - decay)
-            else:
-                mine.copy_(theirs)
-
-
-def mixed(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is fast: on a processor without it, it takes many times as long as full
-    precision.
-    """
-    fast = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
-
-
-def save(path: Path, **state: Any) -> None:
-    torch.save(state, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
+def draw_noise(
+    n: int, side: int, device: torch.device, generator: torch.Generator | None = None
+) -> list[Tensor]:
+    """The painter's noise for small pictures of ``side`` pixels: one plane per scale."""
+    sides = (side + 2 * m.MARGIN, 2 * (side + 2 * m.KEPT), 4 * (side + 2 * m.KEPT))
+    return training.uniform_noise(n, sides, device, generator)
 
 
 def sheet(images: Tensor, path: Path, columns: int = 8) -> None:
     """Write (N, 1, H, W) in [-1, 1] as one PNG."""
-    grid = torch.cat(
-        [torch.cat(list(row), dim=2) for row in images.split(columns) if len(row) == columns], dim=1
-    )
-    Image.fromarray(((grid[0].clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()).save(path)
+    training.sheet((images + 1) * 127.5, path, columns)
 
 
 def warm_up_and_decay(step: int, steps: int) -> float:
-    return min(1.0, step / 500) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+    """The part of the flow's learning rate at a step."""
+    return min(1.0, step / 500) * training.cosine(step, steps)
 
 
 # -------------------------------------------------------------------------------------------------
@@ -148,43 +108,28 @@ def optimise(
     average = Average(net, 0.999)
     optimiser = torch.optim.AdamW(net.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: warm_up_and_decay(s, steps))
-    checkpoint, step, began, losses = a.out / f"{stage}.pt", 0, time.time(), []
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        net.load_state_dict(state["net"])
-        average.net.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        step = state["step"]
-        torch.manual_seed(a.seed + step)
-    while step < steps:
+    run = Run(
+        a.out / f"{stage}.pt",
+        a.seed,
+        net=net,
+        average=average.net,
+        optimiser=optimiser,
+        schedule=schedule,
+    )
+    while run.step < steps:
         loss = loss_of()
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        step += 1
-        average.update(net, step)
-        losses.append(loss.item())
-        if step % a.every == 0 or step == steps:
-            print(
-                f"{stage} {step} loss {np.mean(losses):.4f} {(time.time() - began) / 60:.1f} min",
-                flush=True,
-            )
-            losses.clear()
-            save(
-                checkpoint,
-                net=net.state_dict(),
-                average=average.net.state_dict(),
-                step=step,
-                optimiser=optimiser.state_dict(),
-                schedule=schedule.state_dict(),
-            )
-            latents = torch.randn(64, m.LATENT, generator=torch.Generator().manual_seed(0)).to(
-                a.device
-            )
-            classes = (torch.arange(64, device=a.device) % 2).float() * 2 - 1
+        run.advance(loss)
+        average.update(net, run.step)
+        if run.due(a.every, steps):
+            run.save("loss")
+            draws = torch.Generator().manual_seed(0)
+            latents = torch.randn(a.shown, m.LATENT, generator=draws).to(a.device)
+            classes = (torch.arange(a.shown, device=a.device) % 2).float() * 2 - 1
             go = follow if stage == "flow" else m.end_points
             with torch.inference_mode():
                 small = space.pictures(go(average.net, space, latents, classes)[:, : m.SCORES])[1]
@@ -248,7 +193,8 @@ def journeys(a: argparse.Namespace, net: m.Flow, space: m.Space) -> list[Tensor]
                     follow(net, space, *some)
                     for some in zip(latents.split(BATCH), labels.split(BATCH), strict=True)
                 ]
-            save(path, latents=latents, labels=labels, ends=torch.cat(ends))
+            made = {"latents": latents, "labels": labels, "ends": torch.cat(ends)}
+            training.save(path, made)
             print(f"journeys {start + n}", flush=True)
         parts.append(torch.load(path, weights_only=True, map_location=a.device))
     return [torch.cat([part[key] for part in parts]) for key in ("latents", "labels", "ends")]
@@ -265,9 +211,7 @@ def distil(a: argparse.Namespace, x: Tensor) -> None:
     device = torch.device(a.device)
     space = m.Space({k: v.to(device) for k, v in fit_basis(x).items()})
     net = m.Flow(dropout=0.0).to(device)
-    net.load_state_dict(
-        torch.load(a.out / "flow.pt", weights_only=True, map_location=device)["average"]
-    )
+    net.load_state_dict(state_in(a.out / "flow.pt"))
     latents, labels, ends = journeys(a, copy.deepcopy(net).eval(), space)
 
     def loss_of() -> Tensor:
@@ -280,16 +224,18 @@ def distil(a: argparse.Namespace, x: Tensor) -> None:
     optimise(a, "student", net, a.student_steps, 6e-4, loss_of, space)
 
 
-def correct(net: m.Flow, basis: dict[str, Tensor], real: Tensor) -> dict[str, Tensor]:
-    """The scale and shift that give the flow's end points (N, 512) the spread and mean of real
-    ones.
+def correct(
+    net: m.Flow, basis: dict[str, Tensor], real: Tensor, n: int = FITTED
+) -> dict[str, Tensor]:
+    """The scale and shift that give ``n`` end points of the flow (N, 512) the spread and mean of
+    real ones.
     """
     generator = torch.Generator().manual_seed(0)
     space, points = m.Space(basis), []
     with torch.inference_mode():
-        for _ in range(32):
-            latents = torch.randn(64, m.LATENT, generator=generator)
-            points.append(m.end_points(net, space, latents, (torch.arange(64) % 2).float() * 2 - 1))
+        for rows in torch.arange(n).split(64):
+            latents = torch.randn(len(rows), m.LATENT, generator=generator)
+            points.append(m.end_points(net, space, latents, (rows % 2).float() * 2 - 1))
     made = torch.cat(points)
     scale = (real.std(dim=0) / made.std(dim=0)).clamp(0.75, 1.35)
     return {
@@ -303,85 +249,13 @@ def trained_flow(
 ) -> tuple[m.Flow, m.Space]:
     """The flow's student and its space, corrected."""
     net = m.Flow().eval()
-    net.load_state_dict(
-        torch.load(out / "student.pt", weights_only=True, map_location="cpu")["average"]
-    )
+    net.load_state_dict(state_in(out / "student.pt"))
     full = basis | correct(net, basis, coordinates(x, basis))
     return net.to(device), m.Space({k: v.to(device) for k, v in full.items()})
 
 
 # ----------------------------------------------------------------------------------------------
 # stage 3: the painter
-class Critic(nn.Module):
-    """Scores patches of a picture as real or painted: hinge loss, spectral norm, told the class by
-    projection.
-    """
-
-    def __init__(self, width: int = 32) -> None:
-        super().__init__()
-        layers, channels = [], 3
-        for out in (width, 2 * width, 4 * width, 4 * width):
-            layers += [
-                spectral_norm(nn.Conv2d(channels, out, 4, stride=2, padding=1)),
-                nn.LeakyReLU(0.2),
-            ]
-            channels = out
-        self.body = nn.Sequential(*layers)
-        self.last = spectral_norm(nn.Conv2d(channels, 1, 3, padding=1))
-        self.project = spectral_norm(nn.Embedding(2, channels))
-
-    def forward(self, x: Tensor, classes: Tensor) -> Tensor:
-        fine = m.detail(x)
-        middle = m.enlarge(m.detail(F.avg_pool2d(x, 2)))
-        h = self.body(torch.cat([x, 16 * fine, 8 * middle], dim=1))
-        return self.last(h) + (h * self.project(classes)[:, :, None, None]).sum(1, keepdim=True)
-
-
-def draw_noise(
-    n: int, side: int, device: torch.device, generator: torch.Generator | None = None
-) -> list[Tensor]:
-    """The painter's noise for small pictures of ``side`` pixels: uniform, of unit variance, a plane
-    a scale.
-    """
-    sides = (side + 2 * m.MARGIN, 2 * (side + 2 * m.KEPT), 4 * (side + 2 * m.KEPT))
-    return [
-        ((torch.rand(n, 1, s, s, generator=generator) * 2 - 1) * math.sqrt(3)).to(device)
-        for s in sides
-    ]
-
-
-def log_kurtosis(x: Tensor) -> Tensor:
-    """Log kurtosis of the two finest bands of patches, shape (N, 2): high where detail is edges and
-    spots, not noise.
-
-    The critic alone leaves texture too even. Only the mean over a batch is matched, so that a
-    picture stays free to have much of it or little.
-    """
-    bands = (m.detail(x).flatten(1), m.detail(F.avg_pool2d(x, 2)).flatten(1))
-    centred = [b - b.mean(dim=1, keepdim=True) for b in bands]
-    return torch.stack(
-        [(c.pow(4).mean(1) / (c.pow(2).mean(1).square() + 1e-12) + 1e-6).log() for c in centred],
-        dim=1,
-    )
-
-
-def augment(x: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """The same differentiable brightness, contrast and shift for two sets (Zhao et al.,
-    arXiv:2006.10738).
-    """
-    n = len(x)
-    gain = 1 + 0.3 * (torch.rand(n, 1, 1, 1, device=x.device) - 0.5)
-    offset = 0.4 * (torch.rand(n, 1, 1, 1, device=x.device) - 0.5)
-    dy, dx = (4 * int(v) for v in torch.randint(-2, 3, (2,)))
-
-    def one(z: Tensor) -> Tensor:
-        return torch.roll(z * gain + offset, (dy, dx), dims=(2, 3))[
-            :, :, max(dy, 0) : z.shape[2] + min(dy, 0), max(dx, 0) : z.shape[3] + min(dx, 0)
-        ]
-
-    return one(x), one(like)
-
-
 def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
     torch.manual_seed(a.seed + 1)
     device = torch.device(a.device)
@@ -389,36 +263,22 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
     space = m.Space(basis)
     x, y = x.to(device), y.to(device)
     texture = (m.texture_of(x) - basis["texture_mean"]) / basis["texture_std"]
-    net = m.Painter(**WIDE).to(device, memory_format=torch.channels_last)
-    critic = Critic().to(device, memory_format=torch.channels_last)
+    net = m.Painter().to(device, memory_format=torch.channels_last)
+    critic = PatchCritic().to(device, memory_format=torch.channels_last)
     average = Average(net, 0.999)
     make = torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.0, 0.99))
     judge = torch.optim.Adam(critic.parameters(), lr=4e-4, betas=(0.0, 0.99))
-    checkpoint, step, began, log = a.out / "painter.pt", 0, time.time(), []
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        for part, key in (
-            (net, "net"),
-            (critic, "critic"),
-            (average.net, "average"),
-            (make, "make"),
-            (judge, "judge"),
-        ):
-            part.load_state_dict(state[key])
-        step = state["step"]
-        torch.manual_seed(a.seed + 1 + step)
+    parts = {"net": net, "critic": critic, "average": average.net, "make": make, "judge": judge}
+    run = Run(a.out / "painter.pt", a.seed + 1, **parts)
     made = None
-    while step < a.painter_steps:
-        if step >= FLOW_FROM and made is None:
+    while run.step < a.painter_steps:
+        if run.step >= FLOW_FROM and made is None:
             made = trained_flow(a.out, x.cpu(), {k: v.cpu() for k, v in basis.items()}, device)
-        whole = (
-            step >= WHOLE_FROM
-        )  # the first half learns from quarter pictures, four times as many
+        # the first half learns from quarter pictures, four times as many
+        whole = run.step >= WHOLE_FROM
         n, crop = (16, m.SIZE) if whole else (48, m.SIZE // 2)
-        for group in (make, judge):
-            group.param_groups[0]["lr"] = (2e-4 if group is make else 4e-4) * min(
-                1.0, 4 * (1 - step / a.painter_steps) + 0.02
-            )
+        fade = training.fade(run.step, a.painter_steps, 4, 0.02)
+        make.param_groups[0]["lr"], judge.param_groups[0]["lr"] = 2e-4 * fade, 4e-4 * fade
         i = torch.randint(len(x), (n,), device=device)
         real, classes = x[i], y[i]
         labels = classes.float()[:, None] * 2 - 1
@@ -442,7 +302,7 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
             fake = net(low, strength, labels, noise).float()
             one, two = augment(real, fake.detach())
             votes = critic(torch.cat([one, two]), classes.repeat(2)).float()
-        loss_critic = F.relu(1 - votes[:n]).mean() + F.relu(1 + votes[n:]).mean()
+        loss_critic = hinge(votes[:n], votes[n:])
         judge.zero_grad()
         loss_critic.backward()
         judge.step()
@@ -465,34 +325,10 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
         make.zero_grad()
         loss.backward()
         make.step()
-        step += 1
-        average.update(net, step)
-        log.append(
-            [
-                loss_critic.item(),
-                vote.item(),
-                keeps_low.item(),
-                keeps_texture.item(),
-                keeps_tails.item(),
-            ]
-        )
-        if step % a.every == 0 or step == a.painter_steps:
-            print(
-                f"painter {step} critic, vote, low, texture, tails",
-                np.mean(log, axis=0).round(4),
-                f"{(time.time() - began) / 60:.1f} min",
-                flush=True,
-            )
-            log.clear()
-            save(
-                checkpoint,
-                net=net.state_dict(),
-                critic=critic.state_dict(),
-                average=average.net.state_dict(),
-                make=make.state_dict(),
-                judge=judge.state_dict(),
-                step=step,
-            )
+        run.advance(loss_critic, vote, keeps_low, keeps_texture, keeps_tails)
+        average.update(net, run.step)
+        if run.due(a.every, a.painter_steps):
+            run.save("critic, vote, low, texture, tails")
             with torch.inference_mode():
                 pick = torch.arange(0, 320, 20)
                 noise = draw_noise(16, m.LOW, device, torch.Generator().manual_seed(0))
@@ -575,7 +411,7 @@ def border(x: Tensor) -> tuple[Tensor, Tensor]:
 def flow_pool(tensors: dict[str, Tensor], n: int) -> tuple[Tensor, Tensor, Tensor]:
     """Small pictures (N, 1, 32, 32), texture strengths (N, 2) and classes (N,) from the flow."""
     net = m.Flow().eval()
-    net.load_state_dict({k[5:]: v for k, v in tensors.items() if k.startswith("flow.")})
+    net.load_state_dict(training.state_of(tensors, "flow"))
     space = m.Space({k: v for k, v in tensors.items() if "." not in k})
     generator = torch.Generator().manual_seed(7)
     classes = torch.arange(n) % 2
@@ -596,10 +432,8 @@ def train_slim(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
     tensors = {k: v.float() for k, v in load_file(a.init).items()}
     texture_mean, texture_std = tensors["texture_mean"], tensors["texture_std"]
     teacher = m.Painter(**WIDE).eval()
-    counters = {k: v for k, v in teacher.state_dict().items() if k.endswith("num_batches_tracked")}
-    own = {k[8:]: v for k, v in tensors.items() if k.startswith("painter.")}
-    teacher.load_state_dict(counters | own)
-    net, critic = m.Painter(), Critic()
+    training.load_part(teacher, tensors, "painter")
+    net, critic = m.Painter(), PatchCritic()
     thin(teacher, net)
     for part in (teacher.requires_grad_(False), net, critic):
         part.to(memory_format=torch.channels_last)
@@ -607,22 +441,16 @@ def train_slim(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
     make = torch.optim.Adam(net.parameters(), lr=4e-4, betas=(0.0, 0.99))
     judge = torch.optim.Adam(critic.parameters(), lr=4e-4, betas=(0.0, 0.99))
     parts = {"net": net, "critic": critic, "average": average.net, "make": make, "judge": judge}
-    checkpoint, step, began, log = a.out / "slim.pt", 0, time.time(), []
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        for key, part in parts.items():
-            part.load_state_dict(state[key])
-        step = state["step"]
-        torch.manual_seed(a.seed + 3 + step)
+    run = Run(a.out / "slim.pt", a.seed + 3, **parts)
     lows, strengths, classes_of = flow_pool(tensors, a.pool)
     device, n = torch.device("cpu"), 16
     bounds = [side.mean() for side in border(x)]  # of dots and steps, as real patches have them
     seen = torch.stack([bound.expand(4) for bound in bounds])  # running means of (dots, steps)
     wanted_tails = log_kurtosis(x).mean(dim=0)
     print("border of real patches", bounds, flush=True)
-    while step < a.slim_steps:
-        fade = min(1.0, 3 * (1 - step / a.slim_steps) + 0.02)
-        make.param_groups[0]["lr"] = (4e-4 if step < ALONE else 2e-4) * fade
+    while run.step < a.slim_steps:
+        fade = training.fade(run.step, a.slim_steps, 3, 0.02)
+        make.param_groups[0]["lr"] = (4e-4 if run.step < ALONE else 2e-4) * fade
         judge.param_groups[0]["lr"] = 4e-4 * fade
         rows = torch.randint(len(lows), (n,))
         low, strength, classes = lows[rows], strengths[rows], classes_of[rows]
@@ -641,18 +469,18 @@ def train_slim(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
             fake = net(low, strength, labels, noise).float()
             one, two = augment(real, fake.detach())
             votes = critic(torch.cat([one, two]), classes.repeat(2)).float()
-        loss_critic = F.relu(1 - votes[:n]).mean() + F.relu(1 + votes[n:]).mean()
+        loss_critic = hinge(votes[:n], votes[n:])
         judge.zero_grad()
         loss_critic.backward()
         judge.step()
         with torch.no_grad(), mixed(device):
-            taught = teacher(low, strength, labels, noise).float() if step < ALONE else fake
+            taught = teacher(low, strength, labels, noise).float() if run.step < ALONE else fake
         off = fake - taught.detach()
         inner = 4  # the teacher's borders are what is to be unlearnt
         off = off[:, :, inner:-inner, inner:-inner]
         distance = 8 * off.abs().mean() + 16 * m.detail(off).abs().mean()
         vote = torch.zeros(())
-        if step >= ALONE:
+        if run.step >= ALONE:
             critic.requires_grad_(False)
             with mixed(device):
                 _, two = augment(real, fake)
@@ -671,27 +499,18 @@ def train_slim(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 20.0)
         make.step()
-        step += 1
-        average.update(net, step)
-        row = (distance, loss_critic, vote, keeps_low, keeps_texture, keeps_tails)
-        log.append([value.item() for value in row])
-        if step % a.every == 0 or step == a.slim_steps:
-            seen_ = np.round(seen.numpy(), 3).tolist()
-            print(
-                f"slim {step} {seen_} teacher, critic, vote, low, texture, tails",
-                np.mean(log, axis=0).round(4),
-                f"{(time.time() - began) / 60:.1f} min",
-                flush=True,
-            )
-            log.clear()
-            save(checkpoint, step=step, **{k: part.state_dict() for k, part in parts.items()})
+        run.advance(distance, loss_critic, vote, keeps_low, keeps_texture, keeps_tails)
+        average.update(net, run.step)
+        if run.due(a.every, a.slim_steps):
+            note = f"border {np.round(seen.numpy(), 3).tolist()}"
+            run.save("teacher, critic, vote, low, texture, tails", note)
             with torch.inference_mode():
                 noise = draw_noise(32, m.LOW, device, torch.Generator().manual_seed(0))
                 labels = classes_of[:32].float()[:, None] * 2 - 1
                 sheet(average.net(lows[:32], strengths[:32], labels, noise), a.out / "slim.png")
 
 
-def choose_signs(tensors: dict[str, Tensor], tries: int = 700, chosen: int = 1) -> Tensor:
+def choose_signs(tensors: dict[str, Tensor], tries: int, chosen: int = 1) -> Tensor:
     """Signs of the latents (512,), so that the first samples of seed 0 show masses.
 
     Real patches' scores are as likely with either sign in the model, so the samples of all seeds
@@ -720,31 +539,26 @@ def choose_signs(tensors: dict[str, Tensor], tries: int = 700, chosen: int = 1) 
 
 
 def write_again(a: argparse.Namespace, x: Tensor) -> None:
-    """``weights.safetensors`` of ``--init``'s networks: accents fitted anew, signs chosen."""
+    """``weights.safetensors`` of ``--init``'s networks: accents fitted again, signs chosen."""
     tensors = {k: v.float() for k, v in load_file(a.init).items() if k != "signs"}
-    tensors["accents"] = fit_accents(tensors, x, a.seed)
-    tensors["signs"] = choose_signs(tensors)
-    path = a.out / "weights.safetensors"
-    save_file({k: v.half().contiguous() for k, v in tensors.items()}, path)
-    path.chmod(0o644)  # safetensors makes it readable by its owner alone
+    tensors["accents"] = fit_accents(tensors, x, a.seed, a.fitted // 4)
+    tensors["signs"] = choose_signs(tensors, a.tries)
+    training.write_weights(halves(tensors), a.out / "weights.safetensors")
 
 
 def write_slim(a: argparse.Namespace, x: Tensor) -> None:
-    """``weights.safetensors``: flow and basis of ``--init``, the slim painter, accents fitted anew."""
+    """``weights.safetensors``: flow and basis of ``--init``, the slim painter, accents fitted again."""
     tensors = {k: v.float() for k, v in load_file(a.init).items() if not k.startswith("painter.")}
-    state = torch.load(a.out / "slim.pt", weights_only=True, map_location="cpu")["average"]
-    tensors |= {f"painter.{k}": v for k, v in state.items() if v.is_floating_point()}
-    tensors["accents"] = fit_accents(tensors, x, a.seed)
+    tensors |= floats(state_in(a.out / "slim.pt"), "painter")
+    tensors["accents"] = fit_accents(tensors, x, a.seed, a.fitted // 4)
     tensors["signs"] = choose_signs(tensors)
-    path = a.out / "weights.safetensors"
-    save_file({k: v.half().contiguous() for k, v in tensors.items()}, path)
-    path.chmod(0o644)  # safetensors makes it readable by its owner alone
+    training.write_weights(halves(tensors), a.out / "weights.safetensors")
 
 
 # ------------------------------------------------------------------------------------------------------
 # the package
 @torch.no_grad()
-def fit_accents(tensors: dict[str, Tensor], x: Tensor, seed: int, n: int = 512) -> Tensor:
+def fit_accents(tensors: dict[str, Tensor], x: Tensor, seed: int, n: int) -> Tensor:
     """Amounts for ``model.accent`` (3,) with which the mean log kurtosis of ``n`` samples is that
     of the patches ``x``.
     """
@@ -777,37 +591,20 @@ def write_weights(a: argparse.Namespace, x: Tensor) -> None:
     """One file for ``model.load``: the basis, the averaged networks of student and painter, half
     precision.
     """
-    tensors, states = fit_basis(x), {}
-    for part, stage in (("flow", "student"), ("painter", "painter")):
-        states[part] = torch.load(a.out / f"{stage}.pt", weights_only=True, map_location="cpu")[
-            "average"
-        ]
+    tensors = fit_basis(x)
+    flow, painter = (state_in(a.out / f"{stage}.pt") for stage in ("student", "painter"))
     net = m.Flow().eval()
-    net.load_state_dict(states["flow"])
-    tensors |= correct(net, tensors, coordinates(x, tensors))
-    for part, state in states.items():
-        tensors |= {f"{part}.{k}": v for k, v in state.items() if v.is_floating_point()}
-    tensors["accents"] = fit_accents(tensors, x, a.seed)
-    tensors["signs"] = choose_signs(tensors)
-    save_file({k: v.half().contiguous() for k, v in tensors.items()}, a.out / "weights.safetensors")
-    (a.out / "weights.safetensors").chmod(0o644)  # safetensors makes it readable by its owner alone
+    net.load_state_dict(flow)
+    tensors |= correct(net, tensors, coordinates(x, tensors), a.fitted)
+    tensors |= floats(flow, "flow") | floats(painter, "painter")
+    tensors["accents"] = fit_accents(tensors, x, a.seed, a.fitted // 4)
+    tensors["signs"] = choose_signs(tensors, a.tries)
+    training.write_weights(halves(tensors), a.out / "weights.safetensors")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        help="zip or folder with train/is_benign_{true,false}/*.png",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="folder for checkpoints, sheets and weights.safetensors",
+    parser = training.parser_of(
+        __doc__, data="zip or folder with train/is_benign_{true,false}/*.png", seed=8, every=500
     )
     parser.add_argument(
         "--stage",
@@ -837,20 +634,14 @@ def main() -> None:
         default=13_300,
         help="steps of 48 quarter, then 16 whole pictures",
     )
-    parser.add_argument("--every", type=int, default=500, help="steps between checkpoints")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--seed", type=int, default=8)
-    a = parser.parse_args()
-    torch.set_num_threads(a.threads)
-    a.out.mkdir(parents=True, exist_ok=True)
-    x, y = read_patches(a.data)
-    print(
-        json.dumps(
-            {"patches": len(x), "malignant": int(y.sum())} | {k: str(v) for k, v in vars(a).items()}
-        ),
-        flush=True,
+    parser.add_argument(
+        "--fitted", type=int, default=FITTED, help="samples that the last touches are fitted to"
     )
+    parser.add_argument("--shown", type=int, default=64, help="samples on a sheet of the flow")
+    parser.add_argument("--tries", type=int, default=700, help="choices of signs to choose from")
+    a = training.arguments_of(parser)
+    x, y, _ = training.read_patches(a.data, m.SIZE)
+    training.print_settings(a, patches=len(x), malignant=int(y.sum()))
     if a.stage in ("flow", "all"):
         train_flow(a, x, y)
     if a.stage in ("student", "all"):

@@ -11,100 +11,55 @@ a sheet of samples every few minutes, and continues from the last checkpoint whe
 from __future__ import annotations
 
 import argparse
-import copy
-import io
-import json
-import math
-import os
-import time
-import zipfile
+import sys
 from pathlib import Path
 
 import model as m  # the package's own, beside this script
-import numpy as np
 import torch
-from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# The data set does not say which plane a slice lies in, but its numbers run plane by plane. Looked
-# up by eye: from this number on, until the next one, slices are axial, coronal or sagittal.
-RUNS = {
-    "meningioma": "1a 211c 442s",
-    "glioma": "209a 747c 779s 781c 818s 1841a 2242c 2344a 2403c 2540s 2546c 2731s",
-    "pituitary": "59c 709a 918c 922a 1034c 1166s 1283a 1456c 1640s",
-}
-BLOCKS, EVERY, GUARD = (
-    20,
-    5,
-    4,
-)  # a class is cut into 20 blocks of numbers, each fifth held back, four slices between
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # training.py; a copy has it beside
+import training
+from training import (
+    Average,
+    Run,
+    cosine,
+    floats,
+    frozen,
+    halves,
+    load_part,
+    mixed,
+    plane_of,
+    state_in,
+    training_part,
+    warm_up,
+)
+
+__all__ = ["plane_of", "training_part"]
+
 LOG_LEVEL = 0.3, 1.2  # mean and spread of the logarithm of the noise level in training
-UNTOLD = 0.1  # part of the slices whose kind is not told, for guidance
-VERSIONS, FRESH, BETWEEN = (
-    4,
-    128,
-    25,
-)  # slices are encoded this often, moved; so many of these anew after so many steps
+UNTOLD = 0.1  # part of the slices that are given without their kind, for guidance
+# Each slice is encoded in so many moved versions; so many are renewed after so many steps.
+VERSIONS, FRESH, BETWEEN = 4, 128, 25
 
 
-# -------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # the data
-def plane_of(tumour: str, number: int) -> int:
-    """0 axial, 1 coronal, 2 sagittal."""
-    starts = [run for run in RUNS[tumour].split() if int(run[:-1]) <= number]
-    return "acs".index(starts[-1][-1])
-
-
-def training_part(count: int) -> np.ndarray:
-    """Which of a class's ``count`` slices, in order of their numbers, are for training: neighbours
-    are of one patient.
-    """
-    block = np.arange(count) * BLOCKS // count
-    held = block % EVERY == EVERY // 2
-    near = np.convolve(held, np.ones(2 * GUARD + 1), mode="same") > 0
-    return ~near
-
-
 def read_slices(data: Path) -> tuple[Tensor, Tensor]:
     """Training slices (N, 1, 256, 256), uint8, and their kinds (N,)."""
-    if data.is_dir():
-        files = {p.relative_to(data).as_posix(): p.read_bytes() for p in data.rglob("*.jpg")}
-    else:
-        with zipfile.ZipFile(data) as archive:
-            files = {n: archive.read(n) for n in archive.namelist() if n.endswith(".jpg")}
-    images, kinds = [], []
-    for tumour, name in enumerate(m.TUMOURS):
-        names = sorted(
-            (n for n in files if n.startswith(f"{name}/")), key=lambda n: int(Path(n).stem)
-        )
-        for path in np.array(names)[training_part(len(names))]:
-            picture = (
-                Image.open(io.BytesIO(files[path]))
-                .convert("L")
-                .resize((2 * m.SIZE, 2 * m.SIZE), Image.Resampling.BOX)
-            )
-            images.append(np.asarray(picture))
-            kinds.append(tumour * len(m.PLANES) + plane_of(name, int(Path(path).stem)))
-    return torch.from_numpy(np.stack(images))[:, None], torch.tensor(kinds)
+    return training.read_slices(data, boxed=False)[:2]
 
 
 def moved(x: Tensor, kinds: Tensor) -> Tensor:
-    """Slices (N, 1, 256, 256) turned, shifted and scaled a little, as tones (N, 1, 128, 128).
+    """Slices (N, 1, 256, 256) moved as in ``training.moved_gray``, as tones (N, 1, 128, 128)."""
+    return m.to_tones(F.avg_pool2d(training.moved_gray(x, kinds), 2))
 
-    Axial and coronal slices are mirrored now and then. Halving comes after, so that moving blurs
-    little.
-    """
-    n = len(x)
-    angle, scale = 0.05 * torch.randn(n), 1 + 0.02 * torch.randn(n)
-    mirror = torch.where((kinds % len(m.PLANES) < 2) & (torch.rand(n) < 0.5), -1.0, 1.0)
-    shift = 0.02 * torch.randn(n, 2)
-    rows = torch.stack([scale * angle.cos() * mirror, -scale * angle.sin(), shift[:, 0]], dim=1)
-    columns = torch.stack([scale * angle.sin() * mirror, scale * angle.cos(), shift[:, 1]], dim=1)
-    grid = F.affine_grid(torch.stack([rows, columns], dim=1), list(x.shape), align_corners=False)
-    there = F.grid_sample(x.float(), grid.to(x.device), padding_mode="border", align_corners=False)
-    return m.to_tones(F.avg_pool2d(there, 2))
+
+def sheet(images: Tensor, path: Path, columns: int) -> None:
+    """Write (N, 1, H, W), tones, as one PNG."""
+    training.sheet(m.to_gray(images.float()), path, columns)
 
 
 # -------------------------------------------------------------------------------------------------
@@ -135,17 +90,10 @@ class Encoder(nn.Module):
 
 def read_first_stage(path: Path, device: torch.device) -> tuple[Encoder, m.Decoder]:
     """The autoencoder whose latents are to be modelled."""
-    tensors, nets = load_file(path), (Encoder(), m.Decoder())
-    for name, net in zip(("encoder", "decoder"), nets, strict=True):
-        counters = {k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")}
-        state = {
-            k.removeprefix(f"{name}."): v.float()
-            for k, v in tensors.items()
-            if k.startswith(f"{name}.")
-        }
-        net.load_state_dict(counters | state)
-        net.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
-    return nets
+    tensors = load_file(path)
+    encoder = load_part(Encoder(), tensors, "encoder")
+    decoder = load_part(m.Decoder(), tensors, "decoder")
+    return frozen(encoder, device), frozen(decoder, device)
 
 
 class Pool:
@@ -174,35 +122,8 @@ class Pool:
         self.latents[rows] = self.encode(rows)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # training
-def mixed(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is fast: on a processor without it, it takes many times as long as full
-    precision.
-    """
-    fast = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
-
-
-class Average:
-    """Exponential moving average of a network's weights."""
-
-    def __init__(self, net: nn.Module, decay: float) -> None:
-        self.net, self.decay = copy.deepcopy(net).eval().requires_grad_(False), decay
-
-    @torch.no_grad()
-    def update(self, net: nn.Module, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.net.parameters()), list(net.parameters()), 1 - decay)
-
-
-def sheet(images: Tensor, path: Path, columns: int) -> None:
-    """Write (N, 1, H, W), tones, as one PNG."""
-    images = m.to_gray(images.float()).round().byte().cpu()
-    grid = torch.cat([torch.cat(list(row), dim=2) for row in images.split(columns)], dim=1)
-    Image.fromarray(grid[0].numpy()).save(path)
-
-
 def loss_of(net: m.Denoiser, latents: Tensor, kind: Tensor) -> Tensor:
     """EDM's loss: the squared error of the denoiser, weighted so that every noise level counts
     alike (its table 1).
@@ -223,15 +144,9 @@ def train(a: argparse.Namespace, pool: Pool, decoder: m.Decoder) -> None:
     average = Average(net, 0.9995)
     optimiser = torch.optim.Adam(net.parameters(), lr=a.rate, betas=(0.9, 0.99))
     parts = {"net": net, "average": average.net, "optimiser": optimiser}
-    path, step, began, log = a.out / "denoiser.pt", 0, time.time(), []
-    if path.exists():
-        state = torch.load(path, weights_only=True, map_location=device)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        step = state["step"]
-        torch.manual_seed(a.seed + step)
-    while step < a.steps:
-        rate = min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * step / a.steps)) + 0.002
+    run = Run(a.out / "denoiser.pt", a.seed, label="step", **parts)
+    while run.step < a.steps:
+        rate = warm_up(run.step, 200) * cosine(run.step, a.steps) + 0.002
         optimiser.param_groups[0]["lr"] = a.rate * rate
         rows = torch.randint(len(pool.kinds), (a.batch,))
         kind = torch.where(torch.rand(a.batch) < UNTOLD, m.UNKNOWN, pool.kinds[rows])
@@ -240,30 +155,18 @@ def train(a: argparse.Namespace, pool: Pool, decoder: m.Decoder) -> None:
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
-        step += 1
-        average.update(net, step)
-        log.append(loss.item())
-        if step % BETWEEN == 0:
+        run.advance(loss)
+        average.update(net, run.step)
+        if run.step % BETWEEN == 0:
             pool.renew()
-        if step % a.every == 0 or step == a.steps:
-            print(
-                f"step {step} loss {np.mean(log):.4f} {(time.time() - began) / 60:.1f} min",
-                flush=True,
-            )
-            log.clear()
-            torch.save(
-                {name: part.state_dict() for name, part in parts.items()} | {"step": step},
-                path.with_suffix(".part"),
-            )
-            os.replace(path.with_suffix(".part"), path)
+        if run.due(a.every, a.steps):
+            run.save("loss")
             draw(average.net, decoder, a.out / "samples.png")
 
 
 @torch.no_grad()
 def draw(net: m.Denoiser, decoder: m.Decoder, path: Path) -> None:
-    """A column for each kind, and a last one for samples whose kind is not told; the same noise
-    each time.
-    """
+    """One column per kind, and a last one for samples without a kind; the same noise each time."""
     kind = torch.arange(m.KINDS + 1).repeat(4)
     noise = torch.randn(
         len(kind), m.CHANNELS, m.SIDE, m.SIDE, generator=torch.Generator().manual_seed(0)
@@ -280,20 +183,17 @@ def write_weights(a: argparse.Namespace, pool: Pool, decoder: m.Decoder) -> None
     """One file for ``model.load``: averaged denoiser, decoder, components and shares, half
     precision.
     """
-    denoiser = torch.load(a.out / "denoiser.pt", weights_only=True, map_location="cpu")["average"]
+    denoiser = state_in(a.out / "denoiser.pt")
     flat = pool.latents.flatten(1).cpu()
     directions = torch.svd_lowrank(flat - flat.mean(dim=0), m.LATENT + 16, niter=8)[2][
         :, : m.LATENT
     ].T
-    tensors = {f"denoiser.{k}": v.half() for k, v in denoiser.items()}
-    tensors |= {f"decoder.{k}": v.half() for k, v in decoder.state_dict().items()}
+    tensors = halves(floats(denoiser, "denoiser") | floats(decoder.state_dict(), "decoder"))
     tensors |= {
         "components": directions,
         "share": torch.bincount(pool.kinds, minlength=m.KINDS) / len(pool.kinds),
     }
-    path = a.out / "weights.safetensors"
-    save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, path)
-    path.chmod(0o644)  # safetensors makes it readable by its owner alone
+    training.write_weights(tensors, a.out / "weights.safetensors")
 
 
 @torch.no_grad()
@@ -325,43 +225,20 @@ def write_planes(a: argparse.Namespace, x: Tensor, kinds: Tensor) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        help="zip or folder with a folder of pictures for each tumour",
+    parser = training.parser_of(
+        __doc__, data="zip or folder with a folder of pictures per tumour", seed=102, every=500
     )
     parser.add_argument(
         "--first-stage", type=Path, required=True, help="the autoencoder of model 103's training"
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="folder for checkpoint, sheets and weights.safetensors",
-    )
     parser.add_argument("--steps", type=int, default=6_500)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=8e-4, help="learning rate at its highest")
-    parser.add_argument("--every", type=int, default=500, help="steps between checkpoints")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--seed", type=int, default=102)
-    a = parser.parse_args()
-    torch.set_num_threads(a.threads)
+    a = training.arguments_of(parser)
     torch.manual_seed(a.seed)
-    a.out.mkdir(parents=True, exist_ok=True)
     x, kinds = read_slices(a.data)
     counts = torch.bincount(kinds, minlength=m.KINDS).tolist()
-    print(
-        json.dumps(
-            {"slices": len(x), "of each kind": counts} | {k: str(v) for k, v in vars(a).items()}
-        ),
-        flush=True,
-    )
+    training.print_settings(a, slices=len(x), **{"of each kind": counts})
     device = torch.device(a.device)
     encoder, decoder = read_first_stage(a.first_stage, device)
     pool = Pool(encoder, x.to(device), kinds)

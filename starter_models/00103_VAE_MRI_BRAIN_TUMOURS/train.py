@@ -10,14 +10,8 @@ samples every few minutes, and continues from the last checkpoint when started a
 from __future__ import annotations
 
 import argparse
-import copy
-import csv
-import io
-import json
 import math
-import os
-import time
-import zipfile
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,168 +20,63 @@ import model as m  # the package's own, beside this script
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# The data set does not say which plane a slice lies in, but its numbers run plane by plane. Looked
-# up by eye: from this number on, until the next one, slices are axial, coronal or sagittal.
-RUNS = {
-    "meningioma": "1a 211c 442s",
-    "glioma": "209a 747c 779s 781c 818s 1841a 2242c 2344a 2403c 2540s 2546c 2731s",
-    "pituitary": "59c 709a 918c 922a 1034c 1166s 1283a 1456c 1640s",
-}
-FULL = 256  # pixels of a slice as it is read
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # training.py; a copy has it beside
+import training
+from training import (
+    FULL,
+    Average,
+    MapCritic,
+    Run,
+    cosine,
+    detail,
+    disguised,
+    enlarge,
+    fade,
+    floats,
+    frozen,
+    halves,
+    hinge,
+    mean_of_kinds,
+    mixed,
+    plane_of,
+    preferred,
+    read_slices,
+    slope,
+    state_in,
+    training_part,
+    warm_up,
+)
+
+__all__ = ["plane_of", "training_part"]
 TRAVERSED = 5  # the stream of the head that the traversal starts from
 PRIOR_FROM = 0.5  # part of the painter's steps after which half of its pictures are the prior's
-BLOCKS, EVERY, GUARD = (
-    20,
-    5,
-    4,
-)  # a class is cut into 20 blocks of numbers, each fifth held back, four slices between
 
 
-# -------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # the data
-def plane_of(tumour: str, number: int) -> int:
-    """0 axial, 1 coronal, 2 sagittal."""
-    starts = [run for run in RUNS[tumour].split() if int(run[:-1]) <= number]
-    return "acs".index(starts[-1][-1])
-
-
-def training_part(count: int) -> np.ndarray:
-    """Which of a class's ``count`` slices, in order of their numbers, are for training: neighbours
-    are of one patient.
-    """
-    block = np.arange(count) * BLOCKS // count
-    held = block % EVERY == EVERY // 2
-    near = np.convolve(held, np.ones(2 * GUARD + 1), mode="same") > 0
-    return ~near
-
-
-def read_slices(data: Path) -> tuple[Tensor, Tensor, Tensor]:
-    """Training slices as gray levels (N, 1, 256, 256), kinds (N,), and 1 within a tumour's box (N,
-    1, 256, 256), uint8.
-    """
-    if data.is_dir():
-        files = {p.relative_to(data).as_posix(): p.read_bytes() for p in data.rglob("*.*")}
-    else:
-        with zipfile.ZipFile(data) as archive:
-            files = {n: archive.read(n) for n in archive.namelist() if not n.endswith("/")}
-    boxes = {
-        row[0]: [float(v) for v in row[2:6]]
-        for row in list(csv.reader(io.StringIO(files["boxes.csv"].decode())))[1:]
-    }
-    images, kinds, masks = [], [], []
-    y, x = (np.mgrid[:FULL, :FULL] + 0.5) / FULL
-    for tumour, name in enumerate(m.TUMOURS):
-        names = sorted(
-            (n for n in files if n.startswith(f"{name}/")), key=lambda n: int(Path(n).stem)
-        )
-        for path in np.array(names)[training_part(len(names))]:
-            picture = (
-                Image.open(io.BytesIO(files[path]))
-                .convert("L")
-                .resize((FULL, FULL), Image.Resampling.BOX)
-            )
-            images.append(np.asarray(picture))
-            kinds.append(tumour * len(m.PLANES) + plane_of(name, int(Path(path).stem)))
-            centre_x, centre_y, width, height = boxes.get(str(path), (0, 0, 0, 0))
-            masks.append((abs(x - centre_x) < width / 2) & (abs(y - centre_y) < height / 2))
-    gray, boxed = (
-        torch.from_numpy(np.stack(part).astype(np.uint8))[:, None] for part in (images, masks)
-    )
-    return gray, torch.tensor(kinds), boxed
-
-
 def as_tones(x: Tensor) -> Tensor:
     """Gray levels (N, 1, 256, 256) as tones (N, 1, 128, 128)."""
     return m.to_tones(F.avg_pool2d(x.float(), FULL // m.SIZE))
 
 
 def moved(x: Tensor, boxes: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
-    """Tones and boxes (N, 1, 128, 128) of slices turned, shifted and scaled a little; but for
-    sagittal ones mirrored now and then.
-
-    All of that at 256x256, so that little detail is lost.
-    """
-    n, both = len(x), torch.cat([x, boxes], dim=1).float()
-    angle, scale = 0.05 * torch.randn(n), 1 + 0.02 * torch.randn(n)
-    mirror = torch.where((kinds % len(m.PLANES) < 2) & (torch.rand(n) < 0.5), -1.0, 1.0)
-    shift = 0.02 * torch.randn(n, 2)
-    rows = torch.stack([scale * angle.cos() * mirror, -scale * angle.sin(), shift[:, 0]], dim=1)
-    columns = torch.stack([scale * angle.sin() * mirror, scale * angle.cos(), shift[:, 1]], dim=1)
-    grid = F.affine_grid(torch.stack([rows, columns], dim=1), list(both.shape), align_corners=False)
-    both = F.grid_sample(both, grid.to(x.device), padding_mode="border", align_corners=False)
+    """Tones and boxes (N, 1, 128, 128) of slices moved as in ``training.moved_gray``."""
+    both = training.moved_gray(torch.cat([x, boxes], dim=1), kinds)
     return as_tones(both[:, :1]), F.avg_pool2d(both[:, 1:], FULL // m.SIZE)
-
-
-# ----------------------------------------------------------------------------------------------------
-# bookkeeping
-def mixed(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is fast: on a processor without it, it takes many times as long as full
-    precision.
-    """
-    fast = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
-
-
-class Average:
-    """Exponential moving average of a network's weights and buffers."""
-
-    def __init__(self, net: nn.Module, decay: float) -> None:
-        self.net, self.decay = copy.deepcopy(net).eval(), decay
-
-    @torch.no_grad()
-    def update(self, net: nn.Module, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(
-            self.net.state_dict().values(), net.state_dict().values(), strict=True
-        ):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, 1 - decay)
-            else:
-                mine.copy_(theirs)
-
-
-class Run:
-    """The parts of a stage under their names, their checkpoint and the step they are at."""
-
-    def __init__(self, path: Path, seed: int, **parts: Any) -> None:
-        self.path, self.parts, self.step, self.began, self.log = path, parts, 0, time.time(), []
-        if path.exists():
-            state = torch.load(path, weights_only=True)
-            for name, part in parts.items():
-                part.load_state_dict(state[name])
-            self.step = state["step"]
-        torch.manual_seed(seed + self.step)
-
-    def save(self, names: str) -> None:
-        """Write the checkpoint and a line with the means of what was logged."""
-        print(f"{self.path.stem} {self.step} {names}", np.mean(self.log, axis=0).round(4), end=" ")
-        print(f"{(time.time() - self.began) / 60:.1f} min", flush=True)
-        self.log.clear()
-        part = self.path.with_suffix(".part")
-        torch.save(
-            {name: part.state_dict() for name, part in self.parts.items()} | {"step": self.step},
-            part,
-        )
-        os.replace(part, self.path)
 
 
 def sheet(images: Tensor, path: Path, columns: int = 12) -> None:
     """Write (N, 1, H, W), tones, as one PNG."""
-    images = m.to_gray(images.float()).round().byte().cpu()
-    grid = torch.cat(
-        [torch.cat(list(row), dim=2) for row in images.split(columns) if len(row) == columns], dim=1
-    )
-    Image.fromarray(grid[0].numpy()).save(path)
+    training.sheet(m.to_gray(images.float()), path, columns)
 
 
 # -------------------------------------------------------------------------------------------------
-# stage 1: the eye
-class EyeCritic(nn.Module):
-    """Votes on regions of tones (N, 1, 128, 128), told their two finest bands apart, and the
+# stage 1: encoder and decoder of slices, which the names of options and files call the eye
+class SliceCritic(nn.Module):
+    """Votes on regions of tones (N, 1, 128, 128), given with their two finest bands, and the
     features behind the votes.
     """
 
@@ -202,8 +91,8 @@ class EyeCritic(nn.Module):
         self.last = nn.Conv2d(channels, 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        middle = m.enlarge(m.detail(F.avg_pool2d(x, 2)))
-        h, features = torch.cat([x, 8 * m.detail(x), 4 * middle], dim=1), []
+        middle = enlarge(detail(F.avg_pool2d(x, 2)))
+        h, features = torch.cat([x, 8 * detail(x), 4 * middle], dim=1), []
         for layer in self.layers:
             h = m.leaky(layer(h))
             features.append(h)
@@ -216,17 +105,17 @@ def band_difference(x: Tensor, y: Tensor) -> Tensor:
     """
     total, weight = x.new_zeros(()), 2.0
     for _ in range(4):
-        total = total + weight * (m.detail(x) - m.detail(y)).abs().mean()
+        total = total + weight * (detail(x) - detail(y)).abs().mean()
         x, y, weight = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2), 1.0
     return total + (x - y).abs().mean()
 
 
-def train_eye(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) -> None:
+def train_first_stage(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) -> None:
     torch.manual_seed(a.seed + 3)
     device, n, critic_from = torch.device(a.device), 8, 0.4 * a.eye_steps
     encoder, decoder, critic = (
         net.to(device, memory_format=torch.channels_last)
-        for net in (m.EyeEncoder(), m.EyeDecoder(), EyeCritic())
+        for net in (m.EyeEncoder(), m.EyeDecoder(), SliceCritic())
     )
     averages = Average(encoder, 0.998), Average(decoder, 0.998)
     weights = [*encoder.parameters(), *decoder.parameters()]
@@ -237,11 +126,10 @@ def train_eye(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) ->
         a.out / "eye.pt", a.seed + 3, **parts, enc_avg=averages[0].net, dec_avg=averages[1].net
     )
     while run.step < a.eye_steps:
-        fade = min(1.0, 3 * (1 - run.step / a.eye_steps) + 0.03)
-        make.param_groups[0]["lr"] = (
-            min(1.0, (run.step + 1) / 100) * (1e-3 if run.step < critic_from else 4e-4) * fade
-        )
-        judge.param_groups[0]["lr"] = 4e-4 * fade
+        pace = fade(run.step, a.eye_steps, 3, 0.03)
+        rate = 1e-3 if run.step < critic_from else 4e-4
+        make.param_groups[0]["lr"] = rate * pace * warm_up(run.step, 100)
+        judge.param_groups[0]["lr"] = 4e-4 * pace
         i = torch.randint(len(x), (n,))
         real, box = moved(x[i].to(device), boxes[i].to(device), kinds[i])
         with mixed(device):
@@ -254,7 +142,7 @@ def train_eye(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) ->
         if run.step >= critic_from:
             with mixed(device):
                 votes, _ = critic(torch.cat([real, made.detach()]))
-            loss_critic = F.relu(1 - votes[:n]).mean() + F.relu(1 + votes[n:]).mean()
+            loss_critic = hinge(votes[:n], votes[n:])
             judge.zero_grad()
             loss_critic.backward()
             judge.step()
@@ -273,46 +161,36 @@ def train_eye(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) ->
         loss.backward()
         nn.utils.clip_grad_norm_(weights, 5.0)
         make.step()
-        run.step += 1
+        run.advance(loss, F.l1_loss(made, real), loss_critic, vote)
         for average, net in zip(averages, (encoder, decoder), strict=True):
             average.update(net, run.step)
-        run.log.append([loss.item(), F.l1_loss(made, real).item(), loss_critic.item(), vote.item()])
-        if run.step % a.every == 0 or run.step == a.eye_steps:
+        if run.due(a.every, a.eye_steps):
             run.save("loss, l1, critic, vote")
             with torch.inference_mode():
-                pick = torch.linspace(0, len(x) - 1, 36).long()
+                pick = torch.linspace(0, len(x) - 1, a.shown).long()
                 real = as_tones(x[pick].to(device))
                 again = averages[1].net(averages[0].net(real))
             sheet(
-                torch.cat([t[k : k + 12] for k in range(0, 36, 12) for t in (real, again)]),
+                torch.cat([t[k : k + 12] for k in range(0, a.shown, 12) for t in (real, again)]),
                 a.out / "eye.png",
             )
-    save_halves(eye_tensors(a.out), a.out / "eye.safetensors")
+    training.write_weights(halves(first_stage_tensors(a.out)), a.out / "eye.safetensors")
 
 
-def eye_tensors(out: Path) -> dict[str, Tensor]:
-    """The averaged weights of the eye, ``encoder.*`` and ``decoder.*``."""
-    state = torch.load(out / "eye.pt", weights_only=True, map_location="cpu")
-    parts = {"encoder": state["enc_avg"], "decoder": state["dec_avg"]}
-    return {
-        f"{part}.{k}": v
-        for part, weights in parts.items()
-        for k, v in weights.items()
-        if v.is_floating_point()
-    }
+def first_stage_tensors(out: Path) -> dict[str, Tensor]:
+    """The averaged weights of the first stage, ``encoder.*`` and ``decoder.*``."""
+    path = out / "eye.pt"
+    return floats(state_in(path, "enc_avg"), "encoder") | floats(
+        state_in(path, "dec_avg"), "decoder"
+    )
 
 
-def trained_eye(out: Path, device: torch.device) -> tuple[m.EyeEncoder, m.EyeDecoder]:
+def trained_first_stage(out: Path, device: torch.device) -> tuple[m.EyeEncoder, m.EyeDecoder]:
     """The averaged networks of the first stage."""
-    state = torch.load(out / "eye.pt", weights_only=True, map_location="cpu")
-    encoder, decoder = m.EyeEncoder().eval(), m.EyeDecoder().eval()
-    encoder.load_state_dict(state["enc_avg"])
-    decoder.load_state_dict(state["dec_avg"])
-    parts = [
-        net.requires_grad_(False).to(device, memory_format=torch.channels_last)
-        for net in (encoder, decoder)
-    ]
-    return parts[0], parts[1]
+    encoder, decoder = m.EyeEncoder(), m.EyeDecoder()
+    encoder.load_state_dict(state_in(out / "eye.pt", "enc_avg"))
+    decoder.load_state_dict(state_in(out / "eye.pt", "dec_avg"))
+    return frozen(encoder, device), frozen(decoder, device)
 
 
 # ---------------------------------------------------------------------------------------- stage 2:
@@ -356,12 +234,7 @@ def start_linear(
         F.avg_pool2d(moved(x[i], boxes[i], kinds[i])[0], 2).flatten(1) for i in order.split(64)
     ]
     pictures, kind = torch.cat(chunks), kinds[order]
-    means = torch.stack(
-        [
-            pictures[kind == k].mean(dim=0) if (kind == k).any() else pictures.mean(dim=0)
-            for k in range(m.KINDS)
-        ]
-    )
+    means = mean_of_kinds(pictures, kind, m.KINDS)
     _, spread, directions = torch.svd_lowrank(pictures - means[kind], m.CODE + 16, niter=4)
     spread, directions = spread[: m.CODE] / math.sqrt(len(pictures)), directions[:, : m.CODE]
     decoder.mean.weight.copy_(means)
@@ -414,12 +287,9 @@ def train_autoencoder(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Te
         decoder_average=averages[1].net,
     )
     while run.step < a.autoencoder_steps:
+        pace = min(1.0, run.step / 100) * cosine(run.step, a.autoencoder_steps)
         for group in optimiser.param_groups:
-            group["lr"] = (
-                group["rate"]
-                * min(1.0, run.step / 100)
-                * (0.5 + 0.5 * math.cos(math.pi * run.step / a.autoencoder_steps))
-            )
+            group["lr"] = group["rate"] * pace
         i = torch.randint(len(x), (batch,))
         kind = kinds[i].to(device)
         halves = (
@@ -440,27 +310,28 @@ def train_autoencoder(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Te
         # the weight of the picture moves until the latents tell as much of it as they are meant to
         with torch.no_grad():
             balance.weight += 1e-3 * (a.nats - divergence.clamp(max=2 * a.nats)) / a.nats * 5
-        run.step += 1
+        run.advance(distance, divergence, balance.weight.exp())
         for average, net in zip(averages, (encoder, decoder), strict=True):
             average.update(net, run.step)
-        run.log.append([distance.item(), divergence.item(), balance.weight.exp().item()])
-        if run.step % a.every == 0 or run.step == a.autoencoder_steps:
+        if run.due(a.every, a.autoencoder_steps):
             run.save("distance, nats, weight")
             with torch.inference_mode():
-                pick = torch.linspace(0, len(x) - 1, 36).long()
+                pick = torch.linspace(0, len(x) - 1, a.shown).long()
                 real = F.avg_pool2d(as_tones(x[pick].to(device)), 2)
                 kind = kinds[pick].to(device)
                 mean, _ = averages[0].net(real, kind)
                 again = averages[1].net(mean, kind)
                 drawn = averages[1].net(
-                    torch.randn(36, m.CODE, generator=torch.Generator().manual_seed(0)).to(device),
+                    torch.randn(a.shown, m.CODE, generator=torch.Generator().manual_seed(0)).to(
+                        device
+                    ),
                     kind,
                 )
             sheet(
                 torch.cat(
                     [
                         t
-                        for k in range(0, 36, 12)
+                        for k in range(0, a.shown, 12)
                         for t in (real[k : k + 12], again[k : k + 12], drawn[k : k + 12])
                     ]
                 ),
@@ -472,15 +343,10 @@ def train_autoencoder(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Te
 # stage 3: the prior
 def trained_autoencoder(out: Path, device: torch.device) -> tuple[Encoder, m.Decoder]:
     """The averaged networks of the second stage."""
-    state = torch.load(out / "autoencoder.pt", weights_only=True, map_location="cpu")
-    encoder, decoder = Encoder().eval(), m.Decoder().eval()
-    encoder.load_state_dict(state["encoder_average"])
-    decoder.load_state_dict(state["decoder_average"])
-    parts = [
-        net.requires_grad_(False).to(device, memory_format=torch.channels_last)
-        for net in (encoder, decoder)
-    ]
-    return parts[0], parts[1]
+    encoder, decoder = Encoder(), m.Decoder()
+    encoder.load_state_dict(state_in(out / "autoencoder.pt", "encoder_average"))
+    decoder.load_state_dict(state_in(out / "autoencoder.pt", "decoder_average"))
+    return frozen(encoder, device), frozen(decoder, device)
 
 
 @torch.no_grad()
@@ -518,15 +384,14 @@ def train_prior(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) 
         mean.std(dim=0).numpy(force=True).round(2),
     )
     net = m.Prior().to(device)
-    pick = torch.randperm(len(mean), device=device)[:24]
-    net.rotation.copy_(visible_directions(decoder, mean[pick], kind[pick]))
+    if not (a.out / "prior.pt").exists():
+        pick = torch.randperm(len(mean), device=device)[: a.probed]
+        net.rotation.copy_(visible_directions(decoder, mean[pick], kind[pick]))
     average = Average(net, 0.995)
     optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.05)
     run = Run(a.out / "prior.pt", a.seed + 1, net=net, average=average.net, optimiser=optimiser)
     while run.step < a.prior_steps:
-        optimiser.param_groups[0]["lr"] = (
-            2e-3 * (0.5 + 0.5 * math.cos(math.pi * run.step / a.prior_steps)) + 1e-6
-        )
+        optimiser.param_groups[0]["lr"] = 2e-3 * cosine(run.step, a.prior_steps) + 1e-6
         i = torch.randint(len(mean), (256,), device=device)
         u, log_det = net.inverse(mean[i] + spread[i] * torch.randn_like(mean[i]), kind[i])
         loss = (0.5 * u.square().sum(dim=1) - log_det).mean()
@@ -534,23 +399,20 @@ def train_prior(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) 
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 10.0)
         optimiser.step()
-        run.step += 1
+        run.advance(loss)
         average.update(net, run.step)
-        run.log.append([loss.item()])
-        if run.step % (5 * a.every) == 0 or run.step == a.prior_steps:
+        if run.due(5 * a.every, a.prior_steps):
             run.save("surprise")
     with torch.inference_mode():
-        of = torch.arange(72, device=device) % 12 % m.KINDS
-        drawn = decoder(average.net(torch.randn(72, m.CODE, device=device), of), of)
+        of = torch.arange(2 * a.shown, device=device) % 12 % m.KINDS
+        drawn = decoder(average.net(torch.randn(2 * a.shown, m.CODE, device=device), of), of)
     sheet(drawn, a.out / "prior.png")
 
 
 def trained_prior(out: Path, device: torch.device) -> m.Prior:
     """The averaged flow of the third stage."""
     net = m.Prior().eval()
-    net.load_state_dict(
-        torch.load(out / "prior.pt", weights_only=True, map_location="cpu")["average"]
-    )
+    net.load_state_dict(state_in(out / "prior.pt"))
     return net.requires_grad_(False).to(device)
 
 
@@ -562,15 +424,16 @@ def painter_data(
 ) -> dict[str, Tensor]:
     """What the painter learns from, made once and kept in ``painter_data.pt``, half precision.
 
-    ``maps`` (M, 9, 16, 16): the eye's of slices moved again each time, and how near the tumour's
-    box is. ``soft`` (M, 8, 16, 16) and ``kinds`` (M,): the eye's of what the decoder makes of their
-    codes. ``drawn`` (9, 64 * copies, 8, 16, 16): the eye's of soft pictures that the prior makes.
+    ``maps`` (M, 9, 16, 16): the first stage's latents of slices moved again each time, and how near
+    the tumour's box is. ``soft`` (M, 8, 16, 16) and ``kinds`` (M,): the latents of what the decoder
+    makes of their codes. ``drawn`` (9, drawn * copies, 8, 16, 16): the latents of soft pictures that
+    the prior makes.
     """
     path, device = a.out / "painter_data.pt", torch.device(a.device)
     if path.exists():
         return torch.load(path, weights_only=True)
     torch.manual_seed(a.seed + 2)
-    eye, _ = trained_eye(a.out, device)
+    encode, _ = trained_first_stage(a.out, device)
     (encoder, decoder), prior = trained_autoencoder(a.out, device), trained_prior(a.out, device)
     order = torch.arange(len(x)).repeat(a.copies)
     maps, soft, drawn = [], [], []
@@ -579,85 +442,19 @@ def painter_data(
             kind = kinds[i].to(device)
             real, box = moved(x[i].to(device), boxes[i].to(device), kinds[i])
             near = 2 * F.avg_pool2d(F.avg_pool2d(box, m.SIZE // m.SIDE), 3, 1, 1)
-            maps.append(torch.cat([eye(real), near], dim=1).half().cpu())
+            maps.append(torch.cat([encode(real), near], dim=1).half().cpu())
             mean, log_variance = encoder(F.avg_pool2d(real, 2), kind)
             z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-            soft.append(eye(m.enlarge(decoder(z, kind).float())).half().cpu())
+            soft.append(encode(enlarge(decoder(z, kind).float())).half().cpu())
         for k in range(m.KINDS):
-            kind = torch.full((64,), k, device=device)
+            kind = torch.full((a.drawn,), k, device=device)
             for _ in range(a.copies):
-                z = prior(torch.randn(64, m.CODE, device=device), kind)
-                drawn.append(eye(m.enlarge(decoder(z, kind).float())).half().cpu())
+                z = prior(torch.randn(a.drawn, m.CODE, device=device), kind)
+                drawn.append(encode(enlarge(decoder(z, kind).float())).half().cpu())
     made = {"maps": torch.cat(maps), "soft": torch.cat(soft), "kinds": kinds[order]}
     made["drawn"] = torch.cat(drawn).unflatten(0, (m.KINDS, -1))
-    part = path.with_suffix(".part")
-    torch.save(made, part)
-    os.replace(part, path)
+    training.save(path, made)
     return made
-
-
-class Critic(nn.Module):
-    """Votes on regions and the whole of nine maps, told the kind by projection."""
-
-    def __init__(self, widths: tuple[int, int, int] = (48, 96, 128)) -> None:
-        super().__init__()
-        a, b, c = widths
-        self.top = nn.Sequential(
-            nn.Conv2d(m.MAPS + 1, a, 3, padding=1), m.Residual(a), nn.LeakyReLU(0.2)
-        )
-        self.middle = nn.Sequential(
-            nn.Conv2d(a, b, 4, stride=2, padding=1), m.Residual(b), nn.LeakyReLU(0.2)
-        )
-        self.bottom = nn.Sequential(
-            nn.Conv2d(b, c, 4, stride=2, padding=1), m.Residual(c), nn.LeakyReLU(0.2)
-        )
-        self.flat = nn.Sequential(nn.Conv2d(c, c, 4), nn.LeakyReLU(0.2), nn.Flatten())
-        self.regions, self.whole = nn.Conv2d(b, 1, 1), nn.Linear(c, 1)
-        self.of_region, self.of_whole = nn.Embedding(m.KINDS, b), nn.Embedding(m.KINDS, c)
-        nn.init.zeros_(self.of_region.weight)
-        nn.init.zeros_(self.of_whole.weight)
-
-    def forward(self, x: Tensor, kind: Tensor) -> tuple[Tensor, Tensor]:
-        """Votes (N, 64) and (N, 1) on ``x`` (N, 9, 16, 16)."""
-        h = self.middle(self.top(x))  # (N, b, 8, 8)
-        regions = self.regions(h) + (h * self.of_region(kind)[:, :, None, None]).sum(
-            dim=1, keepdim=True
-        )
-        h = self.flat(self.bottom(h))  # (N, c)
-        whole = self.whole(h) + (h * self.of_whole(kind)).sum(dim=1, keepdim=True)
-        return regions.flatten(1).float(), whole.float()
-
-
-def disguised(maps: Tensor) -> Tensor:
-    """Maps (N, 9, 16, 16) with noise, a shift and a hole, so that a critic cannot learn them by
-    heart (arXiv:2006.10738).
-    """
-    x = maps + 0.08 * torch.randn_like(maps)
-    line = torch.arange(m.SIDE, device=x.device)
-    top, left = torch.randint(-4, m.SIDE, (2, len(x), 1), device=x.device)
-    rows, columns = ((line >= first) & (line < first + 5) for first in (top, left))
-    x = x * ~(rows[:, None, :, None] & columns[:, None, None, :])
-    dy, dx = (int(v) for v in torch.randint(-2, 3, (2,)))
-    return F.pad(x, (dx, -dx, dy, -dy))
-
-
-def preferred(votes: tuple[Tensor, Tensor], others: tuple[Tensor, Tensor]) -> Tensor:
-    """Loss that is low where ``votes`` are above ``others``, pair by pair: relativistic
-    (arXiv:1807.00734).
-    """
-    return sum(
-        (F.softplus(q - p).mean() for p, q in zip(votes, others, strict=True)), torch.zeros(())
-    )
-
-
-def slope(critic: Critic, x: Tensor, kind: Tensor) -> Tensor:
-    """Mean squared gradient of the votes on ``x``: the penalty on it keeps a critic's learning
-    steady (arXiv:1801.04406).
-    """
-    x = x.detach().requires_grad_(True)
-    regions, whole = critic(x, kind)
-    (gradient,) = torch.autograd.grad(regions.mean(dim=1).sum() + whole.sum(), x, create_graph=True)
-    return gradient.square().sum(dim=(1, 2, 3)).mean()
 
 
 def draw_noise(
@@ -677,12 +474,7 @@ def start_painter(net: m.Painter, data: dict[str, Tensor]) -> None:
     kinds, lack = data["kinds"], data["maps"].float()
     lack[:, : m.MAPS] -= data["soft"].float()
     lack = lack.flatten(1)
-    means = torch.stack(
-        [
-            lack[kinds == k].mean(dim=0) if (kinds == k).any() else lack.mean(dim=0)
-            for k in range(m.KINDS)
-        ]
-    )
+    means = mean_of_kinds(lack, kinds, m.KINDS)
     net.mean.weight.copy_(means)
     nn.init.zeros_(net.components.weight)
     for plane in range(len(m.PLANES)):
@@ -702,7 +494,9 @@ def train_painter(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor
     if not (a.out / "painter.pt").exists():
         start_painter(net, data)
     net.to(device, memory_format=torch.channels_last)
-    critic = Critic().to(device, memory_format=torch.channels_last)
+    critic = MapCritic(m.MAPS + 1, m.KINDS, m.Residual).to(
+        device, memory_format=torch.channels_last
+    )
     average = Average(net, 0.998)
     linear = [*net.mean.parameters(), *net.components.parameters()]
     others = [
@@ -725,11 +519,10 @@ def train_painter(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor
     )
     while run.step < a.painter_steps:
         done = run.step / a.painter_steps
+        pace = min(warm_up(run.step, 100), fade(run.step, a.painter_steps, 3, 0.02))
         for optimiser in (make, judge):
             for group in optimiser.param_groups:
-                group["lr"] = (
-                    a.rate * group["part"] * min(1.0, (run.step + 1) / 100, 3 * (1 - done) + 0.02)
-                )
+                group["lr"] = a.rate * group["part"] * pace
         i = torch.randint(len(data["kinds"]), (n,))
         real, soft, kind = (
             data["maps"][i].to(device).float(),
@@ -768,17 +561,9 @@ def train_painter(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 10.0)
         make.step()
-        run.step += 1
+        run.advance(loss_critic, loss_votes, keeps, made.std() / real.std())
         average.update(net, run.step)
-        run.log.append(
-            [
-                loss_critic.item(),
-                loss_votes.item(),
-                keeps.item(),
-                made.std().item() / real.std().item(),
-            ]
-        )
-        if run.step % a.every == 0 or run.step == a.painter_steps:
+        if run.due(a.every, a.painter_steps):
             run.save("critic, votes, l1, spread")
             show_painter(a, x, kinds, average.net)
 
@@ -787,61 +572,56 @@ def train_painter(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor
 def show_painter(a: argparse.Namespace, x: Tensor, kinds: Tensor, painter: nn.Module) -> None:
     """A sheet of real slices, the same painted again from their codes, and new ones."""
     device = torch.device(a.device)
-    eye = trained_eye(a.out, device)
+    encode, decode = trained_first_stage(a.out, device)
     (encoder, decoder), prior = trained_autoencoder(a.out, device), trained_prior(a.out, device)
     fixed = torch.Generator().manual_seed(0)
-    pick = torch.linspace(0, len(x) - 1, 36).long()
-    kind, noise = kinds[pick].to(device), draw_noise(36, device, fixed)
+    pick = torch.linspace(0, len(x) - 1, a.shown).long()
+    kind, noise = kinds[pick].to(device), draw_noise(a.shown, device, fixed)
     real = as_tones(x[pick].to(device))
-    u = torch.randn(36, m.CODE, generator=fixed).to(device)
+    u = torch.randn(a.shown, m.CODE, generator=fixed).to(device)
     soft = [
-        eye[0](m.enlarge(decoder(z, kind)))
+        encode(enlarge(decoder(z, kind)))
         for z in (encoder(F.avg_pool2d(real, 2), kind)[0], prior(u, kind))
     ]
-    again, fresh = (eye[1](painter(maps, kind, *noise)[:, : m.MAPS]) for maps in soft)
-    rows = [t[k : k + 12] for k in range(0, 36, 12) for t in (real, again, fresh)]
+    again, fresh = (decode(painter(maps, kind, *noise)[:, : m.MAPS]) for maps in soft)
+    rows = [t[k : k + 12] for k in range(0, a.shown, 12) for t in (real, again, fresh)]
     sheet(torch.cat(rows), a.out / "painter.png")
 
 
 # ------------------------------------------------------------------------------------------------------
 # the package
 def write_weights(a: argparse.Namespace, kinds: Tensor) -> None:
-    """One file for ``model.load``: the averaged networks and how often each kind is; the eye's
-    encoder is for training.
+    """One file for ``model.load``: the averaged networks and how often each kind is; the first
+    stage's encoder is for training.
     """
     device = torch.device("cpu")
     states = {
         "prior": trained_prior(a.out, device).state_dict(),
         "soft": trained_autoencoder(a.out, device)[1].state_dict(),
-        "painter": torch.load(a.out / "painter.pt", weights_only=True, map_location="cpu")[
-            "average"
-        ],
+        "painter": state_in(a.out / "painter.pt"),
     }
-    tensors = {"share": torch.bincount(kinds, minlength=m.KINDS) / len(kinds)} | eye_tensors(a.out)
+    tensors = {
+        "share": torch.bincount(kinds, minlength=m.KINDS) / len(kinds)
+    } | first_stage_tensors(a.out)
     ways = states["painter"]["components.weight"]
     states["painter"]["components.unit"] = unit = ways.abs().amax(dim=0).clamp(min=1e-6) / 127
-    states["painter"]["components.weight"] = (
-        (ways / unit).round().to(torch.int8)
-    )  # the largest part: a byte a number
-    save_halves(
+    # the largest part: one byte per number
+    states["painter"]["components.weight"] = (ways / unit).round().to(torch.int8)
+    write_halves(
         tensors | {f"{part}.{k}": v for part, state in states.items() for k, v in state.items()},
         a.out / "weights.safetensors",
     )
 
 
-def save_halves(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write half precision, but of the prior's rotation, which goes back exactly."""
-    halves = {
-        k: v.half() if v.is_floating_point() and k != "prior.rotation" else v
-        for k, v in tensors.items()
-    }
-    save_file({k: v.contiguous() for k, v in halves.items()}, path)
-    path.chmod(0o644)  # safetensors makes it readable by its owner alone
+def write_halves(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write half precision, but for the prior's rotation, which must be exactly invertible."""
+    exact = {k: v for k, v in tensors.items() if k == "prior.rotation"}
+    training.write_weights(halves(tensors) | exact, path)
 
 
 @dataclass
 class Batch:
-    """As much of medzoo's batch as a generator asks for; the streams are numpy's, so samples differ
+    """The part of medzoo's batch that a generator needs; the streams are numpy's, so samples differ
     from medzoo's.
     """
 
@@ -877,7 +657,7 @@ def write_traversal(a: argparse.Namespace) -> None:
     """
     generator = m.load(a.out, "cpu")
     rows = []
-    for axis in range(m.LATENT):
+    for axis in range(a.traversed):
         row = []
         for plane, tumour in (("axial", 0), ("coronal", 1), ("sagittal", 2)):
             latents = np.zeros((5, m.LATENT), np.float32)
@@ -887,25 +667,13 @@ def write_traversal(a: argparse.Namespace) -> None:
             row += list(generator.sample(batch)["images"][:, 0])
         rows.append(np.concatenate(row, axis=1))
     Image.fromarray(np.concatenate(rows)).resize(
-        (15 * 80, m.LATENT * 80), Image.Resampling.BOX
+        (15 * 80, a.traversed * 80), Image.Resampling.BOX
     ).save(a.out / "traversal.png")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        help="zip or folder with a folder for each tumour and boxes.csv",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="folder for checkpoints, sheets and weights.safetensors",
+    parser = training.parser_of(
+        __doc__, data="zip or folder with a folder per tumour and boxes.csv", seed=103, every=200
     )
     stages = ["eye", "autoencoder", "prior", "painter", "weights"]
     parser.add_argument("--stage", choices=[*stages, "all"], default="all")
@@ -941,24 +709,28 @@ def main() -> None:
         default=1.0,
         help="weight of the real maps at first; it falls to 0",
     )
-    parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--seed", type=int, default=103)
-    a = parser.parse_args()
-    torch.set_num_threads(a.threads)
-    a.out.mkdir(parents=True, exist_ok=True)
+    parser.add_argument(
+        "--probed", type=int, default=24, help="slices that show which latents move pictures most"
+    )
+    parser.add_argument(
+        "--drawn",
+        type=int,
+        default=64,
+        help="of each kind and copy, pictures of the prior to paint",
+    )
+    parser.add_argument(
+        "--traversed", type=int, default=m.LATENT, help="latents that traversal.png shows"
+    )
+    parser.add_argument(
+        "--shown", type=int, default=36, help="slices and samples on a sheet, twelve per row"
+    )
+    a = training.arguments_of(parser)
     x, kinds, boxes = read_slices(a.data)
     counts = torch.bincount(kinds, minlength=m.KINDS).tolist()
-    print(
-        json.dumps(
-            {"slices": len(x), "of each kind": counts} | {k: str(v) for k, v in vars(a).items()}
-        ),
-        flush=True,
-    )
+    training.print_settings(a, slices=len(x), **{"of each kind": counts})
     wanted = stages if a.stage == "all" else [a.stage]
     if "eye" in wanted:
-        train_eye(a, x, kinds, boxes)
+        train_first_stage(a, x, kinds, boxes)
     if "autoencoder" in wanted:
         train_autoencoder(a, x, kinds, boxes)
     if "prior" in wanted:

@@ -12,25 +12,34 @@ started again.
 from __future__ import annotations
 
 import argparse
-import copy
-import io
-import json
 import math
-import os
 import re
-import time
-import zipfile
+import sys
 from pathlib import Path
-from typing import Any
 
 import model as m  # the package's own, beside this script
 import numpy as np
 import torch
-from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # training.py; a copy has it beside
+import training
+from training import (
+    Average,
+    PatchCritic,
+    Run,
+    augment,
+    fade,
+    floats,
+    halves,
+    hinge,
+    log_kurtosis,
+    mixed,
+    state_in,
+    warm_up,
+)
 
 # codebook steps before codes are rounded to the codebook, which then begins as codes in use
 FREE_UNTIL = 200
@@ -42,37 +51,13 @@ SWAPPED = 0.05
 
 # -------------------------------------------------------------------------------------------------------
 # the data
-def read_patches(data: Path) -> tuple[Tensor, Tensor, Tensor]:
-    """Patches (N, 1, 128, 128) in [-1, 1], labels (N,), benign 0, malignant 1, and patients (N,),
-    whole numbers.
-
-    Patches that show the film's white edge are left out: it is not anatomy, and a generator would
-    paint it. The patient is the ``P_00009`` in a file's name; a file without one counts as a
-    patient.
+def patients_of(names: list[str]) -> Tensor:
+    """Whole numbers (N,) for the patients ``P_00009`` in names of files; a file without one counts
+    as a patient.
     """
-    if data.is_dir():
-        files = {p.relative_to(data).as_posix(): p.read_bytes() for p in data.rglob("*.png")}
-    else:
-        with zipfile.ZipFile(data) as archive:
-            files = {n: archive.read(n) for n in archive.namelist() if n.endswith(".png")}
-    images, labels, patients = [], [], []
-    for name in sorted(n for n in files if n.startswith("train/")):
-        pixels = np.asarray(
-            Image.open(io.BytesIO(files[name])).convert("L").resize((m.SIZE, m.SIZE))
-        )
-        columns = (pixels >= 250).all(axis=0)
-        if columns[:3].any() or columns[-3:].any():
-            continue
-        images.append(pixels)
-        labels.append("is_benign_false" in name)
-        found = re.search(r"P_\d+", name)
-        patients.append(found.group() if found else name)
-    x = torch.from_numpy(np.stack(images)).float()[:, None] / 127.5 - 1
-    return (
-        x,
-        torch.tensor(labels).long(),
-        torch.from_numpy(np.unique(patients, return_inverse=True)[1]),
-    )
+    found = [re.search(r"P_\d+", name) for name in names]
+    patients = [match.group() if match else name for match, name in zip(found, names, strict=True)]
+    return torch.from_numpy(np.unique(patients, return_inverse=True)[1])
 
 
 def turned(x: Tensor, turn: int) -> Tensor:
@@ -82,49 +67,14 @@ def turned(x: Tensor, turn: int) -> Tensor:
     return x.transpose(2, 3) if turn & 4 else x
 
 
-# ----------------------------------------------------------------------------------------------------
-# bookkeeping
-class Average:
-    """Exponential moving average of a network's weights and buffers."""
-
-    def __init__(self, net: nn.Module, decay: float) -> None:
-        self.net, self.decay = copy.deepcopy(net).eval(), decay
-
-    @torch.no_grad()
-    def update(self, net: nn.Module, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(
-            self.net.state_dict().values(), net.state_dict().values(), strict=True
-        ):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, 1 - decay)
-            else:
-                mine.copy_(theirs)
-
-
-def mixed(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is fast: on a processor without it, it takes many times as long as full
-    precision.
-    """
-    fast = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
-
-
-def save(path: Path, **state: Any) -> None:
-    torch.save(state, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
-
-
 def sheet(images: Tensor, path: Path, columns: int = 8) -> None:
     """Write (N, 1, H, W) in [-1, 1] as one PNG."""
-    grid = torch.cat(
-        [torch.cat(list(row), dim=2) for row in images.split(columns) if len(row) == columns], dim=1
-    )
-    Image.fromarray(((grid[0].clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()).save(path)
+    training.sheet((images + 1) * 127.5, path, columns)
 
 
 def warm_up_and_decay(step: int, steps: int) -> float:
-    return min(1.0, (step + 1) / 100) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
+    """The part of a learning rate at a step."""
+    return warm_up(step, 100) * (0.02 + 0.98 * training.cosine(step, steps))
 
 
 # ---------------------------------------------------------------------------------------------
@@ -203,23 +153,17 @@ def train_codebook(a: argparse.Namespace, x: Tensor) -> None:
     codebook, average = Codebook().to(device), Average(nets, 0.995)
     make = torch.optim.Adam(nets.parameters(), lr=2e-3, betas=(0.9, 0.99))
     parts = {"nets": nets, "codebook": codebook, "average": average.net, "make": make}
-    checkpoint, step, began, log = a.out / "codebook.pt", 0, time.time(), []
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        for key, part in parts.items():
-            part.load_state_dict(state[key])
-        step = state["step"]
-        torch.manual_seed(a.seed + step)
-    while step < a.codebook_steps:
-        make.param_groups[0]["lr"] = 2e-3 * warm_up_and_decay(step, a.codebook_steps)
+    run = Run(a.out / "codebook.pt", a.seed, **parts)
+    while run.step < a.codebook_steps:
+        make.param_groups[0]["lr"] = 2e-3 * warm_up_and_decay(run.step, a.codebook_steps)
         real = turned(
             x[torch.randint(len(x), (32,), device=device)], int(torch.randint(m.TURNS, ()))
         )
         with mixed(device):
             codes = nets["encoder"](real)
         kept = codes.new_zeros(())
-        if step >= FREE_UNTIL:
-            if step == FREE_UNTIL:
+        if run.step >= FREE_UNTIL:
+            if run.step == FREE_UNTIL:
                 flat = codes.detach().transpose(0, 1).flatten(1).T
                 codebook.codes.copy_(flat[torch.randperm(len(flat), device=device)[: m.CODES]])
                 codebook.counts.fill_(len(flat) / m.CODES)
@@ -240,18 +184,10 @@ def train_codebook(a: argparse.Namespace, x: Tensor) -> None:
         loss.backward()
         nn.utils.clip_grad_norm_(nets.parameters(), 2.0)
         make.step()
-        step += 1
-        average.update(nets, step)
-        log.append([v.item() for v in (whole, fine, kept, strength)])
-        if step % a.every == 0 or step == a.codebook_steps:
-            print(
-                f"codebook {step} whole, fine, kept, texture",
-                np.mean(log, axis=0).round(4),
-                f"perplexity {codebook.perplexity():.0f} {(time.time() - began) / 60:.1f} min",
-                flush=True,
-            )
-            log.clear()
-            save(checkpoint, step=step, **{key: part.state_dict() for key, part in parts.items()})
+        run.advance(whole, fine, kept, strength)
+        average.update(nets, run.step)
+        if run.due(a.every, a.codebook_steps):
+            run.save("whole, fine, kept, texture", f"perplexity {codebook.perplexity():.0f}")
             with torch.inference_mode():
                 pick = x[:: max(1, len(x) // 16)][:16]
                 codes = m.codes_of(codebook.nearest(average.net["encoder"](pick)), codebook.codes)
@@ -266,13 +202,12 @@ def trained_codebook(out: Path) -> tuple[Encoder, m.Decoder, Codebook]:
     """What the first stage made, averaged, with the codes in the order of the brightness that they
     are decoded to.
     """
-    state = torch.load(out / "codebook.pt", weights_only=True, map_location="cpu")
     nets, codebook = (
         nn.ModuleDict({"encoder": Encoder(), "decoder": m.Decoder()}).eval(),
         Codebook(),
     )
-    nets.load_state_dict(state["average"])
-    codebook.load_state_dict(state["codebook"])
+    nets.load_state_dict(state_in(out / "codebook.pt"))
+    codebook.load_state_dict(state_in(out / "codebook.pt", "codebook"))
     with torch.inference_mode():
         brightness = nets["decoder"](codebook.codes[:, :, None, None].expand(-1, -1, 4, 4))[0].mean(
             dim=(1, 2, 3)
@@ -322,13 +257,14 @@ def train_transformer(a: argparse.Namespace, x: Tensor, y: Tensor, patients: Ten
     net.to(device)
     average = Average(net, 0.995)
     optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.05)
-    checkpoint, step, best, began, losses = a.out / "transformer.pt", 0, math.inf, time.time(), []
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        for key, part in (("net", net), ("average", average.net), ("optimiser", optimiser)):
-            part.load_state_dict(state[key])
-        step, best = state["step"], state["best"]
-        torch.manual_seed(a.seed + 1 + step)
+    run = Run(
+        a.out / "transformer.pt",
+        a.seed + 1,
+        numbers={"best": math.inf},
+        net=net,
+        average=average.net,
+        optimiser=optimiser,
+    )
 
     def loss_of(
         model: m.Transformer, batch: Tensor, classes: Tensor, turns: Tensor, swapped: float = 0.0
@@ -340,45 +276,34 @@ def train_transformer(a: argparse.Namespace, x: Tensor, y: Tensor, patients: Ten
             logits = model(shown.to(device), classes.to(device), turns.to(device))
         return F.cross_entropy(logits.float().flatten(0, 1), batch.to(device).flatten())
 
-    while step < a.transformer_steps:
-        optimiser.param_groups[0]["lr"] = 2e-3 * warm_up_and_decay(step, a.transformer_steps)
+    while run.step < a.transformer_steps:
+        optimiser.param_groups[0]["lr"] = 2e-3 * warm_up_and_decay(run.step, a.transformer_steps)
         i, turns = used[torch.randint(len(used), (16,))], torch.randint(m.TURNS, (16,))
         loss = loss_of(net, tokens[turns, i], y[i], turns, SWAPPED)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
-        step += 1
-        average.update(net, step)
-        losses.append(loss.item())
-        if step % a.every == 0 or step == a.transformer_steps:
+        run.advance(loss)
+        average.update(net, run.step)
+        if run.due(a.every, a.transformer_steps):
             with torch.inference_mode():
                 there = torch.zeros(int(aside.sum()), dtype=torch.long)
                 held = loss_of(average.net, tokens[0, aside], y[aside], there).item()
-            print(
-                f"transformer {step} loss {np.mean(losses):.4f} held out {held:.4f}",
-                f"{(time.time() - began) / 60:.1f} min",
-                flush=True,
-            )
-            losses.clear()
-            if held < best:
-                best = held
-                save(a.out / "best.pt", net=average.net.state_dict(), step=step, loss=held)
-            save(
-                checkpoint,
-                net=net.state_dict(),
-                average=average.net.state_dict(),
-                optimiser=optimiser.state_dict(),
-                step=step,
-                best=best,
-            )
+            if held < run.numbers["best"]:
+                run.numbers["best"] = held
+                best = {"net": average.net.state_dict(), "step": run.step, "loss": held}
+                training.save(a.out / "best.pt", best)
+            run.save("loss", f"held out {held:.4f}")
             generator = torch.Generator().manual_seed(0)
             with torch.inference_mode():
                 quantiles = (
-                    torch.rand(32, m.LENGTH, generator=generator).clamp(1e-6, 1 - 1e-6).to(device)
+                    torch.rand(a.shown, m.LENGTH, generator=generator)
+                    .clamp(1e-6, 1 - 1e-6)
+                    .to(device)
                 )
                 drawn = average.net.draw(
-                    quantiles, torch.arange(32, device=device) % m.CLASSES
+                    quantiles, torch.arange(a.shown, device=device) % m.CLASSES
                 ).cpu()
                 small, _ = decoder(m.codes_of(drawn, codebook.codes))
             sheet(F.interpolate(small, scale_factor=3.0), a.out / "transformer.png")
@@ -386,74 +311,12 @@ def train_transformer(a: argparse.Namespace, x: Tensor, y: Tensor, patients: Ten
 
 # ----------------------------------------------------------------------------------------------
 # stage 3: the painter
-class Critic(nn.Module):
-    """Scores patches of a picture as real or painted: hinge loss, spectral norm, told the class by
-    projection.
-    """
-
-    def __init__(self, width: int = 32) -> None:
-        super().__init__()
-        layers, channels = [], 3
-        for out in (width, 2 * width, 4 * width, 4 * width):
-            layers += [
-                spectral_norm(nn.Conv2d(channels, out, 4, stride=2, padding=1)),
-                nn.LeakyReLU(0.2),
-            ]
-            channels = out
-        self.body = nn.Sequential(*layers)
-        self.last = spectral_norm(nn.Conv2d(channels, 1, 3, padding=1))
-        self.project = spectral_norm(nn.Embedding(2, channels))
-
-    def forward(self, x: Tensor, classes: Tensor) -> Tensor:
-        fine = m.detail(x)
-        middle = m.enlarge(m.detail(F.avg_pool2d(x, 2)))
-        h = self.body(torch.cat([x, 16 * fine, 8 * middle], dim=1))
-        return self.last(h) + (h * self.project(classes)[:, :, None, None]).sum(1, keepdim=True)
-
-
-def log_kurtosis(x: Tensor) -> Tensor:
-    """Log kurtosis of the two finest bands of patches, shape (N, 2): high where detail is edges and
-    spots, not noise.
-
-    The critic alone leaves texture too even. Only the mean over a batch is matched, so that a
-    picture stays free to have much of it or little.
-    """
-    bands = (m.detail(x).flatten(1), m.detail(F.avg_pool2d(x, 2)).flatten(1))
-    centred = [b - b.mean(dim=1, keepdim=True) for b in bands]
-    return torch.stack(
-        [(c.pow(4).mean(1) / (c.pow(2).mean(1).square() + 1e-12) + 1e-6).log() for c in centred],
-        dim=1,
-    )
-
-
 def draw_noise(
     n: int, side: int, device: torch.device, generator: torch.Generator | None = None
 ) -> list[Tensor]:
-    """The painter's noise for small pictures of ``side`` pixels: uniform, of unit variance, a plane
-    a scale.
-    """
-    sides = [k * (side + 2 * m.MARGIN) for k in (1, 2, 4)]
-    return [
-        ((torch.rand(n, 1, s, s, generator=generator) * 2 - 1) * math.sqrt(3)).to(device)
-        for s in sides
-    ]
-
-
-def augment(x: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """The same differentiable brightness, contrast and shift for two sets (Zhao et al.,
-    arXiv:2006.10738).
-    """
-    n = len(x)
-    gain = 1 + 0.3 * (torch.rand(n, 1, 1, 1, device=x.device) - 0.5)
-    offset = 0.4 * (torch.rand(n, 1, 1, 1, device=x.device) - 0.5)
-    dy, dx = (4 * int(v) for v in torch.randint(-2, 3, (2,)))
-
-    def one(z: Tensor) -> Tensor:
-        return torch.roll(z * gain + offset, (dy, dx), dims=(2, 3))[
-            :, :, max(dy, 0) : z.shape[2] + min(dy, 0), max(dx, 0) : z.shape[3] + min(dx, 0)
-        ]
-
-    return one(x), one(like)
+    """The painter's noise for small pictures of ``side`` pixels: one plane per scale."""
+    side += 2 * m.MARGIN
+    return training.uniform_noise(n, (side, 2 * side, 4 * side), device, generator)
 
 
 def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
@@ -466,25 +329,18 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
     decoder.to(device)
     net = m.Painter()
     if a.init:
-        counters = {k: v for k, v in net.state_dict().items() if k.endswith("tracked")}
-        net.load_state_dict(m.state_of(load_file(a.init), "painter") | counters)
+        training.load_part(net, load_file(a.init), "painter")
     net.to(device, memory_format=torch.channels_last)
-    critic = Critic().to(device, memory_format=torch.channels_last)
+    critic = PatchCritic().to(device, memory_format=torch.channels_last)
     average = Average(net, 0.99)
     make = torch.optim.Adam(net.parameters(), lr=1e-4, betas=(0.0, 0.99))
     judge = torch.optim.Adam(critic.parameters(), lr=4e-4, betas=(0.0, 0.99))
     parts = {"net": net, "critic": critic, "average": average.net, "make": make, "judge": judge}
-    checkpoint, step, began, log = a.out / "painter.pt", 0, time.time(), []
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        for key, part in parts.items():
-            part.load_state_dict(state[key])
-        step = state["step"]
-        torch.manual_seed(a.seed + 2 + step)
-    while step < a.painter_steps:
-        rest = 1 - step / a.painter_steps
-        make.param_groups[0]["lr"] = 1e-4 * min(1.0, 4 * rest + 0.02) * (step >= CRITIC_ALONE)
-        judge.param_groups[0]["lr"] = 4e-4 * min(1.0, 4 * rest + 0.02)
+    run = Run(a.out / "painter.pt", a.seed + 2, **parts)
+    while run.step < a.painter_steps:
+        pace = fade(run.step, a.painter_steps, 4, 0.02)
+        make.param_groups[0]["lr"] = 1e-4 * pace * (run.step >= CRITIC_ALONE)
+        judge.param_groups[0]["lr"] = 4e-4 * pace
         i, turn = torch.randint(len(x), (16,), device=device), int(torch.randint(m.TURNS, ()))
         real, classes = turned(x[i], turn), y[i]
         with torch.no_grad():
@@ -494,7 +350,7 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
                 low, strength, classes.float()[:, None] * 2 - 1, draw_noise(len(i), m.LOW, device)
             ).float()
             votes = critic(torch.cat(augment(real, fake.detach())), classes.repeat(2)).float()
-        loss_critic = F.relu(1 - votes[: len(i)]).mean() + F.relu(1 + votes[len(i) :]).mean()
+        loss_critic = hinge(votes[: len(i)], votes[len(i) :])
         judge.zero_grad()
         loss_critic.backward()
         judge.step()
@@ -511,18 +367,10 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
         make.zero_grad()
         loss.backward()
         make.step()
-        step += 1
-        average.update(net, step)
-        log.append([v.item() for v in (loss_critic, vote, keeps_low, keeps_texture, keeps_tails)])
-        if step % a.every == 0 or step == a.painter_steps:
-            print(
-                f"painter {step} critic, vote, low, texture, tails",
-                np.mean(log, axis=0).round(4),
-                f"{(time.time() - began) / 60:.1f} min",
-                flush=True,
-            )
-            log.clear()
-            save(checkpoint, step=step, **{key: part.state_dict() for key, part in parts.items()})
+        run.advance(loss_critic, vote, keeps_low, keeps_texture, keeps_tails)
+        average.update(net, run.step)
+        if run.due(a.every, a.painter_steps):
+            run.save("critic, vote, low, texture, tails")
             with torch.inference_mode():
                 pick = torch.arange(0, len(x), max(1, len(x) // 16))[:16]
                 small = decoder(m.codes_of(tokens[0, pick].to(device), codes))
@@ -541,34 +389,15 @@ def write_weights(a: argparse.Namespace) -> None:
     held-out loss; half precision.
     """
     _, decoder, codebook = trained_codebook(a.out)
-    transformer = torch.load(a.out / "best.pt", weights_only=True, map_location="cpu")["net"]
-    painter = torch.load(a.out / "painter.pt", weights_only=True, map_location="cpu")["average"]
-    tensors = {"codebook": codebook.codes}
-    for part, state in (
-        ("transformer", transformer),
-        ("decoder", decoder.state_dict()),
-        ("painter", painter),
-    ):
-        tensors |= {f"{part}.{k}": v for k, v in state.items() if v.is_floating_point()}
-    save_file({k: v.half().contiguous() for k, v in tensors.items()}, a.out / "weights.safetensors")
-    (a.out / "weights.safetensors").chmod(0o644)  # safetensors makes it readable by its owner alone
+    tensors = {"codebook": codebook.codes} | floats(decoder.state_dict(), "decoder")
+    tensors |= floats(state_in(a.out / "best.pt", "net"), "transformer")
+    tensors |= floats(state_in(a.out / "painter.pt"), "painter")
+    training.write_weights(halves(tensors), a.out / "weights.safetensors")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        help="zip or folder with train/is_benign_{true,false}/*.png",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="folder for checkpoints, sheets and weights.safetensors",
+    parser = training.parser_of(
+        __doc__, data="zip or folder with train/is_benign_{true,false}/*.png", seed=106, every=200
     )
     parser.add_argument(
         "--stage", choices=["codebook", "transformer", "painter", "weights", "all"], default="all"
@@ -585,20 +414,11 @@ def main() -> None:
     parser.add_argument(
         "--init", type=Path, help="weights.safetensors of model 8, whose painter this one begins as"
     )
-    parser.add_argument("--every", type=int, default=200, help="steps between checkpoints")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--seed", type=int, default=106)
-    a = parser.parse_args()
-    torch.set_num_threads(a.threads)
-    a.out.mkdir(parents=True, exist_ok=True)
-    x, y, patients = read_patches(a.data)
-    print(
-        json.dumps(
-            {"patches": len(x), "malignant": int(y.sum())} | {k: str(v) for k, v in vars(a).items()}
-        ),
-        flush=True,
-    )
+    parser.add_argument("--shown", type=int, default=32, help="samples on transformer.png")
+    a = training.arguments_of(parser)
+    x, y, names = training.read_patches(a.data, m.SIZE)
+    patients = patients_of(names)
+    training.print_settings(a, patches=len(x), malignant=int(y.sum()))
     if a.stage in ("codebook", "all"):
         train_codebook(a, x)
     if a.stage in ("transformer", "all"):

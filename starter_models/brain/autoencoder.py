@@ -15,19 +15,30 @@ halved in size, since a diffusion model has to make them from coarse to fine.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 STARTERS = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(STARTERS / "00103_VAE_MRI_BRAIN_TUMOURS"))
-import train as base  # noqa: E402  model 103's training: data, averages, checkpoints
+sys.path[:0] = [str(STARTERS / "00103_VAE_MRI_BRAIN_TUMOURS"), str(STARTERS)]
+import train as base  # noqa: E402  model 103's training
+import training  # noqa: E402
+from training import (  # noqa: E402
+    Average,
+    Run,
+    detail,
+    fade,
+    floats,
+    frozen,
+    hinge,
+    load_part,
+    mixed,
+    warm_up,
+)
 
 m = base.m
 CHANNELS, SIDE = 4, 32  # of the latents, each channel of unit variance over the data
@@ -96,8 +107,8 @@ class Decoder(nn.Module):
 def draw_noise(n: int, side: int = SIDE, seed: int | None = None) -> tuple[Tensor, Tensor]:
     """The decoder's noise for latents of ``side``: uniform, of unit variance."""
     generator = None if seed is None else torch.Generator().manual_seed(seed)
-    planes = (torch.rand(n, 1, k * side, k * side, generator=generator) for k in (2, 4))
-    first, second = ((2 * plane - 1) * math.sqrt(3) for plane in planes)
+    cpu = torch.device("cpu")
+    first, second = training.uniform_noise(n, (2 * side, 4 * side), cpu, generator)
     return first, second
 
 
@@ -110,7 +121,7 @@ def bands(x: Tensor, count: int = 3) -> list[Tensor]:
     """The finest bands of a Laplacian pyramid of (N, 1, H, W), one row per picture."""
     rows = []
     for _ in range(count):
-        rows.append(m.detail(x).flatten(1))
+        rows.append(detail(x).flatten(1))
         x = F.avg_pool2d(x, 2)
     return rows
 
@@ -147,40 +158,32 @@ def start_from_shipped(encoder: Encoder, decoder: Decoder) -> None:
             else:
                 put_corner(value, source)
     path = STARTERS / "00103_VAE_MRI_BRAIN_TUMOURS" / "weights.safetensors"
-    eye = {k: v.float() for k, v in load_file(path).items() if k.startswith("encoder.body.")}
+    shipped = training.state_of(load_file(path), "encoder")
     for name, layer in (("1", encoder.body[1]), ("2", encoder.body[2])):
         for key, value in layer.state_dict().items():
-            if f"encoder.body.{name}.{key}" in eye:
-                value.copy_(eye[f"encoder.body.{name}.{key}"])
+            if f"body.{name}.{key}" in shipped:
+                value.copy_(shipped[f"body.{name}.{key}"])
 
 
 def tensors_of(path: Path) -> dict[str, Tensor]:
     """The averaged weights of a checkpoint, ``encoder.*`` and ``decoder.*``."""
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    parts = {"encoder": state["enc_avg"], "decoder": state["dec_avg"]}
-    return {
-        f"{part}.{k}": v.contiguous()
-        for part, weights in parts.items()
-        for k, v in weights.items()
-        if v.is_floating_point()
-    }
+    parts = {"encoder": "enc_avg", "decoder": "dec_avg"}
+    states = {part: training.state_in(path, key) for part, key in parts.items()}
+    return floats(states["encoder"], "encoder") | floats(states["decoder"], "decoder")
 
 
 def read_networks(path: Path) -> tuple[Encoder, Decoder]:
     """Encoder and decoder of ``eye.safetensors``."""
-    tensors, nets = load_file(path), (Encoder(), Decoder())
-    for name, net in zip(("encoder", "decoder"), nets, strict=True):
-        counters = {k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")}
-        own = {k.partition(".")[2]: v for k, v in tensors.items() if k.startswith(f"{name}.")}
-        net.load_state_dict(counters | own)
-        net.requires_grad_(False).eval().to(memory_format=torch.channels_last)
-    return nets
+    tensors, cpu = load_file(path), torch.device("cpu")
+    encoder = load_part(Encoder(), tensors, "encoder")
+    decoder = load_part(Decoder(), tensors, "decoder")
+    return frozen(encoder, cpu), frozen(decoder, cpu)
 
 
 def train(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) -> None:
     torch.manual_seed(a.seed)
     n = a.batch
-    encoder, decoder, critic = Encoder(), Decoder(), base.EyeCritic((32, 64, 96))
+    encoder, decoder, critic = Encoder(), Decoder(), base.SliceCritic((32, 64, 96))
     if a.init:
         for net, trained in zip((encoder, decoder), read_networks(a.init), strict=True):
             net.load_state_dict(trained.state_dict())
@@ -188,35 +191,33 @@ def train(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) -> Non
         start_from_shipped(encoder, decoder)
     for net in (encoder, decoder, critic):
         net.to(memory_format=torch.channels_last)
-    averages = base.Average(encoder, 0.998), base.Average(decoder, 0.998)
+    averages = Average(encoder, 0.998), Average(decoder, 0.998)
     weights = [*encoder.parameters(), *decoder.parameters()]
     make = torch.optim.Adam(weights, lr=a.rate, betas=(0.5, 0.99))
     judge = torch.optim.Adam(critic.parameters(), lr=4e-4, betas=(0.5, 0.99))
     parts = {"enc": encoder, "dec": decoder, "critic": critic, "make": make, "judge": judge}
-    run = base.Run(
-        a.out / "eye.pt", a.seed, **parts, enc_avg=averages[0].net, dec_avg=averages[1].net
-    )
+    run = Run(a.out / "eye.pt", a.seed, **parts, enc_avg=averages[0].net, dec_avg=averages[1].net)
     device = torch.device("cpu")
     if a.freeze:
         encoder.load_state_dict(averages[0].net.state_dict())
         encoder.requires_grad_(False).eval()
     while run.step < a.steps:
-        fade = min(1.0, 3 * (1 - run.step / a.steps) + 0.03)
+        pace = fade(run.step, a.steps, 3, 0.03)
         strength = min(1.0, max(0.0, (run.step - a.critic_from) / 300))
         slow = 1.0 if run.step < a.critic_from else 0.5
-        make.param_groups[0]["lr"] = a.rate * min(1.0, (run.step + 1) / 100) * fade * slow
-        judge.param_groups[0]["lr"] = 4e-4 * fade
+        make.param_groups[0]["lr"] = a.rate * warm_up(run.step, 100) * pace * slow
+        judge.param_groups[0]["lr"] = 4e-4 * pace
         i = torch.randint(len(x), (n,))
         real, box = base.moved(x[i], boxes[i], kinds[i])
         real = real.contiguous(memory_format=torch.channels_last)
-        with base.mixed(device):
+        with mixed(device):
             z = encoder(real)
             noisy = z + NOISY * torch.rand(n, 1, 1, 1) * torch.randn_like(z)
             made = decoder(noisy, draw_noise(n)).float()
         pixels = 4 * base.band_difference(made, real) + 2 * ((made - real).abs() * box).mean()
         loss = pixels
         if run.step % 4 == 0:  # latents of half the size are those of a picture of half the size
-            with base.mixed(device):
+            with mixed(device):
                 half = decoder(F.avg_pool2d(z, 2), draw_noise(n, SIDE // 2)).float()
             loss = loss + 2 * base.band_difference(half, F.avg_pool2d(real, 2))
         with torch.no_grad():
@@ -226,14 +227,14 @@ def train(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) -> Non
         keeps_tails = (got[1].mean(0) - wanted[1].mean(0)).square().mean()
         loss_critic = vote = torch.zeros(())
         if run.step >= a.critic_from:
-            with base.mixed(device):
+            with mixed(device):
                 votes, _ = critic(torch.cat([real, made.detach()]))
-            loss_critic = F.relu(1 - votes[:n]).mean() + F.relu(1 + votes[n:]).mean()
+            loss_critic = hinge(votes[:n], votes[n:])
             judge.zero_grad()
             loss_critic.backward()
             judge.step()
             critic.requires_grad_(False)
-            with base.mixed(device):
+            with mixed(device):
                 votes, like = critic(made)
                 with torch.no_grad():
                     _, features = critic(real)
@@ -247,15 +248,13 @@ def train(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) -> Non
         loss.backward()
         nn.utils.clip_grad_norm_(weights, 5.0)
         make.step()
-        run.step += 1
+        l1 = F.l1_loss(made, real)
+        run.advance(pixels, l1, keeps_texture, keeps_tails, loss_critic, vote)
         for average, net in list(zip(averages, (encoder, decoder), strict=True))[a.freeze :]:
             average.update(net, run.step)
-        l1 = F.l1_loss(made, real)
-        row = [pixels, l1, keeps_texture, keeps_tails, loss_critic, vote]
-        run.log.append([float(value.detach()) for value in row])
-        if run.step % a.every == 0 or run.step == a.steps:
+        if run.due(a.every, a.steps):
             run.save("pixels, l1, texture, tails, critic, vote")
-            save_file(tensors_of(a.out / "eye.pt"), a.out / "eye.safetensors")
+            training.write_weights(tensors_of(a.out / "eye.pt"), a.out / "eye.safetensors")
             show(averages[0].net, averages[1].net, x, a.out / "eye.png")
 
 
@@ -269,11 +268,15 @@ def show(encoder: Encoder, decoder: Decoder, x: Tensor, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = training.parser_of(
+        __doc__,
+        data="zip or folder with a folder per tumour and boxes.csv",
+        out="folder for the checkpoint, the sheet and eye.safetensors",
+        seed=102,
+        every=100,
+        threads=1,
+        device=False,
     )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=Path, help="eye.safetensors of an earlier run")
     parser.add_argument(
         "--freeze",
@@ -284,14 +287,9 @@ def main() -> None:
     parser.add_argument("--critic-from", type=int, default=1_200)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=102)
-    a = parser.parse_args()
-    torch.set_num_threads(a.threads)
-    a.out.mkdir(parents=True, exist_ok=True)
+    a = training.arguments_of(parser)
     x, kinds, boxes = base.read_slices(a.data)
-    print(json.dumps({"slices": len(x)} | {k: str(v) for k, v in vars(a).items()}), flush=True)
+    training.print_settings(a, slices=len(x))
     train(a, x, kinds, boxes)
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import math
 import sys
 from itertools import pairwise
@@ -28,7 +27,9 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import autoencoder as first
+import training
 from autoencoder import CHANNELS, SIDE, STARTERS, base
+from training import Average, Run, cosine, mixed, warm_up
 
 spec = importlib.util.spec_from_file_location(
     "model_102", STARTERS / "00102_DIFFUSION_MRI_BRAIN_TUMOURS" / "model.py"
@@ -147,7 +148,7 @@ class Pool:
     def encode(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         k = rows % len(self.x)
         slices, masks = base.moved(self.x[k], self.boxes[k], self.kinds[rows])
-        with base.mixed(torch.device("cpu")):
+        with mixed(torch.device("cpu")):
             latents = self.encoder(slices.contiguous(memory_format=torch.channels_last))
         return latents.float(), box_maps(boxes_of(masks))
 
@@ -162,7 +163,7 @@ def loss_of(net: Denoiser, latents: Tensor, kind: Tensor, box: Tensor, inside: T
     spread = (torch.arange(n) + torch.rand(n)) / n  # levels spread evenly over the batch
     level = (LOG_LEVEL[0] + LOG_LEVEL[1] * torch.special.ndtri(spread)).exp()
     noisy = latents + level[:, None, None, None] * torch.randn_like(latents)
-    with base.mixed(torch.device("cpu")):
+    with mixed(torch.device("cpu")):
         error = (net(noisy, level, kind, box) - latents).square()
     weight = 1 + INSIDE * inside
     error = (error * weight).mean(dim=(1, 2, 3)) / weight.mean(dim=(1, 2, 3))
@@ -205,14 +206,12 @@ def train(a: argparse.Namespace, pool: Pool, decoder: first.Decoder) -> None:
     if a.init:
         net.load_state_dict(torch.load(a.init, weights_only=True)["average"])
     net.to(memory_format=torch.channels_last)
-    average = base.Average(net, 0.9995)
+    average = Average(net, 0.9995)
     optimiser = torch.optim.Adam(net.parameters(), lr=a.rate, betas=(0.9, 0.99))
-    run = base.Run(
-        a.out / "diffusion.pt", a.seed + 1, net=net, average=average.net, optimiser=optimiser
-    )
+    run = Run(a.out / "diffusion.pt", a.seed + 1, net=net, average=average.net, optimiser=optimiser)
     while run.step < a.steps:
-        decay = 0.5 + 0.5 * math.cos(math.pi * run.step / a.steps) + 0.002
-        optimiser.param_groups[0]["lr"] = a.rate * min(1.0, (run.step + 1) / 200) * decay
+        pace = warm_up(run.step, 200) * (cosine(run.step, a.steps) + 0.002)
+        optimiser.param_groups[0]["lr"] = a.rate * pace
         rows = torch.randint(len(pool.kinds), (a.batch,))
         kind = torch.where(torch.rand(a.batch) < UNTOLD, UNKNOWN, pool.kinds[rows])
         maps = pool.maps[rows]
@@ -222,38 +221,38 @@ def train(a: argparse.Namespace, pool: Pool, decoder: first.Decoder) -> None:
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
-        run.step += 1
+        run.advance(loss)
         average.update(net, run.step)
-        run.log.append([loss.item()])
         if run.step % BETWEEN == 0:
             pool.renew()
-        if run.step % a.every == 0 or run.step == a.steps:
+        if run.due(a.every, a.steps):
             run.save("loss")
-        if run.step % (5 * a.every) == 0 or run.step == a.steps:
+        if run.due(5 * a.every, a.steps):
             show(average.net, decoder, pool, a.out / "diffusion.png")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = training.parser_of(
+        __doc__,
+        data="zip or folder with a folder per tumour and boxes.csv",
+        out="folder for the checkpoint and the sheet",
+        seed=102,
+        every=100,
+        threads=1,
+        device=False,
     )
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--eye", type=Path, help="eye.safetensors, if it is not in --out")
+    parser.add_argument(
+        "--eye", type=Path, help="the autoencoder's eye.safetensors, if it is not in --out"
+    )
     parser.add_argument("--init", type=Path, help="diffusion.pt of an earlier run")
     parser.add_argument("--steps", type=int, default=40_000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=6e-4)
-    parser.add_argument("--every", type=int, default=100, help="steps between checkpoints")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=102)
-    a = parser.parse_args()
-    torch.set_num_threads(a.threads)
-    a.out.mkdir(parents=True, exist_ok=True)
+    a = training.arguments_of(parser)
     torch.manual_seed(a.seed)
     encoder, decoder = first.read_networks(a.eye or a.out / "eye.safetensors")
     x, kinds, boxes = base.read_slices(a.data)
-    print(json.dumps({"slices": len(x)} | {k: str(v) for k, v in vars(a).items()}), flush=True)
+    training.print_settings(a, slices=len(x))
     pool = Pool(encoder, x, kinds, boxes)
     told = (pool.maps[:, 0].amax(dim=(1, 2)) > 0).float().mean()
     print(f"latents {pool.latents.std():.3f}, with a box {np.round(told.item(), 3)}", flush=True)
