@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from .. import checks, files, settings
-from ..config import REMOTE, ModelConfig, Version
+from ..config import REMOTE, ModelConfig, Version, medigan
 from ..errors import IntegrityError, SourceError, TrustError
 from ..registry import PACKAGE_CONFIG, is_local, registry, resolve
 from . import sources
@@ -333,7 +333,10 @@ def copy(
     config = resolve(model_id)
     chosen = config.version(version)
     target = settings.user_path(folder, "folder")
-    content = yaml.safe_load(config.path.read_text(encoding="utf-8"))
+    if config.path.name in medigan.FILES:
+        content, _ = medigan.content_of(config.path)
+    else:
+        content = yaml.safe_load(config.path.read_text(encoding="utf-8"))
     kept = content["versions"][chosen.name]
     for key in ("files", "sha256", "sha256_unconfirmed", "md5", "mirrors", "size"):
         kept.pop(key, None)
