@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..view import visualize
 from .executor import ModelExecutor, Settings
 from .selecting import Selecting
 
@@ -399,12 +398,15 @@ class Generating(Selecting):
         --------
         >>> from medzoo.medigan import Generators
         >>> Generators(env="current").visualize("5", auto_close=True)
+        A grid of 16 samples of 00005_DCGAN_MMG_MASS_ROI is in medzoo_00005_DCGAN_MMG_MASS_ROI.png
         """
         if slider_grouper != 10:
             raise InputError(
                 f"slider_grouper={slider_grouper!r} is not supported.",
                 "The sliders of medzoo.visualize group latents by themselves.",
             )
+        from ..view import visualize
+
         executor = self.get_model_executor(model_id, install_dependencies)
         save = f"medzoo_{executor.model_id}.png" if auto_close else None
         visualize(
