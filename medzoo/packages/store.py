@@ -120,7 +120,10 @@ def _verify_folder(
     if not version.files and (
         trust or is_local(config)
     ):  # to be edited: its digests are recorded, not enforced
-        return {f: files.sha256_of(folder / f) for f in package_files(folder)}
+        names = dict.fromkeys(package_files(folder))
+        if version.call and (folder / version.call.weights).is_file():  # of any suffix
+            names[version.call.weights] = None
+        return {f: files.sha256_of(folder / f) for f in names}
     if not version.files:
         raise TrustError(
             f"{config.id}, version {version.name}, names no `files:` with their sha256.",
