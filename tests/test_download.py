@@ -467,6 +467,18 @@ def test_an_unconfirmed_sha256_that_is_right_is_nothing_to_speak_of(zenodo: Zeno
     fetched()
 
 
+def test_a_size_is_as_unconfirmed_as_the_sha256_beside_it(zenodo: Zenodo) -> None:
+    zenodo.register(digest="", sha256_unconfirmed="3" * 64, size=12_345)
+    with pytest.warns(MedzooWarning, match="others     333"):
+        assert fetched().digests == {"package.zip": of(ARCHIVE)}
+
+
+def test_a_size_without_an_unconfirmed_sha256_is_enforced(zenodo: Zenodo) -> None:
+    zenodo.register(digest="", size=12_345)
+    with pytest.raises(IntegrityError, match="expected 12,345 bytes"):
+        fetched()
+
+
 RECORD = """
 import sys, time
 from medzoo.packages import digests

@@ -31,11 +31,21 @@ def add_contributing(commands: Commands) -> None:
         steps,
         "new",
         "start a package folder from the template",
-        examples=("medzoo contribute new mine/ --name GAN_MRI_KNEE",),
-        codes=(2, 9),
+        examples=(
+            "medzoo contribute new mine/ --name GAN_MRI_KNEE",
+            "medzoo contribute new mine/ --from-medigan old/",
+        ),
+        codes=(2, 4, 9),
     )
     child.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
-    child.add_argument("--name", required=True, help="TYPE_MODALITY_CONTENT, such as GAN_MRI_KNEE")
+    start = child.add_mutually_exclusive_group(required=True)
+    start.add_argument("--name", help="TYPE_MODALITY_CONTENT, such as GAN_MRI_KNEE")
+    start.add_argument(
+        "--from-medigan",
+        type=Path,
+        metavar="FOLDER",
+        help="a package with a metadata.json of medigan, to copy and to write the config from",
+    )
 
     child = command(
         steps,
@@ -92,10 +102,13 @@ def contribute_command(a: argparse.Namespace) -> int:
     if a.step is None:
         a.parser.print_help()
     elif a.step == "new":
-        folder = contribute.new(a.folder, name=a.name)
-        print(
-            f"{folder}: fill in config.yaml and model.py, then `medzoo contribute check {a.folder}`"
-        )
+        if a.from_medigan is None:
+            folder = contribute.new(a.folder, name=a.name)
+            parts = "config.yaml and model.py"
+        else:
+            folder = contribute.from_medigan(a.folder, source=a.from_medigan)
+            parts = "config.yaml and README.md"
+        print(f"{folder}: fill in {parts}, then `medzoo contribute check {a.folder}`")
     elif a.step == "check":
         report = contribute.check(a.folder)
         print(report)

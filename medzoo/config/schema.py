@@ -61,6 +61,17 @@ def read_config(path: Path) -> ModelConfig:
         raise ConfigError(f"There is no model config {path}.") from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+    return config_from(content, path)
+
+
+def config_from(content: Any, path: Path) -> ModelConfig:
+    """A model config from its content; ``path`` is its file, for errors and relative sources.
+
+    Raises
+    ------
+    ConfigError
+        The content breaks the schema.
+    """
     return _config(_Node(content, path), path)
 
 

@@ -18,6 +18,16 @@ from ..modeltest.report import Finding, Report
 from .check import check
 from .pack import PackResult, pack
 from .submit import SubmitResult, submit
-from .template import new
+from .template import from_medigan, new
 
-__all__ = ["Finding", "PackResult", "Report", "SubmitResult", "check", "new", "pack", "submit"]
+__all__ = [
+    "Finding",
+    "PackResult",
+    "Report",
+    "SubmitResult",
+    "check",
+    "from_medigan",
+    "new",
+    "pack",
+    "submit",
+]

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
+import yaml
+
 from .. import files, settings
+from ..config import medigan
 from ..errors import InputError
 
 PART = "[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*"
 NAME = re.compile(f"(?=[A-Za-z]){PART}(?:_{PART}){{2,}}")  # what an id is without its number
 PLACEHOLDER = "TYPE_MODALITY_CONTENT"
+UNPACKED = ".unpacked"  # where an archive is unpacked, until its package is moved up
 UNNUMBERED = "99999"  # the number of a model that has none yet
 
 
@@ -51,3 +56,67 @@ def new(folder: str | os.PathLike[str], *, name: str) -> Path:
                     content = content.replace(PLACEHOLDER.encode(), name.encode())
                 (aside / path.name).write_bytes(content)
     return target
+
+
+def from_medigan(folder: str | os.PathLike[str], *, source: str | os.PathLike[str]) -> Path:
+    """Start a package from a private model of medigan: a copy of its folder, with a config that is
+    written from its metadata and a card to fill in.
+
+    Parameters
+    ----------
+    folder : str or path
+        A new or empty folder.
+    source : str or path
+        The model's folder, with a ``metadata.json`` or ``global.json`` of medigan.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder, which `medzoo.generate` takes in place of an id.
+
+    Raises
+    ------
+    InputError
+        The model's folder has no metadata of medigan.
+    ConfigError
+        The metadata does not state what cannot be assumed; names the key.
+    DatasetError
+        The new folder holds something, or cannot be written.
+    """
+    target, origin = settings.user_path(folder, "folder"), settings.user_path(source, "source")
+    metadata = medigan.metadata_file(origin)
+    if metadata is None:
+        raise InputError(
+            f"{origin} has no {' or '.join(medigan.FILES)}.",
+            "Name the folder of a package of medigan with its metadata.",
+        )
+    config = medigan.read_metadata(metadata.absolute())  # checks it, and states what is assumed
+    content, assumed = medigan.content_of(metadata.absolute())
+    version = content["versions"][config.default_version]
+    package = (origin / version["source"].removeprefix("file:")).resolve()
+    version["source"] = "file:."
+    text = "".join(f"# Assumed, please check: {line}\n" for line in assumed)
+    text += yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    with files.new_folder(target) as aside:
+        if package.is_file():
+            files.unpack(package, aside / UNPACKED)
+            _lift(aside, config.default.call.weights if config.default.call else "")
+        else:
+            skipped = shutil.ignore_patterns("__pycache__", ".*", *medigan.FILES)
+            shutil.copytree(package, aside, ignore=skipped, dirs_exist_ok=True)
+        card = (settings.shipped("contrib_template") / "README.md").read_text(encoding="utf-8")
+        if not (aside / "README.md").exists():
+            card = card.replace(PLACEHOLDER, config.id[6:])
+            (aside / "README.md").write_text(card, encoding="utf-8")
+        (aside / "config.yaml").write_text(text, encoding="utf-8")
+    return target
+
+
+def _lift(folder: Path, weights: str) -> None:
+    """Move the package to ``folder`` from where it was unpacked, or from the one folder there."""
+    top = folder / UNPACKED
+    inside = [p for p in top.iterdir() if p.is_dir() and (p / weights).exists()]
+    nested = not (top / "__init__.py").exists() and len(inside) == 1
+    for path in list((inside[0] if nested else top).iterdir()):
+        path.rename(folder / path.name)
+    shutil.rmtree(top)

@@ -223,6 +223,8 @@ class _Wanted:
         version = self.version
         remote = remote or self.source.known(self.location) or http.Remote(self.address)
         size = version.size or remote.size
+        if version.sha256_unconfirmed:  # its size was seen elsewhere too
+            size = remote.size or version.size
         if version.sha256:
             return _Expected(version.sha256, version.md5, size)
         first = digests.recorded(self.address)

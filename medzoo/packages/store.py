@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from .. import checks, files, settings
-from ..config import REMOTE, ModelConfig, Version
+from ..config import REMOTE, ModelConfig, Version, medigan
 from ..errors import IntegrityError, SourceError, TrustError
 from ..registry import PACKAGE_CONFIG, is_local, registry, resolve
 from . import sources
@@ -132,7 +132,10 @@ def _verify_folder(
     require_whole(config, version, folder)
     if not version.files:
         if trust or is_local(config):  # the user may edit the files
-            return {name: files.sha256_of(folder / name) for name in package_files(folder)}
+            names = dict.fromkeys(package_files(folder))
+            if version.call and (folder / version.call.weights).is_file():  # of any suffix
+                names[version.call.weights] = None
+            return {name: files.sha256_of(folder / name) for name in names}
         raise TrustError(
             f"{config.id}, version {version.name}, names no `files:` with their sha256.",
             "`medzoo contribute pack` writes them; trust=True (--trust) runs it as it is.",
@@ -379,7 +382,11 @@ def _copy_content(source: Path, target: Path) -> None:
 
 def _config_of_copy(config: ModelConfig, version: Version) -> dict[str, Any]:
     """The config for an edited copy of one version: without digests, and with a local source."""
-    content: dict[str, Any] = yaml.safe_load(config.path.read_text(encoding="utf-8"))
+    content: dict[str, Any]
+    if config.path.name in medigan.FILES:
+        content, _ = medigan.content_of(config.path)
+    else:
+        content = yaml.safe_load(config.path.read_text(encoding="utf-8"))
     kept = content["versions"][version.name]
     for key in ("files", "sha256", "sha256_unconfirmed", "md5", "mirrors", "size"):
         kept.pop(key, None)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .. import __version__, checks, files, settings
 from ..config import ID, LOCAL, ModelConfig, Version, read_config
+from ..config.medigan import FILES as MEDIGAN_FILES
+from ..config.medigan import metadata_file, read_metadata
 from ..errors import ConfigError, MedzooWarning, ModelNotFoundError
 
 if TYPE_CHECKING:
@@ -296,9 +298,11 @@ def resolve(model_id: int | str | os.PathLike[str]) -> ModelConfig:
         try:
             return registry().find(str(model_id))
         except ModelNotFoundError:
-            if not str(model_id).strip() or not _is_package(path):
+            if not str(model_id).strip() or not (_is_package(path) or metadata_file(path)):
                 raise
     if not _is_package(path):
+        if metadata := metadata_file(path):  # a package of medigan
+            return read_metadata(metadata.absolute())
         raise ModelNotFoundError(
             f"The folder {path} holds no {PACKAGE_CONFIG}, so it is not a model package.",
             "`medzoo copy 8 DIR` or `medzoo contribute new DIR` makes one.",
@@ -315,7 +319,7 @@ def _is_package(folder: Path) -> bool:
 
 def is_local(config: ModelConfig) -> bool:
     """Whether a config came from the user's own package folder, not from the registry."""
-    return config.path.name == PACKAGE_CONFIG
+    return config.path.name in {PACKAGE_CONFIG, *MEDIGAN_FILES}
 
 
 def introduce(config: ModelConfig, version: Version) -> None:
