@@ -67,6 +67,6 @@ def directive(name: str, value: Any) -> str:
     path = f"{value.__module__}.{value.__qualname__}" if own else name
     options = [f'heading: "{name}"', "heading_level: 2"]
     if inspect.isclass(value):
-        options += ["members: true", "members_order: source", 'filters: ["!^_"]']
+        options += ["members_order: source", 'filters: ["!^_[^_]", "!^__(?!call__)"]']
     lines = "\n".join(f"      {option}" for option in options)
     return f"::: {path}\n    options:\n{lines}\n"

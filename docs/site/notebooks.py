@@ -7,6 +7,7 @@ build. Only the code is committed, not its output.
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,13 +28,29 @@ def execute(path: Path) -> nbformat.NotebookNode:
     """A notebook with its outputs; run in an empty folder, with an empty cache, offline."""
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "work").mkdir()
-        settings = {"MEDZOO_CACHE": f"{folder}/cache", "MEDZOO_OFFLINE": "1", "MEDZOO_QUIET": "1"}
+        work = Path(folder, "work")
+        work.mkdir()
+        settings = {
+            "MEDZOO_CACHE": str(Path(folder, "cache")),
+            "MEDZOO_OFFLINE": "1",
+            "MEDZOO_QUIET": "1",
+            "NO_COLOR": "1",
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        }
         with mock.patch.dict(os.environ, settings):
-            client = NotebookClient(
-                notebook, timeout=TIME, resources={"metadata": {"path": f"{folder}/work"}}
-            )
-            client.execute()
+            for name in ("MEDZOO_MIRROR", "MEDZOO_MODEL_CONFIGS"):
+                os.environ.pop(name, None)
+            NotebookClient(
+                notebook,
+                timeout=TIME,
+                kernel_name="python3",
+                extra_arguments=["--log-level=ERROR"],  # it warns about ports of this machine
+                resources={"metadata": {"path": str(work)}},
+            ).execute()
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            if "text" in output:  # the folder has another name in every build
+                output["text"] = output["text"].replace(str(work), "~")
     return notebook
 
 
