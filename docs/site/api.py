@@ -15,8 +15,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-import medzoo  # noqa: E402
-from medzoo import errors, medical  # noqa: E402
+import medzoo
+from medzoo import errors, medical
 
 PAGES = {  # address without .md -> title
     "api/index": "medzoo",
@@ -55,7 +55,7 @@ def entries_of(page: str) -> Iterator[tuple[str, Any]]:
     module: ModuleType = medical if page == "api/medical" else medzoo
     for name in module.__all__:
         value = getattr(module, name)
-        if name.startswith("__") or inspect.isclass(value) and issubclass(value, Exception):
+        if name.startswith("__") or (inspect.isclass(value) and issubclass(value, Exception)):
             continue
         if module is medical or CLASSES.get(name, "api/index") == page:
             yield f"{module.__name__}.{name}", value

@@ -20,10 +20,10 @@ from mkdocs.structure.pages import Page
 sys.path.insert(0, str(Path(__file__).parent))  # mkdocs loads this file by its path
 os.environ.setdefault("MEDZOO_QUIET", "1")
 
-import api  # noqa: E402
-import links  # noqa: E402
-import models  # noqa: E402
-import notebooks  # noqa: E402
+import api
+import links
+import models
+import notebooks
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"

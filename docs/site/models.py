@@ -207,7 +207,13 @@ def versions(model: ModelConfig) -> str:
     if len(model.versions) == 1:
         return ""
     rows = [
-        (name + " (default)" * (name == model.default_version), v.generator, str(v.year), v.license, f"`{v.source}`")
+        (
+            name + " (default)" * (name == model.default_version),
+            v.generator,
+            str(v.year),
+            v.license,
+            f"`{v.source}`",
+        )
         for name, v in model.versions.items()
     ]
     return table(("version", "kind of model", "year", "license", "package"), rows)
@@ -217,7 +223,9 @@ def table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [tuple(head)]
     lines += [tuple("---" for _ in lines[0]), *map(tuple, rows)]
-    cells = (" | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) for row in lines)
+    cells = (
+        " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) for row in lines
+    )
     return "\n".join(f"| {line} |" for line in cells)
 
 
