@@ -9,6 +9,7 @@ BRAIN ?= ../shared/data/brain_t1ce_cheng_256.zip
 .PHONY: demo test bench compare-brain lint docs clean
 
 demo: $(DEMO)  ## generate from model 8 and show a contact sheet
+	@echo "generating 32 samples of model 8"
 	$(BIN)/python examples/demo.py
 
 test: $(READY)  ## run every test, on all cores
@@ -28,8 +29,10 @@ lint: $(READY)  ## style, types, digests, and docs that drift
 	$(BIN)/python model_configs/lock.py --check
 	$(BIN)/python docs/generate.py --check
 
-docs: $(READY)  ## write the generated pages again
+docs: $(READY)  ## write the generated pages again, and build the site: build/site/index.html
 	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
 
 clean:  ## remove what was built
 	rm -rf $(VENV) build dist demo *.egg-info
