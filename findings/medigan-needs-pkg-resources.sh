@@ -16,7 +16,7 @@ python="$folder/env/bin/python"
 "$python" -m pip install -q "medigan==1.0.0" "torch==2.14.1" "numpy==2.4.6" "setuptools==84.2.1"
 cd "$folder"
 seen() {
-    "$python" -c "import medigan" 2>&1 | tail -n 1 | grep . || echo imported
+    "$python" -W ignore -c "import medigan; print('imported')" 2>&1 | tail -n 1
 }
 new=$(seen)
 "$python" -m pip install -q "setuptools==80.9.0"

@@ -12,8 +12,8 @@ from .generating import Generating
 
 NEW_WAY = (
     "`medzoo contribute new mine/ --from-medigan FOLDER` writes the config from the metadata of "
-    "medigan; then `medzoo contribute check`, `pack`, `upload` and `submit`. CONTRIBUTING.md "
-    "explains each step."
+    "medigan; `medzoo contribute --help` lists the steps after it, and CONTRIBUTING.md explains "
+    "them."
 )
 TOKENS = "Tokens are read from the environment or the keyring, never from an argument."
 
@@ -331,7 +331,7 @@ class Contributing(Generating):
         creator_affiliation: str = "unknown affiliation",
         model_description: str = "",
     ) -> str:
-        """Not available: ``medzoo contribute upload`` uploads a checked package.
+        """Not available: ``medzoo contribute`` publishes a package after checking it.
 
         Parameters
         ----------
