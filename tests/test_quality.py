@@ -20,22 +20,22 @@ from benchmarks import quality
 
 
 def patches(n: int, seed: int, *, noise: float = 0.0) -> quality.Pictures:
-    """Blurred blobs on a flat ground, 64x64, of two sizes; more or less grain."""
+    """Blurred blobs on a flat ground, 32x32, of two sizes; more or less grain."""
     rng = np.random.default_rng(seed)
-    grid = np.mgrid[0:64, 0:64].astype(float)
+    grid = np.mgrid[0:32, 0:32].astype(float)
     labels = np.arange(n) % 2
     images = []
     for label in labels:
-        y, x = rng.uniform(20, 44, 2)
-        blob = np.exp(-((grid[0] - y) ** 2 + (grid[1] - x) ** 2) / (2 * (4 + 6 * label) ** 2))
-        images.append(rng.uniform(60, 120) + 80 * blob + rng.normal(0, 3 + noise, (64, 64)))
+        y, x = rng.uniform(10, 22, 2)
+        blob = np.exp(-((grid[0] - y) ** 2 + (grid[1] - x) ** 2) / (2 * (2 + 3 * label) ** 2))
+        images.append(rng.uniform(60, 120) + 80 * blob + rng.normal(0, 3 + noise, (32, 32)))
     return quality.Pictures(np.clip(images, 0, 255).astype(np.uint8)[:, None], labels)
 
 
 @pytest.mark.slow
 def test_judge_tells_alike_noisy_and_copied_sets_apart() -> None:
     train, split = patches(160, 0), patches(60, 1)
-    figures = quality.judge(train, split, steps=60)
+    figures = quality.judge(train, split, steps=50)
     alike, noisy, copied = (
         figures(patches(160, 2)),
         figures(patches(160, 3, noise=12)),
