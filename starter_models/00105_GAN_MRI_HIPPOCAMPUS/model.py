@@ -3,9 +3,9 @@ values from a 3D painter.
 
 A latent vector of 200 numbers makes one volume of 64x64x64 voxels of 1 mm:
 
-1. **Shape.** 64 numbers are scores on principal components of signed distances, those of the whole
-   hippocampus and half the difference of its two parts. Two more set the volumes of the parts: the
-   surface lies where the masks have exactly so many voxels.
+1. **Shape.** 64 numbers are scores on principal components of the signed distance to the surface of
+   the hippocampus. Two more set the volumes of its parts: the surface lies where the mask has
+   exactly so many voxels, and the parts meet between two coronal slices.
 2. **Coarse grey values.** 132 numbers are scores on principal components of scans at 4 mm, of what a
    linear regression on the shape leaves open. Two more set the strength of fine texture.
 3. **Painter**, a 3D U-Net trained as a conditional GAN, paints voxels of 1 mm over the coarse grey
@@ -32,7 +32,7 @@ INSET = (8, 0, 8)  # where the frame begins in the volume
 SHAPE, PARTS, TEXTURE, GREY = 64, 2, 2, 132  # the latents, in this order
 LATENT = SHAPE + PARTS + TEXTURE + GREY
 FINE, COARSE = 2, 4  # mm: of the distances, of the coarse grey values
-CLIP = (8.0, 6.0)  # mm: largest distance, largest half difference
+CLIP = 8.0  # mm: the largest distance
 WHITE = 170  # grey level of the 99.5th percentile of a scan
 SPLITS = (SHAPE, PARTS, TEXTURE, GREY)
 
@@ -52,22 +52,19 @@ def distance_to(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(squares))
 
 
-def shape_fields(
+def shape_field(
     labels: NDArray[np.uint8],
     distance: Callable[[NDArray[np.bool_]], NDArray[np.float64]] = distance_to,
 ) -> NDArray[np.float64]:
-    """What the shape's components are of, (2, 24, 32, 24), from labels 0, 1, 2 in a frame.
+    """What the shape's components are of, (24, 32, 24): the signed distance to the surface in mm.
 
-    ``distance`` may be a faster function than ``distance_to`` with the same result.
+    ``labels`` are 0, 1 or 2 in a frame. ``distance`` may be a faster function than ``distance_to``
+    with the same result.
     """
-
-    def signed(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return np.clip(distance(mask) - distance(~mask) + mask - 0.5, -CLIP[0], CLIP[0])
-
-    whole, front, back = (signed(mask) for mask in (labels > 0, labels == 1, labels == 2))
-    fields = np.stack([whole, np.clip((front - back) / 2, -CLIP[1], CLIP[1])])
+    mask = labels > 0
+    signed = np.clip(distance(mask) - distance(~mask) + mask - 0.5, -CLIP, CLIP)
     cells = [number for side in FRAME for number in (side // FINE, FINE)]
-    return fields.reshape(2, *cells).mean(axis=(2, 4, 6))
+    return np.asarray(signed.reshape(cells).mean(axis=(1, 3, 5)))
 
 
 # ------------------------------------------------------------------------------------ the painter
@@ -110,7 +107,9 @@ class Painter(nn.Module):
         self.block4 = conv(a, a)
         self.last = nn.Conv3d(a, 1, 3, padding=1)
 
-    def forward(self, coarse: Tensor, masks: Tensor, texture: Tensor, noise: list[Tensor]) -> Tensor:
+    def forward(
+        self, coarse: Tensor, masks: Tensor, texture: Tensor, noise: list[Tensor]
+    ) -> Tensor:
         """Paint.
 
         Parameters
@@ -142,11 +141,11 @@ def twice(x: Tensor) -> Tensor:
 
 def fold(net: nn.Module) -> None:
     """Make each convolution that a batch norm follows one convolution."""
-    for layers in net.modules():
-        if isinstance(layers, nn.Sequential) and len(layers) == 3:
-            if isinstance(layers[1], nn.BatchNorm3d):
-                layers[0] = torch.nn.utils.fuse_conv_bn_eval(layers[0], layers[1])
-                layers[1] = nn.Identity()
+    for part in net.modules():
+        layers = list(part) if isinstance(part, nn.Sequential) else []
+        if len(layers) == 3 and isinstance(layers[1], nn.BatchNorm3d):
+            part[0] = torch.nn.utils.fuse_conv_bn_eval(layers[0], layers[1])
+            part[1] = nn.Identity()
 
 
 def smooth(x: Tensor, factor: int) -> Tensor:
@@ -174,29 +173,28 @@ def one_piece(inside: NDArray[np.bool_], start: int) -> NDArray[np.bool_]:
     return grown
 
 
-def cut(fields: NDArray[np.float64], numbers: tuple[int, int]) -> NDArray[np.uint8]:
-    """Labels (D, H, W) with ``numbers`` of voxels of label 1 and 2, in one piece.
+def cut(field: NDArray[np.float64], numbers: tuple[int, int]) -> NDArray[np.uint8]:
+    """Labels (D, H, W) in one piece of about ``numbers`` of voxels of label 1 and label 2.
 
-    ``fields`` (2, D, H, W) are distances to the surface and to the border of the two parts.
+    The surface lies where the distance in ``field`` is so small that both together have exactly so
+    many voxels. As in nearly all manual masks, the parts meet between two coronal slices.
     """
-    whole, side = fields
     total = sum(numbers)
-    order = whole.ravel().argsort(kind="stable")
+    order = field.ravel().argsort(kind="stable")
     taken = total
     for _ in range(6):  # crumbs that are dropped are made up for on the surface
-        inside = np.zeros(whole.size, bool)
+        inside = np.zeros(field.size, bool)
         inside[order[:taken]] = True
-        piece = one_piece(inside.reshape(whole.shape), int(order[0])).ravel()
+        piece = one_piece(inside.reshape(field.shape), int(order[0]))
         lacking = total - int(piece.sum())
         if lacking == 0:
             break
-        taken = min(max(taken + lacking, 1), whole.size)
-    chosen = piece.nonzero()[0]
-    ranks = side.ravel()[chosen].argsort(kind="stable")
-    labels = np.zeros(whole.size, np.uint8)
-    labels[chosen[ranks[: numbers[0]]]] = 1
-    labels[chosen[ranks[numbers[0] :]]] = 2
-    return labels.reshape(whole.shape)
+        taken = min(max(taken + lacking, 1), field.size)
+    behind = np.concatenate([[0], piece.sum(axis=(0, 2)).cumsum()])  # voxels behind each slice
+    border = int(np.abs(behind - numbers[1]).argmin())
+    labels = piece.astype(np.uint8)
+    labels[:, :border] *= 2
+    return labels
 
 
 class Space:
@@ -208,7 +206,7 @@ class Space:
     Parameters
     ----------
     tensors
-        ``shape.mean`` (36864,), ``shape.components`` (64, 36864), ``shape.scales`` (64,);
+        ``shape.mean`` (18432,), ``shape.components`` (64, 18432), ``shape.scales`` (64,);
         ``parts.mean`` (2,), ``parts.slope`` (64, 2), ``parts.factor`` (2, 2) of the log volumes;
         ``rough`` (), mm of noise on the surface;
         ``grey.mean`` (2304,), ``grey.slope`` (64, 2304), ``grey.components`` (132, 2304),
@@ -218,7 +216,9 @@ class Space:
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self.tensors = {
-            name: value.double() for name, value in tensors.items() if not name.startswith("painter")
+            name: value.double()
+            for name, value in tensors.items()
+            if not name.startswith("painter")
         }
 
     def labels(self, latents: Tensor, noise: Tensor) -> Tensor:
@@ -227,8 +227,7 @@ class Space:
         scores, parts = latents.double().split(SPLITS, dim=1)[:2]
         fields = t["shape.mean"] + (scores * t["shape.scales"]) @ t["shape.components"]
         cells = [side // FINE for side in FRAME]
-        fields = smooth(fields.view(-1, 2, *cells), FINE)
-        fields[:, 0] += t["rough"] * noise
+        fields = smooth(fields.view(-1, 1, *cells), FINE)[:, 0] + t["rough"] * noise
         volumes = t["parts.mean"] + scores @ t["parts.slope"] + parts @ t["parts.factor"].T
         numbers = volumes.exp().round().long().clamp(min=1).tolist()
         pairs = zip(fields.numpy(), numbers, strict=True)
@@ -238,8 +237,10 @@ class Space:
     def scores(self, labels: NDArray[np.uint8]) -> Tensor:
         """The shape's scores (64,) of labels in a frame (48, 64, 48), at most 3 in size."""
         t = self.tensors
-        fields = torch.from_numpy(shape_fields(labels)).flatten()
-        return ((fields - t["shape.mean"]) @ t["shape.components"].T / t["shape.scales"]).clamp(-3, 3)
+        fields = torch.from_numpy(shape_field(labels)).flatten()
+        return ((fields - t["shape.mean"]) @ t["shape.components"].T / t["shape.scales"]).clamp(
+            -3, 3
+        )
 
     def grey(self, scores: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Coarse grey values (N, 1, 12, 16, 12) and strengths of texture (N, 2), float32.
@@ -277,3 +278,172 @@ def fields_of_view(labels: Tensor, margins: Tensor) -> Tensor:
 def two_parts(labels: Tensor) -> Tensor:
     """Labels (N, D, H, W) as (N, 2, D, H, W), 1 in each part and 0 elsewhere."""
     return torch.stack([labels == 1, labels == 2], dim=1).float()
+
+
+# ------------------------------------------------------------------------------------ the package
+def axial(frames: NDArray[Any]) -> NDArray[Any]:
+    """Arrays (N, D, H, W) to the right, front and head as axial slices, and the reverse.
+
+    The data set counts voxels to the patient's right, front and head. medzoo's volumes are slices
+    from feet to head, with rows from front to back and columns from right to left.
+    """
+    return np.ascontiguousarray(frames.transpose(0, 3, 2, 1)[:, :, ::-1, ::-1])
+
+
+def from_axial(volumes: NDArray[Any]) -> NDArray[Any]:
+    """The inverse of ``axial``."""
+    return np.ascontiguousarray(volumes[:, :, ::-1, ::-1].transpose(0, 3, 2, 1))
+
+
+def centred(mask: NDArray[Any]) -> tuple[NDArray[np.uint8], list[int]]:
+    """Labels in a frame, from a mask (64, 64, 64) of a user, and where the frame begins in it.
+
+    Raises
+    ------
+    ValueError
+        Other labels, none, or a mask that does not fit into a frame.
+    """
+    values = np.unique(mask)
+    if not np.isin(values, (0, 1, 2)).all():
+        odd = ", ".join(f"{v:g}" for v in values[~np.isin(values, (0, 1, 2))][:3])
+        raise ValueError(
+            f"The mask holds {odd}; only 0, 1 (anterior) and 2 (posterior) can be painted. Fractions "
+            "come from a mask of another spacing than 1 mm: resample its labels to 1 mm first."
+        )
+    places = np.argwhere(mask > 0)
+    if not len(places):
+        raise ValueError("The mask is empty: label 1 (anterior) and 2 (posterior) were expected.")
+    begin = [
+        round(float(p)) - side // 2 for p, side in zip(places.mean(axis=0), FRAME, strict=True)
+    ]
+    shifted = places - begin
+    if (shifted < 0).any() or (shifted >= FRAME).any():
+        raise ValueError(
+            f"The mask is {' x '.join(map(str, np.ptp(places, axis=0) + 1))} mm, larger than a "
+            f"hippocampus can be here: it must fit into {FRAME[0]} x {FRAME[1]} x {FRAME[2]} mm "
+            "around its middle (left-right, front-back, feet-head)."
+        )
+    labels = np.zeros(FRAME, np.uint8)
+    labels[tuple(shifted.T)] = mask[tuple(places.T)]
+    return labels, begin
+
+
+def placed_at(frame: NDArray[Any], begin: list[int], zoom: int) -> NDArray[Any]:
+    """A volume with ``frame`` at ``begin``, in voxels of 1 mm, and 0 elsewhere.
+
+    ``zoom`` is how many voxels a millimetre has. What sticks out of the volume is cut off.
+    """
+    side = SIZE * zoom
+    volume = np.zeros((side,) * 3, frame.dtype)
+    pairs = [(b * zoom, n) for b, n in zip(begin, frame.shape, strict=True)]
+    to = tuple(slice(max(b, 0), min(b + n, side)) for b, n in pairs)
+    of = tuple(slice(max(-b, 0), min(n, side - b)) for b, n in pairs)
+    volume[to] = frame[of]
+    return volume
+
+
+class HippocampusGenerator:
+    """Shapes on the processor, the painter on a device.
+
+    Parameters
+    ----------
+    tensors
+        The content of ``weights.safetensors``: ``painter.*`` and what ``Space`` needs.
+    device
+        Where the painter runs.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], device: torch.device) -> None:
+        self.device, self.space = device, Space(tensors)
+        state = {
+            name.removeprefix("painter."): value.float()
+            for name, value in tensors.items()
+            if name.startswith("painter.")
+        }
+        widths = (len(state["enter.0.weight"]), *(len(state[f"down{k}.0.weight"]) for k in (1, 2)))
+        self.painter = Painter(widths)
+        counters = {
+            name: value
+            for name, value in self.painter.state_dict().items()
+            if name.endswith("num_batches_tracked")
+        }
+        self.painter.load_state_dict(state | counters)
+        self.painter.requires_grad_(False).eval()
+        fold(self.painter)
+        self.painter.to(device)
+
+    @torch.inference_mode()
+    def paint(self, labels: Tensor, coarse: Tensor, texture: Tensor, noise: list[Tensor]) -> Tensor:
+        """Scans (N, D, H, W), 0 to 1 mostly, one after the other so that memory stays small."""
+        wide, masks = smooth(coarse, COARSE), two_parts(labels)
+        painted = []
+        for row in range(len(labels)):
+            one = slice(row, row + 1)
+            parts = (wide[one], masks[one], texture[one])
+            planes = [plane[one].to(self.device) for plane in noise]
+            painted.append(self.painter(*(p.to(self.device) for p in parts), planes).float().cpu())
+        return (torch.cat(painted)[:, 0] + 1) / 2
+
+    def sample(self, batch: Any) -> dict[str, NDArray[Any]]:
+        """The native contract: ``volumes`` and ``masks`` (n, 1, 64, 64, 64), or twice that side,
+        uint8, and ``fields`` (n, 6), the box in which a volume is known.
+        """
+        latents = torch.from_numpy(batch.latents)
+        streams = [batch.rng(i) for i in range(batch.n)]
+        half = tuple(side // 2 for side in FRAME)
+        draws = [
+            (s.uniforms((6,)), s.normals(FRAME), s.normals(FRAME), s.normals(half)) for s in streams
+        ]
+        uniforms, rough, *noise = (torch.from_numpy(np.stack(d)) for d in zip(*draws, strict=True))
+        if "masks" in batch.inputs:
+            given = from_axial(np.asarray(batch.inputs["masks"])[:, 0])
+            frames, begins = zip(*(centred(mask) for mask in given), strict=True)
+            scores = torch.stack([self.space.scores(frame) for frame in frames])
+            labels = torch.from_numpy(np.stack(frames))
+        else:
+            labels, scores = self.space.labels(latents, rough), latents[:, :SHAPE]
+            begins = (list(INSET),) * batch.n
+        coarse, texture = self.space.grey(scores, latents)
+        known = fields_of_view(labels, self.space.margins(uniforms))
+        grey = self.paint(labels, coarse, texture, [plane[:, None] for plane in noise])
+        grey, labels, known = sized(grey, labels, known, int(batch.options.get("zoom", 1)))
+        levels = ((grey * WHITE).round().clamp(0, 255) * known).to(torch.uint8)
+        return self.output(levels.numpy(), labels.numpy(), known.numpy(), begins)
+
+    def output(
+        self,
+        levels: NDArray[np.uint8],
+        labels: NDArray[np.uint8],
+        known: NDArray[np.bool_],
+        begins: tuple[list[int], ...],
+    ) -> dict[str, NDArray[Any]]:
+        """Frames as columns: whole volumes in axial slices."""
+        zoom = levels.shape[1] // FRAME[0]
+        volumes, masks, fields = (
+            axial(np.stack([placed_at(f, b, zoom) for f, b in zip(frames, begins, strict=True)]))
+            for frames in (levels, labels, known)
+        )
+        boxes = [np.argwhere(field) for field in fields]
+        table = np.array([[*box.min(axis=0), *(box.max(axis=0) + 1)] for box in boxes], np.float32)
+        return {"volumes": volumes[:, None], "masks": masks[:, None], "fields": table}
+
+
+def sized(grey: Tensor, labels: Tensor, known: Tensor, zoom: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Frames (N, D, H, W) brought to ``zoom`` times their size.
+
+    Grey values and the share of each label are interpolated linearly; a voxel gets the label that
+    has the largest share.
+    """
+    if zoom == 1:
+        return grey, labels, known
+    shares = torch.stack([(labels == part).float() for part in range(3)], dim=1)
+    labels = smooth(shares, zoom).argmax(dim=1).to(torch.uint8)
+    for axis in (1, 2, 3):
+        known = known.repeat_interleave(zoom, dim=axis)
+    return smooth(grey[:, None], zoom)[:, 0], labels, known
+
+
+def load(weights_dir: Path, device: str) -> HippocampusGenerator:
+    """The native contract: the generator with the weights in ``weights_dir``."""
+    tensors = load_file(Path(weights_dir) / "weights.safetensors")
+    return HippocampusGenerator(tensors, torch.device(device))

@@ -34,12 +34,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-HELD_BACK = (
-    4, 15, 26, 39, 46, 56, 67, 83, 93, 99, 107, 125, 136, 146, 155, 163, 171, 177, 190,
-    203, 215, 222, 230, 236, 248, 259, 268, 282, 294, 300, 308, 317, 327, 333, 340, 352,
-    359, 370, 380, 389,  # fmt: skip
-)
+HELD_BACK = [
+    int(number)
+    for number in re.findall(
+        r"\d+",
+        "4 15 26 39 46 56 67 83 93 99 107 125 136 146 155 163 171 177 190 203 215 222 230 236 248 "
+        "259 268 282 294 300 308 317 327 333 340 352 359 370 380 389",
+    )
+]
 CROP, EDGE, BATCH = 32, 2, 4  # voxels of a crop, voxels at its edge that no loss sees, crops a step
+HALF = ("shape.mean", "shape.components", "grey.mean", "grey.slope", "grey.components")
 BANK = 400  # shapes and coarse grey values drawn from the model, which it learns to paint over
 OWN = 2  # crops of a batch that are of these, from step OWN_FROM
 OWN_FROM = 600
@@ -163,7 +167,9 @@ def fast_distance(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 def fit(data: dict[str, NDArray[Any]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The content of ``weights.safetensors`` except the painter, and the training frames."""
     labels = framed(data["labels"])
-    fields = torch.from_numpy(np.stack([m.shape_fields(one, fast_distance) for one in labels])).flatten(1)
+    fields = torch.from_numpy(
+        np.stack([m.shape_field(one, fast_distance) for one in labels])
+    ).flatten(1)
     mean, basis, scales, scores = components(fields, m.SHAPE)
     volumes = torch.from_numpy(
         np.stack([[(one == part).sum() for part in (1, 2)] for one in labels])
@@ -206,10 +212,7 @@ def fit(data: dict[str, NDArray[Any]]) -> tuple[dict[str, Tensor], dict[str, Ten
         "coarse": rows.view_as(coarse).float(),
         "texture": strength.float(),
     }
-    stored = {
-        name: value.half() if name.endswith((".mean", "components")) else value
-        for name, value in tensors.items()
-    }
+    stored = {name: value.half() if name in HALF else value for name, value in tensors.items()}
     stored = {
         name: value if value.dtype in (torch.half, torch.uint8) else value.float()
         for name, value in stored.items()
@@ -285,7 +288,7 @@ class Average:
                 mine.copy_(theirs)
 
 
-def bank(tensors: dict[str, Tensor], margins: NDArray[Any], number: int) -> dict[str, Tensor]:
+def bank(tensors: dict[str, Tensor], number: int) -> dict[str, Tensor]:
     """Shapes, coarse grey values and fields of view, drawn from the model."""
     generator = torch.Generator().manual_seed(5)
     space = m.Space(tensors)
@@ -337,9 +340,10 @@ def train(a: argparse.Namespace, data: dict[str, NDArray[Any]]) -> None:
     tensors, frames = torch.load(cache, weights_only=True)["fitted"]
     own_cache = a.out / "bank.pt"
     if not own_cache.exists():
-        save(own_cache, bank=bank(tensors, data["margins"], BANK))
+        save(own_cache, bank=bank(tensors, BANK))
     own = torch.load(own_cache, weights_only=True)["bank"]
 
+    torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
     painter, critic = m.Painter(), Critic()
     average = Average(painter, 0.998)
@@ -447,7 +451,7 @@ def one_step(
     loss.backward()
     optimisers[0].step()
     values = [adversarial, critic_loss, coarse_loss, l1, texture]
-    return np.array([*(float(v) for v in values), count_own])
+    return np.array([*(v.item() for v in values), count_own])
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor], painter: nn.Module) -> None:
@@ -455,7 +459,9 @@ def write_weights(path: Path, tensors: dict[str, Tensor], painter: nn.Module) ->
     save_file({k: v.contiguous() for k, v in (tensors | state).items()}, path)
 
 
-def sheet(painter: nn.Module, frames: dict[str, Tensor], own: dict[str, Tensor], path: Path) -> None:
+def sheet(
+    painter: nn.Module, frames: dict[str, Tensor], own: dict[str, Tensor], path: Path
+) -> None:
     """Three planes: scans, the same painted again, and samples."""
     generator = torch.Generator().manual_seed(0)
     rows = []
@@ -500,6 +506,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000, help="of the painter")
     parser.add_argument("--rate", type=float, default=4e-4, help="learning rate")
     parser.add_argument("--every", type=float, default=300, help="seconds between checkpoints")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=105)
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
