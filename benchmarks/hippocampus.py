@@ -118,7 +118,7 @@ def noisy(samples: Volumes, train: Volumes, seed: int = 0) -> Volumes:
     grey = np.empty_like(plain.grey)
     for row, mean in enumerate(plain.grey):
         white = np.fft.rfftn(generator.normal(size=mean.shape)) / np.sqrt(mean.size)
-        noise = np.fft.irfftn(white * spectrum, mean.shape)
+        noise = np.fft.irfftn(white * spectrum, mean.shape, axes=(0, 1, 2))
         grey[row] = (mean + noise).round().clip(1, 255) * (mean > 0)
     return Volumes(grey, plain.labels)
 
@@ -157,11 +157,13 @@ def crop(volumes: Volumes) -> Volumes:
     return Volumes(*parts)
 
 
-def learn(volumes: Volumes, steps: int, seed: int = 0, batch: int = 2) -> Segmenter:
+def learn(
+    volumes: Volumes, steps: int, width: int = 12, seed: int = 0, batch: int = 2
+) -> Segmenter:
     """A segmenter trained on ``volumes``, with gain and offset varied."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    net = Segmenter()
+    net = Segmenter(width)
     optimiser = torch.optim.AdamW(net.parameters(), 4e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, max(steps, 2))
     part = crop(volumes)
@@ -226,8 +228,8 @@ def slices(volumes: Volumes) -> list[Tensor]:
     ]
 
 
-def judge(train: Volumes, held_back: Volumes, steps: int) -> Any:
-    """A function from a set to its figures. ``steps`` is how long the segmenter learns."""
+def judge(train: Volumes, held_back: Volumes, steps: int, width: int = 12) -> Any:
+    """A function from a set to its figures; ``steps`` and ``width`` are of its segmenter."""
     targets = slices(held_back)
     planes = []
     for x in slices(train):
@@ -260,8 +262,8 @@ def judge(train: Volumes, held_back: Volumes, steps: int) -> Any:
             max(statistic(own[:, kind, label], real_sizes[:, kind, label]) for label in (0, 1))
             for kind in (0, 1)
         ]
-        near = np.nan if volumes is train else nearest(volumes) / usual
-        overlap = dice(learn(volumes, steps), held_back) if steps else (np.nan, np.nan)
+        near = np.nan if volumes is train else nearest(volumes) / max(usual, 1e-6)
+        overlap = dice(learn(volumes, steps, width), held_back) if steps else (np.nan, np.nan)
         values = [*overlap, *worst, *np.mean(distances, axis=0), near]
         return dict(zip(FIGURES, map(float, values), strict=True))
 
@@ -280,15 +282,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("-n", type=int, default=500, help="samples")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=600, help="of each segmenter; 0 for none")
-    parser.add_argument("--quick", action="store_true", help="4 samples and 2 steps")
+    parser.add_argument("--quick", action="store_true", help="4 samples and 1 step")
     parser.add_argument("--out", type=Path, help="the figures as JSON")
     a = parser.parse_args(arguments)
-    number, steps = (4, 2) if a.quick else (a.n, a.steps)
+    number, steps, width = (4, 1, 2) if a.quick else (a.n, a.steps, 12)
     train, held_back = real(a.data)
     began = time.perf_counter()
     samples = synthetic(a.model, number, a.seed)
     seconds = (time.perf_counter() - began) / number
-    figures = judge(train, held_back, steps)
+    figures = judge(train, held_back, steps, width)
     table = {}
     print(f"{'':18s} " + " ".join(f"{name:>8s}" for name in FIGURES), flush=True)
     sets = {

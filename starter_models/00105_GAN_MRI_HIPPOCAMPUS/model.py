@@ -124,7 +124,10 @@ class Painter(nn.Module):
             (N, 1, D, H, W) of unit variance, and of half its size.
         """
         facts = texture[:, :, None, None, None].expand(-1, -1, *coarse.shape[2:])
-        near = F.avg_pool3d(masks.sum(dim=1, keepdim=True), 9, stride=1, padding=4)
+        near = masks.sum(dim=1, keepdim=True)
+        for axis in range(3):  # the mean of 9 x 9 x 9 voxels
+            sides = [9 if axis == other else 1 for other in range(3)]
+            near = F.avg_pool3d(near, sides, stride=1, padding=[side // 2 for side in sides])
         x = self.enter(torch.cat([coarse, masks, near, facts, noise[0]], dim=1))  # (N, a, D, H, W)
         y = self.block1(self.down1(x))  # (N, b, D / 2, H / 2, W / 2)
         z = self.narrow2(self.block2(self.down2(y)))  # (N, b / 2, D / 4, ...)

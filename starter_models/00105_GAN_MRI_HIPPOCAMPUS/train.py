@@ -105,11 +105,16 @@ def framed(volumes: NDArray[Any]) -> NDArray[Any]:
 
 # ------------------------------------------------------------------------- what is fitted at once
 def components(rows: Tensor, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean, ``number`` components, their scales, and the scores of ``rows``, of unit variance."""
+    """Mean, ``number`` components, their scales, and the scores of ``rows``, of unit variance.
+
+    Of fewer rows than components, those that remain are 0 and change nothing.
+    """
     mean = rows.mean(dim=0)
     left, sizes, right = torch.linalg.svd(rows - mean, full_matrices=False)
-    spread = len(rows) ** 0.5
-    return mean, right[:number], sizes[:number] / spread, left[:, :number] * spread
+    spread, missing = len(rows) ** 0.5, max(number - len(sizes), 0)
+    basis = F.pad(right[:number], (0, 0, 0, missing))
+    scales = F.pad(sizes[:number] / spread, (0, missing), value=1e-6)
+    return mean, basis, scales, F.pad(left[:, :number] * spread, (0, missing))
 
 
 def regression(scores: Tensor, values: Tensor, ridge: float) -> Tensor:
@@ -340,7 +345,7 @@ def train(a: argparse.Namespace, data: dict[str, NDArray[Any]]) -> None:
     tensors, frames = torch.load(cache, weights_only=True)["fitted"]
     own_cache = a.out / "bank.pt"
     if not own_cache.exists():
-        save(own_cache, bank=bank(tensors, BANK))
+        save(own_cache, bank=bank(tensors, a.bank))
     own = torch.load(own_cache, weights_only=True)["bank"]
 
     torch.set_num_threads(a.threads)
@@ -506,6 +511,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000, help="of the painter")
     parser.add_argument("--rate", type=float, default=4e-4, help="learning rate")
     parser.add_argument("--every", type=float, default=300, help="seconds between checkpoints")
+    parser.add_argument("--bank", type=int, default=BANK, help="shapes drawn from the model")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=105)
     a = parser.parse_args()
