@@ -161,13 +161,13 @@ def train(a: argparse.Namespace, pool: Pool, decoder: m.Decoder) -> None:
             pool.renew()
         if run.due(a.every, a.steps):
             run.save("loss")
-            draw(average.net, decoder, a.out / "samples.png")
+            draw(average.net, decoder, a.out / "samples.png", a.shown)
 
 
 @torch.no_grad()
-def draw(net: m.Denoiser, decoder: m.Decoder, path: Path) -> None:
+def draw(net: m.Denoiser, decoder: m.Decoder, path: Path, shown: int) -> None:
     """One column per kind, and a last one for samples without a kind; the same noise each time."""
-    kind = torch.arange(m.KINDS + 1).repeat(4)
+    kind = torch.arange(m.KINDS + 1).repeat(shown)
     noise = torch.randn(
         len(kind), m.CHANNELS, m.SIDE, m.SIDE, generator=torch.Generator().manual_seed(0)
     )
@@ -234,6 +234,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6_500)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=8e-4, help="learning rate at its highest")
+    parser.add_argument("--shown", type=int, default=4, help="samples of each kind on samples.png")
     a = training.arguments_of(parser)
     torch.manual_seed(a.seed)
     x, kinds = read_slices(a.data)

@@ -14,22 +14,25 @@ from __future__ import annotations
 
 import argparse
 import collections
-import copy
-import json
 import math
+import sys
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import model as m  # the package's own, beside this script
 import numpy as np
 import phantom
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # training.py; a copy has it beside
+import training
+from training import Average, Run, floats, halves, hinge, load_part, mixed, state_in
 
 ROI = "R parotid|Parotid R|Rt Parotid|Right parotid|Parotid right|Parotid gland R|Glnd parotid R"
 JITTER = 3  # pixels that a scan is moved by, either way
@@ -234,57 +237,13 @@ class Encoder(nn.Module):
 
 
 def draw_noise(n: int, generator: torch.Generator | None = None) -> list[Tensor]:
-    return [(torch.rand(n, 1, k, k, generator=generator) - 0.5) * math.sqrt(12) for k in m.PLANES]
-
-
-class Average:
-    """Exponential moving average of a network, buffers taken as they are."""
-
-    def __init__(self, net: nn.Module, decay: float) -> None:
-        self.net, self.decay = copy.deepcopy(net).eval().requires_grad_(False), decay
-
-    def update(self, net: nn.Module, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(self.net.parameters(), net.parameters(), strict=True):
-            mine.lerp_(theirs.detach(), 1 - decay)
-        for mine, theirs in zip(self.net.buffers(), net.buffers(), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, 1 - decay)
-
-
-def resume(path: Path, **parts: Any) -> int:
-    """Load a checkpoint where there is one; how many steps are done."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    return int(state["step"])
-
-
-def mixed(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is fast: on a processor without it, it takes many times as long as full
-    precision.
-    """
-    fast = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
-
-
-def save(path: Path, step: int, **parts: Any) -> None:
-    part = path.with_suffix(".part")
-    torch.save({name: p.state_dict() for name, p in parts.items()} | {"step": step}, part)
-    part.replace(path)
+    return training.uniform_noise(n, m.PLANES, torch.device("cpu"), generator)
 
 
 def begin(net: nn.Module, a: argparse.Namespace, name: str) -> nn.Module:
     """``net`` with the weights of ``--init``, if there are any."""
     if a.init:
-        found = {
-            k.removeprefix(f"{name}."): v.float()
-            for k, v in load_file(a.init).items()
-            if k.startswith(f"{name}.")
-        }
-        net.load_state_dict(found, strict=False)  # batch norm's counters are not kept
+        load_part(net, load_file(a.init), name)
     return net.to(a.device)
 
 
@@ -330,9 +289,9 @@ def train_masks(a: argparse.Namespace, scans: Scans) -> None:
     average = Average(net, 0.998)
     make, judge = (torch.optim.Adam(p.parameters(), 2e-4, (0.5, 0.999)) for p in (net, critic))
     parts = {"net": net, "critic": critic, "average": average.net, "make": make, "judge": judge}
-    done, began, log = resume(a.out / "masks.pt", **parts), time.time(), []
+    run = Run(a.out / "masks.pt", a.seed, **parts)
     n = 32
-    for step in range(done + 1, a.mask_steps + 1):
+    for step in range(run.step + 1, a.mask_steps + 1):
         rng = np.random.default_rng([a.seed, step])
         pick, moves = (
             rng.integers(len(scans.mask), size=n),
@@ -359,16 +318,10 @@ def train_masks(a: argparse.Namespace, scans: Scans) -> None:
         make.zero_grad()
         gain.backward()
         make.step()
-        average.update(net, step)
-        log.append([loss.item(), gain.item()])
-        if step % a.every == 0 or step == a.mask_steps:
-            means = np.mean(log, axis=0).round(3)
-            print(
-                f"masks {step} critic, generator {means} {(time.time() - began) / 60:.1f} min",
-                flush=True,
-            )
-            log.clear()
-            save(a.out / "masks.pt", step, **parts)
+        run.advance(loss, gain)
+        average.update(net, run.step)
+        if run.due(a.every, a.mask_steps):
+            run.save("critic, generator")
             with torch.no_grad():
                 latents = torch.randn(
                     32, m.LATENT, 1, 1, generator=torch.Generator().manual_seed(0)
@@ -383,9 +336,7 @@ def train_painter(a: argparse.Namespace, scans: Scans) -> None:
     own code, and held to the picture, or from another's, and held to the critic alone."""
     torch.manual_seed(a.seed + 1)
     masks = m.MaskGenerator()
-    masks.load_state_dict(
-        torch.load(a.out / "masks.pt", weights_only=True, map_location="cpu")["average"]
-    )
+    masks.load_state_dict(state_in(a.out / "masks.pt"))
     masks.eval()
     net, encoder, critic = (
         begin(m.Painter(), a, "painter"),
@@ -405,10 +356,10 @@ def train_painter(a: argparse.Namespace, scans: Scans) -> None:
         "make": make,
         "judge": judge,
     }
-    done, began, log = resume(a.out / "painter.pt", **parts), time.time(), []
+    run = Run(a.out / "painter.pt", a.seed + 1, **parts)
     n, loose, codes = a.batch, max(1, round(LOOSE * a.batch)), collections.deque(maxlen=16)
     cast = lambda: mixed(torch.device(a.device))  # noqa: E731
-    for step in range(done + 1, a.painter_steps + 1):
+    for step in range(run.step + 1, a.painter_steps + 1):
         rng = np.random.default_rng([a.seed, 1, step])
         pace = a.rate * min(1.0, step / 100, 0.05 + 2.0 * (1 - step / a.painter_steps))
         make.param_groups[0]["lr"], judge.param_groups[0]["lr"] = (
@@ -426,9 +377,7 @@ def train_painter(a: argparse.Namespace, scans: Scans) -> None:
             fake = net(both, code, [v.to(a.device) for v in draw_noise(n + loose)])
             votes, wanted = critic(ct, mask)
             votes = zip(votes, critic(fake.detach(), both)[0], strict=True)
-            verdict = sum(
-                F.relu(1 - r).float().mean() + F.relu(1 + f).float().mean() for r, f in votes
-            )
+            verdict = sum(hinge(r.float(), f.float()) for r, f in votes)
         judge.zero_grad()
         verdict.backward()
         judge.step()
@@ -451,17 +400,11 @@ def train_painter(a: argparse.Namespace, scans: Scans) -> None:
         make.zero_grad()
         (2.0 * praise + 1.0 * alike + 20.0 * away + NATS * nats).backward()
         make.step()
-        average.update(net, step)
+        run.advance(verdict, praise, alike, away, nats)
+        average.update(net, run.step)
         codes.extend(mean.detach())
-        log.append([verdict.item(), praise.item(), alike.item(), away.item(), nats.item()])
-        if step % a.every == 0 or step == a.painter_steps:
-            means = np.mean(log, axis=0).round(4)
-            print(
-                f"painter {step} critic, praise, features, L1, nats {means} {(time.time() - began) / 60:.1f} min",
-                flush=True,
-            )
-            log.clear()
-            save(a.out / "painter.pt", step, **parts)
+        if run.due(a.every, a.painter_steps):
+            run.save("critic, praise, features, L1, nats")
             paint_sheet(a, average.net, masks, [ct, mask, mean.detach()], torch.stack(list(codes)))
 
 
@@ -494,9 +437,7 @@ def fit_codes(a: argparse.Namespace, scans: Scans) -> dict[str, Tensor]:
     codes are drawn by in place of the standard normal, which the encoder only comes near to
     (ex-post density estimation, Ghosh et al., arXiv:1903.12436)."""
     encoder = Encoder()
-    encoder.load_state_dict(
-        torch.load(a.out / "painter.pt", weights_only=True, map_location="cpu")["encoder"]
-    )
+    encoder.load_state_dict(state_in(a.out / "painter.pt", "encoder"))
     encoder.eval()
     rng, found = np.random.default_rng(a.seed), []
     for _ in range(-(-len(scans.bed) // 16)):
@@ -528,27 +469,14 @@ def write_weights(a: argparse.Namespace, scans: Scans) -> None:
     """One file for ``model.load``: both averaged networks and how codes are drawn, in half
     precision.
     """
-    tensors = {k: v.half() for k, v in fit_codes(a, scans).items()}
+    tensors = fit_codes(a, scans)
     for part in ("masks", "painter"):
-        state = torch.load(a.out / f"{part}.pt", weights_only=True, map_location="cpu")["average"]
-        tensors |= {
-            f"{part}.{k}": v.half().contiguous() for k, v in state.items() if v.is_floating_point()
-        }
-    path = a.out / "weights.safetensors"
-    save_file(tensors, path)
-    path.chmod(0o644)  # safetensors makes it readable by its owner alone
+        tensors |= floats(state_in(a.out / f"{part}.pt"), part)
+    training.write_weights(halves(tensors), a.out / "weights.safetensors")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="folder for checkpoints, sheets and weights.safetensors",
-    )
+    parser = training.parser_of(__doc__, seed=104, every=250)
     parser.add_argument(
         "--data", type=Path, help="folder of DICOM CT with RTSTRUCT; the phantom if left out"
     )
@@ -564,15 +492,9 @@ def main() -> None:
     )
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rate", type=float, default=2e-4, help="learning rate of the painter")
-    parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--seed", type=int, default=104)
-    a = parser.parse_args()
-    torch.set_num_threads(a.threads)
-    a.out.mkdir(parents=True, exist_ok=True)
+    a = training.arguments_of(parser)
     scans = read_dicom(a.data, a.roi) if a.data else read_phantom(a.out, a.heads, a.seed)
-    print(json.dumps({k: str(v) for k, v in vars(a).items()}), flush=True)
+    training.print_settings(a)
     if a.stage in ("masks", "all"):
         train_masks(a, scans)
     if a.stage in ("painter", "all"):

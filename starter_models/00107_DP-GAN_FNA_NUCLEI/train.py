@@ -26,8 +26,8 @@ import copy
 import csv
 import json
 import math
-import os
 import secrets
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,11 @@ from typing import Any
 import model as m  # the package's own, beside this script
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # training.py; a copy has it beside
+import training
 
 RELEASES = (3.0, 3.0, 1.0)  # noise multipliers: place and spread twice, covariance
 BOUNDS = (5.0, 7.0, 8.0)  # of the norms of what a row adds to each
@@ -380,7 +382,7 @@ def train(a: argparse.Namespace, table: np.ndarray, y: np.ndarray) -> None:
                 f"step {step} epsilon {accountant.get_epsilon(a.delta):.3f} loss {loss.item():.4f}",
                 flush=True,
             )
-            save(
+            training.save(
                 checkpoint,
                 {
                     "known": {k: torch.from_numpy(np.asarray(v)) for k, v in known.items()},
@@ -393,11 +395,6 @@ def train(a: argparse.Namespace, table: np.ndarray, y: np.ndarray) -> None:
                 },
             )
             finish(a, known, average, accountant.history, len(real), done=step == a.steps)
-
-
-def save(path: Path, state: dict[str, Any]) -> None:
-    torch.save(state, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
 
 
 def finish(
@@ -420,7 +417,7 @@ def finish(
             [k, *(f"{v:.4g}" for v in row)] for k, row in zip(classes, table, strict=True)
         )
     if done:
-        save_file(tensors, a.out / "weights.safetensors")
+        training.write_weights(tensors, a.out / "weights.safetensors")
         cost = {
             "epsilon": spent(history, a.delta),
             "exact epsilon": exact_epsilon(history, a.delta),
@@ -638,10 +635,13 @@ def correlations(a: np.ndarray, ya: np.ndarray, b: np.ndarray, yb: np.ndarray) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = training.parser_of(
+        __doc__,
+        out="folder for the checkpoint, samples.csv and weights.safetensors",
+        seed=0,
+        every=50,
+        device=False,
     )
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
         "--data", type=Path, help="a CSV; the data that scikit-learn ships if left out"
     )
@@ -651,8 +651,6 @@ def main() -> None:
     parser.add_argument("--epsilon", type=float, default=8.0)
     parser.add_argument("--delta", type=float, default=1e-4)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--every", type=int, default=50, help="steps between checkpoints")
-    parser.add_argument("--seed", type=int, default=0, help="of everything but the noise")
     parser.add_argument(
         "--noise-seed",
         type=int,
@@ -668,8 +666,7 @@ def main() -> None:
         action="store_true",
         help="with --judge: also train five times without a fifth of the rows",
     )
-    a = parser.parse_args()
-    a.out.mkdir(parents=True, exist_ok=True)
+    a = training.arguments_of(parser)
     table, y = rehearsal(seed=a.seed) if a.rehearse else read_table(a.data)
     if a.judge:
         judge(a, *(rehearsal(3000, seed=10_000) if a.rehearse else (table, y)))
