@@ -129,14 +129,14 @@ def of_session(
     env: str,
     lock: str,
     trust: bool,
-    found: Mapping[str, Any],
+    interpreter: Mapping[str, Any],
     recorded: Provenance,
 ) -> Provenance:
     """The part of a provenance that describes the session in which the model ran.
 
     Parameters
     ----------
-    found : mapping
+    interpreter : mapping
         The interpreter that ran the model: ``python``, ``libraries`` (name -> version) and
         ``threads`` (of torch, or None).
     recorded : Provenance
@@ -145,14 +145,14 @@ def of_session(
     provenance: Provenance = {
         "env": env,
         "lock": lock,
-        "python": found["python"],
-        "libraries": found["libraries"],
+        "python": interpreter["python"],
+        "libraries": interpreter["libraries"],
         "seeding": "sample" if version.per_sample else "batch",
         "trust": trust,
         **recorded,
     }
-    if found["threads"]:
-        provenance["threads"] = found["threads"]
+    if interpreter["threads"]:
+        provenance["threads"] = interpreter["threads"]
     return provenance
 
 

@@ -272,7 +272,7 @@ def _rescaled(frame: Frame, stored: Array) -> _Slice:
     if ds.get("Modality") == "RTDOSE" and (scaling := numbers(ds, "DoseGridScaling")):
         unit, factor = "Gy" if ds.get("DoseUnits") == "GY" else "", scaling[0]
     values = _in_unit(stored, ds) * factor
-    # Values that are inverted later keep their precision until then.
+    # Values that are inverted later stay unrounded until then.
     kept = values if extremes else np.asarray(values, np.float32)
     rows, columns = pixel_spacing(ds)
     position = numbers(ds, "ImagePositionPatient")

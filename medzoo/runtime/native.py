@@ -93,7 +93,7 @@ class NativeSession(Session):
             env="current",
             lock="",
             trust=execution.trust,
-            found=interpreter,
+            interpreter=interpreter,
             recorded=execution.record,
         )
 

@@ -116,7 +116,7 @@ class WorkerSession(Session):
             env=kind,
             lock=lock,
             trust=execution.trust,
-            found=answer,
+            interpreter=answer,
             recorded=execution.record,
         )
 

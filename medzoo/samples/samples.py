@@ -337,7 +337,7 @@ def read(folder: str | os.PathLike[str]) -> Samples:
     -------
     Samples
         The samples as they were generated. Columns of floats that were saved as PNG or DICOM come
-        back with the precision of their 8 or 16 bits.
+        back rounded to their 8 or 16 bits.
 
     Raises
     ------
