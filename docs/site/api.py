@@ -53,7 +53,7 @@ def entries_of(page: str) -> Iterator[tuple[str, Any]]:
                 yield f"medzoo.errors.{name}", value
         return
     module: ModuleType = medical if page == "api/medical" else medzoo
-    for name in module.__all__:
+    for name in sorted(module.__all__, key=lambda name: (name[0].isupper(), name)):
         value = getattr(module, name)
         if name.startswith("__") or (inspect.isclass(value) and issubclass(value, Exception)):
             continue
@@ -66,7 +66,9 @@ def directive(name: str, value: Any) -> str:
     own = hasattr(value, "__qualname__")  # a constant does not know where it was defined
     path = f"{value.__module__}.{value.__qualname__}" if own else name
     options = [f'heading: "{name}"', "heading_level: 2"]
-    if inspect.isclass(value):
+    if inspect.isclass(value) and path.startswith("medzoo.runtime."):
+        options.append("members: false")  # Ray: users make one, and medzoo calls its methods
+    elif inspect.isclass(value):
         options += ["members_order: source", 'filters: ["!^_[^_]", "!^__(?!call__)"]']
     lines = "\n".join(f"      {option}" for option in options)
     return f"::: {path}\n    options:\n{lines}\n"

@@ -14,6 +14,7 @@ from pathlib import Path
 from unittest import mock
 
 import nbformat
+from links import for_site
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
 
@@ -56,11 +57,15 @@ def execute(path: Path) -> nbformat.NotebookNode:
 
 def page(path: Path) -> Iterator[tuple[str, str | bytes]]:
     """Address and content of a tutorial's page and of the pictures in it."""
-    pictures = f"{path.stem}_files"
+    pictures, uri = f"{path.stem}_files", f"tutorials/{path.stem}.md"
+    notebook = execute(path)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = for_site(cell.source, "docs/tutorials", uri)
     body, resources = MarkdownExporter().from_notebook_node(
-        execute(path), resources={"output_files_dir": pictures, "unique_key": path.stem}
+        notebook, resources={"output_files_dir": pictures, "unique_key": path.stem}
     )
     title, _, rest = body.partition("\n")
-    yield f"tutorials/{path.stem}.md", f"{title}\n{NOTE.format(name=path.name)}\n{rest}"
+    yield uri, f"{title}\n{NOTE.format(name=path.name)}\n{rest}"
     for name, content in resources["outputs"].items():
         yield f"tutorials/{name}", content
