@@ -1,5 +1,6 @@
-"""Model configs: YAML read into frozen dataclasses. An error names the file, the key and what was
-expected.
+"""Model configs: YAML files, read as frozen dataclasses.
+
+An error names the file, the key and what was expected.
 """
 
 from __future__ import annotations

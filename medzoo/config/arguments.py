@@ -1,10 +1,8 @@
-"""Names of the arguments of public functions: those that a model cannot use for its own inputs, and
-what other libraries call them.
-"""
+"""Names of the arguments of public functions, and their names in other libraries."""
 
 from __future__ import annotations
 
-# of the functions that generate; a condition or option of such a name could not be given
+# A condition or an option of a model cannot have one of these names.
 ARGUMENTS = {
     "model_id",
     "n",
@@ -37,13 +35,13 @@ ARGUMENTS = {
     "drop_last",
     "self",
 }
-# of the functions that generate, for an error that names the closest
+# Of the functions that generate; an error names the closest one.
 GENERATE_ARGUMENTS = (
     *("model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights"),
     *("inputs", "env", "trust", "precision", "engine", "progress", "first"),
     *("layout", "shard_size", "shard_samples"),
 )
-# what medigan and other libraries call an argument -> its name in medzoo
+# Name of an argument in medigan and other libraries -> its name in medzoo.
 ELSEWHERE = {
     "num_samples": "n",
     "n_samples": "n",
@@ -87,5 +85,5 @@ ELSEWHERE = {
 ADVICE = {
     "save_images": "Samples are written where `out` names a folder, and returned in any case. ",
     "install_dependencies": "medzoo builds an environment for the model by itself; see `env`. ",
-    "is_gen_function_returned": "`medzoo.load(8)` gives a model to call as often as you like. ",
+    "is_gen_function_returned": "`medzoo.load(8)` returns a model that you can call many times. ",
 }

@@ -1,4 +1,4 @@
-"""What a model config says, as frozen dataclasses."""
+"""The content of a model config, as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -18,23 +18,19 @@ CONTRACTS = ("native", "medigan")
 STATUSES = ("demonstration",)  # samples that are not good enough for research
 PRECISIONS = ("full", "bfloat16", "float16")  # of torch's operations while a model runs
 DTYPES = ("uint8", "uint16", "int16", "int64", "float32")
-# value range of a column whose config states none; that of signed integers cannot be known
+# Value range of a column whose config states none. Signed integers have no such range.
 TYPE_RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "float32": (0.0, 1.0)}
 OPTION_TYPES: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
-LIST_TYPES: dict[str, type] = {
-    "ints": int,
-    "floats": float,
-    "texts": str,
-}  # an option that is a list of these
+# Types of an option that is a list.
+LIST_TYPES: dict[str, type] = {"ints": int, "floats": float, "texts": str}
 RETURNS = ("images", "tuples", "arrays", "files")
 FORMS = ("folder", "files", "file")
 FITS = ("exact", "pad", "resize")
-LOCAL, REMOTE = (
-    ("bundled", "file"),
-    ("zenodo", "https"),
-)  # schemes of sources: on this machine, on a network
+# Schemes of sources: on this machine, and on a network.
+LOCAL, REMOTE = ("bundled", "file"), ("zenodo", "https")
 TORCH_FAMILY = {"torch", "torchvision", "torchaudio"}
-TAKEN = {  # of Samples and of a manifest's lines; a column of such a name would hide behind it
+# Names of attributes of Samples and of keys in a manifest, which a column cannot have.
+TAKEN = {
     "columns",
     "outputs",
     "indices",
@@ -70,18 +66,19 @@ TAKEN = {  # of Samples and of a manifest's lines; a column of such a name would
 
 
 def requirement_name(requirement: str) -> str:
-    """The name in a requirement, as the standard normalises it: ``torch`` of ``Torch>=2.6``."""
-    found = REQUIREMENT.match(requirement)
-    return re.sub(r"[-_.]+", "-", found[0] if found else requirement).lower()
+    """The normalised name in a requirement: ``torch`` for ``Torch>=2.6``."""
+    match = REQUIREMENT.match(requirement)
+    name = match[0] if match else requirement
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @dataclass(frozen=True)
 class Option:
-    """An input of a model beside its condition: a named argument of ``generate``."""
+    """An input of a model in addition to its conditions: a named argument of ``generate``."""
 
     name: str
     type: str  # one of OPTION_TYPES or LIST_TYPES
-    default: Any  # None leaves the choice to the package
+    default: Any  # if None, the package chooses
     help: str
     minimum: float | None = None  # of each number, in a list too
     maximum: float | None = None
@@ -95,19 +92,18 @@ class Condition:
     name: str
     values: Mapping[str, int]  # name -> the number that the label column holds
     help: str
-    passed: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # name -> what a medigan package gets; the number if left out
+    # Name -> value that a medigan package gets; its number if the name is left out.
+    passed: Mapping[str, Any] = field(default_factory=dict)
 
     def value_for_package(self, number: int) -> Any:
-        """What a package of the medigan contract gets for the value ``number``."""
+        """The value that a package of the medigan contract gets for ``number``."""
         name = next(k for k, v in self.values.items() if v == number)
         return self.passed.get(name, number)
 
 
 @dataclass(frozen=True)
 class Input:
-    """What a user may give a model to work on, image by image."""
+    """Images that a user gives to a model, which makes its samples from them."""
 
     name: str
     kind: str  # image, mask or volume
@@ -117,14 +113,12 @@ class Input:
     argument: str = ""  # of a medigan package's function; the name if left out
     form: str = "folder"  # how a medigan package wants them: one of FORMS
     default: str = ""  # the package's own, a file or folder in it
-    # what slices of DICOM and NIfTI are brought to:
+    # DICOM and NIfTI images are converted to:
     range: tuple[float, float] | None = None
     unit: str = ""  # of `range`, such as HU; grey levels if empty
     spacing: tuple[float, ...] = ()  # mm, in the order of the spatial axes; as it is if ()
-    at: tuple[
-        float, ...
-    ] = ()  # pixel where the middle of a structure comes to lie; that of `shape` if ()
-    bits: int = 0  # what the package reads at most, 8 or 16; 0 where the config does not say
+    at: tuple[float, ...] = ()  # pixel of the middle of a structure; the middle of `shape` if ()
+    bits: int = 0  # the most that the package reads, 8 or 16; 0 if the config does not say
 
 
 @dataclass(frozen=True)
@@ -136,8 +130,8 @@ class Call:
     returns: str  # one of RETURNS
     latents: str = ""  # the argument that takes latents; empty if none does
     latent_shape: tuple[int, ...] = ()  # of one sample's; (latent,) if left out
-    latents_as: str = "numpy"  # what that argument gets: numpy or torch
-    most: int | None = None  # samples in one call; any number if None
+    latents_as: str = "numpy"  # type of that argument: numpy or torch
+    most: int | None = None  # most samples in one call; any number if None
     arguments: Mapping[str, Any] = field(default_factory=dict)  # what is always passed
 
 
@@ -152,27 +146,25 @@ class Output:
     range: tuple[float, float] | None = None
     unit: str = ""
     spacing: tuple[float, ...] | None = None  # mm, in the order of the spatial axes
-    condition: str | None = None  # a label column repeats this condition
+    condition: str | None = None  # the condition whose values a label column has
     columns: tuple[str, ...] = ()  # names of a table's columns
-    tolerance: float = 0.0  # how far batch size or threads may move a value
-    window: tuple[float, float] | None = (
-        None  # centre and width by which it is shown; all of `range` if None
-    )
+    tolerance: float = 0.0  # how much a value may change with batch size or threads
+    # Centre and width of the values that are shown; all of `range` if None.
+    window: tuple[float, float] | None = None
     # of the medigan contract:
     element: int = 0  # its place in the tuple
-    returned: tuple[float, float] | None = (
-        None  # value range of what the package returns; `range` if None
-    )
+    # Value range of the values that the package returns; `range` if None.
+    returned: tuple[float, float] | None = None
     channels: tuple[int, ...] = ()  # which channels of the element; all if ()
     files: str = ""  # which files of the output folder, such as *_mask.png
     fit: str = "exact"  # what happens to a picture of another size than `shape`: one of FITS
 
     @property
     def value_range(self) -> tuple[float, float] | None:
-        """What becomes [0, 1] wherever values are scaled: loaders, tensors, files, plots.
+        """The values that become [0, 1] in loaders, tensors, files and plots.
 
-        `range`, where the config states it. Otherwise all numbers of an unsigned type, and 0 to 1
-        for floats. Signed integers without a stated range have none: None.
+        This is `range` if the config states it. Otherwise it is all numbers of an unsigned type,
+        and 0 to 1 for floats. It is None for signed integers without `range`.
         """
         return self.range or TYPE_RANGES.get(self.dtype)
 
@@ -189,7 +181,7 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Metric:
-    """A reported figure of quality; comparable only with figures on the same data set."""
+    """A reported measure of quality; comparable only with values on the same data set."""
 
     name: str
     value: float
@@ -201,7 +193,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a model: all that two versions may differ in."""
+    """One version of a model, with everything that may differ between versions."""
 
     name: str
     source: str
@@ -224,9 +216,7 @@ class Version:
     latent: int = 0
     files: Mapping[str, str] = field(default_factory=dict)  # of a folder: file -> sha256
     sha256: str = ""  # of an archive
-    sha256_unconfirmed: str = (
-        ""  # seen elsewhere than at the source: a mismatch is reported, no more
-    )
+    sha256_unconfirmed: str = ""  # not from the source itself: a mismatch is only reported
     md5: str = ""
     mirrors: tuple[str, ...] = ()  # further addresses of the same bytes
     # file beside the config: every package of the environment but the torch family, with hashes
@@ -234,7 +224,7 @@ class Version:
     call: Call | None = None  # of the medigan contract
     size: int | None = None  # bytes to download, or of the folder's files
     batch_size: int = 32
-    memory_per_sample: float = 0.0  # MiB at work, beside the weights
+    memory_per_sample: float = 0.0  # MiB while it runs, in addition to the weights
     status: str = ""  # one of STATUSES; "" for a model that is ready for use in research
 
     @property
@@ -249,13 +239,14 @@ class Version:
 
     @property
     def settable_latents(self) -> int:
-        """How many latents a user can set: a medigan package may draw its own and take none."""
+        """The number of latents that a user can set. Some medigan packages draw their own."""
         return self.latent if self.call is None or self.call.latents else 0
 
     @property
     def per_sample(self) -> bool:
-        """Whether sample i depends on the seed and i alone, and not on its batch: medigan packages
-        may take no latents.
+        """Whether sample i depends only on the seed and i, and not on its batch.
+
+        It does not for medigan packages that take no latents.
         """
         return self.call is None or bool(self.call.latents) or self.call.most == 1
 
@@ -316,5 +307,5 @@ class ModelConfig:
 
 
 def name_of(config: ModelConfig, version: Version) -> str:
-    """How errors call a version of a model."""
+    """The name of a version of a model in error messages."""
     return f"{config.id}, version {version.name}"

@@ -1,4 +1,4 @@
-"""From YAML to the dataclasses of `medzoo.config.model`: every key is asked for, or it is an error."""
+"""From YAML to the dataclasses of `medzoo.config.model`. A key that is not read is an error."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ def read_config(path: Path) -> ModelConfig:
         The file is missing, is not YAML, or breaks the schema.
     """
     try:
-        loader = getattr(
-            yaml, "CSafeLoader", yaml.SafeLoader
-        )  # in C where there is one, safe either way
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C, if it is installed
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
     except FileNotFoundError as error:
         raise ConfigError(f"There is no model config {path}.") from error
@@ -76,7 +74,7 @@ def config_from(content: Any, path: Path) -> ModelConfig:
 
 
 class _Node:
-    """A mapping of the file, with the way to it; every key must be asked for, or it is an error."""
+    """A mapping in the file, and its place. `done` raises an error if a key was not read."""
 
     def __init__(self, content: Any, path: Path, where: str = "") -> None:
         self.path, self.where = path, where
@@ -135,15 +133,11 @@ class _Node:
         like: re.Pattern[str] = ANY,
         what: str = "a list of texts",
     ) -> tuple[str, ...]:
-        return tuple(
-            self.take(
-                key,
-                list,
-                default,
-                lambda v: all(isinstance(t, str) and like.match(t) for t in v),
-                what,
-            )
-        )
+        def ok(v: list[Any]) -> bool:
+            return all(isinstance(t, str) and like.match(t) for t in v)
+
+        texts: list[str] = self.take(key, list, default, ok, what)
+        return tuple(texts)
 
     def numbers(
         self, key: str, ok: Callable[[list[float]], bool], what: str
@@ -151,20 +145,33 @@ class _Node:
         def numeric(v: list[Any]) -> bool:
             return all(type(n) in (int, float) and abs(n) < 1e300 for n in v) and ok(v)
 
-        found = self.take(key, list, None, numeric, what)
-        return None if found is None else tuple(found)
+        values = self.take(key, list, None, numeric, what)
+        return None if values is None else tuple(values)
+
+    def whole_numbers(
+        self, key: str, lowest: int, below: float = math.inf, least: int = 0
+    ) -> tuple[int, ...] | None:
+        """A list of at least ``least`` whole numbers from ``lowest``."""
+
+        def ok(v: list[float]) -> bool:
+            return len(v) >= least and all(type(n) is int and lowest <= n < below for n in v)
+
+        values = self.numbers(key, ok, f"a list of whole numbers from {lowest}")
+        return None if values is None else tuple(map(int, values))
 
     def bounds(self, key: str) -> tuple[float, float] | None:
-        found = self.numbers(
+        """A lower and a higher number."""
+        values = self.numbers(
             key, lambda v: len(v) == 2 and v[0] < v[1], "a list of two numbers, the lower one first"
         )
-        return (found[0], found[1]) if found else None
+        return (values[0], values[1]) if values else None
 
     def window(self) -> tuple[float, float] | None:
-        found = self.numbers(
+        """A centre and a width."""
+        values = self.numbers(
             "window", lambda v: len(v) == 2 and v[1] > 0, "a list of centre and width"
         )
-        return (found[0], found[1]) if found else None
+        return (values[0], values[1]) if values else None
 
     def node(self, key: str) -> _Node:
         return _Node(self.take(key, dict), self.path, f"{self.where}{key}.")
@@ -172,45 +179,58 @@ class _Node:
     def nodes(
         self, key: str, default: Any = ..., taken: AbstractSet[str] = frozenset()
     ) -> dict[str, _Node]:
-        found = self.take(
-            key,
-            dict,
-            default,
-            lambda v: all(isinstance(k, str) for k in v),
-            "a mapping with text keys",
-        )
-        if wrong := [k for k in found if taken and (k in taken or not NAME.fullmatch(k))]:
-            raise self.error(
-                key,
-                f"another name than {wrong[0]!r} was expected: letters, digits and _, and not a "
-                "reserved word of medzoo",
-            )
-        return {k: _Node(v, self.path, f"{self.where}{key}.{k}.") for k, v in found.items()}
+        """Name -> mapping; names in ``taken`` are not allowed."""
+        children = {}
+        for name, content in self.with_text_keys(key, default).items():
+            if taken and (name in taken or not NAME.fullmatch(name)):
+                raise self.error(
+                    key,
+                    f"another name than {name!r} was expected: letters, digits and _, and not a "
+                    "reserved word of medzoo",
+                )
+            children[name] = _Node(content, self.path, f"{self.where}{key}.{name}.")
+        return children
+
+    def with_text_keys(self, key: str, default: Any = ...) -> dict[str, Any]:
+        return self.take(key, dict, default, _has_text_keys, "a mapping with text keys")
 
     def listed(self, key: str, default: Any = ...) -> list[_Node]:
-        found = self.take(key, list, default)
-        return [_Node(v, self.path, f"{self.where}{key}[{i}].") for i, v in enumerate(found)]
+        """A list of mappings."""
+        children = []
+        for place, content in enumerate(self.take(key, list, default)):
+            children.append(_Node(content, self.path, f"{self.where}{key}[{place}]."))
+        return children
 
     def done(self) -> None:
         if self._left:
             raise self.error("", f"unknown key {', '.join(map(repr, self._left))}")
 
 
+def _has_text_keys(mapping: Mapping[Any, Any]) -> bool:
+    return all(isinstance(key, str) for key in mapping)
+
+
+def _each(nodes: Mapping[str, _Node], make: Callable[..., T], *arguments: Any) -> dict[str, T]:
+    """Name -> what ``make`` makes from the name, the node and the arguments."""
+    return {name: make(name, node, *arguments) for name, node in nodes.items()}
+
+
 def _name(kind: type) -> str:
-    return {
+    names = {
         str: "a text",
         int: "a whole number",
         float: "a number",
         list: "a list",
         dict: "a mapping",
-    }.get(kind, str(kind))
+    }
+    return names.get(kind, str(kind))
 
 
 def _config(node: _Node, path: Path) -> ModelConfig:
     identifier = node.take(
         "id", str, ok=lambda v: bool(ID.fullmatch(v)), what="an id such as 00101_GAN_MRI_BRAIN"
     )
-    versions = {name: _version(name, child) for name, child in node.nodes("versions").items()}
+    versions = _each(node.nodes("versions"), _version)
     if not versions:
         raise node.error("versions", "at least one version was expected")
     config = ModelConfig(
@@ -232,26 +252,18 @@ def _config(node: _Node, path: Path) -> ModelConfig:
 def _version(name: str, node: _Node) -> Version:
     contract = node.choice("contract", CONTRACTS)
     medigan = contract == "medigan"
-    conditions = {
-        k: _condition(k, child, medigan)
-        for k, child in node.nodes("conditions", {}, ARGUMENTS).items()
-    }
-    inputs = {
-        k: _input(k, child, medigan) for k, child in node.nodes("inputs", {}, ARGUMENTS).items()
-    }
-    options = {k: _option(k, child) for k, child in node.nodes("options", {}, ARGUMENTS).items()}
+    conditions = _each(node.nodes("conditions", {}, ARGUMENTS), _condition, medigan)
+    inputs = _each(node.nodes("inputs", {}, ARGUMENTS), _input, medigan)
+    options = _each(node.nodes("options", {}, ARGUMENTS), _option)
     latent = node.take("latent", int, 0, lambda v: v >= 0, "a number of latents")
     if clash := set(conditions) & set(options):
         raise node.error("options", f"{', '.join(sorted(clash))} is a condition already")
-    outputs = {
-        k: _output(k, child, conditions, medigan)
-        for k, child in node.nodes("outputs", taken=TAKEN).items()
-    }
+    outputs = _each(node.nodes("outputs", taken=TAKEN), _output, conditions, medigan)
     if not outputs:
         raise node.error("outputs", "at least one output was expected")
-    for k, output in outputs.items():  # a manifest's line has both under their names
-        if k in conditions and (output.kind, output.condition) != ("label", k):
-            raise node.error("outputs", f"{k} is a condition already")
+    for name_, output in outputs.items():  # both are keys of a manifest's line
+        if name_ in conditions and (output.kind, output.condition) != ("label", name_):
+            raise node.error("outputs", f"{name_} is a condition already")
     files = node.take(
         "files",
         dict,
@@ -275,7 +287,7 @@ def _version(name: str, node: _Node) -> Version:
         license=node.take("license", str),
         citation=node.take("citation", str, ""),
         publication=node.take("publication", str, ""),
-        datasets=tuple(_dataset(child) for child in node.listed("datasets", [])),
+        datasets=tuple(map(_dataset, node.listed("datasets", []))),
         requires=node.texts(
             "requires", [], REQUIREMENT, "a list of requirements such as numpy>=1.26"
         ),
@@ -284,7 +296,7 @@ def _version(name: str, node: _Node) -> Version:
         inputs=inputs,
         options=options,
         outputs=outputs,
-        metrics=tuple(_metric(child) for child in node.listed("metrics", [])),
+        metrics=tuple(map(_metric, node.listed("metrics", []))),
         latent=latent,
         files=files,
         sha256=node.take("sha256", str, "", _is_sha256, "64 hexadecimal digits"),
@@ -311,11 +323,7 @@ def _is_sha256(value: Any) -> bool:
 
 
 def _call(node: _Node, latent: int) -> Call:
-    shape = node.numbers(
-        "latent_shape",
-        lambda v: all(type(s) is int and s > 0 for s in v),
-        "a list of whole numbers from 1",
-    )
+    shape = node.whole_numbers("latent_shape", 1)
     call = Call(
         function=node.take("function", str, "generate", str.isidentifier, "the name of a function"),
         weights=node.take("weights", str, ok=_inside, what="a file in the package"),
@@ -323,16 +331,10 @@ def _call(node: _Node, latent: int) -> Call:
         latents=node.take("latents", str, "", str.isidentifier, "the name of an argument")
         if latent
         else "",
-        latent_shape=tuple(int(v) for v in shape or ([latent] if latent else [])),
+        latent_shape=shape or ((latent,) if latent else ()),
         latents_as=node.choice("latents_as", ("numpy", "torch"), "numpy") if latent else "numpy",
         most=node.take("most", int, None, lambda v: v > 0, "a number of samples"),
-        arguments=node.take(
-            "arguments",
-            dict,
-            {},
-            lambda v: all(isinstance(k, str) for k in v),
-            "a mapping with text keys",
-        ),
+        arguments=node.with_text_keys("arguments", {}),
     )
     if latent and math.prod(call.latent_shape) != latent:
         raise node.error("latent_shape", f"{latent} numbers were expected, not {call.latent_shape}")
@@ -345,18 +347,14 @@ def _inside(path: str) -> bool:
 
 
 def _input(name: str, node: _Node, medigan: bool) -> Input:
-    shape = node.numbers(
-        "shape",
-        lambda v: all(type(s) is int and s > 0 for s in v),
-        "a list of whole numbers from 1",
-    )
+    shape = node.whole_numbers("shape", 1)
     kind = node.choice("kind", INPUT_KINDS)
     axes = 3 if kind == "volume" else 2
-    found = Input(
+    made = Input(
         name=name,
         kind=kind,
         help=node.take("help", str),
-        shape=tuple(int(v) for v in shape or ()),
+        shape=shape or (),
         required=node.take("required", bool, True),
         argument=node.take("argument", str, name, str.isidentifier, "the name of an argument")
         if medigan
@@ -376,11 +374,10 @@ def _input(name: str, node: _Node, medigan: bool) -> Input:
         or (),
     )
     node.done()
-    return found
+    return made
 
 
 def _condition(name: str, node: _Node, medigan: bool) -> Condition:
-
     def ok(v: dict[Any, Any]) -> bool:
         numbered = all(type(n) is int and abs(n) < 2**31 for n in v.values())
         return numbered and 0 < len(v) == len(set(v.values()))
@@ -436,8 +433,10 @@ def _option(name: str, node: _Node) -> Option:
     )
     low = -math.inf if option.minimum is None else option.minimum
     high = math.inf if option.maximum is None else option.maximum
-    given: list[Any] = [] if default is None else [default] if kind in OPTION_TYPES else default
-    for value in given:
+    values: list[Any] = []
+    if default is not None:
+        values = [default] if kind in OPTION_TYPES else default
+    for value in values:
         fits = type(value) is of or (of is float and type(value) is int)
         if (
             not fits
@@ -454,13 +453,9 @@ def _option(name: str, node: _Node) -> Option:
 def _output(name: str, node: _Node, conditions: Mapping[str, Condition], medigan: bool) -> Output:
     kind = node.choice("kind", KINDS)
     bounds = node.bounds("range")
-    shape = node.numbers(
-        "shape",
-        lambda v: all(type(s) is int and 0 < s < 2**31 for s in v),
-        "a list of whole numbers from 1",
-    )
+    shape = node.whole_numbers("shape", 1, below=2**31)
     condition = None
-    if kind == "label":  # without any conditions, the package gives the labels
+    if kind == "label":  # if there are no conditions, the package returns the labels
         what = "one of " + ", ".join(conditions) if conditions else "a name from `conditions`"
         condition = node.take(
             "condition", str, ... if conditions else None, lambda v: v in conditions, what
@@ -471,7 +466,7 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition], medigan
         name=name,
         kind=kind,
         dtype=node.choice("dtype", DTYPES, "int64" if kind == "label" else ...),
-        shape=tuple(int(v) for v in shape or ()),
+        shape=shape or (),
         range=bounds,
         unit=node.take("unit", str, ""),
         window=node.window(),
@@ -481,12 +476,10 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition], medigan
         tolerance=node.take("tolerance", float, 0.0),
         **(_returned(node) if medigan else {}),
     )
-    if (kind == "image" and len(output.shape) != 3) or (
-        kind == "mask" and len(output.shape) not in {3, 4}
-    ):
-        raise node.error(
-            "shape", f"[channels, {'(depth, )' * (kind == 'mask')}height, width] was expected"
-        )
+    if kind == "image" and len(output.shape) != 3:
+        raise node.error("shape", "[channels, height, width] was expected")
+    if kind == "mask" and len(output.shape) not in {3, 4}:
+        raise node.error("shape", "[channels, (depth, )height, width] was expected")
     if kind == "label" and (output.shape or output.dtype == "float32"):
         raise node.error(
             "shape" if output.shape else "dtype", "a label is one whole number: leave this out"
@@ -496,29 +489,25 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition], medigan
 
 
 def _returned(node: _Node) -> dict[str, Any]:
-    """The keys of an output that say where it is in what a medigan package returns."""
-    whole = "a list of whole numbers from 0"
-    channels = node.numbers(
-        "channels", lambda v: bool(v) and all(type(c) is int and c >= 0 for c in v), whole
-    )
+    """The keys that say where an output is in the values that a medigan package returns."""
     return {
         "element": node.take("element", int, 0, lambda v: v >= 0, "a place in the tuple, from 0"),
         "returned": node.bounds("returned"),
-        "channels": tuple(int(c) for c in channels or ()),
+        "channels": node.whole_numbers("channels", 0, least=1) or (),
         "files": node.take("files", str, ""),
         "fit": node.choice("fit", FITS, "exact"),
     }
 
 
 def _dataset(node: _Node) -> DataSet:
-    found = DataSet(
+    dataset = DataSet(
         name=node.take("name", str),
         license=node.take("license", str),
         doi=node.take("doi", str, ""),
         citation=node.take("citation", str, ""),
     )
     node.done()
-    return found
+    return dataset
 
 
 def _metric(node: _Node) -> Metric:

@@ -1,6 +1,4 @@
-"""How samples for training are made: a block at a time, ahead of who reads them, in whatever
-process that is.
-"""
+"""How samples for training are made: block by block, ahead of the reader, in any process."""
 
 from __future__ import annotations
 
@@ -28,23 +26,16 @@ from ..runtime.native import pick_device
 from ..runtime.weights import their_file
 
 Item = dict[str, torch.Tensor]
-IN_PROCESS = {
-    "_model",
-    "_thread",
-    "_kept",
-    "_recent",
-    "_expected",
-    "_begun",
-    "_order",
-}  # what another process has none of at first
-FORK_WAITS = 120.0  # seconds at most, for the block that is being made
+# Attributes that are not sent to another process.
+IN_PROCESS = {"_model", "_thread", "_kept", "_recent", "_expected", "_begun", "_order"}
+FORK_WAITS = 120.0  # most seconds that a fork waits for the block that is being made
 
 
 class Making:
-    """Held while a model makes a block, one at a time in a process, and by a thread that forks.
+    """A lock that a thread holds while a model makes a block, and while the process is forked.
 
-    Packages need not stand two threads. And a process forked off while another thread is inside a
-    model would inherit locks of its libraries that nobody opens.
+    Packages need not support several threads. If a process is forked while another thread runs a
+    model, the new process inherits locks of libraries that are never released.
     """
 
     def __init__(self) -> None:
@@ -72,9 +63,7 @@ making = Making()
 
 
 class Maker:
-    """What both data sets have: a request, and in each process a separate model that makes blocks
-    of its samples.
-    """
+    """The base of both data sets: a request, and a model in each process that makes its samples."""
 
     def __init__(
         self,
@@ -90,7 +79,7 @@ class Maker:
         inputs: Any,
         options: dict[str, Any],
     ) -> None:
-        # What is bad or missing fails here, not in a worker.
+        # Wrong or missing arguments fail here, and not in a worker.
         job = Job.of(
             model_id,
             n or 1,
@@ -113,17 +102,12 @@ class Maker:
         for output in chosen.outputs.values():
             if output.kind in {"image", "volume"}:
                 known_range(output)
-        self._whole_blocks = (
-            not chosen.per_sample
-        )  # what such a model makes depends on the whole batch
+        self._whole_blocks = not chosen.per_sample  # samples depend on their whole batch
         self._transform = transform
         self._as_tuple = None if as_tuple is None else check_names(as_tuple, chosen, transform)
-        # CUDA cannot be used in a process that was forked.
-        self.start_method = (
-            "spawn"
-            if interpreter is None and pick_device(execution.device, chosen).startswith("cuda")
-            else None
-        )
+        self.start_method = None
+        if interpreter is None and pick_device(execution.device, chosen).startswith("cuda"):
+            self.start_method = "spawn"  # CUDA cannot be used in a process that was forked
         self._epoch = shared_number()
         self._reset()
 
@@ -133,7 +117,7 @@ class Maker:
         self._thread: ThreadPoolExecutor | None = None
 
     def _settle(self) -> None:
-        """Start again in a process that was forked: the model and its thread stayed behind."""
+        """Start again in a process that was forked, which has neither the model nor its thread."""
         if self._process != os.getpid():
             self._reset()
 
@@ -153,13 +137,16 @@ class Maker:
             samples = self._loaded().at(numbers, self._request)
             with default_settings():
                 tensors = samples.to_torch()
-        return {
-            int(i): {k: v[row] for k, v in tensors.items()} for row, i in enumerate(samples.indices)
-        }
+        items: dict[int, Item] = {}
+        for row, index in enumerate(samples.indices):
+            items[int(index)] = {name: values[row] for name, values in tensors.items()}
+        return items
 
     def _loaded(self) -> LoadedModel:
-        """The model of this process. The reading thread loads it, not the thread that works ahead:
-        loading puts global random states back, which must not happen beside a training that draws.
+        """The model of this process.
+
+        It is loaded by the thread that reads, not by the one that works ahead: loading restores
+        global random states, and a training must not draw random numbers at the same time.
         """
         with making.lock:
             if self._model is None:
@@ -167,7 +154,7 @@ class Maker:
             return self._model
 
     def _item(self, item: Item) -> Any:
-        """What is handed out of a sample: transformed, and as a tuple if that was asked for."""
+        """The sample that a user gets: transformed, and as a tuple if that was asked for."""
         changed = item if self._transform is None else self._transform(item)
         if self._as_tuple is None:
             return changed
@@ -183,14 +170,14 @@ class Maker:
     def _in_thread(
         self, make: Callable[[Any], dict[int, Item]], block: Sequence[int]
     ) -> Future[dict[int, Item]]:
-        """What will be made of a block by the thread that is ahead of the reader."""
+        """The samples of a block, made by the thread that is ahead of the reader."""
         self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="medzoo-ahead")
         return self._thread.submit(make, block)
 
     def _ahead(self, blocks: Iterable[range]) -> Iterator[dict[int, Item]]:
-        """Block after block; while one is in use a thread makes the next.
+        """The samples of block after block; a thread makes the next block meanwhile.
 
-        No thread does while the caller has changed a setting that all threads share.
+        No thread is used while the caller has changed a setting that all threads share.
         """
         pending: Future[dict[int, Item]] | None = None
         self._loaded()
@@ -210,15 +197,20 @@ class Maker:
                 pending.cancel()  # unless it has begun
 
 
+def copy_of(item: Item) -> Item:
+    """A copy of a sample, which does not share memory with its block."""
+    return {name: values.clone() for name, values in item.items()}
+
+
 def shared_number() -> torch.Tensor:
-    """A whole number, 0 at first, that workers which are at work see change."""
+    """A whole number in shared memory, 0 at first. Running workers see it change."""
     number = torch.zeros((), dtype=torch.int64, device="cpu")
     number.share_memory_()  # type: ignore[no-untyped-call]
     return number
 
 
 def check_names(names: object, version: Version, transform: object) -> tuple[str, ...]:
-    """``names`` as a tuple, if samples can be handed out as a tuple of these columns.
+    """``names`` as a tuple, if samples can be tuples of these columns.
 
     Raises
     ------
@@ -226,36 +218,38 @@ def check_names(names: object, version: Version, transform: object) -> tuple[str
         It is not a sequence of names, or the model has no such column.
     """
     example = ", ".join(map(repr, version.outputs))
-    if (
-        not isinstance(names, (tuple, list))
-        or not names
-        or not all(isinstance(name, str) for name in names)
-    ):
+    columns = list(names) if isinstance(names, (tuple, list)) else []
+    if not columns or not all(isinstance(name, str) for name in columns):
+        comma = "," if len(version.outputs) == 1 else ""
         raise InputError(
             f"as_tuple={checks.shown(names)} is not a tuple of column names.",
-            f"Give some of these: ({example}{',' * (len(version.outputs) == 1)}).",
+            f"Give some of these: ({example}{comma}).",
         )
-    unknown = [name for name in names if name not in version.outputs]
+    unknown = [name for name in columns if name not in version.outputs]
     if unknown and transform is None:  # a transform may make other columns
         raise InputError(
-            f"as_tuple={tuple(names)!r}: these samples have no {unknown[0]!r}.",
+            f"as_tuple={tuple(columns)!r}: these samples have no {unknown[0]!r}.",
             f"Their columns are {example}.",
         )
-    return tuple(names)
+    return tuple(columns)
 
 
 def check_state(state: object, own: dict[str, Any], *places: str) -> list[int]:
-    """The numbers ``places`` of a state that was saved, if it belongs to the same samples.
+    """The numbers with the keys ``places`` of a saved state.
 
     Parameters
     ----------
-    own
-        What the state must say as well: the seed and the number of samples.
+    state : dict
+        What ``state_dict`` returned.
+    own : dict
+        Entries that the state must have too, such as the seed and the number of samples.
+    *places : str
+        Keys of the numbers.
 
     Raises
     ------
     InputError
-        It does not, or is not such a state.
+        It is not such a state, or belongs to other samples.
     """
     if not isinstance(state, dict) or not {*own, *places} <= state.keys():
         raise InputError(
@@ -275,24 +269,23 @@ def check_state(state: object, own: dict[str, Any], *places: str) -> list[int]:
 
 
 def check_epoch(epoch: object, n: int) -> int:
-    """``epoch`` itself if the samples of that epoch of ``n`` can be numbered.
+    """``epoch``, if it is a whole number from 0, and not too large for epochs of ``n`` samples.
 
     Raises
     ------
     InputError
-        They cannot, or it is not a whole number from 0.
+        It is something else.
     """
-    if (
-        isinstance(epoch, bool)
-        or not isinstance(epoch, (int, np.integer))
-        or not 0 <= epoch <= 2**62 // n
-    ):
+    number = -1
+    if isinstance(epoch, (int, np.integer)) and not isinstance(epoch, bool):
+        number = int(epoch)
+    if not 0 <= number <= 2**62 // n:
         raise InputError(f"epoch={epoch!r} is not a valid epoch.", "Give a whole number from 0.")
-    return int(epoch)
+    return number
 
 
 def cut(start: int, stop: int | None, block: int, step: int = 1) -> Iterator[range]:
-    """Every ``step``-th block of the numbers from ``start`` to ``stop``, or without end."""
+    """Every ``step``-th block of the numbers from ``start`` to ``stop``; endless if that is None."""
     for begin in itertools.count(start, block * step):
         if stop is not None and begin >= stop:
             return

@@ -1,4 +1,4 @@
-"""Epochs of a loader: which samples come in which order, and where a training continues."""
+"""Epochs of a loader: the order of the samples, and where a training continues."""
 
 from __future__ import annotations
 
@@ -16,45 +16,47 @@ from .sets import SyntheticDataset, SyntheticStream
 
 @dataclass
 class Mark:
-    """Where an iteration is. It is a separate object without references: what is no longer
-    read can be freed at once, with its model and its workers.
+    """The place of an iteration in its epoch.
+
+    It is a separate object without references, so that an iteration that is no longer read can be
+    freed at once, with its model and its workers.
     """
 
-    epoch: int = -1  # none yet
-    start: int = 0  # where in the epoch it began
+    epoch: int = -1  # -1 before the first item
+    start: int = 0  # place in the epoch where the iteration began
     place: int = 0
 
 
 def read_from(numbers: Sequence[int], start: int) -> Iterator[int]:
-    """The numbers from a place on."""
+    """The numbers from place ``start``."""
     for at in range(start, len(numbers), AT_ONCE):
         yield from numbers[at : at + AT_ONCE]
 
 
 class Order(Sampler[int]):
-    """The indices of a data set, epoch after epoch; the data set gets the order of each epoch
-    before they are handed out.
+    """The indices of a data set, epoch after epoch.
 
-    Each iteration is that of the next epoch: in other order where it is shuffled, and of its own
-    samples where it is fresh. An iteration takes its epoch when its first index is asked for, so
-    one that is only begun counts for nothing.
+    The data set gets the order of an epoch before the first index is read. Each iteration is the
+    next epoch: in another order if it is shuffled, and with other samples if it is fresh. An
+    iteration takes its epoch when its first index is read, so an iteration that is never read does
+    not count.
     """
 
     def __init__(
         self, data: SyntheticDataset, *, shuffle: bool, fresh: bool, drop_last: bool
     ) -> None:
         self._data, self._shuffle, self._fresh = data, shuffle, fresh
-        # The others are handed out for nothing.
+        # The indices after these are read, but their samples are dropped.
         self._used = len(data) - (len(data) % data._block if drop_last else 0)
         self._epoch, self._place = 0, 0  # of the next iteration
-        self.last: Mark | None = None  # of the iteration that was begun last
+        self.last: Mark | None = None  # of the iteration that began last
         data.follow(self)
 
     def __len__(self) -> int:
         return len(self._data)
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next iteration be that of an epoch; later iterations continue from there.
+        """Make this epoch the one of the next iteration; later iterations continue from there.
 
         Raises
         ------
@@ -69,9 +71,9 @@ class Order(Sampler[int]):
         return Pass(self)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the last iteration is: its epoch, and how many indices it has handed out.
+        """The place of the last iteration: its epoch, and the number of indices that were read.
 
-        A DataLoader with workers takes indices ahead of what is read: save the state of the loader
+        A DataLoader with workers reads indices ahead of its batches: save the state of the loader
         instead.
         """
         if self.last is None or self.last.place >= len(self):
@@ -79,12 +81,12 @@ class Order(Sampler[int]):
         return {**self.own(), "epoch": self.last.epoch, "place": self.last.place}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Have the next iteration continue where a saved one was.
+        """Continue with the next iteration where a saved one was.
 
         Raises
         ------
         InputError
-            The state is of other samples.
+            The state belongs to other samples.
         """
         self._epoch, self._place = check_state(state, self.own(), "epoch", "place")
 
@@ -103,12 +105,13 @@ class Order(Sampler[int]):
         first = epoch * n if self._fresh else 0
         if not self._shuffle:
             return range(first, first + n)
-        # Blocks of which all is made at once stay together, or each is made again and again.
+        # Samples of a block that is made at once stay together. Otherwise each block would be made
+        # many times.
         block = self._data._block if self._data._whole_blocks else 1
         return Shuffled(self._data.seed, epoch, n, block=block, first=first)
 
     def begin(self, mark: Mark) -> Iterator[int]:
-        """The indices of an iteration, which takes the next epoch unless it has one."""
+        """The indices of an iteration. It takes the next epoch if it has none yet."""
         if mark.epoch < 0:
             mark.epoch, mark.place = self._epoch, self._place
             self.go_on_after(mark.epoch)
@@ -118,7 +121,7 @@ class Order(Sampler[int]):
         return read_from(numbers, mark.place)
 
     def go_on_after(self, epoch: int) -> None:
-        """Have the next iteration be that of the epoch after this one."""
+        """Make the epoch after this one the epoch of the next iteration."""
         self._epoch, self._place = epoch + 1, 0
 
 
@@ -137,7 +140,7 @@ class Pass(Iterator[int]):
         return number
 
     def state_dict(self) -> dict[str, Any]:
-        """Its epoch, and how many indices it has handed out."""
+        """The epoch, and the number of indices that were read."""
         mark, order = self._mark, self._order
         epoch, place = (mark.epoch, mark.place) if mark.epoch >= 0 else (order._epoch, order._place)
         return {**order.own(), "epoch": epoch, "place": place}
@@ -156,10 +159,10 @@ class Pass(Iterator[int]):
 
 
 class Loader(DataLoader[Any]):
-    """torch's DataLoader, with the methods by which trainers save and continue a training.
+    """torch's DataLoader with the methods that trainers use to save and continue a training.
 
-    ``set_epoch``, ``state_dict`` and ``load_state_dict`` count batches that were read, whatever
-    workers have made ahead. Made by `medzoo.dataloader`.
+    `medzoo.dataloader` makes it. ``set_epoch``, ``state_dict`` and ``load_state_dict`` count the
+    batches that were read, not those that workers have made ahead.
     """
 
     _last: Mark | None = None  # of the iteration that is being read; places are batches
@@ -170,7 +173,7 @@ class Loader(DataLoader[Any]):
         return Batches(self, super().__iter__, skip)
 
     def set_epoch(self, epoch: int) -> None:
-        """Have the next iteration be that of an epoch.
+        """Make this epoch the one of the next iteration.
 
         Raises
         ------
@@ -181,13 +184,13 @@ class Loader(DataLoader[Any]):
         target.set_epoch(epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Which epoch is being read, and how many batches of it were.
+        """The epoch that is being read, and the number of its batches that were read.
 
         Returns
         -------
         dict
-            Numbers only: ``epoch``, ``batches``, and what must be the same in a loader that loads
-            it.
+            Numbers only: ``epoch``, ``batches``, and the arguments that must be the same in a
+            loader that loads the state.
         """
         if self._last is None or self._is_at_end(self._last):
             epoch, batches = self._next()
@@ -196,12 +199,12 @@ class Loader(DataLoader[Any]):
         return {**self._own(), "epoch": epoch, "batches": batches}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Have the next iteration continue where another loader's was: epoch and batch.
+        """Continue with the next iteration at the epoch and batch of another loader.
 
         Raises
         ------
         InputError
-            The state is of a loader with other arguments.
+            The state belongs to a loader with other arguments.
         """
         epoch, batches = check_state(state, self._own(), "epoch", "batches")
         self.set_epoch(epoch)
@@ -218,7 +221,7 @@ class Loader(DataLoader[Any]):
         return {**own, "batch_size": self.batch_size}
 
     def _next(self) -> tuple[int, int]:
-        """The epoch of the next iteration, and how many of its batches were read before."""
+        """The epoch of the next iteration, and the number of its batches that were read before."""
         data: Any = self.dataset
         order = self._order()
         if order is None:
@@ -226,8 +229,9 @@ class Loader(DataLoader[Any]):
         return order._epoch, order._place // (self.batch_size or 1) + self._skip
 
     def _is_at_end(self, mark: Mark) -> bool:
-        """Whether all batches of the epoch were read. A trainer that knows how many there are does
-        not ask for one more.
+        """Whether all batches of the epoch were read.
+
+        A trainer that knows the number of batches does not try to read one more.
         """
         try:
             return mark.place >= len(self)
@@ -240,7 +244,7 @@ class Loader(DataLoader[Any]):
 
 
 class Batches(Iterator[Any]):
-    """One iteration over a `Loader`, which counts what was read."""
+    """One iteration over a `Loader`, which counts the batches that were read."""
 
     def __init__(self, loader: Loader, begin: Callable[[], Iterator[Any]], skip: int) -> None:
         self._loader, self._discard = loader, 0

@@ -1,10 +1,10 @@
-"""The order of an epoch's samples: as they are numbered, or shuffled without a list of them.
+"""The order of the samples in an epoch: by number, or shuffled without a list of all numbers.
 
 A shuffled order is a permutation that is computed number by number, so it needs the same memory for
 a thousand samples and for a thousand million. It is a Feistel network whose two halves are numbers
-below a and b, with n <= a b, and which is applied again where it leaves the first n numbers (Black
-and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002). Few samples are sorted by random
-words instead, since a network on a handful of numbers reaches only some of their orders.
+below a and b, with n <= a b. It is applied again if the result is not below n (Black and Rogaway,
+"Ciphers with arbitrary finite domains", CT-RSA 2002). A small number of samples is sorted by random
+words instead, because a network on a few numbers reaches only some of their orders.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from .. import seeds
 
-FEW = 1024  # numbers up to which all are sorted at once
-ROUNDS = 8  # of the network, each of which changes one half
+FEW = 1024  # up to this many numbers are sorted
+ROUNDS = 8  # of the network; each round changes one half
 AT_ONCE = 1024  # numbers that are computed together while an order is read
-GOLDEN = 0x9E3779B97F4A7C15  # of splitmix64, like the two factors in `mix`
+GOLDEN = 0x9E3779B97F4A7C15  # a constant of splitmix64, like the two factors in `mix`
 
 Words = NDArray[np.uint64]
 
@@ -40,10 +40,10 @@ class Permutation:
 
     Parameters
     ----------
-    n
-        How many numbers, at least 1.
-    keys
-        ``ROUNDS`` random words.
+    n : int
+        Number of numbers, at least 1.
+    keys : numpy.ndarray
+        Random words, shape (``ROUNDS``,), uint64.
     """
 
     def __init__(self, n: int, keys: Words) -> None:
@@ -56,14 +56,14 @@ class Permutation:
             self._table = np.argsort(mix(mix(counters + keys[0]) ^ keys[1]), kind="stable")
 
     def at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The numbers at some places, shape (k,)."""
+        """The numbers at these places, shape (k,)."""
         if self._table is not None:
             numbers: NDArray[np.int64] = self._table[places]
             return numbers
         return self._walk(places, self._forward)
 
     def places_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The places at which some numbers stand, shape (k,)."""
+        """The places of these numbers, shape (k,)."""
         if self._table is not None:
             return np.argsort(self._table)[numbers]
         return self._walk(numbers, self._backward)
@@ -71,11 +71,11 @@ class Permutation:
     def _walk(
         self, numbers: NDArray[np.int64], step: Callable[[Words], Words]
     ) -> NDArray[np.int64]:
-        """Apply ``step`` to each number until it is below n."""
-        found: Words = step(numbers.astype(np.uint64))
-        while (outside := found >= self._n).any():
-            found[outside] = step(found[outside])
-        return found.astype(np.int64, copy=False)
+        """Apply ``step`` to each number until the result is below n."""
+        results: Words = step(numbers.astype(np.uint64))
+        while (outside := results >= self._n).any():
+            results[outside] = step(results[outside])
+        return results.astype(np.int64, copy=False)
 
     def _forward(self, x: Words) -> Words:
         a, b = np.uint64(self._left), np.uint64(self._right)
@@ -85,8 +85,8 @@ class Permutation:
                 left = (left + mix(right ^ key) % a) % a
             else:
                 right = (right + mix(left ^ key) % b) % b
-        found: Words = left * b + right
-        return found
+        words: Words = left * b + right
+        return words
 
     def _backward(self, x: Words) -> Words:
         a, b = np.uint64(self._left), np.uint64(self._right)
@@ -96,24 +96,23 @@ class Permutation:
                 left = (left + a - mix(right ^ key) % a) % a
             else:
                 right = (right + b - mix(left ^ key) % b) % b
-        found: Words = left * b + right
-        return found
+        words: Words = left * b + right
+        return words
 
 
 class Shuffled(Sequence[int]):
-    """The numbers ``first`` to ``first + n - 1``, shuffled; block by block where a block's samples
-    are made together.
+    """The numbers ``first`` to ``first + n - 1``, shuffled.
 
     Parameters
     ----------
-    seed, epoch
-        What decides the order, and nothing else does.
-    n
-        How many numbers are shuffled.
-    block
-        Numbers that stay together, in a separate order: the blocks are shuffled, but for a
-        last one that is not full.
-    first
+    seed, epoch : int
+        The order follows from these two numbers only.
+    n : int
+        Number of numbers.
+    block : int, optional
+        Numbers that stay together, because their samples are made together. The blocks are
+        shuffled, except for a last one that is not full, and the numbers inside each block.
+    first : int, optional
         The lowest number.
     """
 
@@ -141,7 +140,7 @@ class Shuffled(Sequence[int]):
             yield from self[start : start + AT_ONCE]
 
     def index(self, value: int, start: int = 0, stop: int | None = None) -> int:
-        """The place at which a number stands."""
+        """The place of a number."""
         if not 0 <= value - self._first < self._n:
             raise ValueError(f"{value} is not in this order.")
         block, within = divmod(value - self._first, self._block)
@@ -173,6 +172,6 @@ class Shuffled(Sequence[int]):
 
 @lru_cache(maxsize=4)
 def _inside(keys: bytes, block: int, n: int) -> Permutation:
-    """The order inside a block; the last few are kept, as a block is read number by number."""
+    """The order inside a block. The last few are kept, because a block is read number by number."""
     own = np.frombuffer(keys, np.uint64) + np.full(ROUNDS, block + 1, np.uint64)
     return Permutation(n, mix(own * np.uint64(GOLDEN)))

@@ -1,4 +1,4 @@
-"""The two data sets: one is asked for samples by number, the other read from its beginning."""
+"""The two data sets: one is read by the numbers of samples, the other from its beginning."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from .. import checks
 from .._worker.defaults import process_wide_settings_are_default
 from ..config import ModelConfig
 from ..errors import InputError
-from .blocks import Item, Maker, check_epoch, check_state, cut, making, shared_number
+from .blocks import Item, Maker, check_epoch, check_state, copy_of, cut, making, shared_number
 
 CACHED_BLOCKS = 4
 
 
 class Epochs(Protocol):
-    """What decides the epochs of a loader's data set."""
+    """A sampler that decides the epochs of a loader's data set."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Have the next iteration be that of an epoch."""
+        """Make this epoch the one of the next iteration."""
 
 
 class SyntheticDataset(Maker, Dataset[Any]):
-    """``dataset[i]`` is sample i of a seed, made when it is asked for; made by `dataset`.
+    """``dataset[i]`` is sample i of a seed, made when it is read. `medzoo.dataset` makes it.
 
-    Read in the order that is expected, samples are made a block at a time, and while one block is
-    handed out the next is made in a thread. That is the order of their numbers, unless an `Order`
-    sets another. Read in any other order, just the samples asked for are made. A worker process
-    loads its own model at its first sample, makes just what it is asked for, and makes the
-    same samples as any other. A model whose samples depend on their batch makes whole blocks
-    everywhere.
+    If samples are read in the expected order, they are made block by block, and a thread makes the
+    next block while one is read. The expected order is that of their numbers, or the one that an
+    `Order` sets. If they are read in any other order, only the samples that are read are made.
+
+    A worker process loads its own model at its first sample. It makes only the samples that it
+    reads, and they are the same as in any other process. A model whose samples depend on their
+    batch always makes whole blocks.
     """
 
     def __init__(
@@ -50,36 +51,30 @@ class SyntheticDataset(Maker, Dataset[Any]):
         **how: Any,
     ) -> None:
         self._keep_at_most = 0 if keep is None else checks.count(keep, "keep")
-        self._fresh = fresh  # an `Order` asks for the samples of later epochs, by their numbers
-        self._order_read = shared_number()  # 1 once it was read from
+        self._fresh = fresh  # an `Order` reads the samples of later epochs by their numbers
+        self._order_read = shared_number()  # 1 after the order was read
         super().__init__(model_id, checks.count(n, "n"), **how)
 
     def _reset(self) -> None:
         super()._reset()
-        self._kept: dict[int, Item] = {}  # of one epoch: the first that were made
+        self._kept: dict[int, Item] = {}  # the first samples that were made of one epoch
         self._kept_epoch = 0
-        self._recent: OrderedDict[int, Item] = (
-            OrderedDict()
-        )  # what was made last and is not kept: a few blocks
-        self._expected: Sequence[int] = range(
-            len(self)
-        )  # the indices that will be asked for, one after the other
-        self._stop = len(self)  # so many of these; what a loader drops is not made
-        self._next = 0  # where in these
+        self._recent: OrderedDict[int, Item] = OrderedDict()  # a few blocks made last, not kept
+        self._expected: Sequence[int] = range(len(self))  # indices in the order of reading
+        self._stop = len(self)  # number of these indices; samples that a loader drops are not made
+        self._next = 0  # place in these of the index that is read next
         self._order: weakref.ref[Epochs] | None = None
-        self._begun: tuple[list[int], Future[dict[int, Item]]] | None = (
-            None  # a block that is made ahead
-        )
+        # A block that is made ahead.
+        self._begun: tuple[list[int], Future[dict[int, Item]]] | None = None
 
     def __len__(self) -> int:
         return self._request.n
 
     def set_epoch(self, epoch: int) -> None:
-        """Have ``dataset[i]`` be sample ``epoch * n + i`` of the seed from now on, in processes of
-        a DataLoader too.
+        """Make ``dataset[i]`` sample ``epoch * n + i`` of the seed, in workers of a DataLoader too.
 
-        The data set of `medzoo.dataloader` passes it on to the loader's sampler instead, which says
-        what an epoch is there; trainers call both.
+        The data set of `medzoo.dataloader` passes the epoch on to the loader's sampler, because
+        trainers call both.
 
         Raises
         ------
@@ -93,11 +88,11 @@ class SyntheticDataset(Maker, Dataset[Any]):
             self._epoch.fill_(epoch)
 
     def order(self) -> Any:
-        """What decides the epochs, if that is an order which still exists."""
+        """The order that decides the epochs; None if there is none, or it no longer exists."""
         return None if self._order is None else self._order()
 
     def follow(self, order: Epochs) -> None:
-        """Leave the epochs to an order; called by the order itself."""
+        """Let an order decide the epochs; the order itself calls this."""
         self._order = weakref.ref(order)
 
     def __getitem__(self, index: int) -> Any:
@@ -107,14 +102,14 @@ class SyntheticDataset(Maker, Dataset[Any]):
         return self._get([index % len(self)])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        """Several samples at once, as torch's DataLoader asks for them."""
-        asked = [whole(i) for i in indices]
+        """Several samples at once; torch's DataLoader calls this."""
+        asked = list(map(whole, indices))
         if not self._fresh and not all(0 <= i < len(self) for i in asked):
             raise IndexError(f"There are no samples {asked!r:.60} among {len(self)}.")
         if self._fresh and not self._order_read:
             raise InputError(
                 "The samples of this loader (fresh=True) are read in the order of another sampler, "
-                "which knows nothing of its epochs.",
+                "which does not know its epochs.",
                 "Read them with the loader's own sampler, or take medzoo.dataset and call "
                 "set_epoch(e) before each epoch.",
             )
@@ -129,39 +124,40 @@ class SyntheticDataset(Maker, Dataset[Any]):
         numbers = self._numbers(indices)
         if (epoch := numbers[0] // len(self)) != self._kept_epoch:
             self._kept_epoch, self._kept = epoch, {}
-        found, ahead = self._found(numbers), []
-        alone = get_worker_info() is None  # else others are asked for what we are not
-        if alone and (place := self._place(indices)) is not None:
-            cuts = range(
-                place - place % self._block, place + len(indices) + self._block, self._block
-            )
-            *blocks, ahead = [self._numbers(self._in_order(at, at + self._block)) for at in cuts]
-        # Where all will be wanted and one at a time is asked for, whole blocks are faster.
-        elif self._whole_blocks or (alone and len(numbers) == 1 and self._all_stay):
-            blocks = [list(block) for block in dict.fromkeys(map(self._around, numbers))]
-        else:
-            blocks = [numbers]
+        blocks, ahead = self._blocks(indices, numbers)
+        made = self._cached(numbers)
         for block in blocks:
-            if any(i not in found and i in block for i in numbers):
-                found |= self._take(block)
+            if any(i not in made and i in block for i in numbers):
+                made |= self._take(block)
         self._begin(ahead)
-        return [
-            {k: v.clone() for k, v in found[i].items()} for i in numbers
-        ]  # a transform may write into them
+        return [copy_of(made[number]) for number in numbers]  # a transform may write into them
+
+    def _blocks(self, indices: list[int], numbers: list[int]) -> tuple[list[list[int]], list[int]]:
+        """The blocks that have these samples, and the block to make ahead, which may be empty."""
+        alone = get_worker_info() is None  # each worker reads only some of the samples
+        if alone and (place := self._place(indices)) is not None:
+            size = self._block
+            starts = range(place - place % size, place + len(indices) + size, size)
+            blocks = [self._numbers(self._in_order(start, start + size)) for start in starts]
+            return blocks[:-1], blocks[-1]
+        # If all samples will be kept and they are read one by one, whole blocks are faster.
+        if self._whole_blocks or (alone and len(numbers) == 1 and self._all_stay):
+            return list(map(list, dict.fromkeys(map(self._around, numbers)))), []
+        return [numbers], []
 
     def _numbers(self, indices: Sequence[int]) -> list[int]:
-        """Those of samples in the run, past the epochs before."""
+        """The numbers in the run of samples of this epoch."""
         first = int(self._epoch) * len(self)
         return [first + i for i in indices]
 
     def _around(self, number: int) -> range:
-        """The block that a sample is in."""
+        """The block of a sample."""
         within = number % len(self)
         start = number - within % self._block
         return range(start, min(start + self._block, number - within + len(self)))
 
     def _expect(self, order: Sequence[int], start: int, stop: int) -> None:
-        """Be told which indices will be asked for from now on: ``order[start:stop]``."""
+        """Expect that from now on the indices ``order[start:stop]`` are read."""
         self._settle()
         self._expected, self._next, self._stop = order, start, stop
         self._order_read.fill_(1)
@@ -170,8 +166,10 @@ class SyntheticDataset(Maker, Dataset[Any]):
         return list(self._expected[start : min(stop, self._stop)])
 
     def _place(self, indices: list[int]) -> int | None:
-        """Where in the expected order these are, if they are next in it or begin it, as one alone
-        may by chance.
+        """The place of these indices in the expected order, if they are read in this order.
+
+        That is, they come next in it, or several of them begin it: a single one may do so by
+        chance.
         """
         several = len(indices) > 1
         try:
@@ -189,34 +187,39 @@ class SyntheticDataset(Maker, Dataset[Any]):
         return None
 
     def _begin(self, block: list[int]) -> None:
-        """Have a thread make a block ahead, in place of what it was to make.
+        """Let a thread make a block ahead, instead of the one that it was going to make.
 
-        None does while the caller has changed a setting that all threads share.
+        No thread is used while the caller has changed a setting that all threads share.
         """
         if not process_wide_settings_are_default():
             return
         if block and (self._begun is None or self._begun[0] != block):
             if self._begun is not None:
-                self._begun[1].cancel()  # or if that is being made, it is kept like all others
+                self._begun[1].cancel()  # a block that is already being made is kept
             self._begun = block, self._in_thread(self._provide, block)
 
     def _take(self, block: list[int]) -> dict[int, Item]:
-        """The samples of a block, made ahead if they were."""
+        """The samples of a block, which may have been made ahead."""
         if self._begun is not None and self._begun[0] == block:
             (_, made), self._begun = self._begun, None
             return made.result()
         return self._provide(block)
 
     def _provide(self, block: list[int]) -> dict[int, Item]:
-        """The samples of a block: those that are there, and the others made."""
-        with making.lock:  # what another thread is just making is there then
-            found = self._found(block)
-            if lacking := [i for i in dict.fromkeys(block) if i not in found]:
-                found |= self._keep(self._make(sorted(block) if self._whole_blocks else lacking))
-        return found
+        """The samples of a block; those that are not in memory are made."""
+        with making.lock:  # after another thread has made its block
+            items = self._cached(block)
+            if missing := [i for i in dict.fromkeys(block) if i not in items]:
+                items |= self._keep(self._make(sorted(block) if self._whole_blocks else missing))
+        return items
 
-    def _found(self, numbers: list[int]) -> dict[int, Item]:
-        return {i: item for i in numbers if (item := self._kept.get(i) or self._recent.get(i))}
+    def _cached(self, numbers: list[int]) -> dict[int, Item]:
+        """The samples that are in memory."""
+        items = {}
+        for number in numbers:
+            if item := self._kept.get(number) or self._recent.get(number):
+                items[number] = item
+        return items
 
     def _keep(self, made: dict[int, Item]) -> dict[int, Item]:
         for i, item in made.items():
@@ -234,7 +237,7 @@ class SyntheticDataset(Maker, Dataset[Any]):
 
 
 def whole(index: object) -> int:
-    """An index as Python has it: a whole number of any type.
+    """An index as an int: it may be a whole number of any type.
 
     Raises
     ------
@@ -251,12 +254,11 @@ def whole(index: object) -> int:
 
 
 class SyntheticStream(Maker, IterableDataset[Any]):
-    """Samples 0, 1, 2 ... of a seed, up to ``n`` or without end, a block ahead of who reads them;
-    made by `iterable_dataset`.
+    """Samples 0, 1, 2 ... of a seed, up to ``n`` or endless, made one block ahead of the reader.
 
-    In the workers of a DataLoader, worker w of W makes blocks w, w + W, w + 2 W ..., so each sample
-    is made once. Where a block is as large as the loader's batch, batches come in the order of
-    their samples.
+    `medzoo.iterable_dataset` makes it. Worker w of W workers of a DataLoader makes blocks w, w + W,
+    w + 2 W ..., so each sample is made once. If a block is as large as the loader's batch, batches
+    come in the order of their samples.
     """
 
     def __init__(
@@ -272,8 +274,9 @@ class SyntheticStream(Maker, IterableDataset[Any]):
         return self._n
 
     def set_epoch(self, epoch: int) -> None:
-        """Have the next iteration give samples ``epoch * n`` and on, in processes of a DataLoader
-        too. Samples without end have one epoch only, so there it changes nothing.
+        """Begin the next iteration with sample ``epoch * n``, in workers of a DataLoader too.
+
+        Endless samples have only one epoch, so this does not change them.
 
         Raises
         ------
@@ -285,9 +288,7 @@ class SyntheticStream(Maker, IterableDataset[Any]):
             self._epoch.fill_(epoch)
 
     def begin_at(self, sample: int) -> None:
-        """Have the iterations that begin from now on leave out the first samples of an epoch, so
-        many as fill whole batches.
-        """
+        """Leave out the first samples of an epoch in later iterations, a number of whole batches."""
         self._begin_at.fill_(sample)
 
     def __iter__(self) -> Iterator[Any]:
@@ -307,17 +308,17 @@ class SyntheticStream(Maker, IterableDataset[Any]):
         begin = first + int(self._begin_at) + (share + done // self._block * shares) * self._block
         blocks = cut(begin, stop, self._block, shares)
         left_out = done % self._block
-        # A worker of a DataLoader is ahead by itself.
+        # A worker of a DataLoader already works ahead.
         for made in map(self._make, blocks) if worker is not None else self._ahead(blocks):
             for item in islice(made.values(), left_out, None):
-                # a copy, or one item would hold the whole block
-                yield self._item({k: v.clone() for k, v in item.items()})
+                yield self._item(copy_of(item))  # else one item would keep the whole block
             left_out = 0
 
 
 class Reading(Iterator[Any]):
-    """One pass over a `SyntheticStream`, which can be saved and continued; it begins when the first
-    item is asked for.
+    """One iteration over a `SyntheticStream`, which can be saved and continued.
+
+    It begins when the first item is read.
     """
 
     def __init__(self, stream: SyntheticStream) -> None:
@@ -339,17 +340,17 @@ class Reading(Iterator[Any]):
             self._items.close()  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it is: the epoch, and how many items this process has handed out of it."""
+        """The epoch, and the number of its items that this process has read."""
         epoch = self._epoch if self._epoch >= 0 else int(self._stream._epoch)
         return {**self._stream.own(), "epoch": epoch, "done": self._done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where another pass over the same samples was.
+        """Continue where another iteration over the same samples was.
 
         Raises
         ------
         InputError
-            The state is of other samples.
+            The state belongs to other samples.
         """
         self._epoch, self._done = check_state(state, self._stream.own(), "epoch", "done")
         self._items = None

@@ -1,4 +1,4 @@
-"""Looking at samples: a grid of them, and sliders over the latents they come from.
+"""Looking at a model's samples: a grid of pictures, or a window with sliders.
 
 matplotlib is imported with the modules below, so only when something is drawn.
 """
@@ -12,10 +12,7 @@ if TYPE_CHECKING:
     from .explorer import Explorer as Explorer
     from .window import visualize as visualize
 
-_HOMES = {
-    "Explorer": "explorer",
-    "visualize": "window",
-}  # public name -> module that has it
+_HOMES = {"Explorer": "explorer", "visualize": "window"}  # public name -> its module
 __all__ = sorted(_HOMES)  # noqa: PLE0605
 
 

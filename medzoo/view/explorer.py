@@ -1,6 +1,4 @@
-"""The window with sliders: a picture that follows the latents, the condition, the options and the
-seed.
-"""
+"""The window with sliders: a picture that depends on latents, condition, options and seed."""
 
 from __future__ import annotations
 
@@ -25,33 +23,33 @@ from ..samples import Samples
 from ..samples.pictures import FAINT, Drawing, caption, draw, picture, picture_column
 from .widgets import LINE, Sheet, button_on, quietly, radio_on, slider_on, text_box_on
 
-PAGE = 10  # latents that have a slider at a time
-REACH = 3.0  # of a latent's slider; 99.7 % of standard normal numbers lie within
+PAGE = 10  # latents that have a slider at the same time
+REACH = 3.0  # end of a latent's slider; 99.7 % of standard normal numbers are within
 
 # The window, in inches: the picture on the left, the controls in a column on the right.
 WIDTH, HEIGHT, MARGIN = 10.4, 6.5, 0.35
-PICTURE, TITLE, ABOUT = 5.2, 0.25, 0.8  # the picture, and the text above and below it
-LEFT, SPAN = 6.05, 4.0  # of the column
-LABEL, VALUE = 0.8, 0.5  # beside a slider's track
-SPACE, RADIO, RADIOS = 0.18, 1.6, 4.0  # between groups; a column of radio buttons at most
+PICTURE, TITLE, TEXT = 5.2, 0.25, 0.8  # the picture, and the text above and below it
+LEFT, SPAN = 6.05, 4.0  # left side and width of the column
+LABEL, VALUE = 0.8, 0.5  # on the left and right of a slider's track
+SPACE, RADIO, RADIOS = 0.18, 1.6, 4.0  # between groups; most width and height of radio buttons
 
 
 class Explorer:
-    """A picture of a model, and sliders for all that it depends on.
+    """A picture that a model makes, and sliders for everything that it depends on.
 
-    The state is ``seed``, ``latents`` and ``inputs``; widgets change it and then show it, so that
-    picture, widgets and state agree after every event. The picture is sample 0 of the seed with
-    these latents: a model's own noise belongs to the sample, and so stays the same while a slider
-    moves.
+    The state is ``seed``, ``latents`` and ``inputs``. Widgets change the state and then show it, so
+    that picture, widgets and state agree after every event. The picture is sample 0 of the seed
+    with these latents. The model's own noise belongs to the sample, and so does not change while a
+    slider moves.
 
     Parameters
     ----------
-    model
-        A loaded model that makes images, volumes or masks; closed with the window.
-    seed
-        The seed to start from.
-    figure
-        Where to build; a figure without a window if None.
+    model : Model
+        A loaded model that makes images, volumes or masks. It is closed with the window.
+    seed : int, optional
+        The seed to start from, 0 to 2**64 - 1. 0 by default.
+    figure : matplotlib.figure.Figure, optional
+        The figure to draw in; a new one without a window if None.
 
     Attributes
     ----------
@@ -65,7 +63,7 @@ class Explorer:
     Raises
     ------
     InputError
-        The model makes no pictures, or the seed is none.
+        The model makes no pictures, or the seed is not valid.
     """
 
     def __init__(self, model: Model, *, seed: int = 0, figure: Figure | None = None) -> None:
@@ -80,19 +78,19 @@ class Explorer:
         self.samples: Samples
         self._build()
         self._start(seeds.check_seed(seed))
-        # matplotlib refers to callbacks of objects weakly: this one keeps the explorer as long as
-        # its window.
+        # matplotlib keeps only weak references to methods. This function keeps the explorer alive
+        # as long as its window.
         self.figure.canvas.mpl_connect("close_event", lambda _: self.model.close())
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What to give to `Model.generate` for the picture shown."""
+        """The arguments of `Model.generate` for the picture that is shown."""
         latents = {"latents": self.latents[np.newaxis]} if self.latents.size else {}
         return {"seed": self.seed, **latents, **self.inputs}
 
     @property
     def pages(self) -> int:
-        """How many pages of sliders the latents fill."""
+        """The number of pages of sliders for the latents."""
         return -(-self.model.version.settable_latents // PAGE)
 
     # -------------------------------------------------------------------------------------------
@@ -116,50 +114,44 @@ class Explorer:
         self._start(self.seed)
 
     def turn(self, pages: int) -> None:
-        """Show the sliders some pages on, or back."""
+        """Go forward by some pages of sliders, or back."""
         self.page = min(max(self.page + pages, 0), self.pages - 1)
         self._show()
         self.figure.canvas.draw_idle()
 
     def save(self) -> Path:
-        """Write the picture as PNG into the current folder, and beside it an .npz with what it is
-        made from.
+        """Write the picture as PNG into the current folder, and its arguments as .npz.
 
         ``medzoo.generate(**{k: v if v.ndim else v.item() for k, v in numpy.load(path).items()})``
-        makes it again.
+        makes the picture again.
 
         Returns
         -------
         pathlib.Path
-            Of the PNG, ``medzoo_8_seed0_1.png`` or the next number that is free.
+            The PNG, ``medzoo_8_seed0_1.png`` or with the next number that is free.
 
         Raises
         ------
         DatasetError
             The files cannot be written.
         """
-        config = self.model.config
-        stems = (f"medzoo_{config.number}_seed{self.seed}_{k}" for k in count(1))
-        path = next(
-            p
-            for s in stems
-            if not (p := Path(f"{s}.png")).exists() and not p.with_suffix(".npz").exists()
-        )
-        output = self.model.version.outputs[picture_column(self.model.version.outputs)]
-        about = {"synthetic": True} | {
-            k: self.samples.provenance[k] for k in ("model", "version", "seed", "license")
-        }
+        config, version = self.model.config, self.model.version
+        path = _free_path(f"medzoo_{config.number}_seed{self.seed}")
+        output = version.outputs[picture_column(version.outputs)]
+        metadata: dict[str, Any] = {"synthetic": True}
+        for key in ("model", "version", "seed", "license"):
+            metadata[key] = self.samples.provenance[key]
         pixels = np.rint(picture(self.samples, 0) * 255).astype(np.uint8)  # (C, H, W)
         made_from: dict[str, Any] = {
             "model_id": str(config.path.parent.resolve()) if is_local(config) else config.id,
-            "version": self.model.version.name,
+            "version": version.name,
             **self.arguments,
         }
         try:
             with files.atomic(path.with_suffix(".npz")) as file:
                 np.savez(file, **made_from)
             with files.atomic(path) as file:
-                file.write(png(pixels, output, about))
+                file.write(png(pixels, output, metadata))
         except OSError as error:
             raise DatasetError(
                 f"{path} could not be written: {error.strerror or error}."
@@ -180,8 +172,8 @@ class Explorer:
     def _update(self) -> None:
         """Make the picture of the state, and show both.
 
-        Toolkits hand over only the last of the mouse's moves that came meanwhile: a slow model
-        makes a drag coarse, but never late.
+        Toolkits report only the last movement of the mouse that happened meanwhile. So with a slow
+        model the picture makes larger steps, but is never late.
         """
         self.samples = self.model.generate(1, progress=False, **self.arguments)
         draw(self._picture, self.samples, 0, size=12)
@@ -200,9 +192,7 @@ class Explorer:
             if there:
                 value = float(self.latents[first + k])
                 quietly(slider, slider.set_val, min(max(value, -REACH), REACH))
-                slider.valtext.set_text(
-                    f"{value:+.2f}"
-                )  # its own, also where the slider ends before it
+                slider.valtext.set_text(f"{value:+.2f}")  # even if it is beyond the slider's end
                 slider.label.set_text(f"latent {first + k}")
         if self.sliders:
             last = min(first + PAGE, self.latents.size) - 1
@@ -210,16 +200,15 @@ class Explorer:
         for name, widget in self.options.items():
             quietly(widget, widget.set_val, self.inputs[name])
         for name, radio in self.radios.items():
-            quietly(
-                radio, radio.set_active, list(self.choices[name].values()).index(self.inputs[name])
-            )
+            values = list(self.choices[name].values())
+            quietly(radio, radio.set_active, values.index(self.inputs[name]))
         quietly(self.seed_box, self.seed_box.set_val, str(self.seed))
         self.seed_box.cursor.set_visible(False)  # set_val shows it, as if someone were typing
 
     # ----------------------------------------------------------------------------------------------
     # the window
     def _build(self) -> None:
-        """Lay the controls out from top to bottom; a window with many of them is higher."""
+        """Place the controls from top to bottom; a window with many of them is higher."""
         latents, ranges = self.model.version.settable_latents, _ranges(self.model.version)
         lines = (min(PAGE, latents) + 1 if latents else 0) + len(ranges) + 2
         radios = max(
@@ -228,14 +217,14 @@ class Explorer:
         height = max(HEIGHT, 2 * MARGIN + lines * LINE + radios + 5 * SPACE)
         sheet = Sheet(self.figure, WIDTH, height)
 
-        above = (height - PICTURE - ABOUT - TITLE) / 2 + TITLE
+        above = (height - PICTURE - TEXT - TITLE) / 2 + TITLE
         middle, below = MARGIN + PICTURE / 2, above + PICTURE
         self._picture = sheet.axes(MARGIN, above, PICTURE, PICTURE)
         self._caption = sheet.text(middle, below + 0.3, ha="center", color=FAINT, linespacing=1.5)
         self._note = sheet.text(middle, below + 0.65, ha="center")
 
-        # The box comes first: a seed that was typed is taken when another control is clicked,
-        # before that one acts.
+        # The text box is built first, so that a typed seed is read before a control acts that is
+        # clicked next.
         bottom = height - MARGIN - LINE
         y = bottom - LINE - SPACE
         self.seed_box = text_box_on(
@@ -262,8 +251,8 @@ class Explorer:
     def _build_latents(self, sheet: Sheet, y: float) -> float:
         """Sliders in the order of the vector.
 
-        Where latents have an order, as principal components have by their variance, the leading
-        directions so come first; in a GAN's isotropic latent space no order is better than another.
+        If latents have an order, as principal components have, the most important directions come
+        first. In the isotropic latent space of a GAN no order is better than another.
         """
         self.sliders: list[Slider] = []
         if not self.pages:
@@ -289,15 +278,15 @@ class Explorer:
         for k, (name, values) in enumerate(self.choices.items()):
             width = min(SPAN / len(self.choices), RADIO)
             sheet.text(LEFT + k * width, y + LINE / 2, name, fontsize=10)
-            # matplotlib puts the dots at 0.15 of the width, and leaves a line free above and below.
+            # matplotlib draws the dots at 0.15 of the width, and leaves a line free above and below.
             axes = sheet.axes(
                 LEFT + (k - 0.11) * width, y + LINE / 2, width, _radios_height(len(values))
             )
             self.radios[name] = radio_on(axes, list(values))
             self.radios[name].on_clicked(partial(self._chosen, name))
 
-    # ------------------------------------------------------------------------------------- what the
-    # widgets call
+    # ----------------------------------------------------------------------------------------------
+    # what the widgets call
     def _slid(self, k: int, value: float) -> None:
         self.move(self.page * PAGE + k, value)
 
@@ -310,7 +299,7 @@ class Explorer:
         self.set(name, self.choices[name][str(label)])
 
     def _submit(self, text: str) -> None:
-        """A seed was typed; matplotlib also says so when another control is clicked after it."""
+        """A seed was typed. matplotlib also calls this when another control is clicked after it."""
         try:
             seed = seeds.check_seed(int(text))
         except ValueError:  # InputError is one
@@ -333,36 +322,45 @@ class Explorer:
         self.figure.canvas.draw_idle()
 
 
+def _free_path(stem: str) -> Path:
+    """The first of ``stem_1.png``, ``stem_2.png`` ... that exists neither as .png nor as .npz."""
+    for number in count(1):
+        path = Path(f"{stem}_{number}.png")
+        if not path.exists() and not path.with_suffix(".npz").exists():
+            break
+    return path
+
+
 def _choices(version: Version) -> dict[str, dict[str, Any]]:
-    """Inputs that are one of a few: name -> label of the button -> value."""
-    choices: dict[str, dict[str, Any]] = {
-        name: {v: v for v in c.values} for name, c in version.conditions.items()
-    }
+    """The inputs with a few possible values: name -> label of the button -> value."""
+    choices: dict[str, dict[str, Any]] = {}
+    for name, condition in version.conditions.items():
+        choices[name] = {value: value for value in condition.values}
     for name, option in version.options.items():
-        if (
-            option.type in OPTION_TYPES
-            and option.default is not None
-            and (option.choices or option.type == "bool")
-        ):
-            choices[name] = {str(v): v for v in option.choices or (False, True)}
+        if option.type not in OPTION_TYPES or option.default is None:
+            continue
+        if option.choices or option.type == "bool":
+            choices[name] = {str(value): value for value in option.choices or (False, True)}
     return choices
 
 
 def _ranges(version: Version) -> dict[str, tuple[float, float]]:
-    """Bounds of the options that get a slider; a number without bounds stays at its default."""
-    return {
-        name: (o.minimum, o.maximum)
-        for name, o in version.options.items()
-        if o.type in {"int", "float"} and not o.choices
-        if o.default is not None and o.minimum is not None and o.maximum is not None
-    }
+    """Bounds of the options that get a slider; a number without bounds keeps its default."""
+    ranges = {}
+    for name, option in version.options.items():
+        low, high = option.minimum, option.maximum
+        if option.type not in {"int", "float"} or option.choices or option.default is None:
+            continue
+        if low is not None and high is not None:
+            ranges[name] = (low, high)
+    return ranges
 
 
 def _radios_height(n: int) -> float:
-    """Of the axes of ``n`` radio buttons, in inches: many of them stand closer."""
+    """Height of the axes of ``n`` radio buttons, in inches; many buttons are closer together."""
     return min((n + 1) * LINE, RADIOS)
 
 
 def _track(y: float) -> tuple[float, float, float]:
-    """Where a slider's track lies between its name and its value: x, y and width."""
+    """The place of a slider's track between its name and its value: x, y and width."""
     return LEFT + LABEL, y, SPAN - LABEL - VALUE

@@ -12,7 +12,7 @@ from matplotlib.widgets import Button, RadioButtons, Slider, TextBox
 
 from ..samples.pictures import FAINT, INK, PAPER
 
-LINE = 0.3  # inches a line of controls
+LINE = 0.3  # inches per line of controls
 TRACK, FILL, BUTTON, HOVER = "#e4e7eb", "#3e7cb1", "#f1f4f7", "#dde4eb"
 
 
@@ -47,16 +47,14 @@ class Sheet:
 
 
 def quietly(widget: Any, change: Callable[[Any], None], value: Any) -> None:
-    """Change a widget without its callbacks, and without a drawing of the window for each."""
+    """Change a widget without running its callbacks and without drawing the window."""
     widget.eventson = widget.drawon = False
     change(value)
     widget.eventson = widget.drawon = True
 
 
 def slider_on(axes: Axes, label: str, low: float, high: float, step: float | None = None) -> Slider:
-    """A slider from ``low`` to ``high``, its name on the left of ``axes`` and its value on the
-    right.
-    """
+    """A slider from ``low`` to ``high``, with its name on the left and its value on the right."""
     slider = Slider(
         axes,
         label,
@@ -76,7 +74,7 @@ def slider_on(axes: Axes, label: str, low: float, high: float, step: float | Non
 
 
 def radio_on(axes: Axes, labels: list[str]) -> RadioButtons:
-    """Radio buttons, one a line."""
+    """Radio buttons, one per line."""
     _frame(axes, PAPER)
     n = len(labels)
     dots = {"s": [36] * n, "edgecolor": FAINT, "facecolor": FILL}
@@ -95,7 +93,7 @@ def button_on(axes: Axes, label: str, act: Callable[[], object]) -> Button:
 
 
 def text_box_on(axes: Axes, label: str, submit: Callable[[str], None]) -> TextBox:
-    """A box that hands over its text when it is left."""
+    """A text box that calls ``submit`` with its text when the user leaves it."""
     box = TextBox(axes, label, color=PAPER, hovercolor=PAPER)
     box.label.set(fontsize=9, color=INK)
     box.text_disp.set(fontsize=9, color=INK)

@@ -1,4 +1,4 @@
-"""A window with sliders where there is a display; a grid of samples where there is none."""
+"""A window with sliders if there is a display; otherwise a grid of samples."""
 
 from __future__ import annotations
 
