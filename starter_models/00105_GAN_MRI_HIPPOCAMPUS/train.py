@@ -228,10 +228,12 @@ def fit(data: dict[str, NDArray[Any]]) -> tuple[dict[str, Tensor], dict[str, Ten
 def surface(labels: NDArray[Any]) -> NDArray[np.float64]:
     """Faces between voxels of a part and others, (N, 2)."""
     parts = [
-        sum((np.diff((labels == part).astype(np.int8), axis=axis) != 0).sum((1, 2, 3))
-            for axis in (1, 2, 3))
+        sum(
+            (np.diff((labels == part).astype(np.int8), axis=axis) != 0).sum((1, 2, 3))
+            for axis in (1, 2, 3)
+        )
         for part in (1, 2)
-    ]  # fmt: skip
+    ]
     return np.stack(parts, axis=1).astype(np.float64)
 
 
@@ -377,10 +379,12 @@ def train(a: argparse.Namespace, data: dict[str, NDArray[Any]]) -> None:
         average.update(painter, step)
         if step % 20 == 0:
             figures = dict(
-                zip(("step", "adv", "critic", "coarse", "l1", "texture", "own", "s"),
+                zip(
+                    ("step", "adv", "critic", "coarse", "l1", "texture", "own", "s"),
                     [step, *np.round(sums / 20, 4), round(time.process_time() - processor)],
-                    strict=True)
-            )  # fmt: skip
+                    strict=True,
+                )
+            )
             sums[:] = 0
             with (a.out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(figures, default=float) + "\n")
