@@ -176,7 +176,9 @@ def test_the_reference_has_every_public_name(site: Path, pages: dict[Path, Page]
             if not name.startswith("__"):
                 assert re.search(rf"\b{module.__name__}\.(?:errors\.)?{name}\b", text), name
     model = pages[site / "api" / "model.html"].text
-    assert "__call__" in model
+    assert 'Model.stream"' in model
+    samples = pages[site / "api" / "samples.html"].text
+    assert 'Samples.to_torch"' in samples
     assert "__init__" not in model
 
 

@@ -48,8 +48,8 @@ def main() -> None:
         block.subplots_adjust(left=0.01, right=0.99, bottom=0.04, top=0.84, wspace=0.03)
         draw(model, list(axes))
     figure.savefig(PICTURE)
-    with Image.open(PICTURE) as picture:  # grey and a few colours: a palette is enough
-        picture.convert("RGB").quantize(128).save(PICTURE, optimize=True)
+    with Image.open(PICTURE) as picture:
+        picture.convert("RGB").save(PICTURE, optimize=True)
     size = PICTURE.stat().st_size
     if size >= LARGEST:
         raise SystemExit(f"{PICTURE.name} has {size:,} bytes; at most {LARGEST:,} are wanted.")

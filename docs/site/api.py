@@ -31,7 +31,7 @@ INTRODUCTIONS = {
     " what the functions return, [medzoo.medical](medical.md) reads scans, and all errors are in"
     " [Errors](errors.md).",
     "api/samples": "What `medzoo.generate` and `medzoo.read` return.",
-    "api/model": "What `medzoo.load` returns.",
+    "api/model": "What `medzoo.load` returns. `model(16)` is the same as `model.generate(16)`.",
     "api/medical": "Scans and contours as arrays. [DICOM and NIfTI](../medical.md) explains it with examples.",
     "api/errors": "Every deliberate error is a `MedzooError` that states the problem and what to try, and has"
     " its own exit code on the command line.",
@@ -69,6 +69,6 @@ def directive(name: str, value: Any) -> str:
     if inspect.isclass(value) and path.startswith("medzoo.runtime."):
         options.append("members: false")  # Ray: users make one, and medzoo calls its methods
     elif inspect.isclass(value):
-        options += ["members_order: source", 'filters: ["!^_[^_]", "!^__(?!call__)"]']
+        options += ["members_order: source", 'filters: ["!^_"]']
     lines = "\n".join(f"      {option}" for option in options)
     return f"::: {path}\n    options:\n{lines}\n"
