@@ -85,5 +85,5 @@ ELSEWHERE = {
 ADVICE = {
     "save_images": "Samples are written where `out` names a folder, and returned in any case. ",
     "install_dependencies": "medzoo builds an environment for the model by itself; see `env`. ",
-    "is_gen_function_returned": "`medzoo.load(8)` returns a model that you can call many times. ",
+    "is_gen_function_returned": "`medzoo.load(8)` gives a model that you can call many times. ",
 }
