@@ -1,7 +1,7 @@
 """The provenance of samples: every key, once, with its type and its groups.
 
-`medzoo.Samples` have a `Provenance`, and ``provenance.json`` holds one. A group is, for example, all
-keys that decide the content of a set.
+`medzoo.Samples` have a `Provenance`, and ``provenance.json`` holds one. A group is, for example,
+all keys that decide the content of a set.
 """
 
 from __future__ import annotations

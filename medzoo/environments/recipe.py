@@ -28,8 +28,8 @@ OWN_INDEX = ("UV_FIND_LINKS", "UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "U
 class Recipe:
     """The packages of an environment, the same on every machine.
 
-    ``requires`` is installed by name: torch and its family, numpy if it is not locked, and without a
-    lock all packages. ``lock`` is installed exactly, with its hashes.
+    ``requires`` is installed by name: torch and its family, numpy if it is not locked, and without
+    a lock all packages. ``lock`` is installed exactly, with its hashes.
     """
 
     requires: tuple[str, ...]

@@ -37,7 +37,7 @@ Places: TypeAlias = list[tuple[str, download.Place]]  # ids of models, places of
 class Entry:
     """A part of the cache that can be removed by itself."""
 
-    # download, package, environment, uv (the cache of uv, if medzoo chose its place), unfinished, log
+    # download, package, environment, unfinished, log, or uv: the cache of uv, if medzoo placed it
     kind: str
     path: Path
     models: tuple[str, ...] = ()

@@ -1,8 +1,9 @@
 """Installing models before they are used, from a network or with a file from another machine.
 
 The file is a zip without compression. It holds ``index.json``, the archives, and ``digests.json``
-with their digests. When it is imported, the registry and the recorded digests of this machine decide
-where an archive goes and which digest it must have. So no name in the file can lead anywhere else.
+with their digests. When it is imported, the registry and the recorded digests of this machine
+decide where an archive goes and which digest it must have. So no name in the file can lead anywhere
+else.
 """
 
 from __future__ import annotations

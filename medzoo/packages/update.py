@@ -67,8 +67,8 @@ class Renewal:
 def update(*, reset: bool = False, progress: bool | None = None) -> Renewal:
     """Download the newest model configs, and use them from now on.
 
-    They come from the address in ``MEDZOO_REGISTRY``. Models that are bundled with medzoo keep their
-    configs. After an error, the registry in use stays as it is.
+    They come from the address in ``MEDZOO_REGISTRY``. Models that are bundled with medzoo keep
+    their configs. After an error, the registry in use stays as it is.
 
     Parameters
     ----------

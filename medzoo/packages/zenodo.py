@@ -1,7 +1,7 @@
 """``zenodo:RECORD/FILE``: a file of one version of a Zenodo record.
 
-Zenodo is asked once for the sizes and md5 of the files of a record. The answer is kept in the cache,
-because published files do not change.
+Zenodo is asked once for the sizes and md5 of the files of a record. The answer is kept in the
+cache, because published files do not change.
 """
 
 from __future__ import annotations

@@ -12,7 +12,9 @@ from ..console import megabytes
 
 HEAD = ("id", "status", "modality", "content", "size", "license", "package")
 STATUS_TEXTS = {
-    "demonstration": "demonstration: its samples are not good enough for research; its card says why"
+    "demonstration": (
+        "demonstration: its samples are not good enough for research; its card says why"
+    )
 }
 LISTS = {"ints": "list of whole numbers", "floats": "list of numbers", "texts": "list"}
 

@@ -8,8 +8,8 @@ from itertools import pairwise, product
 from typing import NamedTuple
 
 WORD = re.compile(r"[^\W_]+")
-# Groups of synonyms. A synonym of up to three letters is a whole word; a longer one is the beginning
-# of a word. A name that only some models use belongs into their tags.
+# Groups of synonyms. A synonym of up to three letters is a whole word; a longer one is the
+# beginning of a word. A name that only some models use belongs in their tags.
 SYNONYMS = (
     ("mammogra", "mmg"),
     ("mri", "mr", "magnetic", "resonance"),
