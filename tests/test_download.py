@@ -769,7 +769,7 @@ def test_the_closest_model_that_needs_no_network_is_named(
     with pytest.raises(SourceError, match="Of the models that come with medzoo, 00"):
         fetched()
     with pytest.raises(
-        SourceError, match=r"Its version 2\.1\.0 comes with medzoo: version='2\.1\.0'"
+        SourceError, match=r"Its version 2\.2\.0 comes with medzoo: version='2\.2\.0'"
     ):
         store.package(resolve(8), resolve(8).version("1.0.1"))
 
