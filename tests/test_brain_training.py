@@ -113,3 +113,48 @@ def test_detector_is_small() -> None:
 def test_detector_learns_to_find_squares() -> None:
     net = detector.train(heads(40, 0), steps=80, batch=6)
     assert detector.found(net, heads(30, 1))["all"] > 0.5
+
+
+def test_package_of_the_next_version_draws_boxes_and_paints_them() -> None:
+    out = in_a_process(
+        """
+        import numpy as np, torch, package as p
+        from medzoo import seeds
+        from medzoo._worker.batch import Batch
+        from medzoo.errors import InputError
+        torch.manual_seed(0)
+        boxes = np.random.default_rng(0).uniform([0.4, 0.4, 0.1, 0.1], [0.6, 0.6, 0.2, 0.2], (90, 4))
+        tensors = {f"denoiser.{k}": v for k, v in p.Denoiser().state_dict().items()}
+        tensors |= {f"decoder.{k}": v for k, v in p.Decoder().state_dict().items()}
+        tensors |= {
+            "components": torch.linalg.qr(torch.randn(p.NUMBERS, p.LATENT))[0].T,
+            "share": torch.full((9,), 1 / 9),
+            "boxes": torch.from_numpy(boxes).half(),
+            "box_kinds": (torch.arange(90) % 9).to(torch.uint8),
+        }
+        model = p.BrainGenerator(tensors, torch.device("cpu"))
+        def made(indices, **options):
+            n = np.array(indices)
+            usual = {"plane": "any", "steps": 2, "guidance": 1.0, "box": None, "dimensions": 0}
+            kinds = {"condition": n % 3}
+            latents = seeds.latents(1, n, p.LATENT)
+            return model.sample(Batch(1, n, latents, kinds, {}, usual | options))
+        both, one = made([0, 1]), made([1])
+        assert both["images"].shape == (2, 1, 128, 128) and both["images"].dtype == np.uint8
+        assert np.array_equal(both["boxes"][1:], one["boxes"])
+        assert np.abs(both["images"][1].astype(int) - one["images"][0]).max() <= 1
+        assert (0.3 < both["boxes"][:, :2]).all() and (both["boxes"][:, :2] < 0.7).all()
+        told = made([0], box=[0.5, 0.5, 0.15, 0.15])["boxes"][0]
+        assert np.allclose(told, [0.5, 0.5, 0.15, 0.15])
+        assert not np.array_equal(made([0], dimensions=64)["images"], made([0])["images"])
+        for wrong in ([0.05, 0.5, 0.1, 0.1], [0.5, 0.5, 0.1]):
+            try:
+                made([0], box=wrong)
+            except InputError as error:
+                print(error.problem)
+        """
+    )
+    assert out.splitlines() == [
+        "box=[0.05, 0.5, 0.1, 0.1] lies where no tumour lies in slices of any plane.",
+        "box=[0.5, 0.5, 0.1] is not four numbers.",
+    ]
