@@ -169,9 +169,9 @@ def test_the_slim_painter_begins_as_the_channels_that_count(
 
     train = script(MASSES)
     teacher, same, slim = (
+        train.m.Painter(**train.WIDE).eval(),
+        train.m.Painter(**train.WIDE).eval(),
         train.m.Painter().eval(),
-        train.m.Painter().eval(),
-        train.m.Painter(**train.SLIM).eval(),
     )
     with torch.no_grad():
         for layer in teacher.modules():

@@ -194,7 +194,7 @@ def test_training_restarts_where_it_was_killed_and_its_weights_load(tmp_path: Pa
         "--shown",
         "2",
         "--init",
-        str(ROOT / "starter_models" / "00008_C-DCGAN_MMG_MASSES" / "weights.safetensors"),
+        str(FOLDER / "weights.safetensors"),
     ]
     assert "painter 1 " in killed_and_finished(command, "codebook 1 ", out / "codebook.pt")
     samples = medzoo.generate(106, 2, seed=0, weights=out / "weights.safetensors", device="cpu")

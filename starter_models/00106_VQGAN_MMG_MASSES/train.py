@@ -412,7 +412,10 @@ def main() -> None:
         "--painter-steps", type=int, default=360, help="steps of 16 pictures; 10,000 without --init"
     )
     parser.add_argument(
-        "--init", type=Path, help="weights.safetensors of model 8, whose painter this one begins as"
+        "--init",
+        type=Path,
+        help="weights.safetensors whose painter this one begins as: of model 8, version 2.0.0 or "
+        "2.1.0 (later ones have a slimmer painter), or of this model",
     )
     parser.add_argument("--shown", type=int, default=32, help="samples on transformer.png")
     a = training.arguments_of(parser)
