@@ -27,6 +27,7 @@ STARTERS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(STARTERS / "00103_VAE_MRI_BRAIN_TUMOURS"), str(STARTERS)]
 import train as base  # noqa: E402  model 103's training
 import training  # noqa: E402
+from package import CHANNELS, SIDE, Decoder, Smooth  # noqa: E402
 from training import (  # noqa: E402
     Average,
     Run,
@@ -41,21 +42,7 @@ from training import (  # noqa: E402
 )
 
 m = base.m
-CHANNELS, SIDE = 4, 32  # of the latents, each channel of unit variance over the data
 NOISY = 0.15  # strongest noise on the latents in training: a diffusion model errs by as much
-
-
-class Smooth(nn.Module):
-    """Residual block without norm, so a picture keeps its strength."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1, self.conv2 = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, 0.2)), 0.2))
 
 
 class Encoder(nn.Module):
@@ -74,34 +61,6 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.unit(self.last(self.body(x)).float())
-
-
-class Decoder(nn.Module):
-    """Tones (N, 1, 4H, 4W) of latents (N, 4, H, W); planes of noise decide the film grain."""
-
-    def __init__(self, widths: tuple[int, int, int] = (64, 40, 20)) -> None:
-        super().__init__()
-        a, b, c = widths
-        self.low = nn.Sequential(
-            nn.Conv2d(CHANNELS, a, 3, padding=1), *(Smooth(a) for _ in range(4))
-        )
-        self.up1 = nn.Sequential(nn.Conv2d(a, 4 * b, 3, padding=1), nn.PixelShuffle(2))
-        self.grain1 = nn.Conv2d(1, b, 3, padding=1, bias=False)
-        self.middle = nn.Sequential(Smooth(b), Smooth(b), nn.LeakyReLU(0.2))
-        self.up2 = nn.Sequential(nn.Conv2d(b, 4 * c, 3, padding=1), nn.PixelShuffle(2))
-        self.grain2 = nn.Conv2d(1, c, 3, padding=1, bias=False)
-        self.high = nn.Sequential(
-            nn.LeakyReLU(0.2), nn.Conv2d(c, c, 3, padding=1), nn.LeakyReLU(0.2)
-        )
-        self.last = nn.Conv2d(c, 1, 3, padding=1)
-        for grain in (self.grain1, self.grain2):
-            nn.init.normal_(grain.weight, std=0.02)
-
-    def forward(self, z: Tensor, noise: tuple[Tensor, Tensor]) -> Tensor:
-        """``noise``: (N, 1, 2H, 2W) and (N, 1, 4H, 4W), of unit variance."""
-        x = self.up1(self.low(z)) + self.grain1(noise[0])  # (N, b, 2H, 2W)
-        x = self.up2(self.middle(x)) + self.grain2(noise[1])  # (N, c, 4H, 4W)
-        return self.last(self.high(x))
 
 
 def draw_noise(n: int, side: int = SIDE, seed: int | None = None) -> tuple[Tensor, Tensor]:

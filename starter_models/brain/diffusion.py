@@ -14,10 +14,7 @@ few per cent of a slice. One time in ten type and plane are not told, and one ti
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import math
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,98 +25,14 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import autoencoder as first
 import training
-from autoencoder import CHANNELS, SIDE, STARTERS, base
+from autoencoder import CHANNELS, SIDE, base
+from package import KINDS, UNKNOWN, Denoiser, box_maps, solve
 from training import Average, Run, cosine, mixed, warm_up
 
-spec = importlib.util.spec_from_file_location(
-    "model_102", STARTERS / "00102_DIFFUSION_MRI_BRAIN_TUMOURS" / "model.py"
-)
-assert spec is not None
-assert spec.loader is not None
-earlier = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(earlier)
-
-KINDS, UNKNOWN = earlier.KINDS, earlier.UNKNOWN
 LOG_LEVEL = 0.0, 1.3  # mean and spread of the logarithm of the noise level in training
 INSIDE = 4.0  # how much more than outside the loss weighs inside a box
 UNTOLD = 0.1
 VERSIONS, FRESH, BETWEEN = 3, 96, 25  # versions of a slice in the pool; renewed so often
-
-
-class Denoiser(nn.Module):
-    """Latents without their noise (N, 4, 32, 32), told its level (N,), kinds (N,) and a map of the
-    box (N, 2, 32, 32): how much of a place lies in it, and 1 everywhere if a box was told.
-    """
-
-    def __init__(
-        self, widths: tuple[int, int, int] = (64, 128, 192), told: int = 192, dropout: float = 0.05
-    ) -> None:
-        super().__init__()
-        a, b, c = widths
-        self.register_buffer(
-            "waves", torch.linspace(math.log(0.5), math.log(16), 32).exp(), persistent=False
-        )
-        self.level = nn.Sequential(nn.Linear(64, told), nn.SiLU(), nn.Linear(told, told))
-        self.kind = nn.Embedding(KINDS + 1, told)
-        self.first = nn.Conv2d(CHANNELS + 2, a, 3, padding=1)
-        self.place = nn.Parameter(torch.zeros(a, SIDE, SIDE))
-        self.left1 = earlier.Block(a, a, told, 0.0)
-        self.down1 = nn.Conv2d(a, b, 3, stride=2, padding=1)
-        self.left2 = nn.ModuleList(earlier.Block(b, b, told, dropout) for _ in range(2))
-        self.down2 = nn.Conv2d(b, c, 3, stride=2, padding=1)
-        self.deep = nn.ModuleList(earlier.Block(c, c, told, dropout) for _ in range(3))
-        self.attention = nn.ModuleList(earlier.Attention(c) for _ in range(3))
-        self.up2 = nn.Conv2d(c, b, 1)
-        self.right2 = nn.ModuleList(
-            earlier.Block(channels, b, told, dropout) for channels in (2 * b, b)
-        )
-        self.up1 = nn.Conv2d(b, a, 1)
-        self.right1 = nn.ModuleList(
-            earlier.Block(channels, a, told, 0.0) for channels in (2 * a, a)
-        )
-        self.norm, self.last = earlier.Norm(a), nn.Conv2d(a, CHANNELS, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
-
-    def forward(self, noisy: Tensor, level: Tensor, kind: Tensor, box: Tensor) -> Tensor:
-        turns = level.log()[:, None] / 4 * self.waves  # (N, 32)
-        waves = torch.cat([turns.sin(), turns.cos()], dim=1)
-        told = F.silu(self.level(waves) + self.kind(kind))  # (N, told)
-        level = level[:, None, None, None]
-        unit = (1 + level**2).rsqrt()
-        inside = self.body(torch.cat([unit * noisy, box], dim=1), told).float()
-        return unit**2 * noisy + level * unit * inside
-
-    def body(self, x: Tensor, told: Tensor) -> Tensor:
-        x = self.left1(self.first(x) + self.place, told)  # (N, a, 32, 32)
-        y = self.down1(x)
-        for block in self.left2:
-            y = block(y, told)  # (N, b, 16, 16)
-        z = self.down2(y)
-        for block, attention in zip(self.deep, self.attention, strict=True):
-            z = attention(block(z, told))  # (N, c, 8, 8)
-        y = torch.cat([F.interpolate(self.up2(z), scale_factor=2.0), y], dim=1)
-        for block in self.right2:
-            y = block(y, told)
-        x = torch.cat([F.interpolate(self.up1(y), scale_factor=2.0), x], dim=1)
-        for block in self.right1:
-            x = block(x, told)
-        return self.last(F.silu(self.norm(x)))
-
-
-def box_maps(boxes: Tensor, side: int = SIDE) -> Tensor:
-    """Maps (N, 2, side, side) of boxes (N, 4), centre x, centre y, width and height as fractions."""
-    edges = torch.arange(side + 1) / side
-
-    def covered(centre: Tensor, size: Tensor) -> Tensor:  # (N, side): share of a place inside
-        low, high = (centre - size / 2)[:, None], (centre + size / 2)[:, None]
-        here = torch.minimum(high, edges[1:]) - torch.maximum(low, edges[:-1])
-        return (here * side).clamp(0, 1)
-
-    inside = (
-        covered(boxes[:, 1], boxes[:, 3])[:, :, None] * covered(boxes[:, 0], boxes[:, 2])[:, None]
-    )
-    return torch.stack([inside, torch.ones_like(inside)], dim=1)
 
 
 def boxes_of(masks: Tensor) -> Tensor:
@@ -171,26 +84,13 @@ def loss_of(net: Denoiser, latents: Tensor, kind: Tensor, box: Tensor, inside: T
 
 
 @torch.inference_mode()
-def solve(net: Denoiser, noise: Tensor, kind: Tensor, box: Tensor, steps: int = 18) -> Tensor:
-    """Latents from standard normal ``noise``, as in model 102, told a kind and a box."""
-    way = earlier.levels(steps)
-    x, before, stride = way[0] * noise, None, 0.0
-    for level, lower in pairwise(way):
-        now = net(x, torch.full((len(x),), level), kind, box)
-        last, stride = stride, math.log(level / lower)
-        halfway = now if before is None else now + (now - before) * (stride / (2 * last))
-        x, before = lower / level * x + (1 - lower / level) * halfway, now
-    return net(x, torch.full((len(x),), way[-1]), kind, box)
-
-
-@torch.inference_mode()
 def show(net: Denoiser, decoder: first.Decoder, pool: Pool, path: Path) -> None:
     """A row of real slices of each kind, and below it samples of the same kinds and boxes."""
     of_kind = [(pool.kinds[: len(pool.x)] == k).nonzero()[:, 0] for k in range(KINDS)]
     rows = torch.stack([some[len(some) * k // 3] for k in (0, 1) for some in of_kind if len(some)])
     box, kind = pool.maps[rows], pool.kinds[rows]
     noise = torch.randn(len(rows), CHANNELS, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    drawn, columns = solve(net, noise, kind, box), len(rows) // 2
+    drawn, columns = solve(net, noise, kind, box, steps=18), len(rows) // 2
     real, made = (decoder(z, first.draw_noise(len(z), seed=0)) for z in (pool.latents[rows], drawn))
     for part in (real, made):  # the outline of the box
         outline = F.interpolate(box[:, :1], scale_factor=4.0)

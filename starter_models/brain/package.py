@@ -311,7 +311,7 @@ def denoised(
 
 
 def solve(
-    net: Denoiser, noise: Tensor, kind: Tensor, box: Tensor, steps: int, guidance: float
+    net: Denoiser, noise: Tensor, kind: Tensor, box: Tensor, steps: int, guidance: float = 1.0
 ) -> Tensor:
     """Latents (N, 4, 32, 32) from standard normal ``noise`` in ``steps`` evaluations of the
     network.
