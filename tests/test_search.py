@@ -252,6 +252,7 @@ def test_nothing_found_says_why_and_what_is_close(three: None) -> None:
     assert "modality 'PET' fits no model; known: mammography, mri, x-ray." in str(
         search(modality="PET")
     )
+    assert not search(modality="--")  # neither letters nor digits: it is not everything
     assert "no model fits all" in str(search("breast brain"))
     assert "<table>" not in search("mamogrofy")._repr_html_()
 

@@ -162,6 +162,17 @@ def test_masses_have_no_more_dots_at_the_border_than_real_patches() -> None:
     assert figures["edge"] <= 0.03
 
 
+def test_a_picture_of_masses_takes_little_arithmetic() -> None:
+    """The figure of the card; `pytest -s` prints it."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with medzoo.load(8, device="cpu") as model, FlopCounterMode(display=False) as counter:
+        model.generate(4, seed=0)
+    each = counter.get_total_flops() / 4 / 1e9
+    print(f"{each:.2f} GFLOP a picture")
+    assert 0.9 < each < 1.1  # 1.48 in version 2.1.0
+
+
 def test_the_slim_painter_begins_as_the_channels_that_count(
     script: Callable[..., ModuleType],
 ) -> None:
