@@ -162,6 +162,15 @@ def test_masses_have_no_more_dots_at_the_border_than_real_patches() -> None:
     assert figures["edge"] <= 0.03
 
 
+def test_no_place_of_the_masses_is_darker_or_brighter_in_every_picture() -> None:
+    """A painter that leaves a dot at one place is seen in the mean over pictures, not in each."""
+    images = medzoo.generate(8, 256, seed=0).images[:, 0].astype(float)
+    inner = images[:, 1:-1, 1:-1]
+    beside = images[:, :-2, 1:-1] + images[:, 2:, 1:-1] + images[:, 1:-1, :-2] + images[:, 1:-1, 2:]
+    dots = (inner - beside / 4).mean(axis=0)
+    assert np.abs(dots).max() < 1.5  # grey levels; 11 with a dark dot in one corner
+
+
 def test_a_picture_of_masses_takes_little_arithmetic() -> None:
     """The figure of the card; `pytest -s` prints it."""
     from torch.utils.flop_counter import FlopCounterMode

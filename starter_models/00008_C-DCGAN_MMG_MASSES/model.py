@@ -37,7 +37,7 @@ LATENT = SCORES + TEXTURES
 BANDS = (4, 12, 48, 192, 254)  # components a band, coarse to fine
 # Pixels of the small picture that the painter paints beyond its edge, and cuts off: so many at the
 # size of the small picture, and so many of these at the two finer ones.
-MARGIN, KEPT = 3, 1
+MARGIN, KEPT = 5, 1
 ONWARD = 0.3  # how far gradients go on beyond the edge: 0 leaves it flat, 1 continues them in full
 SIDES = (
     LOW + 2 * MARGIN,
@@ -196,8 +196,8 @@ class Painter(nn.Module):
     picture leaves open.
 
     It paints on a larger canvas and cuts the margin off: convolutions know where their zero padding
-    is, and a network that may put its artefacts there does. It was trained with a margin of 2, and
-    has its artefacts, rows of bright dots, that far from the canvas' edge: a margin of 3 cuts them
+    is, and a network that may put its artefacts there does. It was trained with a margin of 3, and
+    has an artefact, a dark dot in one corner, that far from the canvas' edge: a margin of 5 cuts it
     off as well.
     """
 
@@ -218,12 +218,12 @@ class Painter(nn.Module):
 
     def forward(self, low: Tensor, texture: Tensor, labels: Tensor, noise: list[Tensor]) -> Tensor:
         """``low`` in [-1, 1]; ``texture`` (N, 2); ``labels`` (N, 1) -1 or 1; ``noise`` planes of
-        38, 68, 136 pixels.
+        42, 68, 136 pixels.
         """
-        low = beyond(low, MARGIN)  # (N, 1, 38, 38)
+        low = beyond(low, MARGIN)  # (N, 1, 42, 42)
         facts = torch.cat([texture, labels], dim=1)[:, :, None, None].expand(-1, -1, *low.shape[2:])
         x = torch.cat([low, 8 * detail(low), noise[0], facts], dim=1)
-        x = self.low(F.leaky_relu(self.first(x), 0.2))  # (N, a, 38, 38)
+        x = self.low(F.leaky_relu(self.first(x), 0.2))  # (N, a, 42, 42)
         low, x = (without_edge(part, MARGIN - KEPT) for part in (low, x))  # (N, a, 34, 34)
         x = self.middle(F.leaky_relu(self.up1(x, noise[1]), 0.2))  # (N, b, 68, 68)
         x = F.leaky_relu(
