@@ -107,6 +107,8 @@ def train(a: argparse.Namespace, pool: Pool, decoder: first.Decoder) -> None:
         net.load_state_dict(torch.load(a.init, weights_only=True)["average"])
     net.to(memory_format=torch.channels_last)
     average = Average(net, 0.9995)
+    if a.compile:
+        net.compile()
     optimiser = torch.optim.Adam(net.parameters(), lr=a.rate, betas=(0.9, 0.99))
     run = Run(a.out / "diffusion.pt", a.seed + 1, net=net, average=average.net, optimiser=optimiser)
     while run.step < a.steps:
@@ -148,6 +150,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40_000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=6e-4)
+    parser.add_argument(
+        "--compile", action="store_true", help="by torch.compile: 0.29 s a step instead of 0.52"
+    )
     a = training.arguments_of(parser)
     torch.manual_seed(a.seed)
     encoder, decoder = first.read_networks(a.eye or a.out / "eye.safetensors")
