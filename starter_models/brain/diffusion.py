@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import autoencoder as first
 import training
 from autoencoder import CHANNELS, SIDE, base
-from package import KINDS, UNKNOWN, Denoiser, box_maps, solve
+from package import KINDS, UNKNOWN, Block, Denoiser, box_maps, solve
 from training import Average, Run, cosine, mixed, warm_up
 
 LOG_LEVEL = 0.0, 1.3  # mean and spread of the logarithm of the noise level in training
@@ -107,8 +107,10 @@ def train(a: argparse.Namespace, pool: Pool, decoder: first.Decoder) -> None:
         net.load_state_dict(torch.load(a.init, weights_only=True)["average"])
     net.to(memory_format=torch.channels_last)
     average = Average(net, 0.9995)
-    if a.compile:
-        net.compile()
+    if a.compile:  # block by block: as a whole, torch 2.13 makes NaN of it in bfloat16
+        for block in net.modules():
+            if isinstance(block, Block):
+                block.compile()
     optimiser = torch.optim.Adam(net.parameters(), lr=a.rate, betas=(0.9, 0.99))
     run = Run(a.out / "diffusion.pt", a.seed + 1, net=net, average=average.net, optimiser=optimiser)
     while run.step < a.steps:
