@@ -21,6 +21,8 @@ PLUGINS = {
     "format": {
         "png": "datasets.png:Png",
         "png16": "datasets.png:Png16",
+        "coco": "datasets.boxes:Coco",
+        "yolo": "datasets.boxes:Yolo",
         "nifti": "datasets.nifti:Nifti",
         "dicom": "datasets.dicom:Dicom",
         "csv": "datasets.csv:Csv",

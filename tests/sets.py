@@ -23,6 +23,8 @@ class Model:
         found = {}
         for name, (dtype, shape) in COLUMNS.items():
             rows = [batch.rng(i).uniforms(shape) for i in range(batch.n)]
+            if name == "boxes":  # inside the picture
+                rows = [0.3 + 0.2 * row for row in rows]
             scale = 1 if dtype == "float32" else 4095 if dtype == "uint16" else 255
             found[name] = (np.stack(rows) * scale).astype(dtype)
         return found
@@ -68,9 +70,12 @@ VOLUMES = column(
     "volume", "int16", 1, 3, 6, 5, range=[-1024, 3071], unit="HU", spacing=[2.5, 0.7, 0.6]
 )
 TABLE = column("table", "float32", 3, columns=["a", "b", "c"])
+BOXES = column("boxes", "float32", 2, 4)
 KINDS = {  # format -> columns that it is made for
     "png": {"images": IMAGES, "masks": MASKS},
     "png16": {"images": column("image", "float32", 1, 8, 8, range=[-1, 3])},
+    "coco": {"images": IMAGES, "boxes": BOXES},
+    "yolo": {"images": IMAGES, "boxes": BOXES},
     "nifti": {
         "volumes": VOLUMES,
         "masks": column("mask", "uint8", 1, 3, 6, 5, spacing=[2.5, 0.7, 0.6]),

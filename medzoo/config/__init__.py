@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .arguments import ARGUMENTS
 from .model import (
+    BOX,
     CONTRACTS,
     DTYPES,
     FORMS,
@@ -35,6 +36,7 @@ from .schema import ID, read_config
 
 __all__ = [
     "ARGUMENTS",
+    "BOX",
     "CONTRACTS",
     "DTYPES",
     "FORMS",

@@ -14,6 +14,7 @@ from .model import Output
 
 Array = NDArray[Any]
 PICTURES = ("image", "mask", "volume")  # kinds of columns that have axes of space
+ROWS = ("table", "boxes")  # kinds of columns whose values are cells of a row
 
 
 class Column(Protocol):
@@ -49,6 +50,24 @@ class Batch(Protocol):
 def names_of_kind(outputs: Mapping[str, Output], *kinds: str) -> list[str]:
     """The names of the columns of these kinds, in the order of ``outputs``."""
     return [name for name, output in outputs.items() if output.kind in kinds]
+
+
+def corners_of(boxes: Array, output: Output) -> NDArray[np.float32]:
+    """Boxes (..., 4) as left, top, right and bottom, in pixels of the picture ``output``.
+
+    The left edge of the first pixel is 0, and the right edge of the last one the width.
+    """
+    height, width = output.shape[-2:]
+    centre, size = np.asarray(boxes, dtype=np.float64)[..., :2], boxes[..., 2:]
+    corners = np.concatenate([centre - size / 2, centre + size / 2], axis=-1)
+    pixels: NDArray[np.float64] = corners * np.array([width, height, width, height])
+    return pixels.astype(np.float32)
+
+
+def boxed_column(outputs: Mapping[str, Output]) -> Output:
+    """The pictures that boxes refer to: the first column of images, else of masks."""
+    name = (names_of_kind(outputs, "image") or names_of_kind(outputs, "mask"))[0]
+    return outputs[name]
 
 
 def unit_range(values: Array, output: Output) -> NDArray[np.float32]:

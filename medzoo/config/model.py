@@ -13,7 +13,8 @@ from typing import Any
 from ..errors import InputError, ModelNotFoundError
 
 REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-KINDS = ("image", "mask", "volume", "table", "label")
+KINDS = ("image", "mask", "volume", "boxes", "table", "label")
+BOX = ("x", "y", "width", "height")  # the numbers of a box; x and y are those of its centre
 CONTRACTS = ("native", "medigan")
 STATUSES = ("demonstration",)  # samples that are not good enough for research
 PRECISIONS = ("full", "bfloat16", "float16")  # of torch's operations while a model runs
@@ -148,6 +149,7 @@ class Output:
     spacing: tuple[float, ...] | None = None  # mm, in the order of the spatial axes
     condition: str | None = None  # the condition whose values a label column has
     columns: tuple[str, ...] = ()  # names of a table's columns
+    classes: str = ""  # the label column that says what is in the boxes of a sample
     tolerance: float = 0.0  # how much a value may change with batch size or threads
     # Centre and width of the values that are shown; all of `range` if None.
     window: tuple[float, float] | None = None

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -14,6 +15,7 @@ import yaml
 from ..errors import ConfigError
 from .arguments import ARGUMENTS
 from .model import (
+    BOX,
     CONTRACTS,
     DTYPES,
     FITS,
@@ -249,6 +251,17 @@ def _config(node: _Node, path: Path) -> ModelConfig:
     return config
 
 
+def _check_boxes(node: _Node, output: Output, outputs: Mapping[str, Output]) -> None:
+    """Refuse boxes without flat pictures, and classes that are not a label column."""
+    if not any(o.kind in {"image", "mask"} and len(o.shape) == 3 for o in outputs.values()):
+        raise node.error("outputs", f"{output.name} are boxes of pictures, and there are none")
+    labels = [name for name, other in outputs.items() if other.kind == "label"]
+    if output.classes and output.classes not in labels:
+        raise node.error(
+            "outputs", f"{output.name}: classes: a label column was expected, not {output.classes}"
+        )
+
+
 def _version(name: str, node: _Node) -> Version:
     contract = node.choice("contract", CONTRACTS)
     medigan = contract == "medigan"
@@ -264,6 +277,8 @@ def _version(name: str, node: _Node) -> Version:
     for name_, output in outputs.items():  # both are keys of a manifest's line
         if name_ in conditions and (output.kind, output.condition) != ("label", name_):
             raise node.error("outputs", f"{name_} is a condition already")
+        if output.kind == "boxes":
+            _check_boxes(node, output, outputs)
     files = node.take(
         "files",
         dict,
@@ -473,6 +488,7 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition], medigan
         spacing=node.numbers("spacing", lambda v: all(s > 0 for s in v), "a list of millimetres"),
         condition=condition,
         columns=node.texts("columns", []),
+        classes=node.take("classes", str, "") if kind == "boxes" else "",
         tolerance=node.take("tolerance", float, 0.0),
         **(_returned(node) if medigan else {}),
     )
@@ -480,12 +496,30 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition], medigan
         raise node.error("shape", "[channels, height, width] was expected")
     if kind == "mask" and len(output.shape) not in {3, 4}:
         raise node.error("shape", "[channels, (depth, )height, width] was expected")
+    if kind == "boxes":
+        output = _boxes(node, output)
     if kind == "label" and (output.shape or output.dtype == "float32"):
         raise node.error(
             "shape" if output.shape else "dtype", "a label is one whole number: leave this out"
         )
     node.done()
     return output
+
+
+def _boxes(node: _Node, output: Output) -> Output:
+    """A column of boxes, whose columns and range are the same in all configs."""
+    if output.shape[-1] != len(BOX) or len(output.shape) > 2:
+        raise node.error("shape", "[4] or [most boxes of a sample, 4] was expected")
+    if output.dtype != "float32":
+        raise node.error("dtype", "float32 was expected: boxes are fractions of the picture")
+    if output.range not in {None, (0.0, 1.0)}:
+        raise node.error("range", "[0, 1] was expected: boxes are fractions of the picture")
+    if output.columns:
+        raise node.error("columns", "boxes are x, y, width and height: leave this out")
+    columns: tuple[str, ...] = BOX
+    if len(output.shape) == 2:
+        columns = tuple(f"{name}_{k}" for k in range(output.shape[0]) for name in BOX)
+    return replace(output, range=(0.0, 1.0), columns=columns)
 
 
 def _returned(node: _Node) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from __future__ import annotations
 FORMATS = {
     "png": "flat pictures of 8 or 16 bits, floats with 8",
     "png16": "the same, floats with 16 bits (8-bit pictures stay so)",
+    "coco": "flat pictures with boxes: png, and annotations.json",
+    "yolo": "flat pictures with boxes: png, and one text file each",
     "nifti": "pictures and volumes, one .nii.gz per picture or volume",
     "dicom": "pictures and volumes, one file or one series each",
     "csv": "tables, one row per sample",

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..config import Output
-from ..config.columns import PICTURES, Batch, names_of_kind
+from ..config.columns import PICTURES, ROWS, Batch, names_of_kind
 from ..errors import DatasetError, MedzooWarning
 from .columns import digest_of_first, key_of, label_codes, replaced
 from .formats import Format, Line, arrays_of, labels_of
@@ -74,7 +74,7 @@ class Rows:
         self, journal: Journal, outputs: Mapping[str, Output], provenance: Mapping[str, Any]
     ) -> None:
         self._journal, self._outputs, self._provenance = journal, outputs, provenance
-        self._tables = names_of_kind(outputs, "table")
+        self._tables = names_of_kind(outputs, *ROWS)
 
     def write(self, columns: Mapping[str, NDArray[Any]], indices: NDArray[np.int64]) -> None:
         """Append the rows of a batch."""
@@ -110,7 +110,7 @@ def head_of(outputs: Mapping[str, Output]) -> list[str]:
 
 def table_names(outputs: Mapping[str, Output]) -> dict[str, list[str]]:
     """The names that the columns of each table have in the file."""
-    tables = names_of_kind(outputs, "table")
+    tables = names_of_kind(outputs, *ROWS)
     names = {}
     for table in tables:
         names[table] = column_names(outputs[table])

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 from numpy.typing import NDArray
 
 from ..config import TAKEN, Output
-from ..config.columns import PICTURES, Batch, known_range, names_of_kind
+from ..config.columns import PICTURES, ROWS, Batch, known_range, names_of_kind
 from ..errors import InputError
 from ..plugins import plugin
 from . import FORMATS
@@ -218,7 +218,7 @@ def pick_format(asked: str | None, outputs: Mapping[str, Output]) -> str:
 
 def step_of(output: Output, most: int) -> float:
     """The step of a float column that is stored as numbers from 0 to ``most``."""
-    if output.dtype != "float32" or output.kind == "table":
+    if output.dtype != "float32" or output.kind in ROWS:
         return 0.0
     low, high = known_range(output)
     return (high - low) / most
@@ -232,4 +232,4 @@ def pictures_unfit(outputs: Mapping[str, Output], fits: Callable[[Output], bool]
     pictures = names_of_kind(outputs, *PICTURES)
     if pictures:
         return [name for name in pictures if not fits(outputs[name])]
-    return names_of_kind(outputs, "table") or ["labels alone"]
+    return names_of_kind(outputs, *ROWS) or ["labels alone"]

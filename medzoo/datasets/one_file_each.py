@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..config import Output
-from ..config.columns import PICTURES, Batch, known_range, names_of_kind, warn_if_clipped
+from ..config.columns import PICTURES, ROWS, Batch, known_range, names_of_kind, warn_if_clipped
 from ..errors import DatasetError
 from .columns import FileColumn, Index
 from .csv import Rows, Table
@@ -37,7 +37,7 @@ class OneFileEach(Format):
         self._class = class_column(self._provenance)
         names = names_of_kind(self._outputs, *PICTURES)
         self._pictures = {name: self._outputs[name] for name in names}
-        tables = names_of_kind(self._outputs, "table")
+        tables = names_of_kind(self._outputs, *ROWS)
         self._table = Rows(self._journal, self._outputs, self._provenance) if tables else None
         self._clipped: set[str] = set()  # columns that a warning has named
         for name in self._pictures:
@@ -129,19 +129,24 @@ class OneFileEach(Format):
         return f"{labels[self._class]}/{stem}" if self._class else stem
 
     @classmethod
+    def listed(cls, outputs: Mapping[str, Output]) -> list[str]:
+        """The columns whose values are in files, which the manifest lists."""
+        return names_of_kind(outputs, *PICTURES)
+
+    @classmethod
     def read(
         cls, folder: Path, outputs: Mapping[str, Output], provenance: Mapping[str, Any]
     ) -> tuple[dict[str, Any], Any]:
         """The columns; a picture is read from its files when it is used."""
-        index = Index.of(folder, outputs, provenance, names_of_kind(outputs, *PICTURES))
+        index = Index.of(folder, outputs, provenance, cls.listed(outputs))
         columns: dict[str, Any] = {}
-        if names_of_kind(outputs, "table"):
+        if names_of_kind(outputs, *ROWS):
             table = Table(folder, outputs, provenance)
             table.require_indices(index.numbers)
         for name, output in outputs.items():
             if output.kind == "label":
                 columns[name] = index.labels[name]
-            elif output.kind == "table":
+            elif output.kind in ROWS:
                 columns[name] = table.column(name, len(index.numbers))
             else:
                 columns[name] = FileColumn(index.manifest, index.lines[name], output, cls.decode)

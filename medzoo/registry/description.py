@@ -83,8 +83,9 @@ def sample_size(version: Version) -> str:
     first, *others = version.outputs.values()
     pixels = "x".join(map(str, first.shape[1:]))
     size = f"{first.shape[0]} columns" if first.kind == "table" else pixels or "label"
-    if "mask" in map(attrgetter("kind"), others):
-        size += " + mask"
+    for kind, words in (("mask", " + mask"), ("boxes", " + box")):
+        if kind in map(attrgetter("kind"), others):
+            size += words
     return size
 
 

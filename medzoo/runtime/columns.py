@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._worker.batch import Batch
-from ..config import Output, Version
+from ..config import BOX, Output, Version
 from ..errors import PackageError
+
+ROUNDING = 1e-6  # how far a box may reach out of its picture, as a fraction of it
 
 
 def check(
@@ -50,6 +52,24 @@ def _checked(model_name: str, output: Output, values: NDArray[Any], n: int) -> N
             f"{model_name}: `sample` returned {output.name!r} of shape {values.shape} and type "
             f"{values.dtype}; its config says {(n, *output.shape)} and {output.dtype}."
         )
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
+    if output.kind == "boxes":
+        if problem := _problem_of_boxes(values):
+            raise PackageError(f"{model_name}: {output.name!r} holds {problem}.")
+    elif values.dtype.kind == "f" and not np.isfinite(values).all():
         raise PackageError(f"{model_name}: {output.name!r} holds values that are not finite.")
     return values
+
+
+def _problem_of_boxes(values: NDArray[Any]) -> str:
+    """What is wrong with boxes (..., 4), as a noun phrase; empty if nothing is."""
+    boxes = values.reshape(-1, len(BOX)).astype(np.float64)
+    absent = np.isnan(boxes).all(axis=1)
+    boxes = boxes[~absent]
+    if not np.isfinite(boxes).all():
+        return "boxes of which only some numbers are finite"
+    if (boxes[:, 2:] <= 0).any():
+        return "boxes without width or height"
+    beyond = np.abs(boxes[:, :2] - 0.5) + boxes[:, 2:] / 2 - 0.5
+    if (beyond > ROUNDING).any():
+        return "boxes that reach out of the picture"
+    return ""

@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..config import Output
-from ..config.columns import Array, Batch, affine_of, to_xyz, unit_range, warn_if_clipped
+from ..config import BOX, Output
+from ..config.columns import (
+    ROWS,
+    Array,
+    Batch,
+    affine_of,
+    boxed_column,
+    corners_of,
+    to_xyz,
+    unit_range,
+    warn_if_clipped,
+)
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +40,7 @@ def tensors(samples: Batch) -> dict[str, torch.Tensor]:
         if output.kind in {"image", "volume"}:
             warn_if_clipped(values, output)
             values = unit_range(values, output)
-        elif output.kind == "table" or values.dtype.kind == "f":
+        elif output.kind in ROWS or values.dtype.kind == "f":
             values = values.astype(np.float32)
         else:
             values = values.astype(np.int64)
@@ -74,10 +84,21 @@ def dictionaries(samples: Batch) -> list[dict[str, Any]]:
                 item[name] = int(values)
             elif output.kind == "table":
                 item[name] = _tensor(values)
+            elif output.kind == "boxes":
+                item[name] = _tensor(_monai_boxes(values, boxed_column(samples.outputs)))
             else:
                 item[name] = _meta_tensor(monai, values, output)
         items.append(item)
     return items
+
+
+def _monai_boxes(boxes: Array, picture: Output) -> Array:
+    """Boxes (4,) or (K, 4) as MONAI has them: (K, 6) with the lowest x, y and z, then the highest,
+    in voxels of the picture (C, X, Y, 1). Boxes that are not there are left out.
+    """
+    rows = boxes.reshape(-1, len(BOX))
+    corners = corners_of(rows[~np.isnan(rows).any(axis=1)], picture)
+    return np.insert(np.insert(corners, 4, 1, axis=1), 2, 0, axis=1)
 
 
 def _meta_tensor(monai: Any, values: Array, output: Output) -> Any:
@@ -102,7 +123,7 @@ def frame(samples: Batch) -> pandas.DataFrame:
         output = samples.outputs[name]
         if output.kind == "label":
             columns[name] = _labels(pandas, _values(samples, name), label_names.get(name, {}))
-        elif output.kind == "table":
+        elif output.kind in ROWS:
             table = _values(samples, name).reshape(len(samples), -1)
             heads = output.columns or map(str, range(table.shape[1]))
             for number, head in enumerate(heads):
@@ -115,7 +136,7 @@ def _has_shared_heads(samples: Batch) -> bool:
     """Whether a name stands above more than one column of the tables."""
     heads: list[str] = []
     for name in samples.columns:
-        if samples.outputs[name].kind == "table":
+        if samples.outputs[name].kind in ROWS:
             heads += samples.outputs[name].columns
     return len(set(heads)) < len(heads)
 

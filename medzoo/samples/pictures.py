@@ -11,11 +11,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from .. import checks
-from ..config import Output
-from ..config.columns import Array, Batch, spacing_of, unit_range
+from ..config import BOX, Output
+from ..config.columns import Array, Batch, corners_of, spacing_of, unit_range
 from ..errors import InputError
 
 INK, FAINT, PAPER = "#1f2933", "#7b8794", "white"
@@ -146,7 +147,7 @@ def draw(axes: Axes, samples: Batch, row: int, *, size: float = 9.0) -> None:
     shown = picture(samples, row)
     h, w = shown.shape[1:]
     # clear() would build the axes again, which takes as long as a picture.
-    for artist in (*axes.images, *axes.collections):
+    for artist in (*axes.images, *axes.collections, *axes.patches):
         artist.remove()
     axes.set_axis_off()
     pixels = np.moveaxis(shown, 0, -1) if len(shown) == 3 else shown[0]
@@ -157,6 +158,9 @@ def draw(axes: Axes, samples: Batch, row: int, *, size: float = 9.0) -> None:
         mask = _flat(samples.columns[column][row])
         if mask.shape[1:] == (h, w):
             _outline(axes, mask, number)
+    if samples.outputs[name].kind != "volume":
+        for column in _of_kind("boxes", samples):
+            _draw_boxes(axes, samples.columns[column][row], samples.outputs[name])
     axes.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
     axes.set_title(title(samples, row), fontsize=size, color=INK, pad=3)
 
@@ -224,3 +228,20 @@ def _outline(axes: Axes, mask: Array, first: int) -> None:
             colors=[OUTLINES[k % len(OUTLINES)]],
             linewidths=1.2,
         )
+
+
+def _draw_boxes(axes: Axes, boxes: Array, picture: Output) -> None:
+    """Draw boxes (4,) or (K, 4), fractions of a picture; rows of NaN are not drawn."""
+    for k, corners in enumerate(corners_of(boxes.reshape(-1, len(BOX)), picture)):
+        left, top, right, bottom = corners - 0.5  # the middle of the first pixel is 0
+        if np.isfinite(corners).all():
+            axes.add_patch(
+                Rectangle(
+                    (left, top),
+                    right - left,
+                    bottom - top,
+                    fill=False,
+                    edgecolor=OUTLINES[k % len(OUTLINES)],
+                    linewidth=1.2,
+                )
+            )

@@ -199,7 +199,8 @@ class Samples:
             One per sample. Images, masks and volumes are ``MetaTensor``, (C, X, Y, Z), with an
             affine made from the spacing, as ``LoadImage`` reads them from the NIfTI files. A flat
             picture has one slice, which ``SqueezeDimd(keys, dim=-1)`` removes. Labels are numbers
-            and tables tensors.
+            and tables tensors. Boxes are tensors (K, 6) in voxels, the lowest corner first, as in
+            ``monai.data.box_utils``.
 
         Raises
         ------
@@ -215,7 +216,7 @@ class Samples:
         return convert.dictionaries(self)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The labels and tables as a data frame. Images, masks and volumes are left out.
+        """The labels, tables and boxes as a data frame. Images, masks and volumes are left out.
 
         Labels are categories with the names that the model gives them, or numbers if it gives
         none. The columns of a table keep their names. The name of the table is put before them
@@ -290,8 +291,8 @@ class Samples:
         folder : str or os.PathLike
             A folder that does not exist yet, or an empty one.
         format : str, optional
-            ``"png"``, ``"png16"``, ``"nifti"``, ``"dicom"``, ``"csv"``, ``"npz"`` or
-            ``"webdataset"``. By default the first of png, csv and npz that can hold all columns.
+            ``"png"``, ``"png16"``, ``"coco"``, ``"yolo"``, ``"nifti"``, ``"dicom"``, ``"csv"``,
+            ``"npz"`` or ``"webdataset"``. By default the first of png, csv and npz that can hold all columns.
         layout : str, optional
             ``"classes"`` for one folder per label, or ``"classes:NAME"`` where there are several
             label columns. By default one folder per column.
