@@ -488,7 +488,7 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition], medigan
         spacing=node.numbers("spacing", lambda v: all(s > 0 for s in v), "a list of millimetres"),
         condition=condition,
         columns=node.texts("columns", []),
-        classes=node.take("classes", str, "") if kind == "boxes" else "",
+        classes=node.take("classes", str, "", lambda v: kind == "boxes" or not v, "no classes"),
         tolerance=node.take("tolerance", float, 0.0),
         **(_returned(node) if medigan else {}),
     )
