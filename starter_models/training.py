@@ -366,6 +366,17 @@ def detail(x: Tensor) -> Tensor:
     return x - enlarge(F.avg_pool2d(x, 2))
 
 
+def band_difference(x: Tensor, y: Tensor) -> Tensor:
+    """Mean absolute difference in four bands of a Laplacian pyramid, the finest twice, and in what
+    is left.
+    """
+    total, weight = x.new_zeros(()), 2.0
+    for _ in range(4):
+        total = total + weight * (detail(x) - detail(y)).abs().mean()
+        x, y, weight = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2), 1.0
+    return total + (x - y).abs().mean()
+
+
 def log_kurtosis(x: Tensor) -> Tensor:
     """Log kurtosis of the two finest bands of patches, shape (N, 2): high where detail is edges and
     spots, not noise.
@@ -427,6 +438,30 @@ class PatchCritic(nn.Module):
         middle = enlarge(detail(F.avg_pool2d(x, 2)))
         h = self.body(torch.cat([x, 16 * fine, 8 * middle], dim=1))
         return self.last(h) + (h * self.project(classes)[:, :, None, None]).sum(1, keepdim=True)
+
+
+class SliceCritic(nn.Module):
+    """Votes on regions of tones (N, 1, 128, 128), given with their two finest bands, and the
+    features behind the votes.
+    """
+
+    def __init__(self, widths: tuple[int, ...] = (24, 48, 96)) -> None:
+        super().__init__()
+        self.layers, channels = nn.ModuleList(), 3
+        for width in widths:
+            self.layers.append(
+                nn.utils.spectral_norm(nn.Conv2d(channels, width, 4, stride=2, padding=1))
+            )
+            channels = width
+        self.last = nn.Conv2d(channels, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        middle = enlarge(detail(F.avg_pool2d(x, 2)))
+        h, features = torch.cat([x, 8 * detail(x), 4 * middle], dim=1), []
+        for layer in self.layers:
+            h = F.leaky_relu(layer(h), 0.2)
+            features.append(h)
+        return self.last(h).float(), features
 
 
 class MapCritic(nn.Module):

@@ -1,19 +1,20 @@
-"""Contrast-enhanced T1 MRI of brain tumours by a score-based diffusion model in the latent space of
-an autoencoder.
+"""Contrast-enhanced T1 MRI of brain tumours, with the tumour where a box says, by a score-based
+diffusion model in the latent space of an autoencoder.
 
-A sample is made in two steps:
+A sample is made in three steps:
 
-1. ``Denoiser``, a U-Net that is told the noise level, the tumour and the plane (Karras et al.,
-arXiv:2206.00364), takes
-   noise (8, 16, 16) to the latents of a slice along the probability-flow equation, in a handful of
-   steps by the second-order multistep solver of Lu et al. (arXiv:2211.01095). Nothing is random but
-   the noise it begins with.
-2. ``Decoder``, the second half of an autoencoder, makes 128x128 pixels of them (latent diffusion:
-Rombach et al.,
-   arXiv:2112.10752).
+1. ``BoxModel`` draws the tumour's box, unless the user gives one: a real box of the same tumour and
+   plane, moved and scaled a little.
+2. ``Denoiser``, a U-Net that is told the noise level, the tumour, the plane and the box (Karras et
+   al., arXiv:2206.00364), takes noise (4, 32, 32) to the latents of a slice along the
+   probability-flow equation, in a few steps of the second-order multistep solver of Lu et al.
+   (arXiv:2211.01095). Nothing is random but the noise it begins with.
+3. ``Decoder``, the second half of an autoencoder, makes 128x128 pixels of them (latent diffusion:
+   Rombach et al., arXiv:2112.10752); planes of noise decide the film grain.
 
 Pictures are on a square-root scale in between, ``tones``, since most of a head is dark and its fat
-is not. Shapes in comments: N samples, C channels, height and width in pixels.
+is not. Boxes are centre x, centre y, width and height, as fractions of the picture. Shapes in
+comments: N samples, C channels, height and width in pixels.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medzoo.errors import InputError
+
 SIZE = 128  # pixels of a slice
-CHANNELS, SIDE = 8, 16  # of the autoencoder's latents, which have unit variance
-NUMBERS = CHANNELS * SIDE * SIDE  # 2,048 of them
+CHANNELS, SIDE = 4, 32  # of the autoencoder's latents, which have unit variance
+NUMBERS = CHANNELS * SIDE * SIDE  # 4,096 of them
 LATENT = 16  # numbers that a user sets; chance fills the rest
 TUMOURS = ("meningioma", "glioma", "pituitary")
 PLANES = ("axial", "coronal", "sagittal")
 KINDS = len(TUMOURS) * len(PLANES)  # a kind is tumour * 3 + plane
 UNKNOWN = KINDS  # the kind of a slice of which nothing is told
-NOISIEST, CLEANEST, BEND = (
-    80.0,
-    0.05,
-    7.0,
-)  # noise levels of the first step and the last, and how they crowd there
+# noise levels of the first step and the last, and how they crowd there
+NOISIEST, CLEANEST, BEND = 80.0, 0.05, 7.0
+JITTER = 0.15  # of the spread of the boxes of a kind: how far a drawn box is from a real one
 
 
 # --------------------------------------------------------------------------------------------------
@@ -122,63 +123,75 @@ class Attention(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """Latents without their noise (N, 8, 16, 16), of latents with noise, its level (N,) and kinds
-    (N,).
-
-    Data have unit variance, and so has, at every level, what the network inside sees and what it
-    has to make: the preconditioning of EDM.
+    """Latents without their noise (N, 4, 32, 32), told its level (N,), kinds (N,) and a map of the
+    box (N, 2, 32, 32): how much of a place lies in it, and 1 everywhere if a box was told.
     """
 
     def __init__(
-        self,
-        widths: tuple[int, int] = (64, 128),
-        told: int = 192,
-        deep: int = 4,
-        dropout: float = 0.1,
+        self, widths: tuple[int, int, int] = (64, 128, 192), told: int = 192, dropout: float = 0.05
     ) -> None:
         super().__init__()
-        fine, coarse = widths
+        a, b, c = widths
         self.register_buffer(
             "waves", torch.linspace(math.log(0.5), math.log(16), 32).exp(), persistent=False
         )
         self.level = nn.Sequential(nn.Linear(64, told), nn.SiLU(), nn.Linear(told, told))
         self.kind = nn.Embedding(KINDS + 1, told)
-        self.first = nn.Conv2d(CHANNELS, fine, 3, padding=1)
-        self.place = nn.Parameter(
-            torch.zeros(fine, SIDE, SIDE)
-        )  # heads lie in the middle, so a place means something
-        self.left = Block(fine, fine, told, dropout)
-        self.down = nn.Conv2d(fine, coarse, 3, stride=2, padding=1)
-        self.deep = nn.ModuleList(Block(coarse, coarse, told, dropout) for _ in range(deep))
-        self.attention = nn.ModuleList(Attention(coarse) for _ in range(deep))
-        self.up = nn.Conv2d(coarse, fine, 1)
-        self.right = nn.ModuleList(
-            Block(channels, fine, told, dropout) for channels in (2 * fine, fine)
-        )
-        self.norm, self.last = Norm(fine), nn.Conv2d(fine, CHANNELS, 3, padding=1)
+        self.first = nn.Conv2d(CHANNELS + 2, a, 3, padding=1)
+        self.place = nn.Parameter(torch.zeros(a, SIDE, SIDE))
+        self.left1 = Block(a, a, told, 0.0)
+        self.down1 = nn.Conv2d(a, b, 3, stride=2, padding=1)
+        self.left2 = nn.ModuleList(Block(b, b, told, dropout) for _ in range(2))
+        self.down2 = nn.Conv2d(b, c, 3, stride=2, padding=1)
+        self.deep = nn.ModuleList(Block(c, c, told, dropout) for _ in range(3))
+        self.attention = nn.ModuleList(Attention(c) for _ in range(3))
+        self.up2 = nn.Conv2d(c, b, 1)
+        self.right2 = nn.ModuleList(Block(channels, b, told, dropout) for channels in (2 * b, b))
+        self.up1 = nn.Conv2d(b, a, 1)
+        self.right1 = nn.ModuleList(Block(channels, a, told, 0.0) for channels in (2 * a, a))
+        self.norm, self.last = Norm(a), nn.Conv2d(a, CHANNELS, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, noisy: Tensor, level: Tensor, kind: Tensor) -> Tensor:
+    def forward(self, noisy: Tensor, level: Tensor, kind: Tensor, box: Tensor) -> Tensor:
         turns = level.log()[:, None] / 4 * self.waves  # (N, 32)
-        told = F.silu(
-            self.level(torch.cat([turns.sin(), turns.cos()], dim=1)) + self.kind(kind)
-        )  # (N, told)
+        waves = torch.cat([turns.sin(), turns.cos()], dim=1)
+        told = F.silu(self.level(waves) + self.kind(kind))  # (N, told)
         level = level[:, None, None, None]
         unit = (1 + level**2).rsqrt()
-        return unit**2 * noisy + level * unit * self.body(unit * noisy, told).float()
+        inside = self.body(torch.cat([unit * noisy, box], dim=1), told).float()
+        return unit**2 * noisy + level * unit * inside
 
     def body(self, x: Tensor, told: Tensor) -> Tensor:
-        x = self.left(self.first(x) + self.place, told)  # (N, fine, 16, 16)
-        y = self.down(x)  # (N, coarse, 8, 8)
+        x = self.left1(self.first(x) + self.place, told)  # (N, a, 32, 32)
+        y = self.down1(x)
+        for block in self.left2:
+            y = block(y, told)  # (N, b, 16, 16)
+        z = self.down2(y)
         for block, attention in zip(self.deep, self.attention, strict=True):
-            y = attention(block(y, told))
-        x = torch.cat(
-            [F.interpolate(self.up(y), scale_factor=2.0), x], dim=1
-        )  # (N, 2 * fine, 16, 16)
-        for block in self.right:
-            x = block(x, told)  # (N, fine, 16, 16)
+            z = attention(block(z, told))  # (N, c, 8, 8)
+        y = torch.cat([F.interpolate(self.up2(z), scale_factor=2.0), y], dim=1)
+        for block in self.right2:
+            y = block(y, told)
+        x = torch.cat([F.interpolate(self.up1(y), scale_factor=2.0), x], dim=1)
+        for block in self.right1:
+            x = block(x, told)
         return self.last(F.silu(self.norm(x)))
+
+
+def box_maps(boxes: Tensor, side: int = SIDE) -> Tensor:
+    """Maps (N, 2, side, side) of boxes (N, 4), centre x, centre y, width and height as fractions."""
+    edges = torch.arange(side + 1) / side
+
+    def covered(centre: Tensor, size: Tensor) -> Tensor:  # (N, side): share of a place inside
+        low, high = (centre - size / 2)[:, None], (centre + size / 2)[:, None]
+        here = torch.minimum(high, edges[1:]) - torch.maximum(low, edges[:-1])
+        return (here * side).clamp(0, 1)
+
+    inside = (
+        covered(boxes[:, 1], boxes[:, 3])[:, :, None] * covered(boxes[:, 0], boxes[:, 2])[:, None]
+    )
+    return torch.stack([inside, torch.ones_like(inside)], dim=1)
 
 
 # ------------------------------------------------------------------------------------------------------
@@ -197,35 +210,80 @@ class Smooth(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Tones (N, 1, 128, 128) of latents (N, 8, 16, 16)."""
+    """Tones (N, 1, 4H, 4W) of latents (N, 4, H, W); planes of noise decide the film grain."""
 
-    def __init__(self, widths: tuple[int, int, int, int] = (128, 64, 32, 16)) -> None:
+    def __init__(self, widths: tuple[int, int, int] = (64, 40, 20)) -> None:
         super().__init__()
-        a, b, c, d = widths
-        self.body = nn.Sequential(
-            *(nn.Conv2d(CHANNELS, a, 3, padding=1), Smooth(a), Smooth(a)),
-            *(
-                nn.Upsample(scale_factor=2.0),
-                nn.Conv2d(a, b, 3, padding=1),
-                Smooth(b),
-                Smooth(b),
-            ),  # (N, b, 32, 32)
-            *(
-                nn.Conv2d(b, 4 * c, 3, padding=1),
-                nn.PixelShuffle(2),
-                Smooth(c),
-                nn.LeakyReLU(0.2),
-            ),  # (N, c, 64, 64)
-            *(
-                nn.Conv2d(c, 4 * d, 3, padding=1),
-                nn.PixelShuffle(2),
-                nn.LeakyReLU(0.2),
-            ),  # (N, d, 128, 128)
-            *(nn.Conv2d(d, d, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(d, 1, 3, padding=1)),
+        a, b, c = widths
+        self.low = nn.Sequential(
+            nn.Conv2d(CHANNELS, a, 3, padding=1), *(Smooth(a) for _ in range(4))
         )
+        self.up1 = nn.Sequential(nn.Conv2d(a, 4 * b, 3, padding=1), nn.PixelShuffle(2))
+        self.grain1 = nn.Conv2d(1, b, 3, padding=1, bias=False)
+        self.middle = nn.Sequential(Smooth(b), Smooth(b), nn.LeakyReLU(0.2))
+        self.up2 = nn.Sequential(nn.Conv2d(b, 4 * c, 3, padding=1), nn.PixelShuffle(2))
+        self.grain2 = nn.Conv2d(1, c, 3, padding=1, bias=False)
+        self.high = nn.Sequential(
+            nn.LeakyReLU(0.2), nn.Conv2d(c, c, 3, padding=1), nn.LeakyReLU(0.2)
+        )
+        self.last = nn.Conv2d(c, 1, 3, padding=1)
+        for grain in (self.grain1, self.grain2):
+            nn.init.normal_(grain.weight, std=0.02)
 
-    def forward(self, z: Tensor) -> Tensor:
-        return self.body(z)
+    def forward(self, z: Tensor, noise: tuple[Tensor, Tensor]) -> Tensor:
+        """``noise``: (N, 1, 2H, 2W) and (N, 1, 4H, 4W), of unit variance."""
+        x = self.up1(self.low(z)) + self.grain1(noise[0])  # (N, b, 2H, 2W)
+        x = self.up2(self.middle(x)) + self.grain2(noise[1])  # (N, c, 4H, 4W)
+        return self.last(self.high(x))
+
+
+# ------------------------------------------------------------------------------------------------------
+# the boxes
+class BoxModel:
+    """Boxes of tumours by kind: those of real slices, moved and scaled a little.
+
+    Parameters
+    ----------
+    boxes
+        Of the training slices (M, 4).
+    kinds
+        Of the same slices (M,).
+    """
+
+    def __init__(self, boxes: np.ndarray, kinds: np.ndarray) -> None:
+        self.of_kind = [boxes[kinds == kind].astype(np.float64) for kind in range(KINDS)]
+        # Where boxes of a plane lie, whatever the tumour: left, top, right, bottom.
+        self.room = np.zeros((len(PLANES), 4))
+        for plane in range(len(PLANES)):
+            if not (kinds % len(PLANES) == plane).any():
+                continue  # nothing fits into a room without a size
+            corners = as_corners(boxes[kinds % len(PLANES) == plane].astype(np.float64))
+            low, high = np.quantile(corners, 0.005, axis=0), np.quantile(corners, 0.995, axis=0)
+            self.room[plane] = [*(low[:2] - 0.03), *(high[2:] + 0.03)]
+
+    def fits(self, box: np.ndarray) -> np.ndarray:
+        """Whether a box (4,) lies where tumours of each plane do, (3,) of bool."""
+        corners = as_corners(box[None])[0]
+        inside_low = (corners[:2] >= self.room[:, :2]).all(axis=1)
+        return inside_low & (corners[2:] <= self.room[:, 2:]).all(axis=1)
+
+    def draw(self, kind: int, chance: float, moved: np.ndarray) -> np.ndarray:
+        """A box (4,) of a kind: ``chance`` in [0, 1) picks a real one, normal numbers ``moved`` (4,)
+        move its centre and scale its sides.
+        """
+        boxes = self.of_kind[kind]
+        real = boxes[int(chance * len(boxes))]
+        place = real[:2] + JITTER * boxes[:, :2].std(axis=0) * moved[:2]
+        size = real[2:] * np.exp(JITTER * np.log(boxes[:, 2:]).std(axis=0) * moved[2:])
+        size = size.clip(1.5 / SIZE, 0.9)
+        return np.concatenate([place.clip(size / 2, 1 - size / 2), size])
+
+
+def as_corners(boxes: np.ndarray) -> np.ndarray:
+    """Left, top, right and bottom of boxes (N, 4)."""
+    return np.concatenate(
+        [boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1
+    )
 
 
 # ------------------------------------------------------------------------------------------------------
@@ -236,21 +294,25 @@ def levels(steps: int) -> list[float]:
     return [float(level) for level in np.linspace(*ends, steps) ** BEND]
 
 
-def denoised(net: Denoiser, x: Tensor, level: float, kind: Tensor, guidance: float) -> Tensor:
-    """What the network makes of ``x``, told its kind ``guidance`` times as clearly (Ho & Salimans,
-    arXiv:2207.12598).
+def denoised(
+    net: Denoiser, x: Tensor, level: float, kind: Tensor, box: Tensor, guidance: float
+) -> Tensor:
+    """What the network makes of ``x``, told kind and box ``guidance`` times as clearly (Ho &
+    Salimans, arXiv:2207.12598).
     """
     at = torch.full((x.shape[0],), level, device=x.device)
     if guidance == 1:
-        return net(x, at, kind)
-    told, untold = net(
-        torch.cat([x, x]), at.repeat(2), torch.cat([kind, torch.full_like(kind, UNKNOWN)])
-    ).chunk(2)
-    return untold + guidance * (told - untold)
+        return net(x, at, kind, box)
+    kinds = torch.cat([kind, torch.full_like(kind, UNKNOWN)])
+    boxes = torch.cat([box, torch.zeros_like(box)])
+    with_both, without = net(torch.cat([x, x]), at.repeat(2), kinds, boxes).chunk(2)
+    return without + guidance * (with_both - without)
 
 
-def solve(net: Denoiser, noise: Tensor, kind: Tensor, steps: int, guidance: float) -> Tensor:
-    """Latents (N, 8, 16, 16) from standard normal ``noise`` in ``steps`` evaluations of the
+def solve(
+    net: Denoiser, noise: Tensor, kind: Tensor, box: Tensor, steps: int, guidance: float = 1.0
+) -> Tensor:
+    """Latents (N, 4, 32, 32) from standard normal ``noise`` in ``steps`` evaluations of the
     network.
 
     The second-order multistep solver of Lu et al. (arXiv:2211.01095) for data predictions: the line
@@ -260,78 +322,124 @@ def solve(net: Denoiser, noise: Tensor, kind: Tensor, steps: int, guidance: floa
     way = levels(steps)
     x, before, stride = way[0] * noise, None, 0.0
     for level, lower in pairwise(way):
-        now = denoised(net, x, level, kind, guidance)
+        now = denoised(net, x, level, kind, box, guidance)
         last, stride = stride, math.log(level / lower)
         halfway = now if before is None else now + (now - before) * (stride / (2 * last))
         x, before = lower / level * x + (1 - lower / level) * halfway, now
-    return denoised(net, x, way[-1], kind, guidance)
+    return denoised(net, x, way[-1], kind, box, guidance)
 
 
 # ---------------------------------------------------------------------------------------------------------
 # the package
 class BrainGenerator:
-    """Denoiser and decoder on one device.
+    """Box model, denoiser and decoder on one device.
 
     Parameters
     ----------
     tensors
         The content of ``weights.safetensors``: ``denoiser.*``, ``decoder.*``, ``components`` (16,
-        2048), the leading principal components of the latents of real slices, and ``share`` (9,),
-        how often each kind is among these.
+        4096), the leading principal components of the latents of real slices, ``share`` (9,), how
+        often each kind is among these, and their ``boxes`` (M, 4) and ``box_kinds`` (M,).
     device
         Where to run.
     """
 
     def __init__(self, tensors: dict[str, Tensor], device: torch.device) -> None:
+        self.boxes = BoxModel(tensors["boxes"].float().numpy(), tensors["box_kinds"].numpy())
         tensors = {k: v.float() for k, v in tensors.items()}
         self.device = device
-        share = tensors["share"].view(len(TUMOURS), len(PLANES)).double()
-        self.up_to = (
-            (share / share.sum(dim=1, keepdim=True)).cumsum(dim=1).numpy()
-        )  # (3, 3) share of planes up to this one
+        # How often a slice of a tumour (row) has each plane (column).
+        self.share = tensors["share"].view(len(TUMOURS), len(PLANES)).double().numpy()
         self.components = tensors["components"].to(device)  # orthonormal rows
         self.denoiser, self.decoder = Denoiser(), Decoder()
         for name, net in (("denoiser", self.denoiser), ("decoder", self.decoder)):
+            prefix = f"{name}."
             net.load_state_dict(
-                {
-                    k.removeprefix(f"{name}."): v
-                    for k, v in tensors.items()
-                    if k.startswith(f"{name}.")
-                }
+                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             )
             net.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
 
     def noise(self, latents: Tensor, rest: Tensor) -> Tensor:
-        """White noise (N, 8, 16, 16) that is ``latents`` (N, 16) along the components and ``rest``
-        (N, 2048) elsewhere.
+        """White noise (N, 4, 32, 32) that is ``latents`` (N, 16) along the components and ``rest``
+        (N, 4096) elsewhere.
         """
         white = rest + (latents - rest @ self.components.T) @ self.components
         return white.view(-1, CHANNELS, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
 
-    def planes(self, tumour: np.ndarray, chance: np.ndarray, asked: str) -> np.ndarray:
+    def planes(
+        self, tumour: np.ndarray, chance: np.ndarray, asked: str, box: np.ndarray | None
+    ) -> np.ndarray:
         """The plane of each sample (N,): the one asked for, or by ``chance`` (N,) as often as real
-        slices have it.
+        slices have it, among those that the user's box fits.
         """
+        fits = np.ones(len(PLANES), dtype=bool) if box is None else self.boxes.fits(box)
         if asked != "any":
-            return np.full(len(tumour), PLANES.index(asked))
-        return (chance[:, None] > self.up_to[tumour, :-1]).sum(axis=1)
+            fits &= np.array([plane == asked for plane in PLANES])
+        if not fits.any():
+            rooms = zip(PLANES, self.boxes.room, strict=True)
+            raise InputError(
+                f"box={np.round(box, 3).tolist()} lies where no tumour lies in "
+                f"{'slices of any plane' if asked == 'any' else f'{asked} slices'}.",
+                "It is centre x, centre y, width and height as fractions of the picture, inside "
+                + "; ".join(f"{plane}: {room.round(2).tolist()}" for plane, room in rooms)
+                + " (left, top, right, bottom).",
+            )
+        share = self.share[tumour] * fits + 1e-12 * fits  # (N, 3)
+        up_to = np.cumsum(share, axis=1) / share.sum(axis=1, keepdims=True)
+        return (chance[:, None] >= up_to[:, :-1]).sum(axis=1)
 
     @torch.inference_mode()
     def sample(self, batch: Any) -> dict[str, np.ndarray]:
-        """The native contract: ``images`` (n, 1, 128, 128), uint8."""
+        """The native contract: ``images`` (n, 1, 128, 128), uint8; ``boxes`` (n, 4), float32."""
+        given = batch.options["box"]
+        box = None if given is None else np.asarray(given, dtype=np.float64)
+        if box is not None and box.shape != (4,):
+            raise InputError(
+                f"box={given} is not four numbers.", "Give centre x, centre y, width and height."
+            )
         streams = [batch.rng(i) for i in range(batch.n)]
-        chance = np.stack([stream.uniforms(1)[0] for stream in streams])  # (n,)
-        rest = torch.from_numpy(np.stack([stream.normals(NUMBERS) for stream in streams])).to(
-            self.device
-        )
+        chance = np.stack([stream.uniforms(2) for stream in streams])  # (n, 2)
+        moves = np.stack([stream.normals(4) for stream in streams])
+        rest = np.stack([stream.normals(NUMBERS) for stream in streams])
+        grain = [self.grain(streams, k * SIDE) for k in (2, 4)]
         tumour = batch.conditions["condition"]
-        plane = self.planes(tumour, chance, batch.options["plane"])
-        kind = torch.from_numpy(tumour * len(PLANES) + plane).to(self.device)
-        noise = self.noise(torch.from_numpy(batch.latents).to(self.device), rest)
-        latents = solve(
-            self.denoiser, noise, kind, batch.options["steps"], batch.options["guidance"]
+        plane = self.planes(tumour, chance[:, 0], batch.options["plane"], box)
+        kind = tumour * len(PLANES) + plane
+        boxes = np.empty((batch.n, 4))
+        for i in range(batch.n):
+            boxes[i] = self.boxes.draw(kind[i], chance[i, 1], moves[i]) if box is None else box
+        noise = self.noise(
+            torch.from_numpy(batch.latents).to(self.device), torch.from_numpy(rest).to(self.device)
         )
-        return {"images": to_gray(self.decoder(latents)).round().to(torch.uint8).cpu().numpy()}
+        if batch.options["dimensions"]:  # PFGM++: a heavier-tailed start
+            noise = noise * self.heavier(streams, batch.options["dimensions"])
+        latents = solve(
+            self.denoiser,
+            noise,
+            torch.from_numpy(kind).to(self.device),
+            box_maps(torch.from_numpy(boxes).float()).to(self.device),
+            batch.options["steps"],
+            batch.options["guidance"],
+        )
+        tones = self.decoder(latents, (grain[0], grain[1]))
+        images = to_gray(tones).round().to(torch.uint8).cpu().numpy()
+        return {"images": images, "boxes": boxes.astype(np.float32)}
+
+    def grain(self, streams: list[Any], side: int) -> Tensor:
+        """A plane of noise for each sample (N, 1, side, side): uniform, of unit variance."""
+        planes = np.stack([stream.uniforms(side * side) for stream in streams])
+        spread = (2 * planes - 1) * math.sqrt(3)
+        return torch.from_numpy(spread.astype(np.float32)).view(-1, 1, side, side).to(self.device)
+
+    def heavier(self, streams: list[Any], dimensions: int) -> Tensor:
+        """By how much PFGM++ with D further dimensions starts further out than diffusion does, (N,
+        1, 1, 1).
+
+        At r = sigma * sqrt(D) the prior of PFGM++ (Xu et al., arXiv:2302.04265, section 4) is
+        Student's t with D degrees of freedom: normal noise over the root of a chi-squared number.
+        """
+        squares = np.stack([np.square(stream.normals(dimensions)).mean() for stream in streams])
+        return torch.from_numpy(squares**-0.5).float().view(-1, 1, 1, 1).to(self.device)
 
 
 def load(weights_dir: Path, device: str) -> BrainGenerator:

@@ -30,8 +30,9 @@ from training import (
     Average,
     MapCritic,
     Run,
+    SliceCritic,
+    band_difference,
     cosine,
-    detail,
     disguised,
     enlarge,
     fade,
@@ -75,41 +76,6 @@ def sheet(images: Tensor, path: Path, columns: int = 12) -> None:
 
 # -------------------------------------------------------------------------------------------------
 # stage 1: encoder and decoder of slices, which the names of options and files call the eye
-class SliceCritic(nn.Module):
-    """Votes on regions of tones (N, 1, 128, 128), given with their two finest bands, and the
-    features behind the votes.
-    """
-
-    def __init__(self, widths: tuple[int, ...] = (24, 48, 96)) -> None:
-        super().__init__()
-        self.layers, channels = nn.ModuleList(), 3
-        for width in widths:
-            self.layers.append(
-                nn.utils.spectral_norm(nn.Conv2d(channels, width, 4, stride=2, padding=1))
-            )
-            channels = width
-        self.last = nn.Conv2d(channels, 1, 3, padding=1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        middle = enlarge(detail(F.avg_pool2d(x, 2)))
-        h, features = torch.cat([x, 8 * detail(x), 4 * middle], dim=1), []
-        for layer in self.layers:
-            h = m.leaky(layer(h))
-            features.append(h)
-        return self.last(h).float(), features
-
-
-def band_difference(x: Tensor, y: Tensor) -> Tensor:
-    """Mean absolute difference in four bands of a Laplacian pyramid, the finest twice, and in what
-    is left.
-    """
-    total, weight = x.new_zeros(()), 2.0
-    for _ in range(4):
-        total = total + weight * (detail(x) - detail(y)).abs().mean()
-        x, y, weight = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2), 1.0
-    return total + (x - y).abs().mean()
-
-
 def train_first_stage(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) -> None:
     torch.manual_seed(a.seed + 3)
     device, n, critic_from = torch.device(a.device), 8, 0.4 * a.eye_steps
