@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..console import prose, table, terminal_width
-from .results import Evaluation, Figure, number, plain
+from .figures import Figure, number, plain
+from .results import Evaluation
 
 
 @dataclass(frozen=True, repr=False)

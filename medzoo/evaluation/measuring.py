@@ -15,10 +15,10 @@ from . import image_metrics, other_metrics, privacy_metrics
 from .data import Data
 from .estimates import Estimate
 from .features import Features, ModuleFeatures, PrincipalComponents
+from .figures import Figure
 from .matching import FEWEST, PICTURES, Sides
 from .metrics import GROUPS, METRICS, Metric
 from .pairs import Pair, Part, classes_of, part_of
-from .results import Figure
 
 MODULES = (image_metrics, privacy_metrics, other_metrics)  # importing them fills METRICS
 MOST_NUMBERS = 2**28  # values of the pictures of a side; more are a random part

@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..config.columns import known_range
 from ..samples.pictures import Drawing
+from .figures import Figure, html_table, plain
 from .matching import PICTURES, Sides
 from .metrics import METRICS
 from .pairs import Pair
@@ -24,8 +25,6 @@ from .texture import log_spectra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from .results import Evaluation
 
 Bytes = NDArray[np.uint8]
 SHEET, SUSPECTS = 24, 8  # pictures of a sheet, and pairs that are shown
@@ -141,29 +140,36 @@ def _shown(picture: Tensor, low: float, high: float) -> Bytes:
 
 
 # ------------------------------------------------------------------------------------- the page
-def page(evaluation: Evaluation) -> str:
-    """The report as HTML that needs no other file."""
-    from .results import html_table
-
-    title = f"{evaluation.name} against real data"
+def page(
+    *,
+    name: str,
+    headline: str,
+    figures: Sequence[Figure],
+    notes: Sequence[str],
+    facts: Mapping[str, Any],
+    pictures: Pictures | None,
+    utility: str,
+) -> str:
+    """The report as HTML that needs no other file; ``utility`` is a part of it."""
+    title = f"{name} against real data"
     parts = [
         f"<h1>{html.escape(title)}</h1>",
-        f"<p>{html.escape(evaluation.headline)} {NOTICE}</p>",
+        f"<p>{html.escape(headline)} {NOTICE}</p>",
     ]
-    if evaluation.pictures:
+    if pictures:
         parts.append(
             '<p class="warning">This file holds pictures of the real data. Share it only where you '
             "may share those.</p>"
         )
-    parts += ["<h2>Figures</h2>", html_table(evaluation.figures), _reading()]
-    if evaluation.notes:
-        items = "".join(f"<li>{html.escape(note)}</li>" for note in evaluation.notes)
+    parts += ["<h2>Figures</h2>", html_table(figures), _reading()]
+    if notes:
+        items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
         parts.append(f'<h2>Notes</h2><ul class="notes">{items}</ul>')
-    if evaluation.utility:
-        parts += ["<h2>Does it help?</h2>", evaluation.utility.to_html()]
-    if evaluation.pictures:
-        parts.append(_pictures(evaluation.pictures))
-    parts += [_explanations(evaluation), _facts(evaluation)]
+    if utility:
+        parts += ["<h2>Does it help?</h2>", utility]
+    if pictures:
+        parts.append(_pictures(pictures))
+    parts += [_explanations(figures), _facts(facts)]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>"
@@ -258,9 +264,9 @@ def _finish(axes: Axes, x: str, y: str) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _explanations(evaluation: Evaluation) -> str:
+def _explanations(figures: Sequence[Figure]) -> str:
     parts = ["<h2>What each figure is</h2>"]
-    for name in dict.fromkeys(figure.metric for figure in evaluation.figures):
+    for name in dict.fromkeys(figure.metric for figure in figures):
         if name in METRICS:
             metric = METRICS[name]
             summary = f"<summary>{html.escape(metric.title)} ({name})</summary>"
@@ -269,8 +275,6 @@ def _explanations(evaluation: Evaluation) -> str:
     return "".join(parts)
 
 
-def _facts(evaluation: Evaluation) -> str:
-    from .results import plain
-
-    text = json.dumps(plain(evaluation.facts), indent=2, ensure_ascii=False, default=str)
+def _facts(facts: Mapping[str, Any]) -> str:
+    text = json.dumps(plain(facts), indent=2, ensure_ascii=False, default=str)
     return f"<details><summary>Settings and provenance</summary><pre>{html.escape(text)}</pre></details>"
