@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from ..checks import meant, shown
 from ..errors import InputError
-from .metrics import METRICS
+from .measuring import METRICS  # with all metrics
 
 SIGNS = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}
 NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
@@ -52,6 +52,19 @@ class Condition:
         times = "*floor" if self.relative else ""
         value = "not measured" if math.isnan(self.value) else f"{self.value:.4g}"
         return f"{self.metric} is {value}, not {self.sign} {self.bound:g}{times}"
+
+
+def require_metrics(text: str, metrics: Sequence[str] | None) -> None:
+    """Raise InputError if a condition cannot be read, or its metric is not among ``metrics``.
+
+    So a mistake is reported before anything is measured.
+    """
+    for condition in parsed(text):
+        metric = METRICS[condition.metric]
+        if metrics is not None and not {metric.name, metric.group} & {*metrics}:
+            raise InputError(
+                f"gate: {metric.name!r} is not among the metrics.", f"Add --metrics {metric.name}."
+            )
 
 
 def parsed(text: str, known: Collection[str] = METRICS) -> list[Condition]:
