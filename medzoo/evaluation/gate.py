@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 
 from ..checks import meant, shown
 from ..errors import InputError
-from .measuring import METRICS  # with all metrics
+from . import image_metrics, other_metrics, privacy_metrics
+from .metrics import METRICS
 
+MODULES = (image_metrics, other_metrics, privacy_metrics)  # importing them fills METRICS
 SIGNS = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}
 NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 FORM = re.compile(rf"(\w+)\s*(<=|>=|<|>)\s*({NUMBER})\s*(\*\s*floor)?")

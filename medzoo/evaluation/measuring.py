@@ -17,8 +17,7 @@ from .estimates import Estimate
 from .features import Features, ModuleFeatures, PrincipalComponents
 from .figures import Figure
 from .matching import FEWEST, PICTURES, Sides
-from .metrics import GROUPS, Metric
-from .metrics import METRICS as METRICS
+from .metrics import GROUPS, METRICS, Metric
 from .pairs import Pair, Part, classes_of, part_of
 
 MODULES = (image_metrics, privacy_metrics, other_metrics)  # importing them fills METRICS
