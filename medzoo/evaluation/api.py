@@ -62,7 +62,7 @@ def evaluate(
 ) -> Evaluation:
     """Judge synthetic samples against real ones: fidelity, diversity, usefulness, privacy.
 
-    Each figure stands beside its floor (real data in place of the samples) and a 95 % interval. The
+    Each figure has a floor (real data in place of the samples) and a 95 % interval. The
     figures are necessary, not sufficient: look at the pictures too. docs/evaluate.md explains how
     to read them.
 

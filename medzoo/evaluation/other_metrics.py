@@ -175,7 +175,7 @@ def detection(pair: Pair) -> Estimate:
     """Cross-validated AUC of boosted trees that distinguish synthetic from real rows.
 
     Source: detection metrics of SDMetrics, with trees in place of its logistic regression, which
-    sees no dependence between columns. 0.5 is best, 1 means that rows can be told apart. Computed
+    sees no dependence between columns. 0.5 is best, 1 means that it knows each row. Computed
     by scikit-learn. Below 100 rows per side it says little.
     """
     ensemble = library("sklearn.ensemble")
