@@ -118,8 +118,8 @@ def evaluate(
 
     Examples
     --------
-    >>> real = medzoo.generate(109, 60, seed=1)
-    >>> found = medzoo.evaluate(medzoo.generate(109, 40), real, metrics=["precision", "copy"])
+    >>> synthetic, real, others = (medzoo.generate(109, 20, seed=s) for s in (1, 2, 3))
+    >>> found = medzoo.evaluate(synthetic, real, held_out=others, metrics=["precision", "copy"])
     >>> [figure.metric for figure in found.figures]
     ['precision', 'copy']
     """
@@ -172,9 +172,8 @@ def compare(
 
     Examples
     --------
-    >>> real = medzoo.generate(109, 60, seed=1)
-    >>> sets = [medzoo.generate(109, 40, seed=s) for s in (2, 3)]
-    >>> found = medzoo.compare(sets, real, metrics=["precision", "recall"])
+    >>> one, two, real, others = (medzoo.generate(109, 20, seed=s) for s in range(4))
+    >>> found = medzoo.compare([one, two], real, held_out=others, metrics=["recall"])
     >>> len(found.evaluations)
     2
     """

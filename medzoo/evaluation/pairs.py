@@ -118,8 +118,8 @@ class Pair:
         """The pair with real data in place of the set.
 
         ``training``: the real data themselves, as many as there are samples. ``halves``: one half
-        of them against the other. ``held_out``: one half of the held-out data with the real
-        data and the other half.
+        of them against the other. ``held_out``: one half of the held-out data; the other
+        half stays held out.
         """
         rng = np.random.default_rng(self.seed)
         if kind == "training":
