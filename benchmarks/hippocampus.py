@@ -34,9 +34,8 @@ from torch.nn import functional as F
 
 import medzoo
 from medzoo.errors import MedzooError
-
-from .quality.figures import frechet
-from .quality.texture import log_kurtosis, sliced_wasserstein
+from medzoo.evaluation.distances import frechet
+from medzoo.evaluation.texture import log_kurtosis, sliced_wasserstein
 
 PACKAGE = Path(__file__).parent.parent / "starter_models" / "00105_GAN_MRI_HIPPOCAMPUS"
 FIGURES = ("dice 1", "dice 2", "volume", "surface", "SWD", "FDpca", "tails", "nearest")

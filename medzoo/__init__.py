@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .datasets.verification import verify as verify
     from .errors import MedzooError as MedzooError
+    from .evaluation.api import compare as compare
+    from .evaluation.api import evaluate as evaluate
     from .generation.api import generate as generate
     from .generation.api import load as load
     from .generation.api import stream as stream
@@ -48,9 +50,11 @@ _HOMES = {
     "Ray": "runtime",
     "Samples": "samples",
     "cite": "registry",
+    "compare": "evaluation.api",
     "copy": "packages.store",
     "dataloader": "loader",
     "dataset": "loader",
+    "evaluate": "evaluation.api",
     "generate": "generation.api",
     "info": "registry",
     "install": "packages.transfer",

@@ -15,6 +15,7 @@
     x BuildError                 13  a model's environment that cannot be built
     x WorkerError                14  a model's process that crashed, was killed, or did not answer in time
     x CacheError                 15  something in the cache that cannot be removed
+    x GateError                  16  samples whose figures do not meet the bounds that were set
 
 Each error has a ``problem`` (what was asked and what was found) and a ``hint`` (what to try).
 ``MedzooWarning`` is a warning about a result that is valid.
@@ -150,6 +151,12 @@ class CacheError(MedzooError):
     """
 
     exit_code = 15
+
+
+class GateError(MedzooError):
+    """Figures of an evaluation do not meet the bounds that were set."""
+
+    exit_code = 16
 
 
 class MedzooWarning(UserWarning):

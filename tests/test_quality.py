@@ -163,7 +163,7 @@ def test_command_judges_a_model_beside_real_pictures(
 # ---------------------------------------------------------------------------------- the border
 def test_border_figures_count_dots_and_edges() -> None:
     torch = pytest.importorskip("torch")
-    from benchmarks.quality.border import border, edge_ratio
+    from medzoo.evaluation.border import border, edge_ratio
 
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.normal(0, 4, (40, 1, 64, 64)).clip(-6, 6) / 127.5).float()
@@ -182,7 +182,7 @@ def test_border_figures_count_dots_and_edges() -> None:
 
 def test_patches_of_the_texture_figure_reach_every_row_and_column() -> None:
     torch = pytest.importorskip("torch")
-    from benchmarks.quality.texture import patches as cut
+    from medzoo.evaluation.texture import patches as cut
 
     rows = torch.arange(16.0).expand(1, 1, 16, 16)
     columns = cut(rows.repeat(30, 1, 1, 1), torch.Generator().manual_seed(0))

@@ -153,7 +153,7 @@ def test_masses_have_no_more_dots_at_the_border_than_real_patches() -> None:
     import torch
 
     sys.path.insert(0, str(ROOT))
-    from benchmarks.quality.border import border
+    from medzoo.evaluation.border import border
 
     images = medzoo.generate(8, 200, seed=0).images
     figures = border(torch.from_numpy(images).float() / 127.5 - 1)

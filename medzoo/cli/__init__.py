@@ -15,6 +15,7 @@ from ..console import readable
 from ..errors import MedzooError, MedzooWarning
 from .cache import add_cache, add_install, cache_command, install_command
 from .contribute import add_contributing, contribute_command
+from .evaluate import add_evaluate, compare_command, evaluate_command
 from .generate import add_generate, add_visualize, generate_command, visualize_command
 from .help import EXITS, Parser, exit_codes
 from .models import (
@@ -45,6 +46,10 @@ settings (environment):
   MEDZOO_TIMEOUT  seconds that a model has to load, and for each batch
   MEDZOO_TORCH_BACKEND  torch in environments: auto, cpu, cu128 ..., index
 
+completion by the shell, with the extra `completion`:
+  eval "$(register-python-argcomplete medzoo)"     bash, zsh
+  register-python-argcomplete --shell fish medzoo | source
+
 Synthetic samples are for research. They are not for diagnosis.
 """
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
@@ -56,6 +61,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "generate": generate_command,
     "visualize": visualize_command,
     "test": test_command,
+    "evaluate": evaluate_command,
+    "compare": compare_command,
     "verify": verify_command,
     "reproduce": reproduce_command,
     "copy": copy_command,
@@ -75,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     readable(sys.stdout, sys.stderr)
     parser = build_parser()
+    complete(parser)
     parsed = parser.parse_args(arguments)
     if parsed.command is None:
         parser.print_help()
@@ -85,6 +93,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("always", MedzooWarning)
         warnings.showwarning = partial(show_warning, warnings.showwarning)
         return guarded(parsed)
+
+
+def complete(parser: argparse.ArgumentParser) -> None:
+    """Answer the shell if it asks for words that complete a line; argcomplete then ends this
+    process.
+    """
+    if "_ARGCOMPLETE" not in os.environ:
+        return
+    try:
+        import argcomplete
+    except ImportError:
+        return
+    argcomplete.autocomplete(parser)
 
 
 def guarded(parsed: argparse.Namespace) -> int:
@@ -148,6 +169,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_generate(commands)
     add_visualize(commands)
     add_test(commands)
+    add_evaluate(commands)
     add_sets(commands)
     add_install(commands)
     add_cache(commands)

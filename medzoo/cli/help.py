@@ -29,6 +29,7 @@ EXITS = {
     13: "environment not built",
     14: "model's process lost",
     15: "cache not cleared",
+    16: "gate not passed",
     130: "interrupted",
     141: "broken pipe",
 }

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..config import REMOTE, ModelConfig, Output, Version
 from ..console import facts, megabytes, prose
+from ..errors import NotAvailableError
+from ..registry import PACKAGE_CONFIG
 from ..registry.description import STATUS_TEXTS, inputs, metrics, package
 from .help import FETCH, Commands, command
 from .options import json_argument, model_argument, offline_argument, print_json, version_argument
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from ..registry.results import Found
 
 
+CARD = "README.md"  # of a package folder
 FIELD_HELP = {
     "modality": "of this modality, such as MRI",
     "organ": "of this organ, such as breast",
@@ -35,10 +38,12 @@ def add_models(commands: Commands) -> None:
         "every model, with its license and whether it came with medzoo",
         examples=(
             "medzoo list",
+            "medzoo list --modality MRI --bundled",
             "medzoo list --json",
         ),
-        codes=(4,),
+        codes=(2, 4),
     )
+    _fields(child)
     json_argument(child)
 
     child = command(
@@ -62,11 +67,7 @@ def add_models(commands: Commands) -> None:
         metavar="WORD",
         help="words, or beginnings of words, that must all occur",
     )
-    for name, text in FIELD_HELP.items():
-        child.add_argument(f"--{name}", action="append", metavar="TEXT", help=text)
-    child.add_argument(
-        "--bundled", action="store_true", default=None, help="only models that come with medzoo"
-    )
+    _fields(child)
     child.add_argument(
         "--sort",
         metavar="KEY",
@@ -82,23 +83,35 @@ def add_models(commands: Commands) -> None:
         examples=(
             "medzoo info 8",
             "medzoo info 8 --version 1.0.1",
+            "medzoo info 8 --card",
             "medzoo info 8 --json",
         ),
-        codes=(3, 4),
+        codes=(3, 4, 10),
     )
     model_argument(child)
     version_argument(child)
+    child.add_argument(
+        "--card",
+        action="store_true",
+        help="print the model's card: how it was trained and judged, and its limits",
+    )
     json_argument(child)
 
     child = command(
         commands,
         "cite",
         "whom to credit for a model's samples: the model, then the data behind it",
-        examples=("medzoo cite 8",),
-        codes=(3, 4),
+        examples=("medzoo cite 8", "medzoo cite 8 --format bibtex >> references.bib"),
+        codes=(2, 3, 4),
     )
     model_argument(child)
     version_argument(child)
+    child.add_argument(
+        "--format",
+        choices=["text", "bibtex", "ris"],
+        default="text",
+        help="a text (default), or entries for a reference manager",
+    )
 
     child = command(
         commands,
@@ -136,24 +149,40 @@ def add_models(commands: Commands) -> None:
     offline_argument(child)
 
 
-def list_command(a: argparse.Namespace) -> None:
-    """``medzoo list``."""
-    from ..registry.search import search
+def _fields(child: argparse.ArgumentParser) -> None:
+    """Filters by field."""
+    for name, text in FIELD_HELP.items():
+        child.add_argument(f"--{name}", action="append", metavar="TEXT", help=text)
+    child.add_argument(
+        "--bundled", action="store_true", default=None, help="only models that come with medzoo"
+    )
 
-    print_models(search(sort="id"), as_json=a.json)
 
-
-def search_command(a: argparse.Namespace) -> None:
-    """``medzoo search``."""
+def _chosen_fields(a: argparse.Namespace) -> dict[str, Any]:
+    """The filters that were given."""
     from ..registry.index import FIELDS
-    from ..registry.search import search
 
     fields = {}
     for name in (*FIELDS, "bundled"):
         value = getattr(a, name)
         if value is not None:
             fields[name] = value
-    print_models(search(" ".join(a.words), sort=a.sort, **fields), as_json=a.json)
+    return fields
+
+
+def list_command(a: argparse.Namespace) -> None:
+    """``medzoo list``."""
+    from ..registry.search import search
+
+    print_models(search(sort="id", **_chosen_fields(a)), as_json=a.json)
+
+
+def search_command(a: argparse.Namespace) -> None:
+    """``medzoo search``."""
+    from ..registry.search import search
+
+    words = " ".join(a.words)
+    print_models(search(words, sort=a.sort, **_chosen_fields(a)), as_json=a.json)
 
 
 def print_models(models: Found, *, as_json: bool) -> None:
@@ -170,6 +199,9 @@ def info_command(a: argparse.Namespace) -> None:
 
     config = resolve(a.model)
     version = config.version(a.model_version)
+    if a.card:
+        print(card(config, version))
+        return
     if a.json:
         print_json(asdict(config) | {"path": str(config.path)})
         return
@@ -191,6 +223,30 @@ def info_command(a: argparse.Namespace) -> None:
         "Synthetic samples are for research. They are not for diagnosis.",
     ]
     print("\n".join(lines))
+
+
+def card(config: ModelConfig, version: Version) -> str:
+    """The card of a model: README.md of its package folder.
+
+    Raises
+    ------
+    NotAvailableError
+        The package is not on this machine, or has no card.
+    """
+    if version.scheme == "bundled":
+        from ..settings import shipped
+
+        folder = shipped("starter_models") / version.source.partition(":")[2]
+    else:
+        folder = config.path.parent
+    path = folder / CARD
+    is_own = version.scheme == "bundled" or config.path.name == PACKAGE_CONFIG
+    if not is_own or not path.is_file():
+        raise NotAvailableError(
+            f"{config.id} has no card here.",
+            f"`medzoo info {config.number}` prints what the registry knows. {version.publication}",
+        )
+    return path.read_text(encoding="utf-8").rstrip()
 
 
 def model_facts(config: ModelConfig, version: Version) -> dict[str, str]:
@@ -239,7 +295,7 @@ def cite_command(a: argparse.Namespace) -> None:
     """``medzoo cite``."""
     from ..registry import cite
 
-    print(cite(a.model, version=a.model_version))
+    print(cite(a.model, version=a.model_version, format=a.format))
 
 
 def update_command(a: argparse.Namespace) -> None:

@@ -20,7 +20,8 @@ from .. import __version__, checks, files, settings
 from ..config import ID, LOCAL, ModelConfig, Version, read_config
 from ..config.medigan import FILES as MEDIGAN_FILES
 from ..config.medigan import metadata_file, read_metadata
-from ..errors import ConfigError, MedzooWarning, ModelNotFoundError
+from ..errors import ConfigError, InputError, MedzooWarning, ModelNotFoundError
+from . import citation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -402,7 +403,12 @@ def info(model_id: int | str | os.PathLike[str]) -> ModelConfig:
 
 
 @checks.checked()
-def cite(model_id: int | str | os.PathLike[str], *, version: str | None = None) -> str:
+def cite(
+    model_id: int | str | os.PathLike[str],
+    *,
+    version: str | None = None,
+    format: str = "text",  # noqa: A002
+) -> str:
     """Return whom to credit for samples of a model: its authors and its training data sets.
 
     Parameters
@@ -411,16 +417,19 @@ def cite(model_id: int | str | os.PathLike[str], *, version: str | None = None) 
         The number of a model, its id, the beginning of its id, or the path of a package folder.
     version : str, optional
         The version of the model. The default version if not given.
+    format : str, optional
+        ``text`` (the default), ``bibtex`` or ``ris``: entries for a reference manager.
 
     Returns
     -------
     str
-        A few lines of text: the model and its license, its citation, and one line per data set.
+        A few lines of text: the model and its license, its citation, and one line per data set; or
+        one entry for the model and one per data set.
 
     Raises
     ------
     InputError
-        ``model_id`` is not a number, a text or a path.
+        ``model_id`` is not a number, a text or a path, or there is no such format.
     ModelNotFoundError
         There is no such model or version.
     ConfigError
@@ -435,6 +444,14 @@ def cite(model_id: int | str | os.PathLike[str], *, version: str | None = None) 
     """
     config = resolve(model_id)
     v = config.version(version)
+    if format == "bibtex":
+        return citation.bibtex(config, v)
+    if format == "ris":
+        return citation.ris(config, v)
+    if format != "text":
+        raise InputError(
+            f"format={format!r} is not a format of citations.", "Use text, bibtex or ris."
+        )
     lines = [
         f"{config.id}, version {v.name} ({v.license})",
         v.citation or f"{', '.join(v.authors)} ({v.year}). {config.name}.",

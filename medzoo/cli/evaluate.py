@@ -1,0 +1,185 @@
+"""``evaluate`` and ``compare``: samples against real data."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .. import checks
+from ..errors import InputError
+from .help import RUN, Commands, command
+from .options import count, json_argument, running_arguments
+
+
+def add_evaluate(commands: Commands) -> None:
+    """``evaluate``, ``compare``."""
+    child = command(
+        commands,
+        "evaluate",
+        "judge samples against real data: fidelity, diversity, usefulness, privacy",
+        "Each figure is printed with a 95 % interval, and beside the same figure of real data, "
+        "which is the best to expect. The figures are necessary, not sufficient: look at the "
+        "pictures of --report too. docs/evaluate.md explains them.",
+        examples=(
+            "medzoo evaluate masses/ --real cbis.zip --report masses.html",
+            "medzoo evaluate 8 --real real/ --held-out other/ --by labels",
+            'medzoo evaluate 8 --real real/ --gate "fd<=1.5*floor, copy<=0.03"',
+            "medzoo evaluate 102 --real brain/ --resize --utility --patient '^\\w+/P\\d+'",
+        ),
+        codes=(2, *RUN, 9, 16),
+    )
+    child.add_argument(
+        "synthetic",
+        metavar="DIR_OR_MODEL",
+        help="a folder that medzoo wrote, a folder or zip of images, a .npz, .npy or .csv file, or "
+        "a model, which then generates",
+    )
+    _shared(child)
+    child.add_argument(
+        "--by", metavar="COLUMN", help="figures of each group too: labels, or of metadata.csv"
+    )
+    child.add_argument(
+        "--utility",
+        action="store_true",
+        help="train a small network on real, synthetic and both, and test it on held-out data; "
+        "takes minutes",
+    )
+    child.add_argument(
+        "--gate",
+        metavar="BOUNDS",
+        help='bounds such as "fd<=50, copy<=0.01" or "fd<=1.5*floor"; if one is missed, the exit '
+        "code is 16",
+    )
+    child.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write an HTML report; it holds pictures of the real data",
+    )
+    json_argument(child)
+
+    child = command(
+        commands,
+        "compare",
+        "judge several models or sets against the same real data, in one table",
+        examples=(
+            "medzoo compare 101 102 103 --real brain/ --resize",
+            "medzoo compare mine/ yours/ --real real/ --metrics fd recall copy",
+        ),
+        codes=(2, *RUN, 9),
+    )
+    child.add_argument(
+        "synthetic", nargs="+", metavar="DIR_OR_MODEL", help="models or sets, as for evaluate"
+    )
+    _shared(child)
+    json_argument(child)
+
+
+def _shared(child: argparse.ArgumentParser) -> None:
+    """What both commands take."""
+    child.add_argument(
+        "--real",
+        required=True,
+        metavar="DIR",
+        help="real images, one folder per class if there are classes; for figures of privacy what "
+        "the model was trained on. If it has train/ and val/ or test/, the second is held out",
+    )
+    child.add_argument(
+        "--held-out",
+        metavar="DIR",
+        help="further real images, of other patients (default: half of --real, at random)",
+    )
+    child.add_argument(
+        "--metrics",
+        nargs="+",
+        metavar="NAME",
+        help="metrics, or groups: fidelity, diversity, usefulness, privacy, masks, tables "
+        "(default: all that apply)",
+    )
+    child.add_argument(
+        "--patient",
+        metavar="REGEX",
+        help="finds the patient in the path of an image, or the name of a column of metadata.csv",
+    )
+    child.add_argument(
+        "--class",
+        dest="classes",
+        action="append",
+        default=[],
+        metavar="A=B",
+        help="the folder or label A is the class B; may be given several times",
+    )
+    child.add_argument(
+        "--resize",
+        action="store_true",
+        help="bring real images to the size of the synthetic ones",
+    )
+    child.add_argument(
+        "-n", type=count, default=1000, help="samples that a model generates (default: 1000)"
+    )
+    child.add_argument(
+        "--seed", type=int, default=0, help="of the samples and of random choices (default: 0)"
+    )
+    child.add_argument(
+        "--steps",
+        type=count,
+        default=250,
+        help="how long each classifier learns (default: 250)",
+    )
+    running_arguments(child)
+
+
+def _options(a: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of both functions."""
+    classes = {}
+    for pair in a.classes:
+        name, sign, other = pair.partition("=")
+        if not (name and sign and other):
+            raise InputError(f"--class {pair} is not a pair.", "Such as --class B=benign.")
+        classes[name] = other
+    return {
+        "held_out": a.held_out,
+        "metrics": a.metrics,
+        "patient": a.patient,
+        "classes": classes,
+        "resize": a.resize,
+        "n": a.n,
+        "seed": a.seed,
+        "steps": a.steps,
+        "device": checks.device(a.device),
+        "env": a.env,
+        "trust": a.trust,
+    }
+
+
+def evaluate_command(a: argparse.Namespace) -> None:
+    """``medzoo evaluate``."""
+    from ..evaluation.api import evaluate
+    from ..evaluation.gate import require_metrics
+
+    if a.gate is not None:
+        require_metrics(a.gate, a.metrics)
+    if a.report is not None and not a.report.absolute().parent.is_dir():
+        raise InputError(
+            f"--report: there is no folder {a.report.parent}.", "Make it first, or name another."
+        )
+    evaluation = evaluate(a.synthetic, a.real, by=a.by, utility=a.utility, **_options(a))
+    if a.report is not None:
+        evaluation.to_html(a.report)
+    if a.json:
+        print(evaluation.to_json())
+    else:
+        print(evaluation)
+        if a.report is not None:
+            print(f"\nreport: {a.report}")
+    if a.gate is not None:
+        evaluation.require(a.gate)
+
+
+def compare_command(a: argparse.Namespace) -> None:
+    """``medzoo compare``."""
+    from ..evaluation.api import compare
+
+    comparison = compare(a.synthetic, a.real, **_options(a))
+    print(comparison.to_json() if a.json else comparison)

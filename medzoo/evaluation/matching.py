@@ -1,0 +1,282 @@
+"""Whether two sides can be compared: refusals and warnings before anything is measured."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import Output
+from ..config.columns import known_range, spacing_of
+from ..errors import InputError
+from .data import Array, Data, warn
+
+FEWEST = 12  # samples of a side; with fewer no figure means anything
+PICTURES = ("image", "volume")
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Three sides that can be compared: synthetic, real, and real ones that were held out."""
+
+    synthetic: Data
+    real: Data
+    held_out: Data
+    notes: tuple[str, ...] = ()
+    identical: tuple[tuple[int, int], ...] = ()  # rows of synthetic and real with equal pixels
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of columns that all sides have: picture, mask, boxes, table, label."""
+        groups = {"picture": PICTURES, "mask": ("mask",), "boxes": ("boxes",)}
+        groups |= {"table": ("table",), "label": ("label",)}
+        return tuple(name for name, kinds in groups.items() if self.common(*kinds))
+
+    def common(self, *kinds: str) -> bool:
+        """Whether all sides have a column of these kinds."""
+        return all(side.column(*kinds) for side in (self.synthetic, self.real, self.held_out))
+
+
+def matched(
+    synthetic: Data, real: Data, held_out: Data | None, patient: str | None = None, seed: int = 0
+) -> Sides:
+    """Check the sides; split ``real`` if nothing was held out.
+
+    Raises
+    ------
+    InputError
+        They cannot be compared, or the figures would mean nothing.
+    """
+    notes: list[str] = []
+    if held_out is None and real.held_out is not None:
+        held_out = real.held_out
+        notes.append(f"held out: {held_out.name}, which lies beside {real.name}")
+    real_sides = [("real", real)] + ([("held_out", held_out)] if held_out else [])
+    for role, side in [("synthetic", synthetic), *real_sides]:
+        if len(side) < FEWEST:
+            raise InputError(
+                f"{role} has {len(side)} samples.", f"At least {FEWEST} of each side are needed."
+            )
+        _require_finite(role, side)
+    for role, side in real_sides:
+        _require_comparable(synthetic, side, role, notes)
+    if held_out is None:
+        real, held_out = _halves(real, patient, seed, notes)
+    else:
+        _require_apart(real, held_out, patient)
+    if real.patients(patient) is None:
+        notes.append(
+            "Patients are not known, so intervals treat pictures as independent and are too narrow "
+            "if patients have several. `patient` names the column or the part of the file name."
+        )
+    _compare_classes(synthetic, real, held_out, notes)
+    identical = _identical(synthetic, real, notes)
+    return Sides(synthetic, real, held_out, tuple(notes), identical)
+
+
+def _require_finite(role: str, side: Data) -> None:
+    for name, output in side.samples.outputs.items():
+        values = getattr(side.samples, name)
+        if values.dtype.kind != "f" or output.kind == "table":
+            continue
+        bad = ~np.isfinite(values.reshape(len(values), -1)).all(1)
+        if bad.any():
+            raise InputError(
+                f"{role}: {name!r} has NaN or infinite values in {int(bad.sum())} of {len(bad)} "
+                f"samples, first in {side.row_name(int(np.flatnonzero(bad)[0]))}.",
+                "Remove these samples or repair them.",
+            )
+
+
+def _require_comparable(synthetic: Data, real: Data, role: str, notes: list[str]) -> None:
+    """Raise InputError unless at least one kind of column can be compared."""
+    one, other = synthetic.column(*PICTURES), real.column(*PICTURES)
+    if one and other:
+        _require_same_pictures(
+            synthetic.samples.outputs[one], real.samples.outputs[other], role, notes
+        )
+    table, other_table = synthetic.column("table"), real.column("table")
+    both_tables = table is not None and other_table is not None
+    if table and other_table:
+        shapes = synthetic.samples.outputs[table].shape, real.samples.outputs[other_table].shape
+        names = (
+            synthetic.samples.outputs[table].columns,
+            real.samples.outputs[other_table].columns,
+        )
+        if shapes[0] != shapes[1] or (all(names) and names[0] != names[1]):
+            raise InputError(
+                f"The tables differ: synthetic has {names[0] or shapes[0]}, {role} "
+                f"{names[1] or shapes[1]}.",
+                "Give the same columns in the same order.",
+            )
+    boxes = synthetic.column("boxes", "mask") and real.column("boxes", "mask")
+    if not (one and other) and not both_tables and not boxes:
+        raise InputError(
+            f"synthetic has {', '.join(synthetic.samples.outputs)}, {role} has "
+            f"{', '.join(real.samples.outputs)}: nothing can be compared.",
+            "Both need pictures, both need a table, or both need masks.",
+        )
+
+
+def _require_same_pictures(one: Output, other: Output, role: str, notes: list[str]) -> None:
+    if one.kind != other.kind or one.shape[0] != other.shape[0]:
+        raise InputError(
+            f"synthetic has {one.kind}s of {one.shape[0]} channels, {role} has {other.kind}s of "
+            f"{other.shape[0]}.",
+            "Both must be pictures or both volumes, with the same channels.",
+        )
+    if one.shape != other.shape:
+        sizes = ["x".join(map(str, output.shape[1:])) for output in (one, other)]
+        raise InputError(
+            f"synthetic has {one.kind}s of {sizes[0]}, {role} of {sizes[1]}.",
+            "resize=True (--resize) brings real pictures to the size of the synthetic ones.",
+        )
+    if one.unit != other.unit:
+        raise InputError(
+            f"synthetic is in {one.unit or 'grey levels'}, {role} in "
+            f"{other.unit or 'grey levels'}.",
+            "Convert one of them: values of different units cannot be compared.",
+        )
+    spacings = spacing_of(one), spacing_of(other)
+    if one.spacing and other.spacing and not np.allclose(*spacings, rtol=0.05):
+        warn(
+            f"The pixels differ in size: synthetic {one.spacing} mm, {role} {other.spacing} mm. "
+            "Distances compare pixels, not millimetres.",
+            notes,
+        )
+
+
+def _halves(real: Data, patient: str | None, seed: int, notes: list[str]) -> tuple[Data, Data]:
+    """Two halves of the real data, patient-wise if patients are known."""
+    if len(real) < 2 * FEWEST:
+        raise InputError(
+            f"real has {len(real)} samples, too few to hold half of them out.",
+            f"Give at least {2 * FEWEST}, or held_out as well.",
+        )
+    patients = real.patients(patient)
+    if patients is None:
+        patients = np.array([str(row) for row in range(len(real))])
+        warn(
+            "Nothing was held out, so half of the real data is, at random. If a patient has "
+            "several pictures, they are in both halves, and copies are harder to see.",
+            notes,
+        )
+    else:
+        notes.append("Nothing was held out, so half of the real patients are, at random.")
+    names, codes = np.unique(patients, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    counts = np.cumsum(np.bincount(codes)[order])
+    kept = order[: int(np.searchsorted(counts, len(real) / 2)) + 1]
+    is_kept = np.isin(codes, kept)
+    return real.at(np.flatnonzero(is_kept)), real.at(np.flatnonzero(~is_kept))
+
+
+def _require_apart(real: Data, held_out: Data, patient: str | None) -> None:
+    """Raise InputError if a picture or a patient is on both sides."""
+    both = _equal_rows(real, held_out)
+    if both:
+        raise InputError(
+            f"{len(both)} pictures are in real and in held_out, first "
+            f"{real.row_name(both[0][0])} and {held_out.row_name(both[0][1])}.",
+            "Held-out pictures must be new: remove them from one side.",
+        )
+    one, other = real.patients(patient), held_out.patients(patient)
+    if one is None or other is None:
+        return
+    if common := sorted(set(one.tolist()) & set(other.tolist())):
+        raise InputError(
+            f"{len(common)} patients are in real and in held_out, first {common[0]}.",
+            "Split by patient: pictures of one patient resemble each other.",
+        )
+
+
+def _equal_rows(one: Data, other: Data) -> list[tuple[int, int]]:
+    """Rows with the same pixels."""
+    names = one.column(*PICTURES), other.column(*PICTURES)
+    if None in names:
+        return []
+    numbers: dict[bytes, int] = {}
+    for row, key in enumerate(_digests(getattr(other.samples, str(names[1])))):
+        numbers.setdefault(key, row)
+    pairs = []
+    for row, key in enumerate(_digests(getattr(one.samples, str(names[0])))):
+        if key in numbers:
+            pairs.append((row, numbers[key]))
+    return pairs
+
+
+def _digests(values: Array) -> Iterator[bytes]:
+    for value in values:
+        pixels = np.ascontiguousarray(value).tobytes()
+        yield hashlib.sha256(str(value.dtype).encode() + pixels).digest()
+
+
+def _identical(synthetic: Data, real: Data, notes: list[str]) -> tuple[tuple[int, int], ...]:
+    """Synthetic pictures that are equal to a real one: a finding, not an error."""
+    pairs = _equal_rows(synthetic, real)
+    if pairs:
+        warn(
+            f"{len(pairs)} synthetic pictures equal a real one pixel for pixel, first "
+            f"{synthetic.row_name(pairs[0][0])} and {real.row_name(pairs[0][1])}.",
+            notes,
+        )
+    name = synthetic.column(*PICTURES)
+    if name:
+        keys = list(_digests(getattr(synthetic.samples, name)))
+        if len(set(keys)) < len(keys):
+            warn(
+                f"{len(keys) - len(set(keys))} synthetic pictures repeat another one exactly. "
+                "Figures of neighbours (precision, density, nnaa) then mean little.",
+                notes,
+            )
+    return tuple(pairs)
+
+
+def _compare_classes(synthetic: Data, real: Data, held_out: Data, notes: list[str]) -> None:
+    """Compare the names of classes: a class that real lacks is an error, the reverse a finding."""
+    one, other, held = (side.column("label") for side in (synthetic, real, held_out))
+    if other and held:
+        new = set(held_out.texts[held].tolist()) - set(real.texts[other].tolist())
+        if new:
+            raise InputError(
+                f"held_out has the class {min(new)!r}, which real does not have.",
+                "Both must have the same classes.",
+            )
+    if one is None or other is None:
+        return
+    made, known = set(synthetic.texts[one].tolist()), set(real.texts[other].tolist())
+    if unknown := sorted(made - known):
+        raise InputError(
+            f"synthetic has the classes {_listed(sorted(made))}, real has "
+            f"{_listed(sorted(known))}: {unknown[0]!r} is not in real.",
+            "classes={'name in real': 'name in synthetic'} (--class A=B) renames them.",
+        )
+    if missing := sorted(known - made):
+        warn(f"synthetic lacks {_listed(missing)}, which real has.", notes)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:6])
+    return shown + (", ..." if len(names) > 6 else "")
+
+
+def unit_values(side: Data, like: Data) -> NDArray[np.float32]:
+    """The pictures of a side in [-1, 1]; HU and other units by the range of both sides together.
+
+    Raises
+    ------
+    InputError
+        A column has no value range.
+    """
+    name = str(side.column(*PICTURES))
+    output = side.samples.outputs[name]
+    low, high = known_range(output)
+    if output.unit:
+        other = known_range(like.samples.outputs[str(like.column(*PICTURES))])
+        low, high = min(low, other[0]), max(high, other[1])
+    values = getattr(side.samples, name).astype(np.float32)
+    scaled: NDArray[np.float32] = (values - np.float32(low)) / np.float32((high - low) / 2) - 1
+    return scaled

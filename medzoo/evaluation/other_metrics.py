@@ -1,0 +1,223 @@
+"""Masks, boxes and tables: distributions of sizes, places and columns.
+
+The mathematics is scipy's and scikit-learn's, which the extra ``evaluate`` installs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .classifiers import roc_auc
+from .estimates import Estimate, Rows, of_mean, of_rows
+from .metrics import metric
+from .pairs import Pair, Part
+from .shapes import Shapes
+
+Array = NDArray[np.float64]
+FOLDS = 5
+VALUES = 20  # a column of whole numbers with at most as many values is one of categories
+
+
+def library(name: str) -> Any:
+    """A module of scipy or scikit-learn.
+
+    Raises
+    ------
+    InputError
+        It is not installed.
+    """
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ImportError:
+        raise InputError(
+            f"{name.partition('.')[0]} is needed for this figure.", "pip install medzoo[evaluate]"
+        ) from None
+
+
+def largest_gap(a: Array, b: Array) -> float:
+    """Kolmogorov-Smirnov statistic: the largest gap between two cumulative distributions."""
+    a, b = a[np.isfinite(a)], b[np.isfinite(b)]
+    if not len(a) or not len(b):
+        return float("nan")
+    return float(library("scipy.stats").ks_2samp(a, b, method="asymp").statistic)
+
+
+# ------------------------------------------------------------------------------ masks and boxes
+def _shapes(part: Part) -> Shapes:
+    if part.shapes is None:
+        raise InputError("Masks or boxes are needed for this figure.")
+    return part.shapes
+
+
+@metric("mask_size", "sizes of masks", "masks", needs="mask", highest=1.0, enough=50)
+def mask_size(pair: Pair) -> Estimate:
+    """Largest gap between the distributions of the marked share of pictures (masks or boxes).
+
+    Source: Kolmogorov-Smirnov statistic. Lower is better; 0 is equal, 1 is apart. Empty masks count
+    with size 0. Below 50 samples per side chance alone gives 0.2.
+    """
+    a, b = _shapes(pair.same), _shapes(pair.held_out)
+
+    def of(rows: Rows, others: Rows) -> float:
+        return largest_gap(a.sizes[rows], b.sizes[others])
+
+    sizes = len(a.sizes), len(b.sizes)
+    patients = pair.same.patients, pair.held_out.patients
+    return of_rows(of, sizes, patients, draws=60)
+
+
+@metric("mask_place", "places of masks", "masks", needs="mask", highest=1.0, enough=50)
+def mask_place(pair: Pair) -> Estimate:
+    """Largest gap between the distributions of the centres of masks or boxes, mean over axes.
+
+    Source: Kolmogorov-Smirnov statistic. Lower is better; 0 is equal, 1 is apart. Empty masks do
+    not count. Below 50 samples per side chance alone gives 0.2.
+    """
+    a, b = _shapes(pair.same), _shapes(pair.held_out)
+
+    def of(rows: Rows, others: Rows) -> float:
+        axes = range(a.centres.shape[1])
+        return float(np.mean([largest_gap(a.centres[rows, k], b.centres[others, k]) for k in axes]))
+
+    sizes = len(a.sizes), len(b.sizes)
+    patients = pair.same.patients, pair.held_out.patients
+    return of_rows(of, sizes, patients, draws=60)
+
+
+# --------------------------------------------------------------------------------------- tables
+def _tables(pair: Pair) -> tuple[Array, Array]:
+    a, b = pair.same.table, pair.held_out.table
+    if a is None or b is None:
+        raise InputError("Tables are needed for this figure.")
+    return a, b
+
+
+def is_category(*columns: Array) -> bool:
+    """Whether a column holds few whole numbers."""
+    values = np.concatenate([column[np.isfinite(column)] for column in columns])
+    return bool((values == np.rint(values)).all()) and len(np.unique(values)) <= VALUES
+
+
+def difference(a: Array, b: Array) -> float:
+    """How far two columns differ: total variation of categories, largest gap of numbers."""
+    if not is_category(a, b):
+        return largest_gap(a, b)
+    a, b = a[np.isfinite(a)], b[np.isfinite(b)]
+    if not len(a) or not len(b):
+        return float("nan")
+    values = np.unique(np.concatenate([a, b]))
+    gaps = [abs((a == value).mean() - (b == value).mean()) for value in values]
+    return float(sum(gaps) / 2)
+
+
+@metric("marginals", "distributions of columns", "tables", needs="table", highest=1.0, enough=50)
+def marginals(pair: Pair) -> Estimate:
+    """Mean difference between the columns of the tables.
+
+    Source: as KSComplement and TVComplement of SDMetrics, subtracted from 1: Kolmogorov-Smirnov
+    statistic for numbers, total variation for at most 20 whole numbers. Lower is better; 0 is
+    equal. Missing values are left out. Below 50 rows per side chance alone gives 0.2.
+    """
+    a, b = _tables(pair)
+
+    def of(rows: Rows, others: Rows) -> float:
+        columns = range(a.shape[1])
+        return float(np.nanmean([difference(a[rows, k], b[others, k]) for k in columns]))
+
+    return of_rows(of, (len(a), len(b)), (pair.same.patients, pair.held_out.patients), draws=60)
+
+
+def rank_correlations(table: Array) -> Array:
+    """Spearman's correlation of each pair of columns; 0 where a column is constant."""
+    rank = library("scipy.stats").rankdata
+    ranks = rank(np.where(np.isfinite(table), table, np.nanmedian(table, 0)), axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        matrix: Array = np.atleast_2d(np.corrcoef(ranks, rowvar=False))
+    return np.nan_to_num(matrix[np.triu_indices(len(matrix), 1)])
+
+
+@metric("correlations", "correlations of columns", "tables", needs="table", highest=2.0)
+def correlations(pair: Pair) -> Estimate:
+    """Mean absolute difference between the rank correlations of all pairs of columns.
+
+    Source: as CorrelationSimilarity of SDMetrics, but not divided by two and subtracted from 1: a
+    table whose columns were shuffled one by one then looks half good there, and gets the whole
+    correlation here. Lower is better; 0 is equal, 2 is the most. Below 100 rows chance alone gives
+    0.1. NaN for a single column.
+    """
+    a, b = _tables(pair)
+    if a.shape[1] < 2:
+        return Estimate(float("nan"), np.array([]), "a single column has no correlations")
+
+    def of(rows: Rows, others: Rows) -> float:
+        return float(np.abs(rank_correlations(a[rows]) - rank_correlations(b[others])).mean())
+
+    return of_rows(of, (len(a), len(b)), (pair.same.patients, pair.held_out.patients), draws=60)
+
+
+@metric(
+    "detection",
+    "detection of synthetic rows",
+    "tables",
+    needs="table",
+    better="floor",
+    unit="AUC",
+    highest=1.0,
+    floor="halves",
+)
+def detection(pair: Pair) -> Estimate:
+    """Cross-validated AUC of boosted trees that distinguish synthetic from real rows.
+
+    Source: detection metrics of SDMetrics, with trees in place of its logistic regression, which
+    sees no dependence between columns. 0.5 is best, 1 means that it knows each row. Computed
+    by scikit-learn. Below 100 rows per side it says little.
+    """
+    ensemble = library("sklearn.ensemble")
+    selection = library("sklearn.model_selection")
+    a, b = pair.same.table, pair.real.table
+    if a is None or b is None:
+        raise InputError("Tables are needed for this figure.")
+    truth = np.repeat([1, 0], [len(a), len(b)])
+    model = ensemble.HistGradientBoostingClassifier(max_iter=50, random_state=pair.seed)
+    folds = selection.StratifiedKFold(FOLDS, shuffle=True, random_state=pair.seed)
+    shares = selection.cross_val_predict(
+        model, np.concatenate([a, b]), truth, cv=folds, method="predict_proba"
+    )[:, 1]
+
+    def of(rows: Rows, others: Rows) -> float:
+        chosen = np.concatenate([rows, len(a) + others])
+        return roc_auc(truth[chosen] == 1, shares[chosen])
+
+    return of_rows(of, (len(a), len(b)))
+
+
+@metric(
+    "row_copy", "copied rows", "privacy", needs="table", floor="held_out", highest=1.0, enough=100
+)
+def row_copy(pair: Pair) -> Estimate:
+    """Share of rows nearer to a real row than 1 % of held-out rows are.
+
+    Source: distance to the closest record, with a threshold from rows that were not in the
+    training. Lower is better; 0.01 is what new patients would give. Columns are scaled to the
+    spread of the real ones. Below 100 held-out rows the threshold is the nearest single one.
+    """
+    real, made, held = pair.real.table, pair.synthetic.table, pair.held_out.table
+    if real is None or made is None or held is None:
+        raise InputError("Tables are needed for this figure.")
+    middle, spread = np.nanmedian(real, 0), np.nanstd(real, 0)
+    spread = np.where(spread > 0, spread, 1)
+
+    def scaled(table: Array) -> Array:
+        rows: Array = (np.where(np.isfinite(table), table, middle) - middle) / spread
+        return rows
+
+    tree = library("scipy.spatial").cKDTree(scaled(real))
+    limit = np.quantile(tree.query(scaled(held))[0], 0.01)
+    distances = tree.query(scaled(made))[0]
+    return of_mean((distances < limit) | (distances == 0), pair.synthetic.patients)
