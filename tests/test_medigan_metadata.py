@@ -20,7 +20,7 @@ import medzoo
 from medzoo.cli import main
 from medzoo.config import read_config
 from medzoo.config.medigan import content_of, read_metadata
-from medzoo.contribute import from_medigan
+from medzoo.publishing import from_medigan
 from medzoo.errors import (
     ConfigError,
     InputError,

@@ -14,7 +14,7 @@ from PIL import Image
 
 import medzoo
 from medzoo._worker.imports import import_package
-from medzoo.contribute.metadata import about_card
+from medzoo.publishing.metadata import about_card
 from medzoo.packages.store import package
 from medzoo.registry import resolve
 

@@ -97,26 +97,26 @@ def add_contributing(commands: Commands) -> None:
 
 def contribute_command(a: argparse.Namespace) -> int:
     """``medzoo contribute``, and its steps."""
-    from .. import contribute
+    from .. import publishing
 
     if a.step is None:
         a.parser.print_help()
     elif a.step == "new":
         if a.from_medigan is None:
-            folder = contribute.new(a.folder, name=a.name)
+            folder = publishing.new(a.folder, name=a.name)
             parts = "config.yaml and model.py"
         else:
-            folder = contribute.from_medigan(a.folder, source=a.from_medigan)
+            folder = publishing.from_medigan(a.folder, source=a.from_medigan)
             parts = "config.yaml and README.md"
         print(f"{folder}: fill in {parts}, then `medzoo contribute check {a.folder}`")
     elif a.step == "check":
-        report = contribute.check(a.folder)
+        report = publishing.check(a.folder)
         print(report)
         return 0 if report.ready else ContributionError.exit_code
     elif a.step == "pack":
-        print(contribute.pack(a.folder, out=a.out))
+        print(publishing.pack(a.folder, out=a.out))
     elif a.step == "submit":
         print(
-            contribute.submit(a.folder, source=a.source, repository=a.repository, dry_run=a.dry_run)
+            publishing.submit(a.folder, source=a.source, repository=a.repository, dry_run=a.dry_run)
         )
     return 0

@@ -1,4 +1,4 @@
-"""What a pull request's configs must fulfil: ``python -m medzoo.contribute
+"""What a pull request's configs must fulfil: ``python -m medzoo.publishing
 model_configs/00101_X_Y_Z.yaml ...``.
 """
 

@@ -8,7 +8,7 @@ explains the steps.
 ``check.py``        all of these, and a run of the model (`modeltest`)
 ``pack.py``         a reproducible zip, and the config that registers it
 ``submit.py``       a git branch with that config (``git.py`` talks to git)
-``review.py``       ``python -m medzoo.contribute FILE...``: the configs of a pull request
+``review.py``       ``python -m medzoo.publishing FILE...``: the configs of a pull request
 ==================  =================================================================
 """
 
