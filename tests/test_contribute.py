@@ -15,41 +15,16 @@ import numpy as np
 import pytest
 import yaml
 from conftest import NUMPY_MODEL, ROOT, toy_config
+from contributed import CARD, Make, check, pack, submit
 
 import medzoo
 from medzoo import cli, errors, publishing
 from medzoo.config import read_config
-from medzoo.publishing import contents, metadata, review
 from medzoo.files import sha256_of
+from medzoo.publishing import contents, metadata, review
 from medzoo.registry import Registry
 
-CARD = "# Toy\n\n" + "\n".join(f"## {s}\n\nSaid.\n" for s in metadata.SECTIONS)
 SOURCE = "zenodo:1234567/TOY_MRI_NOISE-1.0.0.zip"
-Make = Callable[..., Path]
-
-
-@pytest.fixture
-def package(tmp_path: Path) -> Make:
-    """A package folder that is ready: ``package()``; with other code, with keys of the config's version replaced."""
-
-    def make(code: str = NUMPY_MODEL, folder: str = "mine", **changes: Any) -> Path:
-        path = tmp_path / folder
-        path.mkdir()
-        about = {
-            "citation": "A. Tester (2026).",
-            "datasets": [{"name": "Noise", "license": "CC0"}],
-            "source": "file:.",
-        }
-        metrics = [{"name": "FID", "value": 1.5, "dataset": "Noise"}]
-        config = toy_config(**(about | {"metrics": metrics} | changes)) | {
-            "id": "99999_TOY_MRI_NOISE"
-        }
-        (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        (path / "model.py").write_text(code, encoding="utf-8")
-        (path / "README.md").write_text(CARD, encoding="utf-8")
-        return path
-
-    return make
 
 
 def found(report: publishing.Report, name: str) -> publishing.Finding:
@@ -71,7 +46,7 @@ def test_template_generates_before_anything_is_filled_in(tmp_path: Path) -> None
 
 
 def test_template_is_all_right_but_for_what_an_author_must_say(tmp_path: Path) -> None:
-    report = publishing.check(publishing.new(tmp_path / "mine", name="GAN_MRI_KNEE"))
+    report = check(publishing.new(tmp_path / "mine", name="GAN_MRI_KNEE"))
     assert {f.name for f in report.open} == {
         "description",
         "license",
@@ -134,7 +109,7 @@ def test_new_takes_an_empty_folder_and_leaves_a_full_one(tmp_path: Path) -> None
 
 # ------------------------------------------------------------------------------------------------------ check
 def test_a_package_without_defects_is_ready(package: Make) -> None:
-    report = publishing.check(package())
+    report = check(package())
     assert [f for f in report.findings if f.state != "ok"] == []
     assert report.ready
     assert str(report).endswith("\nReady.")
@@ -219,7 +194,7 @@ def test_check_finds_a_defect_of_the_code(
     package: Make, old: str, new: str, name: str, text: str
 ) -> None:
     assert old in NUMPY_MODEL
-    report = publishing.check(package(NUMPY_MODEL.replace(old, new)))
+    report = check(package(NUMPY_MODEL.replace(old, new)))
     assert not report.ready
     assert [f.name for f in report.open] == [name]
     assert re.search(text, found(report, name).text)
@@ -256,7 +231,7 @@ def test_check_finds_seeds_that_do_not_decide(
     package: Make, row: str, name: str, text: str
 ) -> None:
     code = CONSTANT.replace("{row}", row)
-    report = publishing.check(package(code, latent=None, options=None))
+    report = check(package(code, latent=None, options=None))
     assert [f.name for f in report.open] == [name]
     assert text in found(report, name).text
 
@@ -270,7 +245,7 @@ def test_check_finds_what_is_not_finite(package: Make) -> None:
         RETURN,
         'images = images / np.float32(255); images[-1, 0, 3, 3] = np.nan; return {"images": images}',
     )
-    report = publishing.check(package(code, outputs=output))
+    report = check(package(code, outputs=output))
     assert "not finite" in found(report, "samples").text
     assert not report.ready
 
@@ -284,18 +259,18 @@ def test_tolerance_is_what_the_output_states(package: Make) -> None:
         {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]},
         {"kind": "label", "condition": "condition"},
     )
-    report = publishing.check(
+    report = check(
         package(code, "enough", outputs={"images": image | {"tolerance": 4}, "labels": label})
     )
     assert report.ready, str(report)
-    report = publishing.check(
+    report = check(
         package(code, "short", outputs={"images": image | {"tolerance": 3}, "labels": label})
     )
     assert [f.name for f in report.open] == ["batch size"]
 
 
 def test_an_option_that_does_nothing_is_a_warning(package: Make) -> None:
-    report = publishing.check(package(NUMPY_MODEL.replace('batch.options.get("gain", 0)', "0")))
+    report = check(package(NUMPY_MODEL.replace('batch.options.get("gain", 0)', "0")))
     assert found(report, "gain =").state == "warning"
     assert report.ready
 
@@ -334,7 +309,7 @@ def test_an_option_that_does_nothing_is_a_warning(package: Make) -> None:
 def test_check_finds_a_defect_of_the_config(
     package: Make, changes: dict[str, Any], name: str, text: str
 ) -> None:
-    report = publishing.check(package(**changes))
+    report = check(package(**changes))
     assert name in [f.name for f in report.open]
     assert re.search(text, found(report, name).text)
     assert not report.ready
@@ -343,14 +318,14 @@ def test_check_finds_a_defect_of_the_config(
 def test_check_of_a_folder_without_config_or_card_or_at_all(package: Make, tmp_path: Path) -> None:
     folder = package()
     (folder / "README.md").unlink()
-    assert [f.name for f in publishing.check(folder).open] == ["card"]
+    assert [f.name for f in check(folder).open] == ["card"]
     (folder / "config.yaml").unlink()
-    assert {f.name: f.state for f in publishing.check(folder).open} == {
+    assert {f.name: f.state for f in check(folder).open} == {
         "config": "missing",
         "card": "missing",
     }
     with pytest.raises(errors.ContributionError, match="contribute new"):
-        publishing.check(tmp_path / "nowhere")
+        check(tmp_path / "nowhere")
 
 
 def test_a_section_without_text_is_missing(package: Make) -> None:
@@ -358,7 +333,7 @@ def test_a_section_without_text_is_missing(package: Make) -> None:
     (folder / "README.md").write_text(
         CARD.replace("## Quality\n\nSaid.\n", "## Quality\n"), encoding="utf-8"
     )
-    assert "nothing under Quality" in found(publishing.check(folder), "card").text
+    assert "nothing under Quality" in found(check(folder), "card").text
 
 
 @pytest.mark.parametrize(
@@ -378,7 +353,7 @@ def test_check_finds_files_that_make_no_package(
     folder = package()
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(content)
-    report = publishing.check(folder)
+    report = check(folder)
     assert [f.name for f in report.open] == [finding]
     assert text in found(report, finding).text
 
@@ -406,7 +381,7 @@ def test_own_files_are_imported_by_a_dot_or_refused(package: Make, code: str, pa
     assert finding.state == "ok"
     (folder / "other.py").write_text(f"{code}\n", encoding="utf-8")
     (folder / "train.py").write_text("import helper\n", encoding="utf-8")  # run by people
-    finding = found(publishing.check(folder), "imports")
+    finding = found(check(folder), "imports")
     assert (finding.state == "ok") == passes, finding.text
     assert passes or "other.py line" in finding.text
 
@@ -414,17 +389,17 @@ def test_own_files_are_imported_by_a_dot_or_refused(package: Make, code: str, pa
 def test_check_finds_pickles_inside_npz_and_links(package: Make) -> None:
     folder = package()
     np.savez(folder / "table.npz", a=np.array([{}], dtype=object))
-    assert "without pickle" in found(publishing.check(folder), "weights").text
+    assert "without pickle" in found(check(folder), "weights").text
     (folder / "table.npz").unlink()
     (folder / "extra.json").symlink_to(folder / "config.yaml")
-    assert "links: extra.json" in found(publishing.check(folder), "files").text
+    assert "links: extra.json" in found(check(folder), "files").text
 
 
 def test_large_files_are_warned_of(package: Make) -> None:
     folder = package()
     with (folder / "grid.png").open("wb") as file:
         file.truncate(contents.LARGE + 1)
-    report = publishing.check(folder)
+    report = check(folder)
     assert "grid.png" in found(report, "size").text
     assert report.ready
     assert found(report, "size").state == "warning"
@@ -454,7 +429,7 @@ def test_pack_is_reproducible_whatever_the_dates_and_the_order(
     ):
         (second / junk).parent.mkdir(exist_ok=True)
         (second / junk).write_text("junk")
-    a, b = publishing.pack(first), publishing.pack(second, out=tmp_path / "out")
+    a, b = pack(first), pack(second, out=tmp_path / "out")
     assert a.archive == tmp_path / "mine-packed" / "TOY_MRI_NOISE-1.0.0.zip"
     assert a.archive.read_bytes() == b.archive.read_bytes()
     assert (a.sha256, a.size) == (sha256_of(b.archive), b.archive.stat().st_size)
@@ -466,14 +441,14 @@ def test_pack_is_reproducible_whatever_the_dates_and_the_order(
         ((1980, 1, 1, 0, 0, 0), 0o100644)
     }
     (second / "model.py").write_text(NUMPY_MODEL + "\n")
-    assert publishing.pack(second, out=tmp_path / "out").sha256 != a.sha256
+    assert pack(second, out=tmp_path / "out").sha256 != a.sha256
 
 
 def test_a_packed_model_runs_like_its_folder(
     package: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = package()
-    result = publishing.pack(folder)
+    result = pack(folder)
     monkeypatch.setenv("MEDZOO_MODEL_CONFIGS", str(result.config.parent))
     packed = medzoo.generate("99999_TOY", 3, seed=4)
     assert packed.provenance["registered"]
@@ -489,7 +464,7 @@ def test_a_packed_model_runs_like_its_folder(
 def test_pack_writes_nothing_of_what_is_not_ready(package: Make, tmp_path: Path) -> None:
     folder = package(license="")
     with pytest.raises(errors.ContributionError, match=r"missing +license"):
-        publishing.pack(folder, out=tmp_path / "out")
+        pack(folder, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -497,7 +472,7 @@ def test_pack_writes_nothing_of_what_is_not_ready(package: Make, tmp_path: Path)
 def test_pack_does_not_write_into_the_package(package: Make, inside: str) -> None:
     folder = package()
     with pytest.raises(errors.InputError, match="inside the package"):
-        publishing.pack(folder, out=folder / inside)
+        pack(folder, out=folder / inside)
 
 
 # ----------------------------------------------------------------------------------------------------- submit
@@ -552,7 +527,7 @@ def test_submit_makes_one_commit_and_leaves_the_rest(
 ) -> None:
     folder = package()
     before = state(clone)
-    result = publishing.submit(folder, source=SOURCE, repository=clone, dry_run=True)
+    result = submit(folder, source=SOURCE, repository=clone, dry_run=True)
     assert state(clone) == before
     assert (result.id, result.branch) == ("00101_TOY_MRI_NOISE", "model/00101_TOY_MRI_NOISE")
     assert git(clone, "rev-parse", result.branch) == result.commit
@@ -565,7 +540,7 @@ def test_submit_makes_one_commit_and_leaves_the_rest(
     )
     git(clone, "worktree", "add", "--quiet", str(tmp_path / "tree"), result.branch)
     config = Registry([tmp_path / "tree" / "model_configs"]).find(101)
-    packed = publishing.pack(folder)
+    packed = pack(folder)
     assert (config.id, config.default.source) == (result.id, SOURCE)
     assert (config.default.sha256, config.default.size) == (packed.sha256, packed.size)
     said = str(result)
@@ -582,27 +557,26 @@ def test_the_next_number_is_free_of_configs_and_of_waiting_branches(
     git(clone, "branch", "model/00101_GAN_CT_LUNG", "main")
     git(clone, "update-ref", "refs/remotes/origin/model/00102_GAN_CT_LIVER", "main")
     assert (
-        publishing.submit(package(), source=SOURCE, repository=clone, dry_run=True).id
-        == "00103_TOY_MRI_NOISE"
+        submit(package(), source=SOURCE, repository=clone, dry_run=True).id == "00103_TOY_MRI_NOISE"
     )
 
 
 def test_a_model_is_submitted_once(package: Make, clone: Path) -> None:
     folder = package()
-    branch = publishing.submit(folder, source=SOURCE, repository=clone, dry_run=True).branch
+    branch = submit(folder, source=SOURCE, repository=clone, dry_run=True).branch
     with pytest.raises(errors.ContributionError, match="has a branch already"):
-        publishing.submit(folder, source=SOURCE, repository=clone, dry_run=True)
+        submit(folder, source=SOURCE, repository=clone, dry_run=True)
     git(clone, "checkout", "--quiet", "--force", "main")
     git(clone, "merge", "--quiet", branch)
     git(clone, "branch", "--quiet", "-D", branch)
     with pytest.raises(errors.ContributionError, match="is registered already"):
-        publishing.submit(folder, source=SOURCE, repository=clone, dry_run=True)
+        submit(folder, source=SOURCE, repository=clone, dry_run=True)
 
 
 def test_submit_of_a_model_that_is_to_come_with_medzoo(package: Make, clone: Path) -> None:
     folder = package()
     before = state(clone)
-    result = publishing.submit(folder, source="bundled", repository=clone, dry_run=True)
+    result = submit(folder, source="bundled", repository=clone, dry_run=True)
     assert state(clone) == before
     added = git(clone, "diff", "--name-only", f"main..{result.branch}").split()
     home = f"starter_models/{result.id}"
@@ -619,9 +593,7 @@ def test_submit_from_within_a_hook_of_another_repository(
 ) -> None:
     monkeypatch.setenv("GIT_DIR", str(clone.parent / "nowhere"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(clone.parent / "no-index"))
-    result = publishing.submit(
-        package(), source=SOURCE, repository=clone / "model_configs", dry_run=True
-    )
+    result = submit(package(), source=SOURCE, repository=clone / "model_configs", dry_run=True)
     assert result.repository == clone
     assert not (clone.parent / "no-index").exists()
 
@@ -633,7 +605,7 @@ def test_submit_needs_a_source_that_others_reach(
     package: Make, clone: Path, source: str | None
 ) -> None:
     with pytest.raises(errors.ContributionError, match="zenodo:RECORD"):
-        publishing.submit(package(), source=source, repository=clone, dry_run=True)
+        submit(package(), source=source, repository=clone, dry_run=True)
 
 
 def test_submit_says_what_is_wrong_with_git(
@@ -641,29 +613,29 @@ def test_submit_says_what_is_wrong_with_git(
 ) -> None:
     folder = package()
 
-    def submit(repository: Path) -> None:
-        publishing.submit(folder, source=SOURCE, repository=repository, dry_run=True)
+    def attempt(repository: Path) -> None:
+        submit(folder, source=SOURCE, repository=repository, dry_run=True)
 
     for repository in (tmp_path / "cache", tmp_path / "nowhere"):
         with pytest.raises(errors.ContributionError, match="not a git repository"):
-            submit(repository)
+            attempt(repository)
     (tmp_path / "bare").mkdir()
     git(tmp_path / "bare", "init", "--quiet", "--initial-branch=main")
     git(tmp_path / "bare", "commit", "--quiet", "--allow-empty", "-m", "Empty")
     with pytest.raises(errors.ContributionError, match="not a clone of medzoo"):
-        submit(tmp_path / "bare")
+        attempt(tmp_path / "bare")
     monkeypatch.delenv("GIT_AUTHOR_NAME")
     with pytest.raises(errors.ContributionError, match=r"user\.name"):
-        submit(clone)
+        attempt(clone)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(errors.ContributionError, match="no git on this machine"):
-        submit(clone)
+        attempt(clone)
 
 
 def test_submit_without_dry_run_names_the_two_commands(package: Make, clone: Path) -> None:
     before = git(clone, "for-each-ref")
     with pytest.raises(errors.NotAvailableError) as raised:
-        publishing.submit(package(), source=SOURCE, repository=clone)
+        submit(package(), source=SOURCE, repository=clone)
     assert f"--source {SOURCE} --dry-run" in str(raised.value)
     assert "git push origin" in str(raised.value)
     assert git(clone, "for-each-ref") == before
@@ -776,21 +748,23 @@ def test_from_the_template_to_a_branch_on_the_command_line(
     monkeypatch.chdir(tmp_path)
     assert cli.main(["contribute", "new", "mine", "--name", "GAN_MRI_KNEE"]) == 0
     assert cli.main(["generate", "mine/", "-n", "4", "--out", "x", "--seed", "1", "--trust"]) == 0
-    assert cli.main(["contribute", "check", "mine"]) == 11
-    assert cli.main(["contribute", "pack", "mine"]) == 11
+    assert cli.main(["contribute", "check", "mine", "--env", "current"]) == 11
+    assert cli.main(["contribute", "pack", "mine", "--env", "current"]) == 11
     for path in (tmp_path / "mine").glob("*.[mpy]*"):  # the author fills in
         text = re.sub(r"  # TODO.*", "", path.read_text(encoding="utf-8"))
         path.write_text(re.sub(r"TODO:", "Filled in:", text), encoding="utf-8")
     capsys.readouterr()
-    assert cli.main(["contribute", "check", "mine"]) == 0, capsys.readouterr().out
-    assert cli.main(["contribute", "pack", "mine"]) == 0
+    assert cli.main(["contribute", "check", "mine", "--env", "current"]) == 0, (
+        capsys.readouterr().out
+    )
+    assert cli.main(["contribute", "pack", "mine", "--env", "current"]) == 0
     monkeypatch.setenv("MEDZOO_MODEL_CONFIGS", str(tmp_path / "mine-packed"))
     assert cli.main(["generate", "99999", "-n", "4", "--out", "y", "--seed", "1"]) == 0
     monkeypatch.delenv("MEDZOO_MODEL_CONFIGS")
     pictures = [sorted((tmp_path / d / "images").iterdir()) for d in "xy"]
     assert len(pictures[0]) == 4
     assert [p.name for p in pictures[0]] == [p.name for p in pictures[1]]
-    submit = ["contribute", "submit", "mine", "--repository", str(clone)]
+    submit = ["contribute", "submit", "mine", "--repository", str(clone), "--env", "current"]
     assert cli.main([*submit, "--dry-run"]) == 11  # where does it lie?
     source = ["--source", "zenodo:1/GAN_MRI_KNEE-1.0.0.zip"]
     assert cli.main([*submit, *source]) == 10
@@ -804,7 +778,7 @@ def test_the_example_in_the_docs_is_a_ready_package(tmp_path: Path) -> None:
     for language, name in (("yaml", "config.yaml"), ("python", "model.py")):
         (block,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
         (tmp_path / name).write_text(block, encoding="utf-8")
-    report = publishing.check(tmp_path)
+    report = check(tmp_path)
     assert [f.name for f in report.open] == ["card"], str(report)
 
 
@@ -813,5 +787,5 @@ def test_a_package_may_import_its_siblings(package: Make) -> None:
         NUMPY_MODEL.replace("import numpy as np", "import numpy as np\nfrom . import sibling", 1)
     )
     (folder / "sibling.py").write_text("VALUE = 1\n")
-    assert publishing.check(folder).ready
+    assert check(folder).ready
     assert read_config(folder / "config.yaml").default.contract == "native"

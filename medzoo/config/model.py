@@ -218,6 +218,7 @@ class Version:
     sha256: str = ""  # of an archive
     sha256_unconfirmed: str = ""  # not from the source itself: a mismatch is only reported
     md5: str = ""
+    doi: str = ""  # of the published package
     mirrors: tuple[str, ...] = ()  # further addresses of the same bytes
     # file beside the config: every package of the environment but the torch family, with hashes
     lock: str = ""

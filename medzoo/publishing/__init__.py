@@ -1,15 +1,20 @@
-"""From a folder to a pull request: ``new``, ``check``, ``pack``, ``submit``. CONTRIBUTING.md
-explains the steps.
+"""From a folder to a pull request: ``new``, ``check``, ``pack``, ``upload``, ``submit``.
+docs/howto/author.md explains the steps.
 
-==================  =================================================================
-``template.py``     a new package folder from ``contrib_template/``
-``metadata.py``     what a config and a model card must say
-``contents.py``     which files make a package
-``check.py``        all of these, and a run of the model (`modeltest`)
-``pack.py``         a reproducible zip, and the config that registers it
-``submit.py``       a git branch with that config (``git.py`` talks to git)
-``review.py``       ``python -m medzoo.publishing FILE...``: the configs of a pull request
-==================  =================================================================
+=======================  ==========================================================================
+``template.py``          a new package folder from ``contrib_template/``
+``metadata.py``          what a config and a model card must say
+``contents.py``          which files make a package
+``check.py``             all of these, and a run of the model (`modeltest`)
+``pack.py``              a reproducible zip, and the config that registers it
+``tokens.py``            tokens from the environment or the keyring
+``deposits.py``          requests to Zenodo's deposit API
+``zenodo_metadata.py``   what a record says
+``record.py``            a draft that is continued, and published once
+``upload.py``            a packed model as a record of Zenodo
+``submit.py``            a git branch with that config (``git.py`` talks to git)
+``review.py``            ``python -m medzoo.publishing FILE...``: the configs of a pull request
+=======================  ==========================================================================
 """
 
 from __future__ import annotations
@@ -19,15 +24,18 @@ from .check import check
 from .pack import PackResult, pack
 from .submit import SubmitResult, submit
 from .template import from_medigan, new
+from .upload import UploadResult, upload
 
 __all__ = [
     "Finding",
     "PackResult",
     "Report",
     "SubmitResult",
+    "UploadResult",
     "check",
     "from_medigan",
     "new",
     "pack",
     "submit",
+    "upload",
 ]

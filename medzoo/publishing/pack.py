@@ -24,7 +24,7 @@ from .contents import packed
 from .template import UNNUMBERED
 
 # the keys that a registered version begins with
-FIRST_KEYS = ("source", "contract", "files", "sha256", "md5", "size")
+FIRST_KEYS = ("source", "contract", "files", "sha256", "md5", "size", "doi")
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,24 @@ class PackResult:
                 "",
                 "Try it as others will run it:",
                 f"  MEDZOO_MODEL_CONFIGS={registry} medzoo generate {self.config.stem} -n 4 --out samples",
-                "Then upload the zip to https://zenodo.org, publish the record, and continue with:",
-                f"  medzoo contribute submit {folder} --source zenodo:RECORD/{self.archive.name} --dry-run",
+                "Then upload it, first to Zenodo's sandbox, where nothing is permanent:",
+                f"  medzoo contribute upload {folder}",
             ]
         )
 
 
-def pack(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> PackResult:
+def packed_folder(folder: Path) -> Path:
+    """Where a package is packed if nothing else is said: ``FOLDER-packed`` beside it."""
+    path = folder.resolve()
+    return path.with_name(f"{path.name}-packed")
+
+
+def pack(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    env: str = "isolated",
+) -> PackResult:
     """Check a package and write ``NAME-VERSION.zip`` and the config that registers it.
 
     Equal files make equal zips, byte for byte, whatever their dates, their order on disk and the
@@ -74,6 +85,8 @@ def pack(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = No
         The package folder.
     out
         Where to write; ``FOLDER-packed`` beside the folder if None.
+    env
+        Where the check runs the model, as in `check`.
 
     Raises
     ------
@@ -85,15 +98,13 @@ def pack(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = No
         ``out`` cannot be written.
     """
     path = settings.user_path(folder, "folder")
-    target = path.resolve().with_name(f"{path.resolve().name}-packed")
-    if out is not None:
-        target = settings.user_path(out, "out")
+    target = packed_folder(path) if out is None else settings.user_path(out, "out")
     if target.resolve().is_relative_to(path.resolve()):
         raise InputError(
             f"out={str(target)!r} lies inside the package, which would then hold its own zip.",
             "Choose another.",
         )
-    report = check(path)
+    report = check(path, env=env)
     if not report.ready:
         raise ContributionError(
             "\n".join([f"{path} is not ready:", *map(str, report.open)]),

@@ -58,6 +58,7 @@ def submit(
     source: str | None = None,
     repository: str | os.PathLike[str] = Path(),
     dry_run: bool = False,
+    env: str = "isolated",
 ) -> SubmitResult:
     """Make the branch of a pull request: one commit with the model's config under the next free
     number.
@@ -73,6 +74,8 @@ def submit(
         A clone of medzoo.
     dry_run
         Must be True: medzoo cannot push branches yet.
+    env
+        Where the check runs the model, as in `check`.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def submit(
     clone.require_author()
     base = clone.base()
     with tempfile.TemporaryDirectory(prefix="medzoo-submit-") as temporary:
-        package = pack(path, temporary)
+        package = pack(path, temporary, env=env)
         config = resolve(path)
         identifier = _identifier(clone, base, name_of(config))
         beside: dict[str, bytes] = {}

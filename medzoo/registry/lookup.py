@@ -441,6 +441,8 @@ def cite(model_id: int | str | os.PathLike[str], *, version: str | None = None) 
     ]
     if v.publication and v.publication not in v.citation:
         lines.append(v.publication)
+    if v.doi and v.doi not in v.citation:
+        lines.append(f"https://doi.org/{v.doi}")
     for dataset in v.datasets:
         credit = f"{dataset.citation} {dataset.doi}"
         lines.append(f"Trained on {dataset.name} ({dataset.license}): {credit}")
