@@ -26,9 +26,9 @@ def add_contributing(commands: Commands) -> None:
             "medzoo contribute check mine/",
             "medzoo contribute pack mine/",
             "medzoo contribute upload mine/",
-            "medzoo contribute submit mine/ --source zenodo:1234567/knee.zip --dry-run",
+            "medzoo contribute submit mine/",
         ),
-        codes=(2, 4, 7, 9, 10, 11),
+        codes=(2, 4, 5, 7, 9, 11),
     )
     parent.set_defaults(parser=parent)
     steps = parent.add_subparsers(dest="step", metavar="STEP", title="steps")
@@ -107,27 +107,41 @@ def add_contributing(commands: Commands) -> None:
     child = command(
         steps,
         "submit",
-        "prepare the pull request: a git branch with the config",
-        examples=("medzoo contribute submit mine/ --source zenodo:1234567/knee.zip --dry-run",),
-        codes=(4, 7, 9, 10, 11),
+        "open the pull request on GitHub that adds the config, or update it",
+        "The token is read from GITHUB_TOKEN or the keyring; it needs `pip install "
+        "'medzoo[contribute]'`. The number is the next free one from 1001.",
+        examples=(
+            "medzoo contribute submit mine/",
+            "medzoo contribute submit mine/ --source zenodo:1234567/knee.zip",
+            "medzoo contribute submit mine/ --dry-run --repository medzoo/",
+        ),
+        codes=(2, 4, 5, 7, 9, 11),
     )
     package_argument(child)
     child.add_argument(
         "--source",
         metavar="WHERE",
-        help="where the zip is: zenodo:RECORD/FILE, https://..., or bundled",
+        help="where the zip is: zenodo:RECORD/FILE, https://..., or bundled (default: the record "
+        "that `upload` published)",
     )
+    child.add_argument(
+        "--to",
+        default="medzoo/medzoo",
+        metavar="OWNER/NAME",
+        help="the repository that takes the pull request (default: medzoo/medzoo)",
+    )
+    out_argument(child)
     child.add_argument(
         "--repository",
         type=Path,
         default=Path(),
         metavar="DIR",
-        help="a clone of medzoo (default: this folder)",
+        help="a clone of medzoo, for --dry-run (default: this folder)",
     )
     child.add_argument(
         "--dry-run",
         action="store_true",
-        help="make the branch and push nothing; required, because medzoo cannot push yet",
+        help="only make the branch, in the clone, and push nothing",
     )
     check_environment_argument(child)
 
@@ -220,6 +234,8 @@ def contribute_command(a: argparse.Namespace) -> int:
             publishing.submit(
                 a.folder,
                 source=a.source,
+                out=a.out,
+                to=a.to,
                 repository=a.repository,
                 dry_run=a.dry_run,
                 env=a.env,

@@ -12,7 +12,10 @@ docs/howto/author.md explains the steps.
 ``zenodo_metadata.py``   what a record says
 ``record.py``            a draft that is continued, and published once
 ``upload.py``            a packed model as a record of Zenodo
-``submit.py``            a git branch with that config (``git.py`` talks to git)
+``sheet.py``             a picture of a few samples
+``github.py``            fork, branch and pull request, by PyGithub
+``pull_text.py``         what the pull request says
+``submit.py``            the pull request, or a branch in a clone (``git.py`` talks to git)
 ``review.py``            ``python -m medzoo.publishing FILE...``: the configs of a pull request
 =======================  ==========================================================================
 """
@@ -22,13 +25,14 @@ from __future__ import annotations
 from ..modeltest.report import Finding, Report
 from .check import check
 from .pack import PackResult, pack
-from .submit import SubmitResult, submit
+from .submit import PullRequestResult, SubmitResult, submit
 from .template import from_medigan, new
 from .upload import UploadResult, upload
 
 __all__ = [
     "Finding",
     "PackResult",
+    "PullRequestResult",
     "Report",
     "SubmitResult",
     "UploadResult",

@@ -18,6 +18,7 @@ import yaml
 from .. import files, settings
 from ..config import ModelConfig
 from ..errors import ContributionError, DatasetError, InputError
+from ..modeltest.report import Report
 from ..registry import PACKAGE_CONFIG, resolve
 from .check import check
 from .contents import packed
@@ -39,6 +40,8 @@ class PackResult:
         The config that registers it from where it lies.
     sha256, size
         Of the zip; size in bytes.
+    report
+        What the check saw.
     """
 
     folder: Path
@@ -46,6 +49,7 @@ class PackResult:
     config: Path
     sha256: str
     size: int
+    report: Report
 
     def __str__(self) -> str:
         folder, registry = quote(str(self.folder)), quote(str(self.archive.parent))
@@ -126,7 +130,7 @@ def pack(
         raise DatasetError(
             f"{target} could not be written: {error}.", "Choose another folder with `--out`."
         ) from error
-    return PackResult(path, archive, target / f"{identifier}.yaml", digest, size)
+    return PackResult(path, archive, target / f"{identifier}.yaml", digest, size, report)
 
 
 def name_of(config: ModelConfig) -> str:
