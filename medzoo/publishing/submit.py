@@ -163,7 +163,7 @@ def submit(
         submission = _Submission(path, package, address, doi, Path(temporary))
         if dry_run:
             return submission.to_clone(clone)
-        return submission.to_project(project, sheet_of_model(path, env=env))
+        return submission.to_project(project, env)
 
 
 class _Submission:
@@ -227,7 +227,7 @@ class _Submission:
             check=check,
         )
 
-    def to_project(self, project: Project, sheet: bytes | None) -> PullRequestResult:
+    def to_project(self, project: Project, env: str) -> PullRequestResult:
         """A branch in the user's fork, and its pull request."""
         configs, waiting = project.configs(), project.waiting()
         mine = [model for model in waiting if model.owner == project.login]
@@ -258,6 +258,7 @@ class _Submission:
         added = self.files(identifier)
         name = f"Add {identifier}"
         commit, _ = project.commit(fork, branch, added, f"{name}\n\n{self.message}")
+        sheet = sheet_of_model(self.folder, env=env)
         picture = project.picture(fork, f"sheets/{identifier}", sheet) if sheet else ""
         text = body(self.config, identifier, self.source, self.package, picture)
         pull, new = project.pull_request(fork, branch, title(self.config, identifier), text)
