@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .packages.store import copy as copy
     from .packages.transfer import install as install
     from .packages.update import update as update
+    from .publishing.data_set import publish as publish
     from .registry import cite as cite
     from .registry import info as info
     from .registry import list_models as list_models
@@ -57,6 +58,7 @@ _HOMES = {
     "iterable_dataset": "loader",
     "list_models": "registry",
     "load": "generation.api",
+    "publish": "publishing.data_set",
     "read": "samples",
     "reproduce": "generation.reproduction",
     "search": "registry.search",

@@ -27,6 +27,7 @@ from .models import (
     update_command,
 )
 from .modeltest import add_test, test_command
+from .publish import add_publish, publish_command
 from .sets import add_sets, reproduce_command, verify_command
 
 EPILOG = """\
@@ -58,6 +59,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "test": test_command,
     "verify": verify_command,
     "reproduce": reproduce_command,
+    "publish": publish_command,
     "copy": copy_command,
     "install": install_command,
     "cache": cache_command,
@@ -149,6 +151,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_visualize(commands)
     add_test(commands)
     add_sets(commands)
+    add_publish(commands)
     add_install(commands)
     add_cache(commands)
     add_contributing(commands)

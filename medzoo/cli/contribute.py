@@ -93,14 +93,7 @@ def add_contributing(commands: Commands) -> None:
     )
     package_argument(child)
     zenodo_arguments(child)
-    child.add_argument(
-        "--new-version",
-        nargs="?",
-        const=True,
-        default=False,
-        metavar="RECORD",
-        help="a new version of a published record (default: the one that was uploaded before)",
-    )
+    new_version_argument(child)
     out_argument(child)
     check_environment_argument(child)
 
@@ -175,6 +168,18 @@ def zenodo_arguments(child: argparse.ArgumentParser) -> None:
         "--publish", action="store_true", help="publish the record, which cannot be undone"
     )
     child.add_argument("--yes", action="store_true", help="publish without asking")
+
+
+def new_version_argument(child: argparse.ArgumentParser) -> None:
+    """Of which record this is a new version."""
+    child.add_argument(
+        "--new-version",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="RECORD",
+        help="a new version of a published record (default: the one that was uploaded before)",
+    )
 
 
 def agreed(record: Record) -> bool:

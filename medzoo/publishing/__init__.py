@@ -1,5 +1,5 @@
-"""From a folder to a pull request: ``new``, ``check``, ``pack``, ``upload``, ``submit``.
-docs/howto/author.md explains the steps.
+"""From a folder to a pull request: ``new``, ``check``, ``pack``, ``upload``, ``submit``; and from a
+set of samples to a data set: ``publish``. docs/howto/author.md explains the steps.
 
 =======================  ==========================================================================
 ``template.py``          a new package folder from ``contrib_template/``
@@ -16,6 +16,7 @@ docs/howto/author.md explains the steps.
 ``github.py``            fork, branch and pull request, by PyGithub
 ``pull_text.py``         what the pull request says
 ``submit.py``            the pull request, or a branch in a clone (``git.py`` talks to git)
+``data_set.py``          ``medzoo publish``: a set of samples as a data set of Zenodo
 ``review.py``            ``python -m medzoo.publishing FILE...``: the configs of a pull request
 =======================  ==========================================================================
 """
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 from ..modeltest.report import Finding, Report
 from .check import check
+from .data_set import SetResult, publish
 from .pack import PackResult, pack
 from .submit import PullRequestResult, SubmitResult, submit
 from .template import from_medigan, new
@@ -34,12 +36,14 @@ __all__ = [
     "PackResult",
     "PullRequestResult",
     "Report",
+    "SetResult",
     "SubmitResult",
     "UploadResult",
     "check",
     "from_medigan",
     "new",
     "pack",
+    "publish",
     "submit",
     "upload",
 ]

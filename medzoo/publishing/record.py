@@ -17,7 +17,7 @@ from urllib.parse import quote
 from .. import files, settings
 from ..errors import ContributionError, InputError
 from .deposits import MissingError, Zenodo, doi_of, files_of, md5_of
-from .tokens import ZENODO, ZENODO_SANDBOX, token
+from .tokens import ZENODO, ZENODO_SANDBOX, Token, token
 from .zenodo_metadata import require_license
 
 STATE = "upload.json"
@@ -93,7 +93,7 @@ class Upload:
         self.digests = {path.name: files.digest_of(path, "md5") for path in paths}
         self.zenodo = Zenodo(
             settings.deposits(production=production),
-            token(ZENODO if production else ZENODO_SANDBOX),
+            require_token(production=production),
         )
         self.progress = settings.show_progress(progress)
 
@@ -246,6 +246,17 @@ class Upload:
         content[self.zenodo.url] = asdict(record)
         files.write_json(self.state, content)
         return record
+
+
+def require_token(*, production: bool) -> Token:
+    """The user's token for Zenodo or its sandbox.
+
+    Raises
+    ------
+    ContributionError
+        There is none.
+    """
+    return token(ZENODO if production else ZENODO_SANDBOX)
 
 
 def remembered(state: Path, zenodo: str) -> Record | None:

@@ -14,7 +14,7 @@ from ..errors import ContributionError, InputError
 from ..registry import resolve
 from .metadata import CARD
 from .pack import PackResult, pack, packed_folder, registration
-from .record import STATE, Record, Upload, record_number, remembered
+from .record import STATE, Record, Upload, record_number, remembered, require_token
 from .zenodo_metadata import license_id, of_model
 
 
@@ -112,6 +112,7 @@ def upload(
     InputError
         ``new_version`` is not a record.
     """
+    require_token(production=production)  # before anything takes time
     path = settings.user_path(folder, "folder")
     config = resolve(path)
     license_id(config.default.license)  # before the check runs the model

@@ -75,7 +75,7 @@ def of_model(config: ModelConfig, version: Version, card: str) -> dict[str, Any]
         "keywords": ["medzoo", "generative model", "synthetic data", config.modality, config.organ],
         "notes": NOT_FOR_DIAGNOSIS,
         "prereserve_doi": True,
-        **_related(version.datasets, version.publication),
+        **related(version.datasets, version.publication),
     }
 
 
@@ -84,8 +84,8 @@ def creators(authors: Iterable[str]) -> list[dict[str, str]]:
     return [{"name": author} for author in authors]
 
 
-def _related(datasets: Iterable[DataSet], publication: str) -> dict[str, Any]:
-    """Identifiers of the data and the paper, and citations."""
+def related(datasets: Iterable[DataSet], publication: str) -> dict[str, Any]:
+    """Identifiers of the data and the paper, and citations, as metadata."""
     related = [_relation(dataset.doi, "isDerivedFrom") for dataset in datasets if dataset.doi]
     if publication:
         related.append(_relation(publication, "isSupplementTo"))
