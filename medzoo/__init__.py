@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .packages.store import copy as copy
     from .packages.transfer import install as install
     from .packages.update import update as update
+    from .publishing.contribution import contribute as contribute
     from .publishing.data_set import publish as publish
     from .registry import cite as cite
     from .registry import info as info
@@ -49,6 +50,7 @@ _HOMES = {
     "Ray": "runtime",
     "Samples": "samples",
     "cite": "registry",
+    "contribute": "publishing.contribution",
     "copy": "packages.store",
     "dataloader": "loader",
     "dataset": "loader",
@@ -70,7 +72,7 @@ _HOMES = {
 __all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0605
 
 
-_ROOMS = ("errors", "medical")  # modules that users reach as `medzoo.errors`
+_ROOMS = ("errors", "medical", "publishing")  # modules that users reach as `medzoo.errors`
 
 
 def __getattr__(name: str) -> Any:

@@ -16,8 +16,9 @@ from deposit_server import TOKEN as ZENODO_TOKEN
 from deposit_server import DepositServer
 from github_server import TOKEN, GitHubServer
 
+import medzoo
 from medzoo import cli
-from medzoo.errors import ContributionError
+from medzoo.errors import ContributionError, InputError
 from medzoo.packages import http
 from medzoo.publishing import github, review
 from medzoo.publishing.pull_text import fenced
@@ -306,3 +307,31 @@ def test_no_output_holds_the_token(
     assert [
         p for p in folder.parent.rglob("*") if p.is_file() and TOKEN.encode() in p.read_bytes()
     ] == []
+
+
+def test_contribute_does_all_steps_and_continues(
+    server: GitHubServer, zenodo: DepositServer, package: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZENODO_SANDBOX_TOKEN", ZENODO_TOKEN)
+    folder = package()
+    one_by_one = {"env": "current", "production": True}
+    assert medzoo.contribute(folder, until="pack", env="current").upload is None
+    draft = medzoo.contribute(folder, **one_by_one)
+    assert draft.upload is not None
+    assert (draft.upload.record.published, draft.pull_request) == (False, None)
+    assert "--publish" in str(draft)
+    done = medzoo.contribute(folder, publish=True, **one_by_one)
+    assert done.pull_request is not None
+    assert (done.pull_request.id, done.pull_request.new) == (ID, True)
+    again = medzoo.contribute(folder, publish=True, **one_by_one)
+    assert again.pull_request is not None
+    assert (again.pull_request.url, again.pull_request.new) == (done.pull_request.url, False)
+    assert (len(zenodo.deposits), len(zenodo.published), len(server.pulls)) == (1, 1, 1)
+
+
+def test_contribute_stops_at_what_is_missing(package: Make) -> None:
+    stopped = medzoo.contribute(package(license=""), env="current")
+    assert [f.name for f in stopped.report.open] == ["license"]
+    assert stopped.package is None
+    with pytest.raises(InputError, match="check, pack, upload, submit"):
+        medzoo.contribute("nowhere", until="publish")

@@ -16,6 +16,7 @@ set of samples to a data set: ``publish``. docs/howto/author.md explains the ste
 ``github.py``            fork, branch and pull request, by PyGithub
 ``pull_text.py``         what the pull request says
 ``submit.py``            the pull request, or a branch in a clone (``git.py`` talks to git)
+``contribution.py``      `medzoo.contribute`: these steps in one call
 ``data_set.py``          ``medzoo publish``: a set of samples as a data set of Zenodo
 ``review.py``            ``python -m medzoo.publishing FILE...``: the configs of a pull request
 =======================  ==========================================================================
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 from ..modeltest.report import Finding, Report
 from .check import check
+from .contribution import Contribution, contribute
 from .data_set import SetResult, publish
 from .pack import PackResult, pack
 from .submit import PullRequestResult, SubmitResult, submit
@@ -32,6 +34,7 @@ from .template import from_medigan, new
 from .upload import UploadResult, upload
 
 __all__ = [
+    "Contribution",
     "Finding",
     "PackResult",
     "PullRequestResult",
@@ -40,6 +43,7 @@ __all__ = [
     "SubmitResult",
     "UploadResult",
     "check",
+    "contribute",
     "from_medigan",
     "new",
     "pack",

@@ -77,6 +77,7 @@ def pack(
     out: str | os.PathLike[str] | None = None,
     *,
     env: str = "isolated",
+    report: Report | None = None,
 ) -> PackResult:
     """Check a package and write ``NAME-VERSION.zip`` and the config that registers it.
 
@@ -91,6 +92,8 @@ def pack(
         Where to write; ``FOLDER-packed`` beside the folder if None.
     env
         Where the check runs the model, as in `check`.
+    report
+        What `check` saw, if the package was checked just now.
 
     Raises
     ------
@@ -108,7 +111,7 @@ def pack(
             f"out={str(target)!r} lies inside the package, which would then hold its own zip.",
             "Choose another.",
         )
-    report = check(path, env=env)
+    report = report or check(path, env=env)
     if not report.ready:
         raise ContributionError(
             "\n".join([f"{path} is not ready:", *map(str, report.open)]),

@@ -16,6 +16,7 @@ from .. import settings
 from ..config import ModelConfig
 from ..errors import ContributionError
 from ..files import digest_of, sha256_of
+from ..modeltest.report import Report
 from ..packages import zenodo
 from ..packages.store import package_files
 from ..registry import PACKAGE_CONFIG, resolve
@@ -107,6 +108,7 @@ def submit(
     repository: str | os.PathLike[str] = Path(),
     dry_run: bool = False,
     env: str = "isolated",
+    report: Report | None = None,
 ) -> PullRequestResult | SubmitResult:
     """Open the pull request that adds the model's config to medzoo under the next free number.
 
@@ -130,6 +132,8 @@ def submit(
         Only make the branch, in the clone, and push nothing.
     env
         Where the check runs the model, as in `check`.
+    report
+        What `check` saw, if the package was checked just now.
 
     Returns
     -------
@@ -153,7 +157,7 @@ def submit(
     else:
         project = Project(token(GITHUB), to)
     with tempfile.TemporaryDirectory(prefix="medzoo-submit-") as temporary:
-        package = pack(path, temporary, env=env)
+        package = pack(path, temporary, env=env, report=report)
         address, doi = source or "", ""
         if not source:
             md5 = digest_of(package.archive, "md5")

@@ -11,6 +11,7 @@ from shlex import quote
 from .. import files, settings
 from ..config import ModelConfig
 from ..errors import ContributionError, InputError
+from ..modeltest.report import Report
 from ..registry import resolve
 from .metadata import CARD
 from .pack import PackResult, pack, packed_folder, registration
@@ -82,6 +83,7 @@ def upload(
     confirm: Callable[[Record], bool] | None = None,
     new_version: bool | int | str = False,
     env: str = "isolated",
+    report: Report | None = None,
     progress: bool | None = None,
 ) -> UploadResult:
     """Pack a package and upload it to Zenodo. Repeated, it continues the same draft.
@@ -102,6 +104,8 @@ def upload(
         True for a new version of the record that was uploaded before; or the number or DOI of one.
     env
         Where the check runs the model, as in `check`.
+    report
+        What `check` saw, if the package was checked just now.
     progress
         Whether to draw a bar. By default only at a terminal.
 
@@ -116,7 +120,7 @@ def upload(
     path = settings.user_path(folder, "folder")
     config = resolve(path)
     license_id(config.default.license)  # before the check runs the model
-    package = pack(path, out, env=env)
+    package = pack(path, out, env=env, report=report)
     state = package.archive.parent / STATE
     card = (path / CARD).read_text(encoding="utf-8")
     work = Upload(
