@@ -21,7 +21,7 @@ import medzoo
 from medzoo import cli, errors, publishing
 from medzoo.config import read_config
 from medzoo.files import sha256_of
-from medzoo.publishing import contents, metadata, review
+from medzoo.publishing import contents, metadata, review, untrained
 from medzoo.registry import Registry
 
 SOURCE = "zenodo:1234567/TOY_MRI_NOISE-1.0.0.zip"
@@ -234,6 +234,78 @@ def test_check_finds_seeds_that_do_not_decide(
     report = check(package(code, latent=None, options=None))
     assert [f.name for f in report.open] == [name]
     assert text in found(report, name).text
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "text"),
+    [
+        ("np.zeros(64)", "seed", "images are constant: 0 everywhere, in all 5 samples"),
+        ("np.arange(64)", "seed", "samples are constant: all are the same"),
+    ],
+)
+def test_a_constant_output_is_called_constant(
+    package: Make, row: str, name: str, text: str
+) -> None:
+    code = CONSTANT.replace("{row}", row).replace(
+        'images[:, 0, 0, 0] = batch.conditions["condition"]', ""
+    )
+    outputs = {"images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}}
+    report = check(package(code, latent=None, options=None, conditions=None, outputs=outputs))
+    assert [f.name for f in report.open] == [name]
+    assert text in found(report, name).text
+
+
+@pytest.mark.parametrize("begun", ["torch", "normal", "norm"])
+def test_weights_that_were_never_trained_do_not_pass(package: Make, begun: str) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(1)
+    network = torch.nn.Sequential(
+        torch.nn.Linear(64, 64), torch.nn.BatchNorm1d(64), torch.nn.Linear(64, 64)
+    )
+    if begun == "normal":
+        for layer in (network[0], network[2]):
+            torch.nn.init.normal_(layer.weight, 0.0, 0.02)
+    if begun != "norm":
+        network(torch.randn(32, 64))  # the batch norm sees a batch
+    folder = package()
+    save_file(network.state_dict(), folder / "weights.safetensors")
+    texts = {
+        "torch": "spread evenly",
+        "normal": "normal noise of width 0.02",
+        "norm": "saw no batch",
+    }
+    finding = found(check(folder), "trained")
+    assert (finding.state, texts[begun] in finding.text) == ("wrong", True), finding.text
+
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(30):
+        batch = torch.randn(64, 64)
+        loss = (network(batch) - batch.flip(1)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    save_file(network.state_dict(), folder / "weights.safetensors")
+    assert found(check(folder), "trained").state == "ok"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "starter_models").glob("*/weights.safetensors")),
+    ids=lambda p: p.parent.name,
+)
+def test_trained_weights_pass(path: Path) -> None:
+    assert untrained.about_training(path.parent, [path.name]).state == "ok"
+
+
+@pytest.mark.parametrize("text", ["None.", "none", "N/A.", "*None*", "- TBD", "Unknown.", "TODO"])
+def test_a_section_that_says_nothing_does_not_pass(package: Make, text: str) -> None:
+    folder = package()
+    card = CARD.replace("## Quality\n\nSaid.\n", f"## Quality\n\n{text}\n")
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    assert "nothing under Quality" in found(check(folder), "card").text
+    assert metadata.said("None of the patients repeats.")
 
 
 def test_check_finds_what_is_not_finite(package: Make) -> None:
