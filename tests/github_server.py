@@ -118,7 +118,12 @@ class GitHubServer:
             "merged_at": None,
             "html_url": f"https://github.com/medzoo/medzoo/pull/{number}",
             "url": f"{self.url}/repos/medzoo/medzoo/pulls/{number}",
-            "head": {"ref": branch, "user": {"login": owner}, "label": f"{owner}:{branch}"},
+            "head": {
+                "ref": branch,
+                "user": {"login": owner},
+                "label": f"{owner}:{branch}",
+                "sha": "c0ffee",
+            },
             **fields,
         }
         self.pulls.append(pull)
@@ -328,4 +333,9 @@ class _Handler(BaseHTTPRequestHandler):
                 server.comments.append(made)
                 return 201, made
             return 200, [c for c in server.comments if c["issue"] == number]
+        if self.command == "GET":
+            return 200, {
+                "number": number,
+                "url": f"{server.url}/repos/{r.owner}/{r.name}/issues/{number}",
+            }
         return 404, {"message": "Not Found"}

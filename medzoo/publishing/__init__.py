@@ -19,6 +19,8 @@ set of samples to a data set: ``publish``. docs/howto/author.md explains the ste
 ``contribution.py``      `medzoo.contribute`: these steps in one call
 ``data_set.py``          ``medzoo publish``: a set of samples as a data set of Zenodo
 ``review.py``            ``python -m medzoo.publishing FILE...``: the configs of a pull request
+``trial.py``             the models of a pull request run, without network and token
+``comment.py``           a comment on it with what they made
 =======================  ==========================================================================
 """
 

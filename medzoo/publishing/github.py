@@ -154,6 +154,8 @@ class Project:
         The user's token.
     name
         OWNER/NAME of the repository.
+    as_user
+        Whether the token is that of a person; that of a workflow has no user.
 
     Raises
     ------
@@ -161,11 +163,11 @@ class Project:
         GitHub refuses or cannot be reached. This is so for each method.
     """
 
-    def __init__(self, token: Token, name: str) -> None:
+    def __init__(self, token: Token, name: str, *, as_user: bool = True) -> None:
         self.token = token
         self._github = client(token)
         with explained(token, f"open {name}"):
-            self.login = self._github.get_user().login
+            self.login = self._github.get_user().login if as_user else ""
             self.target = self._github.get_repo(name)
             branch = self.target.get_branch(self.target.default_branch)
             self.base = branch.commit.sha
