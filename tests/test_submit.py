@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -335,3 +336,43 @@ def test_contribute_stops_at_what_is_missing(package: Make) -> None:
     assert stopped.package is None
     with pytest.raises(InputError, match="check, pack, upload, submit"):
         medzoo.contribute("nowhere", until="publish")
+
+
+def test_the_page_for_authors_shows_what_the_commands_print(
+    server: GitHubServer,
+    zenodo: DepositServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each command of the page runs, and prints the lines that the page shows."""
+    page = (ROOT / "docs" / "howto" / "author.md").read_text(encoding="utf-8")
+    monkeypatch.setenv("ZENODO_SANDBOX_TOKEN", ZENODO_TOKEN)
+    monkeypatch.chdir(tmp_path)
+    ran = []
+    for block in re.findall(r"```console\n(.+?)```", page, re.DOTALL):
+        for command, shown in re.findall(r"(?m)^\$ (.+)\n((?:(?!\$ ).*\n)*)", block):
+            words = shlex.split(command)
+            if words[0] != "medzoo" or words[1] in {"generate", "publish"}:
+                continue
+            step = words[2]
+            if step == "submit":  # after it was published on Zenodo itself
+                publish = ["contribute", "upload", "mine/", "--production", "--publish", "--yes"]
+                assert cli.main([*publish, "--env", "current"]) == 0
+                capsys.readouterr()
+            env = [] if step == "new" else ["--env", "current"]
+            assert cli.main([*words[1:], *env]) == 0, capsys.readouterr()
+            printed = capsys.readouterr().out.replace(zenodo.url, "https://sandbox.zenodo.org")
+            printed = printed.replace(str(tmp_path) + "/", "").replace("7100001", "1234567")
+            for line in filter(str.strip, shown.splitlines()):
+                pattern = re.escape(line.strip()).replace(re.escape("..."), ".+")
+                assert re.search(pattern, printed), (line, printed)
+            ran.append(step)
+            if step == "new":  # the author fills in
+                for path in Path("mine").glob("*.[mpy]*"):
+                    text = re.sub(r"  # TODO.*", "", path.read_text(encoding="utf-8"))
+                    text = text.replace(
+                        "TODO: of code and weights, such as MIT or CC BY 4.0", "MIT"
+                    )
+                    path.write_text(re.sub(r"TODO:", "Filled in:", text), encoding="utf-8")
+    assert ran == ["new", "check", "pack", "upload", "submit"]

@@ -314,6 +314,7 @@ def _version(name: str, node: _Node) -> Version:
         size=node.take("size", int, None, lambda v: v > 0, "a number of bytes"),
         batch_size=node.take("batch_size", int, 32, lambda v: v > 0, "a number of samples"),
         memory_per_sample=node.take("memory_per_sample", float, 0.0),
+        pickled=node.take("pickled", bool, False),
         status=node.choice("status", STATUSES, ""),
     )
     node.done()

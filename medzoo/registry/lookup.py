@@ -63,7 +63,8 @@ class Registry:
             folders.append(newer)
             first = list((_by_number(first) | _by_number(_files(newer))).values())
         self.folders = tuple(folders)
-        self._numbers = _by_number(chain(first, *others))
+        own = _by_number(chain.from_iterable(others))
+        self._numbers = _with_own(_by_number(first), own)
         self.files = {file.id: file for file in self._numbers.values()}
         self.configs: Mapping[str, ModelConfig] = _Configs(self.files)
 
@@ -170,6 +171,31 @@ def _by_number(configs: Iterable[File]) -> dict[int, File]:
             )
         numbers[number] = file
     return numbers
+
+
+def _with_own(shipped: dict[int, File], own: Mapping[int, File]) -> dict[int, File]:
+    """The shipped configs and the user's. A config of the same id replaces the shipped one.
+
+    Raises
+    ------
+    ConfigError
+        A config of the user has the number of a shipped one and another id.
+    """
+    for number, file in own.items():
+        twin = shipped.get(number)
+        if twin is None:
+            continue
+        if twin.id != file.id:
+            raise ConfigError(
+                f"{file.path} and {twin.path} share the number {number}.",
+                "Give one a free number. A config of the same id would replace the shipped one.",
+            )
+        warnings.warn(
+            f"{file.path} replaces the {file.id} that comes with medzoo.",
+            MedzooWarning,
+            stacklevel=5,
+        )
+    return {**shipped, **own}
 
 
 def is_here(config: ModelConfig) -> bool:
