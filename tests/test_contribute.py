@@ -16,6 +16,7 @@ import pytest
 import yaml
 from conftest import NUMPY_MODEL, ROOT, toy_config
 from contributed import CARD, Make, check, pack, submit
+from package_index import PackageIndex
 
 import medzoo
 from medzoo import cli, errors, publishing
@@ -475,6 +476,19 @@ def test_large_files_are_warned_of(package: Make) -> None:
     assert "grid.png" in found(report, "size").text
     assert report.ready
     assert found(report, "size").state == "warning"
+
+
+def test_the_model_runs_in_an_environment_of_its_own_unless_one_says_otherwise(
+    package: Make, index: PackageIndex
+) -> None:
+    """The index has no such package: with the packages installed here, nobody would notice."""
+    folder = package(requires=["numpy", "no-such-library-anywhere"])
+    report = publishing.check(folder)
+    assert [f.name for f in report.open] == ["code"]
+    assert "no-such-library-anywhere" in found(report, "code").text + found(report, "code").hint
+    assert "--env current" in found(report, "code").hint
+    with pytest.raises(errors.InputError, match="isolated or current"):
+        publishing.check(folder, env="auto")
 
 
 # ------------------------------------------------------------------------------------------------------- pack
