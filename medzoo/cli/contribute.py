@@ -152,7 +152,7 @@ def check_environment_argument(child: argparse.ArgumentParser) -> None:
         "--env",
         default="isolated",
         choices=["isolated", "current"],
-        help="where the model runs: in an environment of its own, built from the network "
+        help="where the model runs: in its own environment, built from the network "
         "(isolated, the default), or with the packages that are installed here (current)",
     )
 

@@ -83,7 +83,7 @@ def contribute(
     to : str, optional
         The repository on GitHub that takes the pull request.
     env : str, optional
-        Where the check runs the model: ``"isolated"``, in an environment of its own, or
+        Where the check runs the model: ``"isolated"``, in its own environment, or
         ``"current"``.
     progress : bool, optional
         Whether to draw a bar. By default only at a terminal.

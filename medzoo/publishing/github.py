@@ -265,7 +265,7 @@ class Project:
             return commit.sha, True
 
     def picture(self, fork: Repository, branch: str, content: bytes) -> str:
-        """Put a PNG into a branch of its own, which no pull request merges; returns its address."""
+        """Put a PNG into a separate branch, which no pull request merges; returns its address."""
         with explained(self.token, f"write the branch {branch} of your fork"):
             ref = _ref(fork, branch)
             last = fork.get_git_commit(ref.object.sha) if ref else None
