@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from .packages.store import copy as copy
     from .packages.transfer import install as install
     from .packages.update import update as update
+    from .publishing.contribution import contribute as contribute
+    from .publishing.data_set import publish as publish
     from .registry import cite as cite
     from .registry import info as info
     from .registry import list_models as list_models
@@ -51,6 +53,7 @@ _HOMES = {
     "Samples": "samples",
     "cite": "registry",
     "compare": "evaluation.api",
+    "contribute": "publishing.contribution",
     "copy": "packages.store",
     "dataloader": "loader",
     "dataset": "loader",
@@ -61,6 +64,7 @@ _HOMES = {
     "iterable_dataset": "loader",
     "list_models": "registry",
     "load": "generation.api",
+    "publish": "publishing.data_set",
     "read": "samples",
     "reproduce": "generation.reproduction",
     "search": "registry.search",
@@ -72,7 +76,7 @@ _HOMES = {
 __all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0605
 
 
-_ROOMS = ("errors", "medical")  # modules that users reach as `medzoo.errors`
+_ROOMS = ("errors", "medical", "publishing")  # modules that users reach as `medzoo.errors`
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,8 @@
 ``MEDZOO_CACHE``     folder for downloads, unpacked packages and environments (default: the platform's cache folder)
 ``MEDZOO_MIRROR``    folders or addresses that hold RECORD/FILE, separated by commas; tried in order, before Zenodo
 ``MEDZOO_ZENODO``    another Zenodo, such as https://sandbox.zenodo.org (default: https://zenodo.org)
+``MEDZOO_DEPOSITS``  another Zenodo to upload to, instead of zenodo.org and its sandbox
+``MEDZOO_GITHUB``    the API of another GitHub for pull requests (default: https://api.github.com)
 ``MEDZOO_REGISTRY``  address, or zip on this disk, that `medzoo update` takes newer model configs from
 ``MEDZOO_MODEL_CONFIGS``   further folders of model configs, separated as in ``PATH``
 ``MEDZOO_OFFLINE``   1: nothing is downloaded; a package that is not in the cache is an error
@@ -129,6 +131,17 @@ def mirrors() -> list[str]:
 def zenodo() -> str:
     """The address of Zenodo, without a slash at its end."""
     return (os.environ.get("MEDZOO_ZENODO", "").strip() or "https://zenodo.org").rstrip("/")
+
+
+def deposits(*, production: bool) -> str:
+    """The address of the Zenodo that uploads go to, without a slash at its end."""
+    usual = "https://zenodo.org" if production else "https://sandbox.zenodo.org"
+    return (os.environ.get("MEDZOO_DEPOSITS", "").strip() or usual).rstrip("/")
+
+
+def github() -> str:
+    """The address of GitHub's API, without a slash at its end."""
+    return (os.environ.get("MEDZOO_GITHUB", "").strip() or "https://api.github.com").rstrip("/")
 
 
 def registry() -> str:

@@ -23,6 +23,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side share the cores
 import hypothesis
 import pytest
 import yaml
+from contributed import *  # noqa: F403  (its fixture `package`)
 from package_index import PackageIndex, serve
 from sets import any_toy, fails  # noqa: F401  (fixtures)
 from zenodo_server import ZenodoServer, zipped
@@ -78,6 +79,11 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "MEDZOO_MODEL_CONFIGS",
         "MEDZOO_OFFLINE",
         "MEDZOO_MIRROR",
+        "MEDZOO_DEPOSITS",
+        "MEDZOO_GITHUB",
+        "ZENODO_TOKEN",
+        "ZENODO_SANDBOX_TOKEN",
+        "GITHUB_TOKEN",
         "COLUMNS",
         "DISPLAY",
         "WAYLAND_DISPLAY",

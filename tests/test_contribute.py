@@ -15,44 +15,20 @@ import numpy as np
 import pytest
 import yaml
 from conftest import NUMPY_MODEL, ROOT, toy_config
+from contributed import CARD, Make, check, pack, submit
+from package_index import PackageIndex
 
 import medzoo
-from medzoo import cli, contribute, errors
+from medzoo import cli, errors, publishing
 from medzoo.config import read_config
-from medzoo.contribute import contents, metadata, review
 from medzoo.files import sha256_of
+from medzoo.publishing import contents, metadata, review, untrained
 from medzoo.registry import Registry
 
-CARD = "# Toy\n\n" + "\n".join(f"## {s}\n\nSaid.\n" for s in metadata.SECTIONS)
 SOURCE = "zenodo:1234567/TOY_MRI_NOISE-1.0.0.zip"
-Make = Callable[..., Path]
 
 
-@pytest.fixture
-def package(tmp_path: Path) -> Make:
-    """A package folder that is ready: ``package()``; with other code, with keys of the config's version replaced."""
-
-    def make(code: str = NUMPY_MODEL, folder: str = "mine", **changes: Any) -> Path:
-        path = tmp_path / folder
-        path.mkdir()
-        about = {
-            "citation": "A. Tester (2026).",
-            "datasets": [{"name": "Noise", "license": "CC0"}],
-            "source": "file:.",
-        }
-        metrics = [{"name": "FID", "value": 1.5, "dataset": "Noise"}]
-        config = toy_config(**(about | {"metrics": metrics} | changes)) | {
-            "id": "99999_TOY_MRI_NOISE"
-        }
-        (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        (path / "model.py").write_text(code, encoding="utf-8")
-        (path / "README.md").write_text(CARD, encoding="utf-8")
-        return path
-
-    return make
-
-
-def found(report: contribute.Report, name: str) -> contribute.Finding:
+def found(report: publishing.Report, name: str) -> publishing.Finding:
     """The one finding of a name."""
     (finding,) = [f for f in report.findings if f.name == name]
     return finding
@@ -60,7 +36,7 @@ def found(report: contribute.Report, name: str) -> contribute.Finding:
 
 # -------------------------------------------------------------------------------------------------------- new
 def test_template_generates_before_anything_is_filled_in(tmp_path: Path) -> None:
-    folder = contribute.new(tmp_path / "mine", name="GAN_MRI_KNEE")
+    folder = publishing.new(tmp_path / "mine", name="GAN_MRI_KNEE")
     samples = medzoo.generate(folder, 4, seed=1, trust=True)
     assert samples.provenance["model"] == "99999_GAN_MRI_KNEE"
     bright = (samples.images > 100).mean(axis=(1, 2, 3))  # part of the picture that the disc covers
@@ -71,7 +47,7 @@ def test_template_generates_before_anything_is_filled_in(tmp_path: Path) -> None
 
 
 def test_template_is_all_right_but_for_what_an_author_must_say(tmp_path: Path) -> None:
-    report = contribute.check(contribute.new(tmp_path / "mine", name="GAN_MRI_KNEE"))
+    report = check(publishing.new(tmp_path / "mine", name="GAN_MRI_KNEE"))
     assert {f.name for f in report.open} == {
         "description",
         "license",
@@ -94,7 +70,7 @@ def test_template_card_has_the_sections_that_check_asks_for() -> None:
 def test_template_weights_are_what_its_train_writes(tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 
-    folder = contribute.new(tmp_path / "mine", name="GAN_MRI_KNEE")
+    folder = publishing.new(tmp_path / "mine", name="GAN_MRI_KNEE")
     before = load_file(folder / "weights.safetensors")
     (folder / "weights.safetensors").unlink()
     subprocess.run([sys.executable, folder / "train.py"], check=True)
@@ -119,22 +95,22 @@ def test_template_weights_are_what_its_train_writes(tmp_path: Path) -> None:
 )
 def test_new_refuses_a_name_of_another_form(tmp_path: Path, name: str) -> None:
     with pytest.raises(errors.InputError, match="TYPE_MODALITY_CONTENT"):
-        contribute.new(tmp_path / "mine", name=name)
+        publishing.new(tmp_path / "mine", name=name)
     assert not (tmp_path / "mine").exists()
 
 
 def test_new_takes_an_empty_folder_and_leaves_a_full_one(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    folder = contribute.new(tmp_path / "mine", name="GAN_MRI_KNEE")
+    folder = publishing.new(tmp_path / "mine", name="GAN_MRI_KNEE")
     kept = {p.name: p.read_bytes() for p in folder.iterdir()}
     with pytest.raises(errors.DatasetError, match="holds something"):
-        contribute.new(folder, name="VAE_CT_LUNG")
+        publishing.new(folder, name="VAE_CT_LUNG")
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == kept
 
 
 # ------------------------------------------------------------------------------------------------------ check
 def test_a_package_without_defects_is_ready(package: Make) -> None:
-    report = contribute.check(package())
+    report = check(package())
     assert [f for f in report.findings if f.state != "ok"] == []
     assert report.ready
     assert str(report).endswith("\nReady.")
@@ -219,7 +195,7 @@ def test_check_finds_a_defect_of_the_code(
     package: Make, old: str, new: str, name: str, text: str
 ) -> None:
     assert old in NUMPY_MODEL
-    report = contribute.check(package(NUMPY_MODEL.replace(old, new)))
+    report = check(package(NUMPY_MODEL.replace(old, new)))
     assert not report.ready
     assert [f.name for f in report.open] == [name]
     assert re.search(text, found(report, name).text)
@@ -256,9 +232,81 @@ def test_check_finds_seeds_that_do_not_decide(
     package: Make, row: str, name: str, text: str
 ) -> None:
     code = CONSTANT.replace("{row}", row)
-    report = contribute.check(package(code, latent=None, options=None))
+    report = check(package(code, latent=None, options=None))
     assert [f.name for f in report.open] == [name]
     assert text in found(report, name).text
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "text"),
+    [
+        ("np.zeros(64)", "seed", "images are constant: 0 everywhere, in all 5 samples"),
+        ("np.arange(64)", "seed", "samples are constant: all are the same"),
+    ],
+)
+def test_a_constant_output_is_called_constant(
+    package: Make, row: str, name: str, text: str
+) -> None:
+    code = CONSTANT.replace("{row}", row).replace(
+        'images[:, 0, 0, 0] = batch.conditions["condition"]', ""
+    )
+    outputs = {"images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}}
+    report = check(package(code, latent=None, options=None, conditions=None, outputs=outputs))
+    assert [f.name for f in report.open] == [name]
+    assert text in found(report, name).text
+
+
+@pytest.mark.parametrize("begun", ["torch", "normal", "norm"])
+def test_weights_that_were_never_trained_do_not_pass(package: Make, begun: str) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(1)
+    network = torch.nn.Sequential(
+        torch.nn.Linear(64, 64), torch.nn.BatchNorm1d(64), torch.nn.Linear(64, 64)
+    )
+    if begun == "normal":
+        for layer in (network[0], network[2]):
+            torch.nn.init.normal_(layer.weight, 0.0, 0.02)
+    if begun != "norm":
+        network(torch.randn(32, 64))  # the batch norm sees a batch
+    folder = package()
+    save_file(network.state_dict(), folder / "weights.safetensors")
+    texts = {
+        "torch": "spread evenly",
+        "normal": "normal noise of width 0.02",
+        "norm": "saw no batch",
+    }
+    finding = found(check(folder), "trained")
+    assert (finding.state, texts[begun] in finding.text) == ("wrong", True), finding.text
+
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(30):
+        batch = torch.randn(64, 64)
+        loss = (network(batch) - batch.flip(1)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    save_file(network.state_dict(), folder / "weights.safetensors")
+    assert found(check(folder), "trained").state == "ok"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "starter_models").glob("*/weights.safetensors")),
+    ids=lambda p: p.parent.name,
+)
+def test_trained_weights_pass(path: Path) -> None:
+    assert untrained.about_training(path.parent, [path.name]).state == "ok"
+
+
+@pytest.mark.parametrize("text", ["None.", "none", "N/A.", "*None*", "- TBD", "Unknown.", "TODO"])
+def test_a_section_that_says_nothing_does_not_pass(package: Make, text: str) -> None:
+    folder = package()
+    card = CARD.replace("## Quality\n\nSaid.\n", f"## Quality\n\n{text}\n")
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    assert "nothing under Quality" in found(check(folder), "card").text
+    assert metadata.said("None of the patients repeats.")
 
 
 def test_check_finds_what_is_not_finite(package: Make) -> None:
@@ -270,7 +318,7 @@ def test_check_finds_what_is_not_finite(package: Make) -> None:
         RETURN,
         'images = images / np.float32(255); images[-1, 0, 3, 3] = np.nan; return {"images": images}',
     )
-    report = contribute.check(package(code, outputs=output))
+    report = check(package(code, outputs=output))
     assert "not finite" in found(report, "samples").text
     assert not report.ready
 
@@ -284,18 +332,18 @@ def test_tolerance_is_what_the_output_states(package: Make) -> None:
         {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]},
         {"kind": "label", "condition": "condition"},
     )
-    report = contribute.check(
+    report = check(
         package(code, "enough", outputs={"images": image | {"tolerance": 4}, "labels": label})
     )
     assert report.ready, str(report)
-    report = contribute.check(
+    report = check(
         package(code, "short", outputs={"images": image | {"tolerance": 3}, "labels": label})
     )
     assert [f.name for f in report.open] == ["batch size"]
 
 
 def test_an_option_that_does_nothing_is_a_warning(package: Make) -> None:
-    report = contribute.check(package(NUMPY_MODEL.replace('batch.options.get("gain", 0)', "0")))
+    report = check(package(NUMPY_MODEL.replace('batch.options.get("gain", 0)', "0")))
     assert found(report, "gain =").state == "warning"
     assert report.ready
 
@@ -334,7 +382,7 @@ def test_an_option_that_does_nothing_is_a_warning(package: Make) -> None:
 def test_check_finds_a_defect_of_the_config(
     package: Make, changes: dict[str, Any], name: str, text: str
 ) -> None:
-    report = contribute.check(package(**changes))
+    report = check(package(**changes))
     assert name in [f.name for f in report.open]
     assert re.search(text, found(report, name).text)
     assert not report.ready
@@ -343,14 +391,14 @@ def test_check_finds_a_defect_of_the_config(
 def test_check_of_a_folder_without_config_or_card_or_at_all(package: Make, tmp_path: Path) -> None:
     folder = package()
     (folder / "README.md").unlink()
-    assert [f.name for f in contribute.check(folder).open] == ["card"]
+    assert [f.name for f in check(folder).open] == ["card"]
     (folder / "config.yaml").unlink()
-    assert {f.name: f.state for f in contribute.check(folder).open} == {
+    assert {f.name: f.state for f in check(folder).open} == {
         "config": "missing",
         "card": "missing",
     }
     with pytest.raises(errors.ContributionError, match="contribute new"):
-        contribute.check(tmp_path / "nowhere")
+        check(tmp_path / "nowhere")
 
 
 def test_a_section_without_text_is_missing(package: Make) -> None:
@@ -358,7 +406,7 @@ def test_a_section_without_text_is_missing(package: Make) -> None:
     (folder / "README.md").write_text(
         CARD.replace("## Quality\n\nSaid.\n", "## Quality\n"), encoding="utf-8"
     )
-    assert "nothing under Quality" in found(contribute.check(folder), "card").text
+    assert "nothing under Quality" in found(check(folder), "card").text
 
 
 @pytest.mark.parametrize(
@@ -378,7 +426,7 @@ def test_check_finds_files_that_make_no_package(
     folder = package()
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(content)
-    report = contribute.check(folder)
+    report = check(folder)
     assert [f.name for f in report.open] == [finding]
     assert text in found(report, finding).text
 
@@ -406,7 +454,7 @@ def test_own_files_are_imported_by_a_dot_or_refused(package: Make, code: str, pa
     assert finding.state == "ok"
     (folder / "other.py").write_text(f"{code}\n", encoding="utf-8")
     (folder / "train.py").write_text("import helper\n", encoding="utf-8")  # run by people
-    finding = found(contribute.check(folder), "imports")
+    finding = found(check(folder), "imports")
     assert (finding.state == "ok") == passes, finding.text
     assert passes or "other.py line" in finding.text
 
@@ -414,20 +462,33 @@ def test_own_files_are_imported_by_a_dot_or_refused(package: Make, code: str, pa
 def test_check_finds_pickles_inside_npz_and_links(package: Make) -> None:
     folder = package()
     np.savez(folder / "table.npz", a=np.array([{}], dtype=object))
-    assert "without pickle" in found(contribute.check(folder), "weights").text
+    assert "without pickle" in found(check(folder), "weights").text
     (folder / "table.npz").unlink()
     (folder / "extra.json").symlink_to(folder / "config.yaml")
-    assert "links: extra.json" in found(contribute.check(folder), "files").text
+    assert "links: extra.json" in found(check(folder), "files").text
 
 
 def test_large_files_are_warned_of(package: Make) -> None:
     folder = package()
     with (folder / "grid.png").open("wb") as file:
         file.truncate(contents.LARGE + 1)
-    report = contribute.check(folder)
+    report = check(folder)
     assert "grid.png" in found(report, "size").text
     assert report.ready
     assert found(report, "size").state == "warning"
+
+
+def test_the_model_runs_in_an_environment_of_its_own_unless_one_says_otherwise(
+    package: Make, index: PackageIndex
+) -> None:
+    """The index has no such package: with the packages installed here, nobody would notice."""
+    folder = package(requires=["numpy", "no-such-library-anywhere"])
+    report = publishing.check(folder)
+    assert [f.name for f in report.open] == ["code"]
+    assert "no-such-library-anywhere" in found(report, "code").text + found(report, "code").hint
+    assert "--env current" in found(report, "code").hint
+    with pytest.raises(errors.InputError, match="isolated or current"):
+        publishing.check(folder, env="auto")
 
 
 # ------------------------------------------------------------------------------------------------------- pack
@@ -454,7 +515,7 @@ def test_pack_is_reproducible_whatever_the_dates_and_the_order(
     ):
         (second / junk).parent.mkdir(exist_ok=True)
         (second / junk).write_text("junk")
-    a, b = contribute.pack(first), contribute.pack(second, out=tmp_path / "out")
+    a, b = pack(first), pack(second, out=tmp_path / "out")
     assert a.archive == tmp_path / "mine-packed" / "TOY_MRI_NOISE-1.0.0.zip"
     assert a.archive.read_bytes() == b.archive.read_bytes()
     assert (a.sha256, a.size) == (sha256_of(b.archive), b.archive.stat().st_size)
@@ -466,14 +527,14 @@ def test_pack_is_reproducible_whatever_the_dates_and_the_order(
         ((1980, 1, 1, 0, 0, 0), 0o100644)
     }
     (second / "model.py").write_text(NUMPY_MODEL + "\n")
-    assert contribute.pack(second, out=tmp_path / "out").sha256 != a.sha256
+    assert pack(second, out=tmp_path / "out").sha256 != a.sha256
 
 
 def test_a_packed_model_runs_like_its_folder(
     package: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = package()
-    result = contribute.pack(folder)
+    result = pack(folder)
     monkeypatch.setenv("MEDZOO_MODEL_CONFIGS", str(result.config.parent))
     packed = medzoo.generate("99999_TOY", 3, seed=4)
     assert packed.provenance["registered"]
@@ -489,7 +550,7 @@ def test_a_packed_model_runs_like_its_folder(
 def test_pack_writes_nothing_of_what_is_not_ready(package: Make, tmp_path: Path) -> None:
     folder = package(license="")
     with pytest.raises(errors.ContributionError, match=r"missing +license"):
-        contribute.pack(folder, out=tmp_path / "out")
+        pack(folder, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -497,7 +558,7 @@ def test_pack_writes_nothing_of_what_is_not_ready(package: Make, tmp_path: Path)
 def test_pack_does_not_write_into_the_package(package: Make, inside: str) -> None:
     folder = package()
     with pytest.raises(errors.InputError, match="inside the package"):
-        contribute.pack(folder, out=folder / inside)
+        pack(folder, out=folder / inside)
 
 
 # ----------------------------------------------------------------------------------------------------- submit
@@ -552,26 +613,26 @@ def test_submit_makes_one_commit_and_leaves_the_rest(
 ) -> None:
     folder = package()
     before = state(clone)
-    result = contribute.submit(folder, source=SOURCE, repository=clone, dry_run=True)
+    result = submit(folder, source=SOURCE, repository=clone, dry_run=True)
     assert state(clone) == before
-    assert (result.id, result.branch) == ("00101_TOY_MRI_NOISE", "model/00101_TOY_MRI_NOISE")
+    assert (result.id, result.branch) == ("01001_TOY_MRI_NOISE", "model/01001_TOY_MRI_NOISE")
     assert git(clone, "rev-parse", result.branch) == result.commit
     assert git(clone, "rev-parse", f"{result.branch}^") == git(
         clone, "rev-parse", "main"
     )  # not the branch at work
     assert (
         git(clone, "diff", "--name-status", f"main..{result.branch}")
-        == "A\tmodel_configs/00101_TOY_MRI_NOISE.yaml"
+        == "A\tmodel_configs/01001_TOY_MRI_NOISE.yaml"
     )
     git(clone, "worktree", "add", "--quiet", str(tmp_path / "tree"), result.branch)
-    config = Registry([tmp_path / "tree" / "model_configs"]).find(101)
-    packed = contribute.pack(folder)
+    config = Registry([tmp_path / "tree" / "model_configs"]).find(1001)
+    packed = pack(folder)
     assert (config.id, config.default.source) == (result.id, SOURCE)
     assert (config.default.sha256, config.default.size) == (packed.sha256, packed.size)
     said = str(result)
     assert f"push origin {result.branch}" in said
     assert (
-        "https://github.com/medzoo/medzoo/compare/main...someone:model/00101_TOY_MRI_NOISE" in said
+        "https://github.com/medzoo/medzoo/compare/main...someone:model/01001_TOY_MRI_NOISE" in said
     )
     assert "secret" not in said
 
@@ -579,30 +640,29 @@ def test_submit_makes_one_commit_and_leaves_the_rest(
 def test_the_next_number_is_free_of_configs_and_of_waiting_branches(
     package: Make, clone: Path
 ) -> None:
-    git(clone, "branch", "model/00101_GAN_CT_LUNG", "main")
-    git(clone, "update-ref", "refs/remotes/origin/model/00102_GAN_CT_LIVER", "main")
+    git(clone, "branch", "model/01001_GAN_CT_LUNG", "main")
+    git(clone, "update-ref", "refs/remotes/origin/model/01002_GAN_CT_LIVER", "main")
     assert (
-        contribute.submit(package(), source=SOURCE, repository=clone, dry_run=True).id
-        == "00103_TOY_MRI_NOISE"
+        submit(package(), source=SOURCE, repository=clone, dry_run=True).id == "01003_TOY_MRI_NOISE"
     )
 
 
 def test_a_model_is_submitted_once(package: Make, clone: Path) -> None:
     folder = package()
-    branch = contribute.submit(folder, source=SOURCE, repository=clone, dry_run=True).branch
+    branch = submit(folder, source=SOURCE, repository=clone, dry_run=True).branch
     with pytest.raises(errors.ContributionError, match="has a branch already"):
-        contribute.submit(folder, source=SOURCE, repository=clone, dry_run=True)
+        submit(folder, source=SOURCE, repository=clone, dry_run=True)
     git(clone, "checkout", "--quiet", "--force", "main")
     git(clone, "merge", "--quiet", branch)
     git(clone, "branch", "--quiet", "-D", branch)
     with pytest.raises(errors.ContributionError, match="is registered already"):
-        contribute.submit(folder, source=SOURCE, repository=clone, dry_run=True)
+        submit(folder, source=SOURCE, repository=clone, dry_run=True)
 
 
 def test_submit_of_a_model_that_is_to_come_with_medzoo(package: Make, clone: Path) -> None:
     folder = package()
     before = state(clone)
-    result = contribute.submit(folder, source="bundled", repository=clone, dry_run=True)
+    result = submit(folder, source="bundled", repository=clone, dry_run=True)
     assert state(clone) == before
     added = git(clone, "diff", "--name-only", f"main..{result.branch}").split()
     home = f"starter_models/{result.id}"
@@ -619,9 +679,7 @@ def test_submit_from_within_a_hook_of_another_repository(
 ) -> None:
     monkeypatch.setenv("GIT_DIR", str(clone.parent / "nowhere"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(clone.parent / "no-index"))
-    result = contribute.submit(
-        package(), source=SOURCE, repository=clone / "model_configs", dry_run=True
-    )
+    result = submit(package(), source=SOURCE, repository=clone / "model_configs", dry_run=True)
     assert result.repository == clone
     assert not (clone.parent / "no-index").exists()
 
@@ -633,7 +691,7 @@ def test_submit_needs_a_source_that_others_reach(
     package: Make, clone: Path, source: str | None
 ) -> None:
     with pytest.raises(errors.ContributionError, match="zenodo:RECORD"):
-        contribute.submit(package(), source=source, repository=clone, dry_run=True)
+        submit(package(), source=source, repository=clone, dry_run=True)
 
 
 def test_submit_says_what_is_wrong_with_git(
@@ -641,32 +699,23 @@ def test_submit_says_what_is_wrong_with_git(
 ) -> None:
     folder = package()
 
-    def submit(repository: Path) -> None:
-        contribute.submit(folder, source=SOURCE, repository=repository, dry_run=True)
+    def attempt(repository: Path) -> None:
+        submit(folder, source=SOURCE, repository=repository, dry_run=True)
 
     for repository in (tmp_path / "cache", tmp_path / "nowhere"):
         with pytest.raises(errors.ContributionError, match="not a git repository"):
-            submit(repository)
+            attempt(repository)
     (tmp_path / "bare").mkdir()
     git(tmp_path / "bare", "init", "--quiet", "--initial-branch=main")
     git(tmp_path / "bare", "commit", "--quiet", "--allow-empty", "-m", "Empty")
     with pytest.raises(errors.ContributionError, match="not a clone of medzoo"):
-        submit(tmp_path / "bare")
+        attempt(tmp_path / "bare")
     monkeypatch.delenv("GIT_AUTHOR_NAME")
     with pytest.raises(errors.ContributionError, match=r"user\.name"):
-        submit(clone)
+        attempt(clone)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(errors.ContributionError, match="no git on this machine"):
-        submit(clone)
-
-
-def test_submit_without_dry_run_names_the_two_commands(package: Make, clone: Path) -> None:
-    before = git(clone, "for-each-ref")
-    with pytest.raises(errors.NotAvailableError) as raised:
-        contribute.submit(package(), source=SOURCE, repository=clone)
-    assert f"--source {SOURCE} --dry-run" in str(raised.value)
-    assert "git push origin" in str(raised.value)
-    assert git(clone, "for-each-ref") == before
+        attempt(clone)
 
 
 # ----------------------------------------------------------------------------------------------------- review
@@ -776,27 +825,28 @@ def test_from_the_template_to_a_branch_on_the_command_line(
     monkeypatch.chdir(tmp_path)
     assert cli.main(["contribute", "new", "mine", "--name", "GAN_MRI_KNEE"]) == 0
     assert cli.main(["generate", "mine/", "-n", "4", "--out", "x", "--seed", "1", "--trust"]) == 0
-    assert cli.main(["contribute", "check", "mine"]) == 11
-    assert cli.main(["contribute", "pack", "mine"]) == 11
+    assert cli.main(["contribute", "check", "mine", "--env", "current"]) == 11
+    assert cli.main(["contribute", "pack", "mine", "--env", "current"]) == 11
     for path in (tmp_path / "mine").glob("*.[mpy]*"):  # the author fills in
         text = re.sub(r"  # TODO.*", "", path.read_text(encoding="utf-8"))
         path.write_text(re.sub(r"TODO:", "Filled in:", text), encoding="utf-8")
     capsys.readouterr()
-    assert cli.main(["contribute", "check", "mine"]) == 0, capsys.readouterr().out
-    assert cli.main(["contribute", "pack", "mine"]) == 0
+    assert cli.main(["contribute", "check", "mine", "--env", "current"]) == 0, (
+        capsys.readouterr().out
+    )
+    assert cli.main(["contribute", "pack", "mine", "--env", "current"]) == 0
     monkeypatch.setenv("MEDZOO_MODEL_CONFIGS", str(tmp_path / "mine-packed"))
     assert cli.main(["generate", "99999", "-n", "4", "--out", "y", "--seed", "1"]) == 0
     monkeypatch.delenv("MEDZOO_MODEL_CONFIGS")
     pictures = [sorted((tmp_path / d / "images").iterdir()) for d in "xy"]
     assert len(pictures[0]) == 4
     assert [p.name for p in pictures[0]] == [p.name for p in pictures[1]]
-    submit = ["contribute", "submit", "mine", "--repository", str(clone)]
+    submit = ["contribute", "submit", "mine", "--repository", str(clone), "--env", "current"]
     assert cli.main([*submit, "--dry-run"]) == 11  # where does it lie?
     source = ["--source", "zenodo:1/GAN_MRI_KNEE-1.0.0.zip"]
-    assert cli.main([*submit, *source]) == 10
     assert cli.main([*submit, *source, "--dry-run"]) == 0
-    assert "model/00101_GAN_MRI_KNEE" in capsys.readouterr().out
-    git(clone, "rev-parse", "--verify", "model/00101_GAN_MRI_KNEE")
+    assert "model/01001_GAN_MRI_KNEE" in capsys.readouterr().out
+    git(clone, "rev-parse", "--verify", "model/01001_GAN_MRI_KNEE")
 
 
 def test_the_example_in_the_docs_is_a_ready_package(tmp_path: Path) -> None:
@@ -804,7 +854,7 @@ def test_the_example_in_the_docs_is_a_ready_package(tmp_path: Path) -> None:
     for language, name in (("yaml", "config.yaml"), ("python", "model.py")):
         (block,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
         (tmp_path / name).write_text(block, encoding="utf-8")
-    report = contribute.check(tmp_path)
+    report = check(tmp_path)
     assert [f.name for f in report.open] == ["card"], str(report)
 
 
@@ -813,5 +863,5 @@ def test_a_package_may_import_its_siblings(package: Make) -> None:
         NUMPY_MODEL.replace("import numpy as np", "import numpy as np\nfrom . import sibling", 1)
     )
     (folder / "sibling.py").write_text("VALUE = 1\n")
-    assert contribute.check(folder).ready
+    assert check(folder).ready
     assert read_config(folder / "config.yaml").default.contract == "native"

@@ -22,7 +22,7 @@ LAYERS = [
     {"runtime"},
     {"generation"},
     {"loader", "view", "modeltest", "evaluation"},
-    {"contribute", "medigan"},
+    {"medigan", "publishing"},
     {"cli"},
     {"__main__"},
 ]

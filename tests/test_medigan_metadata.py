@@ -20,7 +20,6 @@ import medzoo
 from medzoo.cli import main
 from medzoo.config import read_config
 from medzoo.config.medigan import content_of, read_metadata
-from medzoo.contribute import from_medigan
 from medzoo.errors import (
     ConfigError,
     InputError,
@@ -30,6 +29,7 @@ from medzoo.errors import (
     TrustError,
 )
 from medzoo.medigan.metadata import GLOBAL
+from medzoo.publishing import from_medigan
 
 NAME = "00077_GAN_MRI_KNEE"
 CODE = """

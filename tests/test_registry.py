@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import medzoo
-from medzoo.errors import ConfigError, InputError, ModelNotFoundError
+from medzoo.errors import ConfigError, InputError, MedzooWarning, ModelNotFoundError
 from medzoo.registry import Registry, is_local, resolve
 
 MASSES = "00008_C-DCGAN_MMG_MASSES"
@@ -161,11 +161,12 @@ def test_two_models_of_one_number_are_an_error(tmp_path: Path) -> None:
         registry_of(tmp_path, "00901_GAN_MRI_A", "00901_GAN_MRI_B")
 
 
-def test_two_models_of_one_number_in_two_folders_are_an_error(tmp_path: Path) -> None:
+def test_two_models_of_one_number_in_two_folders_of_the_user_are_an_error(tmp_path: Path) -> None:
+    registry_of(tmp_path / "shipped", "00902_GAN_MRI_B")
     registry_of(tmp_path / "one", "00901_GAN_MRI_A")
     registry_of(tmp_path / "two", "00901_GAN_MRI_A")
     with pytest.raises(ConfigError, match=r"one.00901_GAN_MRI_A.yaml share the number 901"):
-        Registry([tmp_path / "one", tmp_path / "two"])
+        Registry([tmp_path / "shipped", tmp_path / "one", tmp_path / "two"])
 
 
 def test_a_file_that_is_not_named_by_its_id_is_an_error(tmp_path: Path) -> None:
@@ -237,3 +238,19 @@ def test_versions_of_one_model_credit_their_own_authors() -> None:
     assert "medigan" not in medzoo.cite(8)
     with pytest.raises(ModelNotFoundError, match="has no version '3'"):
         medzoo.cite(8, version="3")
+
+
+def test_a_config_of_the_user_replaces_the_shipped_one_with_a_notice(tmp_path: Path) -> None:
+    shipped, own = tmp_path / "shipped", tmp_path / "own"
+    for folder, text in ((shipped, "as it came"), (own, "of the user")):
+        folder.mkdir()
+        content = toy_config() | {"description": text}
+        (folder / "00901_TOY_MRI_NOISE.yaml").write_text(yaml.safe_dump(content))
+    with pytest.warns(MedzooWarning, match=r"own.00901_TOY_MRI_NOISE\.yaml replaces") as caught:
+        models = Registry([shipped, own])
+    assert len(caught) == 1
+    assert models.find(901).description == "of the user"
+    assert list(models.files) == ["00901_TOY_MRI_NOISE"]
+    (own / "00901_TOY_MRI_NOISE.yaml").rename(own / "00901_GAN_MRI_OTHER.yaml")
+    with pytest.raises(ConfigError, match="share the number 901"):
+        Registry([shipped, own])

@@ -451,3 +451,16 @@ def test_sorting_neither_adds_nor_drops(models: list[ModelConfig], words: str, k
 def test_any_text_is_a_search(words: str) -> None:
     with zoo(MASSES, BRAIN, CHEST):
         assert str(search(words)).endswith(("shows more.", "leave one out.", "no model.", "?"))
+
+
+def test_the_table_says_what_needs_trust_and_what_was_not_seen_running() -> None:
+    lines = {line[:5]: line for line in str(search(sort="id")).splitlines()}
+    for number in ("00001", "00011", "00023"):
+        assert lines[number].endswith("not yet seen running")
+    assert "needs --trust" in lines["00011"]  # pickled modules
+    assert "needs --trust" not in lines["00001"]
+    for config in search(bundled=True):
+        assert lines[config.id[:5]].endswith("bundled")
+    summary = {s["id"][:5]: s for s in search(sort="id").summaries()}
+    assert (summary["00011"]["needs_trust"], summary["00011"]["seen_running"]) == (True, False)
+    assert (summary["00008"]["needs_trust"], summary["00008"]["seen_running"]) == (False, True)

@@ -14,8 +14,8 @@ from PIL import Image
 
 import medzoo
 from medzoo._worker.imports import import_package
-from medzoo.contribute.metadata import about_card
 from medzoo.packages.store import package
+from medzoo.publishing.metadata import about_card
 from medzoo.registry import resolve
 
 BUNDLED = [c.id for c in medzoo.list_models() if c.default.scheme == "bundled"]

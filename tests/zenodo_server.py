@@ -146,13 +146,17 @@ class ZenodoServer:
         self.stopped = threading.Event()
         self._faults: dict[str, list[Fault]] = {}
         self._lock = threading.Lock()
-        handler = type("Handler", (_Handler,), {"zenodo": self})
+        handler = type("Handler", (self.handler(),), {"zenodo": self})
         self._server = _Server(("127.0.0.1", 0), handler)
         if tls:
             self._server.socket = tls.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
         self.url = f"http{'s' * bool(tls)}://127.0.0.1:{self._server.server_address[1]}"
+
+    def handler(self) -> type[Handler]:
+        """What answers."""
+        return Handler
 
     def __enter__(self) -> ZenodoServer:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -262,7 +266,7 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     zenodo: ZenodoServer
     protocol_version = "HTTP/1.1"
     timeout = 30

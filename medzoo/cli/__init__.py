@@ -28,6 +28,7 @@ from .models import (
     update_command,
 )
 from .modeltest import add_test, test_command
+from .publish import add_publish, publish_command
 from .sets import add_sets, reproduce_command, verify_command
 
 EPILOG = """\
@@ -65,6 +66,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "compare": compare_command,
     "verify": verify_command,
     "reproduce": reproduce_command,
+    "publish": publish_command,
     "copy": copy_command,
     "install": install_command,
     "cache": cache_command,
@@ -171,6 +173,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_test(commands)
     add_evaluate(commands)
     add_sets(commands)
+    add_publish(commands)
     add_install(commands)
     add_cache(commands)
     add_contributing(commands)

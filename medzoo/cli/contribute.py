@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..errors import ContributionError
+from ..errors import ContributionError, InputError
 from .help import Commands, command
 from .options import package_argument
+
+if TYPE_CHECKING:
+    from ..publishing.record import Record
 
 
 def add_contributing(commands: Commands) -> None:
@@ -20,9 +25,10 @@ def add_contributing(commands: Commands) -> None:
             "medzoo contribute new mine/ --name GAN_MRI_KNEE",
             "medzoo contribute check mine/",
             "medzoo contribute pack mine/",
-            "medzoo contribute submit mine/ --source zenodo:1234567/knee.zip --dry-run",
+            "medzoo contribute upload mine/",
+            "medzoo contribute submit mine/",
         ),
-        codes=(2, 4, 7, 9, 10, 11),
+        codes=(2, 4, 5, 7, 9, 11),
     )
     parent.set_defaults(parser=parent)
     steps = parent.add_subparsers(dest="step", metavar="STEP", title="steps")
@@ -51,10 +57,15 @@ def add_contributing(commands: Commands) -> None:
         steps,
         "check",
         "check config, code, weights, card and samples, and say what is missing",
-        examples=("medzoo contribute check mine/",),
-        codes=(4, 7, 11),
+        "By default the model runs in an environment that holds only what its config requires.",
+        examples=(
+            "medzoo contribute check mine/",
+            "medzoo contribute check mine/ --env current",
+        ),
+        codes=(2, 4, 7, 11),
     )
     package_argument(child)
+    check_environment_argument(child)
 
     child = command(
         steps,
@@ -64,59 +75,175 @@ def add_contributing(commands: Commands) -> None:
         codes=(4, 7, 9, 11),
     )
     package_argument(child)
-    child.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to write (default: beside the folder)"
+    out_argument(child)
+    check_environment_argument(child)
+
+    child = command(
+        steps,
+        "upload",
+        "pack, and upload the zip to Zenodo: by default a draft on its sandbox",
+        "The token is read from ZENODO_SANDBOX_TOKEN or ZENODO_TOKEN, or from the keyring. The "
+        "same command continues a draft. DOI, digest and size are written into the packed config.",
+        examples=(
+            "medzoo contribute upload mine/",
+            "medzoo contribute upload mine/ --production --publish",
+            "medzoo contribute upload mine/ --production --publish --new-version",
+        ),
+        codes=(2, 4, 7, 9, 11),
     )
+    package_argument(child)
+    zenodo_arguments(child)
+    new_version_argument(child)
+    out_argument(child)
+    check_environment_argument(child)
 
     child = command(
         steps,
         "submit",
-        "prepare the pull request: a git branch with the config",
-        examples=("medzoo contribute submit mine/ --source zenodo:1234567/knee.zip --dry-run",),
-        codes=(4, 7, 9, 10, 11),
+        "open the pull request on GitHub that adds the config, or update it",
+        "The token is read from GITHUB_TOKEN or the keyring; it needs `pip install "
+        "'medzoo[contribute]'`. The number is the next free one from 1001.",
+        examples=(
+            "medzoo contribute submit mine/",
+            "medzoo contribute submit mine/ --source zenodo:1234567/knee.zip",
+            "medzoo contribute submit mine/ --dry-run --repository medzoo/",
+        ),
+        codes=(2, 4, 5, 7, 9, 11),
     )
     package_argument(child)
     child.add_argument(
         "--source",
         metavar="WHERE",
-        help="where the zip is: zenodo:RECORD/FILE, https://..., or bundled",
+        help="where the zip is: zenodo:RECORD/FILE, https://..., or bundled (default: the record "
+        "that `upload` published)",
     )
+    child.add_argument(
+        "--to",
+        default="medzoo/medzoo",
+        metavar="OWNER/NAME",
+        help="the repository that takes the pull request (default: medzoo/medzoo)",
+    )
+    out_argument(child)
     child.add_argument(
         "--repository",
         type=Path,
         default=Path(),
         metavar="DIR",
-        help="a clone of medzoo (default: this folder)",
+        help="a clone of medzoo, for --dry-run (default: this folder)",
     )
     child.add_argument(
         "--dry-run",
         action="store_true",
-        help="make the branch and push nothing; required, because medzoo cannot push yet",
+        help="only make the branch, in the clone, and push nothing",
     )
+    check_environment_argument(child)
+
+
+def out_argument(child: argparse.ArgumentParser) -> None:
+    """Where the zip is written."""
+    child.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write (default: beside the folder)"
+    )
+
+
+def check_environment_argument(child: argparse.ArgumentParser) -> None:
+    """Where a check runs the model."""
+    child.add_argument(
+        "--env",
+        default="isolated",
+        choices=["isolated", "current"],
+        help="where the model runs: in its own environment, built from the network "
+        "(isolated, the default), or with the packages that are installed here (current)",
+    )
+
+
+def zenodo_arguments(child: argparse.ArgumentParser) -> None:
+    """Which Zenodo, and whether to publish."""
+    child.add_argument(
+        "--production",
+        action="store_true",
+        help="zenodo.org; by default its sandbox, where nothing is permanent",
+    )
+    child.add_argument(
+        "--publish", action="store_true", help="publish the record, which cannot be undone"
+    )
+    child.add_argument("--yes", action="store_true", help="publish without asking")
+
+
+def new_version_argument(child: argparse.ArgumentParser) -> None:
+    """Of which record this is a new version."""
+    child.add_argument(
+        "--new-version",
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="RECORD",
+        help="a new version of a published record (default: the one that was uploaded before)",
+    )
+
+
+def agreed(record: Record) -> bool:
+    """Ask on the terminal before a record is published.
+
+    Raises
+    ------
+    InputError
+        There is no terminal to ask on.
+    """
+    if not sys.stdin or not sys.stdin.isatty():
+        raise InputError(
+            f"{record.page} is ready, and publishing cannot be undone, so medzoo asks first. "
+            "There is no terminal to ask on.",
+            "`--yes` publishes without asking.",
+        )
+    print(f"{record.page}\nDOI {record.doi}, version {record.version}:")
+    for name, md5 in record.files.items():
+        print(f"  {name}  md5 {md5}")
+    return input("Publish it? This cannot be undone. [y/N] ").strip().lower() in {"y", "yes"}
 
 
 def contribute_command(a: argparse.Namespace) -> int:
     """``medzoo contribute``, and its steps."""
-    from .. import contribute
+    from .. import publishing
 
     if a.step is None:
         a.parser.print_help()
     elif a.step == "new":
         if a.from_medigan is None:
-            folder = contribute.new(a.folder, name=a.name)
+            folder = publishing.new(a.folder, name=a.name)
             parts = "config.yaml and model.py"
         else:
-            folder = contribute.from_medigan(a.folder, source=a.from_medigan)
+            folder = publishing.from_medigan(a.folder, source=a.from_medigan)
             parts = "config.yaml and README.md"
         print(f"{folder}: fill in {parts}, then `medzoo contribute check {a.folder}`")
     elif a.step == "check":
-        report = contribute.check(a.folder)
+        report = publishing.check(a.folder, env=a.env)
         print(report)
         return 0 if report.ready else ContributionError.exit_code
     elif a.step == "pack":
-        print(contribute.pack(a.folder, out=a.out))
+        print(publishing.pack(a.folder, out=a.out, env=a.env))
+    elif a.step == "upload":
+        print(
+            publishing.upload(
+                a.folder,
+                out=a.out,
+                production=a.production,
+                publish=a.publish,
+                confirm=None if a.yes else agreed,
+                new_version=a.new_version,
+                env=a.env,
+            )
+        )
     elif a.step == "submit":
         print(
-            contribute.submit(a.folder, source=a.source, repository=a.repository, dry_run=a.dry_run)
+            publishing.submit(
+                a.folder,
+                source=a.source,
+                out=a.out,
+                to=a.to,
+                repository=a.repository,
+                dry_run=a.dry_run,
+                env=a.env,
+            )
         )
     return 0

@@ -11,7 +11,7 @@ from ..config import REMOTE, ModelConfig, Output, Version
 from ..console import facts, megabytes, prose
 from ..errors import NotAvailableError
 from ..registry import PACKAGE_CONFIG
-from ..registry.description import STATUS_TEXTS, inputs, metrics, package
+from ..registry.description import STATUS_TEXTS, inputs, metrics, notes, package
 from .help import FETCH, Commands, command
 from .options import json_argument, model_argument, offline_argument, print_json, version_argument
 
@@ -252,6 +252,7 @@ def card(config: ModelConfig, version: Version) -> str:
 def model_facts(config: ModelConfig, version: Version) -> dict[str, str]:
     """What ``medzoo info`` says about a version of a model."""
     status = {"status": STATUS_TEXTS[version.status]} if version.status else {}
+    remarks = {"note": "; ".join(notes(version))} if notes(version) else {}
     datasets = [f"{dataset.name} ({dataset.license})" for dataset in version.datasets]
     return {
         **status,
@@ -263,6 +264,7 @@ def model_facts(config: ModelConfig, version: Version) -> dict[str, str]:
         "latent": f"{version.latent} numbers" if version.latent else "none",
         "inputs": "\n".join(inputs(version)) or "none",
         "package": package_text(version),
+        **remarks,
         "license": version.license,
         "authors": f"{', '.join(version.authors)} ({version.year})",
         "metrics": metrics(version) or "none reported",

@@ -220,6 +220,7 @@ class Version:
     sha256: str = ""  # of an archive
     sha256_unconfirmed: str = ""  # not from the source itself: a mismatch is only reported
     md5: str = ""
+    doi: str = ""  # of the published package
     mirrors: tuple[str, ...] = ()  # further addresses of the same bytes
     # file beside the config: every package of the environment but the torch family, with hashes
     lock: str = ""
@@ -227,12 +228,24 @@ class Version:
     size: int | None = None  # bytes to download, or of the folder's files
     batch_size: int = 32
     memory_per_sample: float = 0.0  # MiB while it runs, in addition to the weights
+    pickled: bool = False  # whether its weights are more than tensors, so that it needs trust
     status: str = ""  # one of STATUSES; "" for a model that is ready for use in research
 
     @property
     def scheme(self) -> str:
         """Where the package comes from: ``bundled``, ``file``, ``zenodo`` ..."""
         return self.source.partition(":")[0]
+
+    @property
+    def needs_trust(self) -> bool:
+        """Whether a registered model runs only with ``trust=True``, as far as its config tells."""
+        has_digest = bool(self.files or self.sha256 or self.md5) or self.scheme == "zenodo"
+        return self.pickled or not has_digest
+
+    @property
+    def is_seen_running(self) -> bool:
+        """Whether its package was seen running: then the config has the digest of that download."""
+        return self.scheme in LOCAL or bool(self.sha256)
 
     @property
     def needs_torch(self) -> bool:

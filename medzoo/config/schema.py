@@ -41,6 +41,7 @@ from .model import (
 T = TypeVar("T")
 ID = re.compile(r"\d{5}_[A-Za-z0-9.-]+(_[A-Za-z0-9.-]+)+")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+DOI = re.compile(r"10\.\d{4,9}/\S+")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # of an argument or a column
 ANY = re.compile(r".", re.DOTALL)
 INPUT_KINDS = ("image", "mask", "volume")
@@ -302,6 +303,7 @@ def _version(name: str, node: _Node) -> Version:
         license=node.take("license", str),
         citation=node.take("citation", str, ""),
         publication=node.take("publication", str, ""),
+        doi=node.take("doi", str, "", _is_doi, "a DOI such as 10.5281/zenodo.1234567"),
         datasets=tuple(map(_dataset, node.listed("datasets", []))),
         requires=node.texts(
             "requires", [], REQUIREMENT, "a list of requirements such as numpy>=1.26"
@@ -327,6 +329,7 @@ def _version(name: str, node: _Node) -> Version:
         size=node.take("size", int, None, lambda v: v > 0, "a number of bytes"),
         batch_size=node.take("batch_size", int, 32, lambda v: v > 0, "a number of samples"),
         memory_per_sample=node.take("memory_per_sample", float, 0.0),
+        pickled=node.take("pickled", bool, False),
         status=node.choice("status", STATUSES, ""),
     )
     node.done()
@@ -335,6 +338,10 @@ def _version(name: str, node: _Node) -> Version:
 
 def _is_sha256(value: Any) -> bool:
     return isinstance(value, str) and bool(SHA256.fullmatch(value))
+
+
+def _is_doi(value: Any) -> bool:
+    return isinstance(value, str) and bool(DOI.fullmatch(value))
 
 
 def _call(node: _Node, latent: int) -> Call:

@@ -18,6 +18,7 @@ from .journal import LOG, MANIFEST, PROVENANCE, UNFINISHED, require_whole, unsea
 from .paths import inside, is_left_beside, is_plain, links
 from .reader import ends_changed, problem_of
 
+PUBLISHED = "published.json"  # the DOI of a set that `medzoo publish` uploaded
 NAMED = 5  # files or samples of each kind that a report names; it counts the others
 
 
@@ -151,7 +152,7 @@ class _Check:
             name = path.relative_to(self._folder)
             if name.parts[0] == UNFINISHED or files.is_strewn(name) or is_left_beside(name):
                 continue
-            if path.is_file() and name.as_posix() not in self._listed:
+            if path.is_file() and name.as_posix() not in {*self._listed, PUBLISHED}:
                 yield name.as_posix()
 
 

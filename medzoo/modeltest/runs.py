@@ -145,6 +145,9 @@ class Trial:
         if self.furthest(self.first, samples, exact=True):
             return Finding("seed", WRONG, problem, hint)
         same = not self.furthest(self.first, self.run(N, seed=OTHER, batch_size=N))
+        if same and not self.works_on_pictures and self._all_alike():
+            text = "the samples are constant: all are the same, and so are those of another seed"
+            return Finding("seed", WRONG, self.constant() or text, hint)
         if same and self.works_on_pictures:
             return Finding(
                 "seed", OK, "decides nothing: the samples depend only on the input pictures"
@@ -156,8 +159,26 @@ class Trial:
             hint,
         )
 
+    def _all_alike(self) -> bool:
+        """Whether all samples of the first run are the same."""
+        return not any(self.furthest(_row(self.first, 0), _row(self.first, k)) for k in range(1, N))
+
+    def constant(self) -> str:
+        """Which column holds one value in all samples, in words; empty if there is none.
+
+        Not of a mask or a table: few samples may have no lesion, and may agree.
+        """
+        for name, values in self.first.items():
+            is_picture = self.version.outputs[name].kind in {"image", "volume"}
+            if is_picture and values.size > len(values) and values.min() == values.max():
+                return f"{name} are constant: {values.min():g} everywhere, in all {N} samples"
+        return ""
+
     def variety(self) -> Finding:
         """Samples of one run and one condition differ."""
+        if problem := self.constant():
+            hint = "Is the output that of the network, and scaled to the config's `range`?"
+            return Finding("variety", WRONG, problem, hint)
         if self.works_on_pictures:
             return Finding("variety", OK, "as the input pictures, which repeat when there are few")
         conditions = self.version.conditions.values()

@@ -406,7 +406,7 @@ def _check_status(url: str, response: Response) -> None:
         return
     answers = f"it answers {status} {response.reason or ''}".strip()
     if status in {429, 503}:
-        wait = _asked_wait(response)
+        wait = asked_wait(response)
         if wait is not None and wait > policy.patience:
             raise SourceError(
                 f"{url} asks clients to wait {wait / 60:.0f} minutes ({answers}).", LATER
@@ -422,7 +422,7 @@ def _check_status(url: str, response: Response) -> None:
     raise SourceError(f"{url} does not give the file: {answers}.", NETWORK)
 
 
-def _asked_wait(response: Response) -> float | None:
+def asked_wait(response: Response) -> float | None:
     """The seconds that an answer asks to wait, by ``Retry-After`` or ``X-RateLimit-Reset``."""
     from email.utils import parsedate_to_datetime
 

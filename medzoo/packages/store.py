@@ -388,7 +388,7 @@ def _config_of_copy(config: ModelConfig, version: Version) -> dict[str, Any]:
     else:
         content = yaml.safe_load(config.path.read_text(encoding="utf-8"))
     kept = content["versions"][version.name]
-    for key in ("files", "sha256", "sha256_unconfirmed", "md5", "mirrors", "size"):
+    for key in ("files", "sha256", "sha256_unconfirmed", "md5", "doi", "mirrors", "size"):
         kept.pop(key, None)
     kept["source"] = "file:."
     return content | {"default_version": version.name, "versions": {version.name: kept}}

@@ -29,7 +29,7 @@ def row(config: ModelConfig) -> tuple[str, ...]:
         config.content,
         sample_size(v),
         v.license,
-        package(v),
+        ", ".join([package(v), *notes(v)]),
     )
 
 
@@ -70,6 +70,8 @@ def summary(config: ModelConfig) -> dict[str, Any]:
         "datasets": [d.name for d in v.datasets],
         "metrics": list(map(asdict, v.metrics)),
         "bundled": v.scheme == "bundled",
+        "needs_trust": v.needs_trust,
+        "seen_running": v.is_seen_running,
         "bytes": v.size,
         "latent": v.latent,
         "outputs": outputs,
@@ -96,6 +98,16 @@ def package(version: Version) -> str:
     if version.scheme == "file":
         return "on disk"
     return f"download {megabytes(version.size)}" if version.size else "download"
+
+
+def notes(version: Version) -> list[str]:
+    """What a user should know before running a version: whether it needs trust, and whether its
+    package was seen running.
+    """
+    texts = ["needs --trust"] if version.needs_trust else []
+    if not version.is_seen_running:
+        texts.append("not yet seen running")
+    return texts
 
 
 def inputs(version: Version) -> Iterable[str]:

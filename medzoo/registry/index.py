@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 FIELDS = ("modality", "organ", "content", "generator", "license", "dataset")
 LEVELS = 3  # 0: name and fields, 1: tags and conditions, 2: description
-FORMAT = 2
+FORMAT = 3
 TABLES = {  # table -> its columns
     "made": ["program", "stamp"],
     "models": ["number INTEGER PRIMARY KEY", *File._fields, "name", "year", "bundled", *FIELDS],

@@ -64,7 +64,8 @@ class Registry:
             folders.append(newer)
             first = list((_by_number(first) | _by_number(_files(newer))).values())
         self.folders = tuple(folders)
-        self._numbers = _by_number(chain(first, *others))
+        own = _by_number(chain.from_iterable(others))
+        self._numbers = _with_own(_by_number(first), own)
         self.files = {file.id: file for file in self._numbers.values()}
         self.configs: Mapping[str, ModelConfig] = _Configs(self.files)
 
@@ -171,6 +172,31 @@ def _by_number(configs: Iterable[File]) -> dict[int, File]:
             )
         numbers[number] = file
     return numbers
+
+
+def _with_own(shipped: dict[int, File], own: Mapping[int, File]) -> dict[int, File]:
+    """The shipped configs and the user's. A config of the same id replaces the shipped one.
+
+    Raises
+    ------
+    ConfigError
+        A config of the user has the number of a shipped one and another id.
+    """
+    for number, file in own.items():
+        twin = shipped.get(number)
+        if twin is None:
+            continue
+        if twin.id != file.id:
+            raise ConfigError(
+                f"{file.path} and {twin.path} share the number {number}.",
+                "Give one a free number. A config of the same id would replace the shipped one.",
+            )
+        warnings.warn(
+            f"{file.path} replaces the {file.id} that comes with medzoo.",
+            MedzooWarning,
+            stacklevel=5,
+        )
+    return {**shipped, **own}
 
 
 def is_here(config: ModelConfig) -> bool:
@@ -458,6 +484,8 @@ def cite(
     ]
     if v.publication and v.publication not in v.citation:
         lines.append(v.publication)
+    if v.doi and v.doi not in v.citation:
+        lines.append(f"https://doi.org/{v.doi}")
     for dataset in v.datasets:
         credit = f"{dataset.citation} {dataset.doi}"
         lines.append(f"Trained on {dataset.name} ({dataset.license}): {credit}")

@@ -1,4 +1,4 @@
-"""What a pull request's configs must fulfil: ``python -m medzoo.contribute
+"""What a pull request's configs must fulfil: ``python -m medzoo.publishing
 model_configs/00101_X_Y_Z.yaml ...``.
 """
 
@@ -16,6 +16,8 @@ from .metadata import about_id, about_version, lines_to_do
 from .template import UNNUMBERED
 
 FIRST = 101  # the first number of models that medigan does not publish
+CONTRIBUTED = 1001  # the first number of contributed models
+SANDBOX = "https://sandbox.zenodo.org/"
 MEDIGAN = 23  # the last number of medigan's models
 SOURCES = re.compile(
     r"zenodo:\d+/[A-Za-z0-9._+-]+\.zip|https://[^\s/]+/\S+\.zip|bundled:[A-Za-z0-9._-]+"
@@ -45,7 +47,9 @@ def _about_place(config: ModelConfig) -> Iterator[Finding]:
     problem = "" if config.path.stem == config.id else f"{config.path.name} holds {config.id}"
     yield judge("file name", problem, config.path.name, f"Name the file {config.id}.yaml.")
     problem = _number_problem(config)
-    yield judge("number", problem, f"{config.number} is free", f"Take a free number from {FIRST}.")
+    yield judge(
+        "number", problem, f"{config.number} is free", f"Take a free number from {CONTRIBUTED}."
+    )
     lines = lines_to_do(config.path)
     problem = f"TODO left on line {lines[0]}" if lines else ""
     yield judge("filled in", problem, "no TODO left", "Fill in, or delete.")
@@ -66,6 +70,8 @@ def _source(config: ModelConfig, version: Version) -> Finding:
     problem = (
         "" if is_address else f"{version.source} is not an address that others can download from"
     )
+    if version.source.startswith(SANDBOX):
+        problem = f"{version.source} is on Zenodo's sandbox, which is emptied at times"
     if version.scheme == "bundled" and version.source != f"bundled:{config.id}":
         problem = f"{version.source} is not bundled:{config.id}"
     return judge(

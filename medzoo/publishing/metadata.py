@@ -17,12 +17,13 @@ CARD = "README.md"
 SECTIONS = ("Intended use", "Training data", "Quality", "Limits and risks", "License")
 TODO = re.compile(r"\bTODO\b")
 VERSION = re.compile(r"\d[A-Za-z0-9.+-]*")  # it becomes part of a file's name
-UNSAID = {"", "unknown", "none", "n/a", "tbd"}
+UNSAID = {"", "unknown", "none", "n/a", "na", "nothing", "tbd", "to be done", "to do", "not known"}
 
 
 def said(text: str) -> bool:
     """Whether a text says something."""
-    return text.strip().lower() not in UNSAID and not TODO.search(text)
+    words = text.strip(" \t\r\n.,;:!?*_`-()[]").lower()
+    return words not in UNSAID and not TODO.search(text)
 
 
 def lines_to_do(path: Path) -> list[int]:

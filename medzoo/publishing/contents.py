@@ -18,6 +18,7 @@ from ..modeltest.report import MISSING, OK, WARNING, WRONG, Finding, judge
 from ..packages.store import TRAINING, package_files
 from ..registry import PACKAGE_CONFIG
 from .metadata import lines_to_do
+from .untrained import about_training
 
 BESIDE = {".md", ".txt", ".yaml", ".png"}  # suffixes of files that a run does not need
 NAMED = {"LICENSE", *TRAINING, "expected.npz"}
@@ -65,6 +66,7 @@ def about_files(folder: Path, version: Version | None) -> Iterator[Finding]:
         yield Finding("weights", OK, "as the medigan contract has them")
     else:
         yield _weights(folder, names, pickles)
+        yield about_training(folder, _of_kind(names, {".safetensors"}))
         yield _own_imports(folder)
     yield _sizes(folder, names)
 

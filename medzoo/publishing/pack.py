@@ -18,13 +18,14 @@ import yaml
 from .. import files, settings
 from ..config import ModelConfig
 from ..errors import ContributionError, DatasetError, InputError
+from ..modeltest.report import Report
 from ..registry import PACKAGE_CONFIG, resolve
 from .check import check
 from .contents import packed
 from .template import UNNUMBERED
 
 # the keys that a registered version begins with
-FIRST_KEYS = ("source", "contract", "files", "sha256", "md5", "size")
+FIRST_KEYS = ("source", "contract", "files", "sha256", "md5", "size", "doi")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class PackResult:
         The config that registers it from where it lies.
     sha256, size
         Of the zip; size in bytes.
+    report
+        What the check saw.
     """
 
     folder: Path
@@ -46,6 +49,7 @@ class PackResult:
     config: Path
     sha256: str
     size: int
+    report: Report
 
     def __str__(self) -> str:
         folder, registry = quote(str(self.folder)), quote(str(self.archive.parent))
@@ -56,13 +60,25 @@ class PackResult:
                 "",
                 "Try it as others will run it:",
                 f"  MEDZOO_MODEL_CONFIGS={registry} medzoo generate {self.config.stem} -n 4 --out samples",
-                "Then upload the zip to https://zenodo.org, publish the record, and continue with:",
-                f"  medzoo contribute submit {folder} --source zenodo:RECORD/{self.archive.name} --dry-run",
+                "Then upload it, first to Zenodo's sandbox, where nothing is permanent:",
+                f"  medzoo contribute upload {folder}",
             ]
         )
 
 
-def pack(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> PackResult:
+def packed_folder(folder: Path) -> Path:
+    """Where a package is packed if nothing else is said: ``FOLDER-packed`` beside it."""
+    path = folder.resolve()
+    return path.with_name(f"{path.name}-packed")
+
+
+def pack(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    env: str = "isolated",
+    report: Report | None = None,
+) -> PackResult:
     """Check a package and write ``NAME-VERSION.zip`` and the config that registers it.
 
     Equal files make equal zips, byte for byte, whatever their dates, their order on disk and the
@@ -74,6 +90,10 @@ def pack(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = No
         The package folder.
     out
         Where to write; ``FOLDER-packed`` beside the folder if None.
+    env
+        Where the check runs the model, as in `check`.
+    report
+        What `check` saw, if the package was checked just now.
 
     Raises
     ------
@@ -85,15 +105,13 @@ def pack(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = No
         ``out`` cannot be written.
     """
     path = settings.user_path(folder, "folder")
-    target = path.resolve().with_name(f"{path.resolve().name}-packed")
-    if out is not None:
-        target = settings.user_path(out, "out")
+    target = packed_folder(path) if out is None else settings.user_path(out, "out")
     if target.resolve().is_relative_to(path.resolve()):
         raise InputError(
             f"out={str(target)!r} lies inside the package, which would then hold its own zip.",
             "Choose another.",
         )
-    report = check(path)
+    report = report or check(path, env=env)
     if not report.ready:
         raise ContributionError(
             "\n".join([f"{path} is not ready:", *map(str, report.open)]),
@@ -115,7 +133,7 @@ def pack(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = No
         raise DatasetError(
             f"{target} could not be written: {error}.", "Choose another folder with `--out`."
         ) from error
-    return PackResult(path, archive, target / f"{identifier}.yaml", digest, size)
+    return PackResult(path, archive, target / f"{identifier}.yaml", digest, size, report)
 
 
 def name_of(config: ModelConfig) -> str:

@@ -1,4 +1,4 @@
-"""``python -m medzoo.contribute FILE...``: review the configs that a pull request changes."""
+"""``python -m medzoo.publishing FILE...``: review the configs that a pull request changes."""
 
 from __future__ import annotations
 

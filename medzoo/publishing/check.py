@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from .. import settings
 from ..config import ModelConfig
-from ..errors import ConfigError, ContributionError
+from ..errors import ConfigError, ContributionError, InputError
 from ..generation.api import load
 from ..modeltest.recorded import FILE
 from ..modeltest.report import MISSING, OK, WRONG, Finding, Report, failure
@@ -18,9 +19,20 @@ from ..registry import PACKAGE_CONFIG, resolve
 from .contents import about_files
 from .metadata import about_card, about_id, about_version
 
+ENVIRONMENTS = ("isolated", "current")
 
-def check(folder: str | os.PathLike[str]) -> Report:
+
+def check(folder: str | os.PathLike[str], *, env: str = "isolated") -> Report:
     """Check a package folder and run its model: config, card, files, weights, samples.
+
+    Parameters
+    ----------
+    folder
+        The package folder.
+    env
+        Where the model runs. By default in an environment that holds only what the config
+        requires, so that a missing requirement is found; it is built once, from the network.
+        ``"current"`` runs it with the packages that are installed here.
 
     Returns
     -------
@@ -31,8 +43,12 @@ def check(folder: str | os.PathLike[str]) -> Report:
     ------
     ContributionError
         There is no such folder.
+    InputError
+        ``env`` is not one of these.
     """
     path = settings.user_path(folder, "folder")
+    if env not in ENVIRONMENTS:
+        raise InputError(f"env={env!r} is unknown.", f"Use {' or '.join(ENVIRONMENTS)}.")
     if not path.is_dir():
         raise ContributionError(
             f"There is no folder {path}.",
@@ -51,10 +67,10 @@ def check(folder: str | os.PathLike[str]) -> Report:
         assert problem is not None  # noqa: S101
         return Report(str(path), (problem, *about_files(path, None), about_card(path)))
     title = f"{path}: {config.id}, version {config.default_version}"
-    return Report(title, tuple(_findings(path, config)))
+    return Report(title, tuple(_findings(path, config, env)))
 
 
-def _findings(folder: Path, config: ModelConfig) -> Iterator[Finding]:
+def _findings(folder: Path, config: ModelConfig, env: str) -> Iterator[Finding]:
     version = config.default
     yield Finding("config", OK, f"{PACKAGE_CONFIG} passes the schema")
     if len(config.versions) > 1 or version.source != "file:.":
@@ -70,5 +86,14 @@ def _findings(folder: Path, config: ModelConfig) -> Iterator[Finding]:
     yield about_card(folder)
     yield from about_files(folder, version)
     recorded = folder / FILE
-    again = partial(load, folder, device="cpu", trust=True)  # the author asks for it
-    yield from about_samples(again, recorded=recorded if recorded.is_file() else None)
+    again = partial(load, folder, device="cpu", env=env, trust=True)  # the author asks for it
+    for finding in about_samples(again, recorded=recorded if recorded.is_file() else None):
+        yield _with_offline_hint(finding, env)
+
+
+def _with_offline_hint(finding: Finding, env: str) -> Finding:
+    """A finding; that of a failed load in a new environment names the other one."""
+    if env == "current" or finding.name != "code" or not finding.bars:
+        return finding
+    hint = "Without a network, `--env current` checks with the packages that are installed here."
+    return replace(finding, hint=f"{finding.hint} {hint}".strip())

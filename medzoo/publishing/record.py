@@ -1,0 +1,290 @@
+"""One file, or several, as one record of Zenodo: a draft that is continued, and published once.
+
+``upload.json`` beside the files remembers the draft. If it is lost, the draft is found again among
+the user's deposits by its title and version.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from .. import files, settings
+from ..errors import ContributionError, InputError
+from .deposits import MissingError, Zenodo, doi_of, files_of, md5_of
+from .tokens import ZENODO, ZENODO_SANDBOX, Token, token
+from .zenodo_metadata import require_license
+
+STATE = "upload.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record of Zenodo, draft or published.
+
+    Parameters
+    ----------
+    zenodo
+        The address of Zenodo, or of its sandbox.
+    number
+        The record's number.
+    doi
+        Its DOI; reserved until the record is published.
+    version
+        The version that it holds.
+    files
+        Name to md5.
+    published
+        Whether it is public, which is final.
+    """
+
+    zenodo: str
+    number: int
+    doi: str
+    version: str
+    files: Mapping[str, str]
+    published: bool = False
+
+    @property
+    def page(self) -> str:
+        """The page of the record; of a draft, only its owner can see it."""
+        return f"{self.zenodo}/{'records' if self.published else 'uploads'}/{self.number}"
+
+    def source(self, name: str, *, production: bool) -> str:
+        """The ``source`` of a config for a file of the record."""
+        if production:
+            return f"zenodo:{self.number}/{name}"
+        return f"{self.zenodo}/records/{self.number}/files/{quote(name)}"
+
+
+class Upload:
+    """One upload to Zenodo.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    metadata
+        Of the record.
+    state
+        The file that remembers the record.
+    production
+        Zenodo itself instead of its sandbox.
+    progress
+        Whether to draw a bar; None: only at a terminal.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        metadata: Mapping[str, Any],
+        state: Path,
+        *,
+        production: bool,
+        progress: bool | None = None,
+    ) -> None:
+        self.metadata, self.state = metadata, state
+        self.paths = {path.name: path for path in paths}
+        self.digests = {path.name: files.digest_of(path, "md5") for path in paths}
+        self.zenodo = Zenodo(
+            settings.deposits(production=production),
+            require_token(production=production),
+        )
+        self.progress = settings.show_progress(progress)
+
+    def run(
+        self, *, version_of: int | None = None, confirm: Callable[[Record], bool] | None = None
+    ) -> Record:
+        """Send the files into a draft, continue an earlier draft, or find the record published.
+
+        Parameters
+        ----------
+        version_of
+            A published record, of which this is the next version.
+        confirm
+            Asked before the draft is published; None leaves it a draft.
+
+        Raises
+        ------
+        ContributionError
+            Zenodo refuses, cannot be reached or received other bytes, or the record is published
+            with other files.
+        """
+        lock = self.state.with_suffix(".lock")
+        with files.locked(lock, timeout=1.0) as alone:
+            if not alone and files.has_locks(lock):
+                raise ContributionError(
+                    f"Another process uploads {', '.join(self.paths)}.", "Wait until it has ended."
+                )
+            record = self._published(version_of)
+            if record is None:
+                record = self._send(self._draft(version_of))
+                if confirm is not None and confirm(record):
+                    record = self._publish(record)
+            return record
+
+    # ---------------------------------------------------------------------------------------------
+    def _published(self, version_of: int | None) -> Record | None:
+        """The record, if it is published with these files already.
+
+        Raises
+        ------
+        ContributionError
+            It is published with other files.
+        """
+        record = remembered(self.state, self.zenodo.url)
+        if record is not None and not record.published:
+            with suppress(MissingError):
+                deposit = self.zenodo.get(record.number)
+                if deposit.get("submitted"):  # in a browser, or by a run that was interrupted
+                    record = self._keep(deposit, published=True)
+        if record is None:
+            record = self._found(published=True)
+        if record is None or not record.published:
+            return None
+        if record.files == self.digests:
+            return record
+        if version_of is not None and record.version != self.metadata["version"]:
+            return None
+        hint = "Raise the version in the config, and give `--new-version`."
+        raise ContributionError(
+            f"{record.page} is published with other files under version {record.version}. "
+            "Published files cannot be changed.",
+            hint,
+        )
+
+    def _draft(self, version_of: int | None) -> dict[str, Any]:
+        """An earlier draft, or a new one."""
+        record = remembered(self.state, self.zenodo.url)
+        if record is not None and not record.published:
+            with suppress(MissingError):  # deleted in a browser
+                return self.zenodo.get(record.number)
+        if version_of is not None:
+            return self.zenodo.new_version(version_of)
+        draft = self._found(published=False)
+        return self.zenodo.get(draft.number) if draft else self.zenodo.create()
+
+    def _found(self, *, published: bool) -> Record | None:
+        """The record among the user's deposits, by title and version."""
+        for listed in self.zenodo.recent():
+            metadata = listed.get("metadata") or {}
+            same = all(metadata.get(key) == self.metadata[key] for key in ("title", "version"))
+            if same and bool(listed.get("submitted")) == published:
+                return self._keep(self.zenodo.get(int(listed["id"])), published=published)
+        return None
+
+    def _send(self, deposit: dict[str, Any]) -> Record:
+        """Metadata and files of a draft."""
+        number = int(deposit["id"])
+        self._keep(deposit)
+        deposit = self.zenodo.describe(number, self.metadata)
+        require_license(self.metadata, deposit)
+        bucket = str((deposit.get("links") or {}).get("bucket", ""))
+        present = files_of(deposit)
+        for name, file in present.items():
+            if self.digests.get(name) != md5_of(file):  # of the last version, or incomplete
+                self.zenodo.remove_file(number, file)
+        for name, path in self.paths.items():
+            if name not in present or md5_of(present[name]) != self.digests[name]:
+                self._send_file(number, bucket, path)
+        record = self._keep(self.zenodo.get(number))
+        if record.files != self.digests:
+            raise ContributionError(
+                f"The draft {record.page} holds {', '.join(record.files) or 'no files'}, but it "
+                f"should hold {', '.join(self.digests)}.",
+                "Nothing was published. Run the same command again.",
+            )
+        return record
+
+    def _send_file(self, number: int, bucket: str, path: Path) -> None:
+        """Send a file; a second time if other bytes arrived."""
+        sent, received = self.digests[path.name], ""
+        for _ in range(2):
+            received = self.zenodo.send_file(bucket, path, path.name, progress=self.progress)
+            if received == sent:
+                return
+        for name, file in files_of(self.zenodo.get(number)).items():
+            if name == path.name:
+                self.zenodo.remove_file(number, file)
+        raise ContributionError(
+            f"{path.name} arrived at {self.zenodo.url} with other bytes, twice.\n"
+            f"  sent     md5 {sent}\n  received md5 {received}",
+            "It was removed from the draft, and nothing was published. Is a proxy in between? Run "
+            "the same command again.",
+        )
+
+    def _publish(self, record: Record) -> Record:
+        deposit = self.zenodo.publish(record.number)
+        if not deposit.get("submitted"):
+            raise ContributionError(
+                f"{record.page} was not published, although Zenodo accepted it.",
+                "Look at this page in a browser, then run the same command again.",
+            )
+        return self._keep(deposit, published=True, known=record)
+
+    def _keep(
+        self, deposit: Mapping[str, Any], *, published: bool = False, known: Record | None = None
+    ) -> Record:
+        """Remember a deposit in the state."""
+        held = {name: md5_of(file) for name, file in files_of(deposit).items()}
+        record = Record(
+            zenodo=self.zenodo.url,
+            number=int(deposit["id"]),
+            doi=doi_of(deposit) or (known.doi if known else ""),
+            version=str((deposit.get("metadata") or {}).get("version", "")),
+            files=held or (known.files if known else {}),
+            published=published,
+        )
+        if known is not None and not record.version:
+            record = replace(record, version=known.version)
+        content = _read(self.state)
+        content[self.zenodo.url] = asdict(record)
+        files.write_json(self.state, content)
+        return record
+
+
+def require_token(*, production: bool) -> Token:
+    """The user's token for Zenodo or its sandbox.
+
+    Raises
+    ------
+    ContributionError
+        There is none.
+    """
+    return token(ZENODO if production else ZENODO_SANDBOX)
+
+
+def remembered(state: Path, zenodo: str) -> Record | None:
+    """The record that a state file holds for one Zenodo."""
+    with suppress(KeyError, TypeError):
+        return Record(**_read(state)[zenodo])
+    return None
+
+
+def _read(state: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        content = json.loads(state.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+    return {}
+
+
+def record_number(text: str | int) -> int:
+    """A record's number, from the number, a DOI or an address.
+
+    Raises
+    ------
+    InputError
+        The text ends with no number.
+    """
+    digits = str(text).rstrip("/").rpartition("/")[2].rpartition(".")[2]
+    if not digits.isdecimal() or not 0 < int(digits) < 10**12:
+        raise InputError(
+            f"{text!r} is not a record of Zenodo.", "Give its number or DOI, such as 1234567."
+        )
+    return int(digits)

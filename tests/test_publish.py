@@ -1,0 +1,169 @@
+"""A set of samples as a data set on Zenodo: what arrives is the set, and what must not be published is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from deposit_server import BUCKETS, TOKEN, DepositServer
+from PIL import Image
+from zenodo_server import status
+
+import medzoo
+from medzoo import cli
+from medzoo.errors import ContributionError, DatasetError
+from medzoo.publishing import publish
+
+WHO = ["Curie, Marie"]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[DepositServer]:
+    with DepositServer() as server:
+        monkeypatch.setenv("MEDZOO_DEPOSITS", server.url)
+        monkeypatch.setenv("ZENODO_SANDBOX_TOKEN", TOKEN)
+        yield server
+
+
+@pytest.fixture
+def masses(toy: Callable[..., int], tmp_path: Path) -> Path:
+    """A small set, whose model's license and data allow everything."""
+    number = toy(datasets=[{"name": "Noise", "license": "CC BY 3.0", "doi": "10.1234/noise"}])
+    medzoo.generate(number, 4, seed=3, out=tmp_path / "masses")
+    return tmp_path / "masses"
+
+
+def test_the_zip_is_the_set(server: DepositServer, masses: Path, tmp_path: Path) -> None:
+    result = publish(masses, authors=WHO)
+    (deposit,) = server.deposits.values()
+    assert set(deposit.files) == {"masses.zip", "README.md", "sheet.png"}
+    with zipfile.ZipFile(io.BytesIO(deposit.files["masses.zip"])) as archive:
+        assert "masses/run.log" not in archive.namelist()  # it names hosts and times
+        archive.extractall(tmp_path / "copy")
+    report = medzoo.verify(tmp_path / "copy" / "masses")
+    assert (report.ok, report.extra) == (True, ())
+    copy = medzoo.read(tmp_path / "copy" / "masses")
+    assert (copy.images == medzoo.read(masses).images).all()
+    metadata = deposit.metadata
+    assert (metadata["upload_type"], metadata["license"]) == ("dataset", "mit")
+    assert metadata["title"] == "4 synthetic samples of 00901_TOY_MRI_NOISE 1.0.0, seed 3"
+    assert {"identifier": "10.1234/noise", "relation": "isDerivedFrom"} in metadata[
+        "related_identifiers"
+    ]
+    card = deposit.files["README.md"].decode()
+    assert "Training data: Noise (CC BY 3.0)" in card
+    assert "Curie, Marie" in card
+    assert Image.open(io.BytesIO(deposit.files["sheet.png"])).width > 100
+    assert server.published == []
+    assert "draft" in str(result)
+
+
+def test_the_doi_is_written_into_the_set(server: DepositServer, masses: Path) -> None:
+    result = publish(masses, authors=WHO, publish=True)
+    written = json.loads((masses / "published.json").read_text())
+    assert (written["doi"], written["published"]) == (result.record.doi, True)
+    assert result.record.doi == "10.5072/zenodo.7100001"
+    report = medzoo.verify(masses)
+    assert (report.ok, report.extra) == (True, ())
+
+
+def test_a_set_is_published_once(server: DepositServer, masses: Path) -> None:
+    first = publish(masses, authors=WHO)
+    assert publish(masses, authors=WHO, publish=True).record.number == first.record.number
+    assert publish(masses, authors=WHO, publish=True).record.published
+    assert (len(server.deposits), server.published) == (1, [7100001])
+    assert sum(s.method == "PUT" and BUCKETS in s.path for s in server.log) == 3
+
+
+def test_shards_are_sent_as_they_are(
+    server: DepositServer, toy: Callable[..., int], tmp_path: Path
+) -> None:
+    folder = tmp_path / "shards"
+    medzoo.generate(toy(), 6, seed=1, out=folder, format="webdataset", shard_samples=2)
+    publish(folder, authors=WHO, license="CC0")
+    (deposit,) = server.deposits.values()
+    shards = {f"{k:06d}.tar" for k in range(3)}
+    beside = {"manifest.jsonl", "provenance.json", "README.md", "sheet.png"}
+    assert set(deposit.files) == shards | beside
+    assert deposit.files["000001.tar"] == (folder / "shards" / "000001.tar").read_bytes()
+    assert "`shards`" in deposit.files["README.md"].decode()
+
+
+def test_a_damaged_or_unfinished_set_is_refused(
+    server: DepositServer, masses: Path, tmp_path: Path
+) -> None:
+    picture = next((masses / "images").iterdir())
+    content = picture.read_bytes()
+    picture.write_bytes(content[:-1] + b"?")
+    with pytest.raises(DatasetError, match=r"(?s)changed.*not published"):
+        publish(masses, authors=WHO)
+    picture.write_bytes(content)
+    (masses / "provenance.json").unlink()
+    with pytest.raises(DatasetError):
+        publish(masses, authors=WHO)
+    assert server.log == []
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "asks"),
+    [
+        ("MIT", "CC BY-NC 4.0", "non-commercial"),
+        ("CC BY 4.0", "CC BY-SA 4.0", "the same license"),
+        ("CC BY 4.0", "CC BY-NC-ND 4.0", "no changed copies"),
+        ("CC BY-NC 4.0", "CC BY-NC-SA 4.0", "the same license"),
+        ("MIT", "research only, on request", "cannot tell"),
+    ],
+)
+def test_a_license_that_data_forbid_is_not_assumed(
+    server: DepositServer, toy: Callable[..., int], tmp_path: Path, model: str, data: str, asks: str
+) -> None:
+    number = toy(license=model, datasets=[{"name": "Scans", "license": data}])
+    medzoo.generate(number, 1, out=tmp_path / "set")
+    with pytest.raises(ContributionError, match=rf"(?s)Scans.*{asks}.*--license"):
+        publish(tmp_path / "set", authors=WHO)
+    assert (
+        publish(tmp_path / "set", authors=WHO, license="CC BY-NC-SA 4.0").license
+        == "cc-by-nc-sa-4.0"
+    )
+
+
+def test_a_license_that_the_model_has_too(
+    server: DepositServer, toy: Callable[..., int], tmp_path: Path
+) -> None:
+    number = toy(license="CC BY-NC 4.0", datasets=[{"name": "Scans", "license": "CC BY-NC 3.0"}])
+    medzoo.generate(number, 1, out=tmp_path / "set")
+    assert publish(tmp_path / "set", authors=WHO).license == "cc-by-nc-4.0"
+
+
+def test_a_set_of_a_model_that_is_not_registered_needs_a_license(
+    server: DepositServer, toy: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    medzoo.generate(toy(), 1, out=tmp_path / "set")
+    monkeypatch.delenv("MEDZOO_MODEL_CONFIGS")
+    with pytest.raises(ContributionError, match=r"(?s)not registered here.*--license"):
+        publish(tmp_path / "set", authors=WHO)
+
+
+def test_the_command(
+    server: DepositServer, masses: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["publish", str(masses)]
+    assert cli.main(command) == 11
+    assert "--author" in capsys.readouterr().err
+    command += ["--author", "Curie, Marie"]
+    server.fault(status(401), on=BUCKETS)
+    assert cli.main(command) == 11
+    assert cli.main(command) == 0
+    assert cli.main([*command, "--publish"]) == 2  # no terminal to ask on
+    assert server.published == []
+    assert cli.main([*command, "--publish", "--yes"]) == 0
+    output = capsys.readouterr()
+    assert TOKEN not in output.out + output.err
+    assert "10.5072/zenodo.7100001" in output.out
+    assert server.published == [7100001]
+    assert yaml.safe_load((masses / "published.json").read_text())["license"] == "mit"
