@@ -7,9 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import REMOTE, ModelConfig, Output, Version
-from ..console import facts, megabytes, prose
-from ..registry.description import STATUS_TEXTS, inputs, metrics, package
+from ..console import facts, prose
+from ..registry.description import model_facts
 from .help import FETCH, Commands, command
 from .options import json_argument, model_argument, offline_argument, print_json, version_argument
 
@@ -191,48 +190,6 @@ def info_command(a: argparse.Namespace) -> None:
         "Synthetic samples are for research. They are not for diagnosis.",
     ]
     print("\n".join(lines))
-
-
-def model_facts(config: ModelConfig, version: Version) -> dict[str, str]:
-    """What ``medzoo info`` says about a version of a model."""
-    status = {"status": STATUS_TEXTS[version.status]} if version.status else {}
-    datasets = [f"{dataset.name} ({dataset.license})" for dataset in version.datasets]
-    return {
-        **status,
-        "version": version_text(config, version),
-        "modality": f"{config.modality}, {config.organ}, {config.content}",
-        "architecture": version.architecture,
-        "trained on": "; ".join(datasets) or "no data",
-        "samples": "; ".join(map(output_text, version.outputs.values())),
-        "latent": f"{version.latent} numbers" if version.latent else "none",
-        "inputs": "\n".join(inputs(version)) or "none",
-        "package": package_text(version),
-        "license": version.license,
-        "authors": f"{', '.join(version.authors)} ({version.year})",
-        "metrics": metrics(version) or "none reported",
-    }
-
-
-def version_text(config: ModelConfig, version: Version) -> str:
-    """The name of a version, and of the others."""
-    others = [name for name in config.versions if name != version.name]
-    if not others:
-        return version.name
-    default = " (default)" if version.name == config.default_version else ""
-    return f"{version.name}{default}; also {', '.join(others)}"
-
-
-def output_text(output: Output) -> str:
-    """``images 1x128x128 uint8``."""
-    return f"{output.name} {'x'.join(map(str, output.shape)) or 'one'} {output.dtype}"
-
-
-def package_text(version: Version) -> str:
-    """The kind of a package, and where it comes from or how large it is."""
-    text = package(version)
-    if version.scheme in REMOTE:
-        return f"{text} from {version.source}"
-    return f"{text}, {megabytes(version.size)}" if version.size else text
 
 
 def cite_command(a: argparse.Namespace) -> None:

@@ -20,7 +20,8 @@ from ..errors import DatasetError
 from ..generation.model import Model
 from ..registry import is_local
 from ..samples import Samples
-from ..samples.pictures import FAINT, Drawing, caption, draw, picture, picture_column
+from ..samples.pictures import FAINT, Drawing, draw
+from ..samples.shown import caption, picture, picture_column
 from .widgets import LINE, Sheet, button_on, quietly, radio_on, slider_on, text_box_on
 
 PAGE = 10  # latents that have a slider at the same time

@@ -16,7 +16,8 @@ from ..errors import DatasetError, InputError
 from ..generation.api import load
 from ..generation.model import Model
 from ..registry import resolve
-from ..samples.pictures import grid, picture_column
+from ..samples.pictures import grid
+from ..samples.shown import picture_column
 from ..seeds import check_seed
 from .explorer import Explorer
 
