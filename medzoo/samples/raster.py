@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,14 +64,14 @@ def tile(
     boxes = list(shown.boxes_of(samples, row))
     if not marks and not boxes and masks == "outline":
         return pixels
-    colours = _coloured(pixels)
+    colours: NDArray[np.uint8] = _coloured(pixels).copy()
     if masks == "beside":
         beside = np.zeros_like(colours)
         for colour, region in marks:
             beside[_stretched(region, size)] = _rgb(colour)
         _draw_boxes(beside, boxes, (h, w))
-        return np.hstack([colours, beside])
-    colours = colours.copy()
+        both: NDArray[np.uint8] = np.hstack([colours, beside])
+        return both
     for colour, region in marks:
         colours[_edge(_stretched(region, size))] = _rgb(colour)
     _draw_boxes(colours, boxes, (h, w))
@@ -80,7 +80,10 @@ def tile(
 
 def _coloured(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pixels (H, W) or (H, W, 3) as (H, W, 3)."""
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+    if pixels.ndim == 3:
+        return pixels
+    colours: NDArray[np.uint8] = np.repeat(pixels[..., None], 3, axis=2)
+    return colours
 
 
 def _resized(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -291,13 +294,15 @@ def write_gif(
     return target
 
 
-def png_of(pixels: NDArray[np.uint8]) -> bytes:
-    """Pixels (H, W) or (H, W, 3) as PNG, with a comment that they are synthetic."""
+def png_of(pixels: NDArray[np.uint8], texts: Mapping[str, str] | None = None) -> bytes:
+    """Pixels (H, W) or (H, W, 3) as PNG, with a comment that they are synthetic, and more texts."""
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
     text, buffer = PngInfo(), io.BytesIO()
     text.add_text("Comment", COMMENT)
+    for name, content in (texts or {}).items():
+        text.add_text(name, content)
     Image.fromarray(pixels).save(buffer, "PNG", pnginfo=text, compress_level=6)
     return buffer.getvalue()
 
