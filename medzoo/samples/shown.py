@@ -151,7 +151,7 @@ def corners(boxes: Array, height: float, width: float) -> NDArray[np.float64]:
     ----------
     boxes
         The boxes of one picture, (K, 4) or (4,): centre x, centre y, width and height, as fractions
-        of the picture. A row with NaN in it is no box.
+        of the picture. Rows with NaN are left out.
     """
     rows = np.asarray(boxes, np.float64).reshape(-1, 4)
     rows = rows[~np.isnan(rows).any(axis=1)]

@@ -226,7 +226,7 @@ def interpolate(
 
     Only the latents change. The model's own noise is that of ``seed_a`` in all pictures. So the
     first picture is sample 0 of ``seed_a``, and the last is that of ``seed_b`` only for a model
-    that draws no noise of its own.
+    that draws no noise.
 
     Parameters
     ----------
@@ -298,7 +298,7 @@ def _walk(
     inputs = {**first_inputs(model.version), **options}
     parts = _parts(model, seed, rows, inputs)
     joined = concatenate(parts)
-    # All are sample 0 of the seed; numbers of their own keep their titles apart.
+    # All are sample 0 of the seed; different numbers keep their titles apart.
     samples = Samples(joined.columns, joined.outputs, np.arange(len(rows)), joined.provenance)
     columns = {name: getattr(joined, name) for name in joined.columns}
     return Frames(title, positions, rows, columns, samples)
