@@ -17,7 +17,13 @@ from .cache import add_cache, add_install, cache_command, install_command
 from .contribute import add_contributing, contribute_command
 from .generate import add_generate, generate_command
 from .help import EXITS, Parser, exit_codes
-from .look import add_look, interpolate_command, traverse_command, visualize_command
+from .look import (
+    add_look,
+    gallery_command,
+    interpolate_command,
+    traverse_command,
+    visualize_command,
+)
 from .models import (
     add_models,
     cite_command,
@@ -58,6 +64,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "visualize": visualize_command,
     "traverse": traverse_command,
     "interpolate": interpolate_command,
+    "gallery": gallery_command,
     "test": test_command,
     "verify": verify_command,
     "reproduce": reproduce_command,

@@ -1,4 +1,4 @@
-"""Looking at a model: ``visualize``, ``traverse``, ``interpolate``."""
+"""Looking at models: ``visualize``, ``traverse``, ``interpolate``, ``gallery``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_look(commands: Commands) -> None:
-    """``visualize``, ``traverse``, ``interpolate``."""
+    """``visualize``, ``traverse``, ``interpolate``, ``gallery``."""
     add_visualize(commands)
     child = command(
         commands,
@@ -68,6 +68,23 @@ def add_look(commands: Commands) -> None:
     child.add_argument("seed_a", type=int, metavar="SEED_A", help="the first seed")
     child.add_argument("seed_b", type=int, metavar="SEED_B", help="the last seed")
     _walk_arguments(child)
+
+    child = command(
+        commands,
+        "gallery",
+        "all models as web pages with pictures, search and filters",
+        "The pages are static files, which any browser opens from the disk and any web server can "
+        "serve. They ask no other host for anything.",
+        examples=("medzoo gallery --out site/",),
+        codes=(4, 9),
+    )
+    child.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a new or empty folder, or one with an earlier gallery, whose pages are replaced",
+    )
 
 
 def add_visualize(commands: Commands) -> None:
@@ -165,6 +182,13 @@ def interpolate_command(a: argparse.Namespace) -> None:
 
     check_ending(a.out)
     _write(interpolate(a.model, a.seed_a, a.seed_b, a.steps, **_how(a)), a)
+
+
+def gallery_command(a: argparse.Namespace) -> None:
+    """``medzoo gallery``."""
+    from ..view.gallery import gallery
+
+    print(f"Open {gallery(a.out)} in a browser.")
 
 
 def _how(a: argparse.Namespace) -> dict[str, Any]:
