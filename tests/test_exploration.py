@@ -350,6 +350,9 @@ def test_interpolate_goes_from_seed_to_seed(disc: int) -> None:
         {"reach": 0},
         {"reach": float("inf")},
         {"seed": -1},
+        {"direction": [0]},
+        {"latents": np.zeros((2, 6), np.float32)},
+        {"n": 3},
         {"condition": "benign"},
     ],
 )

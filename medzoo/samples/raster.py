@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import files
+from .. import checks, files
 from ..config.columns import Batch, spacing_of
 from ..errors import DatasetError, InputError
 from ..settings import user_path
@@ -208,7 +208,9 @@ def check_choice(value: object, name: str, choices: Sequence[str]) -> str:
         It is none of them.
     """
     if not isinstance(value, str) or value not in choices:
-        raise InputError(f"{name}={value!r:.60} is not possible.", f"Use {', '.join(choices)}.")
+        raise InputError(
+            f"{name}={checks.shown(value)} is not possible.", f"Use {', '.join(choices)}."
+        )
     return value
 
 
@@ -276,7 +278,7 @@ def write_gif(
 
     target = user_path(path, "path")
     if target.suffix.lower() != ".gif":
-        raise InputError(f"path={str(path)!r} is not a GIF.", "The name must end in .gif.")
+        raise InputError(f"path={str(target)!r} is not a GIF.", "The name must end in .gif.")
     images = [Image.fromarray(pixels) for pixels in pictures]
     if any(image.mode == "RGB" for image in images):
         images = [image.convert("RGB").quantize(256) for image in images]

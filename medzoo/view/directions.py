@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import files, seeds, settings
+from .. import checks, files, seeds, settings
 from ..config.columns import unit_range
 from ..errors import InputError
 from ..generation.model import Model
@@ -109,11 +109,14 @@ def choose(found: Sequence[Direction], direction: int | str) -> Direction:
     InputError
         There is no such direction.
     """
-    for number, candidate in enumerate(found):
-        if direction in {number, candidate.name} and not isinstance(direction, bool):
-            return candidate
-    names = ", ".join(f"{k} ({d.name})" for k, d in enumerate(found))
-    raise InputError(f"There is no direction {direction!r}.", f"There are {names}.")
+    if isinstance(direction, str):
+        for candidate in found:
+            if candidate.name == direction:
+                return candidate
+    elif type(direction) is int and 0 <= direction < len(found):
+        return found[direction]
+    names = ", ".join(f"{k} ({d.name})" for k, d in enumerate(found)) or "none"
+    raise InputError(f"There is no direction {checks.shown(direction)}.", f"There are {names}.")
 
 
 # -------------------------------------------------------------------------------------------------

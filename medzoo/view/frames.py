@@ -117,7 +117,8 @@ def check_ending(path: str | os.PathLike[str]) -> None:
     """
     if user_path(path, "path").suffix.lower() not in {".png", ".gif"}:
         raise InputError(
-            f"{str(path)!r} is neither a PNG nor a GIF.", "The name must end in .png or .gif."
+            f"{checks.shown(path)} is neither a PNG nor a GIF.",
+            "The name must end in .png or .gif.",
         )
 
 
@@ -187,7 +188,7 @@ def traverse(
     >>> frames.save("diameter.gif")
     PosixPath('diameter.gif')
     """
-    size = _check(model_id, version)
+    size = _check(model_id, version, options)
     steps = checks.whole(steps, "steps", "a number of steps", 2, MOST)
     reach = checks.between(reach, "reach", 1e-3, 10.0)
     positions = np.linspace(-reach, reach, steps)
@@ -263,7 +264,7 @@ def interpolate(
     >>> frames.positions
     array([0. , 0.5, 1. ])
     """
-    size = _check(model_id, version)
+    size = _check(model_id, version, options)
     steps = checks.whole(steps, "steps", "a number of steps", 2, MOST)
     a, b = (seeds.latents(seed, [0], size)[0] for seed in (seed_a, seed_b))
     positions = np.linspace(0, 1, steps)
@@ -273,7 +274,9 @@ def interpolate(
         return _walk(model, seed_a, rows, positions=positions, title=title, options=options)
 
 
-def _check(model_id: int | str | os.PathLike[str], version: str | None) -> int:
+def _check(
+    model_id: int | str | os.PathLike[str], version: str | None, options: Mapping[str, Any]
+) -> int:
     """The number of latents of a model, before it is loaded."""
     config = resolve(model_id)
     chosen = config.version(version)
@@ -283,6 +286,14 @@ def _check(model_id: int | str | os.PathLike[str], version: str | None) -> int:
             f"{config.id} has no latents to walk through.",
             f"`medzoo info {config.number}` lists its inputs.",
         )
+    allowed = [*chosen.conditions, *chosen.options]
+    for name in options:
+        if name not in allowed:
+            names = ", ".join(allowed) or "no inputs"
+            raise InputError(
+                f"A walk through {config.id} takes no {name!r}.",
+                f"{checks.instead(name, allowed)}It takes {names}.",
+            )
     return chosen.settable_latents
 
 
