@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from .runtime import Ray as Ray
     from .samples import Samples as Samples
     from .samples import read as read
+    from .view import interpolate as interpolate
+    from .view import traverse as traverse
     from .view import visualize as visualize
 
 __version__ = "0.1.0"
@@ -61,6 +63,7 @@ _HOMES = {
     "generate": "generation.api",
     "info": "registry",
     "install": "packages.transfer",
+    "interpolate": "view",
     "iterable_dataset": "loader",
     "list_models": "registry",
     "load": "generation.api",
@@ -69,6 +72,7 @@ _HOMES = {
     "reproduce": "generation.reproduction",
     "search": "registry.search",
     "stream": "generation.api",
+    "traverse": "view",
     "update": "packages.update",
     "verify": "datasets.verification",
     "visualize": "view",

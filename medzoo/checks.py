@@ -155,6 +155,16 @@ def number(value: Any, name: str) -> float:
     return cast("float", number)
 
 
+def between(value: Any, name: str, low: float, high: float) -> float:
+    """A number from ``low`` to ``high``."""
+    chosen = number(value, name)
+    if not low <= chosen <= high:
+        raise InputError(
+            f"{name}={shown(value)} is out of range.", f"Give a number from {low:g} to {high:g}."
+        )
+    return chosen
+
+
 def several(check: Check, length: int) -> Check:
     """A check for a list of ``length`` values, each of which may be None."""
 
@@ -308,18 +318,22 @@ CHECKS: dict[str, Check] = {
     "first": first,
     "folder": path,
     "format": text,
+    "fps": lambda value, name: between(value, name, 0.1, 50),
     "fresh": flag,
     "keep": count,
     "labels": flag,
     "layout": text,
+    "masks": text,
     "model_id": model_id,
     "n": count,
     "num_workers": lambda value, name: whole(value, name, "a number of processes", most=MOST),
     "out": path,
+    "path": path,
     "pin_memory": flag,
     "progress": flag,
     "reset": flag,
     "save": path,
+    "scale": lambda value, name: whole(value, name, "a scale", 1, 16),
     "seed": seed,
     "series": text,
     "shard_samples": lambda value, name: whole(value, name, "a number of samples", 1, 2**62),

@@ -35,6 +35,7 @@ PLUGINS = {
         "zenodo": "packages.zenodo",
         "https": "packages.https",
     },
+    "notebook": {"model": "registry.card"},  # how a notebook shows a config
 }
 
 

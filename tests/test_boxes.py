@@ -13,7 +13,7 @@ from sets import BOXES, CONDITION, IMAGES, Toy, column
 
 import medzoo
 from medzoo.config import read_config
-from medzoo.config.columns import corners_of
+from medzoo.config.columns import corners_of, present_boxes
 from medzoo.errors import ConfigError, InputError, PackageError
 
 MODEL = """
@@ -227,3 +227,9 @@ def test_corners_are_pixels_from_the_edge_of_the_first() -> None:
         corners_of(np.array([[0.5, 0.5, 1.0, 1.0], [0.25, 0.75, 0.25, 0.25]]), picture),
         [[0, 0, 16, 8], [2, 5, 6, 7]],
     )
+
+
+def test_rows_of_nan_are_not_there() -> None:
+    rows = np.array([ONE, NOTHING, OTHER])
+    np.testing.assert_array_equal(present_boxes(rows), [ONE, OTHER])
+    assert present_boxes(np.array(NOTHING)).shape == (0, 4)

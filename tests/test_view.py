@@ -27,7 +27,8 @@ from medzoo.errors import DatasetError, InputError
 from medzoo.samples import Samples
 from medzoo.samples.pictures import draw, grid
 from medzoo.view import Explorer, window
-from medzoo.view.explorer import PAGE, REACH
+from medzoo.view.exploration import REACH
+from medzoo.view.explorer import PAGE
 
 LONG_MODEL = """
 import numpy as np
@@ -304,9 +305,9 @@ def test_saved_files_make_the_picture_again(
     drag(explorer, 1, 1.25)
     choose(explorer, "condition", "malignant")
     press(explorer, "save")
-    assert explorer._note.get_text() == "saved medzoo_901_seed3_1.png and .npz"
-    found = np.load("medzoo_901_seed3_1.npz", allow_pickle=False)
-    again = medzoo.generate(**{k: v if v.ndim else v.item() for k, v in found.items()})
+    assert explorer._note.get_text() == "saved medzoo_901_seed3_1.png and .json"
+    state = json.loads(Path("medzoo_901_seed3_1.json").read_text())
+    again = medzoo.generate(**state["arguments"])
     with Image.open("medzoo_901_seed3_1.png") as saved:
         assert np.array_equal(np.asarray(saved), again.images[0, 0])
         assert np.array_equal(np.asarray(saved), shown(explorer))
@@ -325,14 +326,14 @@ def test_saving_never_overwrites(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     explorer = open_toy()
-    Path("medzoo_901_seed0_1.npz").write_text("mine")
+    Path("medzoo_901_seed0_1.json").write_text("mine")
     press(explorer, "save")
     press(explorer, "save")
     assert {p.name for p in tmp_path.glob("medzoo_*.png")} == {
         "medzoo_901_seed0_2.png",
         "medzoo_901_seed0_3.png",
     }
-    assert Path("medzoo_901_seed0_1.npz").read_text() == "mine"
+    assert Path("medzoo_901_seed0_1.json").read_text() == "mine"
 
 
 def test_failed_save_is_said_in_the_window(
@@ -362,7 +363,10 @@ def test_model_without_latents_has_no_sliders(open_toy: Callable[..., Explorer])
         code=code, latent=0, options={}, conditions={}, outputs={"images": toy_image()}
     )
     assert explorer.sliders == []
-    assert set(explorer.buttons) == {"next seed", "reset", "save"}
+    assert set(explorer.buttons) == {
+        *("next seed", "undo", "random", "reset", "save"),
+        "samples",
+    }
     press(explorer, "next seed")
     assert np.array_equal(shown(explorer), medzoo.generate(901, 1, seed=1).images[0, 0])
 

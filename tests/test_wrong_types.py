@@ -164,6 +164,11 @@ def calls(tmp_path: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]
         "update": (medzoo.update, {"reset": True}),
         "verify": (medzoo.verify, {"folder": "nowhere"}),
         "visualize": (medzoo.visualize, {"model_id": 901, "device": "nowhere"}),
+        "traverse": (medzoo.traverse, {"model_id": 901, "device": "nowhere"}),
+        "interpolate": (
+            medzoo.interpolate,
+            {"model_id": 901, "seed_a": 1, "seed_b": 2, "device": "nowhere"},
+        ),
         "samples[]": (samples().__getitem__, {"key": 0}),
         "plot": (samples().plot, {"n": 1}),
         "save": (samples().save, {"folder": tmp_path / "nothing" / "\0"}),

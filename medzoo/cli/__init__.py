@@ -16,8 +16,15 @@ from ..errors import MedzooError, MedzooWarning
 from .cache import add_cache, add_install, cache_command, install_command
 from .contribute import add_contributing, contribute_command
 from .evaluate import add_evaluate, compare_command, evaluate_command
-from .generate import add_generate, add_visualize, generate_command, visualize_command
+from .generate import add_generate, generate_command
 from .help import EXITS, Parser, exit_codes
+from .look import (
+    add_look,
+    gallery_command,
+    interpolate_command,
+    traverse_command,
+    visualize_command,
+)
 from .models import (
     add_models,
     cite_command,
@@ -61,6 +68,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "update": update_command,
     "generate": generate_command,
     "visualize": visualize_command,
+    "traverse": traverse_command,
+    "interpolate": interpolate_command,
+    "gallery": gallery_command,
     "test": test_command,
     "evaluate": evaluate_command,
     "compare": compare_command,
@@ -169,7 +179,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     add_models(commands)
     add_generate(commands)
-    add_visualize(commands)
+    add_look(commands)
     add_test(commands)
     add_evaluate(commands)
     add_sets(commands)

@@ -1,4 +1,4 @@
-"""Samples of a model: ``generate`` and ``visualize``."""
+"""Samples of a model: ``generate``."""
 
 from __future__ import annotations
 
@@ -153,31 +153,6 @@ def add_generate(commands: Commands) -> None:
     json_argument(child)
 
 
-def add_visualize(commands: Commands) -> None:
-    """``visualize``."""
-    child = command(
-        commands,
-        "visualize",
-        "sliders over a model's latent vector, its condition and the seed",
-        "Opens a window. Without a screen, a grid of samples is written to the current folder "
-        "instead.",
-        examples=(
-            "medzoo visualize 8",
-            "medzoo visualize 8 --save grid.png",
-        ),
-        codes=(2, *RUN, 9),
-    )
-    model_argument(child)
-    version_argument(child)
-    child.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="the seed to start from (default: 0)"
-    )
-    running_arguments(child)
-    child.add_argument(
-        "--save", type=Path, metavar="FILE", help="save a grid of samples and open no window"
-    )
-
-
 def generate_command(a: argparse.Namespace) -> None:
     """``medzoo generate``."""
     if a.quiet:
@@ -291,18 +266,3 @@ def announce(job: Job, model: LoadedModel, *, quiet: bool) -> None:
     disk = "" if estimate.disk is None else f" and {megabytes(estimate.disk)}"
     takes = f"about {minutes(estimate.seconds)}{disk}"
     print(f"{job.request.n:,} samples: {takes} in {job.out}", file=sys.stderr)
-
-
-def visualize_command(a: argparse.Namespace) -> None:
-    """``medzoo visualize``."""
-    from ..view import visualize
-
-    visualize(
-        a.model,
-        version=a.model_version,
-        device=a.device,
-        seed=a.seed,
-        save=a.save,
-        env=a.env,
-        trust=a.trust,
-    )

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import REMOTE, ModelConfig, Output, Version
-from ..console import facts, megabytes, prose
+from ..config import ModelConfig, Version
+from ..console import facts, prose
 from ..errors import NotAvailableError
 from ..registry import PACKAGE_CONFIG
-from ..registry.description import STATUS_TEXTS, inputs, metrics, notes, package
+from ..registry.description import model_facts
 from .help import FETCH, Commands, command
 from .options import json_argument, model_argument, offline_argument, print_json, version_argument
 
@@ -247,50 +247,6 @@ def card(config: ModelConfig, version: Version) -> str:
             f"`medzoo info {config.number}` prints what the registry knows. {version.publication}",
         )
     return path.read_text(encoding="utf-8").rstrip()
-
-
-def model_facts(config: ModelConfig, version: Version) -> dict[str, str]:
-    """What ``medzoo info`` says about a version of a model."""
-    status = {"status": STATUS_TEXTS[version.status]} if version.status else {}
-    remarks = {"note": "; ".join(notes(version))} if notes(version) else {}
-    datasets = [f"{dataset.name} ({dataset.license})" for dataset in version.datasets]
-    return {
-        **status,
-        "version": version_text(config, version),
-        "modality": f"{config.modality}, {config.organ}, {config.content}",
-        "architecture": version.architecture,
-        "trained on": "; ".join(datasets) or "no data",
-        "samples": "; ".join(map(output_text, version.outputs.values())),
-        "latent": f"{version.latent} numbers" if version.latent else "none",
-        "inputs": "\n".join(inputs(version)) or "none",
-        "package": package_text(version),
-        **remarks,
-        "license": version.license,
-        "authors": f"{', '.join(version.authors)} ({version.year})",
-        "metrics": metrics(version) or "none reported",
-    }
-
-
-def version_text(config: ModelConfig, version: Version) -> str:
-    """The name of a version, and of the others."""
-    others = [name for name in config.versions if name != version.name]
-    if not others:
-        return version.name
-    default = " (default)" if version.name == config.default_version else ""
-    return f"{version.name}{default}; also {', '.join(others)}"
-
-
-def output_text(output: Output) -> str:
-    """``images 1x128x128 uint8``."""
-    return f"{output.name} {'x'.join(map(str, output.shape)) or 'one'} {output.dtype}"
-
-
-def package_text(version: Version) -> str:
-    """The kind of a package, and where it comes from or how large it is."""
-    text = package(version)
-    if version.scheme in REMOTE:
-        return f"{text} from {version.source}"
-    return f"{text}, {megabytes(version.size)}" if version.size else text
 
 
 def cite_command(a: argparse.Namespace) -> None:

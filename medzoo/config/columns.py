@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MedzooWarning
-from .model import Output
+from .model import BOX, Output
 
 Array = NDArray[Any]
 PICTURES = ("image", "mask", "volume")  # kinds of columns that have axes of space
@@ -62,6 +62,13 @@ def corners_of(boxes: Array, output: Output) -> NDArray[np.float32]:
     corners = np.concatenate([centre - size / 2, centre + size / 2], axis=-1)
     pixels: NDArray[np.float64] = corners * np.array([width, height, width, height])
     return pixels.astype(np.float32)
+
+
+def present_boxes(boxes: Array) -> Array:
+    """The boxes (K, 4) that are there; the rows of others are NaN."""
+    rows = boxes.reshape(-1, len(BOX))
+    there: Array = rows[~np.isnan(rows).any(axis=1)]
+    return there
 
 
 def boxed_column(outputs: Mapping[str, Output]) -> Output:

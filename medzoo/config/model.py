@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, ModelNotFoundError
+from ..plugins import plugin
 
 REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 KINDS = ("image", "mask", "volume", "boxes", "table", "label")
@@ -41,8 +42,10 @@ TAKEN = {
     "to_torchio",
     "to_monai",
     "to_pandas",
+    "montage",
     "plot",
     "save",
+    "to_gif",
     "column",
     "file",
     "files",
@@ -286,6 +289,10 @@ class ModelConfig:
         return (
             f"<{self.id}: {self.name}. {self.description} Versions {versions}. Not for diagnosis.>"
         )
+
+    def _repr_html_(self) -> str:
+        """A picture of samples and what is known, for notebooks."""
+        return str(plugin("notebook", "model").html(self))
 
     @property
     def number(self) -> int:

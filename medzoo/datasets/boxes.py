@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .. import files
 from ..config import BOX, Output
-from ..config.columns import boxed_column, corners_of, names_of_kind
+from ..config.columns import boxed_column, corners_of, names_of_kind, present_boxes
 from .csv import TABLE, table_names
 from .formats import Line, labels_of
 from .journal import PROVENANCE
@@ -81,7 +81,7 @@ class Yolo(Boxed):
         labels = labels_of(columns, row, self._outputs, self._provenance)
         number = self.place_of(labels.get(self._boxes.classes))
         text = ""
-        for box in present(columns[self._boxes.name][row]):
+        for box in present_boxes(columns[self._boxes.name][row]):
             text += " ".join([str(number), *(f"{value:.9g}" for value in box)]) + "\n"
         name = picture["file"].partition("/")[2]
         path = f"labels/{name.removesuffix('.png')}.txt"
@@ -141,7 +141,9 @@ class Coco(Boxed):
         before, numbers = "\n", count(1)
         for index, labels, boxes in self._rows():
             category = 1 + self.place_of(labels.get(self._boxes.classes))
-            for left, top, right, bottom in corners_of(present(boxes), self._picture).tolist():
+            for left, top, right, bottom in corners_of(
+                present_boxes(boxes), self._picture
+            ).tolist():
                 wide, high = right - left, bottom - top
                 annotation = {
                     "id": next(numbers),
@@ -164,10 +166,3 @@ class Coco(Boxed):
                 boxes = np.array([row[head] for head in heads], dtype=np.float32)
                 labels = {name: row[name] for name in names}
                 yield int(row["index"]), labels, boxes.reshape(-1, len(BOX))
-
-
-def present(boxes: NDArray[Any]) -> NDArray[Any]:
-    """The boxes (K, 4) that are there; the rows of others are NaN."""
-    rows = boxes.reshape(-1, len(BOX))
-    there: NDArray[Any] = rows[~np.isnan(rows).any(axis=1)]
-    return there

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import checks, files, settings
+from ..config.html import block, fact_table
 from ..errors import DatasetError
 from .growth import refuse_growing
 from .journal import LOG, MANIFEST, PROVENANCE, UNFINISHED, require_whole, unsealed
@@ -19,6 +20,7 @@ from .paths import inside, is_left_beside, is_plain, links
 from .reader import ends_changed, problem_of
 
 PUBLISHED = "published.json"  # the DOI of a set that `medzoo publish` uploaded
+PROBLEMS = 20  # sentences that a notebook shows
 NAMED = 5  # files or samples of each kind that a report names; it counts the others
 
 
@@ -51,6 +53,19 @@ class Verification:
                 *self.problems,
             ]
         )
+
+    def _repr_html_(self) -> str:
+        """The result as a table, for notebooks."""
+        result = "all as they were written" if self.ok else "not as it was written"
+        facts = {"folder": str(self.folder), "result": result, "files": f"{self.files:,}"}
+        for kind in ("missing", "changed", "extra", "samples"):
+            if names := getattr(self, kind):
+                facts[kind] = some(names)
+        if self.problems:
+            facts["problems"] = "\n".join(self.problems[:PROBLEMS])
+        colour = "#2b8a3e" if self.ok else "#c92a2a"
+        title = f"<b style='color:{colour}'>{'✓' if self.ok else '✗'} verified</b>"
+        return block(title, fact_table(facts))
 
 
 @checks.checked()

@@ -17,7 +17,7 @@ from ..config import ModelConfig, Version
 from ..datasets.writer import Target
 from ..errors import DatasetError, InputError, OutOfMemoryError
 from ..provenance import Provenance, copied, of_request
-from ..registry import introduce, is_local
+from ..registry import card, introduce, is_local
 from ..runtime import Execution, Session, open_session
 from ..samples import Samples, concatenate
 from . import capacity
@@ -53,6 +53,11 @@ class LoadedModel:
     def __repr__(self) -> str:
         where = self.device if self._session is not None else "nothing: closed"
         return f"<{self.config.id}, version {self.version.name}, on {where}>"
+
+    def _repr_html_(self) -> str:
+        """What is known about the model, and where it runs, for notebooks."""
+        where = self.device if self._session is not None else "nothing: closed"
+        return card.html(self.config, self.version, f"version {self.version.name}, on {where}")
 
     def close(self) -> None:
         """Let go of the model's memory."""

@@ -21,6 +21,7 @@ from ..errors import InputError
 from ..generation import capacity
 from ..generation.job import Job
 from ..generation.run import LoadedModel
+from ..registry import card
 from ..runtime import Execution
 from ..runtime.native import pick_device
 from ..runtime.weights import their_file
@@ -115,6 +116,16 @@ class Maker:
         self._process = os.getpid()
         self._model: LoadedModel | None = None
         self._thread: ThreadPoolExecutor | None = None
+
+    def _repr_html_(self) -> str:
+        """What the data set makes, for notebooks. No sample is made for it."""
+        n = getattr(self, "_n", self._request.n)
+        number = "endless samples" if n is None else f"{n:,} samples"
+        return card.html(
+            self._job.config,
+            self._job.version,
+            f"{type(self).__name__} of {number}, seed {self.seed}, blocks of {self._block}",
+        )
 
     def _settle(self) -> None:
         """Start again in a process that was forked, which has neither the model nor its thread."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .listing import list_models as list_models
 from .lookup import PACKAGE_CONFIG as PACKAGE_CONFIG
 from .lookup import Registry as Registry
 from .lookup import cite as cite
@@ -10,7 +11,6 @@ from .lookup import info as info
 from .lookup import introduce as introduce
 from .lookup import is_here as is_here
 from .lookup import is_local as is_local
-from .lookup import list_models as list_models
 from .lookup import pointer as pointer
 from .lookup import registry as registry
 from .lookup import resolve as resolve

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from operator import attrgetter, itemgetter
 from typing import Any
 
-from ..config import ModelConfig, Option, Version
+from ..config import REMOTE, ModelConfig, Option, Output, Version
 from ..console import megabytes
 
 HEAD = ("id", "status", "modality", "content", "size", "license", "package")
@@ -150,3 +150,47 @@ def metrics(version: Version) -> str:
         samples = f" ({m.samples:,} samples)" if m.samples else ""
         groups.setdefault(m.dataset + samples, []).append(f"{m.name} {m.value:g}")
     return "\n".join(f"{', '.join(figures)} on {dataset}" for dataset, figures in groups.items())
+
+
+def model_facts(config: ModelConfig, version: Version) -> dict[str, str]:
+    """What ``medzoo info`` says about a version of a model."""
+    status = {"status": STATUS_TEXTS[version.status]} if version.status else {}
+    remarks = {"note": "; ".join(notes(version))} if notes(version) else {}
+    datasets = [f"{dataset.name} ({dataset.license})" for dataset in version.datasets]
+    return {
+        **status,
+        "version": version_text(config, version),
+        "modality": f"{config.modality}, {config.organ}, {config.content}",
+        "architecture": version.architecture,
+        "trained on": "; ".join(datasets) or "no data",
+        "samples": "; ".join(map(output_text, version.outputs.values())),
+        "latent": f"{version.latent} numbers" if version.latent else "none",
+        "inputs": "\n".join(inputs(version)) or "none",
+        "package": package_text(version),
+        **remarks,
+        "license": version.license,
+        "authors": f"{', '.join(version.authors)} ({version.year})",
+        "metrics": metrics(version) or "none reported",
+    }
+
+
+def version_text(config: ModelConfig, version: Version) -> str:
+    """The name of a version, and of the others."""
+    others = [name for name in config.versions if name != version.name]
+    if not others:
+        return version.name
+    default = " (default)" if version.name == config.default_version else ""
+    return f"{version.name}{default}; also {', '.join(others)}"
+
+
+def output_text(output: Output) -> str:
+    """``images 1x128x128 uint8``."""
+    return f"{output.name} {'x'.join(map(str, output.shape)) or 'one'} {output.dtype}"
+
+
+def package_text(version: Version) -> str:
+    """The kind of a package, and where it comes from or how large it is."""
+    text = package(version)
+    if version.scheme in REMOTE:
+        return f"{text} from {version.source}"
+    return f"{text}, {megabytes(version.size)}" if version.size else text

@@ -365,35 +365,6 @@ def introduce(config: ModelConfig, version: Version) -> None:
         mark.touch()
 
 
-def list_models() -> list[ModelConfig]:
-    """Return all registered models in the order of their ids.
-
-    Returns
-    -------
-    list of ModelConfig
-        The models that come with medzoo or with `medzoo.update`, and those of the folder that
-        ``MEDZOO_MODEL_CONFIGS`` names.
-
-    Raises
-    ------
-    ConfigError
-        A config breaks the schema.
-
-    See Also
-    --------
-    search : Find models by words and fields.
-
-    Examples
-    --------
-    >>> for model in medzoo.list_models():
-    ...     print(model.id, model.modality)
-    00001_DCGAN_MMG_CALC_ROI mammography
-    00002_DCGAN_MMG_MASS_ROI mammography
-    ...
-    """
-    return sorted(registry().configs.values(), key=attrgetter("id"))
-
-
 @checks.checked()
 def info(model_id: int | str | os.PathLike[str]) -> ModelConfig:
     """Return the config of a model: what it generates, its versions, license and metrics.

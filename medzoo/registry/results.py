@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
 from ..config import ModelConfig
+from ..config.html import block
 from ..console import table, terminal_width
-from . import description
+from . import card, description
 from .index import Figure, Index
 
 
@@ -62,17 +63,13 @@ class Found(Sequence[ModelConfig]):
 
     def _repr_html_(self) -> str:
         """A table for notebooks."""
-        text = ""
+        parts = []
         if self:
-            head, rows = self._cells()
-            text = f"<table>{_line(head, 'th')}"
-            for cells in rows:
-                text += _line(cells, "td")
-            text += "</table>"
-        text += f"<p>{html.escape(self._count())}</p>"
+            parts.append(card.table(*self._cells(), list(map(card.thumbnail, self))))
+        parts.append(f"<p>{html.escape(self._count())}</p>")
         if self.note:
-            text += f"<p>{html.escape(self.note)}</p>"
-        return text
+            parts.append(f"<p>{html.escape(self.note)}</p>")
+        return block(*parts)
 
     def summaries(self) -> list[dict[str, Any]]:
         """The models as JSON, as ``medzoo search --json`` prints them."""
@@ -103,11 +100,6 @@ class Found(Sequence[ModelConfig]):
             f"{len(self)} model{'s' * (len(self) != 1)}; {come} with medzoo. `medzoo info ID` "
             "shows more."
         )
-
-
-def _line(cells: Sequence[str], tag: str) -> str:
-    """A row of an HTML table."""
-    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _figure_text(figure: Figure) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..config import BOX, Output
+from ..config import Output
 from ..config.columns import (
     ROWS,
     Array,
@@ -16,6 +16,7 @@ from ..config.columns import (
     affine_of,
     boxed_column,
     corners_of,
+    present_boxes,
     to_xyz,
     unit_range,
     warn_if_clipped,
@@ -96,8 +97,7 @@ def _monai_boxes(boxes: Array, picture: Output) -> Array:
     """Boxes (4,) or (K, 4) as MONAI has them: (K, 6) with the lowest x, y and z, then the highest,
     in voxels of the picture (C, X, Y, 1). Boxes that are not there are left out.
     """
-    rows = boxes.reshape(-1, len(BOX))
-    corners = corners_of(rows[~np.isnan(rows).any(axis=1)], picture)
+    corners = corners_of(present_boxes(boxes), picture)
     return np.insert(np.insert(corners, 4, 1, axis=1), 2, 0, axis=1)
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import torch
     import torchio
     from matplotlib.figure import Figure
+    from PIL import Image
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no one answer to ==
@@ -136,6 +137,12 @@ class Samples:
         model = self.provenance.get("model", "no model")
         where = f", in {self.folder}" if self.folder else ""
         return f"<{len(self)} samples of {model}: {', '.join(columns)}{where}>"
+
+    def _repr_html_(self) -> str:
+        """Pictures, labels, columns and provenance, for notebooks."""
+        from .notebook import html
+
+        return html(self, self.folder)
 
     def to_torch(self) -> dict[str, torch.Tensor]:
         """The columns as tensors, scaled for training.
@@ -247,12 +254,16 @@ class Samples:
     def plot(self, n: int = 16, *, columns: int | None = None) -> Figure:
         """A labelled grid of the first ``n`` samples, as a matplotlib figure.
 
+        Masks are drawn as outlines and boxes as rectangles. A volume is shown by its three middle
+        sections. Samples that have only a table are shown as its histograms, one line per label.
+
         Parameters
         ----------
         n : int, optional
-            Number of samples to show, at least 1. If there are fewer, all are shown.
+            Number of samples to show, at least 1. If there are fewer, all are shown. For a table,
+            the number of histograms, each of all samples.
         columns : int, optional
-            Number of pictures per row. By default the grid is about square.
+            Number of samples or histograms per row. By default the grid is about square.
 
         Returns
         -------
@@ -262,7 +273,7 @@ class Samples:
         Raises
         ------
         InputError
-            There is no sample, or no image, mask or volume among the columns.
+            There is no sample, or no image, mask, volume or table among the columns.
 
         Examples
         --------
@@ -273,6 +284,99 @@ class Samples:
 
         figure: Figure = grid(self, n, columns=columns)
         return figure
+
+    @checks.checked()
+    def montage(
+        self, n: int = 16, *, columns: int | None = None, masks: str = "outline", scale: int = 1
+    ) -> Image.Image:
+        """The first ``n`` samples side by side as a picture, pixel for pixel and without text.
+
+        A volume is shown by its three middle sections. Values are shown over the window or the
+        value range of their column, as by `plot`. Pixels that are not square are stretched along
+        one side.
+
+        Parameters
+        ----------
+        n : int, optional
+            Number of samples, at least 1. If there are fewer, all are shown.
+        columns : int, optional
+            Number of samples per row. By default the montage is about square.
+        masks : str, optional
+            ``"outline"`` draws masks and boxes on the picture, ``"beside"`` draws them filled to
+            its right, ``"none"`` leaves them out. "outline" by default.
+        scale : int, optional
+            Width and height of a sample's pixel in pixels of the montage, 1 to 16. 1 by default.
+
+        Returns
+        -------
+        PIL.Image.Image
+            8-bit gray, or RGB if anything is in colour. A notebook shows it.
+
+        Raises
+        ------
+        InputError
+            There is no sample, no image, mask or volume among the columns, or the montage would
+            be too large.
+
+        Examples
+        --------
+        >>> picture = medzoo.generate(8, 4, seed=0).montage()
+        >>> picture.size, picture.mode
+        ((258, 258), 'L')
+        >>> picture.save("montage.png")
+        """
+        from .raster import montage
+
+        return montage(self, n, columns, masks, scale)
+
+    @checks.checked()
+    def to_gif(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        n: int = 16,
+        fps: float = 4,
+        masks: str = "outline",
+        scale: int = 1,
+    ) -> Path:
+        """Write an animation: one sample after the other, or the axial sections of volumes.
+
+        Several volumes are shown side by side.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The file, ``NAME.gif``. A file that exists is replaced.
+        n : int, optional
+            Number of samples, at least 1. If there are fewer, all are shown.
+        fps : float, optional
+            Frames per second, above 0 and at most 50. 4 by default.
+        masks : str, optional
+            ``"outline"``, ``"beside"`` or ``"none"``; see `montage`.
+        scale : int, optional
+            Width and height of a sample's pixel in the animation, 1 to 16. 1 by default.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        InputError
+            There is no sample or no picture, or an argument is not valid.
+        DatasetError
+            The file cannot be written.
+
+        Examples
+        --------
+        >>> medzoo.generate(8, 4, seed=0).to_gif("masses.gif")
+        PosixPath('masses.gif')
+        """
+        from .raster import MASKS, check_choice, frames, write_gif
+
+        check_choice(masks, "masks", MASKS)
+        return write_gif(path, frames(self, n, masks, scale), fps)
 
     @checks.checked()
     def save(

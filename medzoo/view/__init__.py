@@ -1,6 +1,7 @@
-"""Looking at a model's samples: a grid of pictures, or a window with sliders.
+"""Looking at a model's samples: sliders in a window or a notebook, and walks through the latents.
 
-matplotlib is imported with the modules below, so only when something is drawn.
+`Exploration` holds the state and renders it; `explorer` and `widgets_face` are its faces. matplotlib
+is imported with the modules below, so only when something is drawn.
 """
 
 from __future__ import annotations
@@ -9,10 +10,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .exploration import Exploration as Exploration
     from .explorer import Explorer as Explorer
+    from .frames import interpolate as interpolate
+    from .frames import traverse as traverse
     from .window import visualize as visualize
 
-_HOMES = {"Explorer": "explorer", "visualize": "window"}  # public name -> its module
+# public name -> its module
+_HOMES = {
+    "Exploration": "exploration",
+    "Explorer": "explorer",
+    "interpolate": "frames",
+    "traverse": "frames",
+    "visualize": "window",
+}
 __all__ = sorted(_HOMES)  # noqa: PLE0605
 
 

@@ -1,10 +1,10 @@
-"""The window with sliders: a picture that depends on latents, condition, options and seed."""
+"""The window with sliders: matplotlib's face of an `Exploration`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +13,35 @@ from matplotlib.figure import Figure
 from matplotlib.widgets import RadioButtons, Slider
 from numpy.typing import NDArray
 
-from .. import files, seeds
-from ..config import OPTION_TYPES, Version
-from ..datasets.png import png
-from ..errors import DatasetError
+from .. import seeds
+from ..errors import MedzooError
 from ..generation.model import Model
-from ..registry import is_local
 from ..samples import Samples
-from ..samples.pictures import FAINT, Drawing, caption, draw, picture, picture_column
+from ..samples.pictures import FAINT, INK, Drawing
+from ..samples.shown import PLANES, caption, names_of, title
+from .exploration import REACH, Exploration
 from .widgets import LINE, Sheet, button_on, quietly, radio_on, slider_on, text_box_on
 
 PAGE = 10  # latents that have a slider at the same time
-REACH = 3.0  # end of a latent's slider; 99.7 % of standard normal numbers are within
+DIRECTIONS = -1  # the page before the latents: sliders of the leading directions
+SIDE_BY_SIDE = (1, 4, 9)  # numbers of samples that a button goes through
+SLOW = 0.5  # seconds after which a picture is announced before it is made
 
 # The window, in inches: the picture on the left, the controls in a column on the right.
 WIDTH, HEIGHT, MARGIN = 10.4, 6.5, 0.35
 PICTURE, TITLE, TEXT = 5.2, 0.25, 0.8  # the picture, and the text above and below it
 LEFT, SPAN = 6.05, 4.0  # left side and width of the column
 LABEL, VALUE = 0.8, 0.5  # on the left and right of a slider's track
+LONG_LABEL = 1.7  # of a direction, whose name is a few words
 SPACE, RADIO, RADIOS = 0.18, 1.6, 4.0  # between groups; most width and height of radio buttons
 
 
 class Explorer:
     """A picture that a model makes, and sliders for everything that it depends on.
 
-    The state is ``seed``, ``latents`` and ``inputs``. Widgets change the state and then show it, so
-    that picture, widgets and state agree after every event. The picture is sample 0 of the seed
-    with these latents. The model's own noise belongs to the sample, and so does not change while a
-    slider moves.
+    Widgets change the state of an `Exploration` and then show it, so that picture, widgets and
+    state agree after every event. The first page of sliders are the leading directions, if they are
+    known; the button "find directions" finds them.
 
     Parameters
     ----------
@@ -53,12 +54,14 @@ class Explorer:
 
     Attributes
     ----------
+    exploration : Exploration
+        What is shown.
     latents : numpy.ndarray
         The latent vector shown, shape (latent size,), float32.
     inputs : dict
         Condition or option -> its value.
     samples : Samples
-        The sample shown.
+        The samples shown.
 
     Raises
     ------
@@ -67,26 +70,42 @@ class Explorer:
     """
 
     def __init__(self, model: Model, *, seed: int = 0, figure: Figure | None = None) -> None:
-        picture_column(model.version.outputs)
+        self.exploration = Exploration(model, seed)
         self.model = model
         self.figure = figure or Drawing(WIDTH, HEIGHT)
-        self.page = 0
-        self.choices = _choices(model.version)
-        self.seed: int
-        self.latents: NDArray[np.float32]
-        self.inputs: dict[str, Any]
-        self.samples: Samples
+        self.page = DIRECTIONS if self.exploration.directions else 0
+        self.choices, self.ranges = self.exploration.choices, self.exploration.ranges
+        self._seconds = 0.0  # that the last picture took
         self._build()
-        self._start(seeds.check_seed(seed))
+        self._show_all()
         # matplotlib keeps only weak references to methods. This function keeps the explorer alive
         # as long as its window.
         self.figure.canvas.mpl_connect("close_event", lambda _: self.model.close())
 
     @property
+    def seed(self) -> int:
+        """The seed shown."""
+        return self.exploration.state.seed
+
+    @property
+    def latents(self) -> NDArray[np.float32]:
+        """The latent vector shown."""
+        return self.exploration.state.latents
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Condition or option -> its value."""
+        return dict(self.exploration.state.inputs)
+
+    @property
+    def samples(self) -> Samples:
+        """The samples shown."""
+        return self.exploration.samples
+
+    @property
     def arguments(self) -> dict[str, Any]:
         """The arguments of `Model.generate` for the picture that is shown."""
-        latents = {"latents": self.latents[np.newaxis]} if self.latents.size else {}
-        return {"seed": self.seed, **latents, **self.inputs}
+        return self.exploration.arguments
 
     @property
     def pages(self) -> int:
@@ -97,124 +116,134 @@ class Explorer:
     # what a user does
     def move(self, latent: int, value: float) -> None:
         """Set one number of the latent vector."""
-        self.latents[latent] = value
-        self._update()
+        self._do(partial(self.exploration.move, latent, value))
+
+    def slide(self, direction: int, position: float) -> None:
+        """Move along a leading direction."""
+        self._do(partial(self.exploration.slide, direction, position))
 
     def set(self, name: str, value: Any) -> None:
         """Set a condition or an option."""
-        self.inputs[name] = value
-        self._update()
+        self._do(partial(self.exploration.set, name, value))
 
     def go_to(self, seed: int) -> None:
         """Take the latents and the noise of another seed; condition and options stay."""
-        self._start(seeds.check_seed(seed), self.inputs)
+        self._do(partial(self.exploration.go_to, seed))
 
     def reset(self) -> None:
         """Go back to the seed's own latents, the first condition and the default options."""
-        self._start(self.seed)
+        self._do(self.exploration.reset)
 
     def turn(self, pages: int) -> None:
         """Go forward by some pages of sliders, or back."""
-        self.page = min(max(self.page + pages, 0), self.pages - 1)
-        self._show()
-        self.figure.canvas.draw_idle()
+        first = DIRECTIONS if self.exploration.directions else 0
+        self.page = min(max(self.page + pages, first), self.pages - 1)
+        self._show_all()
+
+    def find_directions(self) -> None:
+        """Find the leading directions, and show their sliders."""
+        self._announce("finding the leading directions ...")
+        self.exploration.find_directions()
+        self.page = DIRECTIONS
+        self._say("")
+        self._show_all()
 
     def save(self) -> Path:
-        """Write the picture as PNG into the current folder, and its arguments as .npz.
-
-        ``medzoo.generate(**{k: v if v.ndim else v.item() for k, v in numpy.load(path).items()})``
-        makes the picture again.
-
-        Returns
-        -------
-        pathlib.Path
-            The PNG, ``medzoo_8_seed0_1.png`` or with the next number that is free.
-
-        Raises
-        ------
-        DatasetError
-            The files cannot be written.
+        """Write the picture as PNG into the current folder, and the state as JSON beside it; see
+        `Exploration.save`.
         """
-        config, version = self.model.config, self.model.version
-        path = _free_path(f"medzoo_{config.number}_seed{self.seed}")
-        output = version.outputs[picture_column(version.outputs)]
-        metadata: dict[str, Any] = {"synthetic": True}
-        for key in ("model", "version", "seed", "license"):
-            metadata[key] = self.samples.provenance[key]
-        pixels = np.rint(picture(self.samples, 0) * 255).astype(np.uint8)  # (C, H, W)
-        made_from: dict[str, Any] = {
-            "model_id": str(config.path.parent.resolve()) if is_local(config) else config.id,
-            "version": version.name,
-            **self.arguments,
-        }
-        try:
-            with files.atomic(path.with_suffix(".npz")) as file:
-                np.savez(file, **made_from)
-            with files.atomic(path) as file:
-                file.write(png(pixels, output, metadata))
-        except OSError as error:
-            raise DatasetError(
-                f"{path} could not be written: {error.strerror or error}."
-            ) from error
-        return path
+        return self.exploration.save()
 
     # -------------------------------------------------------------------------------------------------
-    # the state
-    def _start(self, seed: int, inputs: Mapping[str, Any] | None = None) -> None:
-        version = self.model.version
-        first = {name: next(iter(c.values)) for name, c in version.conditions.items()}
-        self.seed = seed
-        self.latents = seeds.latents(seed, [0], version.settable_latents)[0]
-        defaults = {k: o.default for k, o in version.options.items() if o.default is not None}
-        self.inputs = dict(first | defaults if inputs is None else inputs)
-        self._update()
-
-    def _update(self) -> None:
-        """Make the picture of the state, and show both.
+    # showing
+    def _do(self, change: Callable[[], object]) -> None:
+        """Change the state, and show it. An error is shown instead, and the state stays.
 
         Toolkits report only the last movement of the mouse that happened meanwhile. So with a slow
         model the picture makes larger steps, but is never late.
         """
-        self.samples = self.model.generate(1, progress=False, **self.arguments)
-        draw(self._picture, self.samples, 0, size=12)
+        if self._seconds > SLOW:
+            self._announce("working ...")
+        began, note = time.monotonic(), ""
+        try:
+            change()
+        except MedzooError as error:
+            note = error.problem
+        self._seconds = time.monotonic() - began
+        self._note.set_text(note)
+        self._show_all()
+
+    def _show_all(self) -> None:
+        """Show the picture and the state."""
+        marked = any(names_of(kind, self.samples) for kind in ("mask", "boxes"))
+        pixels = self.exploration.pixels(3 if marked else 1) / 255
+        # clear() would build the axes again, which takes as long as a picture.
+        for artist in (*self._picture.images,):
+            artist.remove()
+        self._picture.set_axis_off()
+        self._picture.imshow(pixels, cmap="gray", vmin=0, vmax=1, aspect="equal")
+        h, w = pixels.shape[:2]
+        self._picture.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
+        text = title(self.samples, 0) if len(self.samples) == 1 else ""
+        self._picture.set_title(text, fontsize=12, color=INK, pad=3)
         self._caption.set_text(caption(self.samples))
-        self._note.set_text("")
         self._show()
         self.figure.canvas.draw_idle()
 
     def _show(self) -> None:
         """Set the widgets to the state, without running their callbacks."""
-        first = self.page * PAGE
-        for k, slider in enumerate(self.sliders):
-            there = first + k < self.latents.size
-            slider.set_active(there)
-            slider.ax.set_visible(there)
-            if there:
-                value = float(self.latents[first + k])
-                quietly(slider, slider.set_val, min(max(value, -REACH), REACH))
-                slider.valtext.set_text(f"{value:+.2f}")  # even if it is beyond the slider's end
-                slider.label.set_text(f"latent {first + k}")
-        if self.sliders:
-            last = min(first + PAGE, self.latents.size) - 1
-            self._heading.set_text(f"Latents {first} to {last} of {self.latents.size}")
+        self._show_sliders()
         for name, widget in self.options.items():
             quietly(widget, widget.set_val, self.inputs[name])
         for name, radio in self.radios.items():
             values = list(self.choices[name].values())
             quietly(radio, radio.set_active, values.index(self.inputs[name]))
-        quietly(self.seed_box, self.seed_box.set_val, str(self.seed))
-        self.seed_box.cursor.set_visible(False)  # set_val shows it, as if someone were typing
+        for box, text in ((self.seed_box, str(self.seed)), (self.latent_box, "")):
+            if box is not None:
+                quietly(box, box.set_val, text)
+                box.cursor.set_visible(False)  # set_val shows it, as if someone were typing
+        ready = self.exploration.marked == {"A", "B"}
+        if "between" in self.looks:
+            self.looks["between"].set_active(ready)
+            self.looks["between"].ax.set_visible(ready)
+
+    def _show_sliders(self) -> None:
+        directions = (self.exploration.directions or []) if self.page == DIRECTIONS else []
+        first = max(self.page, 0) * PAGE
+        there = len(directions) if directions else self.latents.size - first
+        for k, slider in enumerate(self.sliders):
+            slider.set_active(k < there)
+            slider.ax.set_visible(k < there)
+            if k >= there:
+                continue
+            label, value = f"latent {first + k}", 0.0
+            if directions:
+                label, value = directions[k].name, directions[k].position(self.latents)
+            else:
+                value = float(self.latents[first + k])
+            quietly(slider, slider.set_val, min(max(value, -REACH), REACH))
+            slider.valtext.set_text(f"{value:+.2f}")  # even if it is beyond the slider's end
+            slider.label.set_text(_short(label))
+        if self.sliders and directions:
+            self._heading.set_text("Leading directions")
+        elif self.sliders:
+            last = min(first + PAGE, self.latents.size) - 1
+            self._heading.set_text(f"Latents {first} to {last} of {self.latents.size}")
+        if "find directions" in self.buttons:
+            unknown = self.exploration.directions is None
+            self.buttons["find directions"].set_active(unknown)
+            self.buttons["find directions"].ax.set_visible(unknown)
 
     # ----------------------------------------------------------------------------------------------
     # the window
     def _build(self) -> None:
         """Place the controls from top to bottom; a window with many of them is higher."""
-        latents, ranges = self.model.version.settable_latents, _ranges(self.model.version)
-        lines = (min(PAGE, latents) + 1 if latents else 0) + len(ranges) + 2
+        latents = self.model.version.settable_latents
+        lines = (min(PAGE, latents) + 2 if latents else 0) + len(self.ranges) + self._look_lines()
         radios = max(
             (_radios_height(len(c)) + LINE / 2 for c in self.choices.values()), default=0.0
         )
-        height = max(HEIGHT, 2 * MARGIN + lines * LINE + radios + 5 * SPACE)
+        height = max(HEIGHT, 2 * MARGIN + (lines + 2) * LINE + radios + 6 * SPACE)
         sheet = Sheet(self.figure, WIDTH, height)
 
         above = (height - PICTURE - TEXT - TITLE) / 2 + TITLE
@@ -223,54 +252,111 @@ class Explorer:
         self._caption = sheet.text(middle, below + 0.3, ha="center", color=FAINT, linespacing=1.5)
         self._note = sheet.text(middle, below + 0.65, ha="center")
 
-        # The text box is built first, so that a typed seed is read before a control acts that is
-        # clicked next.
+        # The text boxes are built first, so that a typed seed is read before a control acts that
+        # is clicked next.
         bottom = height - MARGIN - LINE
         y = bottom - LINE - SPACE
         self.seed_box = text_box_on(
             sheet.axes(LEFT + LABEL, y, SPAN - LABEL - 1.3), "seed ", self._submit
         )
+        self.latent_box = None
+        if self.pages > 1:
+            self.latent_box = text_box_on(
+                sheet.axes(LEFT + SPAN - 1.35, MARGIN, 0.5), "go to ", self._submit_latent
+            )
         self.buttons = {
             "next seed": button_on(
                 sheet.axes(LEFT + SPAN - 1.15, y, 1.15),
                 "next seed",
                 lambda: self.go_to((self.seed + 1) % 2**64),
             ),
-            "reset": button_on(sheet.axes(LEFT + SPAN - 2.4, bottom, 1.15), "reset", self.reset),
-            "save": button_on(sheet.axes(LEFT + SPAN - 1.15, bottom, 1.15), "save", self._save),
         }
+        acts: dict[str, Callable[[], object]] = {
+            "undo": partial(self._do, self.exploration.undo),
+            "random": partial(self._do, self.exploration.random),
+            "reset": self.reset,
+            "save": self._save,
+        }
+        wide = (SPAN - 3 * 0.1) / 4
+        for k, (name, act) in enumerate(acts.items()):
+            axes = sheet.axes(LEFT + k * (wide + 0.1), bottom, wide)
+            self.buttons[name] = button_on(axes, name, act)
         y = self._build_latents(sheet, MARGIN)
         self.options: dict[str, Slider] = {}
-        for name, (low, high) in ranges.items():
+        for name, (low, high) in self.ranges.items():
             step = 1 if self.model.version.options[name].type == "int" else None
             self.options[name] = slider_on(sheet.axes(*_track(y)), name, low, high, step=step)
             self.options[name].on_changed(partial(self._ranged, name))
             y += LINE
-        self._build_choices(sheet, y + SPACE if ranges else y)
+        y = self._build_looks(sheet, y + SPACE if self.ranges else y)
+        self._build_choices(sheet, y)
 
     def _build_latents(self, sheet: Sheet, y: float) -> float:
-        """Sliders in the order of the vector.
-
-        If latents have an order, as principal components have, the most important directions come
-        first. In the isotropic latent space of a GAN no order is better than another.
-        """
+        """Sliders of the leading directions, or of the latents in the order of the vector."""
         self.sliders: list[Slider] = []
         if not self.pages:
             return y
         self._heading = sheet.text(LEFT, y + LINE / 2, fontsize=10)
-        if self.pages > 1:
-            self.buttons["previous"] = button_on(
-                sheet.axes(LEFT + SPAN - 0.74, y, 0.35), "<", lambda: self.turn(-1)
-            )
-            self.buttons["next"] = button_on(
-                sheet.axes(LEFT + SPAN - 0.35, y, 0.35), ">", lambda: self.turn(1)
-            )
+        self.buttons["previous"] = button_on(
+            sheet.axes(LEFT + SPAN - 0.74, y, 0.35), "<", lambda: self.turn(-1)
+        )
+        self.buttons["next"] = button_on(
+            sheet.axes(LEFT + SPAN - 0.35, y, 0.35), ">", lambda: self.turn(1)
+        )
         y += LINE + SPACE / 2
         for k in range(min(PAGE, self.model.version.settable_latents)):
-            self.sliders.append(slider_on(sheet.axes(*_track(y)), "", -REACH, REACH))
+            x, width = LEFT + LONG_LABEL, SPAN - LONG_LABEL - VALUE
+            self.sliders.append(slider_on(sheet.axes(x, y, width), "", -REACH, REACH))
             self.sliders[k].on_changed(partial(self._slid, k))
             y += LINE
-        return y + SPACE
+        self.buttons["find directions"] = button_on(
+            sheet.axes(LEFT, y + 0.02, 1.5), "find directions", self.find_directions
+        )
+        for k, end in enumerate("AB"):
+            axes = sheet.axes(LEFT + 1.75 + k * 0.4, y + 0.02, 0.35)
+            self.buttons[end] = button_on(axes, end, partial(self._mark, end))
+        self.looks: dict[str, Slider] = {}
+        axes = sheet.axes(LEFT + 2.75, y + 0.02, SPAN - 2.75 - VALUE)
+        self.looks["between"] = slider_on(axes, "", 0.0, 1.0)
+        self.looks["between"].on_changed(
+            lambda share: self._do(partial(self.exploration.between, float(share)))
+        )
+        return y + LINE + SPACE
+
+    def _look_lines(self) -> int:
+        """Lines of controls for how the picture is shown."""
+        return 1 + 2 * (self.exploration.value_range is not None) + len(self.exploration.sizes)
+
+    def _build_looks(self, sheet: Sheet, y: float) -> float:
+        """Window and level, sections, masks, and samples side by side."""
+        exploration = self.exploration
+        if not self.pages:
+            self.looks = {}
+        if exploration.value_range is not None:
+            low, high = exploration.value_range
+            output = self.model.version.outputs[exploration.column]
+            start = output.window or ((low + high) / 2, high - low)
+            for name, limits, value in (
+                ("level", (low, high), start[0]),
+                ("window", (1.0, high - low), start[1]),
+            ):
+                self.looks[name] = slider_on(sheet.axes(*_track(y)), name, *limits, step=1)
+                quietly(self.looks[name], self.looks[name].set_val, value)
+                self.looks[name].on_changed(self._windowed)
+                y += LINE
+        for plane, size in exploration.sizes.items():
+            self.looks[plane] = slider_on(sheet.axes(*_track(y)), plane, 0, size - 1, step=1)
+            quietly(self.looks[plane], self.looks[plane].set_val, size // 2)
+            self.looks[plane].on_changed(self._cut)
+            y += LINE
+        self.buttons["samples"] = button_on(
+            sheet.axes(LEFT, y, 1.5), "side by side", self._more_samples
+        )
+        if any(names_of(kind, exploration.samples) for kind in ("mask", "boxes")):
+            self.buttons["masks"] = button_on(
+                sheet.axes(LEFT + 1.75, y, 1.5), "mask: outline", self._next_masks
+            )
+        return y + LINE + SPACE
 
     def _build_choices(self, sheet: Sheet, y: float) -> None:
         """Radio buttons, one column for each input that is one of a few."""
@@ -288,7 +374,10 @@ class Explorer:
     # ----------------------------------------------------------------------------------------------
     # what the widgets call
     def _slid(self, k: int, value: float) -> None:
-        self.move(self.page * PAGE + k, value)
+        if self.page == DIRECTIONS:
+            self.slide(k, value)
+        else:
+            self.move(self.page * PAGE + k, value)
 
     def _ranged(self, name: str, value: float) -> None:
         self.set(
@@ -297,6 +386,34 @@ class Explorer:
 
     def _chosen(self, name: str, label: str | None) -> None:
         self.set(name, self.choices[name][str(label)])
+
+    def _windowed(self, _: float) -> None:
+        window = (float(self.looks["level"].val), float(self.looks["window"].val))
+        self.exploration.show(window=window)
+        self._show_all()
+
+    def _cut(self, _: float) -> None:
+        sections = tuple(int(self.looks[plane].val) for plane in PLANES)
+        self.exploration.show(sections=sections)
+        self._show_all()
+
+    def _more_samples(self) -> None:
+        now = SIDE_BY_SIDE.index(self.exploration.look.samples)
+        n = SIDE_BY_SIDE[(now + 1) % len(SIDE_BY_SIDE)]
+        self._do(partial(self.exploration.show, samples=n))
+
+    def _next_masks(self) -> None:
+        following = {"outline": "beside", "beside": "none", "none": "outline"}
+        masks = following[self.exploration.look.masks]
+        self.exploration.show(masks=masks)
+        self.buttons["masks"].label.set_text(f"mask: {masks}")
+        self._show_all()
+
+    def _mark(self, end: str) -> None:
+        self.exploration.mark(end)
+        ready = self.exploration.marked == {"A", "B"}
+        self._say("the slider goes from A to B" if ready else f"{end} is marked")
+        self._show()
 
     def _submit(self, text: str) -> None:
         """A seed was typed. matplotlib also calls this when another control is clicked after it."""
@@ -309,51 +426,38 @@ class Explorer:
         if seed != self.seed:
             self.go_to(seed)
 
+    def _submit_latent(self, text: str) -> None:
+        """The number of a latent was typed: show the page with its slider."""
+        if not text.strip():
+            return
+        if not text.strip().isdecimal() or int(text) >= self.latents.size:
+            self._say(f"{text!r} is not a latent: give a number from 0 to {self.latents.size - 1}")
+            return
+        self.page = int(text) // PAGE
+        self._show_all()
+
     def _save(self) -> None:
         try:
             path = self.save()
-        except DatasetError as error:
+        except MedzooError as error:
             self._say(error.problem)
         else:
-            self._say(f"saved {path} and .npz")
+            self._say(f"saved {path} and .json")
+
+    def _announce(self, text: str) -> None:
+        """Show a text at once, before something that takes a while."""
+        self._note.set_text(text)
+        self.figure.canvas.draw()
+        self.figure.canvas.flush_events()
 
     def _say(self, text: str) -> None:
         self._note.set_text(text)
         self.figure.canvas.draw_idle()
 
 
-def _free_path(stem: str) -> Path:
-    """The first of ``stem_1.png``, ``stem_2.png`` ... that exists neither as .png nor as .npz."""
-    for number in count(1):
-        path = Path(f"{stem}_{number}.png")
-        if not path.exists() and not path.with_suffix(".npz").exists():
-            break
-    return path
-
-
-def _choices(version: Version) -> dict[str, dict[str, Any]]:
-    """The inputs with a few possible values: name -> label of the button -> value."""
-    choices: dict[str, dict[str, Any]] = {}
-    for name, condition in version.conditions.items():
-        choices[name] = {value: value for value in condition.values}
-    for name, option in version.options.items():
-        if option.type not in OPTION_TYPES or option.default is None:
-            continue
-        if option.choices or option.type == "bool":
-            choices[name] = {str(value): value for value in option.choices or (False, True)}
-    return choices
-
-
-def _ranges(version: Version) -> dict[str, tuple[float, float]]:
-    """Bounds of the options that get a slider; a number without bounds keeps its default."""
-    ranges = {}
-    for name, option in version.options.items():
-        low, high = option.minimum, option.maximum
-        if option.type not in {"int", "float"} or option.choices or option.default is None:
-            continue
-        if low is not None and high is not None:
-            ranges[name] = (low, high)
-    return ranges
+def _short(label: str) -> str:
+    """The name of a direction as it fits beside its slider."""
+    return label.replace("position, ", "")
 
 
 def _radios_height(n: int) -> float:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 from matplotlib import pyplot as plt
@@ -16,11 +20,28 @@ from ..errors import DatasetError, InputError
 from ..generation.api import load
 from ..generation.model import Model
 from ..registry import resolve
-from ..samples.pictures import grid, picture_column
+from ..samples.pictures import grid
+from ..samples.raster import check_choice
+from ..samples.shown import picture_column
 from ..seeds import check_seed
+from .directions import NEEDED, cached_directions, directions_of
 from .explorer import Explorer
 
+if TYPE_CHECKING:
+    from .notebook import NotebookExplorer
+
 GRID = 16  # samples
+UIS = ("window", "notebook")
+QUICK = 30.0  # seconds that finding the leading directions may take before a window opens
+# matplotlib's backend -> the toolkit that it needs, and what brings it
+TOOLKITS = {
+    "tkagg": ("tkinter", "the system's package python3-tk, or Python from python.org"),
+    "qtagg": ("Qt", "`pip install PyQt6`"),
+    "qt5agg": ("Qt 5", "`pip install PyQt5`"),
+    "gtk3agg": ("GTK", "`pip install PyGObject`"),
+    "gtk4agg": ("GTK", "`pip install PyGObject`"),
+    "wxagg": ("wxWidgets", "`pip install wxPython`"),
+}
 # matplotlib's backends without a window
 TO_FILES = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}
 
@@ -29,24 +50,31 @@ TO_FILES = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}
 def visualize(
     model_id: int | str | os.PathLike[str],
     *,
+    ui: str | None = None,
     version: str | None = None,
     device: str = "auto",
     seed: int | None = 0,
     save: str | os.PathLike[str] | None = None,
     env: str = "auto",
     trust: bool = False,
-) -> Explorer | Figure | Path:
+) -> Explorer | NotebookExplorer | Figure | Path:
     """Explore a model with sliders for its latent vector, its condition, its options and the seed.
 
+    The first sliders are the leading directions of what the latents do to the picture, such as
+    brightness, size or texture. They are found with 350 samples the first time, before the window
+    opens if that takes less than half a minute, and kept in medzoo's cache.
+
     Without a display, a grid of 16 samples is written to ``medzoo_8_seed0.png`` in the current
-    folder, and its path is printed. A notebook that shows figures as fixed pictures shows the
-    grid.
+    folder, and its path is printed. A notebook without ipywidgets shows the grid.
 
     Parameters
     ----------
     model_id : int, str or os.PathLike
         Number, id, unique beginning of an id, or path of a package folder: ``8``, ``"00008"``,
         ``"mine/"``.
+    ui : str, optional
+        ``"window"`` for a window of matplotlib, ``"notebook"`` for the controls of ipywidgets in a
+        notebook. If None, it is chosen by where the code runs.
     version : str, optional
         Version of the model. Its default version if None.
     device : str, optional
@@ -66,6 +94,8 @@ def visualize(
     -------
     Explorer
         The explorer in the window. A script waits until the window is closed.
+    medzoo.view.notebook.NotebookExplorer
+        The explorer in a notebook, which shows it.
     pathlib.Path
         The picture file of the grid, if there is no display or ``save`` was given.
     matplotlib.figure.Figure
@@ -74,8 +104,8 @@ def visualize(
     Raises
     ------
     InputError
-        The model makes no pictures, the seed is not valid, or the name in ``save`` does not end
-        like a picture file.
+        The model makes no pictures, the seed is not valid, the name in ``save`` does not end like
+        a picture file, or what ``ui`` needs is not installed.
     DatasetError
         The grid cannot be written, or the file exists and ``save`` was not given.
     MedzooError
@@ -93,25 +123,106 @@ def visualize(
     config = resolve(model_id)
     picture_column(config.version(version).outputs)
     seed = check_seed(seed)
+    if ui is not None:
+        check_choice(ui, "ui", UIS)
     backend = matplotlib.get_backend().lower()
-    if save is None and has_display(backend):
-        return open_window(
-            load(model_id, version=version, device=device, env=env, trust=trust), seed
-        )
-    inline = save is None and "inline" in backend
+    face = None if save is not None else _face(ui, backend)
+    if face is not None:
+        model = load(model_id, version=version, device=device, env=env, trust=trust)
+        try:
+            prepare(model)
+            return open_notebook(model, seed) if face == "notebook" else open_window(model, seed)
+        except BaseException:
+            model.close()
+            raise
+    inline = save is None and (in_notebook() or "inline" in backend)
     path = None if inline else _target(config, seed, save)
     with load(model_id, version=version, device=device, env=env, trust=trust) as model:
         figure = grid(model.generate(GRID, seed=seed), GRID)
     if path is None:
         print(
-            "This notebook shows figures as fixed pictures, so here is a grid without sliders. "
-            "`%matplotlib widget` (ipympl) shows both."
+            "Sliders in a notebook need ipywidgets: `pip install ipywidgets`. "
+            "Here is a grid without sliders. `%matplotlib widget` (ipympl) shows both."
         )
         return figure
     _write(figure, path)
-    start = "No display, so no sliders: a" if save is None else "A"
+    start = f"{why_no_window(backend)}, so no sliders: a" if save is None else "A"
     print(f"{start} grid of {GRID} samples of {config.id} is in {path}")
     return path
+
+
+def _face(ui: str | None, backend: str) -> str | None:
+    """The face to use; None if a grid of samples must do.
+
+    Raises
+    ------
+    InputError
+        The user asked for a face that cannot be shown here.
+    """
+    if ui == "notebook" or (ui is None and in_notebook()):
+        if find_spec("ipywidgets") is not None:
+            return "notebook"
+        if ui is None and not has_display(backend):
+            return None
+        if ui == "notebook":
+            raise InputError(
+                "The controls in a notebook need ipywidgets, which is not installed.",
+                "`pip install ipywidgets`, or `pip install 'medzoo[notebook]'`, brings it.",
+            )
+    if has_display(backend):
+        return "window"
+    if ui == "window":
+        raise InputError(
+            f"No window can be opened. {why_no_window(backend)}.",
+            "`save` writes a grid to a file instead.",
+        )
+    return None
+
+
+def in_notebook() -> bool:
+    """Whether the code runs in a kernel of Jupyter, and not in a script or a terminal."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def why_no_window(backend: str) -> str:
+    """Why matplotlib cannot open a window here; a missing toolkit with what brings it."""
+    screen = sys.platform in {"win32", "darwin"} or any(
+        map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))
+    )
+    if not screen:
+        return "No display"
+    chosen = os.environ.get("MPLBACKEND", "").lower()
+    if chosen and chosen in TO_FILES:
+        return f"MPLBACKEND={chosen} draws into files only"
+    if backend in TOOLKITS:
+        toolkit, source = TOOLKITS[backend]
+        return f"The toolkit {toolkit} is missing, which {source} brings"
+    return "No toolkit for windows is installed (`pip install PyQt6` brings one)"
+
+
+def prepare(model: Model) -> None:
+    """Find the leading directions if they are not known and if that is quick."""
+    if not model.version.settable_latents or cached_directions(model) is not None:
+        return
+    began = time.monotonic()
+    model.generate(4, seed=0, progress=False)
+    if (time.monotonic() - began) / 4 * NEEDED > QUICK:
+        return
+    print(f"Finding the leading directions of {model.config.id} (once for this version) ...")
+    directions_of(model)
+
+
+def open_notebook(model: Model, seed: int) -> NotebookExplorer:
+    """Show the controls in a notebook."""
+    from IPython.display import display
+
+    from .notebook import NotebookExplorer
+
+    explorer = NotebookExplorer(model, seed=seed)
+    display(explorer.box)
+    return explorer
 
 
 def has_display(backend: str) -> bool:

@@ -1,0 +1,205 @@
+"""Looking at models: ``visualize``, ``traverse``, ``interpolate``, ``gallery``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .generate import model_options
+from .help import RUN, Commands, command
+from .options import count, model_argument, running_arguments, version_argument
+
+if TYPE_CHECKING:
+    from ..view.frames import Frames
+
+
+def add_look(commands: Commands) -> None:
+    """``visualize``, ``traverse``, ``interpolate``, ``gallery``."""
+    add_visualize(commands)
+    child = command(
+        commands,
+        "traverse",
+        "pictures along a leading direction of a model's latents, as PNG or GIF",
+        "The leading directions are those that change the pictures most, named by what they change "
+        "most, such as brightness. They are found with 350 samples the first time, and kept in the "
+        "cache.",
+        examples=(
+            "medzoo traverse 8 --out brightness.gif",
+            "medzoo traverse 8 --direction texture --steps 7 --out texture.png",
+            "medzoo traverse 109 --latent 0 --condition malignant --out diameter.png",
+        ),
+        codes=(2, *RUN, 9),
+    )
+    model_argument(child)
+    child.add_argument(
+        "--direction",
+        default="0",
+        metavar="D",
+        help="number of a leading direction, from 0, or its name (default: 0)",
+    )
+    child.add_argument(
+        "--latent", type=int, metavar="K", help="walk along this latent instead, from 0"
+    )
+    child.add_argument(
+        "--reach",
+        type=float,
+        default=2.5,
+        metavar="R",
+        help="from -R to R standard deviations of a latent (default: 2.5)",
+    )
+    child.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="the seed to start from (default: 0)"
+    )
+    _walk_arguments(child)
+
+    child = command(
+        commands,
+        "interpolate",
+        "pictures from one seed to another, as PNG or GIF",
+        "Only the latents change, on an arc; the model's own noise is that of the first seed.",
+        examples=(
+            "medzoo interpolate 8 1 2 --out from-1-to-2.gif",
+            "medzoo interpolate 103 1 2 --steps 7 --condition glioma --out gliomas.png",
+        ),
+        codes=(2, *RUN, 9),
+    )
+    model_argument(child)
+    child.add_argument("seed_a", type=int, metavar="SEED_A", help="the first seed")
+    child.add_argument("seed_b", type=int, metavar="SEED_B", help="the last seed")
+    _walk_arguments(child)
+
+    child = command(
+        commands,
+        "gallery",
+        "all models as web pages with pictures, search and filters",
+        "The pages are static files, which any browser opens from the disk and any web server can "
+        "serve. They ask no other host for anything.",
+        examples=("medzoo gallery --out site/",),
+        codes=(4, 9),
+    )
+    child.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a new or empty folder, or one with an earlier gallery, whose pages are replaced",
+    )
+
+
+def add_visualize(commands: Commands) -> None:
+    """``visualize``."""
+    child = command(
+        commands,
+        "visualize",
+        "sliders over a model's latent vector, its condition and the seed",
+        "Opens a window. The first sliders are the leading directions, named by what they change "
+        "most; they are found the first time. Without a screen, a grid of samples is written to "
+        "the current folder instead.",
+        examples=(
+            "medzoo visualize 8",
+            "medzoo visualize 8 --save grid.png",
+        ),
+        codes=(2, *RUN, 9),
+    )
+    model_argument(child)
+    version_argument(child)
+    child.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="the seed to start from (default: 0)"
+    )
+    running_arguments(child)
+    child.add_argument(
+        "--save", type=Path, metavar="FILE", help="save a grid of samples and open no window"
+    )
+
+
+def _walk_arguments(child: argparse.ArgumentParser) -> None:
+    child.add_argument(
+        "--steps", type=count, default=9, metavar="N", help="number of pictures (default: 9)"
+    )
+    child.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="a .png with the pictures side by side, or a .gif; a file that exists is replaced",
+    )
+    child.add_argument(
+        "--columns", type=count, metavar="C", help="pictures per row of a .png (default: all)"
+    )
+    child.add_argument(
+        "--condition", metavar="VALUE", help="the model's condition (default: its first value)"
+    )
+    child.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another input of the model, as `medzoo info` lists them; may be repeated",
+    )
+    running_arguments(child)
+    version_argument(child)
+
+
+def visualize_command(a: argparse.Namespace) -> None:
+    """``medzoo visualize``."""
+    from ..view import visualize
+
+    visualize(
+        a.model,
+        version=a.model_version,
+        device=a.device,
+        seed=a.seed,
+        save=a.save,
+        env=a.env,
+        trust=a.trust,
+    )
+
+
+def traverse_command(a: argparse.Namespace) -> None:
+    """``medzoo traverse``."""
+    from ..view import traverse
+    from ..view.frames import check_ending
+
+    check_ending(a.out)
+    direction = int(a.direction) if a.direction.isdecimal() else a.direction
+    frames = traverse(
+        a.model,
+        direction,
+        a.steps,
+        latent=a.latent,
+        reach=a.reach,
+        seed=a.seed,
+        **_how(a),
+    )
+    _write(frames, a)
+
+
+def interpolate_command(a: argparse.Namespace) -> None:
+    """``medzoo interpolate``."""
+    from ..view import interpolate
+    from ..view.frames import check_ending
+
+    check_ending(a.out)
+    _write(interpolate(a.model, a.seed_a, a.seed_b, a.steps, **_how(a)), a)
+
+
+def gallery_command(a: argparse.Namespace) -> None:
+    """``medzoo gallery``."""
+    from ..view.gallery import gallery
+
+    print(f"Open {gallery(a.out)} in a browser.")
+
+
+def _how(a: argparse.Namespace) -> dict[str, Any]:
+    """How to run the model, and its condition and options."""
+    from ..registry import resolve
+
+    version = resolve(a.model).version(a.model_version)
+    how = {name: getattr(a, name) for name in ("device", "env", "trust")}
+    return {**how, "version": a.model_version, **model_options(a, version)}
+
+
+def _write(frames: Frames, a: argparse.Namespace) -> None:
+    path = frames.save(a.out, columns=a.columns)
+    print(f"{len(frames)} pictures, {frames.title}, are in {path}")
