@@ -32,6 +32,7 @@ PLUGINS = {
         "file": "packages.file",
         "zenodo": "packages.zenodo",
         "https": "packages.https",
+        "hf": "packages.hf",
     },
 }
 

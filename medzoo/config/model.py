@@ -27,7 +27,7 @@ RETURNS = ("images", "tuples", "arrays", "files")
 FORMS = ("folder", "files", "file")
 FITS = ("exact", "pad", "resize")
 # Schemes of sources: on this machine, and on a network.
-LOCAL, REMOTE = ("bundled", "file"), ("zenodo", "https")
+LOCAL, REMOTE = ("bundled", "file"), ("zenodo", "https", "hf")
 TORCH_FAMILY = {"torch", "torchvision", "torchaudio"}
 # Names of attributes of Samples and of keys in a manifest, which a column cannot have.
 TAKEN = {
@@ -136,6 +136,18 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A file of a package that has an address of its own, such as its weights."""
+
+    source: str
+    sha256: str = ""
+    sha1: str = ""
+    md5: str = ""
+    size: int | None = None
+    mirrors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Output:
     """A column of the samples."""
 
@@ -217,8 +229,10 @@ class Version:
     files: Mapping[str, str] = field(default_factory=dict)  # of a folder: file -> sha256
     sha256: str = ""  # of an archive
     sha256_unconfirmed: str = ""  # not from the source itself: a mismatch is only reported
+    sha1: str = ""
     md5: str = ""
     mirrors: tuple[str, ...] = ()  # further addresses of the same bytes
+    parts: Mapping[str, Part] = field(default_factory=dict)  # file of the package -> its address
     # file beside the config: every package of the environment but the torch family, with hashes
     lock: str = ""
     call: Call | None = None  # of the medigan contract

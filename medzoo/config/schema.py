@@ -21,6 +21,7 @@ from .model import (
     KINDS,
     LIST_TYPES,
     OPTION_TYPES,
+    REMOTE,
     REQUIREMENT,
     RETURNS,
     STATUSES,
@@ -33,6 +34,7 @@ from .model import (
     ModelConfig,
     Option,
     Output,
+    Part,
     Version,
 )
 
@@ -40,6 +42,7 @@ T = TypeVar("T")
 ID = re.compile(r"\d{5}_[A-Za-z0-9.-]+(_[A-Za-z0-9.-]+)+")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # of an argument or a column
+ADDRESS = re.compile("https?://|file:")
 ANY = re.compile(r".", re.DOTALL)
 INPUT_KINDS = ("image", "mask", "volume")
 
@@ -300,13 +303,13 @@ def _version(name: str, node: _Node) -> Version:
         latent=latent,
         files=files,
         sha256=node.take("sha256", str, "", _is_sha256, "64 hexadecimal digits"),
-        md5=node.take(
-            "md5", str, "", lambda v: bool(re.fullmatch("[0-9a-f]{32}", v)), "32 hexadecimal digits"
-        ),
+        md5=node.take("md5", str, "", _is_md5, "32 hexadecimal digits"),
         sha256_unconfirmed=node.take(
             "sha256_unconfirmed", str, "", _is_sha256, "64 hexadecimal digits"
         ),
-        mirrors=node.texts("mirrors", [], re.compile("https?://|file:"), "a list of addresses"),
+        sha1=node.take("sha1", str, "", _is_sha1, "40 hexadecimal digits"),
+        mirrors=node.texts("mirrors", [], ADDRESS, "a list of addresses"),
+        parts=_each(node.nodes("parts", {}), _part),
         lock=node.take("lock", str, ""),
         call=_call(node.node("call"), latent) if medigan else None,
         size=node.take("size", int, None, lambda v: v > 0, "a number of bytes"),
@@ -320,6 +323,35 @@ def _version(name: str, node: _Node) -> Version:
 
 def _is_sha256(value: Any) -> bool:
     return isinstance(value, str) and bool(SHA256.fullmatch(value))
+
+
+def _is_sha1(value: str) -> bool:
+    return bool(re.fullmatch("[0-9a-f]{40}", value))
+
+
+def _is_md5(value: str) -> bool:
+    return bool(re.fullmatch("[0-9a-f]{32}", value))
+
+
+def _part(name: str, node: _Node) -> Part:
+    if not _inside(name):
+        raise node.error("", "the name of a file in the package was expected")
+    part = Part(
+        source=node.take(
+            "source", str, ok=_is_remote, what=f"one of {', '.join(REMOTE)}: and a file"
+        ),
+        sha256=node.take("sha256", str, "", _is_sha256, "64 hexadecimal digits"),
+        sha1=node.take("sha1", str, "", _is_sha1, "40 hexadecimal digits"),
+        md5=node.take("md5", str, "", _is_md5, "32 hexadecimal digits"),
+        size=node.take("size", int, None, lambda v: v > 0, "a number of bytes"),
+        mirrors=node.texts("mirrors", [], ADDRESS, "a list of addresses"),
+    )
+    node.done()
+    return part
+
+
+def _is_remote(source: str) -> bool:
+    return source.partition(":")[0] in REMOTE and not source.endswith("/")
 
 
 def _call(node: _Node, latent: int) -> Call:
