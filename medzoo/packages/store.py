@@ -140,8 +140,9 @@ def _verify_folder(
     if not version.files:
         if trust or is_local(config):  # the user may edit the files
             names = dict.fromkeys(package_files(folder))
-            if version.call and (folder / version.call.weights).is_file():  # of any suffix
-                names[version.call.weights] = None
+            for name in version.named_files:  # of any suffix
+                if (folder / name).is_file():
+                    names[name] = None
             return {name: files.sha256_of(folder / name) for name in names}
         raise TrustError(
             f"{config.id}, version {version.name}, names no `files:` with their sha256.",
@@ -165,8 +166,7 @@ def _verify_folder(
 
 def require_whole(config: ModelConfig, version: Version, folder: Path) -> None:
     """Raise IntegrityError if a file of a package is a git-lfs pointer or a web page."""
-    weights = version.call.weights if version.call else ""
-    for name in [*package_files(folder), weights]:
+    for name in [*package_files(folder), *version.named_files]:
         disguise = files.disguise(folder / name)
         if disguise:
             raise IntegrityError(
