@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import warnings
@@ -416,3 +417,39 @@ def test_weights_that_run_code_need_trust(tmp_path: Path, monkeypatch: pytest.Mo
     register(tmp_path / "configs", monkeypatch, x901=bundle_config(bundle) | {"files": files})
     with pytest.raises(TrustError, match=r"model.pt was not loaded"):
         medzoo.generate(901, 1, env="current")
+
+
+# --------------------------------------------------------------------------------- a config of one's own
+def test_a_config_is_written_from_the_metadata_of_a_bundle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from medzoo.cli import main
+    from medzoo.config import read_config
+
+    bundle = write_bundle(tmp_path / "bundle", load_path="$@bundle_root + '/models/model.pt'")
+    workflow = json.loads((bundle / "configs/inference.json").read_text())
+    workflow["load_network"] = "$@network_def.load_state_dict(torch.load(@load_path))"
+    (bundle / "configs/inference.json").write_text(json.dumps(workflow))
+    assert main(["contribute", "new", str(tmp_path / "new"), "--from-bundle", str(bundle)]) == 0
+    assert "fill in config.yaml" in capsys.readouterr().out
+    config = read_config(tmp_path / "new/config.yaml")
+    version = config.default
+    assert (config.id, config.name) == ("99999_BUNDLE_MRI_TOY-VOLUMES", "Toy volumes")
+    assert version.name == "0.3.0"
+    assert version.bundle is not None
+    assert version.requires[:2] == ("torch>=2.6", "monai==1.4.0")
+    assert (version.latent, version.bundle.latents) == (6, "noise")
+    assert version.bundle.networks["models/model.pt"].load == "load_network"
+    assert version.outputs["images"].shape == (1, 6, 5, 4)
+    text = (tmp_path / "new/config.yaml").read_text()
+    assert "# TODO, assumed: `license`" in text
+    assert (tmp_path / "new/models/model.pt").is_file()
+
+
+def test_a_folder_that_is_not_a_bundle_is_refused(tmp_path: Path) -> None:
+    from medzoo.contribute import from_bundle
+
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"has no configs/metadata.json"):
+        from_bundle(tmp_path / "new", source=tmp_path / "empty")
+    assert not (tmp_path / "new").exists()

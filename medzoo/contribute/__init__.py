@@ -3,6 +3,7 @@ explains the steps.
 
 ==================  =================================================================
 ``template.py``     a new package folder from ``contrib_template/``
+``bundles.py``      the same from a MONAI bundle
 ``metadata.py``     what a config and a model card must say
 ``contents.py``     which files make a package
 ``check.py``        all of these, and a run of the model (`modeltest`)
@@ -15,6 +16,7 @@ explains the steps.
 from __future__ import annotations
 
 from ..modeltest.report import Finding, Report
+from .bundles import from_bundle
 from .check import check
 from .pack import PackResult, pack
 from .submit import SubmitResult, submit
@@ -26,6 +28,7 @@ __all__ = [
     "Report",
     "SubmitResult",
     "check",
+    "from_bundle",
     "from_medigan",
     "new",
     "pack",
