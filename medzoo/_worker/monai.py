@@ -221,7 +221,7 @@ class Monai:
                 raise self._missing(reference) from error
 
     def _resolve(self, reference: str, shown: str = "") -> Any:
-        """What a reference of the workflow is, resolved anew if anything that was set changed."""
+        """What a reference of the workflow is, resolved again if anything that was set changed."""
         try:
             self._parser[reference]
         except (KeyError, ValueError, IndexError, TypeError) as error:
@@ -326,7 +326,7 @@ def _check_version(declared: str) -> None:
         raise InputError(
             f"This bundle needs MONAI {declared}, and {installed} is installed here. Other versions "
             "make other images of the same seed.",
-            "env='auto' runs it in an environment of its own.",
+            "env='auto' runs it in its own environment.",
         )
 
 

@@ -167,7 +167,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Part:
-    """A file of a package that has an address of its own, such as its weights."""
+    """A file of a package that has its own address, such as its weights."""
 
     source: str
     sha256: str = ""

@@ -1,4 +1,4 @@
-"""Files of a package that have addresses of their own."""
+"""Files of a package that have their own addresses."""
 
 from __future__ import annotations
 

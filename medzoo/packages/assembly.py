@@ -1,7 +1,7 @@
-"""Packages of several files: a remote folder, or an archive and files with addresses of their own.
+"""Packages of several files: a remote folder, or an archive and files with their own addresses.
 
 Each file is downloaded and verified for itself, exactly as an archive is: `components` makes one
-version of it. An assembled package has a name of its own in the cache, which depends on the names
+version of it. An assembled package has its own name in the cache, which depends on the names
 and the digests of all its files.
 """
 
