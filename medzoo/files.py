@@ -14,7 +14,7 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from operator import attrgetter
 from pathlib import Path, PurePath, PurePosixPath
@@ -396,8 +396,12 @@ def _why_not(entry: zipfile.ZipInfo) -> str:
     return ""
 
 
-def difference(archive: Path, folder: Path) -> tuple[str, str, str] | None:
+def difference(
+    archive: Path, folder: Path, beside: Collection[str] = ()
+) -> tuple[str, str, str] | None:
     """The first file of an unpacked ``archive`` that was changed since: its name and both sha256.
+
+    Files of the folder that are listed in ``beside`` do not come from the archive.
 
     Raises
     ------
@@ -409,6 +413,8 @@ def difference(archive: Path, folder: Path) -> tuple[str, str, str] | None:
             # An archive may hold a file twice: the last one counts.
             packed = {entry.filename: entry for entry in _entries(content) if not entry.is_dir()}
             for name, entry in packed.items():
+                if name in beside:
+                    continue
                 with content.open(entry) as file:
                     expected = _digest(file)
                 path = folder / name
@@ -421,7 +427,7 @@ def difference(archive: Path, folder: Path) -> tuple[str, str, str] | None:
         raise IntegrityError(
             f"{archive.name} cannot be read: it is broken ({error}).", "Fetch it again."
         ) from error
-    expected_paths = set(map(PurePosixPath, packed))
+    expected_paths = set(map(PurePosixPath, [*packed, *beside]))
     for path in sorted(folder.rglob("*")):
         inside = PurePosixPath(path.relative_to(folder).as_posix())
         if path.is_file() and inside not in expected_paths and not is_strewn(inside):

@@ -13,10 +13,12 @@ PLUGINS = {
     "contract": {  # in the process of a model
         "native": "_worker.native:Native",
         "medigan": "_worker.medigan:Medigan",
+        "monai": "_worker.monai:Monai",
     },
     "caller": {  # the caller's side of a contract
         "native": "runtime.native",
         "medigan": "runtime.medigan",
+        "monai": "runtime.monai",
     },
     "format": {
         "png": "datasets.png:Png",
@@ -34,6 +36,7 @@ PLUGINS = {
         "file": "packages.file",
         "zenodo": "packages.zenodo",
         "https": "packages.https",
+        "hf": "packages.hf",
     },
     "notebook": {"model": "registry.card"},  # how a notebook shows a config
 }

@@ -147,7 +147,7 @@ def of_session(
         "lock": lock,
         "python": interpreter["python"],
         "libraries": interpreter["libraries"],
-        "seeding": "sample" if version.per_sample else "batch",
+        "seeding": version.seeding,
         "trust": trust,
         **recorded,
     }

@@ -8,6 +8,8 @@
 ``MEDZOO_GITHUB``    the API of another GitHub for pull requests (default: https://api.github.com)
 ``MEDZOO_REGISTRY``  address, or zip on this disk, that `medzoo update` takes newer model configs from
 ``MEDZOO_MODEL_CONFIGS``   further folders of model configs, separated as in ``PATH``
+``HF_ENDPOINT``      another Hugging Face hub (default: https://huggingface.co)
+``HF_TOKEN``         a token for gated or private repositories; sent to the hub alone
 ``MEDZOO_OFFLINE``   1: nothing is downloaded; a package that is not in the cache is an error
 ``MEDZOO_QUIET``     1: no progress bars, no notices
 ``MEDZOO_TIMEOUT``   seconds that a model may take to load, and for each batch (default: 14400, four hours)
@@ -142,6 +144,16 @@ def deposits(*, production: bool) -> str:
 def github() -> str:
     """The address of GitHub's API, without a slash at its end."""
     return (os.environ.get("MEDZOO_GITHUB", "").strip() or "https://api.github.com").rstrip("/")
+
+
+def hub() -> str:
+    """The address of the Hugging Face hub, without a slash at its end."""
+    return (os.environ.get("HF_ENDPOINT", "").strip() or "https://huggingface.co").rstrip("/")
+
+
+def hub_token() -> str:
+    """The user's token for the Hugging Face hub; empty if there is none."""
+    return os.environ.get("HF_TOKEN", "").strip()
 
 
 def registry() -> str:

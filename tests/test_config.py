@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from bundles import bundle_config
 from conftest import ROOT, toy_config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -607,10 +608,13 @@ def test_a_native_package_is_called_in_one_way_alone(tmp_path: Path, path: str) 
         read_config(write(tmp_path, content))
 
 
+STEPS = {"type": "int", "default": 5, "help": "Steps."}
 SECTIONS = {
     "": "The model",
     "versions.": "A version",
+    "versions.bundle.": "A bundle",
     "versions.call.": "A call",
+    "versions.parts.": "A part",
     "versions.conditions.": "A condition",
     "versions.inputs.": "An input",
     "versions.options.": "An option",
@@ -633,7 +637,12 @@ def test_the_docs_list_every_key_and_no_other(
         return take(node, key, *arguments, **more)
 
     monkeypatch.setattr(schema._Node, "take", noted)
-    for content in (FULL, PUBLISHED):
+    of_bundle = toy_config(**bundle_config(tmp_path, latents="noise"))
+    of_bundle["versions"]["1.0.0"] |= {
+        "options": {"steps": STEPS},
+        "parts": {"w": {"source": "https://a/b"}},
+    }
+    for content in (FULL, PUBLISHED, of_bundle):
         read_config(write(tmp_path, content))
     text = (ROOT / "docs" / "configs.md").read_text(encoding="utf-8")
     listed = {}

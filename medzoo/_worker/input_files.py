@@ -60,7 +60,7 @@ def import_package(root: Path, name: str) -> ModuleType:
         raise PackageError("there is no __init__.py in the package.")
     if not name.isidentifier() or name in sys.modules or importlib.util.find_spec(name):
         name = "package_" + re.sub(r"\W", "_", root.name)
-    at = _first_installed(sys.path)
+    at = first_installed(sys.path)
     sys.path[at:at] = [str(root), str(root.parent)]
     spec = importlib.util.spec_from_file_location(
         name, str(code), submodule_search_locations=[str(root)]
@@ -72,7 +72,7 @@ def import_package(root: Path, name: str) -> ModuleType:
     return module
 
 
-def _first_installed(paths: Sequence[str]) -> int:
+def first_installed(paths: Sequence[str]) -> int:
     """The index of the first folder of installed packages; the end if there is none."""
     for index, path in enumerate(paths):
         if path.rstrip("/\\").endswith(("site-packages", "dist-packages")):

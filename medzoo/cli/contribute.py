@@ -40,6 +40,7 @@ def add_contributing(commands: Commands) -> None:
         examples=(
             "medzoo contribute new mine/ --name GAN_MRI_KNEE",
             "medzoo contribute new mine/ --from-medigan old/",
+            "medzoo contribute new mine/ --from-bundle bundle/",
         ),
         codes=(2, 4, 9),
     )
@@ -51,6 +52,12 @@ def add_contributing(commands: Commands) -> None:
         type=Path,
         metavar="FOLDER",
         help="a package with a metadata.json of medigan, to copy and to write the config from",
+    )
+    start.add_argument(
+        "--from-bundle",
+        type=Path,
+        metavar="FOLDER",
+        help="a MONAI bundle, to copy and to write the config from",
     )
 
     child = command(
@@ -209,7 +216,10 @@ def contribute_command(a: argparse.Namespace) -> int:
     if a.step is None:
         a.parser.print_help()
     elif a.step == "new":
-        if a.from_medigan is None:
+        if a.from_bundle is not None:
+            folder = publishing.from_bundle(a.folder, source=a.from_bundle)
+            parts = "config.yaml and README.md"
+        elif a.from_medigan is None:
             folder = publishing.new(a.folder, name=a.name)
             parts = "config.yaml and model.py"
         else:

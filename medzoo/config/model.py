@@ -16,7 +16,9 @@ from ..plugins import plugin
 REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 KINDS = ("image", "mask", "volume", "boxes", "table", "label")
 BOX = ("x", "y", "width", "height")  # the numbers of a box; x and y are those of its centre
-CONTRACTS = ("native", "medigan")
+CONTRACTS = ("native", "medigan", "monai")
+DISTRIBUTIONS = ("normal", "uniform")  # of the latents of a MONAI bundle
+NOISE = ("latents", "generators")  # where all noise of a MONAI bundle comes from
 STATUSES = ("demonstration",)  # samples that are not good enough for research
 PRECISIONS = ("full", "bfloat16", "float16")  # of torch's operations while a model runs
 DTYPES = ("uint8", "uint16", "int16", "int64", "float32")
@@ -29,7 +31,7 @@ RETURNS = ("images", "tuples", "arrays", "files")
 FORMS = ("folder", "files", "file")
 FITS = ("exact", "pad", "resize")
 # Schemes of sources: on this machine, and on a network.
-LOCAL, REMOTE = ("bundled", "file"), ("zenodo", "https")
+LOCAL, REMOTE = ("bundled", "file"), ("zenodo", "https", "hf")
 TORCH_FAMILY = {"torch", "torchvision", "torchaudio"}
 # Names of attributes of Samples and of keys in a manifest, which a column cannot have.
 TAKEN = {
@@ -140,6 +142,46 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Network:
+    """A network of a MONAI bundle, and how its file of weights is loaded."""
+
+    reference: str  # of the network in the workflow
+    load: str = ""  # the reference that loads the file; medzoo loads it if empty
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """How the workflow of a MONAI bundle is run."""
+
+    workflow: tuple[str, ...]  # files in the bundle, such as configs/inference.json
+    noise: str  # one of NOISE
+    set: Mapping[str, Any] = field(default_factory=dict)  # reference -> value, set before it runs
+    networks: Mapping[str, Network] = field(default_factory=dict)  # file of weights -> its network
+    latents: str = ""  # the reference that takes latents; empty if none does
+    latent_shape: tuple[int, ...] = ()  # of one sample's
+    latents_as: str = "tensor"  # (n, *latent_shape), or a list of n tensors
+    distribution: str = "normal"  # one of DISTRIBUTIONS, or the option that chooses one
+    options: Mapping[str, Any] = field(default_factory=dict)  # option -> reference; its own name
+    conditions: Mapping[str, Any] = field(default_factory=dict)  # the same for conditions
+    steps: str = ""  # the option that sets the number of steps
+    trained_steps: int = 0
+    most: int | None = None  # most samples at a time; any number if None
+    run: tuple[str, ...] = ()  # references that write the files to read back
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of a package that has its own address, such as its weights."""
+
+    source: str
+    sha256: str = ""
+    sha1: str = ""
+    md5: str = ""
+    size: int | None = None
+    mirrors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Output:
     """A column of the samples."""
 
@@ -163,6 +205,9 @@ class Output:
     channels: tuple[int, ...] = ()  # which channels of the element; all if ()
     files: str = ""  # which files of the output folder, such as *_mask.png
     fit: str = "exact"  # what happens to a picture of another size than `shape`: one of FITS
+    # of the monai contract:
+    reference: str = ""  # of the samples in the workflow, or an expression that begins with $
+    axes: tuple[str, ...] = ()  # where each axis of space leads, such as R, A, S
 
     @property
     def value_range(self) -> tuple[float, float] | None:
@@ -222,12 +267,15 @@ class Version:
     files: Mapping[str, str] = field(default_factory=dict)  # of a folder: file -> sha256
     sha256: str = ""  # of an archive
     sha256_unconfirmed: str = ""  # not from the source itself: a mismatch is only reported
+    sha1: str = ""
     md5: str = ""
     doi: str = ""  # of the published package
     mirrors: tuple[str, ...] = ()  # further addresses of the same bytes
+    parts: Mapping[str, Part] = field(default_factory=dict)  # file of the package -> its address
     # file beside the config: every package of the environment but the torch family, with hashes
     lock: str = ""
     call: Call | None = None  # of the medigan contract
+    bundle: Bundle | None = None  # of the monai contract
     size: int | None = None  # bytes to download, or of the folder's files
     batch_size: int = 32
     memory_per_sample: float = 0.0  # MiB while it runs, in addition to the weights
@@ -259,6 +307,22 @@ class Version:
     def settable_latents(self) -> int:
         """The number of latents that a user can set. Some medigan packages draw their own."""
         return self.latent if self.call is None or self.call.latents else 0
+
+    @property
+    def named_files(self) -> tuple[str, ...]:
+        """The files of a package that its config names: weights, and the workflow of a bundle."""
+        if self.bundle:
+            return (*self.bundle.workflow, *self.bundle.networks)
+        return (self.call.weights,) if self.call else ()
+
+    @property
+    def seeding(self) -> str:
+        """What a seed decides: each ``sample``, in its latents or stream; each sample by the global
+        ``generators``, which are seeded for it; or a ``batch``.
+        """
+        if self.bundle and self.bundle.noise == "generators":
+            return "generators"
+        return "sample" if self.per_sample else "batch"
 
     @property
     def per_sample(self) -> bool:

@@ -14,6 +14,7 @@ import yaml
 
 from ..errors import ConfigError
 from .arguments import ARGUMENTS
+from .bundle import bundle, of_bundle
 from .model import (
     BOX,
     CONTRACTS,
@@ -37,6 +38,7 @@ from .model import (
     Output,
     Version,
 )
+from .parts import ADDRESS, hexadecimal, part
 
 T = TypeVar("T")
 ID = re.compile(r"\d{5}_[A-Za-z0-9.-]+(_[A-Za-z0-9.-]+)+")
@@ -265,14 +267,16 @@ def _check_boxes(node: _Node, output: Output, outputs: Mapping[str, Output]) -> 
 
 def _version(name: str, node: _Node) -> Version:
     contract = node.choice("contract", CONTRACTS)
-    medigan = contract == "medigan"
-    conditions = _each(node.nodes("conditions", {}, ARGUMENTS), _condition, medigan)
+    medigan, monai = contract == "medigan", contract == "monai"
+    conditions = _each(node.nodes("conditions", {}, ARGUMENTS), _condition, medigan or monai)
     inputs = _each(node.nodes("inputs", {}, ARGUMENTS), _input, medigan)
     options = _each(node.nodes("options", {}, ARGUMENTS), _option)
+    if monai and inputs:
+        raise node.error("inputs", "none were expected: medzoo gives no pictures to a MONAI bundle")
     latent = node.take("latent", int, 0, lambda v: v >= 0, "a number of latents")
     if clash := set(conditions) & set(options):
         raise node.error("options", f"{', '.join(sorted(clash))} is a condition already")
-    outputs = _each(node.nodes("outputs", taken=TAKEN), _output, conditions, medigan)
+    outputs = _each(node.nodes("outputs", taken=TAKEN), _output, conditions, contract)
     if not outputs:
         raise node.error("outputs", "at least one output was expected")
     for name_, output in outputs.items():  # both are keys of a manifest's line
@@ -317,15 +321,16 @@ def _version(name: str, node: _Node) -> Version:
         latent=latent,
         files=files,
         sha256=node.take("sha256", str, "", _is_sha256, "64 hexadecimal digits"),
-        md5=node.take(
-            "md5", str, "", lambda v: bool(re.fullmatch("[0-9a-f]{32}", v)), "32 hexadecimal digits"
-        ),
+        md5=node.take("md5", str, "", hexadecimal(32), "32 hexadecimal digits"),
         sha256_unconfirmed=node.take(
             "sha256_unconfirmed", str, "", _is_sha256, "64 hexadecimal digits"
         ),
-        mirrors=node.texts("mirrors", [], re.compile("https?://|file:"), "a list of addresses"),
+        sha1=node.take("sha1", str, "", hexadecimal(40), "40 hexadecimal digits"),
+        mirrors=node.texts("mirrors", [], ADDRESS, "a list of addresses"),
+        parts=_each(node.nodes("parts", {}), part),
         lock=node.take("lock", str, ""),
         call=_call(node.node("call"), latent) if medigan else None,
+        bundle=bundle(node.node("bundle"), latent, options) if monai else None,
         size=node.take("size", int, None, lambda v: v > 0, "a number of bytes"),
         batch_size=node.take("batch_size", int, 32, lambda v: v > 0, "a number of samples"),
         memory_per_sample=node.take("memory_per_sample", float, 0.0),
@@ -472,7 +477,7 @@ def _option(name: str, node: _Node) -> Option:
     return option
 
 
-def _output(name: str, node: _Node, conditions: Mapping[str, Condition], medigan: bool) -> Output:
+def _output(name: str, node: _Node, conditions: Mapping[str, Condition], contract: str) -> Output:
     kind = node.choice("kind", KINDS)
     bounds = node.bounds("range")
     shape = node.whole_numbers("shape", 1, below=2**31)
@@ -497,7 +502,7 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition], medigan
         columns=node.texts("columns", []),
         classes=node.take("classes", str, "", lambda v: kind == "boxes" or not v, "no classes"),
         tolerance=node.take("tolerance", float, 0.0),
-        **(_returned(node) if medigan else {}),
+        **_returned(node, contract, shape or (), condition),
     )
     if kind == "image" and len(output.shape) != 3:
         raise node.error("shape", "[channels, height, width] was expected")
@@ -529,8 +534,14 @@ def _boxes(node: _Node, output: Output) -> Output:
     return replace(output, range=(0.0, 1.0), columns=columns)
 
 
-def _returned(node: _Node) -> dict[str, Any]:
-    """The keys that say where an output is in the values that a medigan package returns."""
+def _returned(
+    node: _Node, contract: str, shape: tuple[int, ...], condition: str | None
+) -> dict[str, Any]:
+    """The keys that say where an output is in what a package of others returns."""
+    if contract == "monai" and condition is None:
+        return of_bundle(node, shape)
+    if contract != "medigan":
+        return {}
     return {
         "element": node.take("element", int, 0, lambda v: v >= 0, "a place in the tuple, from 0"),
         "returned": node.bounds("returned"),

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .. import files, settings
-from ..config import REMOTE
+from ..config import REMOTE, ModelConfig, Version
 from ..environments import records
 from ..environments.recipe import Recipe
 from ..errors import ConfigError, IntegrityError, ModelNotFoundError
 from ..registry import registry, resolve
-from . import download, store
+from . import assembly, download, store
 
 KEY = re.compile(r"[0-9a-f]{4,64}")  # begins the key of an environment or the digest of a package
 RECENT = 3600.0  # seconds in which `prune` keeps a download that no config names
@@ -214,7 +214,8 @@ def _places() -> Places:
         for version in config.versions.values():
             if version.scheme in REMOTE:
                 with suppress(IntegrityError):  # digests disagree; the download reports it
-                    places.append((config.id, download.place(config, version)))
+                    here = assembly.places(config, version)
+                    places += [(config.id, place) for place in here.values()]
     return places
 
 
@@ -241,11 +242,22 @@ def _packages(parent: Path, places: Places) -> Iterator[Entry]:
     for config in registry().configs.values():
         for version in config.versions.values():
             owners[version.sha256].add(config.id)
+            owners[_key(config, version)].add(config.id)
     for path in _folders(parent):
         digest = path.name
         models = tuple(sorted(owners[digest]))
         lock, mark = store.lock_of(digest), store.mark_of(digest)
         yield Entry("package", path, models, lock=lock, mark=mark)
+
+
+def _key(config: ModelConfig, version: Version) -> str:
+    """The folder of a package of several files; empty if some of them are not in the cache."""
+    if version.scheme not in REMOTE or assembly.is_single(version):
+        return ""
+    with suppress(IntegrityError):
+        made_of = assembly.cached(config, version)
+        return made_of.key if made_of else ""
+    return ""
 
 
 def _environments() -> Iterator[Entry]:
@@ -296,9 +308,10 @@ def _needed() -> _Needed:
             try:
                 needed.environments.add(Recipe.of(config, version).digest)
                 if version.scheme in REMOTE:
-                    place = download.place(config, version)
-                    needed.places[place.path.parent] = place
-                    needed.packages.add(place.sha256)
+                    for place in assembly.places(config, version).values():
+                        needed.places[place.path.parent] = place
+                        needed.packages.add(place.sha256)
+                    needed.packages.add(_key(config, version))
             except (IntegrityError, ConfigError):  # reported when the model is used
                 needed.unclear.add(config.id)
     return needed
@@ -391,14 +404,30 @@ def _differences(entry: Entry, places: Places) -> list[str] | None:
     if entry.kind == "download":
         own = [place for _, place in places if place.path.parent == entry.path]
         return _download_differences(own)
-    archive = _archive_of(entry.path.name, places)
-    if archive is None:
-        return None
     try:
-        changed = files.difference(archive, entry.path)
+        changed = _change(entry.path, places)
+    except LookupError:
+        return None
     except IntegrityError as error:
         return [error.problem]
     return [f"{changed[0]} is not what was unpacked"] if changed else []
+
+
+def _change(folder: Path, places: Places) -> tuple[str, str, str] | None:
+    """The first changed file of a package, or None.
+
+    Raises LookupError if what it was made of is not in the cache, and IntegrityError if that is
+    broken.
+    """
+    archive = _archive_of(folder.name, places)
+    if archive:
+        return files.difference(archive, folder)
+    for config in registry().configs.values():
+        for version in config.versions.values():
+            if _key(config, version) == folder.name:
+                made_of = assembly.cached(config, version)
+                return store.difference(version, made_of, folder) if made_of else None
+    raise LookupError(folder.name)
 
 
 def _download_differences(places: Iterable[download.Place]) -> list[str] | None:

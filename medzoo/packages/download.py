@@ -24,6 +24,8 @@ from . import digests, file, http
 if TYPE_CHECKING:
     from logging import Logger
 
+PUBLISHED = ("sha1", "md5")  # digests of publishers that state no sha256
+
 
 @dataclass(frozen=True)
 class Archive:
@@ -51,13 +53,8 @@ def fetch(
     OSError
         The disk is too small, or cannot be written.
     """
+    require_digest(config, version, trust=trust)
     wanted = _Wanted(config, version)
-    if version.scheme == "https" and not (version.sha256 or version.md5 or trust):
-        raise TrustError(
-            f"{wanted.label} lies at {wanted.address}, and no digest is known for the file.",
-            "If you trust everyone who can change the file: trust=True (--trust). "
-            "Better: `sha256:` in the config.",
-        )
     archive = wanted.cached()
     if archive:
         return archive
@@ -72,12 +69,24 @@ def fetch(
         return archive or wanted.download(alone=alone, progress=show)
 
 
+def require_digest(config: ModelConfig, version: Version, *, trust: bool) -> None:
+    """Raise TrustError if nothing can tell whether a downloaded file is the right one."""
+    has_digest = version.sha256 or version.sha1 or version.md5
+    if version.scheme == "https" and not (has_digest or trust):
+        wanted = _Wanted(config, version)
+        raise TrustError(
+            f"{wanted.label} lies at {wanted.address}, and no digest is known for the file.",
+            "If you trust everyone who can change the file: trust=True (--trust). "
+            "Better: `sha256:` in the config.",
+        )
+
+
 @dataclass(frozen=True)
 class Place:
     """Where the cache keeps an archive, and the digest that it must have."""
 
     path: Path
-    digest: str  # sha256:... or md5:..., or empty if not known
+    digest: str  # sha256:..., sha1:... or md5:..., or empty if not known
     sha256: str  # empty if not known
     lock: Path  # of the process that downloads it
 
@@ -151,32 +160,39 @@ def brought(
     """
     wanted = _Wanted(config, version)
     first = {} if version.sha256 else digests.recorded(wanted.address)
-    source_md5 = (wanted.source.known(wanted.location) or http.Remote(wanted.address)).md5
-    sha256, md5 = files.sha256_of(archive), files.digest_of(archive, "md5")
-    for kind, actual in (("sha256", sha256), ("md5", md5)):
-        by_source = source_md5 if kind == "md5" and not version.sha256 else ""
+    remote = wanted.source.known(wanted.location) or http.Remote(wanted.address)
+    actual_digests = {kind: files.digest_of(archive, kind) for kind in ("sha256", *PUBLISHED)}
+    sha256 = actual_digests["sha256"]
+    for kind, actual in actual_digests.items():
         claims = {
             f"its config ({config.path})": getattr(version, kind),
             f"its first use ({digests.path()})": first.get(kind, ""),
-            f"its source ({version.scheme})": by_source,
+            f"its source ({version.scheme})": "" if version.sha256 else getattr(remote, kind),
             f"what {by} says": stated.get(kind, ""),
             f"what {by} holds": actual,
         }
         digests.agree(wanted.address, claims)
-    confirmed = version.sha256 or version.md5 or first or source_md5
+    is_blob = bool(remote.blob) and remote.blob == _blob(archive)
+    stated_elsewhere = [
+        getattr(place, kind) for place in (version, remote) for kind in actual_digests
+    ]
+    confirmed = any(stated_elsewhere) or first or is_blob
     if not (confirmed or version.sha256_unconfirmed == sha256 or trust):
         raise TrustError(
             f"{by}: {wanted.label} has sha256 {sha256}, and no expected digest is known for it.",
             "Nothing was imported. If you trust who wrote it: trust=True (--trust) accepts it.",
         )
-    has_md5 = version.scheme == "zenodo" or bool(version.md5)
-    actual_digests = {"sha256": sha256, "md5": md5} if has_md5 else {"sha256": sha256}
+    if not (version.scheme == "zenodo" or version.md5):
+        del actual_digests["md5"]
+    if not version.sha1:
+        del actual_digests["sha1"]
 
     def record() -> None:
         if not version.sha256:
             digests.record(wanted.address, **actual_digests)
 
-    path = wanted.place(_Expected(version.sha256, actual_digests.get("md5", "")))
+    md5, sha1 = actual_digests.get("md5", ""), actual_digests.get("sha1", "")
+    path = wanted.place(_Expected(version.sha256, md5, sha1=sha1))
     is_cached = path.is_file() and files.sha256_of(path) == sha256
     return Brought(path, sha256, record, is_cached)
 
@@ -188,13 +204,37 @@ class _Expected:
     sha256: str = ""
     md5: str = ""
     size: int | None = None
+    sha1: str = ""
+    blob: str = ""  # the sha1 that git gives to the content
 
     @property
     def digest(self) -> str:
-        """The stronger digest, with its algorithm; empty if none is known."""
-        if self.sha256:
-            return f"sha256:{self.sha256}"
-        return f"md5:{self.md5}" if self.md5 else ""
+        """The strongest digest, with its algorithm; empty if none is known."""
+        for kind in ("sha256", "sha1", "md5"):
+            if value := getattr(self, kind):
+                return f"{kind}:{value}"
+        return ""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything can tell the right file from others."""
+        return bool(self.digest or self.blob)
+
+    def check_blob(self, url: str, path: Path) -> None:
+        """Raise IntegrityError, and remove the file, if git gives another number to it."""
+        actual = _blob(path) if self.blob else ""
+        if actual != self.blob:
+            path.unlink()
+            raise http.other_bytes(url, f"git blob {self.blob}", f"git blob {actual}")
+
+
+def _blob(path: Path) -> str:
+    """The sha1 that git gives to the content of a file."""
+    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 class _Wanted:
@@ -226,22 +266,25 @@ class _Wanted:
         if version.sha256_unconfirmed:  # its size was seen elsewhere too
             size = remote.size or version.size
         if version.sha256:
-            return _Expected(version.sha256, version.md5, size)
+            return _Expected(version.sha256, version.md5, size, version.sha1)
         first = digests.recorded(self.address)
-        first_md5 = first.get("md5", "")
-        claims = {
-            f"its config ({self.config.path})": version.md5,
-            f"its first use ({digests.path()})": first_md5,
-            f"its source ({version.scheme})": remote.md5,
-        }
-        digests.agree(self.address, claims)
-        md5 = version.md5 or first_md5 or remote.md5
-        sha256 = first.get("sha256", "") if md5 == first_md5 else ""
-        return _Expected(sha256, md5, size)
+        agreed = {}
+        for kind in ("sha256", *PUBLISHED):
+            claims = {
+                f"its config ({self.config.path})": getattr(version, kind),
+                f"its first use ({digests.path()})": first.get(kind, ""),
+                f"its source ({version.scheme})": getattr(remote, kind),
+            }
+            digests.agree(self.address, claims)
+            agreed[kind] = next(filter(None, claims.values()), "")
+        if any(agreed[kind] != first.get(kind, "") for kind in PUBLISHED):
+            agreed["sha256"] = remote.sha256  # the first use was compared with less
+        blob = "" if agreed["sha256"] else remote.blob
+        return _Expected(agreed["sha256"], agreed["md5"], size, agreed["sha1"], blob)
 
     def place(self, expected: _Expected) -> Path:
         """Where the cache keeps it."""
-        key = self.version.sha256 or expected.md5 or self.address_digest
+        key = self.version.sha256 or expected.sha1 or expected.md5 or self.address_digest
         name = self.source.mirrored(self.location).rpartition("/")[2] or "package.zip"
         return self.downloads / f"{self.config.id}-{key[:16]}" / name
 
@@ -260,11 +303,14 @@ class _Wanted:
 
     def settled(self, path: Path, expected: _Expected) -> Archive:
         """A file that has the right digest. Its sha256 is recorded unless the config has it."""
-        if expected.sha256:
+        recorded = digests.recorded(self.address).get("sha256", "")
+        if expected.sha256 and expected.sha256 in {self.version.sha256, recorded}:
             return Archive(path, expected.sha256)
-        sha256, unconfirmed = files.sha256_of(path), self.version.sha256_unconfirmed
-        md5 = {"md5": expected.md5} if expected.md5 else {}
-        digests.record(self.address, sha256=sha256, **md5)
+        unconfirmed = self.version.sha256_unconfirmed
+        sha256 = expected.sha256 or files.sha256_of(path)
+        published = {kind: getattr(expected, kind) for kind in PUBLISHED}
+        stated = {kind: digest for kind, digest in published.items() if digest}
+        digests.record(self.address, sha256=sha256, **stated)
         if unconfirmed and sha256 != unconfirmed:
             problem = (
                 f"{self.label} has the md5 that its source names, but not the sha256 that others "
@@ -282,7 +328,7 @@ class _Wanted:
     def download(self, *, alone: bool, progress: bool) -> Archive:
         """Download it from the first address that has it."""
         expected = self.expected()
-        if not expected.digest and not settings.offline():
+        if not expected.is_known and not settings.offline():
             try:
                 expected = self.expected(self.source.ask(self.location))
             except SourceError as refused:
@@ -319,6 +365,7 @@ class _Wanted:
                 retrieve(
                     address, path, http.Download(expected.digest, expected.size, progress, alone)
                 )
+            expected.check_blob(address, path)
         except (SourceError, IntegrityError) as error:
             return error
         return None
@@ -329,13 +376,13 @@ class _Wanted:
 
         A mirror is used only if a digest is known, and offline only if it is a folder.
         """
-        if expected.digest:
+        if expected.is_known:
             location = self.source.mirrored(self.location)
             for mirror in settings.mirrors():
                 yield from _reachable(_below(mirror, location))
         if not settings.offline():
             yield self.address
-        if expected.digest:
+        if expected.is_known:
             for mirror in self.version.mirrors:
                 path = mirror.removeprefix("file:")
                 local = _is_local(mirror)
@@ -353,9 +400,16 @@ class _Wanted:
                 self.address, f"{expected.size:,} bytes", f"{remote.size:,} bytes"
             )
         try:
-            retrieve(
-                remote.url, path, http.Download(expected.digest, expected.size, progress, alone)
+            downloader = http.Download(
+                expected.digest,
+                expected.size,
+                progress,
+                alone,
+                headers=remote.headers,
+                inspect=remote.inspect,
             )
+            retrieve(remote.url, path, downloader)
+            expected.check_blob(self.address, path)
         except (SourceError, IntegrityError):
             if before:
                 with suppress(SourceError):

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin, urlsplit
 
 from .. import __version__, files, settings
 from ..errors import IntegrityError, SourceError
@@ -63,11 +63,17 @@ policy = Policy()
 
 @dataclass(frozen=True)
 class Remote:
-    """The address of a file, with the size and the md5 that the source states."""
+    """The address of a file, with the size and the digests that the source states."""
 
     url: str
     size: int | None = None
     md5: str = ""
+    sha1: str = ""
+    sha256: str = ""
+    blob: str = ""  # the sha1 that git gives to the content
+    headers: Mapping[str, str] = field(default_factory=dict)  # of each request
+    # Raises an error for an answer that the source explains better than its status does.
+    inspect: Callable[[Response], None] | None = None
 
 
 class _AgainError(Exception):
@@ -89,16 +95,62 @@ def get_json(url: str) -> Any:
     SourceError
         The address cannot be reached, refuses, or answers with something else.
     """
+    (answer,) = get_json_pages(url, pages=1)
+    return answer
 
-    def once() -> Any:
-        with _answer(url, {"Accept": "application/json"}) as response:
+
+def get_json_pages(
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    inspect: Callable[[Response], None] | None = None,
+    pages: int = 1000,
+) -> Iterator[Any]:
+    """Fetch JSON that may go on at the address in the header ``Link`` of each answer.
+
+    Parameters
+    ----------
+    url : str
+        The first address.
+    headers : mapping of str to str, optional
+        Further headers of each request.
+    inspect : callable, optional
+        Looks at each answer, and may raise an error.
+    pages : int, optional
+        The largest number of answers.
+
+    Raises
+    ------
+    SourceError
+        As `get_json`, or there are more answers than ``pages``.
+    """
+    for _ in range(pages):
+        answer, following = _one_page(url, headers or {}, inspect)
+        yield answer
+        if not following or pages == 1:
+            return
+        if urlsplit(following)[:2] != urlsplit(url)[:2]:
+            raise SourceError(f"{url} goes on at another host: {following}.", NETWORK)
+        url = following
+    raise SourceError(f"{url} sends an endless answer.", NETWORK)
+
+
+def _one_page(
+    url: str, headers: Mapping[str, str], inspect: Callable[[Response], None] | None
+) -> tuple[Any, str]:
+    """The JSON at an address, and the address where it goes on; empty if it is complete."""
+
+    def once() -> tuple[Any, str]:
+        accepted = {"Accept": "application/json", **headers}
+        with _answer(url, accepted, inspect) as response:
             body = bytearray()
             for block in response.iter_content(policy.chunk):
                 body += block
                 if len(body) > JSON_BYTES:
                     raise SourceError(f"{url} sends an endless answer.", NETWORK)
             try:
-                return json.loads(body)
+                following = response.links.get("next", {}).get("url", "")
+                return json.loads(body), urljoin(url, following) if following else ""
             except ValueError as error:
                 _refuse_page(url, response, bytes(body))
                 raise SourceError(
@@ -125,6 +177,10 @@ class Download:
         random name, and a later download cannot continue it.
     most : int, optional
         The largest number of bytes to accept if ``size`` is not known.
+    headers : mapping of str to str, optional
+        Further headers of each request.
+    inspect : callable, optional
+        Looks at each answer, and may raise an error.
     """
 
     digest: str = ""
@@ -132,6 +188,8 @@ class Download:
     progress: bool = False
     alone: bool = True
     most: int = files.MAX_BYTES
+    headers: Mapping[str, str] = field(default_factory=dict)
+    inspect: Callable[[Response], None] | None = None
     _from_the_start: bool = field(default=False, init=False)
     _part: _Partial | None = field(default=None, init=False)
 
@@ -176,7 +234,7 @@ class Download:
         resumed = part.size
         is_complete = part.size and part.size == part.note["size"]
         if not is_complete:
-            with _answer(url, part.headers()) as response:
+            with _answer(url, {**self.headers, **part.headers()}, self.inspect) as response:
                 total = self._check(url, part, response)
                 resumed = part.size
                 _show(bar, part.size, total)
@@ -343,7 +401,9 @@ def _patiently(
 
 
 @contextmanager
-def _answer(url: str, headers: Mapping[str, str]) -> Iterator[Response]:
+def _answer(
+    url: str, headers: Mapping[str, str], inspect: Callable[[Response], None] | None = None
+) -> Iterator[Response]:
     """A successful answer, whose body is not read yet.
 
     After an error for which another attempt makes sense, `_AgainError` is raised.
@@ -357,6 +417,8 @@ def _answer(url: str, headers: Mapping[str, str]) -> Iterator[Response]:
         with requests.get(
             url, headers=headers, stream=True, timeout=(policy.connect, policy.stall)
         ) as response:
+            if inspect:
+                inspect(response)
             _check_status(url, response)
             yield response
     except exceptions.SSLError as error:
@@ -455,7 +517,14 @@ def _validator(response: Response) -> str:
 
 
 def _refuse_page(url: str, response: Response, body: bytes) -> None:
-    """Raise SourceError if an answer is a web page: a login, or a message of a proxy or server."""
+    """Raise SourceError if an answer is a web page (a login, a message of a proxy or server), or
+    the pointer that git-lfs has in place of a large file.
+    """
+    if body.startswith(b"version https://git-lfs"):
+        raise SourceError(
+            f"{url} gives a git-lfs pointer, not the file itself.",
+            "Is there another address for large files, such as `media` or `resolve` in it?",
+        )
     if not body.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
         return
     match = TITLE.search(body)

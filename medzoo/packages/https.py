@@ -1,9 +1,13 @@
-"""``https://...``: a file at any address. Only the config has facts about it."""
+"""``https://...``: a file at any address. Only the config has facts about it.
+
+An address that ends with ``/`` is a folder, whose files the config names under ``files``.
+"""
 
 from __future__ import annotations
 
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
+from ..errors import SourceError
 from .http import Remote
 
 
@@ -19,8 +23,37 @@ def mirrored(location: str) -> str:
 
 
 def known(location: str) -> Remote:
-    """The address; size and md5 are not known."""
+    """The address; size and digest are not known."""
     return Remote(address(location))
 
 
 ask = known  # there is no other place to ask
+
+
+def is_folder(location: str) -> bool:
+    """Whether a location is a folder."""
+    return location.endswith("/")
+
+
+def is_asked(location: str) -> bool:  # noqa: ARG001
+    """Whether the cache knows the files of a folder: never."""
+    return False
+
+
+def within(location: str, name: str) -> str:
+    """The location of a file of a folder."""
+    return f"{location}{quote(name)}"
+
+
+def listing(location: str) -> dict[str, int]:
+    """There is no list of the files of an address.
+
+    Raises
+    ------
+    SourceError
+        Always.
+    """
+    raise SourceError(
+        f"{address(location)} is a folder, and nothing lists its files.",
+        "Name its files and their sha256 in the config, under `files`.",
+    )

@@ -45,9 +45,15 @@ def fetch(
     OSError
         The disk is too small, or cannot be written.
     """
-    scheme, _, location = version.source.partition(":")
+    scheme = version.scheme
     if scheme in REMOTE:
         return download.fetch(config, version, trust=trust, progress=progress)
+    return local(config, version)
+
+
+def local(config: ModelConfig, version: Version) -> Path:
+    """The package that the ``source`` of a version names on this machine; errors as of `fetch`."""
+    scheme, _, location = version.source.partition(":")
     if scheme not in LOCAL:
         raise SourceError(
             f"{config.id}, version {version.name}: {version.source!r} has no known scheme.",

@@ -20,10 +20,16 @@ from .. import checks, files, settings
 from ..config import REMOTE, ModelConfig, Version, medigan
 from ..errors import IntegrityError, SourceError, TrustError
 from ..registry import PACKAGE_CONFIG, is_local, registry, resolve
-from . import sources
-from .download import Archive
+from . import assembly, sources
+from .assembly import Assembly
+from .download import PUBLISHED, Archive
 
-FIRST_FILE = {"native": "model.py", "medigan": "__init__.py"}  # contract -> file to import first
+# contract -> file of its package that is read first
+FIRST_FILE = {
+    "native": "model.py",
+    "medigan": "__init__.py",
+    "monai": "configs/metadata.json",
+}
 KINDS_OF_CODE = {".py", ".safetensors", ".json", ".npz", ".onnx"}
 # Scripts that people run and medzoo never does: a package's own, and what the scripts of the
 # bundled packages share, which lies beside their folders.
@@ -70,13 +76,14 @@ def package(
     """
     checks.flag(trust, "trust")
     try:
-        source = sources.fetch(config, version, trust=trust, progress=progress)
-        if isinstance(source, Archive):
-            return _unpacked(config, version, source, downloaded=True)
+        if version.scheme in REMOTE:
+            files_of_version = assembly.fetch(config, version, trust=trust, progress=progress)
+            return _unpacked(config, version, files_of_version, downloaded=True)
+        source = sources.local(config, version)
         if source.is_dir():
             return Package(source, _verify_folder(config, version, source, trust=trust))
         archive = _verify_archive(config, version, source, trust=trust)
-        return _unpacked(config, version, archive, downloaded=False)
+        return _unpacked(config, version, Assembly(archive), downloaded=False)
     except SourceError as error:
         if version.scheme not in REMOTE:
             raise
@@ -133,8 +140,9 @@ def _verify_folder(
     if not version.files:
         if trust or is_local(config):  # the user may edit the files
             names = dict.fromkeys(package_files(folder))
-            if version.call and (folder / version.call.weights).is_file():  # of any suffix
-                names[version.call.weights] = None
+            for name in version.named_files:  # of any suffix
+                if (folder / name).is_file():
+                    names[name] = None
             return {name: files.sha256_of(folder / name) for name in names}
         raise TrustError(
             f"{config.id}, version {version.name}, names no `files:` with their sha256.",
@@ -158,8 +166,7 @@ def _verify_folder(
 
 def require_whole(config: ModelConfig, version: Version, folder: Path) -> None:
     """Raise IntegrityError if a file of a package is a git-lfs pointer or a web page."""
-    weights = version.call.weights if version.call else ""
-    for name in [*package_files(folder), weights]:
+    for name in [*package_files(folder), *version.named_files]:
         disguise = files.disguise(folder / name)
         if disguise:
             raise IntegrityError(
@@ -173,8 +180,10 @@ def _verify_archive(
 ) -> Archive:
     sha256 = files.sha256_of(archive)
     actual, expected = sha256, version.sha256
-    if version.md5 and not version.sha256:
-        actual, expected = files.digest_of(archive, "md5"), version.md5
+    for kind in PUBLISHED:
+        stated = getattr(version, kind)
+        if stated and not expected:
+            actual, expected = files.digest_of(archive, kind), stated
     if expected and actual != expected:
         done = "It was left as it is, and nothing was unpacked."
         raise mismatch(config, version, archive, expected, actual, done)
@@ -187,24 +196,28 @@ def _verify_archive(
 
 
 def _unpacked(
-    config: ModelConfig, version: Version, archive: Archive, *, downloaded: bool
+    config: ModelConfig, version: Version, made_of: Assembly, *, downloaded: bool
 ) -> Package:
-    """The package in an archive, unpacked now or earlier."""
-    target = settings.cache_folder() / "packages" / archive.sha256
-    held = files.hold(mark_of(archive.sha256))
+    """The package in an archive, or of several files, unpacked now or earlier."""
+    key, label = made_of.key, f"{config.id}, version {version.name}"
+    target = settings.cache_folder() / "packages" / key
+    assembly.require_real(made_of, label)
+    held = files.hold(mark_of(key))
     is_new = False
 
     def unpacked_so_far() -> Iterator[Path]:
         return target.parent.glob(f".{target.name}.*/**/*")
 
     if not target.is_dir():
-        with files.locked(lock_of(archive.sha256), 60, unpacked_so_far):
+        with files.locked(lock_of(key), 60, unpacked_so_far):
             is_new = not target.is_dir()  # else another process unpacked it in the meantime
             if is_new:
-                _unpack(config, version, archive.path, target, downloaded=downloaded)
+                _unpack(config, version, made_of, target, downloaded=downloaded)
     try:
-        changed = None if is_new else files.difference(archive.path, target)
+        changed = None if is_new else difference(version, made_of, target)
     except IntegrityError as error:
+        archive = made_of.archive
+        assert archive is not None  # noqa: S101  (only an archive can be broken)
         raise _broken(config, version, archive.path, error, downloaded=downloaded) from error
     if changed:
         name, expected, actual = changed
@@ -212,7 +225,18 @@ def _unpacked(
         raise mismatch(config, version, target / name, expected, actual, done)
     folder = _top(target, version)
     require_whole(config, version, folder)
-    return Package(folder, {archive.path.name: archive.sha256}, held)
+    return Package(folder, made_of.digests, held)
+
+
+def difference(version: Version, made_of: Assembly, target: Path) -> tuple[str, str, str] | None:
+    """The first file of an unpacked package that was changed since: its name and both sha256.
+
+    Raises
+    ------
+    IntegrityError
+        The archive is broken.
+    """
+    return assembly.difference(made_of, target, _top(target, version) if made_of.parts else target)
 
 
 def lock_of(sha256: str) -> Path:
@@ -226,13 +250,18 @@ def mark_of(sha256: str) -> Path:
 
 
 def _unpack(
-    config: ModelConfig, version: Version, archive: Path, target: Path, *, downloaded: bool
+    config: ModelConfig, version: Version, made_of: Assembly, target: Path, *, downloaded: bool
 ) -> None:
-    try:
-        with files.folder_aside(target) as aside:
-            files.unpack(archive, aside)
-    except IntegrityError as error:
-        raise _broken(config, version, archive, error, downloaded=downloaded) from error
+    archive = made_of.archive
+    with files.folder_aside(target) as aside:
+        if archive:
+            try:
+                files.unpack(archive.path, aside)
+            except IntegrityError as error:
+                raise _broken(
+                    config, version, archive.path, error, downloaded=downloaded
+                ) from error
+        assembly.put(made_of.parts, _top(aside, version))
 
 
 def _broken(
@@ -388,7 +417,17 @@ def _config_of_copy(config: ModelConfig, version: Version) -> dict[str, Any]:
     else:
         content = yaml.safe_load(config.path.read_text(encoding="utf-8"))
     kept = content["versions"][version.name]
-    for key in ("files", "sha256", "sha256_unconfirmed", "md5", "doi", "mirrors", "size"):
+    for key in (
+        "files",
+        "parts",
+        "sha256",
+        "sha256_unconfirmed",
+        "sha1",
+        "md5",
+        "doi",
+        "mirrors",
+        "size",
+    ):
         kept.pop(key, None)
     kept["source"] = "file:."
     return content | {"default_version": version.name, "versions": {version.name: kept}}

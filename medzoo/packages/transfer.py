@@ -24,7 +24,7 @@ from .. import __version__, checks, files, settings
 from ..config import REMOTE, ModelConfig, Version
 from ..errors import InputError, IntegrityError, MedzooError, ModelNotFoundError, SourceError
 from ..registry import is_local, registry, resolve
-from . import cache, download
+from . import assembly, cache, download
 from .preparation import prepare
 
 INDEX, DIGESTS, FORMAT = "index.json", "digests.json", 1
@@ -41,9 +41,11 @@ class Carried:
     bytes: int
     sha256: str
     here: bool = False  # whether it was in the cache before the import
+    part: str = ""  # the file of the package; empty for its archive
 
     def __str__(self) -> str:
-        return f"{self.model}, version {self.version}"
+        of = f", {self.part}" if self.part else ""
+        return f"{self.model}, version {self.version}{of}"
 
 
 @checks.checked()
@@ -146,7 +148,7 @@ def export_models(
         )
     chosen = _chosen(models, version)
     try:
-        archives = [download.fetch(c, v, progress=progress) for c, v in chosen]
+        archives = [download.fetch(c, v, progress=progress) for c, v, _ in chosen]
     except OSError as error:
         raise SourceError(
             f"{settings.cache_folder()} could not be written: {error}.",
@@ -154,12 +156,12 @@ def export_models(
         ) from error
     exported: list[Carried] = []
     digests: dict[str, dict[str, str]] = {}
-    for (config, chosen_version), archive in zip(chosen, archives, strict=True):
+    for (config, chosen_version, part), archive in zip(chosen, archives, strict=True):
         name = f"downloads/{config.id}-{archive.sha256[:16]}/{archive.path.name}"
         size, sha256 = archive.path.stat().st_size, archive.sha256
-        exported.append(Carried(config.id, chosen_version.name, name, size, sha256))
-        md5 = files.digest_of(archive.path, "md5")
-        digests[download.address(chosen_version)] = {"sha256": sha256, "md5": md5}
+        exported.append(Carried(config.id, chosen_version.name, name, size, sha256, part=part))
+        published = {kind: files.digest_of(archive.path, kind) for kind in download.PUBLISHED}
+        digests[download.address(chosen_version)] = {"sha256": sha256, **published}
     paths = [archive.path for archive in archives]
     try:
         _write(target, exported, digests, paths)
@@ -170,8 +172,10 @@ def export_models(
     return exported
 
 
-def _chosen(models: Iterable[int | str], version: str | None) -> list[tuple[ModelConfig, Version]]:
-    """The models to export, each once."""
+def _chosen(
+    models: Iterable[int | str], version: str | None
+) -> list[tuple[ModelConfig, Version, str]]:
+    """The files to export, each once: model, version of this file, and its name in the package."""
     chosen = {}
     for config in map(resolve, models):
         chosen[config.id] = config, config.version(version)
@@ -183,7 +187,17 @@ def _chosen(models: Iterable[int | str], version: str | None) -> list[tuple[Mode
                 f"{config.id}, version {chosen_version.name}, {where}, and is not downloaded.",
                 "Leave it out." if bundled else "Copy its folder.",
             )
-    return list(chosen.values())
+    wanted = []
+    for config, chosen_version in chosen.values():
+        if assembly.is_folder(chosen_version) and not chosen_version.files:
+            raise InputError(
+                f"{config.id}, version {chosen_version.name}, names no `files` with their sha256, "
+                "so another machine could not verify them.",
+                "Name them in the config.",
+            )
+        for part, component in assembly.components(chosen_version).items():
+            wanted.append((config, component, part))
+    return wanted
 
 
 def _write(
@@ -195,7 +209,8 @@ def _write(
     """Write the file: the index, the digests, and the archives without compression."""
     models, contents = [], {}
     for carried in exported:
-        models.append({"id": carried.model, "version": carried.version, "file": carried.name})
+        model = {"id": carried.model, "version": carried.version, "file": carried.name}
+        models.append({**model, "part": carried.part} if carried.part else model)
         contents[carried.name] = {"sha256": carried.sha256, "bytes": carried.bytes}
     index = {"format": FORMAT, "medzoo": __version__, "models": models, "files": contents}
     with (
@@ -204,7 +219,11 @@ def _write(
     ):
         packed.writestr(zipfile.ZipInfo(INDEX), json.dumps(index, indent=2))
         packed.writestr(zipfile.ZipInfo(DIGESTS), json.dumps(digests, indent=2))
+        written = set[str]()
         for carried, archive in zip(exported, archives, strict=True):
+            if carried.name in written:  # the same bytes under the same name
+                continue
+            written.add(carried.name)
             info = zipfile.ZipInfo(carried.name)
             with archive.open("rb") as source, packed.open(info, "w", force_zip64=True) as entry:
                 shutil.copyfileobj(source, entry, 2**20)
@@ -268,7 +287,10 @@ def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[
                 brought = download.brought(config, version, archive, stated, by=path, trust=trust)
                 checked.append((brought, archive))
                 size, sha256 = archive.stat().st_size, brought.sha256
-                imported.append(Carried(config.id, version.name, name, size, sha256, brought.here))
+                part = entry.get("part", "")
+                imported.append(
+                    Carried(config.id, version.name, name, size, sha256, brought.here, part)
+                )
             for brought, archive in checked:  # only after all were accepted
                 brought.settle(archive)
             return imported
@@ -345,4 +367,11 @@ def _registered(path: Path, entry: dict[str, str]) -> tuple[ModelConfig, Version
             f"{path} holds {config.id}, version {version.name}, which is on this machine already.",
             "Nothing was imported.",
         )
-    return config, version
+    components, part = assembly.components(version), entry.get("part", "")
+    if part not in components:
+        raise ModelNotFoundError(
+            f"{path} holds {part or 'an archive'} of {config.id}, version {version.name}, which "
+            "the registry of this machine does not name.",
+            "Nothing was imported. The same version of medzoo on both machines has the same models.",
+        )
+    return config, components[part]

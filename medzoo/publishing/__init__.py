@@ -3,6 +3,7 @@ set of samples to a data set: ``publish``. docs/howto/author.md explains the ste
 
 =======================  ==========================================================================
 ``template.py``          a new package folder from ``contrib_template/``
+``bundles.py``           the same from a MONAI bundle
 ``metadata.py``          what a config and a model card must say
 ``contents.py``          which files make a package
 ``check.py``             all of these, and a run of the model (`modeltest`)
@@ -27,6 +28,7 @@ set of samples to a data set: ``publish``. docs/howto/author.md explains the ste
 from __future__ import annotations
 
 from ..modeltest.report import Finding, Report
+from .bundles import from_bundle
 from .check import check
 from .contribution import Contribution, contribute
 from .data_set import SetResult, publish
@@ -46,6 +48,7 @@ __all__ = [
     "UploadResult",
     "check",
     "contribute",
+    "from_bundle",
     "from_medigan",
     "new",
     "pack",
