@@ -1,14 +1,16 @@
 """A small detector of brain tumours, which decides whether synthetic slices show what they say.
 
-    python -m benchmarks.detector brain_t1ce_cheng_256.zip                  # how many it finds in real slices held back
-    python -m benchmarks.detector brain_t1ce_cheng_256.zip --set slices.npz # and in a set; and learned from that set
+    python -m benchmarks.detector brain_t1ce_cheng_256.zip                    # the committed one, in real slices held back
+    python -m benchmarks.detector brain_t1ce_cheng_256.zip --set made/        # and in a set of model 102
+    python -m benchmarks.detector brain_t1ce_cheng_256.zip --set made/ --learn # and what one learns from the set
+    python -m benchmarks.detector brain_t1ce_cheng_256.zip --train            # train the committed one again
 
-Trained on real slices it says how many tumours of a set can be found; trained on the set, what a
-detector learns from it. A tumour counts as found when the one box that the detector gives overlaps
-the true one by an IoU of at least 0.3. Held back are the same slices as in `benchmarks.quality`.
-A set is an ``.npz`` with ``images`` (N, 1, 128, 128) uint8, ``boxes`` (N, 4), centre x, centre y,
-width and height as fractions of the picture, and ``labels`` (N,), 0 meningioma, 1 glioma, 2
-pituitary tumour.
+A tumour counts as found when the one box that the detector gives overlaps the true one by an IoU of
+at least 0.3. Held back are the same slices as in `benchmarks.quality`. A set is a folder that
+`medzoo generate 102 --out` wrote, with ``images``, ``boxes`` and ``labels``.
+
+Beside the set stand real training slices into which a plain ellipse is painted, in the box of
+another slice of the same type, as bright as the tumours of that type: what a set must beat.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ import argparse
 import copy
 import csv
 import io
-import json
 import time
 import zipfile
 from dataclasses import dataclass
@@ -27,8 +28,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load_file, save_file
+from scipy.stats import ks_2samp
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+import medzoo
 
 from .quality.pictures import BLOCKS, EVERY, GUARD
 
@@ -36,6 +41,7 @@ SIDE, CELLS = 128, 32  # pixels of a slice, places where a centre can be
 TUMOURS = ("meningioma", "glioma", "pituitary")
 FOUND = 0.3  # intersection over union from which a tumour counts as found
 LARGEST = 1_000_000  # parameters
+WEIGHTS = Path(__file__).with_suffix(".safetensors")
 
 
 @dataclass(frozen=True)
@@ -243,33 +249,115 @@ def found(net: Detector, slices: Slices) -> dict[str, float]:
     return shares
 
 
+# ---------------------------------------------------------------------------------- sets of slices
+def read_set(folder: Path) -> Slices:
+    """The slices of a set of model 102."""
+    samples = medzoo.read(folder)
+    return Slices(*(getattr(samples, name) for name in ("images", "boxes", "labels")))
+
+
+def pixels_of(box: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The pixels of the ellipse inside a box (4,), and of the ring round it, twice as wide."""
+    centres = (np.arange(SIDE) + 0.5) / SIDE
+    x, y = (centres - box[0]) / (box[2] / 2), (centres - box[1]) / (box[3] / 2)
+    far = np.hypot(x[None], y[:, None])
+    return far <= 1, (far > 1.2) & (far <= 2)
+
+
+def contrasts(slices: Slices) -> NDArray[np.float64]:
+    """Mean grey level inside each box less that of the ring round it, (N,)."""
+    values = []
+    for image, box in zip(slices.images[:, 0], slices.boxes, strict=True):
+        inside, ring = pixels_of(box)
+        values.append(
+            image[inside].mean() - image[ring].mean() if inside.any() and ring.any() else np.nan
+        )
+    return np.array(values)
+
+
+def with_ellipses(slices: Slices, seed: int = 0) -> Slices:
+    """Real slices with an ellipse in the box of another slice of the same type."""
+    rng = np.random.default_rng(seed)
+    images, boxes = slices.images.copy(), slices.boxes.copy()
+    contrast = contrasts(slices)
+    for label in np.unique(slices.labels):
+        rows = np.flatnonzero(slices.labels == label)
+        others = rng.permutation(rows)
+        bright = float(np.nanmedian(contrast[rows]))
+        for row, other in zip(rows, others, strict=True):
+            boxes[row] = slices.boxes[other]
+            inside, ring = pixels_of(boxes[row])
+            level = images[row, 0][ring].mean() if ring.any() else images[row, 0].mean()
+            images[row, 0][inside] = np.clip(level + bright, 0, 255)
+    return Slices(images, boxes, slices.labels)
+
+
+def differences(slices: Slices, real: Slices) -> dict[str, dict[str, float]]:
+    """Kolmogorov-Smirnov statistics, type by type, of box area and of contrast."""
+    values = {}
+    for label, tumour in enumerate(TUMOURS):
+        one, other = (part.at(part.labels == label) for part in (slices, real))
+        pairs = {
+            "size": (one.boxes[:, 2:].prod(axis=1), other.boxes[:, 2:].prod(axis=1)),
+            "contrast": (contrasts(one), contrasts(other)),
+        }
+        values[tumour] = {
+            name: float(ks_2samp(a[np.isfinite(a)], b[np.isfinite(b)]).statistic)
+            for name, (a, b) in pairs.items()
+        }
+    return values
+
+
+# ---------------------------------------------------------------------------------- the command
+def committed() -> Detector:
+    """The detector whose weights lie beside this file."""
+    net = Detector()
+    net.load_state_dict({k: v.float() for k, v in load_file(WEIGHTS).items()}, strict=False)
+    return net.eval()
+
+
+def line(name: str, shares: dict[str, float]) -> str:
+    return f"{name:34s} " + " ".join(f"{shares[key]:11.3f}" for key in ("all", *TUMOURS))
+
+
 def main() -> None:
-    """Parse, train, print."""
+    """Parse, train or read, print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("real", type=Path)
-    parser.add_argument("--set", type=Path, help=".npz with images, boxes and labels")
+    parser.add_argument("--set", type=Path, help="folder of a set of model 102")
+    parser.add_argument("--learn", action="store_true", help="train one on the set as well")
+    parser.add_argument("--train", action="store_true", help="train the committed one again")
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--save", type=Path, help="write the weights of the one trained on real")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
     train_part, held = read_real(a.real)
-    began = time.time()
-    net = train(train_part, steps=a.steps, seed=a.seed)
-    print(f"{sum(p.numel() for p in net.parameters()):,} parameters, {time.time() - began:.0f} s")
-    if a.save:
-        torch.save(net.state_dict(), a.save)
-    print(f"trained on {len(train_part.labels)} real slices; share found, IoU >= {FOUND}")
-    print("in real slices held back", json.dumps(found(net, held)))
-    if a.set:
-        with np.load(a.set) as arrays:
-            made = Slices(*(arrays[name] for name in ("images", "boxes", "labels")))
-        print("in the set", json.dumps(found(net, made)))
+    if a.train:
+        began = time.time()
+        net = train(train_part, steps=a.steps, seed=a.seed)
+        state = {k: v.half() for k, v in net.state_dict().items() if v.is_floating_point()}
+        save_file(state, WEIGHTS)
+        print(f"trained on {len(train_part.labels)} slices in {time.time() - began:.0f} s")
+    net = committed()
+    print(f"share of tumours found, IoU at least {FOUND}")
+    print(f"{'':34s} " + " ".join(f"{key:>11s}" for key in ("all", *TUMOURS)))
+    print(line("in real slices held back", found(net, held)))
+    if a.set is None:
+        return
+    made, ellipses = read_set(a.set), with_ellipses(train_part)
+    print(line("in the set", found(net, made)))
+    print(line("in real slices with ellipses", found(net, ellipses)))
+    if a.learn:
         own = train(made, steps=a.steps, seed=a.seed)
-        print("trained on the set, in real slices held back", json.dumps(found(own, held)))
+        print(line("learned from the set, in real ones", found(own, held)))
+    print("\nKolmogorov-Smirnov statistic against real training slices")
+    for name, slices in (("set", made), ("ellipses", ellipses), ("held back", held)):
+        for tumour, values in differences(slices, train_part).items():
+            figures = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
+            print(f"  {name:10s} {tumour:11s} {figures}")
 
 
 if __name__ == "__main__":

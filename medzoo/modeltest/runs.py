@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import OPTION_TYPES, Option, Output, Version
+from ..config import LIST_TYPES, OPTION_TYPES, Option, Output, Version
 from ..errors import PackageError, TrustError
 from ..generation.model import Model
 from .recorded import compare, distance
@@ -283,6 +283,8 @@ def _row(columns: Columns, i: int) -> Columns:
 
 def _extremes(option: Option) -> list[Any]:
     """The values of an option to try."""
+    if option.type in LIST_TYPES:  # how many numbers the package takes is not stated
+        return [[choice] for choice in option.choices]
     if option.choices:
         return list(option.choices)
     if option.type == "bool":
