@@ -3,7 +3,8 @@ against the same real slices.
 
     python -m benchmarks.brain brain_t1ce_cheng_256.zip        # what `make compare-brain` runs
 
-Two tables of `benchmarks.quality`'s figures. In the second the distances (SWD, FDpca, tails) are
+For models that give boxes, the detector of `benchmarks.detector` looks for the tumours. Before that,
+two tables of `benchmarks.quality`'s figures. In the second the distances (SWD, FDpca, tails) are
 ratios to the floor, which is what real training slices get in a model's place: 1 is as near as real
 slices come. The last column is the time of drawing and writing one slice on this machine.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 import medzoo
 from medzoo.errors import MedzooError
 
+from . import detector
 from .quality import FIGURES, Pictures, judge, real, synthetic
 
 MODELS = (101, 102, 103)
@@ -26,14 +28,18 @@ DISTANCES = ("SWD", "FDpca", "tails")
 FLOOR = "real train"
 
 
-def draw(model: str, n: int, seed: int) -> tuple[Pictures, dict[str, int], float]:
-    """A set of this model, the numbers of its classes, and seconds a slice."""
+def draw(
+    model: str, n: int, seed: int
+) -> tuple[Pictures, detector.Slices | None, dict[str, int], float]:
+    """A set of this model, its slices if it has boxes, its classes, and seconds a slice."""
     with tempfile.TemporaryDirectory() as folder, medzoo.load(model) as loaded:
         loaded.generate(2, seed=seed)  # so that loading is in no time
         began = time.perf_counter()
-        loaded.generate(n, seed=seed, out=Path(folder) / "set", format="npz")
+        samples = loaded.generate(n, seed=seed, out=Path(folder) / "set", format="npz")
         seconds = (time.perf_counter() - began) / n
-        return *synthetic(Path(folder) / "set"), seconds
+        slices = detector.read_set(Path(folder) / "set") if "boxes" in samples.columns else None
+        pictures, numbers = synthetic(Path(folder) / "set")
+        return pictures, slices, numbers, seconds
 
 
 def ratios(figures: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -71,9 +77,11 @@ def main() -> None:
     )
     a = parser.parse_args()
     known = {config.number for config in medzoo.list_models()}
-    sets, numbers, cost = {}, {}, {FLOOR: ""}
+    sets, boxed, numbers, cost = {}, {}, {}, {FLOOR: ""}
     for model in a.models or [str(number) for number in MODELS if number in known]:
-        sets[f"model {model}"], numbers, seconds = draw(model, a.n, a.seed)
+        sets[f"model {model}"], slices, numbers, seconds = draw(model, a.n, a.seed)
+        if slices is not None:
+            boxed[f"model {model}"] = slices
         cost[f"model {model}"] = f"{1000 * seconds:.0f} ms"
     sides = {pictures.images.shape[2:] for pictures in sets.values()}
     if len(sides) > 1:
@@ -90,6 +98,9 @@ def main() -> None:
     print(f"{'':12s} " + " ".join(f"{key:>9s}" for key in DISTANCES))
     for name, values in ratios(figures).items():
         print(line(name, list(values.values()), ""))
+    for name, slices in boxed.items():
+        print(f"\n{name}: tumours")
+        detector.report(*detector.read_real(a.real), slices)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import argparse
 import copy
 import csv
 import io
+import math
 import time
 import zipfile
 from dataclasses import dataclass
@@ -253,7 +254,7 @@ def found(net: Detector, slices: Slices) -> dict[str, float]:
 def read_set(folder: Path) -> Slices:
     """The slices of a set of model 102."""
     samples = medzoo.read(folder)
-    return Slices(*(getattr(samples, name) for name in ("images", "boxes", "labels")))
+    return Slices(*(np.array(getattr(samples, name)) for name in ("images", "boxes", "labels")))
 
 
 def pixels_of(box: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -297,6 +298,8 @@ def differences(slices: Slices, real: Slices) -> dict[str, dict[str, float]]:
     values = {}
     for label, tumour in enumerate(TUMOURS):
         one, other = (part.at(part.labels == label) for part in (slices, real))
+        if not (len(one.labels) and len(other.labels)):
+            continue
         pairs = {
             "size": (one.boxes[:, 2:].prod(axis=1), other.boxes[:, 2:].prod(axis=1)),
             "contrast": (contrasts(one), contrasts(other)),
@@ -317,7 +320,32 @@ def committed() -> Detector:
 
 
 def line(name: str, shares: dict[str, float]) -> str:
-    return f"{name:34s} " + " ".join(f"{shares[key]:11.3f}" for key in ("all", *TUMOURS))
+    return f"{name:34s} " + " ".join(
+        f"{shares.get(key, math.nan):11.3f}" for key in ("all", *TUMOURS)
+    )
+
+
+def report(
+    real: Slices, held: Slices, made: Slices | None, *, steps: int = 0, seed: int = 0
+) -> None:
+    """Print what is found in real slices and in a set, and, with ``steps``, what is learned."""
+    net = committed()
+    print(f"share of tumours found, IoU at least {FOUND}")
+    print(f"{'':34s} " + " ".join(f"{key:>11s}" for key in ("all", *TUMOURS)))
+    print(line("in real slices held back", found(net, held)))
+    if made is None:
+        return
+    ellipses = with_ellipses(real)
+    print(line("in the set", found(net, made)))
+    print(line("in real slices with ellipses", found(net, ellipses)))
+    if steps:
+        own = train(made, steps=steps, seed=seed)
+        print(line("learned from the set, in real ones", found(own, held)))
+    print("\nKolmogorov-Smirnov statistic against real training slices")
+    for name, slices in (("set", made), ("ellipses", ellipses), ("held back", held)):
+        for tumour, values in differences(slices, real).items():
+            figures = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
+            print(f"  {name:10s} {tumour:11s} {figures}")
 
 
 def main() -> None:
@@ -341,23 +369,8 @@ def main() -> None:
         state = {k: v.half() for k, v in net.state_dict().items() if v.is_floating_point()}
         save_file(state, WEIGHTS)
         print(f"trained on {len(train_part.labels)} slices in {time.time() - began:.0f} s")
-    net = committed()
-    print(f"share of tumours found, IoU at least {FOUND}")
-    print(f"{'':34s} " + " ".join(f"{key:>11s}" for key in ("all", *TUMOURS)))
-    print(line("in real slices held back", found(net, held)))
-    if a.set is None:
-        return
-    made, ellipses = read_set(a.set), with_ellipses(train_part)
-    print(line("in the set", found(net, made)))
-    print(line("in real slices with ellipses", found(net, ellipses)))
-    if a.learn:
-        own = train(made, steps=a.steps, seed=a.seed)
-        print(line("learned from the set, in real ones", found(own, held)))
-    print("\nKolmogorov-Smirnov statistic against real training slices")
-    for name, slices in (("set", made), ("ellipses", ellipses), ("held back", held)):
-        for tumour, values in differences(slices, train_part).items():
-            figures = ", ".join(f"{key} {value:.3f}" for key, value in values.items())
-            print(f"  {name:10s} {tumour:11s} {figures}")
+    made = None if a.set is None else read_set(a.set)
+    report(train_part, held, made, steps=a.steps if a.learn else 0, seed=a.seed)
 
 
 if __name__ == "__main__":

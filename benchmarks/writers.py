@@ -19,6 +19,7 @@ from medzoo.errors import InputError
 
 from .rows import Found, Row, Size, measures
 
+NAMES = [name for name in FORMATS if name not in {"coco", "yolo"}]  # which are those of png
 MODELS = {"csv": 107}  # that make what a format is for; model 8 makes pictures
 BATCH = 32
 ROUND = 320  # samples
@@ -33,9 +34,9 @@ class Timing:
     bytes: float
 
 
-@measures(*(Row(f"{name} {what}", "samples/s") for name in FORMATS for what in ("written", "read")))
+@measures(*(Row(f"{name} {what}", "samples/s") for name in NAMES for what in ("written", "read")))
 def formats(size: Size) -> list[Found]:
-    there: dict[str, str] = {name: lacking(name) for name in FORMATS}
+    there: dict[str, str] = {name: lacking(name) for name in NAMES}
     timings = writers(
         size.runs, min(size.n, ROUND), [name for name, lacks in there.items() if not lacks]
     )

@@ -69,7 +69,7 @@ def test_list_shows_each_model_and_what_is_bundled(toy: Toy, capsys: Capture) ->
     of = {line.split()[0]: line for line in lines[1:-2]}
     assert list(of) == sorted(of)
     assert of["00008_C-DCGAN_MMG_MASSES"].endswith("bundled")
-    assert of["00021_CYCLEGAN_BRAIN_MRI_T1_T2"].endswith("download 92.4 MB")
+    assert of["00021_CYCLEGAN_BRAIN_MRI_T1_T2"].endswith("download 92.4 MB, not yet seen running")
     assert of["00901_TOY_MRI_NOISE"].endswith("on disk")
     bundled = sum(line.endswith("bundled") for line in of.values())
     assert lines[-1].startswith(

@@ -201,6 +201,10 @@ def test_a_sealed_set_that_lacks_a_sample_is_not_ok(
         np.savez(folder / "samples.npz", **fewer)
         set_digest(folder, "samples.npz")
     else:
+        if format_ in {"coco", "yolo"}:  # their boxes are rows of a table
+            rows = (folder / "samples.csv").read_text().splitlines(keepends=True)
+            (folder / "samples.csv").write_text("".join(rows[:3] + rows[4:]))
+            set_digest(folder, "samples.csv")
         write_lines(folder, [e for e in lines(folder) if e.get("index") != 2])
     reseal(folder)
     report = medzoo.verify(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -362,7 +363,8 @@ class Stream:
 
 @pytest.mark.slow
 def test_comparison_prints_each_model_beside_the_floor(tmp_path: Path) -> None:
-    data = brain_set(tmp_path / "data", 60)
+    folder = brain_set(tmp_path / "data", 60)
+    data = shutil.make_archive(str(tmp_path / "brain"), "zip", folder)
     command = [
         sys.executable,
         "-m",
@@ -379,6 +381,10 @@ def test_comparison_prints_each_model_beside_the_floor(tmp_path: Path) -> None:
         command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=500
     )
     figures, ratios = done.stdout.split("distances as ratios to the floor")
+    ratios, tumours = ratios.split("model 102: tumours")
+    rows = [row[:34].strip() for row in tumours.splitlines()]
+    assert {"in real slices held back", "in the set", "in real slices with ellipses"} < {*rows}
+    assert "set        glioma      size" in tumours
     assert [row.split()[:2] for row in figures.splitlines()[1:3]] == [
         ["real", "train"],
         ["model", "102"],

@@ -45,6 +45,10 @@ def add_contributing(commands: Commands) -> None:
         codes=(2, 4, 9),
     )
     child.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
+    child.usage = (  # argparse would write one line of 89 characters
+        "medzoo contribute new [-h] [--debug] DIR\n"
+        "           (--name NAME | --from-medigan FOLDER | --from-bundle FOLDER)"
+    )
     start = child.add_mutually_exclusive_group(required=True)
     start.add_argument("--name", help="TYPE_MODALITY_CONTENT, such as GAN_MRI_KNEE")
     start.add_argument(

@@ -104,6 +104,7 @@ def add_generate(commands: Commands) -> None:
     child.add_argument(
         "--format",
         choices=list(FORMATS),
+        metavar="FORMAT",
         help="; ".join(map(": ".join, FORMATS.items()))
         + " (default: the first of png, csv and npz that can hold every column)",
     )

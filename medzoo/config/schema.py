@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -14,9 +13,9 @@ import yaml
 
 from ..errors import ConfigError
 from .arguments import ARGUMENTS
+from .boxes import check_boxes, with_columns
 from .bundle import bundle, of_bundle
 from .model import (
-    BOX,
     CONTRACTS,
     DTYPES,
     FITS,
@@ -254,17 +253,6 @@ def _config(node: _Node, path: Path) -> ModelConfig:
     return config
 
 
-def _check_boxes(node: _Node, output: Output, outputs: Mapping[str, Output]) -> None:
-    """Refuse boxes without flat pictures, and classes that are not a label column."""
-    if not any(o.kind in {"image", "mask"} and len(o.shape) == 3 for o in outputs.values()):
-        raise node.error("outputs", f"{output.name} are boxes of pictures, and there are none")
-    labels = [name for name, other in outputs.items() if other.kind == "label"]
-    if output.classes and output.classes not in labels:
-        raise node.error(
-            "outputs", f"{output.name}: classes: a label column was expected, not {output.classes}"
-        )
-
-
 def _version(name: str, node: _Node) -> Version:
     contract = node.choice("contract", CONTRACTS)
     medigan, monai = contract == "medigan", contract == "monai"
@@ -283,7 +271,7 @@ def _version(name: str, node: _Node) -> Version:
         if name_ in conditions and (output.kind, output.condition) != ("label", name_):
             raise node.error("outputs", f"{name_} is a condition already")
         if output.kind == "boxes":
-            _check_boxes(node, output, outputs)
+            check_boxes(node, output, outputs)
     files = node.take(
         "files",
         dict,
@@ -509,29 +497,13 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition], contrac
     if kind == "mask" and len(output.shape) not in {3, 4}:
         raise node.error("shape", "[channels, (depth, )height, width] was expected")
     if kind == "boxes":
-        output = _boxes(node, output)
+        output = with_columns(node, output)
     if kind == "label" and (output.shape or output.dtype == "float32"):
         raise node.error(
             "shape" if output.shape else "dtype", "a label is one whole number: leave this out"
         )
     node.done()
     return output
-
-
-def _boxes(node: _Node, output: Output) -> Output:
-    """A column of boxes, whose columns and range are the same in all configs."""
-    if output.shape[-1] != len(BOX) or len(output.shape) > 2:
-        raise node.error("shape", "[4] or [most boxes of a sample, 4] was expected")
-    if output.dtype != "float32":
-        raise node.error("dtype", "float32 was expected: boxes are fractions of the picture")
-    if output.range not in {None, (0.0, 1.0)}:
-        raise node.error("range", "[0, 1] was expected: boxes are fractions of the picture")
-    if output.columns:
-        raise node.error("columns", "boxes are x, y, width and height: leave this out")
-    columns: tuple[str, ...] = BOX
-    if len(output.shape) == 2:
-        columns = tuple(f"{name}_{k}" for k in range(output.shape[0]) for name in BOX)
-    return replace(output, range=(0.0, 1.0), columns=columns)
 
 
 def _returned(

@@ -66,7 +66,8 @@ def _number_problem(config: ModelConfig) -> str:
 
 
 def _source(config: ModelConfig, version: Version) -> Finding:
-    is_address = SOURCES.fullmatch(version.source)
+    is_folder = bool(version.files) and version.source.startswith("https://")
+    is_address = SOURCES.fullmatch(version.source) or is_folder
     problem = (
         "" if is_address else f"{version.source} is not an address that others can download from"
     )
@@ -82,8 +83,21 @@ def _source(config: ModelConfig, version: Version) -> Finding:
     )
 
 
+def _digest_of_parts(version: Version) -> Finding:
+    """What is said of the digests of a package whose files have addresses of their own."""
+    lacking = [
+        name for name, part in version.parts.items() if not (part.sha256 or part.sha1 or part.md5)
+    ]
+    if lacking:
+        text = f"none of {', '.join(lacking)}"
+        return Finding("digest", WARNING, text, "Without one a model needs `--trust`.")
+    return Finding("digest", OK, f"of {len(version.files) + len(version.parts)} files")
+
+
 def _digest(version: Version) -> Finding:
-    has_digest = bool(version.files) if version.scheme == "bundled" else bool(version.sha256)
+    if version.parts:
+        return _digest_of_parts(version)
+    has_digest = bool(version.files or version.sha256)
     if has_digest and version.size:
         return Finding("digest", OK, f"sha256 and size, {version.size / 1e6:.2f} MB")
     if version.contract == "medigan" and version.scheme == "zenodo":
