@@ -2,8 +2,11 @@
 came of it.
 
     python -m benchmarks.nightly list                        what there is to test, as JSON
+    python -m benchmarks.nightly fetch 21 --out digests/     download one, and write its sha256; nothing of it runs
     python -m benchmarks.nightly test 21 --out results/      test one, and write what was found
     python -m benchmarks.nightly page results/ --out site/   a page, a badge and, on stdout, a table of all results
+
+    python -m benchmarks.nightly confirm digests/ earlier/   register each sha256 that two runs saw, and print their models
 
 .github/workflows/nightly.yml runs these. They do the same on any machine that reaches Zenodo.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 import argparse
 import html
 import json
+import re
 import subprocess
 import sys
 import time
@@ -21,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from medzoo import settings
-from medzoo.config import ModelConfig, Version
+from medzoo.config import ModelConfig, Version, read_config
 from medzoo.console import megabytes, minutes
+from medzoo.errors import ConfigError
 from medzoo.files import sha256_of
+from medzoo.packages.store import package
 from medzoo.registry import list_models, resolve
 
 PASSED, TRUSTED, FAILED, NONE = "passed", "passed with trust", "failed", "no result"
@@ -93,6 +99,44 @@ def _examined(model: str, version: str, *more: str) -> dict[str, Any]:
             "error": "\n".join(done.stderr.strip().splitlines()[-LINES:]),
         }
     return {"ready": bool(report["ready"]), "findings": report["findings"], "error": ""}
+
+
+# --------------------------------------------------------------------------------------------------------------
+# digests
+def fetch(model: str, version: str | None = None) -> dict[str, Any]:
+    """Download a package, which compares it with Zenodo's md5; its sha256 and size."""
+    config = resolve(model)
+    chosen = config.version(version)
+    package(config, chosen)
+    folder = settings.cache_folder() / "downloads"
+    (path,) = folder.glob(f"{config.id}-*/{Path(chosen.source).name}")
+    size = path.stat().st_size
+    return {"id": config.id, "version": chosen.name, "sha256": sha256_of(path), "bytes": size}
+
+
+def confirm(now: Path, earlier: Path) -> list[str]:
+    """Write the sha256 that both runs saw into configs that state none; the ids of these models."""
+    before, changed = _digests(earlier), []
+    for key, (sha256, size) in _digests(now).items():
+        config = resolve(key[0])
+        version = config.versions.get(key[1])
+        if version is None or version.sha256 or before.get(key) != (sha256, size):
+            continue
+        text = config.path.read_text(encoding="utf-8")
+        head, start, rest = text.partition(f"    source: {version.source}\n")
+        own, more, others = rest.partition("    source: ")
+        own = re.sub(r"^    (sha256_unconfirmed|size): .*\n", "", own, flags=re.MULTILINE)
+        own = f"    sha256: {sha256}\n    size: {size}\n{own}"
+        config.path.write_text(head + start + own + more + others, encoding="utf-8")
+        if read_config(config.path).version(version.name).sha256 != sha256:
+            raise ConfigError(f"{config.path} could not be rewritten.")
+        changed.append(config.id)
+    return changed
+
+
+def _digests(folder: Path) -> dict[tuple[str, str], tuple[str, int]]:
+    results = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.rglob("*.json"))]
+    return {(r["id"], r["version"]): (r["sha256"], r["bytes"]) for r in results}
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -176,7 +220,7 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """List, test or publish."""
+    """List, fetch, test, confirm or publish."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -186,6 +230,13 @@ def main(arguments: list[str] | None = None) -> int:
     test.add_argument("model")
     test.add_argument("--version")
     test.add_argument("--out", type=Path, required=True)
+    fetching = steps.add_parser("fetch")
+    fetching.add_argument("model")
+    fetching.add_argument("--version")
+    fetching.add_argument("--out", type=Path, required=True)
+    confirming = steps.add_parser("confirm")
+    confirming.add_argument("now", type=Path)
+    confirming.add_argument("earlier", type=Path)
     page = steps.add_parser("page")
     page.add_argument("results", type=Path)
     page.add_argument("--out", type=Path, required=True)
@@ -196,9 +247,15 @@ def main(arguments: list[str] | None = None) -> int:
     if a.step == "page":
         print(markdown(publish(a.results, a.out)))
         return 0
-    result = examine(a.model, a.version)
+    if a.step == "confirm":
+        print(*confirm(a.now, a.earlier), sep="\n")
+        return 0
+    result = fetch(a.model, a.version) if a.step == "fetch" else examine(a.model, a.version)
     a.out.mkdir(parents=True, exist_ok=True)
     _write_json(a.out / f"{result['id']}-{result['version']}.json", result)
+    if a.step == "fetch":
+        print(result["sha256"])
+        return 0
     print(*row(result), sep="\n")
     return int(result["state"] == FAILED)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from conftest import NUMPY_MODEL, ROOT
 
 import medzoo
 from benchmarks import nightly
+from medzoo.config import read_config
 
 Toy = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -142,16 +144,30 @@ def test_the_badge_shows_how_it_stands(tmp_path: Path, good: int, color: str) ->
 def test_the_workflow_runs_what_there_is_and_may_write_only_where_it_must() -> None:
     workflow = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
     text = WORKFLOW.read_text(encoding="utf-8")
-    assert set(re.findall(r"-m benchmarks\.nightly (\w+)", text)) == {"list", "test", "page"}
+    assert set(re.findall(r"-m benchmarks\.nightly (\w+)", text)) == {
+        "list",
+        "fetch",
+        "test",
+        "confirm",
+        "page",
+    }
     assert workflow["permissions"] == {"contents": "read"}
     writing = {
         name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job
     }
     assert writing == {
+        "confirm": {"actions": "read", "contents": "write", "pull-requests": "write"},
         "report": {"contents": "read", "issues": "write"},
         "publish": {"pages": "write", "id-token": "write"},
     }
     assert workflow["jobs"]["test"]["strategy"]["max-parallel"] <= 2
+    saving = {
+        name
+        for name, job in workflow["jobs"].items()
+        for step in job["steps"]
+        if step.get("uses", "").startswith(("actions/cache/save", "actions/cache@"))
+    }
+    assert saving == {"download"}  # which runs nothing of a package
     for job in workflow["jobs"].values():
         for step in job["steps"]:
             assert "${{" not in step.get(
@@ -159,3 +175,28 @@ def test_the_workflow_runs_what_there_is_and_may_write_only_where_it_must() -> N
             )  # what others named goes in through the environment
             if step.get("uses", "").startswith("./"):
                 assert (ROOT / step["uses"] / "action.yml").is_file()
+
+
+def test_a_digest_that_two_runs_saw_is_registered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    folder = tmp_path / "configs"
+    shutil.copytree(ROOT / "model_configs", folder)
+    kept = {p.name: p.read_text(encoding="utf-8") for p in folder.glob("*.yaml")}
+    configs = {config.id: read_config(folder / config.path.name) for config in medzoo.list_models()}
+    monkeypatch.setattr(nightly, "resolve", configs.__getitem__)
+    for name, seen in {
+        "now": {"00001_DCGAN_MMG_CALC_ROI": "a", "00021_CYCLEGAN_BRAIN_MRI_T1_T2": "b"},
+        "earlier": {"00001_DCGAN_MMG_CALC_ROI": "c", "00021_CYCLEGAN_BRAIN_MRI_T1_T2": "b"},
+    }.items():
+        (tmp_path / name).mkdir()
+        for model, letter in seen.items():
+            (version,) = [v.name for v in configs[model].versions.values() if v.scheme == "zenodo"]
+            entry = {"id": model, "version": version, "sha256": letter * 64, "bytes": 77}
+            (tmp_path / name / f"{model}.json").write_text(json.dumps(entry), encoding="utf-8")
+    assert nightly.main(["confirm", str(tmp_path / "now"), str(tmp_path / "earlier")]) == 0
+    assert capsys.readouterr().out.split() == ["00021_CYCLEGAN_BRAIN_MRI_T1_T2"]
+    changed = [n for n in kept if (folder / n).read_text(encoding="utf-8") != kept[n]]
+    assert changed == ["00021_CYCLEGAN_BRAIN_MRI_T1_T2.yaml"]
+    version = read_config(folder / changed[0]).default
+    assert (version.sha256, version.size, version.sha256_unconfirmed) == ("b" * 64, 77, "")
