@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import NUMPY_MODEL, ROOT
+from conftest import NUMPY_MODEL, ROOT, Zenodo
 
 import medzoo
 from benchmarks import nightly
 from medzoo.config import read_config
+from medzoo.files import sha256_of
 
 Toy = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -200,3 +201,20 @@ def test_a_digest_that_two_runs_saw_is_registered(
     assert changed == ["00021_CYCLEGAN_BRAIN_MRI_T1_T2.yaml"]
     version = read_config(folder / changed[0]).default
     assert (version.sha256, version.size, version.sha256_unconfirmed) == ("b" * 64, 77, "")
+
+
+def test_a_package_is_fetched_without_running_it(
+    zenodo: Zenodo, tmp_path: Path, capsys: Capture
+) -> None:
+    zenodo.register({"toy/model.py": b"raise SystemExit('this ran')"}, digest="")
+    assert nightly.main(["fetch", "901", "--out", str(tmp_path / "digests")]) == 0
+    (path,) = (tmp_path / "digests").iterdir()
+    result = json.loads(path.read_text(encoding="utf-8"))
+    (archive,) = (tmp_path / "cache" / "downloads").rglob("package.zip")
+    assert result == {
+        "id": "00901_TOY_MRI_NOISE",
+        "version": "1.0.0",
+        "sha256": sha256_of(archive),
+        "bytes": archive.stat().st_size,
+    }
+    assert capsys.readouterr().out.split() == [result["sha256"]]
