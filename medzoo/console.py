@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import filterfalse
 from typing import Any
 
+READABLE = 12  # characters of a column below which others are left out instead
 NARROWEST = 8  # characters that a column keeps when a table is squeezed
 WIDEST = 100  # characters of a line of prose
 # Character code -> what is shown on a console that does not have the character.
@@ -130,13 +131,25 @@ def _in_plain_letters(error: UnicodeError) -> tuple[str, int]:
     return letters.encode("ascii", "backslashreplace").decode("ascii"), error.end
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int | None = None,
+    spare: Sequence[str] = (),
+) -> str:
     """A table with columns as wide as their longest text.
 
-    If it is wider than ``width``, texts are cut with an ellipsis, but never in the first column,
-    which holds ids.
+    If it is wider than ``width``, the columns ``spare`` are left out, in this order, until the
+    others can be read. Then texts are cut with an ellipsis, but never in the first column, which
+    holds ids.
     """
     lines = [head, *rows]
+    for name in spare:
+        if width is None or _least(lines) <= width:
+            break
+        if name in lines[0]:
+            place = list(lines[0]).index(name)
+            lines = [[*line[:place], *line[place + 1 :]] for line in lines]
     widths = [max(map(cells, column)) for column in zip(*lines, strict=True)]
     if width is not None:
         _squeeze(widths, width)
@@ -145,6 +158,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None 
         return "  ".join(map(_padded, texts, widths)).rstrip()
 
     return "\n".join(map(line, lines))
+
+
+def _least(lines: Sequence[Sequence[str]]) -> int:
+    """The width of a table whose columns, but for the first, keep `READABLE` characters."""
+    first, *others = (max(map(cells, column)) for column in zip(*lines, strict=True))
+    return first + sum(2 + min(other, READABLE) for other in others)
 
 
 def _padded(text: str, width: int) -> str:

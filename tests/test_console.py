@@ -143,3 +143,17 @@ def test_no_console_at_all_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)  # as under pythonw
     console.readable(sys.stdout, sys.stderr)
     assert main(["cite", "8"]) == 0
+
+
+def test_a_narrow_table_leaves_out_spare_columns_before_it_cuts_texts() -> None:
+    head, rows = (
+        ("id", "kind", "size", "license"),
+        [("00001_A_LONG_ID", "x" * 20, "y" * 20, "z" * 20)],
+    )
+    wide = console.table(head, rows, 90, spare=("license", "size"))
+    assert wide.splitlines()[1] == "  ".join(rows[0])
+    narrow = console.table(head, rows, 50, spare=("license", "size")).splitlines()
+    assert narrow[0].split() == ["id", "kind", "size"]
+    assert max(map(len, narrow)) <= 50
+    narrowest = console.table(head, rows, 40, spare=("license", "size")).splitlines()
+    assert narrowest == ["id               kind", f"00001_A_LONG_ID  {'x' * 20}"]

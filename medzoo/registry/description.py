@@ -11,6 +11,7 @@ from ..config import REMOTE, ModelConfig, Option, Output, Version
 from ..console import megabytes
 
 HEAD = ("id", "status", "modality", "content", "size", "license", "package")
+SPARE = ("license", "modality", "size")  # columns that a narrow terminal does not show
 STATUS_TEXTS = {
     "demonstration": (
         "demonstration: its samples are not good enough for research; its card says why"
