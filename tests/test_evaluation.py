@@ -7,6 +7,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -645,3 +646,12 @@ def test_the_shell_gets_words_from_the_parser(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "medzoo"], env=environment, cwd=ROOT, check=False)
     words = {word.strip() for word in answer.read_text().split("\n")}
     assert words == {"--real", "--resize", "--report"}
+
+
+@pytest.mark.parametrize("unit", ["", "gray level", "grey levels", "Gray values"])
+def test_grey_levels_are_one_unit_whatever_a_config_calls_them(unit: str) -> None:
+    from medzoo.evaluation.matching import GREY, unit_of
+
+    output = medzoo.config.Output("images", "image", "uint8", (1, 16, 16), (0, 255), unit=unit)
+    assert unit_of(output) == GREY
+    assert unit_of(replace(output, unit="HU")) == "HU"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from .data import Array, Data, warn
 
 FEWEST = 12  # samples of a side; with fewer no figure means anything
 PICTURES = ("image", "volume")
+GREY = "grey levels"
+LEVELS = re.compile(r"gr[ae]y[ -]?(level|value)s?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,12 @@ def _require_comparable(synthetic: Data, real: Data, role: str, notes: list[str]
         )
 
 
+def unit_of(output: Output) -> str:
+    """The unit of a column; configs write grey levels in several ways, or leave them out."""
+    unit = output.unit.strip()
+    return GREY if not unit or LEVELS.fullmatch(unit) else unit
+
+
 def _require_same_pictures(one: Output, other: Output, role: str, notes: list[str]) -> None:
     if one.kind != other.kind or one.shape[0] != other.shape[0]:
         raise InputError(
@@ -134,10 +143,9 @@ def _require_same_pictures(one: Output, other: Output, role: str, notes: list[st
             f"synthetic has {one.kind}s of {sizes[0]}, {role} of {sizes[1]}.",
             "resize=True (--resize) brings real pictures to the size of the synthetic ones.",
         )
-    if one.unit != other.unit:
+    if unit_of(one) != unit_of(other):
         raise InputError(
-            f"synthetic is in {one.unit or 'grey levels'}, {role} in "
-            f"{other.unit or 'grey levels'}.",
+            f"synthetic is in {unit_of(one)}, {role} in {unit_of(other)}.",
             "Convert one of them: values of different units cannot be compared.",
         )
     spacings = spacing_of(one), spacing_of(other)
@@ -274,7 +282,7 @@ def unit_values(side: Data, like: Data) -> NDArray[np.float32]:
     name = str(side.column(*PICTURES))
     output = side.samples.outputs[name]
     low, high = known_range(output)
-    if output.unit:
+    if unit_of(output) != GREY:
         other = known_range(like.samples.outputs[str(like.column(*PICTURES))])
         low, high = min(low, other[0]), max(high, other[1])
     values = getattr(side.samples, name).astype(np.float32)

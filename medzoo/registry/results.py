@@ -57,7 +57,11 @@ class Found(Sequence[ModelConfig]):
 
     def __str__(self) -> str:
         below = "\n".join(filter(None, (self._count(), self.note)))
-        return f"{table(*self._cells(), terminal_width(), description.SPARE)}\n\n{below}" if self else below
+        return (
+            f"{table(*self._cells(), terminal_width(), description.SPARE)}\n\n{below}"
+            if self
+            else below
+        )
 
     __repr__ = __str__
 
