@@ -655,3 +655,19 @@ def test_grey_levels_are_one_unit_whatever_a_config_calls_them(unit: str) -> Non
     output = medzoo.config.Output("images", "image", "uint8", (1, 16, 16), (0, 255), unit=unit)
     assert unit_of(output) == GREY
     assert unit_of(replace(output, unit="HU")) == "HU"
+
+
+def test_a_model_that_cannot_be_compared_is_refused_before_it_makes_all_samples() -> None:
+    began = medzoo.evaluation.api.data_of
+    asked: list[int] = []
+
+    def counted(source: Any, role: str, how: Any) -> Any:
+        if role == "synthetic":
+            asked.append(how.n)
+        return began(source, role, how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(medzoo.evaluation.api, "data_of", counted)
+        with pytest.raises(InputError, match="128x128, real of 16x16"):
+            medzoo.evaluate(109, REAL, held_out=HELD_OUT, n=5000)
+    assert asked == [48]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,14 +10,16 @@ from typing import Any
 import torch
 
 from .. import checks
-from ..errors import InputError
+from ..errors import InputError, MedzooWarning
 from .comparison import Comparison
-from .data import Data, Reading, data_of
+from .data import Data, Reading, data_of, is_model
 from .matching import PICTURES, Sides, matched
 from .measuring import Measuring, chosen_metrics
 from .pairs import Pair
 from .report import pictures_of
 from .results import Evaluation
+
+PROBE = 48  # samples of a model that are compared before all of them are made
 
 
 def _mapping(value: Any, name: str) -> Mapping[str, str]:
@@ -222,11 +225,21 @@ class Judge:
 
     def __call__(self, source: Any) -> Evaluation:
         """Judge one set."""
+        if self.how.n > PROBE and is_model(source):
+            self._refuse_early(source)
         synthetic = data_of(source, "synthetic", self.how)
         real, held_out = self._real(synthetic)
         sides = matched(synthetic, real, held_out, self.patient, self.how.seed)
         with torch.random.fork_rng(devices=[]):
             return self._evaluation(sides)
+
+    def _refuse_early(self, source: Any) -> None:
+        """Compare a few samples of a model first, since all of them may take minutes."""
+        few = data_of(source, "synthetic", replace(self.how, n=PROBE))
+        real, held_out = self._real(few)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MedzooWarning)  # all samples will say it again
+            matched(few, real, held_out, self.patient, self.how.seed)
 
     def _real(self, synthetic: Data) -> tuple[Data, Data | None]:
         size = None

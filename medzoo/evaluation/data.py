@@ -120,6 +120,14 @@ class Reading:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+def is_model(source: Any) -> bool:
+    """Whether ``source`` names a model, whose samples have to be generated."""
+    plain = checks.plain(source)
+    if isinstance(plain, str):
+        return not Path(plain).expanduser().exists()
+    return isinstance(plain, int) and not isinstance(plain, bool)
+
+
 def data_of(source: Any, role: str, how: Reading) -> Data:
     """What a user gave as ``role``: synthetic, real or held_out.
 
