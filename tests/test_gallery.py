@@ -102,6 +102,9 @@ def test_search_and_filters_in_a_browser(tmp_path: Path) -> None:
     assert shown(page, "organ=brain") == expected
     both = {model.id for model in models if model.organ == "brain" and model.modality == "MRI"}
     assert shown(page, "words=Diffusion+BRAIN&modality=MRI") & both == {
-        "00102_DIFFUSION_MRI_BRAIN_TUMOURS"
+        "00102_DIFFUSION_MRI_BRAIN_TUMOURS",
+        "00202_DIFFUSION_MRI_BRATS_SLICES",
+        "00203_DIFFUSION_MRI_BRATS_VOLUMES",
+        "00205_DIFFUSION_MRI_BRAIN_T1",
     }
     assert shown(page, "words=no-such-model") == set()

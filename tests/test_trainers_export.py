@@ -60,8 +60,12 @@ def brain_gan() -> tuple[Part, Callable[[int], Inputs]]:
 def brain_diffusion() -> tuple[Part, Callable[[int], Inputs]]:
     code, folder = package(102)
     net = code.load(folder, "cpu").denoiser
-    part = Part(net, lambda x, kind: code.denoised(net, x, 2.0, kind, 1))
-    return part, lambda n: (normals(n, 8, 16, 16), torch.arange(n) % code.KINDS)
+    part = Part(net, lambda x, kind, box: code.denoised(net, x, 2.0, kind, box, 1))
+    return part, lambda n: (
+        normals(n, code.CHANNELS, code.SIDE, code.SIDE),
+        torch.arange(n) % code.KINDS,
+        torch.zeros(n, 2, code.SIDE, code.SIDE),
+    )
 
 
 def exported(part: Part, shown: Inputs, folder: Path) -> Callable[..., Any]:

@@ -95,7 +95,7 @@ def _shared(child: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="NAME",
         help="metrics, or groups: fidelity, diversity, usefulness, privacy, masks, tables "
-        "(default: all that apply)",
+        "(default: all that apply but c2st and tstr, which train networks; all: these as well)",
     )
     child.add_argument(
         "--patient",

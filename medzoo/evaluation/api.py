@@ -83,7 +83,8 @@ def evaluate(
         Further real data, of other patients. By default half of ``real``, at random.
     metrics : sequence of str, optional
         Names of metrics, or of groups: ``fidelity``, ``diversity``, ``usefulness``, ``privacy``,
-        ``masks``, ``tables``. By default all that apply.
+        ``masks``, ``tables``. By default all that apply, but for ``c2st`` and ``tstr``, which train
+        networks for minutes; ``"all"`` has these as well.
     features : torch.nn.Module, optional
         Returns one row of numbers per picture, for pictures in [-1, 1]. By default the first 64
         principal components of the real pictures, which need no download.

@@ -124,8 +124,16 @@ def is_model(source: Any) -> bool:
     """Whether ``source`` names a model, whose samples have to be generated."""
     plain = checks.plain(source)
     if isinstance(plain, str):
-        return not Path(plain).expanduser().exists()
+        return not _exists(Path(plain))
     return isinstance(plain, int) and not isinstance(plain, bool)
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file or folder; text that cannot be a path is none."""
+    try:
+        return path.expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def data_of(source: Any, role: str, how: Reading) -> Data:
@@ -147,7 +155,11 @@ def data_of(source: Any, role: str, how: Reading) -> Data:
         return _of_path(plain, role, how)
     if isinstance(source, Mapping):
         return _of_arrays(source, role, role, how)
-    if hasattr(source, "__array__") and getattr(source, "ndim", 0) >= 2:
+    if (
+        hasattr(source, "__array__")
+        and isinstance(getattr(source, "ndim", 0), int)
+        and source.ndim >= 2
+    ):
         return _of_arrays({"images": np.asarray(source)}, role, role, how)
     raise InputError(
         f"{role}={checks.shown(source)} cannot be evaluated.",
@@ -176,11 +188,13 @@ def _generated(model: int | str | Path, how: Reading) -> Data:
 
 def _of_path(source: str | Path, role: str, how: Reading) -> Data:
     path = Path(source).expanduser()
-    is_id = isinstance(source, str) and (source.isdigit() or not path.exists())
+    is_id = isinstance(source, str) and (source.isdigit() or not _exists(path))
     if is_id and not ("/" in str(source) or "\\" in str(source) or path.suffix):
         return _generated(source, how)
-    if not path.exists():
-        raise InputError(f"{role}: there is no {path}.", "Give the path of a folder of images.")
+    if not _exists(path):
+        raise InputError(
+            f"{role}: there is no {checks.shown(path)}.", "Give the path of a folder of images."
+        )
     if not path.is_dir():
         return _of_file(path, role, how)
     if (path / PROVENANCE).exists():

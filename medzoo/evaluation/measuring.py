@@ -30,6 +30,8 @@ NEEDS = {
     "table": "tables on both sides",
 }
 
+ALL = "all"  # in place of names of metrics: all that apply
+
 
 @dataclass
 class Measuring:
@@ -207,18 +209,21 @@ def features_of(features: Any, real: Part) -> Features:
 
 
 def chosen_metrics(metrics: Any, kinds: Sequence[str], ndim: int) -> list[Metric]:
-    """The metrics that were named, or all that apply.
+    """The metrics that were named, or all that apply but those that train networks.
 
     Raises
     ------
     InputError
         There is no such metric, or the sides do not have what it needs.
     """
+    applying = [metric for metric in METRICS.values() if not lacks(metric, kinds, ndim)]
     if metrics is None:
-        return [metric for metric in METRICS.values() if not lacks(metric, kinds, ndim)]
+        return [metric for metric in applying if not metric.slow]
     listed = [metrics] if isinstance(metrics, (str, Metric)) else checks.listed(metrics)
     if not isinstance(listed, list) or not listed:
         raise InputError(f"metrics={checks.shown(metrics)} names none.", "Such as ['fd', 'copy'].")
+    if ALL in listed:
+        return applying
     chosen: list[Metric] = []
     for name in listed:
         if isinstance(name, Metric):
@@ -231,7 +236,7 @@ def chosen_metrics(metrics: Any, kinds: Sequence[str], ndim: int) -> list[Metric
             raise InputError(
                 f"There is no metric {checks.shown(name)}.",
                 f"{checks.meant(name, METRICS)}There are {', '.join(METRICS)}; or name a group: "
-                f"{', '.join(GROUPS)}.",
+                f"{', '.join(GROUPS)}; or {ALL}.",
             )
     for metric in chosen:
         if missing := lacks(metric, kinds, ndim):

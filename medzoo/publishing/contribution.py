@@ -43,7 +43,7 @@ class Contribution:
         return str(self.pull_request or self.upload or self.package or self.report)
 
 
-@checks.checked()
+@checks.checked(until=checks.text, production=checks.flag, publish=checks.flag)
 def contribute(
     folder: str | os.PathLike[str],
     *,
@@ -111,7 +111,7 @@ def contribute(
     'Say what it is.'
     """
     if until not in STEPS:
-        raise InputError(f"until={until!r} is not a step.", f"Use {', '.join(STEPS)}.")
+        raise InputError(f"until={checks.shown(until)} is not a step.", f"Use {', '.join(STEPS)}.")
     path = settings.user_path(folder, "folder")
     report = check(path, env=env)
     if not report.ready or until == "check":

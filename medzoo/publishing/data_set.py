@@ -79,7 +79,7 @@ class SetResult:
         return "\n".join(lines)
 
 
-@checks.checked()
+@checks.checked(production=checks.flag, publish=checks.flag)
 def publish(
     folder: str | os.PathLike[str],
     *,

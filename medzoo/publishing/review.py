@@ -66,7 +66,7 @@ def _number_problem(config: ModelConfig) -> str:
 
 
 def _source(config: ModelConfig, version: Version) -> Finding:
-    is_folder = bool(version.files) and version.source.startswith("https://")
+    is_folder = version.source.startswith("https://") and version.source.endswith("/")
     is_address = SOURCES.fullmatch(version.source) or is_folder
     problem = (
         "" if is_address else f"{version.source} is not an address that others can download from"
@@ -84,7 +84,7 @@ def _source(config: ModelConfig, version: Version) -> Finding:
 
 
 def _digest_of_parts(version: Version) -> Finding:
-    """What is said of the digests of a package whose files have addresses of their own."""
+    """What is said of the digests of a package whose files have their own addresses."""
     lacking = [
         name for name, part in version.parts.items() if not (part.sha256 or part.sha1 or part.md5)
     ]
@@ -97,7 +97,8 @@ def _digest_of_parts(version: Version) -> Finding:
 def _digest(version: Version) -> Finding:
     if version.parts:
         return _digest_of_parts(version)
-    has_digest = bool(version.files or version.sha256)
+    is_folder = version.scheme == "bundled" or version.source.endswith("/")
+    has_digest = bool(version.files if is_folder else version.sha256)
     if has_digest and version.size:
         return Finding("digest", OK, f"sha256 and size, {version.size / 1e6:.2f} MB")
     if version.contract == "medigan" and version.scheme == "zenodo":
