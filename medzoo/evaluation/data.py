@@ -193,7 +193,7 @@ def _of_path(source: str | Path, role: str, how: Reading) -> Data:
         return _generated(source, how)
     if not _exists(path):
         raise InputError(
-            f"{role}: there is no {checks.shown(path)}.", "Give the path of a folder of images."
+            f"{role}: there is no {path!s:.200}.", "Give the path of a folder of images."
         )
     if not path.is_dir():
         return _of_file(path, role, how)
