@@ -24,6 +24,7 @@ from .options import (
     inputs_argument,
     json_argument,
     model_argument,
+    option_argument,
     print_json,
     running_arguments,
     version_argument,
@@ -94,13 +95,7 @@ def add_generate(commands: Commands) -> None:
         help="the model's condition, such as malignant, or N of them, separated by commas "
         "(default: each in turn)",
     )
-    child.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="another input of the model, as `medzoo info` lists them; may be repeated",
-    )
+    option_argument(child)
     child.add_argument(
         "--format",
         choices=list(FORMATS),

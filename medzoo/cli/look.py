@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from .generate import model_options
 from .help import RUN, Commands, command
-from .options import count, model_argument, running_arguments, version_argument
+from .options import (
+    count,
+    model_argument,
+    option_argument,
+    running_arguments,
+    version_argument,
+)
 
 if TYPE_CHECKING:
     from ..view.frames import Frames
@@ -48,9 +54,7 @@ def add_look(commands: Commands) -> None:
         metavar="R",
         help="from -R to R standard deviations of a latent (default: 2.5)",
     )
-    child.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="the seed to start from (default: 0)"
-    )
+    _seed_argument(child)
     _walk_arguments(child)
 
     child = command(
@@ -104,12 +108,16 @@ def add_visualize(commands: Commands) -> None:
     )
     model_argument(child)
     version_argument(child)
-    child.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="the seed to start from (default: 0)"
-    )
+    _seed_argument(child)
     running_arguments(child)
     child.add_argument(
         "--save", type=Path, metavar="FILE", help="save a grid of samples and open no window"
+    )
+
+
+def _seed_argument(child: argparse.ArgumentParser) -> None:
+    child.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="the seed to start from (default: 0)"
     )
 
 
@@ -130,13 +138,7 @@ def _walk_arguments(child: argparse.ArgumentParser) -> None:
     child.add_argument(
         "--condition", metavar="VALUE", help="the model's condition (default: its first value)"
     )
-    child.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="another input of the model, as `medzoo info` lists them; may be repeated",
-    )
+    option_argument(child)
     running_arguments(child)
     version_argument(child)
 

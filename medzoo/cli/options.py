@@ -47,6 +47,17 @@ def version_argument(child: argparse.ArgumentParser) -> None:
     )
 
 
+def option_argument(child: argparse.ArgumentParser) -> None:
+    """Further inputs of the model."""
+    child.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another input of the model, as `medzoo info` lists them; may be repeated",
+    )
+
+
 def inputs_argument(child: argparse.ArgumentParser) -> None:
     """The user's pictures."""
     child.add_argument(
