@@ -10,7 +10,8 @@ at least 0.3. Held back are the same slices as in `benchmarks.quality`. A set is
 `medzoo generate 102 --out` wrote, with ``images``, ``boxes`` and ``labels``.
 
 Beside the set stand real training slices into which a plain ellipse is painted, in the box of
-another slice of the same type, as bright as the tumours of that type: what a set must beat.
+another slice of the same type, as bright as the tumours of that type: what a set must beat. These
+slices keep their own tumours, since the data set has no healthy heads.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import io
 import math
 import time
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -315,8 +317,13 @@ def differences(slices: Slices, real: Slices) -> dict[str, dict[str, float]]:
 def committed() -> Detector:
     """The detector whose weights lie beside this file."""
     net = Detector()
-    net.load_state_dict({k: v.float() for k, v in load_file(WEIGHTS).items()}, strict=False)
+    net.load_state_dict(load_file(WEIGHTS))  # which makes full precision of halves
     return net.eval()
+
+
+def halves(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a network in half precision; counters stay as they are."""
+    return {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
 
 
 def line(name: str, shares: dict[str, float]) -> str:
@@ -366,8 +373,7 @@ def main() -> None:
     if a.train:
         began = time.time()
         net = train(train_part, steps=a.steps, seed=a.seed)
-        state = {k: v.half() for k, v in net.state_dict().items() if v.is_floating_point()}
-        save_file(state, WEIGHTS)
+        save_file(halves(net.state_dict()), WEIGHTS)
         print(f"trained on {len(train_part.labels)} slices in {time.time() - began:.0f} s")
     made = None if a.set is None else read_set(a.set)
     report(train_part, held, made, steps=a.steps if a.learn else 0, seed=a.seed)
