@@ -56,7 +56,8 @@ def boxed(toy: Toy, boxes: list[Any], **outputs: Any) -> int:
         ({"dtype": "uint8"}, "float32 was expected"),
         ({"range": [0, 128]}, r"\[0, 1\] was expected"),
         ({"columns": ["a", "b", "c", "d"]}, "leave this out"),
-        ({"classes": "tumours"}, "a label column was expected"),
+        ({"classes": "tumours"}, "a label column that repeats a condition was expected"),
+        ({"classes": "images"}, "a label column that repeats a condition was expected"),
     ],
 )
 def test_a_config_of_other_boxes_is_refused(
@@ -209,6 +210,15 @@ def test_formats_of_boxes_need_boxes(toy: Toy, tmp_path: Path, format_: str) -> 
     toy()
     with pytest.raises(InputError, match="samples without boxes"):
         medzoo.generate(901, 2, out=tmp_path / "set", format=format_)
+
+
+def test_yolo_needs_pictures_called_images(toy: Toy, tmp_path: Path) -> None:
+    columns = {"patches": IMAGES, "boxes": {**BOXES, "shape": [4]}}
+    code = MODEL.replace('"images": images', '"patches": images')
+    toy(f"BOXES = {[ONE]!r}\n{code}", outputs=columns, options=None)
+    with pytest.raises(InputError, match="patches, which is not called images"):
+        medzoo.generate(901, 1, out=tmp_path / "yolo", format="yolo")
+    medzoo.generate(901, 1, out=tmp_path / "coco", format="coco")
 
 
 def test_a_class_without_labels_is_named_by_its_column(toy: Toy, tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ from .model import BOX, Output
 
 
 def check_boxes(node: Any, output: Output, outputs: Mapping[str, Output]) -> None:
-    """Refuse boxes without flat pictures, and classes that are not a label column."""
+    """Refuse boxes without flat pictures, and classes that are not a label column with names."""
     if not any(o.kind in {"image", "mask"} and len(o.shape) == 3 for o in outputs.values()):
         raise node.error("outputs", f"{output.name} are boxes of pictures, and there are none")
-    labels = [name for name, other in outputs.items() if other.kind == "label"]
+    labels = [name for name, other in outputs.items() if other.condition]
     if output.classes and output.classes not in labels:
         raise node.error(
-            "outputs", f"{output.name}: classes: a label column was expected, not {output.classes}"
+            "outputs",
+            f"{output.name}: classes: a label column that repeats a condition was expected, "
+            f"not {output.classes}",
         )
 
 

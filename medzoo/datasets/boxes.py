@@ -27,6 +27,7 @@ from .png import Png
 
 ANNOTATIONS = "annotations.json"
 CLASSES_FILE = "data.yaml"
+IMAGES = "images"  # the folder of pictures in which YOLO's tools replace the name by ``labels``
 
 
 class Boxed(Png):
@@ -36,6 +37,10 @@ class Boxed(Png):
         super().__init__(*arguments)
         self._boxes = self._outputs[names_of_kind(self._outputs, "boxes")[0]]
         self._picture = boxed_column(self._outputs)
+        names: Mapping[str, Mapping[str, str]] = self._provenance.get("label_names", {})
+        of_label = names.get(self._boxes.classes, {})
+        codes = sorted(of_label, key=int)
+        self._classes = [of_label[code] for code in codes] or [self._boxes.name]
 
     @classmethod
     def unfit(cls, outputs: Mapping[str, Output]) -> list[str]:
@@ -43,18 +48,10 @@ class Boxed(Png):
         boxes = names_of_kind(outputs, "boxes")
         return super().unfit(outputs) or boxes[1:] or ([] if boxes else ["samples without boxes"])
 
-    def classes(self) -> dict[str, str]:
-        """The number of each class, in order, and its name."""
-        names: Mapping[str, Mapping[str, str]] = self._provenance.get("label_names", {})
-        of_label = names.get(self._boxes.classes, {})
-        if not of_label:
-            return {"0": self._boxes.name}
-        return {code: of_label[code] for code in sorted(of_label, key=int)}
-
-    def place_of(self, label: Any) -> int:
-        """The place among the classes of a sample whose label has this name."""
-        names = list(self.classes().values())
-        return names.index(str(label)) if self._boxes.classes else 0
+    def _class_of(self, labels: Mapping[str, Any]) -> int:
+        """The number of the class, from 0, of a sample with these labels."""
+        column = self._boxes.classes
+        return self._classes.index(labels[column]) if column else 0
 
     def _whole(self, name: str) -> Line:
         """The manifest's line for a file that holds something of all samples."""
@@ -70,6 +67,14 @@ class Yolo(Boxed):
     """``labels/000007_glioma.txt`` has a row for each box of ``images/000007_glioma.png``."""
 
     @classmethod
+    def unfit(cls, outputs: Mapping[str, Output]) -> list[str]:
+        """Pictures with another name too: YOLO's tools look for ``labels`` beside ``images``."""
+        unfit = super().unfit(outputs)
+        if unfit or boxed_column(outputs).name == IMAGES:
+            return unfit
+        return [f"{boxed_column(outputs).name}, which is not called {IMAGES}"]
+
+    @classmethod
     def listed(cls, outputs: Mapping[str, Output]) -> list[str]:
         """The boxes have their own files, too."""
         return [*super().listed(outputs), *names_of_kind(outputs, "boxes")]
@@ -79,7 +84,7 @@ class Yolo(Boxed):
         lines = super()._files(columns, row, index)
         (picture,) = [line for line in lines if line["column"] == self._picture.name]
         labels = labels_of(columns, row, self._outputs, self._provenance)
-        number = self.place_of(labels.get(self._boxes.classes))
+        number = self._class_of(labels)
         text = ""
         for box in present_boxes(columns[self._boxes.name][row]):
             text += " ".join([str(number), *(f"{value:.9g}" for value in box)]) + "\n"
@@ -102,7 +107,7 @@ class Yolo(Boxed):
             "# Give a folder of real images as `val`: synthetic ones do not measure a detector.\n"
             f"train: {self._picture.name}\nval: {self._picture.name}\nnames:\n"
         )
-        for number, name in enumerate(self.classes().values()):
+        for number, name in enumerate(self._classes):
             text += f"  {number}: {json.dumps(name, ensure_ascii=False)}\n"
         with files.atomic(self._folder / CLASSES_FILE) as file:
             file.write(text.encode())
@@ -126,7 +131,7 @@ class Coco(Boxed):
             key: self._provenance[key] for key in ("model", "version") if key in self._provenance
         }
         categories = []
-        for number, name in enumerate(self.classes().values(), start=1):
+        for number, name in enumerate(self._classes, start=1):
             categories.append({"id": number, "name": name})
         head = json.dumps({"info": info, "licenses": [], "categories": categories})
         file.write(f'{head[:-1]}, "images": ['.encode())
@@ -140,7 +145,7 @@ class Coco(Boxed):
         file.write(b'],\n"annotations": [')
         before, numbers = "\n", count(1)
         for index, labels, boxes in self._rows():
-            category = 1 + self.place_of(labels.get(self._boxes.classes))
+            category = 1 + self._class_of(labels)
             for left, top, right, bottom in corners_of(
                 present_boxes(boxes), self._picture
             ).tolist():
