@@ -26,6 +26,8 @@ import medzoo
 from medzoo import cli, console, errors
 from medzoo.cli import generate, main, models
 from medzoo.cli import help as pages
+from medzoo.cli.generate import parse_value
+from medzoo.config import Option
 from medzoo.generation import capacity
 from medzoo.registry import index
 
@@ -596,3 +598,17 @@ def test_check_of_the_docs_sees_drift(
         encoding="utf-8",
     )
     assert docs.main(["--check"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.4,0.5,1", [0.4, 0.5, 1]),
+        ("[0.4, 0.5]", [0.4, 0.5]),
+        ("null", None),
+        ("0.4;0.5", "0.4;0.5"),
+        ("a,b", "a,b"),
+    ],
+)
+def test_a_list_of_numbers_needs_no_brackets(text: str, value: object) -> None:
+    assert parse_value(text, Option("box", "floats", None, "A box.")) == value

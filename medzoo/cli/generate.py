@@ -242,13 +242,16 @@ def condition_value(text: str, condition: Condition) -> Any:
 def parse_value(text: str, option: Option | None = None) -> Any:
     """A number, true, false or a list if ``text`` is one, else the text.
 
-    For an option of the type text it is always the text, without the quotes of JSON.
+    For an option of the type text it is always the text, without the quotes of JSON. A list of
+    numbers may stand without brackets: ``box=0.4,0.5,0.2,0.15``.
     """
     kind = option.type if option is not None else ""
     if kind == "str" and not (text.startswith('"') and text.endswith('"')):
         return text
+    is_list = kind in {"ints", "floats"} and "," in text and not text.startswith("[")
+    written = f"[{text}]" if is_list else text
     number: dict[str, Any] = {"parse_int": str, "parse_float": str} if kind == "texts" else {}
-    for form in (text, text.lower()):
+    for form in (written, written.lower()):
         with suppress(ValueError):
             return json.loads(form, **number)
     return text
