@@ -89,7 +89,7 @@ def tree_peak(code: str, **variables: str) -> float:
         while process.poll() is None:
             with suppress(psutil.NoSuchProcess):
                 for one in (process, *process.children(recursive=True)):
-                    peaks[one.pid] = max(peaks.get(one.pid, 0.0), _peak(one))
+                    peaks[one.pid] = _peak(one, peaks.get(one.pid, 0.0))
             time.sleep(0.05)
         if process.returncode:
             said.seek(0)
@@ -99,14 +99,16 @@ def tree_peak(code: str, **variables: str) -> float:
     return sum(peaks.values())
 
 
-def _peak(process: psutil.Process) -> float:
-    """MiB that a process held at most so far; what it holds now where the system does not tell."""
+def _peak(process: psutil.Process, before: float) -> float:
+    """MiB that the program of a process held at most so far. Until it starts its program, a child
+    shares its parent's memory: what was read ``before`` counts only where there is no such figure.
+    """
     with suppress(OSError, IndexError, ValueError):
         status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
         return int(status.split("VmHWM:")[1].split()[0]) / 2**10
     with suppress(psutil.Error):
-        return float(process.memory_info().rss) / 2**20
-    return 0.0
+        return max(before, float(process.memory_info().rss) / 2**20)
+    return before
 
 
 def machine() -> dict[str, Any]:
