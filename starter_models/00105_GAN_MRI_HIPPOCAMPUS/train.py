@@ -148,7 +148,7 @@ def filled(coarse: Tensor, known: Tensor, scores: Tensor, rounds: int = 40) -> T
 
 def texture_of(grey: Tensor, known: Tensor) -> Tensor:
     """Log standard deviation of the two finest bands (N, 2) where (N, 1, D, H, W) is known."""
-    strengths = []
+    strengths, grey = [], grey * known
     for _ in range(2):
         band = m.detail(grey)
         squares = (band.square() * known).flatten(1).sum(dim=1)
@@ -268,8 +268,9 @@ class Critic(nn.Module):
         self.near, self.far = layer(b, 1, 3, 1), layer(c, 1, 3, 1)
 
     def forward(self, grey: Tensor, coarse: Tensor, masks: Tensor, known: Tensor) -> list[Tensor]:
+        grey = grey * known  # the step at the edge of a scan is the same in all
         detail = 4 * m.detail(grey) * known
-        x = torch.cat([grey * known, detail, coarse, masks, known], dim=1)
+        x = torch.cat([grey, detail, coarse, masks, known], dim=1)
         for layer in self.fine:
             x = F.leaky_relu(layer(x), 0.2)
         near = self.near(x)
