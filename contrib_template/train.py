@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
+import numpy as np
+from safetensors.numpy import save_file
 
 HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
-    """Write ``weights.safetensors``, the state of the network in model.py."""
-    state = {"radius": torch.tensor([0.2, 0.45]), "edge": torch.tensor([30.0])}  # (2,), (1,)
-    save_file(state, HERE / "weights.safetensors")
+    """Write ``weights.safetensors``; safetensors.torch does the same with a network's state."""
+    radius, edge = np.array([0.2, 0.45], np.float32), np.array([30.0], np.float32)
+    save_file({"radius": radius, "edge": edge}, HERE / "weights.safetensors")
 
 
 if __name__ == "__main__":

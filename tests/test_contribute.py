@@ -35,8 +35,13 @@ def found(report: publishing.Report, name: str) -> publishing.Finding:
 
 
 # -------------------------------------------------------------------------------------------------------- new
-def test_template_generates_before_anything_is_filled_in(tmp_path: Path) -> None:
-    folder = publishing.new(tmp_path / "mine", name="GAN_MRI_KNEE")
+TEMPLATES = pytest.mark.parametrize("template", ["torch", "numpy", "medigan"])
+
+
+@TEMPLATES
+@pytest.mark.filterwarnings("ignore:.*this interpreter")
+def test_template_generates_before_anything_is_filled_in(tmp_path: Path, template: str) -> None:
+    folder = publishing.new(tmp_path / "mine", name="GAN_MRI_KNEE", template=template)
     samples = medzoo.generate(folder, 4, seed=1, trust=True)
     assert samples.provenance["model"] == "99999_GAN_MRI_KNEE"
     bright = (samples.images > 100).mean(axis=(1, 2, 3))  # part of the picture that the disc covers
@@ -46,8 +51,11 @@ def test_template_generates_before_anything_is_filled_in(tmp_path: Path) -> None
     assert "TYPE_MODALITY" not in "".join(p.read_text() for p in folder.glob("*.[my]*"))
 
 
-def test_template_is_all_right_but_for_what_an_author_must_say(tmp_path: Path) -> None:
-    report = check(publishing.new(tmp_path / "mine", name="GAN_MRI_KNEE"))
+@TEMPLATES
+def test_template_is_all_right_but_for_what_an_author_must_say(
+    tmp_path: Path, template: str
+) -> None:
+    report = check(publishing.new(tmp_path / "mine", name="GAN_MRI_KNEE", template=template))
     assert {f.name for f in report.open} == {
         "description",
         "license",
@@ -58,8 +66,29 @@ def test_template_is_all_right_but_for_what_an_author_must_say(tmp_path: Path) -
         "filled in",
     }
     assert all(f.state == "missing" for f in report.open)
-    for name in ("config.yaml", "model.py", "train.py", "README.md"):
+    code = "__init__.py" if template == "medigan" else "model.py"
+    for name in ("config.yaml", code, "train.py", "README.md"):
         assert f"{name} line" in found(report, "filled in").text
+
+
+def test_templates_paint_the_same(tmp_path: Path) -> None:
+    images = {
+        name: medzoo.generate(
+            publishing.new(tmp_path / name, name="GAN_MRI_KNEE", template=name),
+            4,
+            seed=0,
+            trust=True,
+        ).images.astype(int)
+        for name in ("torch", "numpy")
+    }
+    assert np.abs(images["torch"] - images["numpy"]).max() <= 1
+
+
+def test_new_refuses_a_template_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(errors.InputError, match="Did you mean 'numpy'") as refused:
+        publishing.new(tmp_path / "mine", name="GAN_MRI_KNEE", template="numy")
+    assert "torch, numpy, medigan" in str(refused.value)
+    assert not (tmp_path / "mine").exists()
 
 
 def test_template_card_has_the_sections_that_check_asks_for() -> None:
@@ -819,11 +848,17 @@ def test_the_workflow_reviews_what_a_pull_request_changes(
 
 
 # -------------------------------------------------------------------------------------------- the whole way, and the pages
+@TEMPLATES
 def test_from_the_template_to_a_branch_on_the_command_line(
-    clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    clone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    template: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["contribute", "new", "mine", "--name", "GAN_MRI_KNEE"]) == 0
+    new = ["contribute", "new", "mine", "--name", "GAN_MRI_KNEE"]
+    assert cli.main([*new, "--template", template] if template != "torch" else new) == 0
     assert cli.main(["generate", "mine/", "-n", "4", "--out", "x", "--seed", "1", "--trust"]) == 0
     assert cli.main(["contribute", "check", "mine", "--env", "current"]) == 11
     assert cli.main(["contribute", "pack", "mine", "--env", "current"]) == 11

@@ -36,9 +36,10 @@ def add_contributing(commands: Commands) -> None:
     child = command(
         steps,
         "new",
-        "start a package folder from the template",
+        "start a package folder from a template",
         examples=(
             "medzoo contribute new mine/ --name GAN_MRI_KNEE",
+            "medzoo contribute new mine/ --name GAN_MRI_KNEE --template numpy",
             "medzoo contribute new mine/ --from-medigan old/",
             "medzoo contribute new mine/ --from-bundle bundle/",
         ),
@@ -47,7 +48,8 @@ def add_contributing(commands: Commands) -> None:
     child.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
     child.usage = (  # argparse would write one line of 89 characters
         "medzoo contribute new [-h] [--debug] DIR\n"
-        "           (--name NAME | --from-medigan FOLDER | --from-bundle FOLDER)"
+        "           (--name NAME [--template {torch,numpy,medigan}] |\n"
+        "            --from-medigan FOLDER | --from-bundle FOLDER)"
     )
     start = child.add_mutually_exclusive_group(required=True)
     start.add_argument("--name", help="TYPE_MODALITY_CONTENT, such as GAN_MRI_KNEE")
@@ -62,6 +64,12 @@ def add_contributing(commands: Commands) -> None:
         type=Path,
         metavar="FOLDER",
         help="a MONAI bundle, to copy and to write the config from",
+    )
+    child.add_argument(
+        "--template",
+        choices=("torch", "numpy", "medigan"),
+        default="torch",
+        help="with --name: native with torch (default) or numpy, or a function for medigan",
     )
 
     child = command(
@@ -224,8 +232,9 @@ def contribute_command(a: argparse.Namespace) -> int:
             folder = publishing.from_bundle(a.folder, source=a.from_bundle)
             parts = "config.yaml and README.md"
         elif a.from_medigan is None:
-            folder = publishing.new(a.folder, name=a.name)
-            parts = "config.yaml and model.py"
+            folder = publishing.new(a.folder, name=a.name, template=a.template)
+            code = "__init__.py" if a.template == "medigan" else "model.py"
+            parts = f"config.yaml and {code}"
         else:
             folder = publishing.from_medigan(a.folder, source=a.from_medigan)
             parts = "config.yaml and README.md"

@@ -6,21 +6,24 @@ import os
 import re
 import shutil
 from pathlib import Path
+from textwrap import indent
 
 import yaml
 
-from .. import files, settings
+from .. import checks, files, settings
 from ..config import medigan
 from ..errors import InputError
 
 PART = "[A-Za-z0-9]+(?:[.-][A-Za-z0-9]+)*"
 NAME = re.compile(f"(?=[A-Za-z]){PART}(?:_{PART}){{2,}}")  # what an id is without its number
+CONTRACT = "contract.yaml"  # what the config of a template says of its contract
 PLACEHOLDER = "TYPE_MODALITY_CONTENT"
 UNPACKED = ".unpacked"  # where an archive is unpacked, until its package is moved up
+TEMPLATES = ("torch", "numpy", "medigan")  # folders in contrib_template
 UNNUMBERED = "99999"  # the number of a model that has none yet
 
 
-def new(folder: str | os.PathLike[str], *, name: str) -> Path:
+def new(folder: str | os.PathLike[str], *, name: str, template: str = "torch") -> Path:
     """Start a package: a small model that works, to be replaced piece by piece.
 
     Parameters
@@ -29,6 +32,9 @@ def new(folder: str | os.PathLike[str], *, name: str) -> Path:
         A new or empty folder.
     name
         TYPE_MODALITY_CONTENT, such as GAN_MRI_KNEE.
+    template
+        ``"torch"`` or ``"numpy"`` for a model of the native contract, or ``"medigan"`` for a
+        function `generate` with the arguments that medigan's packages take.
 
     Returns
     -------
@@ -38,7 +44,7 @@ def new(folder: str | os.PathLike[str], *, name: str) -> Path:
     Raises
     ------
     InputError
-        The name has another form.
+        The name has another form, or there is no such template.
     DatasetError
         The folder holds something, or cannot be written.
     """
@@ -47,14 +53,23 @@ def new(folder: str | os.PathLike[str], *, name: str) -> Path:
             f"name={name!r} is not a valid model name.",
             "It is TYPE_MODALITY_CONTENT in letters, digits, dots and hyphens, such as GAN_MRI_KNEE.",
         )
+    if template not in TEMPLATES:
+        raise InputError(
+            f"template={checks.shown(template)} is not a template.",
+            f"{checks.meant(template, TEMPLATES)}Use {', '.join(TEMPLATES)}.",
+        )
     target = settings.user_path(folder, "folder")
+    common = settings.shipped("contrib_template")
+    contract = (common / template / CONTRACT).read_text(encoding="utf-8")
     with files.new_folder(target) as aside:
-        for path in sorted(settings.shipped("contrib_template").iterdir()):
-            if path.is_file() and not path.name.startswith((".", "__init__")):
-                content = path.read_bytes()
-                if path.suffix in {".yaml", ".md"}:
-                    content = content.replace(PLACEHOLDER.encode(), name.encode())
-                (aside / path.name).write_bytes(content)
+        for path in [*sorted(common.iterdir()), *sorted((common / template).iterdir())]:
+            if not path.is_file() or path.name == CONTRACT or path.suffix == ".pyc":
+                continue
+            content = path.read_bytes()
+            if path.suffix in {".yaml", ".md"}:
+                text = content.decode().replace(PLACEHOLDER, name)
+                content = text.replace("    CONTRACT\n", indent(contract, "    ")).encode()
+            (aside / path.name).write_bytes(content)
     return target
 
 
