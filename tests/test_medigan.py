@@ -834,6 +834,27 @@ def generate(model_file, num_samples, output_path, save_images, condition=None, 
 """
 
 
+def test_noise_beside_the_latents_is_of_the_batch_unless_a_call_makes_one_sample(
+    medigan: Medigan,
+) -> None:
+    code = """
+    import numpy as np
+    def generate(model_file, num_samples, output_path, save_images, z):
+        noise = np.random.randint(0, 100, (num_samples, 4, 4))
+        return list((noise + 100 + np.clip(20 * z.reshape(-1, 4, 4), -50, 50)).astype(np.uint8))
+    """
+    call = {"latents": "z", "own_noise": True}
+    number = medigan(code, call=call, latent=16)
+    one, again = run(number, 5, seed=1, batch_size=3), run(number, 5, seed=1, batch_size=3)
+    assert np.array_equal(one.images, again.images)
+    assert one.provenance["seeding"] == "batch"
+    assert not np.array_equal(run(number, 5, seed=1, batch_size=5).images, one.images)
+    number = medigan(code, call=call | {"most": 1}, latent=16)
+    one, again = run(number, 5, seed=1, batch_size=3), run(number, 5, seed=1, batch_size=5)
+    assert np.array_equal(one.images, again.images)
+    assert one.provenance["seeding"] == "sample"
+
+
 @pytest.mark.parametrize(
     ("how", "imports", "check"),
     [

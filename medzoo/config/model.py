@@ -138,6 +138,7 @@ class Call:
     latent_shape: tuple[int, ...] = ()  # of one sample's; (latent,) if left out
     latents_as: str = "numpy"  # type of that argument: numpy or torch
     most: int | None = None  # most samples in one call; any number if None
+    own_noise: bool = False  # whether it draws noise beside the latents, for a call as a whole
     arguments: Mapping[str, Any] = field(default_factory=dict)  # what is always passed
 
 
@@ -328,9 +329,12 @@ class Version:
     def per_sample(self) -> bool:
         """Whether sample i depends only on the seed and i, and not on its batch.
 
-        It does not for medigan packages that take no latents.
+        It does not for medigan packages that take no latents, or draw noise of their own beside
+        them, unless they are asked for one sample at a time.
         """
-        return self.call is None or bool(self.call.latents) or self.call.most == 1
+        if self.call is None or self.call.most == 1:
+            return True
+        return bool(self.call.latents) and not self.call.own_noise
 
 
 @dataclass(frozen=True, repr=False)

@@ -349,6 +349,7 @@ def _call(node: _Node, latent: int) -> Call:
         latent_shape=shape or ((latent,) if latent else ()),
         latents_as=node.choice("latents_as", ("numpy", "torch"), "numpy") if latent else "numpy",
         most=node.take("most", int, None, lambda v: v > 0, "a number of samples"),
+        own_noise=node.take("own_noise", bool, False),
         arguments=node.with_text_keys("arguments", {}),
     )
     if latent and math.prod(call.latent_shape) != latent:
