@@ -464,3 +464,17 @@ def test_the_table_says_what_needs_trust_and_what_was_not_seen_running() -> None
     summary = {s["id"][:5]: s for s in search(sort="id").summaries()}
     assert (summary["00011"]["needs_trust"], summary["00011"]["seen_running"]) == (True, False)
     assert (summary["00008"]["needs_trust"], summary["00008"]["seen_running"]) == (False, True)
+
+
+def test_a_narrow_table_marks_what_needs_trust_and_what_was_not_seen_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = str(search(sort="id"))
+    lines = {line[:5]: line for line in text.splitlines()}
+    assert lines["00011"].endswith("!* download")
+    assert lines["00001"].endswith(" * download")
+    assert " * download" in lines["00021"]
+    assert "\n! needs --trust\n* not yet seen running\n" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\n* not" not in str(search(bundled=True))

@@ -12,6 +12,8 @@ from ..console import megabytes
 
 HEAD = ("id", "status", "modality", "content", "size", "license", "package")
 SPARE = ("license", "modality", "size")  # columns that a narrow terminal does not show
+NEEDS_TRUST, NOT_SEEN = "needs --trust", "not yet seen running"
+MARKS = {NEEDS_TRUST: "!", NOT_SEEN: "*"}  # of the notes, where they do not fit
 STATUS_TEXTS = {
     "demonstration": (
         "demonstration: its samples are not good enough for research; its card says why"
@@ -105,10 +107,28 @@ def notes(version: Version) -> list[str]:
     """What a user should know before running a version: whether it needs trust, and whether its
     package was seen running.
     """
-    texts = ["needs --trust"] if version.needs_trust else []
+    texts = [NEEDS_TRUST] if version.needs_trust else []
     if not version.is_seen_running:
-        texts.append("not yet seen running")
+        texts.append(NOT_SEEN)
     return texts
+
+
+def with_short_notes(
+    rows: list[tuple[str, ...]],
+) -> tuple[list[tuple[str, ...]], list[str]]:
+    """The rows with a mark for each note, so that a narrow terminal cuts none, and what the marks
+    mean.
+    """
+    marked, used = [], set()
+    for *others, text in rows:
+        marks = ""
+        for note, mark in MARKS.items():
+            if f", {note}" in text:
+                text = text.replace(f", {note}", "")  # noqa: PLW2901
+                marks += mark
+                used.add(note)
+        marked.append((*others, f"{marks} {text}".lstrip()))
+    return marked, [f"{mark} {note}" for note, mark in MARKS.items() if note in used]
 
 
 def inputs(version: Version) -> Iterable[str]:

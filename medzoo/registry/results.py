@@ -8,7 +8,7 @@ from typing import Any, overload
 
 from ..config import ModelConfig
 from ..config.html import block
-from ..console import table, terminal_width
+from ..console import cells, table, terminal_width
 from . import card, description
 from .index import Figure, Index
 
@@ -57,11 +57,15 @@ class Found(Sequence[ModelConfig]):
 
     def __str__(self) -> str:
         below = "\n".join(filter(None, (self._count(), self.note)))
-        return (
-            f"{table(*self._cells(), terminal_width(), description.SPARE)}\n\n{below}"
-            if self
-            else below
-        )
+        if not self:
+            return below
+        head, rows = self._cells()
+        width = terminal_width()
+        full = table(head, rows)
+        if width is None or max(map(cells, full.splitlines())) <= width:
+            return f"{full}\n\n{below}"
+        rows, legend = description.with_short_notes(rows)
+        return "\n".join((table(head, rows, width, description.SPARE), "", *legend, below))
 
     __repr__ = __str__
 
@@ -88,9 +92,9 @@ class Found(Sequence[ModelConfig]):
         for figure in self._index.figures(self.metric):
             figures.setdefault(figure.number, []).append(_figure_text(figure))
         with_figures = []
-        for number, cells in zip(self._numbers, rows, strict=True):
+        for number, texts in zip(self._numbers, rows, strict=True):
             text = ", ".join(figures.get(number, ["-"]))
-            with_figures.append((cells[0], text, *cells[1:]))
+            with_figures.append((texts[0], text, *texts[1:]))
         return (head[0], self.metric, *head[1:]), with_figures
 
     def _count(self) -> str:
