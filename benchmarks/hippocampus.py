@@ -39,6 +39,7 @@ from medzoo.evaluation.texture import log_kurtosis, sliced_wasserstein
 
 PACKAGE = Path(__file__).parent.parent / "starter_models" / "00105_GAN_MRI_HIPPOCAMPUS"
 FIGURES = ("dice 1", "dice 2", "volume", "surface", "SWD", "FDpca", "tails", "nearest")
+SETS = ("real", "model", "filled", "noise")
 COMPONENTS = 64
 OFFSETS = (-6, -3, 0, 3, 6)  # voxels from the middle, of the slices of each plane
 
@@ -281,6 +282,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("-n", type=int, default=500, help="samples")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=600, help="of each segmenter; 0 for none")
+    parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS, help="only these sets")
     parser.add_argument("--quick", action="store_true", help="4 samples and 1 step")
     parser.add_argument("--out", type=Path, help="the figures as JSON")
     a = parser.parse_args(arguments)
@@ -293,13 +295,15 @@ def main(arguments: list[str] | None = None) -> None:
     table = {}
     print(f"{'':18s} " + " ".join(f"{name:>8s}" for name in FIGURES), flush=True)
     sets = {
-        "real training": train,
-        f"model {Path(a.model).name[:8]}": samples,
-        "filled masks": filled(samples, train),
-        "filled and noise": noisy(samples, train),
+        "real training": lambda: train,
+        f"model {Path(a.model).name[:8]}": lambda: samples,
+        "filled masks": lambda: filled(samples, train),
+        "filled and noise": lambda: noisy(samples, train),
     }
-    for name, volumes in sets.items():
-        table[name] = figures(volumes)
+    for name, kind in zip(sets, SETS, strict=True):
+        if kind not in a.sets:
+            continue
+        table[name] = figures(sets[name]())
         print(f"{name:18s} " + " ".join(f"{v:8.3f}" for v in table[name].values()), flush=True)
     print(f"{seconds:.2f} s a sample")
     if a.out:

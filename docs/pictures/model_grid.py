@@ -58,23 +58,30 @@ def main() -> None:
 
 def draw(model: ModelConfig, axes: list[Axes]) -> None:
     """Fill a row with samples of a model, or with distributions of its table."""
-    n = 500 if "images" not in model.default.outputs else len(axes)
+    shown = next((name for name in ("images", "volumes") if name in model.default.outputs), None)
+    n = len(axes) if shown else 500
     samples = medzoo.generate(model.number, n, seed=SEED)
     for k, axis in enumerate(axes):
         axis.set_xticks([])
         axis.set_yticks([])
-        if "images" in samples.columns:
-            output = model.default.outputs["images"]
+        if shown:
+            output = model.default.outputs[shown]
             low, high = output.range or (None, None)
             if output.window:
                 centre, width = output.window
                 low, high = centre - width / 2, centre + width / 2
-            axis.imshow(samples.images[k, 0], cmap="gray", vmin=low, vmax=high)
+            axis.imshow(plane(samples.columns[shown][k, 0]), cmap="gray", vmin=low, vmax=high)
             if "masks" in samples.columns:
-                axis.contour(samples.masks[k, 0], [0.5], colors="tab:orange", linewidths=0.8)
+                mask = plane(samples.masks[k, 0])
+                axis.contour(mask, [0.5], colors="tab:orange", linewidths=0.8)
             axis.set_axis_off()
         else:
             histogram(axis, samples, k)
+
+
+def plane(picture: np.ndarray) -> np.ndarray:
+    """A picture, or the middle slice of a volume."""
+    return picture[len(picture) // 2] if picture.ndim == 3 else picture
 
 
 def histogram(axis: Axes, samples: medzoo.Samples, column: int) -> None:

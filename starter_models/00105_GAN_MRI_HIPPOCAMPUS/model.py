@@ -27,6 +27,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medzoo.errors import InputError
+
 SIZE, FRAME = 64, (48, 64, 48)  # voxels of a volume, of the part that is painted
 INSET = (8, 0, 8)  # where the frame begins in the volume
 SHAPE, PARTS, TEXTURE, GREY = 64, 2, 2, 132  # the latents, in this order
@@ -303,28 +305,32 @@ def centred(mask: NDArray[Any]) -> tuple[NDArray[np.uint8], list[int]]:
 
     Raises
     ------
-    ValueError
+    InputError
         Other labels, none, or a mask that does not fit into a frame.
     """
     values = np.unique(mask)
     if not np.isin(values, (0, 1, 2)).all():
         odd = ", ".join(f"{v:g}" for v in values[~np.isin(values, (0, 1, 2))][:3])
-        raise ValueError(
-            f"The mask holds {odd}; only 0, 1 (anterior) and 2 (posterior) can be painted. Fractions "
-            "come from a mask of another spacing than 1 mm: resample its labels to 1 mm first."
+        raise InputError(
+            f"The mask holds {odd}; only 0, 1 (anterior) and 2 (posterior) can be painted.",
+            "Fractions come from a mask of another spacing than 1 mm: resample its labels to 1 mm "
+            "first (nearest neighbour).",
         )
     places = np.argwhere(mask > 0)
     if not len(places):
-        raise ValueError("The mask is empty: label 1 (anterior) and 2 (posterior) were expected.")
+        raise InputError(
+            "The mask is empty.", "Mark the hippocampus with 1 (anterior) and 2 (posterior)."
+        )
     begin = [
         round(float(p)) - side // 2 for p, side in zip(places.mean(axis=0), FRAME, strict=True)
     ]
     shifted = places - begin
     if (shifted < 0).any() or (shifted >= FRAME).any():
-        raise ValueError(
+        raise InputError(
             f"The mask is {' x '.join(map(str, np.ptp(places, axis=0) + 1))} mm, larger than a "
-            f"hippocampus can be here: it must fit into {FRAME[0]} x {FRAME[1]} x {FRAME[2]} mm "
-            "around its middle (left-right, front-back, feet-head)."
+            "hippocampus can be here.",
+            f"It must fit into {FRAME[0]} x {FRAME[1]} x {FRAME[2]} mm around its middle "
+            "(left-right, front-back, feet-head).",
         )
     labels = np.zeros(FRAME, np.uint8)
     labels[tuple(shifted.T)] = mask[tuple(places.T)]
