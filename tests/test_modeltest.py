@@ -320,3 +320,23 @@ def test_every_bundled_model_makes_what_it_should(model_id: str) -> None:
     assert report.ready, str(report)
     path = Path(medzoo.settings.shipped("starter_models")) / model_id / recorded.FILE
     assert path.stat().st_size < 200_000
+
+
+@pytest.mark.parametrize(
+    ("shape", "kept"),
+    [
+        ((1, 256, 256), (1, 256, 256)),
+        ((1, 64, 64, 64), (1, 32, 32, 32)),
+        ((2, 65, 128, 64), (2, 17, 32, 16)),
+        ((100_000,), (100_000,)),
+        ((70_000, 3, 1), (70_000, 1, 1)),
+    ],
+)
+def test_large_samples_are_recorded_at_every_second_place(
+    shape: tuple[int, ...], kept: tuple[int, ...]
+) -> None:
+    values = np.arange(2 * np.prod(shape)).reshape(2, *shape)
+    thin = recorded.thinned(values)
+    assert thin.shape == (2, *kept)
+    assert thin.ravel()[0] == 0
+    assert np.isin(thin, values).all()

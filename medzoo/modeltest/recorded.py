@@ -32,7 +32,8 @@ def thinned(values: Array) -> Array:
     step, kept = 1, values
     while kept[:1].size > MOST and kept.ndim > 2 and max(kept.shape[2:]) > 1:
         step *= 2
-        kept = values[(slice(None), slice(None), *[slice(None, None, step)] * (values.ndim - 2))]
+        spatial = (slice(None, None, step),) * (values.ndim - 2)
+        kept = values[(slice(None), slice(None)) + spatial]  # noqa: RUF005
     return kept
 
 
