@@ -59,7 +59,7 @@ def page_of(file: str) -> str:
         return PAGES[file]
     if match := re.fullmatch(r"(?:starter_models/|model_configs/)(\d{5}_[^/]+?)(?:\.yaml)?", file):
         return f"models/{match[1]}.md"
-    if match := re.fullmatch(r"starter_models/(\d{5}_[^/]+/[^/]+\.png)", file):
+    if match := re.fullmatch(r"starter_models/(\d{5}_[^/]+/[^/]+\.(?:png|gif))", file):
         return f"models/pictures/{match[1]}"
     if file.startswith("docs/") and not file.endswith(".py"):
         return re.sub(r"\.ipynb$", ".md", file.removeprefix("docs/"))

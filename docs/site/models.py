@@ -60,7 +60,7 @@ def pictures() -> Iterator[tuple[str, Path]]:
     """Address in the site and file of every picture of a card."""
     for model in all_models():
         if folder := package_folder(model):
-            for path in sorted(folder.glob("*.png")):
+            for path in sorted([*folder.glob("*.png"), *folder.glob("*.gif")]):
                 yield f"models/pictures/{model.id}/{path.name}", path
 
 

@@ -20,7 +20,7 @@ from ..registry import PACKAGE_CONFIG
 from .metadata import lines_to_do
 from .untrained import about_training
 
-BESIDE = {".md", ".txt", ".yaml", ".png"}  # suffixes of files that a run does not need
+BESIDE = {".md", ".txt", ".yaml", ".png", ".gif"}  # suffixes of files that a run does not need
 NAMED = {"LICENSE", *TRAINING, "expected.npz"}
 TEXTS = {".py", ".md", ".yaml"}
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".bin", ".h5"}
