@@ -17,7 +17,6 @@ slices keep their own tumours, since the data set has no healthy heads.
 from __future__ import annotations
 
 import argparse
-import copy
 import csv
 import io
 import math
@@ -33,16 +32,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from scipy.stats import ks_2samp
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 import medzoo
+from medzoo.evaluation.detector import OVERLAP, Detector, detect, moved, overlaps, trained
 
 from .quality.pictures import BLOCKS, EVERY, GUARD
 
-SIDE, CELLS = 128, 32  # pixels of a slice, places where a centre can be
+SIDE = 128  # pixels of a slice
 TUMOURS = ("meningioma", "glioma", "pituitary")
-FOUND = 0.3  # intersection over union from which a tumour counts as found
 LARGEST = 1_000_000  # parameters
 WEIGHTS = Path(__file__).with_suffix(".safetensors")
 
@@ -88,163 +86,46 @@ def read_real(data: Path) -> tuple[Slices, Slices]:
 
 
 # ---------------------------------------------------------------------------------- the network
-class Block(nn.Module):
-    """Residual block of two convolutions, the second one dilated."""
-
-    def __init__(self, channels: int, dilation: int = 1) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.BatchNorm2d(channels),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
-
-
-class Detector(nn.Module):
-    """For each of 32x32 places how likely the tumour's centre lies there, where in it, and the size.
-
-    Output (N, 5, 32, 32): a vote, the centre's distance in x and y in places, and the logarithm of
-    width and height as fractions of the picture.
-    """
-
-    def __init__(self, widths: tuple[int, int, int, int] = (16, 32, 64, 96)) -> None:
-        super().__init__()
-        a, b, c, d = widths
-        line = torch.linspace(-1, 1, SIDE)
-        grid = torch.stack(torch.meshgrid(line, line, indexing="ij"))[None]
-        self.register_buffer(
-            "grid", grid, persistent=False
-        )  # a pituitary tumour lies in the middle
-        self.first = nn.Sequential(
-            nn.Conv2d(3, a, 3, 2, 1), nn.ReLU(), nn.Conv2d(a, b, 3, 2, 1), Block(b), Block(b)
-        )  # (N, b, 32, 32)
-        self.down = nn.Sequential(nn.Conv2d(b, c, 3, 2, 1), Block(c), Block(c, 2))
-        self.deep = nn.Sequential(nn.Conv2d(c, d, 3, 2, 1), Block(d), Block(d, 2))
-        self.up = nn.Sequential(nn.Conv2d(d, c, 1), nn.Upsample(scale_factor=2.0))
-        self.middle = Block(c)
-        self.over = nn.Sequential(nn.Conv2d(c, b, 1), nn.Upsample(scale_factor=2.0))
-        self.last = nn.Sequential(
-            Block(b), nn.BatchNorm2d(b), nn.ReLU(), nn.Dropout2d(0.1), nn.Conv2d(b, 5, 3, padding=1)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        first = self.first(torch.cat([x, self.grid.expand(len(x), -1, -1, -1)], dim=1))
-        down = self.down(first)  # (N, c, 16, 16)
-        down = self.middle(down + self.up(self.deep(down)))
-        return self.last(first + self.over(down))
-
-
 def prepared(images: Tensor) -> Tensor:
     """Gray levels (N, 1, H, W) as roots, scaled so that the brightest of a slice are 1."""
     tones = (images.float() + 1).sqrt()
     return tones / tones.flatten(1).quantile(0.995, dim=1)[:, None, None, None].clamp(min=1)
 
 
-def moved(images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Slices (N, 1, H, W) shifted, scaled, mirrored and lit differently, with their boxes (N, 4)."""
+def lit(images: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Slices (N, 1, H, W) moved and lit differently, with their boxes (N, 1, 4)."""
     n = len(images)
-    scale = 1 + 0.1 * torch.randn(n, 2).clamp(-2, 2)
-    shift = 0.12 * torch.randn(n, 2).clamp(-2, 2)
-    mirror = torch.where(torch.rand(n) < 0.5, -1.0, 1.0)
-    zero = torch.zeros(n)
-    across = torch.stack([scale[:, 0] * mirror, zero, shift[:, 0]], dim=1)
-    along = torch.stack([zero, scale[:, 1], shift[:, 1]], dim=1)
-    grid = F.affine_grid(
-        torch.stack([across, along], dim=1), list(images.shape), align_corners=False
-    )
-    there = F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+    there, boxes = moved(images, boxes)
     there = there.clamp(min=0) ** (1 + 0.25 * torch.randn(n, 1, 1, 1)).clamp(0.6, 1.6)
     there = there * (1 + 0.1 * torch.randn(n, 1, 1, 1)) + 0.03 * torch.randn_like(there)
-    centre = (2 * boxes[:, :2] - 1 - shift) / (scale * torch.stack([mirror, zero + 1], dim=1))
-    return there, torch.cat([(centre + 1) / 2, boxes[:, 2:] / scale], dim=1)
-
-
-def loss_of(output: Tensor, boxes: Tensor) -> Tensor:
-    """Cross-entropy of the place, and the L1 of offset and size near the true centre."""
-    places = (torch.arange(CELLS) + 0.5) / CELLS
-    dx, dy = places - boxes[:, :1], places - boxes[:, 1:2]  # (N, 32)
-    near = [(0.2 * boxes[:, k : k + 1]).clamp(0.5 / CELLS, 2 / CELLS) for k in (2, 3)]
-    share = (-((dy / near[1]) ** 2)[:, :, None] / 2 - ((dx / near[0]) ** 2)[:, None] / 2).exp()
-    share = share / share.sum(dim=(1, 2), keepdim=True).clamp(min=1e-9)  # (N, 32, 32)
-    votes = output[:, 0].flatten(1).log_softmax(dim=1).view_as(share)
-    wanted = torch.stack(
-        [
-            (-dx * CELLS)[:, None].expand_as(share),
-            (-dy * CELLS)[:, :, None].expand_as(share),
-            *(boxes[:, k].log()[:, None, None].expand_as(share) for k in (2, 3)),
-        ],
-        dim=1,
-    )
-    off = F.smooth_l1_loss(output[:, 1:], wanted, reduction="none", beta=0.2).sum(dim=1)
-    return -(share * votes).sum(dim=(1, 2)).mean() + (share * off).sum(dim=(1, 2)).mean()
+    return there, boxes
 
 
 def train(slices: Slices, *, steps: int = 2500, seed: int = 0, batch: int = 32) -> Detector:
     """A detector trained on these slices, equally often on each type."""
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    net = Detector()
-    average = copy.deepcopy(net)
-    optimiser = torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, steps, pct_start=0.1)
-    images, boxes = prepared(torch.from_numpy(slices.images)), torch.from_numpy(slices.boxes)
-    members = [np.flatnonzero(slices.labels == label) for label in np.unique(slices.labels)]
-    net.to(memory_format=torch.channels_last)
-    for step in range(steps):
-        rows = np.concatenate([rng.choice(rows, -(-batch // len(members))) for rows in members])
-        x, there = moved(images[rows], boxes[rows])
-        loss = loss_of(net(x.contiguous(memory_format=torch.channels_last)), there)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
-        schedule.step()
-        follow(average, net, min(0.998, (1 + step) / (10 + step)))
-    return average.eval()
-
-
-@torch.no_grad()
-def follow(average: nn.Module, net: nn.Module, decay: float) -> None:
-    """Move the averaged weights towards those of the network."""
-    pairs = zip(average.state_dict().values(), net.state_dict().values(), strict=True)
-    for mine, theirs in pairs:
-        if mine.is_floating_point():
-            mine.lerp_(theirs, 1 - decay)
-
-
-@torch.inference_mode()
-def detect(net: Detector, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The likeliest box (N, 4) in each slice: the mean of what a slice and its mirror image say."""
-    x = prepared(torch.from_numpy(images))
-    parts = [(net(part), net(part.flip(3)).flip(3)) for part in x.split(64)]
-    one, other = (torch.cat(side) for side in zip(*parts, strict=True))
-    votes = one[:, 0].flatten(1).softmax(1) + other[:, 0].flatten(1).softmax(1)
-    votes = F.avg_pool2d(votes.view(-1, 1, CELLS, CELLS), 3, 1, 1).flatten(1)
-    place = votes.argmax(dim=1)
-    rows = torch.arange(len(x))
-    one, other = one.flatten(2)[rows, :, place], other.flatten(2)[rows, :, place]
-    dx, dy = (one[:, 1] - other[:, 1]) / 2, (one[:, 2] + other[:, 2]) / 2
-    centre = torch.stack([place % CELLS + 0.5 + dx, place // CELLS + 0.5 + dy], dim=1) / CELLS
-    return torch.cat([centre, ((one[:, 3:] + other[:, 3:]) / 2).exp()], dim=1).numpy()
+    return trained(
+        prepared(torch.from_numpy(slices.images)),
+        torch.from_numpy(slices.boxes)[:, None],
+        seed=seed,
+        steps=steps,
+        batch=batch,
+        change=lit,
+        groups=slices.labels,
+    )
 
 
 def overlap(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of boxes (N, 4)."""
-    low = np.maximum(a[:, :2] - a[:, 2:] / 2, b[:, :2] - b[:, 2:] / 2)
-    high = np.minimum(a[:, :2] + a[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2)
-    both = np.prod(np.maximum(high - low, 0), axis=1)
-    return both / (np.prod(a[:, 2:], axis=1) + np.prod(b[:, 2:], axis=1) - both)
+    """Intersection over union of boxes (N, 4), row by row."""
+    pairs = zip(a[:, None], b[:, None], strict=True)
+    return np.array([overlaps(one, other)[0, 0] for one, other in pairs])
 
 
 def found(net: Detector, slices: Slices) -> dict[str, float]:
     """The share of tumours found: of all, and type by type."""
-    hit = overlap(detect(net, slices.images), slices.boxes) >= FOUND
+    hit = (
+        overlap(detect(net, prepared(torch.from_numpy(slices.images)))[:, 0], slices.boxes)
+        >= OVERLAP
+    )
     shares = {"all": float(hit.mean())}
     for label, tumour in enumerate(TUMOURS):
         if (slices.labels == label).any():
@@ -337,7 +218,7 @@ def report(
 ) -> None:
     """Print what is found in real slices and in a set, and, with ``steps``, what is learned."""
     net = committed()
-    print(f"share of tumours found, IoU at least {FOUND}")
+    print(f"share of tumours found, IoU at least {OVERLAP}")
     print(f"{'':34s} " + " ".join(f"{key:>11s}" for key in ("all", *TUMOURS)))
     print(line("in real slices held back", found(net, held)))
     if made is None:

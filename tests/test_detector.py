@@ -47,9 +47,10 @@ def test_moved_slices_keep_their_boxes() -> None:
     torch.manual_seed(0)
     slices = heads(24, 5)
     there, boxes = detector.moved(
-        detector.prepared(torch.from_numpy(slices.images)), torch.from_numpy(slices.boxes)
+        detector.prepared(torch.from_numpy(slices.images)),
+        torch.from_numpy(slices.boxes)[:, None],
     )
-    for picture, (x, y, w, h) in zip(there[:, 0].numpy(), boxes.numpy(), strict=True):
+    for picture, (x, y, w, h) in zip(there[:, 0].numpy(), boxes[:, 0].numpy(), strict=True):
         rows, columns = (np.arange(128) + 0.5) / 128, (np.arange(128) + 0.5) / 128
         inside = (abs(columns - x) < 0.4 * w)[None] & (abs(rows - y) < 0.4 * h)[:, None]
         near = (abs(columns - x) < 0.8 * w)[None] & (abs(rows - y) < 0.8 * h)[:, None]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import checks
 from ..errors import InputError
 from .help import RUN, Commands, command
 from .options import count, json_argument, running_arguments
+
+if TYPE_CHECKING:
+    from ..evaluation.comparison import Comparison
+    from ..evaluation.results import Evaluation
 
 
 def add_evaluate(commands: Commands) -> None:
@@ -37,25 +41,10 @@ def add_evaluate(commands: Commands) -> None:
     )
     _shared(child)
     child.add_argument(
-        "--by", metavar="COLUMN", help="figures of each group too: labels, or of metadata.csv"
-    )
-    child.add_argument(
-        "--utility",
-        action="store_true",
-        help="train a small network on real, synthetic and both, and test it on held-out data; "
-        "takes minutes",
-    )
-    child.add_argument(
         "--gate",
         metavar="BOUNDS",
         help='bounds such as "fd<=50, copy<=0.01" or "fd<=1.5*floor"; if one is missed, the exit '
         "code is 16",
-    )
-    child.add_argument(
-        "--report",
-        type=Path,
-        metavar="FILE",
-        help="write an HTML report; it holds pictures of the real data",
     )
     json_argument(child)
 
@@ -66,6 +55,7 @@ def add_evaluate(commands: Commands) -> None:
         examples=(
             "medzoo compare 101 102 103 --real brain/ --resize",
             "medzoo compare mine/ yours/ --real real/ --metrics fd recall copy",
+            "medzoo compare mine/ yours/ --real real/ --by labels --utility --report both.html",
         ),
         codes=(2, *RUN, 9),
     )
@@ -95,7 +85,23 @@ def _shared(child: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="NAME",
         help="metrics, or groups: fidelity, diversity, usefulness, privacy, masks, tables "
-        "(default: all that apply but c2st and tstr, which train networks; all: these as well)",
+        "(default: all that apply but c2st, tstr, mask_dice and box_found, which train networks; "
+        "all: these as well)",
+    )
+    child.add_argument(
+        "--by", metavar="COLUMN", help="figures of each group too: labels, or of metadata.csv"
+    )
+    child.add_argument(
+        "--utility",
+        action="store_true",
+        help="train a small network on real, synthetic and both, and test it on held-out data; "
+        "takes minutes",
+    )
+    child.add_argument(
+        "--task",
+        choices=("classifier", "segmenter", "detector"),
+        help="what --utility trains (default: a segmenter if there are masks, a detector if there "
+        "are boxes, else a classifier)",
     )
     child.add_argument(
         "--patient",
@@ -125,7 +131,13 @@ def _shared(child: argparse.ArgumentParser) -> None:
         "--steps",
         type=count,
         default=250,
-        help="how long each classifier learns (default: 250)",
+        help="how long each network learns (default: 250)",
+    )
+    child.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write an HTML report; it holds pictures of the real data",
     )
     running_arguments(child)
 
@@ -141,6 +153,9 @@ def _options(a: argparse.Namespace) -> dict[str, Any]:
     return {
         "held_out": a.held_out,
         "metrics": a.metrics,
+        "by": a.by,
+        "utility": a.utility,
+        "task": a.task,
         "patient": a.patient,
         "classes": classes,
         "resize": a.resize,
@@ -160,26 +175,35 @@ def evaluate_command(a: argparse.Namespace) -> None:
 
     if a.gate is not None:
         require_metrics(a.gate, a.metrics)
-    if a.report is not None and not a.report.absolute().parent.is_dir():
-        raise InputError(
-            f"--report: there is no folder {a.report.parent}.", "Make it first, or name another."
-        )
-    evaluation = evaluate(a.synthetic, a.real, by=a.by, utility=a.utility, **_options(a))
-    if a.report is not None:
-        evaluation.to_html(a.report)
-    if a.json:
-        print(evaluation.to_json())
-    else:
-        print(evaluation)
-        if a.report is not None:
-            print(f"\nreport: {a.report}")
+    _require_folder(a.report)
+    evaluation = evaluate(a.synthetic, a.real, **_options(a))
+    _show(evaluation, a)
     if a.gate is not None:
         evaluation.require(a.gate)
+
+
+def _require_folder(report: Path | None) -> None:
+    if report is not None and not report.absolute().parent.is_dir():
+        raise InputError(
+            f"--report: there is no folder {report.parent}.", "Make it first, or name another."
+        )
+
+
+def _show(result: Evaluation | Comparison, a: argparse.Namespace) -> None:
+    """Print a result, and write its report."""
+    if a.report is not None:
+        result.to_html(a.report)
+    if a.json:
+        print(result.to_json())
+        return
+    print(result)
+    if a.report is not None:
+        print(f"\nreport: {a.report}")
 
 
 def compare_command(a: argparse.Namespace) -> None:
     """``medzoo compare``."""
     from ..evaluation.api import compare
 
-    comparison = compare(a.synthetic, a.real, **_options(a))
-    print(comparison.to_json() if a.json else comparison)
+    _require_folder(a.report)
+    _show(compare(a.synthetic, a.real, **_options(a)), a)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from .measuring import Measuring, chosen_metrics
 from .pairs import Pair
 from .report import pictures_of
 from .results import Evaluation
+from .trainings import Trainings
 
 PROBE = 48  # samples of a model that are compared before all of them are made
 
@@ -40,6 +41,7 @@ OWN_CHECKS: dict[str, checks.Check] = {
     "resize": checks.flag,
     "seed": checks.seed,
     "steps": lambda value, name: checks.whole(value, name, "a number of steps", 1),
+    "task": checks.optional(checks.text),
 }
 
 
@@ -53,6 +55,7 @@ def evaluate(
     features: torch.nn.Module | None = None,
     by: str | None = None,
     utility: Any = False,
+    task: str | None = None,
     patient: str | None = None,
     classes: Mapping[str, str] | None = None,
     resize: bool = False,
@@ -83,17 +86,22 @@ def evaluate(
         Further real data, of other patients. By default half of ``real``, at random.
     metrics : sequence of str, optional
         Names of metrics, or of groups: ``fidelity``, ``diversity``, ``usefulness``, ``privacy``,
-        ``masks``, ``tables``. By default all that apply, but for ``c2st`` and ``tstr``, which train
-        networks for minutes; ``"all"`` has these as well.
+        ``masks``, ``tables``. By default all that apply, but for ``c2st``, ``tstr``, ``mask_dice``
+        and ``box_found``, which train networks for minutes; ``"all"`` has these as well.
     features : torch.nn.Module, optional
         Returns one row of numbers per picture, for pictures in [-1, 1]. By default the first 64
         principal components of the real pictures, which need no download.
     by : str, optional
         A column (labels, or one of metadata.csv): figures of each group as well.
-    utility : bool or callable, optional
-        True: train a classifier (a segmenter if there are masks) on real, synthetic and both, and
-        test it on held-out data. Something with ``fit`` and ``predict_proba``, a
-        ``torch.nn.Module`` or a function replaces the small network; see docs/evaluate.md.
+    utility : bool, str or callable, optional
+        True: train a small network on real, synthetic and both, and test it on held-out data: a
+        ``"segmenter"`` if there are masks, a ``"detector"`` if there are boxes, else a
+        ``"classifier"``. One of these words chooses. A model of yours replaces the network:
+        something with ``fit`` and ``predict_proba``, a ``torch.nn.Module`` or a function; see
+        docs/evaluate.md.
+    task : str, optional
+        What your own model learns: ``"classifier"`` (the default), ``"segmenter"`` or
+        ``"detector"``.
     patient : str, optional
         A column, or a regular expression that finds the patient in the path of a file. Real data
         are then split, and intervals drawn, by patient.
@@ -128,11 +136,24 @@ def evaluate(
     ['precision', 'copy']
     """
     how = Reading(n, seed, classes or {}, None, {"device": device, "env": env, "trust": trust})
-    settings = {"metrics": metrics, "features": features, "by": by, "utility": utility}
-    judge = Judge(
-        how, real, held_out, patient=patient, resize=resize, steps=steps, settings=settings
-    )
+    settings = {"metrics": metrics, "features": features, "by": by}
+    trainings = Trainings(utility, task) if _is_asked(utility, task) else None
+    judge = Judge(how, real, held_out, patient, resize, steps, settings, trainings)
     return judge(synthetic)
+
+
+def _is_asked(utility: Any, task: str | None) -> bool:
+    """Whether to train; a task alone does not ask for it.
+
+    Raises
+    ------
+    InputError
+        There is a task, and ``utility`` is False.
+    """
+    asked = utility is not False and utility is not None
+    if task is not None and not asked:
+        raise InputError(f"task={task!r} has no effect without utility.", "Add utility=True (--utility).")
+    return asked
 
 
 @checks.checked(**OWN_CHECKS)
@@ -143,6 +164,9 @@ def compare(
     held_out: Any = None,
     metrics: Sequence[str] | None = None,
     features: torch.nn.Module | None = None,
+    by: str | None = None,
+    utility: Any = False,
+    task: str | None = None,
     patient: str | None = None,
     classes: Mapping[str, str] | None = None,
     resize: bool = False,
@@ -159,7 +183,7 @@ def compare(
     ----------
     synthetic : sequence
         Models, samples, folders or arrays, each as for `medzoo.evaluate`.
-    real, held_out, metrics, features, patient, classes, resize : optional
+    real, held_out, metrics, features, by, utility, task, patient, classes, resize : optional
         As for `medzoo.evaluate`.
     n, seed, steps, device, env, trust : optional
         As for `medzoo.evaluate`.
@@ -188,10 +212,9 @@ def compare(
             "Such as [101, 102, 103].",
         )
     how = Reading(n, seed, classes or {}, None, {"device": device, "env": env, "trust": trust})
-    settings = {"metrics": metrics, "features": features}
-    judge = Judge(
-        how, real, held_out, patient=patient, resize=resize, steps=steps, settings=settings
-    )
+    settings = {"metrics": metrics, "features": features, "by": by}
+    trainings = Trainings(utility, task) if _is_asked(utility, task) else None
+    judge = Judge(how, real, held_out, patient, resize, steps, settings, trainings)
     evaluations = [judge(one) for one in listed]
     return Comparison(tuple(_named(evaluations)))
 
@@ -204,25 +227,20 @@ def _named(evaluations: list[Evaluation]) -> list[Evaluation]:
     return [replace(e, name=f"{e.name} {k}") for k, e in enumerate(evaluations, start=1)]
 
 
+@dataclass
 class Judge:
     """Evaluates sets against the same real data, which are read once per size."""
 
-    def __init__(
-        self,
-        how: Reading,
-        real: Any,
-        held_out: Any,
-        *,
-        patient: str | None,
-        resize: bool,
-        steps: int,
-        settings: Mapping[str, Any],
-    ) -> None:
-        self.how, self.patient, self.resize, self.steps = how, patient, resize, steps
-        self.sources = real, held_out
-        self.settings = settings
-        self.sizes: dict[tuple[int, ...] | None, tuple[Data, Data | None]] = {}
-        self.floors: dict[Any, Any] = {}
+    how: Reading
+    real: Any
+    held_out: Any
+    patient: str | None
+    resize: bool
+    steps: int
+    settings: Mapping[str, Any]
+    trainings: Trainings | None = None
+    sizes: dict[tuple[int, ...] | None, tuple[Data, Data | None]] = field(default_factory=dict)
+    floors: dict[Any, Any] = field(default_factory=dict)
 
     def __call__(self, source: Any) -> Evaluation:
         """Judge one set."""
@@ -249,9 +267,9 @@ class Judge:
             size = synthetic.samples.outputs[name].shape[1:]
         if size not in self.sizes:
             how = replace(self.how, size=size, seed=self.how.seed + 1)
-            real, held_out = self.sources
-            held = None if held_out is None else data_of(held_out, "held_out", replace(how))
-            self.sizes[size] = data_of(real, "real", how), held
+            held_out = self.held_out
+            held = None if held_out is None else data_of(held_out, "held_out", how)
+            self.sizes[size] = data_of(self.real, "real", how), held
         return self.sizes[size]
 
     def _evaluation(self, sides: Sides) -> Evaluation:
@@ -269,12 +287,7 @@ class Judge:
         metrics = chosen_metrics(self.settings.get("metrics"), sides.kinds, ndim)
         pair = measuring.pair()
         figures = measuring.figures(pair, metrics, self.settings.get("by"))
-        utility = None
-        if self.settings.get("utility"):
-            from .utility import measured
-
-            known = pair.held_out.patients is not None
-            utility = measured(pair, self.settings["utility"], patient_known=known)
+        utility = self.trainings.utility(pair) if self.trainings else None
         return Evaluation(
             sides.synthetic.name,
             tuple(figures),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..console import prose, table, terminal_width
-from .figures import Figure, number, plain
+from .figures import Figure, html_rows, number, plain
 from .results import Evaluation
+
+if TYPE_CHECKING:
+    import os
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,18 +33,35 @@ class Comparison:
         names = [evaluation.name for evaluation in self.evaluations]
         head = ["metric", "real data", *names, "best is"]
         rows = []
-        for metric in self._metrics():
-            figures = [_figure(evaluation, metric) for evaluation in self.evaluations]
+        for metric, group in self._measured():
+            figures = [_figure(evaluation, metric, group) for evaluation in self.evaluations]
             known = next(figure for figure in figures if figure is not None)
             values = ["-" if f is None else number(f.value) for f in figures]
-            rows.append([metric, number(known.floor), *values, known.better])
+            name = f"{metric} ({group})" if group else metric
+            rows.append([name, number(known.floor), *values, known.better])
         return head, rows
 
-    def _metrics(self) -> list[str]:
-        names: dict[str, None] = {}
+    def _measured(self) -> list[tuple[str, str]]:
+        """Each metric and group that any set has; all samples first."""
+        keys: dict[tuple[str, str], None] = {}
         for evaluation in self.evaluations:
-            names.update(dict.fromkeys(figure.metric for figure in evaluation.figures))
-        return list(names)
+            for figure in evaluation.figures:
+                keys[figure.metric, figure.by] = None
+        groups = list(dict.fromkeys(group for _, group in keys))
+        return sorted(keys, key=lambda key: groups.index(key[1]))
+
+    def utility_cells(self) -> tuple[list[str], list[list[str]]]:
+        """The head, and one row per way to train: its mean score for each set."""
+        utilities = [e.utility for e in self.evaluations if e.utility]
+        if not utilities:
+            return [], []
+        names = [evaluation.name for evaluation in self.evaluations if evaluation.utility]
+        rows = []
+        for row, arm in enumerate(utilities[0].arms):
+            cases = "all" if arm.share == 1 else f"{arm.share:.0%}"
+            scores = [f"{utility.arms[row].mean:.3f}" for utility in utilities]
+            rows.append([arm.name, cases, *scores])
+        return [f"{utilities[0].score}, trained on", "cases", *names], rows
 
     @property
     def table(self) -> str:
@@ -50,6 +70,8 @@ class Comparison:
 
     def __str__(self) -> str:
         lines = [self.table]
+        if utility := self._utility_table():
+            lines += ["", utility]
         notes: dict[str, None] = {}
         for evaluation in self.evaluations:
             notes.update(dict.fromkeys(evaluation.notes))
@@ -59,13 +81,46 @@ class Comparison:
 
     __repr__ = __str__
 
+    def _utility_table(self) -> str:
+        head, rows = self.utility_cells()
+        return table(head, rows, width=terminal_width()) if rows else ""
+
     def _repr_html_(self) -> str:
-        """The table for notebooks."""
-        head, rows = self.cells()
-        lines = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>"]
-        for row in rows:
-            lines.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>")
-        return f"<table>{''.join(lines)}</table>"
+        """The tables for notebooks."""
+        tables = [html_rows(*self.cells())]
+        head, rows = self.utility_cells()
+        return "".join([*tables, html_rows(head, rows)] if rows else tables)
+
+    def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
+        """A report in one file: the table of all sets, then the report of each.
+
+        It holds pictures of the real data: share it only where you may share those.
+
+        Parameters
+        ----------
+        path : str or path-like, optional
+            The file to write.
+
+        Returns
+        -------
+        str
+            The report.
+
+        Examples
+        --------
+        >>> one, two, real, others = (medzoo.generate(109, 20, seed=s) for s in range(4))
+        >>> found = medzoo.compare([one, two], real, held_out=others, metrics=["recall"])
+        >>> found.to_html("comparison.html")[:15]
+        '<!DOCTYPE html>'
+        """
+        from .report import document
+
+        parts = ["<h1>Against the same real data</h1>", self._repr_html_()]
+        parts += [evaluation.to_html_part() for evaluation in self.evaluations]
+        text = document("Comparison against real data", "".join(parts))
+        if path is not None:
+            Path(path).expanduser().write_text(text, encoding="utf-8")
+        return text
 
     def to_json(self) -> str:
         """All figures as JSON.
@@ -79,8 +134,8 @@ class Comparison:
         return json.dumps(plain(content), indent=2, ensure_ascii=False, default=str)
 
 
-def _figure(evaluation: Evaluation, metric: str) -> Figure | None:
-    try:
-        return evaluation[metric]
-    except KeyError:
-        return None
+def _figure(evaluation: Evaluation, metric: str, group: str) -> Figure | None:
+    for figure in evaluation.figures:
+        if (figure.metric, figure.by) == (metric, group):
+            return figure
+    return None

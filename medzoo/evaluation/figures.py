@@ -91,18 +91,27 @@ def cells(figure: Figure) -> list[str]:
 def html_table(figures: Sequence[Figure]) -> str:
     """The figures as an HTML table."""
     head = ("", "metric", "figure", "95 %", "real data", "95 %", "unit", "", "note")
-    rows = ["<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>"]
+    rows = []
     for figure in figures:
-        cells = [
-            figure.by or figure.group,
-            f"{figure.title} ({figure.metric})",
-            number(figure.value),
-            span(figure.low, figure.high),
-            number(figure.floor),
-            span(figure.floor_low, figure.floor_high),
-            figure.unit,
-            WORDS.get(figure.better, figure.better),
-            figure.note,
-        ]
-        rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-    return f"<table>{''.join(rows)}</table>"
+        rows.append(
+            [
+                figure.by or figure.group,
+                f"{figure.title} ({figure.metric})",
+                number(figure.value),
+                span(figure.low, figure.high),
+                number(figure.floor),
+                span(figure.floor_low, figure.floor_high),
+                figure.unit,
+                WORDS.get(figure.better, figure.better),
+                figure.note,
+            ]
+        )
+    return html_rows(head, rows)
+
+
+def html_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Texts as an HTML table."""
+    lines = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>"]
+    for row in rows:
+        lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>")
+    return f"<table>{''.join(lines)}</table>"

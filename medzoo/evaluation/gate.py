@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 
 from ..checks import meant, shown
 from ..errors import InputError
-from . import image_metrics, other_metrics, privacy_metrics
+from .measuring import ALL
 from .metrics import METRICS
 
-MODULES = (image_metrics, other_metrics, privacy_metrics)  # importing them fills METRICS
 SIGNS = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}
 NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 FORM = re.compile(rf"(\w+)\s*(<=|>=|<|>)\s*({NUMBER})\s*(\*\s*floor)?")
@@ -63,7 +62,10 @@ def require_metrics(text: str, metrics: Sequence[str] | None) -> None:
     """
     for condition in parsed(text):
         metric = METRICS[condition.metric]
-        if metrics is not None and not {metric.name, metric.group} & {*metrics}:
+        is_measured = not metric.slow
+        if metrics is not None:
+            is_measured = bool({metric.name, metric.group, ALL} & {*metrics})
+        if not is_measured:
             raise InputError(
                 f"gate: {metric.name!r} is not among the metrics.", f"Add --metrics {metric.name}."
             )

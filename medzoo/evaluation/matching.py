@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import Output
+from ..config import BOX, Output
 from ..config.columns import known_range, spacing_of
 from ..errors import InputError
 from .data import Array, Data, warn
+from .detector import rows_of
 
 FEWEST = 12  # samples of a side; with fewer no figure means anything
 PICTURES = ("image", "volume")
@@ -64,6 +65,7 @@ def matched(
                 f"{role} has {len(side)} samples.", f"At least {FEWEST} of each side are needed."
             )
         _require_finite(role, side)
+        _require_marks_of_pictures(role, side)
     for role, side in real_sides:
         _require_comparable(synthetic, side, role, notes)
     if held_out is None:
@@ -83,6 +85,9 @@ def matched(
 def _require_finite(role: str, side: Data) -> None:
     for name, output in side.samples.outputs.items():
         values = getattr(side.samples, name)
+        if output.kind == "boxes":
+            _require_boxes(role, name, values, side)
+            continue
         if values.dtype.kind != "f" or output.kind == "table":
             continue
         bad = ~np.isfinite(values.reshape(len(values), -1)).all(1)
@@ -92,6 +97,39 @@ def _require_finite(role: str, side: Data) -> None:
                 f"samples, first in {side.row_name(int(np.flatnonzero(bad)[0]))}.",
                 "Remove these samples or repair them.",
             )
+
+
+def _require_boxes(role: str, name: str, values: Array, side: Data) -> None:
+    """Raise InputError unless each row is a box inside the picture, or NaN, which is none."""
+    if values.shape[-1] != len(BOX):
+        raise InputError(
+            f"{role}: {name!r} has shape {values.shape}.", "Boxes are (N, 4) or (N, most, 4)."
+        )
+    rows = rows_of(values)
+    is_none = np.isnan(rows).all(2)
+    low, high = rows.min(2) >= 0, rows.max(2) <= 1
+    wrong = ~is_none & ~(low & high & (rows[..., 2:].min(2) > 0))
+    if wrong.any():
+        row, number = np.argwhere(wrong)[0]
+        raise InputError(
+            f"{role}: {name!r} has {int(wrong.any(1).sum())} samples with a box that is not one, "
+            f"first {side.row_name(row)}: {rows[row, number].tolist()}.",
+            "A box is centre x, centre y, width and height, as fractions of the picture from 0 to "
+            "1; a row of NaN stands for no box.",
+        )
+
+
+def _require_marks_of_pictures(role: str, side: Data) -> None:
+    """Raise InputError if masks and pictures differ in size."""
+    mask, picture = side.column("mask"), side.column(*PICTURES)
+    if not (mask and picture):
+        return
+    shapes = [getattr(side.samples, name).shape[2:] for name in (mask, picture)]
+    if shapes[0] != shapes[1]:
+        sizes = ["x".join(map(str, shape)) for shape in shapes]
+        raise InputError(
+            f"{role}: masks are {sizes[0]}, {picture} {sizes[1]}.", "Bring both to one size."
+        )
 
 
 def _require_comparable(synthetic: Data, real: Data, role: str, notes: list[str]) -> None:
@@ -115,12 +153,14 @@ def _require_comparable(synthetic: Data, real: Data, role: str, notes: list[str]
                 f"{names[1] or shapes[1]}.",
                 "Give the same columns in the same order.",
             )
-    boxes = synthetic.column("boxes", "mask") and real.column("boxes", "mask")
-    if not (one and other) and not both_tables and not boxes:
+    both_marked = False
+    for kind in ("mask", "boxes"):
+        both_marked |= bool(synthetic.column(kind) and real.column(kind))
+    if not (one and other) and not both_tables and not both_marked:
         raise InputError(
             f"synthetic has {', '.join(synthetic.samples.outputs)}, {role} has "
             f"{', '.join(real.samples.outputs)}: nothing can be compared.",
-            "Both need pictures, both need a table, or both need masks.",
+            "Both need pictures, a table, masks or boxes.",
         )
 
 

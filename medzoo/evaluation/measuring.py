@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import checks, settings
 from ..errors import InputError
-from . import image_metrics, other_metrics, privacy_metrics
+from . import image_metrics, mask_metrics, privacy_metrics, table_metrics
 from .data import Data
 from .estimates import Estimate
 from .features import Features, ModuleFeatures, PrincipalComponents
@@ -20,13 +20,20 @@ from .matching import FEWEST, PICTURES, Sides
 from .metrics import GROUPS, METRICS, Metric
 from .pairs import Pair, Part, classes_of, part_of
 
-MODULES = (image_metrics, privacy_metrics, other_metrics)  # importing them fills METRICS
+MODULES = (
+    image_metrics,
+    privacy_metrics,
+    mask_metrics,
+    table_metrics,
+)  # importing them fills METRICS
 MOST_NUMBERS = 2**28  # values of the pictures of a side; more are a random part
 NEEDS = {
     "picture": "pictures on both sides",
     "image": "flat pictures on both sides",
     "label": "labels on all sides",
     "mask": "masks or boxes on both sides",
+    "mask and picture": "pictures with masks on all sides",
+    "boxes and image": "flat pictures with boxes on all sides",
     "table": "tables on both sides",
 }
 
@@ -229,7 +236,7 @@ def chosen_metrics(metrics: Any, kinds: Sequence[str], ndim: int) -> list[Metric
         if isinstance(name, Metric):
             chosen.append(name)
         elif name in GROUPS:
-            chosen += [metric for metric in METRICS.values() if metric.group == name]
+            chosen += _of_group(name, kinds, ndim)
         elif isinstance(name, str) and name in METRICS:
             chosen.append(METRICS[name])
         else:
@@ -244,6 +251,12 @@ def chosen_metrics(metrics: Any, kinds: Sequence[str], ndim: int) -> list[Metric
     return list(dict.fromkeys(chosen))
 
 
+def _of_group(group: str, kinds: Sequence[str], ndim: int) -> list[Metric]:
+    """The metrics of a group that apply, or all if none does, so that the error names one."""
+    members = [metric for metric in METRICS.values() if metric.group == group]
+    return [metric for metric in members if not lacks(metric, kinds, ndim)] or members
+
+
 def lacks(metric: Metric, kinds: Sequence[str], ndim: int) -> str:
     """What a metric needs and the sides do not have; empty if it applies."""
     fits = {
@@ -251,6 +264,8 @@ def lacks(metric: Metric, kinds: Sequence[str], ndim: int) -> str:
         "image": "picture" in kinds and ndim == 4,
         "label": "picture" in kinds and "label" in kinds,
         "mask": "mask" in kinds or "boxes" in kinds,
+        "mask and picture": "picture" in kinds and "mask" in kinds,
+        "boxes and image": "picture" in kinds and "boxes" in kinds and ndim == 4,
         "table": "table" in kinds,
     }
     return "" if fits.get(metric.needs, True) else NEEDS[metric.needs]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .data import Data
+from .detector import rows_of
 from .features import Features, mirrored
 from .matching import Sides, unit_values
 from .shapes import Shapes, shapes_of
@@ -40,6 +41,8 @@ class Part:
         Sizes and places of masks or boxes.
     masks : numpy.ndarray, optional
         Masks, (N, C, *spatial).
+    boxes : numpy.ndarray, optional
+        Boxes, (N, K, 4), with rows of NaN where there are fewer.
     """
 
     n: int
@@ -50,6 +53,7 @@ class Part:
     table: NDArray[np.float64] | None = None
     shapes: Shapes | None = None
     masks: NDArray[Any] | None = None
+    boxes: NDArray[np.float32] | None = None
 
     def at(self, rows: NDArray[np.int64]) -> Part:
         """Fewer samples."""
@@ -63,6 +67,7 @@ class Part:
             None if self.table is None else self.table[rows],
             None if self.shapes is None else self.shapes.at(rows),
             None if self.masks is None else self.masks[rows],
+            None if self.boxes is None else self.boxes[rows],
         )
 
     @property
@@ -89,7 +94,9 @@ class Pair:
     features : Features, optional
         From pictures to points; None without pictures.
     seed, steps : int
-        Of random choices, and how long each classifier learns.
+        Of random choices, and how long each network learns.
+    cache : dict
+        What was computed from the real data alone.
     """
 
     synthetic: Part
@@ -98,7 +105,7 @@ class Pair:
     features: Features | None = None
     seed: int = 0
     steps: int = 250
-    cache: dict[str, Tensor] = field(default_factory=dict)
+    cache: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def same(self) -> Part:
@@ -112,7 +119,8 @@ class Pair:
             assert self.features is not None  # noqa: S101
             rows = [self.features(turn) for turn in mirrored(self.real.pictures)]
             self.cache["mirrored"] = torch.cat(rows)
-        return self.cache["mirrored"]
+        points: Tensor = self.cache["mirrored"]
+        return points
 
     def floor(self, kind: str) -> Pair:
         """The pair with real data in place of the set.
@@ -155,7 +163,7 @@ def part_of(
         labels = np.searchsorted(classes, side.texts[label]).astype(np.int64)
     table, mask, boxes = side.column("table"), side.column("mask"), side.column("boxes")
     masks = getattr(side.samples, mask) if "mask" in kinds and mask else None
-    box_rows = getattr(side.samples, boxes) if "boxes" in kinds and boxes else None
+    box_rows = rows_of(getattr(side.samples, boxes)) if "boxes" in kinds and boxes else None
     return Part(
         len(side),
         x=torch.from_numpy(unit_values(side, like)) if "picture" in kinds else None,
@@ -164,6 +172,7 @@ def part_of(
         table=_table(side, str(table)) if "table" in kinds else None,
         shapes=shapes_of(masks, box_rows),
         masks=masks,
+        boxes=box_rows,
     )
 
 

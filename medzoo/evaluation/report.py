@@ -140,7 +140,17 @@ def _shown(picture: Tensor, low: float, high: float) -> Bytes:
 
 
 # ------------------------------------------------------------------------------------- the page
-def page(
+def document(title: str, body: str) -> str:
+    """A page of HTML that needs no other file; ``body`` are its elements."""
+    notice = f"<p>{NOTICE}</p>"
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>"
+        f"{body}{notice}</body></html>\n"
+    )
+
+
+def content(
     *,
     name: str,
     headline: str,
@@ -150,11 +160,10 @@ def page(
     pictures: Pictures | None,
     utility: str,
 ) -> str:
-    """The report as HTML that needs no other file; ``utility`` is a part of it."""
-    title = f"{name} against real data"
+    """What a report says of one set; ``utility`` is a part of it."""
     parts = [
-        f"<h1>{html.escape(title)}</h1>",
-        f"<p>{html.escape(headline)} {NOTICE}</p>",
+        f"<h1>{html.escape(name)} against real data</h1>",
+        f"<p>{html.escape(headline)}</p>",
     ]
     if pictures:
         parts.append(
@@ -169,12 +178,7 @@ def page(
         parts += ["<h2>Does it help?</h2>", utility]
     if pictures:
         parts.append(_pictures(pictures))
-    parts += [_explanations(figures), _facts(facts)]
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>"
-        f"{''.join(parts)}</body></html>\n"
-    )
+    return "".join([*parts, _explanations(figures), _facts(facts)])
 
 
 def _reading() -> str:

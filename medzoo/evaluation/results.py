@@ -222,9 +222,18 @@ class Evaluation:
         >>> found.to_html("report.html")[:15]
         '<!DOCTYPE html>'
         """
-        from .report import page
+        from .report import document
 
-        text = page(
+        text = document(f"{self.name} against real data", self.to_html_part())
+        if path is not None:
+            Path(path).expanduser().write_text(text, encoding="utf-8")
+        return text
+
+    def to_html_part(self) -> str:
+        """The elements of the report, which is also a part of the report of a comparison."""
+        from .report import content
+
+        return content(
             name=self.name,
             headline=self.headline,
             figures=self.figures,
@@ -233,9 +242,6 @@ class Evaluation:
             pictures=self.pictures,
             utility=self.utility.to_html() if self.utility else "",
         )
-        if path is not None:
-            Path(path).expanduser().write_text(text, encoding="utf-8")
-        return text
 
     def _repr_html_(self) -> str:
         """The table for notebooks."""

@@ -14,10 +14,11 @@ from .classifiers import shrunk
 
 BATCH = 16
 WIDTHS = (16, 32, 64)
+HALF = 0.5  # of a pixel
 
 
 class Segmenter(nn.Module):
-    """Pictures (N, C, *spatial) to logits (N, 1, *spatial); sides divisible by 4."""
+    """Pictures (N, C, *spatial) to logits (N, 1, *spatial); sides of at least 4."""
 
     def __init__(self, channels: int, dimensions: int) -> None:
         super().__init__()
@@ -39,24 +40,46 @@ class Segmenter(nn.Module):
         fine = self.first(x)  # (N, 16, *spatial)
         middle = self.second(pool(fine, 2))  # (N, 32, *spatial / 2)
         coarse = self.deep(pool(middle, 2))  # (N, 64, *spatial / 4)
-        up = F.interpolate(coarse, scale_factor=2.0)
+        up = F.interpolate(coarse, size=middle.shape[2:])
         middle = self.back(torch.cat([middle, up], 1))
-        up = F.interpolate(middle, scale_factor=2.0)
+        up = F.interpolate(middle, size=fine.shape[2:])
         logits: Tensor = self.end(self.last(torch.cat([fine, up], 1)))
         return logits
 
 
-def segmented(
-    x: Tensor, masks: NDArray[Any], test: Tensor, *, seed: int, steps: int, flips: bool
-) -> NDArray[np.bool_]:
-    """What a network marks in ``test`` after it learned from pictures and their masks.
+def trained(
+    x: Tensor,
+    masks: NDArray[Any],
+    *,
+    seed: int,
+    steps: int,
+    flips: bool = True,
+    net: nn.Module | None = None,
+) -> nn.Module:
+    """A network that learned from pictures (N, C, *spatial) and masks (N, 1, *spatial).
 
     Pictures are shrunk to about 64 pixels (32 voxels) first.
+
+    Parameters
+    ----------
+    x : torch.Tensor
+        Pictures in [-1, 1].
+    masks : numpy.ndarray
+        1 where something is marked, else 0.
+    seed : int
+        Of weights, batches and changes.
+    steps : int
+        How many batches of 16.
+    flips : bool, optional
+        Whether to mirror batches and to change their contrast and brightness a little.
+    net : torch.nn.Module, optional
+        Returns logits (N, 1, *spatial); its weights are changed. By default a small U-Net.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     small, truth = shrunk(x), shrunk(torch.from_numpy(masks))
-    net = Segmenter(x.shape[1], x.ndim - 2)
+    if net is None:
+        net = Segmenter(x.shape[1], x.ndim - 2)
     optimiser = torch.optim.AdamW(net.parameters(), 1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps)
     for _ in range(steps):
@@ -74,20 +97,33 @@ def segmented(
         loss.backward()
         optimiser.step()
         schedule.step()
-    net.eval()
+    return net.eval()
+
+
+def marked_by(net: nn.Module, x: Tensor) -> NDArray[np.bool_]:
+    """What a network marks in pictures, (N, 1, *spatial) of the size to which it shrinks them."""
     with torch.inference_mode():
-        parts = [net(part) > 0 for part in torch.split(shrunk(test), BATCH)]
-    found: NDArray[np.bool_] = torch.cat(parts).numpy()
-    return found
+        parts = [net(part) > 0 for part in torch.split(shrunk(x), BATCH)]
+    marked: NDArray[np.bool_] = torch.cat(parts).numpy()
+    return marked
 
 
-def dices(marked: Any, masks: Any) -> float:
-    """The mean Dice score of predictions (N, 1, *) and masks of the original size.
+def dices(marked: NDArray[np.bool_], masks: NDArray[Any]) -> NDArray[np.float64]:
+    """The Dice score of each prediction (N, 1, *spatial) with its mask.
 
-    Masks are shrunk as pictures are, and are marked where half of a pixel is. A case in which
-    neither marks anything scores 1.
+    Masks of another size are shrunk as pictures are, and are marked where half of a pixel is. A
+    case in which neither marks anything scores 1.
     """
-    truth = shrunk(torch.from_numpy(masks)).numpy() >= 0.5
+    truth = masks > 0
+    if truth.shape != marked.shape:
+        truth = shrunk(torch.from_numpy(truth.astype(np.float32))).numpy() >= HALF
     axes = tuple(range(1, truth.ndim))
     overlap, both = (marked & truth).sum(axes), marked.sum(axes) + truth.sum(axes)
-    return float(np.where(both > 0, 2 * overlap / np.maximum(both, 1), 1.0).mean())
+    scores: NDArray[np.float64] = np.where(both > 0, 2 * overlap / np.maximum(both, 1), 1.0)
+    return scores
+
+
+def binary(masks: NDArray[Any]) -> NDArray[np.float32]:
+    """Masks (N, C, *spatial) as (N, 1, *spatial): 1 where anything is marked."""
+    marked: NDArray[np.float32] = (masks > 0).max(1, keepdims=True).astype(np.float32)
+    return marked

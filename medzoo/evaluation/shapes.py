@@ -32,7 +32,7 @@ class Shapes:
 def shapes_of(masks: NDArray[Any] | None, boxes: NDArray[Any] | None) -> Shapes | None:
     """Sizes and places of masks (N, C, *spatial) or, without masks, of boxes (N, K, 4).
 
-    A box is centre x, centre y, width and height. A row that has no width or is NaN is not a box.
+    A box is centre x, centre y, width and height. A row of NaN is not a box.
     """
     if masks is not None:
         return _of_masks(masks)
@@ -56,7 +56,7 @@ def _of_masks(masks: NDArray[Any]) -> Shapes:
 
 def _of_boxes(boxes: NDArray[Any]) -> Shapes:
     rows = boxes[:, None] if boxes.ndim == 2 else boxes
-    is_box = np.isfinite(rows).all(2) & (rows[..., 2] > 0)
+    is_box = ~np.isnan(rows).any(2)
     sizes = np.where(is_box, rows[..., 2] * rows[..., 3], 0).sum(1)
     counts = is_box.sum(1)
     centres = []

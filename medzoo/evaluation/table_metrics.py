@@ -1,4 +1,4 @@
-"""Masks, boxes and tables: distributions of sizes, places and columns.
+"""Tables: distributions of columns, correlations, detection and copies of rows.
 
 The mathematics is scipy's and scikit-learn's, which the extra ``evaluate`` installs.
 """
@@ -14,8 +14,7 @@ from ..errors import InputError
 from .classifiers import roc_auc
 from .estimates import Estimate, Rows, of_mean, of_rows
 from .metrics import metric
-from .pairs import Pair, Part
-from .shapes import Shapes
+from .pairs import Pair
 
 Array = NDArray[np.float64]
 FOLDS = 5
@@ -48,49 +47,6 @@ def largest_gap(a: Array, b: Array) -> float:
     return float(library("scipy.stats").ks_2samp(a, b, method="asymp").statistic)
 
 
-# ------------------------------------------------------------------------------ masks and boxes
-def _shapes(part: Part) -> Shapes:
-    if part.shapes is None:
-        raise InputError("Masks or boxes are needed for this figure.")
-    return part.shapes
-
-
-@metric("mask_size", "sizes of masks", "masks", needs="mask", highest=1.0, enough=50)
-def mask_size(pair: Pair) -> Estimate:
-    """Largest gap between the distributions of the marked share of pictures (masks or boxes).
-
-    Source: Kolmogorov-Smirnov statistic. Lower is better; 0 is equal, 1 is apart. Empty masks count
-    with size 0. Below 50 samples per side chance alone gives 0.2.
-    """
-    a, b = _shapes(pair.same), _shapes(pair.held_out)
-
-    def of(rows: Rows, others: Rows) -> float:
-        return largest_gap(a.sizes[rows], b.sizes[others])
-
-    sizes = len(a.sizes), len(b.sizes)
-    patients = pair.same.patients, pair.held_out.patients
-    return of_rows(of, sizes, patients, draws=60)
-
-
-@metric("mask_place", "places of masks", "masks", needs="mask", highest=1.0, enough=50)
-def mask_place(pair: Pair) -> Estimate:
-    """Largest gap between the distributions of the centres of masks or boxes, mean over axes.
-
-    Source: Kolmogorov-Smirnov statistic. Lower is better; 0 is equal, 1 is apart. Empty masks do
-    not count. Below 50 samples per side chance alone gives 0.2.
-    """
-    a, b = _shapes(pair.same), _shapes(pair.held_out)
-
-    def of(rows: Rows, others: Rows) -> float:
-        axes = range(a.centres.shape[1])
-        return float(np.mean([largest_gap(a.centres[rows, k], b.centres[others, k]) for k in axes]))
-
-    sizes = len(a.sizes), len(b.sizes)
-    patients = pair.same.patients, pair.held_out.patients
-    return of_rows(of, sizes, patients, draws=60)
-
-
-# --------------------------------------------------------------------------------------- tables
 def _tables(pair: Pair) -> tuple[Array, Array]:
     a, b = pair.same.table, pair.held_out.table
     if a is None or b is None:
