@@ -152,7 +152,9 @@ def _is_asked(utility: Any, task: str | None) -> bool:
     """
     asked = utility is not False and utility is not None
     if task is not None and not asked:
-        raise InputError(f"task={task!r} has no effect without utility.", "Add utility=True (--utility).")
+        raise InputError(
+            f"task={task!r} has no effect without utility.", "Add utility=True (--utility)."
+        )
     return asked
 
 
