@@ -1,4 +1,4 @@
-"""How each task is learned: by a small network, or by a model of the user's.
+"""How each task is learned: by a small network, or by your own model.
 
 A learner gets training cases, test pictures in [-1, 1], a seed and whether to augment, and returns
 a prediction for each test picture.
