@@ -80,7 +80,7 @@ _HOMES = {
 __all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0605
 
 
-_ROOMS = ("errors", "medical", "publishing")  # modules that users reach as `medzoo.errors`
+_ROOMS = ("errors", "medical", "publishing", "study")  # modules that users reach as `medzoo.errors`
 
 
 def __getattr__(name: str) -> Any:

@@ -99,7 +99,7 @@ def test_the_package_runs_as_a_module() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["errors", "medical"])
+@pytest.mark.parametrize("name", ["errors", "medical", "study"])
 def test_modules_that_users_need_are_attributes(name: str) -> None:
     code = f"import medzoo; print(medzoo.{name}.__name__, {name!r} in dir(medzoo))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

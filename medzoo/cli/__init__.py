@@ -37,6 +37,7 @@ from .models import (
 from .modeltest import add_test, test_command
 from .publish import add_publish, publish_command
 from .sets import add_sets, reproduce_command, verify_command
+from .study import add_study, study_command
 
 EPILOG = """\
 Each command has a page: `medzoo generate --help`.
@@ -74,6 +75,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "test": test_command,
     "evaluate": evaluate_command,
     "compare": compare_command,
+    "study": study_command,
     "verify": verify_command,
     "reproduce": reproduce_command,
     "publish": publish_command,
@@ -182,6 +184,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_look(commands)
     add_test(commands)
     add_evaluate(commands)
+    add_study(commands)
     add_sets(commands)
     add_publish(commands)
     add_install(commands)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import checks
 from ..errors import InputError
 from .help import RUN, Commands, command
-from .options import count, json_argument, running_arguments
+from .options import count, json_argument, named_classes, running_arguments
 
 if TYPE_CHECKING:
     from ..evaluation.comparison import Comparison
@@ -144,12 +144,6 @@ def _shared(child: argparse.ArgumentParser) -> None:
 
 def _options(a: argparse.Namespace) -> dict[str, Any]:
     """The arguments of both functions."""
-    classes = {}
-    for pair in a.classes:
-        name, sign, other = pair.partition("=")
-        if not (name and sign and other):
-            raise InputError(f"--class {pair} is not a pair.", "Such as --class B=benign.")
-        classes[name] = other
     return {
         "held_out": a.held_out,
         "metrics": a.metrics,
@@ -157,7 +151,7 @@ def _options(a: argparse.Namespace) -> dict[str, Any]:
         "utility": a.utility,
         "task": a.task,
         "patient": a.patient,
-        "classes": classes,
+        "classes": named_classes(a.classes),
         "resize": a.resize,
         "n": a.n,
         "seed": a.seed,

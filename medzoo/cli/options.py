@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +156,17 @@ def count(text: str) -> int:
     if not (re.fullmatch(r"\d+(_\d+)*", text) and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def named_classes(pairs: Sequence[str]) -> dict[str, str]:
+    """``--class A=B``, given any number of times, as a mapping."""
+    classes = {}
+    for pair in pairs:
+        name, sign, other = pair.partition("=")
+        if not (name and sign and other):
+            raise InputError(f"--class {pair} is not a pair.", "Such as --class B=benign.")
+        classes[name] = other
+    return classes
 
 
 def chosen_engine(a: argparse.Namespace) -> Ray | None:

@@ -6,7 +6,7 @@ import csv
 import re
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ class Data:
         Column -> the text of each sample: the names of labels, and the columns of metadata.csv.
     files : tuple of str
         The file of each sample, if they were read from a folder of pictures.
+    inspected : tuple
+        What `Reading.inspect` returned for each of these files.
     held_out : Data, optional
         The part ``val`` or ``test`` of a folder that has a part ``train``.
     """
@@ -53,6 +55,7 @@ class Data:
     name: str
     texts: Mapping[str, Texts] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    inspected: tuple[Any, ...] = ()
     held_out: Data | None = None
 
     def __len__(self) -> int:
@@ -62,7 +65,15 @@ class Data:
         """Fewer samples."""
         texts = {name: values[rows] for name, values in self.texts.items()}
         names = tuple(self.files[row] for row in rows) if self.files else ()
-        return replace(self, samples=self.samples[rows], texts=texts, files=names, held_out=None)
+        inspected = tuple(self.inspected[row] for row in rows) if self.inspected else ()
+        return replace(
+            self,
+            samples=self.samples[rows],
+            texts=texts,
+            files=names,
+            inspected=inspected,
+            held_out=None,
+        )
 
     def column(self, *kinds: str) -> str | None:
         """The name of the first column of these kinds, or None."""
@@ -110,7 +121,9 @@ class Reading:
     size : tuple of int, optional
         Size (H, W) to which pictures of files are brought; as they are by default.
     options : Mapping[str, Any]
-        How a model is run: device, env, trust.
+        How a model is run: device, env, trust; and its own options.
+    inspect : callable, optional
+        Called with the path of each picture of a folder, while its file exists.
     """
 
     n: int = 1000
@@ -118,6 +131,7 @@ class Reading:
     classes: Mapping[str, str] = field(default_factory=dict)
     size: tuple[int, ...] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    inspect: Callable[[Path], Any] | None = None
 
 
 def is_model(source: Any) -> bool:
@@ -380,7 +394,8 @@ def _of_pictures(folder: Path, name: str, how: Reading) -> Data:
         arrays["labels"] = np.array([path.parts[0] for path in relative])
     names = tuple(path.as_posix() for path in relative)
     arrays.update(_metadata(folder / METADATA, names))
-    return replace(_of_arrays(arrays, name, name, how), files=names)
+    inspected = tuple(how.inspect(path) for path in paths) if how.inspect else ()
+    return replace(_of_arrays(arrays, name, name, how), files=names, inspected=inspected)
 
 
 def _mask_of(path: Path, root: Path, masks: Path) -> Path:
@@ -401,7 +416,7 @@ def _stacked(paths: list[Path], root: Path, how: Reading, *, mask: bool = False)
                 f"{root.name}: {error}.", "Remove the file or save it again."
             ) from None
         array = array[None] if array.ndim == 2 else array
-        arrays.append(_resized(array, how.size, mask=mask) if how.size else array)
+        arrays.append(resized(array, how.size, mask=mask) if how.size else array)
     shapes = {array.shape: path for array, path in zip(arrays, paths, strict=True)}
     types = {str(array.dtype) for array in arrays}
     if len(shapes) > 1 or len(types) > 1:
@@ -414,7 +429,7 @@ def _stacked(paths: list[Path], root: Path, how: Reading, *, mask: bool = False)
     return np.stack(arrays)
 
 
-def _resized(array: Array, size: tuple[int, ...], *, mask: bool) -> Array:
+def resized(array: Array, size: tuple[int, ...], *, mask: bool) -> Array:
     """A picture (C, H, W) of another size: averaged if smaller, bicubic if larger; masks nearest."""
     from PIL import Image
 

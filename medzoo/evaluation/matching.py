@@ -136,7 +136,7 @@ def _require_comparable(synthetic: Data, real: Data, role: str, notes: list[str]
     """Raise InputError unless at least one kind of column can be compared."""
     one, other = synthetic.column(*PICTURES), real.column(*PICTURES)
     if one and other:
-        _require_same_pictures(
+        require_same_pictures(
             synthetic.samples.outputs[one], real.samples.outputs[other], role, notes
         )
     table, other_table = synthetic.column("table"), real.column("table")
@@ -170,7 +170,8 @@ def unit_of(output: Output) -> str:
     return GREY if not unit or LEVELS.fullmatch(unit) else unit
 
 
-def _require_same_pictures(one: Output, other: Output, role: str, notes: list[str]) -> None:
+def require_same_pictures(one: Output, other: Output, role: str, notes: list[str]) -> None:
+    """Raise InputError unless two columns have the same kind, channels, size and unit."""
     if one.kind != other.kind or one.shape[0] != other.shape[0]:
         raise InputError(
             f"synthetic has {one.kind}s of {one.shape[0]} channels, {role} has {other.kind}s of "

@@ -1,4 +1,4 @@
-"""Reader studies: can people who read images distinguish a model's samples from real ones?
+"""Reader studies: whether people can distinguish a model's samples from real images.
 
 >>> from medzoo import study
 >>> made = study.new("turing/", real="brain.zip", model=102, n=50, training=5)

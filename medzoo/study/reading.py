@@ -14,6 +14,7 @@ from ..errors import InputError
 from .store import SCALE, Answer, Item, Settings, Store, text_of
 
 LONGEST_NAME, LONGEST_TEXT = 80, 10_000  # characters
+MOST_YEARS = 80  # of experience
 LONGEST = 1e7  # seconds of one answer
 
 
@@ -58,7 +59,7 @@ def key_of(name: Any) -> tuple[str, str]:
 
 def checked_experience(value: Any) -> float | None:
     """Years of experience, from 0 to 80, or None."""
-    return None if value is None else float(checks.between(value, "experience", 0, 80))
+    return None if value is None else float(checks.between(value, "experience", 0, MOST_YEARS))
 
 
 def order_of(items: Mapping[str, tuple[tuple[str, ...], str]], study: str, key: str) -> list[str]:

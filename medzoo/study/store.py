@@ -30,12 +30,19 @@ SCHEMA = (
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "CREATE TABLE pictures (id TEXT PRIMARY KEY, png BLOB NOT NULL)",
     "CREATE TABLE items (id TEXT PRIMARY KEY, pictures TEXT NOT NULL, training TEXT NOT NULL)",
-    "CREATE TABLE readers (key TEXT PRIMARY KEY, name TEXT NOT NULL, experience REAL,"
-    " closing TEXT NOT NULL)",
-    "CREATE TABLE answers (reader TEXT NOT NULL, item TEXT NOT NULL, rating INTEGER NOT NULL,"
-    " scales TEXT NOT NULL, comment TEXT NOT NULL, seconds REAL NOT NULL,"
-    " PRIMARY KEY (reader, item))",
+    """CREATE TABLE readers (
+    key TEXT PRIMARY KEY, name TEXT NOT NULL, experience REAL, closing TEXT NOT NULL)""",
+    """CREATE TABLE answers (
+    reader TEXT NOT NULL, item TEXT NOT NULL, rating INTEGER NOT NULL, scales TEXT NOT NULL,
+    comment TEXT NOT NULL, seconds REAL NOT NULL, PRIMARY KEY (reader, item))""",
 )
+INSERT = {  # a row with the same key stays as it was
+    "settings": "INSERT OR IGNORE INTO settings VALUES (?, ?)",
+    "pictures": "INSERT OR IGNORE INTO pictures VALUES (?, ?)",
+    "items": "INSERT OR IGNORE INTO items VALUES (?, ?, ?)",
+    "readers": "INSERT OR IGNORE INTO readers VALUES (?, ?, ?, ?)",
+    "answers": "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?)",
+}
 
 
 @dataclass(frozen=True)
@@ -204,9 +211,7 @@ class Store:
         """Add all rows or none, and return how many of them are new."""
         with self.connected() as connection:
             before = connection.total_changes
-            for row in rows:
-                marks = ", ".join("?" * len(row))
-                connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)
+            connection.executemany(INSERT[table], rows)
             return connection.total_changes - before
 
     # ------------------------------------------------------------------------------- what is shown

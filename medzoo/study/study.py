@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +51,9 @@ class Study:
     def __repr__(self) -> str:
         readers = len(self._store.readers())
         counted = "1 reader" if readers == 1 else f"{readers} readers"
-        return f"Study({str(self.folder)!r}: {self.settings.task}, {self.settings.n} items, {counted})"
+        return (
+            f"Study({str(self.folder)!r}: {self.settings.task}, {self.settings.n} items, {counted})"
+        )
 
     def picture(self, name: str) -> bytes:
         """A picture as the content of a PNG file.
@@ -95,7 +96,9 @@ class Study:
         """
         return list(self._store.readers().values())
 
-    def start(self, reader: str, *, experience: float | None = None, resume: bool = False) -> Reading:
+    def start(
+        self, reader: str, *, experience: float | None = None, resume: bool = False
+    ) -> Reading:
         """Begin as a new reader, or continue with ``resume=True``.
 
         Parameters
