@@ -118,7 +118,7 @@ def _add_new(steps: Commands) -> None:
         "which holds the truth. Keep the key from the readers.",
         examples=(
             "medzoo study new turing/ --real brain.zip --model 102 -n 50 --training 5",
-            'medzoo study new turing/ --real brain/ --model 102 --likert "realism, contrast"',
+            'medzoo study new turing/ --real brain/ --model 102 --likert "realism, detail"',
             "medzoo study new turing/ --real masses/ --model 8 -n 40 --pairs",
         ),
         codes=(2, *RUN, 9),

@@ -227,7 +227,8 @@ class Report:
             ("The least convincing synthetic pictures", made, False),
             ("Real pictures that were taken for synthetic", [p for p in real if p.wrong], True),
         ):
-            chosen = sorted(pictures, key=lambda p: _order(p, doubtful=doubtful))[:SHOWN]
+            most = min(SHOWN, -(-len(pictures) // 2))
+            chosen = sorted(pictures, key=lambda p: _order(p, doubtful=doubtful))[:most]
             if chosen:
                 shown = "".join(map(self._picture, chosen))
                 parts.append(f'<h2>{heading}</h2><div class="pictures">{shown}</div>')
@@ -235,9 +236,10 @@ class Report:
 
     def _picture(self, picture: PictureResult) -> str:
         png = base64.b64encode(self.study.picture(picture.name)).decode("ascii")
-        groups = ", ".join(picture.groups.values())
+        named = ", ".join([picture.source, *picture.groups.values()])
         rating = "" if math.isnan(picture.rating) else f", mean rating {picture.rating:.1f}"
-        text = f"{picture.source} {groups}: wrong {picture.wrong:.0%} of {picture.answers}{rating}"
+        wrong = round(picture.wrong * picture.answers)
+        text = f"{named}: {wrong} of {picture.answers} answers wrong{rating}"
         return (
             f'<figure><img alt="{escape(text)}" src="data:image/png;base64,{png}">'
             f"<figcaption>{escape(text)}</figcaption></figure>"
