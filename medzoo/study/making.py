@@ -284,7 +284,7 @@ class Maker:
         for row in range(len(made)):
             history = kept.inspected[row % len(kept)] if kept.inspected else None
             pixels = found.of_synthetic(values[row], history)
-            own = {name: str(groups[name][row]) for name in self.grouping[0]}
+            own = {name: groups[name][row] for name in self.grouping[0]}
             pictures.append(Picture(pixels, True, row >= self.n, made.row_name(row), own))
         return pictures
 
@@ -292,29 +292,29 @@ class Maker:
         groups, values = groups_of(kept), values_of(kept)
         pictures = []
         for row in range(len(kept)):
-            own = {name: str(groups[name][row]) for name in self.grouping[1]}
+            own = {name: groups[name][row] for name in self.grouping[1]}
             pixels = found.of_real(values[row])
             pictures.append(Picture(pixels, False, row >= self.n, kept.row_name(row), own))
         return pictures
 
 
-def groups_of(side: Data, run: Mapping[str, Any] | None = None) -> dict[str, NDArray[np.str_]]:
+def groups_of(side: Data, run: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
     """Name of a group -> its value for each picture: the class, columns of metadata.csv, options."""
     label = side.column("label")
     groups = {}
     for name, value in (run or {}).items():
         if isinstance(value, str) and name not in {"device", "env", "condition"}:
-            groups[name] = np.array([value] * len(side))
+            groups[name] = [value] * len(side)
     for name, texts in side.texts.items():
         if name != "patient":
-            groups["class" if name == label else name] = texts
+            groups["class" if name == label else name] = texts.tolist()
     return groups
 
 
 def _grouping(side: Data, run: Mapping[str, Any] | None = None) -> list[str]:
     """The groups with few values, which do not merely name each picture."""
     groups = groups_of(side, run)
-    return [name for name in groups if len(set(groups[name].tolist())) <= FEW_GROUPS]
+    return [name for name in groups if len(set(groups[name])) <= FEW_GROUPS]
 
 
 # ------------------------------------------------------------------------------------------ writing
