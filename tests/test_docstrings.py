@@ -19,16 +19,17 @@ import nibabel
 import numpy as np
 import pytest
 import scan_files
+from PIL import Image
 
 import medzoo
-from medzoo import medical
+from medzoo import medical, study
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def public() -> Iterator[tuple[str, Any]]:
     """Everything that users call: its name, and the function or class."""
-    for module in (medzoo, medical):
+    for module in (medzoo, medical, study):
         for name in module.__all__:
             part = getattr(module, name)
             if callable(part):
@@ -86,7 +87,7 @@ def example_files(files_of_a_user: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def files_of_a_user(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``patient7/`` (12 CT slices and contours), and single files of each other kind."""
+    """``patient7/`` (12 CT slices and contours), ``real/``, and single files of other kinds."""
     folder = tmp_path_factory.mktemp("examples")
     rng = np.random.default_rng(0)
     voxels = rng.integers(-1000, 1000, (12, 64, 64)).astype(np.float64)
@@ -124,6 +125,10 @@ def files_of_a_user(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, values in (("scan", voxels), ("mask", voxels > 900)):
         image = nibabel.Nifti1Image(values.transpose(2, 1, 0).astype(np.int16), affine)
         nibabel.save(image, folder / f"{name}.nii.gz")
+    (folder / "real").mkdir()
+    for number in range(8):
+        grey = rng.integers(0, 256, (128, 128)).astype(np.uint8)
+        Image.fromarray(grey).save(folder / "real" / f"{number}.png")
     return folder
 
 
@@ -144,7 +149,7 @@ def test_every_public_function_has_an_example_that_runs(
     text = inspect.getdoc(PUBLIC[name]) or ""
     examples = section(text, "Examples")
     assert ">>> " in examples, f"{name} has no example"
-    names = {"medzoo": medzoo, "medical": medical}
+    names = {"medzoo": medzoo, "medical": medical, "study": study}
     test = doctest.DocTestParser().get_doctest(examples, names, name, None, 0)
     report: list[str] = []
     doctest.DocTestRunner(optionflags=FLAGS).run(test, out=report.append)

@@ -18,7 +18,7 @@ import pytest
 from conftest import ROOT
 
 import medzoo
-from medzoo import medical
+from medzoo import medical, study
 from medzoo.registry import Registry
 from medzoo.settings import shipped
 
@@ -171,7 +171,7 @@ def test_every_model_has_a_page_and_every_bundled_one_a_picture(
 @pytest.mark.slow
 def test_the_reference_has_every_public_name(site: Path, pages: dict[Path, Page]) -> None:
     text = "".join(page.text for path, page in pages.items() if path.parent.name == "api")
-    for module in (medzoo, medical):
+    for module in (medzoo, medical, study):
         for name in module.__all__:
             if not name.startswith("__"):
                 assert re.search(rf"\b{module.__name__}\.(?:errors\.)?{name}\b", text), name

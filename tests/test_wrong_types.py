@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import medzoo
-from medzoo import medical
+from medzoo import medical, study
 from medzoo.errors import InputError, MedzooError
 from medzoo.medical import Structures, Volume
 from medzoo.samples import Samples
@@ -194,16 +194,20 @@ def calls(tmp_path: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]
         "mask": (structures().mask, {"volume": volume(), "pattern": "a"}),
         "drawn_on": (structures().drawn_on, {"volume": volume()}),
         "series_of": (structures().series_of, {"name": "a"}),
+        "new": (study.new, {"folder": "nothing/\0", "real": "nowhere", "model": 901, "n": 1}),
+        "import_file": (study.import_file, {"file": "nowhere", "out": "nothing"}),
+        "study.load": (study.load, {"folder": "nowhere"}),
     }
     return found
 
 
 def test_every_public_name_is_driven(toy: Toy, tmp_path: Path) -> None:
     toy()
-    names = {*medzoo.__all__, *medical.__all__}
-    driven = {*calls(tmp_path), "Model"}  # its methods are driven below
+    names = {*medzoo.__all__, *medical.__all__, *study.__all__}
+    driven = {*calls(tmp_path), "Model", "Study", "Reading", "Report"}  # their methods: below
     without_arguments = {"__version__", "list_models", "NIFTI"}
-    records = {"MedzooError", "Case", "Volume", "Structures", "Window"}  # whose fields are as given
+    records = {"MedzooError", "Case", "Volume", "Structures", "Window"}
+    records |= {"Feedback", "Item", "Reader", "Settings"}  # whose fields are as given
     assert names - driven == without_arguments | records
 
 
@@ -269,6 +273,30 @@ def test_a_loaded_model_refuses_odd_values(toy: Toy, here: Path) -> None:
             for name in arguments_of(function):
                 for value in ODD:
                     refuses(function, {"n": 1}, {name: value})
+
+
+def test_a_study_and_its_readings_refuse_odd_values(toy: Toy, here: Path, tmp_path: Path) -> None:
+    toy()
+    made = study.new(tmp_path / "study", np.zeros((4, 1, 8, 8), np.uint8) + 200, 901, n=2, seed=1)
+    reading = made.start("a")
+    item = reading.current
+    assert item is not None
+    driven = [
+        (made.picture, {"name": item.pictures[0]}),
+        (made.start, {"reader": "a", "resume": True}),
+        (made.export, {"file": tmp_path / "nothing" / "\0"}),
+        (made.merge, {"files": "nowhere"}),
+        (made.report, {"out": tmp_path / "nothing" / "\0"}),
+        (made.report().figure, {"name": "accuracy"}),
+        (reading.answer, {"item": "none", "rating": 1}),
+        (reading.close, {"answers": {"Why?": ""}}),
+    ]
+    for function, right in driven:
+        for name in arguments_of(function):
+            for value in ODD:
+                refuses(function, right, {name: value})
+    for value in (Odd, Odd(), 1.5, None, "x" * 400):
+        refuses(study.Study, {}, {"folder": value})
 
 
 def test_odd_objects_are_named_and_not_written_out() -> None:

@@ -16,23 +16,27 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 import medzoo
-from medzoo import errors, medical
+from medzoo import errors, medical, study
 
 PAGES = {  # address without .md -> title
     "api/index": "medzoo",
     "api/samples": "Samples",
     "api/model": "Model",
     "api/medical": "medzoo.medical",
+    "api/study": "medzoo.study",
     "api/errors": "Errors",
 }
+MODULES: dict[str, ModuleType] = {"api/medical": medical, "api/study": study}  # else medzoo
 CLASSES = {"Samples": "api/samples", "Model": "api/model"}
 INTRODUCTIONS = {
     "api/index": "Everything that `import medzoo` offers. [Samples](samples.md) and [Model](model.md) are"
-    " what the functions return, [medzoo.medical](medical.md) reads scans, and all errors are in"
-    " [Errors](errors.md).",
+    " what the functions return, [medzoo.medical](medical.md) reads scans, [medzoo.study](study.md) makes"
+    " reader studies, and all errors are in [Errors](errors.md).",
     "api/samples": "What `medzoo.generate` and `medzoo.read` return.",
     "api/model": "What `medzoo.load` returns. `model(16)` is the same as `model.generate(16)`.",
     "api/medical": "Scans and contours as arrays. [DICOM and NIfTI](../medical.md) explains it with examples.",
+    "api/study": "Can readers distinguish samples from real images? [Reader studies](../study.md) explains how to"
+    " run one.",
     "api/errors": "Every deliberate error is a `MedzooError` that states the problem and what to try, and has"
     " its own exit code on the command line.",
 }
@@ -52,12 +56,12 @@ def entries_of(page: str) -> Iterator[tuple[str, Any]]:
             if inspect.isclass(value) and value.__module__ == errors.__name__ and name[0] != "_":
                 yield f"medzoo.errors.{name}", value
         return
-    module: ModuleType = medical if page == "api/medical" else medzoo
+    module = MODULES.get(page, medzoo)
     for name in sorted(module.__all__, key=lambda name: (name[0].isupper(), name)):
         value = getattr(module, name)
         if name.startswith("__") or (inspect.isclass(value) and issubclass(value, Exception)):
             continue
-        if module is medical or CLASSES.get(name, "api/index") == page:
+        if page in MODULES or CLASSES.get(name, "api/index") == page:
             yield f"{module.__name__}.{name}", value
 
 
