@@ -26,7 +26,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .exchange import import_file as import_file
     from .making import new as new
     from .reading import Feedback as Feedback
     from .reading import Reading as Reading
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from .store import Reader as Reader
     from .store import Settings as Settings
     from .study import Study as Study
+    from .study import import_file as import_file
     from .study import load as load
 
 _HOMES = {
@@ -45,7 +45,7 @@ _HOMES = {
     "Report": "report",
     "Settings": "store",
     "Study": "study",
-    "import_file": "exchange",
+    "import_file": "study",
     "load": "study",
     "new": "making",
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -14,10 +13,8 @@ from pathlib import Path
 
 from .. import files
 from ..errors import DatasetError, InputError, IntegrityError
-from ..settings import user_path
 from .reading import LONGEST, LONGEST_TEXT, MOST_YEARS, key_of
-from .store import DATABASE, KEY, SCALE, SCHEMA, Answer, Settings, Store
-from .study import Study
+from .store import DATABASE, KEY, SCALE, SCHEMA, Answer, Settings, Store, store_of
 
 DATE = (1980, 1, 1, 0, 0, 0)  # of entries in the zip: the same study makes the same file
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -47,44 +44,12 @@ def export(folder: Path, file: Path, *, blind: bool) -> Path:
     return file
 
 
-def import_file(file: str | os.PathLike[str], out: str | os.PathLike[str]) -> Study:
-    """Make the folder of a study from a file that `Study.export` wrote.
-
-    Parameters
-    ----------
-    file : path
-        The file.
-    out : path
-        A new or empty folder.
-
-    Returns
-    -------
-    Study
-        The study, with the answers in the file.
-
-    Raises
-    ------
-    InputError
-        It is not the file of a study.
-    IntegrityError
-        It is damaged, or was changed.
-    DatasetError
-        ``out`` holds something already.
-
-    Examples
-    --------
-    >>> from medzoo import study
-    >>> made = study.new("turing/", real="real/", model=109, n=4, seed=1)
-    >>> copy = study.import_file(made.export("blind.zip", blind=True), "copy/")
-    >>> copy.id == made.id, copy.has_key
-    (True, False)
-    """
-    path, target = user_path(file, "file"), user_path(out, "out")
-    with _opened(path) as source, files.new_folder(target) as aside:
+def import_to(file: Path, target: Path) -> None:
+    """Make the folder of a study from a file; see `medzoo.study.import_file`."""
+    with opened(file) as source, files.new_folder(target) as aside:
         for name in (DATABASE, KEY):
             if (source / name).is_file():
                 shutil.copyfile(source / name, aside / name)
-    return Study(target)
 
 
 def merge(folder: Path, others: Sequence[Path]) -> dict[str, int]:
@@ -93,7 +58,7 @@ def merge(folder: Path, others: Sequence[Path]) -> dict[str, int]:
     added = {}
     with own.connected() as connection:
         for path in others:
-            with _opened(path) as source:
+            with opened(path) as source:
                 store = Store(source / DATABASE)
                 _require_same(own.id(), store.id(), path)
                 added[path.name] = _merged(connection, store, path)
@@ -142,10 +107,10 @@ def _conflict(name: str, path: Path, what: str) -> InputError:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Path]:
+def opened(path: Path) -> Iterator[Path]:
     """The folder of a checked study, from its file or its folder."""
     if path.is_dir():
-        Study(path)  # says what is missing
+        store_of(path)  # says what is missing
         _require_whole(path, path)
         yield path
         return

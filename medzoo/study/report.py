@@ -16,7 +16,6 @@ from ..errors import InputError
 from .results import PictureResult, ReaderResult, Result, Results, read_key, results_of
 from .statistics import Estimate
 from .store import Store
-from .study import Study
 
 SHOWN = 12  # pictures of each kind in the page
 STYLE = """
@@ -44,8 +43,8 @@ class Report:
 
     Parameters
     ----------
-    study : Study
-        The study.
+    store : Store
+        The file of the study.
     results : Results
         Its figures.
 
@@ -57,8 +56,8 @@ class Report:
     Nobody has begun, so nothing can be computed.
     """
 
-    def __init__(self, study: Study, results: Results) -> None:
-        self.study = study
+    def __init__(self, store: Store, results: Results) -> None:
+        self._store = store
         self._results = results
 
     @property
@@ -235,7 +234,7 @@ class Report:
         return parts
 
     def _picture(self, picture: PictureResult) -> str:
-        png = base64.b64encode(self.study.picture(picture.name)).decode("ascii")
+        png = base64.b64encode(self._store.picture(picture.name)).decode("ascii")
         named = ", ".join([picture.source, *picture.groups.values()])
         rating = "" if math.isnan(picture.rating) else f", mean rating {picture.rating:.1f}"
         wrong = round(picture.wrong * picture.answers)
@@ -272,9 +271,9 @@ _HEAD = ("reader", "years", "answers", "right", "95 %", "sens.", "spec.", "AUC",
 _TRUTHS = ("real", "synthetic")
 
 
-def report_of(study: Study, store: Store, out: Path | None) -> Report:
+def report_of(folder: Path, store: Store, out: Path | None) -> Report:
     """The report of a study, written to ``out`` if that is given; see `Study.report`."""
-    report = Report(study, results_of(store, read_key(study.folder, store)))
+    report = Report(store, results_of(store, read_key(folder, store)))
     if out is not None:
         report.save(out)
     return report

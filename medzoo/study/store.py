@@ -304,3 +304,20 @@ class Store:
             reader, item, rating, scales, comment, seconds = row
             found.append(Answer(reader, item, rating, json.loads(scales), comment, seconds))
         return found
+
+
+def store_of(folder: Path) -> Store:
+    """The file of the study in a folder.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    store = Store(folder / DATABASE)
+    if not store.path.is_file():
+        raise InputError(
+            f"There is no study in {folder}.",
+            "`medzoo study new` makes one. Its folder holds a study.sqlite.",
+        )
+    return store

@@ -10,7 +10,7 @@ from .. import checks
 from ..errors import InputError
 from ..settings import user_path
 from .reading import Reading, checked_experience, key_of
-from .store import DATABASE, KEY, Reader, Settings, Store
+from .store import KEY, Reader, Settings, store_of
 
 if TYPE_CHECKING:
     from .report import Report
@@ -34,12 +34,7 @@ class Study:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = user_path(folder, "folder")
-        self._store = Store(self.folder / DATABASE)
-        if not self._store.path.is_file():
-            raise InputError(
-                f"There is no study in {self.folder}.",
-                "`medzoo study new` makes one. Its folder holds a study.sqlite.",
-            )
+        self._store = store_of(self.folder)
         self.settings: Settings = self._store.settings()
         self.id: str = self._store.id()
 
@@ -240,7 +235,7 @@ class Study:
         from .report import report_of
 
         folder = None if out is None else user_path(out, "out")
-        return report_of(self, self._store, folder)
+        return report_of(self.folder, self._store, folder)
 
 
 def load(folder: str | os.PathLike[str]) -> Study:
@@ -269,3 +264,42 @@ def load(folder: str | os.PathLike[str]) -> Study:
     True
     """
     return Study(folder)
+
+
+def import_file(file: str | os.PathLike[str], out: str | os.PathLike[str]) -> Study:
+    """Make the folder of a study from a file that `Study.export` wrote.
+
+    Parameters
+    ----------
+    file : path
+        The file.
+    out : path
+        A new or empty folder.
+
+    Returns
+    -------
+    Study
+        The study, with the answers in the file.
+
+    Raises
+    ------
+    InputError
+        It is not the file of a study.
+    IntegrityError
+        It is damaged, or was changed.
+    DatasetError
+        ``out`` holds something already.
+
+    Examples
+    --------
+    >>> from medzoo import study
+    >>> made = study.new("turing/", real="real/", model=109, n=4, seed=1)
+    >>> copy = study.import_file(made.export("blind.zip", blind=True), "copy/")
+    >>> copy.id == made.id, copy.has_key
+    (True, False)
+    """
+    from .exchange import import_to
+
+    target = user_path(out, "out")
+    import_to(user_path(file, "file"), target)
+    return Study(target)
