@@ -131,9 +131,14 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as indented JSON, its keys sorted, atomically."""
-    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
     with atomic(path) as file:
-        file.write(f"{text}\n".encode())
+        file.write(json_bytes(content))
+
+
+def json_bytes(content: Any) -> bytes:
+    """``content`` as indented JSON, its keys sorted."""
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
+    return f"{text}\n".encode()
 
 
 @contextmanager

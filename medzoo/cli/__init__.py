@@ -22,6 +22,7 @@ from .look import (
     add_look,
     gallery_command,
     interpolate_command,
+    serve_command,
     traverse_command,
     visualize_command,
 )
@@ -72,6 +73,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "traverse": traverse_command,
     "interpolate": interpolate_command,
     "gallery": gallery_command,
+    "serve": serve_command,
     "test": test_command,
     "evaluate": evaluate_command,
     "compare": compare_command,

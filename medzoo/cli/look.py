@@ -1,4 +1,4 @@
-"""Looking at models: ``visualize``, ``traverse``, ``interpolate``, ``gallery``."""
+"""Looking at models: ``visualize``, ``traverse``, ``interpolate``, ``gallery``, ``serve``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .help import RUN, Commands, command
 from .options import (
     count,
     model_argument,
+    offline_argument,
     option_argument,
     running_arguments,
     version_argument,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def add_look(commands: Commands) -> None:
-    """``visualize``, ``traverse``, ``interpolate``, ``gallery``."""
+    """``visualize``, ``traverse``, ``interpolate``, ``gallery``, ``serve``."""
     add_visualize(commands)
     child = command(
         commands,
@@ -89,6 +90,47 @@ def add_look(commands: Commands) -> None:
         metavar="DIR",
         help="a new or empty folder, or one with an earlier gallery, whose pages are replaced",
     )
+    add_serve(commands)
+
+
+def add_serve(commands: Commands) -> None:
+    """``serve``."""
+    child = command(
+        commands,
+        "serve",
+        "the gallery, a page for each model and the explorer, in a browser",
+        "Needs the extra `web`: pip install 'medzoo[web]'. Only this machine can reach the server, "
+        "unless --host names another address; a browser then needs the token that is printed. The "
+        "pages ask no other host for anything.",
+        examples=(
+            "medzoo serve",
+            "medzoo serve --port 0 --read-only",
+            "medzoo serve --host 0.0.0.0",
+        ),
+        codes=(2, 4, 130),
+    )
+    child.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="H",
+        help="address to listen at (default: 127.0.0.1, this machine alone)",
+    )
+    child.add_argument(
+        "--port",
+        type=int,
+        default=8765,
+        metavar="P",
+        help="port; 0 takes one that is free (default: 8765)",
+    )
+    child.add_argument(
+        "--read-only",
+        action="store_true",
+        help="only show what there is: no model runs, and nothing can be uploaded",
+    )
+    child.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1 or 1, mps (default: auto)"
+    )
+    offline_argument(child)
 
 
 def add_visualize(commands: Commands) -> None:
@@ -191,6 +233,13 @@ def gallery_command(a: argparse.Namespace) -> None:
     from ..view.gallery import gallery
 
     print(f"Open {gallery(a.out)} in a browser.")
+
+
+def serve_command(a: argparse.Namespace) -> None:
+    """``medzoo serve``."""
+    from ..web import serve
+
+    serve(a.host, a.port, read_only=a.read_only, device=a.device)
 
 
 def _how(a: argparse.Namespace) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ SIDE = 32  # most pixels of a side of the pictures that are compared
 CLEAR = 0.5  # least change, in standard deviations of a property over samples, that gives a name
 # A bright region that grows also changes contrast and texture: the plainer name is preferred.
 SIDE_EFFECT = {"contrast": 0.8, "texture": 0.8}
+QUICK = 30.0  # seconds that finding them may take before an explorer opens
 FORMAT = 1  # of the file in the cache
 
 Properties = Mapping[str, NDArray[np.float64]]
@@ -99,6 +101,18 @@ def cached_directions(model: Model) -> list[Direction] | None:
     with suppress(OSError, ValueError, KeyError):
         return _read(_cache_path(model), size)
     return None
+
+
+def directions_if_quick(model: Model) -> None:
+    """Find the leading directions if they are not known and if that is quick."""
+    if not model.version.settable_latents or cached_directions(model) is not None:
+        return
+    began = time.monotonic()
+    model.generate(4, seed=0, progress=False)
+    if (time.monotonic() - began) / 4 * NEEDED > QUICK:
+        return
+    print(f"Finding the leading directions of {model.config.id} (once for this version) ...")
+    directions_of(model)
 
 
 def choose(found: Sequence[Direction], direction: int | str) -> Direction:

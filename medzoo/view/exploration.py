@@ -344,11 +344,25 @@ class Exploration:
         DatasetError
             The files cannot be written.
         """
-        config = self.model.config
-        stem = f"medzoo_{config.number}_seed{self.state.seed}"
-        path = _free_path((folder or Path()) / stem)
+        path = _free_path((folder or Path()) / self.stem)
+        try:
+            for target, content in self.contents(path).items():
+                with files.atomic(target) as file:
+                    file.write(content)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise DatasetError(f"{path} could not be written: {why}.") from error
+        return path
+
+    @property
+    def stem(self) -> str:
+        """How the names of saved files begin."""
+        return f"medzoo_{self.model.config.number}_seed{self.state.seed}"
+
+    def contents(self, path: Path) -> dict[Path, bytes]:
+        """What `save` writes: the picture ``path``, and the state beside it."""
         state = path.with_suffix(".json")
-        content = {
+        saved = {
             "medzoo": "state of the explorer",
             "arguments": self.recipe,
             "look": {
@@ -362,14 +376,8 @@ class Exploration:
         metadata: dict[str, Any] = {"synthetic": True}
         for key in ("model", "version", "seed", "license"):
             metadata[key] = self.samples.provenance[key]
-        try:
-            files.write_json(state, content)
-            with files.atomic(path) as file:
-                file.write(raster.png_of(self.pixels(), {"medzoo": json.dumps(metadata)}))
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise DatasetError(f"{path} could not be written: {why}.") from error
-        return path
+        picture = raster.png_of(self.pixels(), {"medzoo": json.dumps(metadata)})
+        return {state: files.json_bytes(saved), path: picture}
 
 
 def between(a: Vector, b: Vector, share: float) -> Vector:

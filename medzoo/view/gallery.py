@@ -121,12 +121,15 @@ def gallery(out: str | os.PathLike[str]) -> Path:
     return folder / "index.html"
 
 
-def index_page(models: Sequence[ModelConfig]) -> str:
-    """The page with a card of each model, a search field and a filter for each facet."""
+def index_page(models: Sequence[ModelConfig], links: Mapping[str, str] | None = None) -> str:
+    """The page with a card of each model, a search field and a filter for each facet.
+
+    ``links`` (text -> address) are further pages of a site, listed at the top.
+    """
     values = [facets_of(model) for model in models]
     cards = "\n".join(map(_card, models, values))
     body = (
-        "<h1>medzoo: generative models for medical imaging</h1>\n<form>"
+        f"{_links(links or {})}<h1>medzoo: generative models for medical imaging</h1>\n<form>"
         '<label>search<input name="words" type="search" autofocus></label>'
         f"{''.join(_selects(values))}"
         '<button type="reset">show all</button></form>\n'
@@ -134,6 +137,11 @@ def index_page(models: Sequence[ModelConfig]) -> str:
         f'<ul id="models">\n{cards}\n</ul>'
     )
     return _page("medzoo: gallery", body, script='<script src="gallery.js"></script>\n')
+
+
+def _links(links: Mapping[str, str]) -> str:
+    listed = "".join(f'<a href="{escape(to)}">{escape(text)}</a> ' for text, to in links.items())
+    return f"<nav>{listed}</nav>\n" if links else ""
 
 
 def _selects(values: Sequence[Mapping[str, set[str]]]) -> Iterator[str]:
@@ -185,7 +193,13 @@ def facets_of(model: ModelConfig) -> dict[str, set[str]]:
 
 def model_page(model: ModelConfig) -> str:
     """The page of a model: samples, lines to copy, facts of each version, citation."""
-    parts = ['<p><a href="../index.html">all models</a></p>', f"<h1>{escape(model.id)}</h1>"]
+    head = f'<p><a href="../index.html">all models</a></p>\n<h1>{escape(model.id)}</h1>\n'
+    return _page(model.id, f"{head}{about(model)}\n{details(model)}", root="../")
+
+
+def about(model: ModelConfig) -> str:
+    """What a model is, with its samples and lines to copy."""
+    parts = []
     if model.default.status:
         text = description.STATUS_TEXTS[model.default.status]
         parts.append(f'<p class="status">{escape(text)}</p>')
@@ -197,11 +211,17 @@ def model_page(model: ModelConfig) -> str:
     command = f"medzoo generate {model.number} -n 4 --out samples/"
     python = f"import medzoo\n{card.call(model, model.default)}"
     parts.append(f"<pre>{escape(python)}</pre><pre>{escape(command)}</pre>")
+    return "\n".join(parts)
+
+
+def details(model: ModelConfig) -> str:
+    """The facts of each version of a model, and its citation."""
+    parts = []
     for version in model.versions.values():
         parts.append(f"<h2>Version {escape(version.name)}</h2>")
         parts.append(fact_table(description.model_facts(model, version)))
     parts.append(f"<h2>Citation</h2><pre>{escape(cite(model.number))}</pre>")
-    return _page(model.id, "\n".join(parts), root="../")
+    return "\n".join(parts)
 
 
 def _page(title: str, body: str, *, root: str = "", script: str = "") -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ from ..samples.pictures import grid
 from ..samples.raster import check_choice
 from ..samples.shown import picture_column
 from ..seeds import check_seed
-from .directions import NEEDED, cached_directions, directions_of
+from .directions import directions_if_quick
 from .explorer import Explorer
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 GRID = 16  # samples
 UIS = ("window", "notebook")
-QUICK = 30.0  # seconds that finding the leading directions may take before a window opens
 # matplotlib's backend -> the toolkit that it needs, and what brings it
 TOOLKITS = {
     "tkagg": ("tkinter", "the system's package python3-tk, or Python from python.org"),
@@ -130,7 +128,7 @@ def visualize(
     if face is not None:
         model = load(model_id, version=version, device=device, env=env, trust=trust)
         try:
-            prepare(model)
+            directions_if_quick(model)
             return open_notebook(model, seed) if face == "notebook" else open_window(model, seed)
         except BaseException:
             model.close()
@@ -200,18 +198,6 @@ def why_no_window(backend: str) -> str:
         toolkit, source = TOOLKITS[backend]
         return f"The toolkit {toolkit} is missing, which {source} brings"
     return "No toolkit for windows is installed (`pip install PyQt6` brings one)"
-
-
-def prepare(model: Model) -> None:
-    """Find the leading directions if they are not known and if that is quick."""
-    if not model.version.settable_latents or cached_directions(model) is not None:
-        return
-    began = time.monotonic()
-    model.generate(4, seed=0, progress=False)
-    if (time.monotonic() - began) / 4 * NEEDED > QUICK:
-        return
-    print(f"Finding the leading directions of {model.config.id} (once for this version) ...")
-    directions_of(model)
 
 
 def open_notebook(model: Model, seed: int) -> NotebookExplorer:
