@@ -89,6 +89,12 @@ def _shared(child: argparse.ArgumentParser) -> None:
         "all: these as well)",
     )
     child.add_argument(
+        "--features",
+        metavar="NAME",
+        help="radimagenet or inception, networks whose weights are downloaded at the first use "
+        "(95 MB), or a file of such weights (default: principal components of the real images)",
+    )
+    child.add_argument(
         "--by", metavar="COLUMN", help="figures of each group too: labels, or of metadata.csv"
     )
     child.add_argument(
@@ -147,6 +153,7 @@ def _options(a: argparse.Namespace) -> dict[str, Any]:
     return {
         "held_out": a.held_out,
         "metrics": a.metrics,
+        "features": a.features,
         "by": a.by,
         "utility": a.utility,
         "task": a.task,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -52,7 +53,7 @@ def evaluate(
     *,
     held_out: Any = None,
     metrics: Sequence[str] | None = None,
-    features: torch.nn.Module | None = None,
+    features: torch.nn.Module | str | os.PathLike[str] | None = None,
     by: str | None = None,
     utility: Any = False,
     task: str | None = None,
@@ -88,9 +89,11 @@ def evaluate(
         Names of metrics, or of groups: ``fidelity``, ``diversity``, ``usefulness``, ``privacy``,
         ``masks``, ``tables``. By default all that apply, but for ``c2st``, ``tstr``, ``mask_dice``
         and ``box_found``, which train networks for minutes; ``"all"`` has these as well.
-    features : torch.nn.Module, optional
-        Returns one row of numbers per picture, for pictures in [-1, 1]. By default the first 64
-        principal components of the real pictures, which need no download.
+    features : torch.nn.Module, str or path, optional
+        Returns one row of numbers per picture, for pictures in [-1, 1]. ``"radimagenet"`` and
+        ``"inception"`` are networks whose weights are downloaded at the first use (95 MB); a path
+        is a file of such weights. By default the first 64 principal components of the real
+        pictures, which need no download.
     by : str, optional
         A column (labels, or one of metadata.csv): figures of each group as well.
     utility : bool, str or callable, optional
@@ -165,7 +168,7 @@ def compare(
     *,
     held_out: Any = None,
     metrics: Sequence[str] | None = None,
-    features: torch.nn.Module | None = None,
+    features: torch.nn.Module | str | os.PathLike[str] | None = None,
     by: str | None = None,
     utility: Any = False,
     task: str | None = None,
@@ -302,6 +305,8 @@ class Judge:
     def _facts(self, sides: Sides, pair: Pair) -> dict[str, Any]:
         features = self.settings.get("features")
         named = "principal components" if features is None else type(features).__name__
+        if isinstance(features, (str, os.PathLike)):
+            named = str(features)
         return {
             "sizes": {
                 "synthetic": pair.synthetic.n,

@@ -11,6 +11,8 @@ CHUNK = 1024  # rows of a matrix of distances that is not kept
 
 def frechet(a: Tensor, b: Tensor) -> float:
     """Frechet distance between two Gaussians fitted to points (N, d); never below 0."""
+    if min(len(a), len(b)) < a.shape[1]:
+        return _frechet_of_few(a, b)
     covariances = torch.cov(a.T), torch.cov(b.T)
     eigenvalues = torch.linalg.eigvals(covariances[0] @ covariances[1]).real.clamp(min=0)
     means = (a.mean(0) - b.mean(0)).square().sum()
@@ -18,6 +20,19 @@ def frechet(a: Tensor, b: Tensor) -> float:
         means + covariances[0].trace() + covariances[1].trace() - 2 * eigenvalues.sqrt().sum()
     )
     return max(0.0, float(distance))
+
+
+def _frechet_of_few(a: Tensor, b: Tensor) -> float:
+    """The same for fewer points than dimensions, without matrices of (d, d).
+
+    The root of the product of the covariances has the singular values of the matrix of all products
+    of centred points.
+    """
+    x, y = a.double() - a.double().mean(0), b.double() - b.double().mean(0)
+    x, y = x / (len(x) - 1) ** 0.5, y / (len(y) - 1) ** 0.5
+    means = (a.double().mean(0) - b.double().mean(0)).square().sum()
+    roots = torch.linalg.svdvals(x @ y.T).sum()
+    return max(0.0, float(means + x.square().sum() + y.square().sum() - 2 * roots))
 
 
 def polynomial_kernel(a: Tensor, b: Tensor) -> Tensor:

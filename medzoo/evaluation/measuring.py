@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -204,6 +205,10 @@ def features_of(features: Any, real: Part) -> Features:
 
     if features is None or features == "pca":
         return PrincipalComponents(real.pictures)
+    if isinstance(features, (str, Path)):
+        from .networks import Coloured, network
+
+        features = Coloured(network(str(features)))
     if isinstance(features, torch.nn.Module):
         return ModuleFeatures(features)
     if callable(features):
@@ -211,7 +216,8 @@ def features_of(features: Any, real: Part) -> Features:
         return given
     raise InputError(
         f"features={checks.shown(features)} cannot turn pictures into numbers.",
-        "Give a torch.nn.Module, or None for principal components.",
+        "Give 'radimagenet', 'inception', the path of their weights, a torch.nn.Module, or None "
+        "for principal components.",
     )
 
 

@@ -25,7 +25,7 @@ from ..environments import records
 from ..environments.recipe import Recipe
 from ..errors import ConfigError, IntegrityError, ModelNotFoundError
 from ..registry import registry, resolve
-from . import assembly, download, store
+from . import assembly, download, store, weights
 
 KEY = re.compile(r"[0-9a-f]{4,64}")  # begins the key of an environment or the digest of a package
 RECENT = 3600.0  # seconds in which `prune` keeps a download that no config names
@@ -208,8 +208,8 @@ def verify() -> Report:
 # -------------------------------------------------------------------------------------------------
 # listing
 def _places() -> Places:
-    """The places of the archives of all registered models."""
-    places = []
+    """The places of the archives of all registered models, and of the networks that judge."""
+    places = list(weights.places())
     for config in registry().configs.values():
         for version in config.versions.values():
             if version.scheme in REMOTE:
@@ -302,6 +302,8 @@ class _Needed:
 
 def _needed() -> _Needed:
     needed = _Needed()
+    for _, place in weights.places():
+        needed.places[place.path.parent] = place
     for config in registry().configs.values():
         for version in config.versions.values():
             needed.packages.add(version.sha256)

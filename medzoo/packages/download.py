@@ -441,10 +441,11 @@ class _Wanted:
                 f"Put {self.address} ({expected.digest}) at {path}, "
                 f"or as {name} in a folder that MEDZOO_MIRROR names. "
             )
-        hint += (
-            f"On a machine with a network, `medzoo cache export FILE {self.config.number}` writes "
-            "a file that `medzoo cache import FILE` imports here."
-        )
+        if self.config.versions:  # else it is not a model
+            hint += (
+                f"On a machine with a network, `medzoo cache export FILE {self.config.number}` "
+                "writes a file that `medzoo cache import FILE` imports here."
+            )
         return SourceError(problem, hint)
 
 

@@ -90,14 +90,17 @@ def package(
         hints = filter(None, (error.hint, without_network(config)))
         raise SourceError(error.problem, "\n".join(hints)) from error
     except OSError as error:
-        problem = str(error)
-        hint = "MEDZOO_CACHE names another folder to download and unpack to."
-        if error.errno == errno.ENOSPC:
-            problem = f"the disk of {settings.cache_folder()} is full ({error.strerror})"
-            hint = f"`medzoo cache` lists what can be removed; {hint}"
-        raise SourceError(
-            f"{config.id}, version {version.name}, could not be prepared: {problem}.", hint
-        ) from error
+        raise disk_error(f"{config.id}, version {version.name}", error) from error
+
+
+def disk_error(label: str, error: OSError) -> SourceError:
+    """The error if the disk cannot take what ``label`` names."""
+    problem = str(error)
+    hint = "MEDZOO_CACHE names another folder to download and unpack to."
+    if error.errno == errno.ENOSPC:
+        problem = f"the disk of {settings.cache_folder()} is full ({error.strerror})"
+        hint = f"`medzoo cache` lists what can be removed; {hint}"
+    return SourceError(f"{label}, could not be prepared: {problem}.", hint)
 
 
 def without_network(config: ModelConfig) -> str:
