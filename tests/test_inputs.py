@@ -293,7 +293,7 @@ def test_volumes_are_arrays_or_tiffs_with_pages(
 @given(count=st.integers(1, 7), numbers=st.lists(st.integers(0, 10**12), min_size=1, max_size=9))
 def test_sample_i_gets_picture_i_modulo_their_number(count: int, numbers: list[int]) -> None:
     takes_a_mask: Any = SimpleNamespace(
-        inputs={"mask": Input("mask", "mask", "A mask.")}, call=None
+        inputs={"mask": Input("mask", "mask", "A mask.")}, outputs={}, call=None
     )
     found = Inputs.of("it", takes_a_mask, counted(count))
     assert found is not None

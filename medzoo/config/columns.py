@@ -122,12 +122,30 @@ def warn_if_clipped(values: Array, output: Output) -> None:
         )
 
 
-def affine_of(output: Output) -> NDArray[np.float64]:
+def grid_of(output: Output, provenance: Mapping[str, Any], index: int) -> Mapping[str, Any] | None:
+    """The grid of sample number ``index``, if it is that of a scan which the user gave.
+
+    Its ``affine`` is as of `affine_of`, without the last row. ``frame`` is the frame of reference
+    of a DICOM file.
+    """
+    inputs = provenance.get("options", {}).get("inputs", {})
+    grids = inputs.get(output.geometry, {}).get("grids", ())
+    return grids[index % len(grids)] if grids else None
+
+
+def affine_of(
+    output: Output, provenance: Mapping[str, Any] | None = None, index: int = 0
+) -> NDArray[np.float64]:
     """The affine (4, 4) from voxel numbers (x, y, z) to millimetres to the right, front and top.
 
-    It is made from the spacing; an unknown spacing is 1 mm. Rows run from front to back and columns
-    from the patient's right to the left, as an axial slice is shown. Slices run upwards.
+    It is that of the user's scan, if the column has its geometry; the other arguments are as of
+    `grid_of`. Otherwise it is made from the spacing; an unknown spacing is 1 mm. Then rows run from
+    front to back and columns from the patient's right to the left, as an axial slice is shown, and
+    slices run upwards.
     """
+    grid = grid_of(output, provenance or {}, index)
+    if grid is not None:
+        return np.array([*grid["affine"], [0.0, 0.0, 0.0, 1.0]])
     z, y, x = spacing_of(output)
     return np.diag([-x, -y, z, 1.0])
 

@@ -125,6 +125,7 @@ class Input:
     spacing: tuple[float, ...] = ()  # mm, in the order of the spatial axes; as it is if ()
     at: tuple[float, ...] = ()  # pixel of the middle of a structure; the middle of `shape` if ()
     bits: int = 0  # the most that the package reads, 8 or 16; 0 if the config does not say
+    geometry: str = ""  # the input whose grid it must have; any if empty
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,8 @@ class Output:
     tolerance: float = 0.0  # how much a value may change with batch size or threads
     # Centre and width of the values that are shown; all of `range` if None.
     window: tuple[float, float] | None = None
+    # The input on whose grid its pictures lie: their size, spacing and place, where it is given.
+    geometry: str = ""
     # of the medigan contract:
     element: int = 0  # its place in the tuple
     # Value range of the values that the package returns; `range` if None.

@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from .arguments import ARGUMENTS
 from .boxes import check_boxes, with_columns
 from .bundle import bundle, of_bundle
+from .geometry import check_geometry
 from .model import (
     CONTRACTS,
     DTYPES,
@@ -258,6 +259,8 @@ def _version(name: str, node: _Node) -> Version:
     medigan, monai = contract == "medigan", contract == "monai"
     conditions = _each(node.nodes("conditions", {}, ARGUMENTS), _condition, medigan or monai)
     inputs = _each(node.nodes("inputs", {}, ARGUMENTS), _input, medigan)
+    for input_ in inputs.values():
+        check_geometry(node, "inputs", input_, inputs)
     options = _each(node.nodes("options", {}, ARGUMENTS), _option)
     if monai and inputs:
         raise node.error("inputs", "none were expected: medzoo gives no pictures to a MONAI bundle")
@@ -272,6 +275,7 @@ def _version(name: str, node: _Node) -> Version:
             raise node.error("outputs", f"{name_} is a condition already")
         if output.kind == "boxes":
             check_boxes(node, output, outputs)
+        check_geometry(node, "outputs", output, inputs)
     files = node.take(
         "files",
         dict,
@@ -388,6 +392,7 @@ def _input(name: str, node: _Node, medigan: bool) -> Input:
             "at", lambda v: len(v) == 2 == axes, "a list of row and column, of an image or mask"
         )
         or (),
+        geometry="" if medigan else node.take("geometry", str, ""),
     )
     node.done()
     return made
@@ -491,6 +496,7 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition], contrac
         columns=node.texts("columns", []),
         classes=node.take("classes", str, "", lambda v: kind == "boxes" or not v, "no classes"),
         tolerance=node.take("tolerance", float, 0.0),
+        geometry=node.take("geometry", str, "") if contract == "native" else "",
         **_returned(node, contract, shape or (), condition),
     )
     if kind == "image" and len(output.shape) != 3:

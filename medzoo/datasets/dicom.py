@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..config import Output
-from ..config.columns import Batch, spacing_of, unit_range
+from ..config.columns import Batch, affine_of, grid_of, unit_range
 from ..provenance import DECIDES_SAMPLE
 from .formats import Line, conditions_of, listed_conditions, pictures_unfit, step_of
 from .one_file_each import OneFileEach
@@ -130,7 +130,8 @@ class Dicom(OneFileEach):
             slices = stored if stored.ndim == 4 else stored[None]  # (slices, H, W, samples)
             for height, pixels_of_slice in enumerate(slices):
                 ending = ".dcm" if alone else f"/{number:04d}.dcm"
-                yield ending, self._slice(series, pixels_of_slice, output, height)
+                place = self._affine(output, metadata["index"]) @ [0, 0, height, 1]
+                yield ending, self._slice(series, pixels_of_slice, place, height)
                 number += 1
 
     def _uid(self, *what: Any) -> str:
@@ -166,7 +167,9 @@ class Dicom(OneFileEach):
         index, sample = metadata["index"], self._sample(metadata["index"])
         model = f"{metadata.get('model', 'no model')} {metadata.get('version', '')}".strip()
         modality = self._modality
-        kind = modality if modality in STORAGE and output.spacing and not _is_color(output) else ""
+        grid = grid_of(output, self._provenance, index)
+        has_spacing = bool(output.spacing) or grid is not None
+        kind = modality if modality in STORAGE and has_spacing and not _is_color(output) else ""
         depth = len(output.shape) == 4
         ds = Dataset()
         ds.SpecificCharacterSet = "ISO_IR 192"
@@ -195,16 +198,30 @@ class Dicom(OneFileEach):
             setattr(ds, keyword, value)
         if kind == "MR":
             ds.MRAcquisitionType = "3D" if depth else "2D"
-        if output.spacing:
-            ds.PixelSpacing = list(output.spacing[-2:])
+        if has_spacing:
+            axes = self._steps(output, index)
+            columns, rows, slices = np.linalg.norm(axes, axis=1).tolist()
+            ds.PixelSpacing = [_ds(rows), _ds(columns)]
             if not kind:  # where programs look for the spacing of a secondary capture
                 ds.NominalScannedPixelSpacing = ds.PixelSpacing
-            if kind or depth:
-                ds.FrameOfReferenceUID = self._uid(*sample, "space")
-                # The orientation of `medzoo.config.columns.affine_of`.
-                ds.ImageOrientationPatient = [1, 0, 0, *(0, 1, 0)]
-                ds.SliceThickness = spacing_of(output)[0] if depth else None
+            if kind or depth or grid is not None:
+                frame = (grid or {}).get("frame")
+                ds.FrameOfReferenceUID = frame or self._uid(*sample, "space")
+                directions = [*(axes[0] / columns), *(axes[1] / rows)]
+                ds.ImageOrientationPatient = [_ds(number) for number in directions]
+                ds.SliceThickness = _ds(slices) if depth or grid is not None else None
         return ds
+
+    def _affine(self, output: Output, index: int) -> NDArray[np.float64]:
+        """Voxel numbers (x, y, z, 1) to millimetres to the patient's left, back and head."""
+        affine = affine_of(output, self._provenance, index)
+        to_dicom: NDArray[np.float64] = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine + 0.0
+        return to_dicom
+
+    def _steps(self, output: Output, index: int) -> NDArray[np.float64]:
+        """The steps (3, 3) from a column, a row and a slice to the next one, in millimetres."""
+        steps: NDArray[np.float64] = self._affine(output, index)[:3, :3].T
+        return steps
 
     def _series_number(self, index: int, name: str, channel: int) -> int:
         """71 and 72 for the images and masks of sample 7; at most nine digits."""
@@ -212,8 +229,10 @@ class Dicom(OneFileEach):
         place = self._places[name, channel]
         return index * factor % 10**9 + place
 
-    def _slice(self, series: Dataset, pixels: NDArray[Any], output: Output, height: int) -> bytes:
-        """One file."""
+    def _slice(
+        self, series: Dataset, pixels: NDArray[Any], place: NDArray[np.float64], height: int
+    ) -> bytes:
+        """One file; ``place`` is where its first pixel lies."""
         from pydicom import Dataset, FileMetaDataset, dcmwrite
         from pydicom.uid import ExplicitVRLittleEndian
 
@@ -221,7 +240,7 @@ class Dicom(OneFileEach):
         ds.SOPInstanceUID = self._uid(series.SeriesInstanceUID, height)
         ds.InstanceNumber = height + 1
         if "ImageOrientationPatient" in ds:
-            ds.ImagePositionPatient = [0, 0, _ds(height * spacing_of(output)[0])]
+            ds.ImagePositionPatient = [_ds(number) for number in place[:3]]
         data = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()  # in C order
         ds.PixelData = data + bytes(len(data) % 2)
         ds.file_meta = FileMetaDataset()

@@ -2,7 +2,8 @@
 
 The axes are x, y, z and, if there are several channels, the channel. A flat picture has one slice.
 Rows run from front to back and columns from the patient's right to left, as an axial slice is shown,
-and the affine has the spacing of the config.
+and the affine has the spacing of the config; a column with the geometry of a user's scan has the
+affine of that scan.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Output
-from ..config.columns import affine_of, from_xyz, to_xyz
+from ..config.columns import affine_of, from_xyz, grid_of, to_xyz
 from .formats import pictures_unfit
 from .one_file_each import OneFileEach
 
@@ -44,11 +45,13 @@ class Nifti(OneFileEach):
 
         voxels = to_xyz(values)  # (C, X, Y, Z)
         voxels = voxels[0] if len(voxels) == 1 else np.moveaxis(voxels, 0, -1)
-        image = nib.Nifti1Image(voxels, affine_of(output), dtype=voxels.dtype)
+        affine = affine_of(output, self._provenance, metadata["index"])
+        is_placed = grid_of(output, self._provenance, metadata["index"]) is not None
+        image = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
         for coordinates in (image.set_sform, image.set_qform):
-            coordinates(affine_of(output), code=ALIGNED)
+            coordinates(affine, code=ALIGNED)
         head = image.header
-        head.set_xyzt_units("mm" if output.spacing else "unknown")
+        head.set_xyzt_units("mm" if output.spacing or is_placed else "unknown")
         source = f"synthetic, {metadata.get('model', '')} {metadata.get('version', '')}"
         head["descrip"] = source[:79].encode("ascii", "replace")
         if output.range:

@@ -107,7 +107,7 @@ class Job:
         )
         return cls(
             config,
-            chosen,
+            request.version,
             replace(request, arrangement=arrangement),
             execution,
             out=out,
@@ -133,7 +133,7 @@ class Job:
             return None
         weights = self.execution.weights
         expected: Provenance = {
-            **known_before(self.config, self.version, self.request),
+            **known_before(self.config, self.request),
             **self.execution.record,
         }
         if self.version.files and weights is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ class Request:
     latents: NDArray[np.float32] | None
     inputs: Inputs | None
     record: Mapping[str, Any]  # what the user gave, for the provenance
+    version: Version  # whose outputs have the size of the user's pictures, where they follow them
     arrangement: Arrangement = UNARRANGED  # of the files, if files are written
 
     @classmethod
@@ -78,6 +79,8 @@ class Request:
             conditions[name], record[name] = _condition(condition, options.get(name), n)
         if pictures is not None:
             record["inputs"] = pictures.record
+            outputs = pictures.geometry.outputs(version.outputs)
+            version = replace(version, outputs=outputs)
         return cls(
             n=n,
             first=first,
@@ -88,6 +91,7 @@ class Request:
             latents=latents,
             inputs=pictures,
             record=record,
+            version=version,
         )
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
@@ -110,6 +114,14 @@ class Request:
                 period *= len(values)
         inputs = self.inputs.batch(numbers) if self.inputs is not None else {}
         return Batch(self.seed, numbers, latents, conditions, inputs, self.options)
+
+    def placed(
+        self, columns: dict[str, NDArray[Any]], numbers: NDArray[np.int64]
+    ) -> dict[str, NDArray[Any]]:
+        """The columns of the samples ``numbers``, on the grids of the user's scans."""
+        if self.inputs is None:
+            return columns
+        return self.inputs.geometry.back(columns, self.version.outputs, numbers)
 
 
 def _check_names(config: ModelConfig, version: Version, options: Mapping[str, Any]) -> None:

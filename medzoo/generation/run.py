@@ -83,7 +83,8 @@ class LoadedModel:
                 self._most = batch.n // 2
                 continue
             made = made_by(self, session, request, batch.n)
-            parts.append(Samples(columns, self.version.outputs, batch.indices, made))
+            columns = request.placed(columns, batch.indices)
+            parts.append(Samples(columns, request.version.outputs, batch.indices, made))
             done += batch.n
         return concatenate(parts)
 
@@ -141,7 +142,7 @@ class Run:
         size = model.session.batch_size
         if batch_size is not None:
             size = checks.count(batch_size, "batch_size")
-            capacity.check_batch(model.config, model.version, request.n, size)
+            capacity.check_batch(model.config, request.version, request.n, size)
         self._model, self._request = model, request
         self._own_size = batch_size is not None
         self._start = request.first
@@ -187,7 +188,9 @@ class Run:
                 self._resize(self._size(batch.start) // 2)
                 series = None
                 continue
-            numbers, outputs = np.arange(batch.start, batch.stop), self._model.version.outputs
+            numbers = np.arange(batch.start, batch.stop)
+            columns = self._request.placed(columns, numbers)
+            outputs = self._request.version.outputs
             yield Samples(columns, outputs, numbers, copied(self.provenance))
             self._start = batch.stop
 
@@ -234,7 +237,7 @@ def with_bar(run: Run, progress: bool | None) -> Iterator[Samples]:
 def made_by(model: LoadedModel, session: Session, request: Request, batch_size: int) -> Provenance:
     """The provenance of what a session makes."""
     return {
-        **known_before(model.config, model.version, request),
+        **known_before(model.config, request),
         "registered": not is_local(model.config) and "weights" not in session.digests,
         "sha256": session.digests,
         "batches": [[request.first, batch_size]],
@@ -244,11 +247,11 @@ def made_by(model: LoadedModel, session: Session, request: Request, batch_size: 
     }
 
 
-def known_before(config: ModelConfig, version: Version, request: Request) -> Provenance:
+def known_before(config: ModelConfig, request: Request) -> Provenance:
     """The provenance as far as it is known before the model is loaded."""
     return of_request(
         config,
-        version,
+        request.version,
         seed=request.seed,
         n=request.n,
         first=request.first,

@@ -25,10 +25,12 @@ from ..config import Input, Version
 from ..errors import InputError, MedzooWarning
 from ..files import sha256_of
 from ..medical.folders import require_one_kind, require_one_role, scans_in, split_structure
+from ..medical.grids import Place
 from ..medical.pictures import pictures_of
 from ..settings import user_path
 from . import pictures
 from .depth import Depth, write_png
+from .geometry import Geometry
 
 # Files that medigan packages read themselves. Pictures of other kinds are saved as PNG for them.
 AS_THEY_ARE = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
@@ -59,8 +61,11 @@ class Inputs:
                 f"inputs: {each}.",
                 "They go together one by one: give the same number for each input.",
             )
+        self.geometry = Geometry(version, self._pictures)
         for name, source in self._pictures.items():
             self.record[name] = {"count": len(source), "sha256": source.digest(), **source.notes}
+            if grids := self.geometry.grids(name):
+                self.record[name]["grids"] = grids
         self._folder: tuple[int, Path] | None = None  # the process that made it, and the folder
 
     @classmethod
@@ -178,12 +183,16 @@ def warn_of_repeats(model: str, count: int, source: str = "") -> None:
 class _Files:
     """Pictures in files."""
 
+    places: tuple[()] = ()  # picture files do not state where they lie
+
     def __init__(self, config: Input, paths: Sequence[Path], *, to_files: bool = False) -> None:
         self._config, self._paths = config, paths
         self._plain, deep, fractions = [], [], False
+        self._sizes = set()
         for row, path in enumerate(paths):
             header = _tried(config, str(path), partial(_checked_header, config, path))
             self._plain.append(header.plain)
+            self._sizes.add(_size(config, header.shape))
             fractions |= header.fractions
             if header.deep:
                 deep.append(row)
@@ -198,6 +207,10 @@ class _Files:
 
     def __len__(self) -> int:
         return len(self._paths)
+
+    def sizes(self) -> list[tuple[int, ...]]:
+        """The different sizes of the pictures, without channels."""
+        return sorted(self._sizes)
 
     def _stored(self, row: int) -> Array:
         """Picture number ``row``, with the values of its file."""
@@ -241,7 +254,9 @@ class _Stack:
         *,
         to_files: bool = False,
         notes: Mapping[str, Any] | None = None,
+        places: Sequence[Place | None] = (),
     ) -> None:
+        self.places = places  # of scans
         self._config, self._array, self._source = config, array, source
         _tried(config, f"a picture of {source}", partial(_check, config, array.shape[1:]))
         deep = array if array.dtype.kind in "iu" and array.dtype.itemsize > 1 else ()
@@ -251,6 +266,10 @@ class _Stack:
 
     def __len__(self) -> int:
         return len(self._array)
+
+    def sizes(self) -> list[tuple[int, ...]]:
+        """The size of the pictures, without channels."""
+        return [_size(self._config, self._array.shape[1:])]
 
     def read(self, row: int) -> Array:
         """Picture number ``row``, (C, H, W)."""
@@ -304,14 +323,16 @@ def _pictures_of_scans(
 ) -> _Stack:
     eight_bits = to_files or config.bits == 8
     stacks, notes = pictures_of(config, scans, to_files=eight_bits)
-    sizes = sorted({str(stack.shape[1:]) for stack in stacks})
+    sizes = sorted({str(stack.pictures.shape[1:]) for stack in stacks})
     if len(sizes) > 1:
         raise InputError(
             f"inputs: {config.name} mixes slices of {' and '.join(sizes[:3])}.",
             "Give pictures of one size.",
         )
     source = ", ".join(map(str, listed[:3])) + (" ..." if len(listed) > 3 else "")
-    return _Stack(config, np.concatenate(stacks), source, to_files=to_files, notes=notes)
+    array = np.concatenate([stack.pictures for stack in stacks])
+    places = [place for stack in stacks for place in stack.places]
+    return _Stack(config, array, source, to_files=to_files, notes=notes, places=places)
 
 
 def _listed_files(config: Input, listed: list[Any], to_files: bool) -> _Files:
@@ -389,6 +410,11 @@ def _several(config: Input, array: Array) -> Array:
             f"inputs: {config.name} has the shape {array.shape}.", f"{GIVE} {_expected(config)}"
         )
     return array
+
+
+def _size(config: Input, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The size of a picture of this shape, without channels."""
+    return shape[-3:] if config.kind == "volume" else shape[-2:]
 
 
 def _expected(config: Input) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..config import Input
 from ..errors import InputError
+from .grids import Grid, Place
 from .nifti import NIFTI, read_nifti
 from .patients import read_mask
 from .resampling import resample, slices_with
@@ -45,9 +46,20 @@ class _Scan(NamedTuple):
         return f"inputs: {self.path}"
 
 
+class Stack(NamedTuple):
+    """The pictures of one scan, (n, H, W) or (1, D, H, W), and where each of them lies.
+
+    The place of a picture is None if the scan does not state it, or if the picture is a cut around
+    a structure.
+    """
+
+    pictures: Array
+    places: list[Place | None]
+
+
 def pictures_of(
     config: Input, scans: list[tuple[Path, str | None]], *, to_files: bool
-) -> tuple[list[Array], dict[str, Any]]:
+) -> tuple[list[Stack], dict[str, Any]]:
     """The pictures of scans, as the config of a model's input states them.
 
     If the config has a unit, values are cut to its range. Otherwise the window of each series is
@@ -65,7 +77,7 @@ def pictures_of(
     Returns
     -------
     stacks, notes
-        (n, H, W) or (1, D, H, W) for each scan; and a record of their windows for the provenance.
+        The pictures of each scan; and a record of their windows for the provenance.
     """
     read = _read_scans(config, scans)
     if config.kind == "mask":
@@ -85,7 +97,7 @@ def pictures_of(
     return stacks, {"windows": _window_record(stacks, windows)}
 
 
-def _stored_values(config: Input, scans: list[_Scan]) -> list[Array]:
+def _stored_values(config: Input, scans: list[_Scan]) -> list[Stack]:
     """Pictures with the values of the files."""
     stacks = []
     for scan in scans:
@@ -99,7 +111,7 @@ def _stored_values(config: Input, scans: list[_Scan]) -> list[Array]:
     return stacks
 
 
-def _cut_to_range(config: Input, scans: list[_Scan], bounds: tuple[float, float]) -> list[Array]:
+def _cut_to_range(config: Input, scans: list[_Scan], bounds: tuple[float, float]) -> list[Stack]:
     """Pictures in the unit of the config, cut to its range."""
     low, high = bounds
     for scan in scans:
@@ -219,22 +231,38 @@ def _read_structure(path: Path, structure: str) -> _Scan:
     return _Scan(path, *read_mask(path, structure))
 
 
-def _slices(config: Input, scan: _Scan, scale: Callable[[Array], Array]) -> Array:
-    """The pictures of one scan, (n, H, W) or (1, D, H, W), as the config wants them."""
+def _slices(config: Input, scan: _Scan, scale: Callable[[Array], Array]) -> Stack:
+    """The pictures of one scan, as the config wants them."""
     path, volume, mask, _ = scan
     if config.kind == "mask":
         volume = replace(volume, voxels=_labels(volume.voxels, path) if mask is None else mask)
     axes = 3 if config.kind == "volume" else 2
     size = config.shape[1:] if config.spacing and config.shape else (None,) * axes
-    mm = config.spacing or (None,) * axes
+    mm: tuple[float | None, ...] = config.spacing or (None,) * axes
     if axes == 3:
+        if len(volume.voxels) == 1 and size[0] is None:
+            mm = (None, *mm[1:])  # one slice stays one, however thick it is
         middle = (None,) * 3 if mask is None else _middle_of(mask)
-        return scale(resample(volume, mm, size, middle).voxels)[None]
+        taken = resample(volume, mm, size, middle)
+        return Stack(scale(taken.voxels)[None], [_place(volume, taken, size)])
     if mask is None:
-        stack = scale(resample(volume, (None, *mm), (None, *size)).voxels)
-        return stack if scan.most is None else stack[None]
+        taken = resample(volume, (None, *mm), (None, *size))
+        stack = scale(taken.voxels)
+        if scan.most is not None:
+            return Stack(stack[None], [None])
+        return Stack(stack, [_place(volume, taken, size, k) for k in range(len(stack))])
     images, masks = slices_with(volume, mask, size, mm, at=config.at or None)
-    return masks if config.kind == "mask" else scale(images)
+    pictures = masks if config.kind == "mask" else scale(images)
+    return Stack(pictures, [None] * len(pictures))
+
+
+def _place(
+    volume: Volume, taken: Volume, size: tuple[int | None, ...], number: int | None = None
+) -> Place | None:
+    """The place of a volume, or of one slice. What is cut to a size has no other grid of its own."""
+    at_model = Grid.of(taken, number)
+    own = Grid.of(volume, number) if size[-1] is None else at_model
+    return None if own is None or at_model is None else Place(own, at_model)
 
 
 def _middle_of(mask: Array) -> tuple[float, ...]:
@@ -269,11 +297,11 @@ def _greys(chosen: Window, bounds: tuple[float, float], values: Array) -> Array:
     return np.rint(mapped).astype(np.uint8) if bounds == GREYS else mapped
 
 
-def _window_record(stacks: list[Array], windows: list[Window]) -> list[dict[str, Any]]:
+def _window_record(stacks: list[Stack], windows: list[Window]) -> list[dict[str, Any]]:
     """Each different window, its source, and the number of pictures that it was used for."""
     counts: Counter[Window] = Counter()
     for stack, chosen in zip(stacks, windows, strict=True):
-        counts[chosen] += len(stack)
+        counts[chosen] += len(stack.pictures)
     record = []
     for chosen, count in counts.items():
         record.append({**asdict(chosen), "count": count})

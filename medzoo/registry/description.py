@@ -206,7 +206,8 @@ def version_text(config: ModelConfig, version: Version) -> str:
 
 def output_text(output: Output) -> str:
     """``images 1x128x128 uint8``."""
-    return f"{output.name} {'x'.join(map(str, output.shape)) or 'one'} {output.dtype}"
+    text = f"{output.name} {'x'.join(map(str, output.shape)) or 'one'} {output.dtype}"
+    return f"{text} (or as your {output.geometry})" if output.geometry else text
 
 
 def package_text(version: Version) -> str:

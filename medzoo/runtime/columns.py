@@ -37,7 +37,8 @@ def check(
         if output.condition:  # its values are known without the package
             columns[name] = batch.conditions[output.condition].astype(output.dtype)
         else:
-            columns[name] = _checked(model_name, output, arrays[name], batch.n)
+            expected = (batch.n, *_shape_of(output, batch))
+            columns[name] = _checked(model_name, output, arrays[name], expected)
     return columns
 
 
@@ -46,11 +47,22 @@ def own_outputs(version: Version) -> list[str]:
     return [name for name, output in version.outputs.items() if not output.condition]
 
 
-def _checked(model_name: str, output: Output, values: NDArray[Any], n: int) -> NDArray[Any]:
-    if values.shape != (n, *output.shape) or values.dtype != output.dtype:
+def _shape_of(output: Output, batch: Batch) -> tuple[int, ...]:
+    """The shape of one sample; its size is that of the input whose geometry it has."""
+    pictures = batch.inputs.get(output.geometry)
+    if isinstance(pictures, np.ndarray):
+        return (output.shape[0], *pictures.shape[2:])
+    return output.shape
+
+
+def _checked(
+    model_name: str, output: Output, values: NDArray[Any], shape: tuple[int, ...]
+) -> NDArray[Any]:
+    if values.shape != shape or values.dtype != output.dtype:
+        source = f"the input {output.geometry!r} asks" if output.geometry else "its config says"
         raise PackageError(
             f"{model_name}: `sample` returned {output.name!r} of shape {values.shape} and type "
-            f"{values.dtype}; its config says {(n, *output.shape)} and {output.dtype}."
+            f"{values.dtype}; {source} {shape} and {output.dtype}."
         )
     if output.kind == "boxes":
         if problem := _problem_of_boxes(values):

@@ -60,13 +60,14 @@ def subjects(samples: Batch) -> list[torchio.Subject]:
             f"These samples hold {', '.join(samples.columns)}.",
         )
     subjects = []
-    for sample in _each(samples):
+    for index, sample in _each(samples):
         parts: dict[str, Any] = {}
         for name, values in sample.items():
             output = samples.outputs[name]
             if output.kind in classes:
                 tensor = _tensor(to_xyz(values))
-                parts[name] = classes[output.kind](tensor=tensor, affine=affine_of(output))
+                affine = affine_of(output, samples.provenance, index)
+                parts[name] = classes[output.kind](tensor=tensor, affine=affine)
             else:
                 parts[name] = int(values) if output.kind == "label" else values
         subjects.append(tio.Subject(parts))
@@ -77,7 +78,7 @@ def dictionaries(samples: Batch) -> list[dict[str, Any]]:
     """One dictionary per sample, with the tensors of MONAI; see `Samples.to_monai`."""
     monai = _library("monai.data", "monai")
     items = []
-    for sample in _each(samples):
+    for index, sample in _each(samples):
         item: dict[str, Any] = {}
         for name, values in sample.items():
             output = samples.outputs[name]
@@ -88,7 +89,8 @@ def dictionaries(samples: Batch) -> list[dict[str, Any]]:
             elif output.kind == "boxes":
                 item[name] = _tensor(_monai_boxes(values, boxed_column(samples.outputs)))
             else:
-                item[name] = _meta_tensor(monai, values, output)
+                affine = affine_of(output, samples.provenance, index)
+                item[name] = _meta_tensor(monai, values, affine)
         items.append(item)
     return items
 
@@ -101,9 +103,9 @@ def _monai_boxes(boxes: Array, picture: Output) -> Array:
     return np.insert(np.insert(corners, 4, 1, axis=1), 2, 0, axis=1)
 
 
-def _meta_tensor(monai: Any, values: Array, output: Output) -> Any:
+def _meta_tensor(monai: Any, values: Array, affine: Array) -> Any:
     """A ``MetaTensor`` (C, X, Y, Z) of an image, mask or volume (C, *spatial)."""
-    tensor, affine = _tensor(to_xyz(values)), affine_of(output)
+    tensor = _tensor(to_xyz(values))
     # The entries that `LoadImage` sets. Without them `SaveImage` fails on one flat channel.
     meta = {
         "original_affine": affine,
@@ -155,9 +157,10 @@ def _values(samples: Batch, name: str) -> Array:
     return np.asarray(samples.columns[name][:])
 
 
-def _each(samples: Batch) -> Iterator[dict[str, Any]]:
-    for row in range(len(samples)):
-        yield {name: column[row] for name, column in samples.columns.items()}
+def _each(samples: Batch) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The number of each sample, and its values."""
+    for row, index in enumerate(samples.indices.tolist()):
+        yield index, {name: column[row] for name, column in samples.columns.items()}
 
 
 def _tensor(values: Array) -> torch.Tensor:

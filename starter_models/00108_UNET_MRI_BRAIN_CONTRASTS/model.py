@@ -71,25 +71,33 @@ def block(channels_in: int, channels: int) -> nn.Sequential:
 
 
 class Contrasts(nn.Module):
-    """U-Net: slices (N, 7, H, W) to T2 and FLAIR (N, 2, H, W); sides are multiples of 8."""
+    """U-Net: slices (N, 7, H, W) to T2 and FLAIR (N, 2, H, W); sides are multiples of 8.
 
-    def __init__(self, widths: tuple[int, int, int, int] = (16, 32, 64, 96)) -> None:
+    Most of it works on blocks of 2x2 pixels, which are channels there; the last two convolutions
+    see pixels again.
+    """
+
+    def __init__(self, widths: tuple[int, int, int] = (32, 64, 96)) -> None:
         super().__init__()
-        a, b, c, d = widths
-        self.enter = block(CHANNELS, a)
-        self.down1, self.down2, self.down3 = block(a, b), block(b, c), block(c, d)
-        self.up3, self.up2, self.up1 = block(d + c, c), block(c + b, b), block(b + a, a)
-        self.last = nn.Conv2d(a, len(TARGETS), 1)
+        a, b, c = widths
+        self.enter = block(4 * CHANNELS, a)
+        self.down1, self.down2 = block(a, b), block(b, c)
+        self.up2, self.up1 = block(c + b, b), block(b + a, a)
+        fine = a // 4 + 2
+        self.last = nn.Sequential(
+            nn.Conv2d(fine, 12, 3, padding=1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(12, len(TARGETS), 3, padding=1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        h1 = self.enter(x)  # (N, a, H, W)
-        h2 = self.down1(F.avg_pool2d(h1, 2))  # (N, b, H / 2, W / 2)
-        h3 = self.down2(F.avg_pool2d(h2, 2))
-        h = self.down3(F.avg_pool2d(h3, 2))  # (N, d, H / 8, W / 8)
-        h = self.up3(torch.cat([twice(h), h3], dim=1))
+        h1 = self.enter(F.pixel_unshuffle(x, 2))  # (N, a, H / 2, W / 2)
+        h2 = self.down1(F.avg_pool2d(h1, 2))  # (N, b, H / 4, W / 4)
+        h = self.down2(F.avg_pool2d(h2, 2))  # (N, c, H / 8, W / 8)
         h = self.up2(torch.cat([twice(h), h2], dim=1))
         h = self.up1(torch.cat([twice(h), h1], dim=1))
-        return self.last(h)
+        own = x[:, [NEIGHBOURS, 2 * NEIGHBOURS + 1]]  # the slice itself, and the mask
+        return self.last(torch.cat([F.pixel_shuffle(h, 2), own], dim=1))
 
 
 def twice(x: Tensor) -> Tensor:

@@ -126,8 +126,15 @@ class Patient:
 def cut(x: Tensor, rng: np.random.Generator) -> Tensor:
     """A part (C, SIDE, SIDE) of a slice, filled up with zeros where it is smaller."""
     lacking = [max(0, SIDE - side) for side in x.shape[1:]]
-    x = F.pad(x, (lacking[1] // 2, lacking[1] - lacking[1] // 2, lacking[0] // 2,
-                  lacking[0] - lacking[0] // 2))
+    x = F.pad(
+        x,
+        (
+            lacking[1] // 2,
+            lacking[1] - lacking[1] // 2,
+            lacking[0] // 2,
+            lacking[0] - lacking[0] // 2,
+        ),
+    )
     top, left = (int(rng.integers(side - SIDE + 1)) for side in x.shape[1:])
     return x[:, top : top + SIDE, left : left + SIDE]
 
@@ -171,7 +178,9 @@ def loss_of(made: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tenso
     away = made - target
     total = weight.sum() * away.shape[1]
     plain = (weight * (away.abs() + 3 * away.square())).sum() / total
-    edges = [(away.diff(dim=d).abs() * weight.narrow(d, 1, weight.shape[d] - 1)).sum() for d in (2, 3)]
+    edges = [
+        (away.diff(dim=d).abs() * weight.narrow(d, 1, weight.shape[d] - 1)).sum() for d in (2, 3)
+    ]
     return plain, (edges[0] + edges[1]) / total
 
 
@@ -187,7 +196,7 @@ def train(a: Any) -> None:
     for step in range(run.step + 1, a.steps + 1):
         rng = np.random.default_rng([a.seed, step])
         pace = min(1.0, step / 100) * max(0.02, 0.5 + 0.5 * np.cos(np.pi * step / a.steps))
-        optimiser.param_groups[0]["lr"] = a.rate * pace
+        optimiser.param_groups[0]["lr"] = float(a.rate * pace)
         x, target, weight = patient.slices(a.batch, rng)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             made = net(x.contiguous(memory_format=torch.channels_last))
