@@ -308,6 +308,12 @@ def test_a_second_input_must_lie_on_the_grid_of_the_first(
     with pytest.raises(InputError, match=r"lies elsewhere|mixes"):
         medzoo.generate(number, inputs=pair(tmp_path, right, (6, 5, 3)))
     scan = pair(tmp_path, right)["scan"]
+    assert len(medzoo.generate(number, inputs=scan)) == 1  # the name of the first is not needed
+    with pytest.raises(InputError, match="where goes with scan, which is missing"):
+        medzoo.generate(
+            model({**PAIR, "scan": {**SCAN["scan"], "required": False}}), inputs={"where": scan}
+        )
+    number = model(PAIR)
     with pytest.raises(InputError, match="that of where is not"):
         medzoo.generate(number, inputs={"scan": scan, "where": np.ones((4, 5, 6))})
     with pytest.raises(InputError, match=r"where has the size \(4, 5, 7\)"):

@@ -392,7 +392,9 @@ def _input(name: str, node: _Node, medigan: bool) -> Input:
             "at", lambda v: len(v) == 2 == axes, "a list of row and column, of an image or mask"
         )
         or (),
-        geometry="" if medigan else node.take("geometry", str, ""),
+        geometry=node.take(
+            "geometry", str, "", lambda v: not medigan, "none, for a medigan package,"
+        ),
     )
     node.done()
     return made

@@ -44,7 +44,7 @@ class Geometry:
     ------
     InputError
         The pictures of such an input have several sizes, or a scan does not state its place. Two
-        inputs that go together lie on different grids.
+        inputs that go together lie on different grids, or one of them is missing.
     """
 
     def __init__(self, version: Version, pictures: Mapping[str, Pictures]) -> None:
@@ -59,7 +59,12 @@ class Geometry:
             self._places[name] = places
         for name, source in pictures.items():
             partner = version.inputs[name].geometry
-            if partner in pictures:
+            if partner and partner not in pictures:
+                raise InputError(
+                    f"inputs: {name} goes with {partner}, which is missing.",
+                    f"Give {partner} too. {version.inputs[partner].help}",
+                )
+            if partner:
                 _require_same(name, source, partner, pictures[partner])
 
     def grids(self, name: str) -> list[dict[str, Any]]:

@@ -80,7 +80,7 @@ class Inputs:
             Its version, whose config lists the inputs.
         values
             A mapping of the version's inputs to pictures; or the pictures themselves, if there is
-            one input. Pictures are a folder, a file, a list of files, or an array. Files may be
+            one input, beside those with its geometry. Pictures are a folder, a file, a list of files, or an array. Files may be
             DICOM or NIfTI, which give one picture per slice. The folder of a DICOM series with an
             RTSTRUCT may be followed by a structure: ``patient7/#R parotid|Parotid R``.
 
@@ -95,12 +95,13 @@ class Inputs:
             raise InputError(f"{model} does not take pictures as inputs.", "Leave `inputs` out.")
         takes = "; ".join(f"{i.name}: {i.help}" for i in inputs.values())
         if values is not None and not isinstance(values, Mapping):
-            if len(inputs) > 1:
+            first, *others = [name for name, config in inputs.items() if not config.geometry]
+            if others:
                 raise InputError(
                     f"{model} has {len(inputs)} inputs.",
                     f"Give a mapping of their names to pictures. {takes}",
                 )
-            values = {next(iter(inputs)): values}
+            values = {first: values}
         values = {name: value for name, value in (values or {}).items() if value is not None}
         for name in values:
             if name not in inputs:

@@ -86,7 +86,7 @@ class Place:
     def back(self, values: Array, *, labels: bool) -> Array:
         """Values (C, *spatial) on the model's grid, brought to the own one.
 
-        Labels stay labels. Whole numbers that are no labels are interpolated and rounded.
+        Labels stay labels. Other whole numbers are interpolated and rounded.
         """
         if self.own.shape == self.taken.shape and np.allclose(
             self.own.spacing, self.taken.spacing, rtol=SAME, atol=0

@@ -259,7 +259,7 @@ def _slices(config: Input, scan: _Scan, scale: Callable[[Array], Array]) -> Stac
 def _place(
     volume: Volume, taken: Volume, size: tuple[int | None, ...], number: int | None = None
 ) -> Place | None:
-    """The place of a volume, or of one slice. What is cut to a size has no other grid of its own."""
+    """The place of a volume, or of one slice. A cut is itself the grid that samples go back to."""
     at_model = Grid.of(taken, number)
     own = Grid.of(volume, number) if size[-1] is None else at_model
     return None if own is None or at_model is None else Place(own, at_model)
