@@ -393,7 +393,7 @@ def _input(name: str, node: _Node, medigan: bool) -> Input:
         )
         or (),
         geometry=node.take(
-            "geometry", str, "", lambda v: not medigan, "none, for a medigan package,"
+            "geometry", str, "", lambda _: not medigan, "none, for a medigan package,"
         ),
     )
     node.done()
