@@ -275,7 +275,7 @@ def test_parts_of_a_folder_are_real_and_held_out(tmp_path: Path) -> None:
 
 def test_real_data_are_split_by_patient(tmp_path: Path) -> None:
     folder = written(tmp_path, REAL, patients=10)
-    data = medzoo.evaluation.data.data_of(folder, "real", medzoo.evaluation.data.Reading())
+    data = medzoo.evaluation.sources.data_of(folder, "real", medzoo.evaluation.data.Reading())
     sides = medzoo.evaluation.matching.matched(data, data, None)
     one, other = (set(side.texts["patient"]) for side in (sides.real, sides.held_out))
     assert one
@@ -315,6 +315,25 @@ def test_resize_is_asked_for_and_keeps_grey_values(tmp_path: Path) -> None:
     assert found["fd"].value == pytest.approx(judged(blobs(30, 2))["fd"].value, rel=1e-2)
 
 
+def test_resize_does_not_stretch(tmp_path: Path) -> None:
+    wide = {**REAL, "images": REAL["images"].repeat(2, 2).repeat(3, 3)}
+    folder = written(tmp_path / "real", wide)
+    with pytest.raises(InputError, match=r"60 of 60 pictures .*: 32x48 for 16x16") as caught:
+        medzoo.evaluate(blobs(30, 2), folder, resize=True, metrics=["fd"])
+    assert "Crop or fill them" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+def test_enlarged_pictures_stay_in_their_range(kind: str) -> None:
+    from medzoo.evaluation.folders import resized
+
+    edge = np.zeros((1, 8, 8), kind)
+    edge[:, :, 4:] = 250
+    large = resized(edge, (32, 32), mask=False)
+    assert large.dtype == kind
+    assert (large.min(), large.max()) == (0, 250)  # bicubic curves overshoot on both sides
+
+
 def with_nan() -> dict[str, Any]:
     images = blobs(30, 2)["images"] / 255
     images[4, 0, 2, 3] = np.nan
@@ -349,7 +368,7 @@ def test_what_cannot_be_compared_is_refused(
 
 
 def test_other_units_are_refused() -> None:
-    data = medzoo.evaluation.data.data_of(REAL, "real", medzoo.evaluation.data.Reading())
+    data = medzoo.evaluation.sources.data_of(REAL, "real", medzoo.evaluation.data.Reading())
     output = medzoo.config.Output("images", "image", "uint8", (1, 16, 16), (0, 255), unit="HU")
     scans = medzoo.Samples({"images": REAL["images"]}, {"images": output}, data.samples.indices)
     with pytest.raises(InputError, match="synthetic is in HU, real in grey levels"):
@@ -414,7 +433,7 @@ def test_the_report_is_one_file_with_pictures_and_nothing_from_elsewhere(tmp_pat
 
 
 def test_names_of_samples_cannot_inject_markup() -> None:
-    data = medzoo.evaluation.data.data_of(blobs(30, 2), "x", medzoo.evaluation.data.Reading())
+    data = medzoo.evaluation.sources.data_of(blobs(30, 2), "x", medzoo.evaluation.data.Reading())
     evil = medzoo.evaluation.data.Data(data.samples, "<script>alert(1)</script>", data.texts)
     assert "<script>alert" not in judged(evil, metrics=["fd"]).to_html()
 

@@ -121,7 +121,7 @@ def test_fewer_real_pictures_than_n_are_refused(toy: Toy, tmp_path: Path, real: 
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"size": (8, 9)}, "40 of 40 real pictures have another shape .* 8x9 for 8x8"),
+        ({"size": (8, 9)}, "40 of 40 pictures of .* have another shape .* 8x9 for 8x8"),
         ({"size": (8, 8, 3)}, "images of 1 channels, real has images of 3"),
         ({"classes": ("oval", "round")}, "has 0 pictures of class 'benign', and 3 are needed"),
     ],

@@ -125,7 +125,8 @@ def _shared(child: argparse.ArgumentParser) -> None:
     child.add_argument(
         "--resize",
         action="store_true",
-        help="bring real images to the size of the synthetic ones",
+        help="bring real images to the size of the synthetic ones; images of another shape are "
+        "refused",
     )
     child.add_argument(
         "-n", type=count, default=1000, help="samples that a model generates (default: 1000)"

@@ -13,12 +13,13 @@ import torch
 from .. import checks
 from ..errors import InputError, MedzooWarning
 from .comparison import Comparison
-from .data import Data, Reading, data_of, is_model
+from .data import Data, Reading
 from .matching import PICTURES, Sides, matched
 from .measuring import Measuring, chosen_metrics
 from .pairs import Pair
 from .report import pictures_of
 from .results import Evaluation
+from .sources import data_of, is_model
 from .trainings import Trainings
 
 PROBE = 48  # samples of a model that are compared before all of them are made
@@ -112,7 +113,7 @@ def evaluate(
         Name of a folder or label -> name of the class, where the two sides name them differently.
     resize : bool, optional
         Bring real picture files to the size of the synthetic ones. Otherwise a difference is an
-        error.
+        error. Pictures of another shape (height to width) would be stretched, and are refused.
     n, seed : int, optional
         Of samples that a model generates. ``seed`` is also that of random choices here.
     steps : int, optional

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from ..config import Output
 from ..config.columns import known_range, unit_range
 from ..errors import InputError
-from ..evaluation.data import Data, resized
+from ..evaluation.data import Data
+from ..evaluation.folders import resized
 from ..evaluation.matching import GREY, require_same_pictures, unit_of
 from ..inputs import pictures
 
-ASPECT = 0.02  # by which the shape of a real picture may differ; it is stretched by that
 DARKER = 4.0  # times that one side may be brighter than the other before their depths are doubted
 Unit = NDArray[np.float32]  # a picture (C, H, W) in [0, 1]
 
@@ -152,7 +152,6 @@ def handling(synthetic: Data, real: Data, notes: list[str]) -> Handling:
         They differ in kind, channels, unit or shape, or one is many times darker.
     """
     one, other = _pictures(synthetic, "model"), _pictures(real, "real")
-    _require_shape(real, one)
     require_same_pictures(one, other, "real", notes)
     if unit_of(one) != GREY:
         other = replace(other, range=known_range(one))  # the same HU is the same grey
@@ -183,23 +182,6 @@ def values_of(side: Data) -> NDArray[Any]:
     """The pictures (N, C, H, W) of a side."""
     values: NDArray[Any] = getattr(side.samples, str(side.column("image")))
     return values
-
-
-def _require_shape(real: Data, shown: Output) -> None:
-    """Raise InputError if a real picture would be stretched visibly."""
-    height, width = shown.shape[-2:]
-    bad = []
-    for name, history in zip(real.files, real.inspected, strict=False):
-        ratio = (history.size[0] / history.size[1]) / (height / width)
-        if abs(ratio - 1) > ASPECT:
-            bad.append((name, history.size))
-    if bad:
-        name, size = bad[0]
-        raise InputError(
-            f"{len(bad)} of {len(real)} real pictures have another shape than the synthetic ones, "
-            f"first {name}: {size[0]}x{size[1]} for {height}x{width}.",
-            "Stretching would give them away. Crop them to the same shape, or leave them out.",
-        )
 
 
 def _require_brightness(synthetic: Data, real: Data, found: Handling) -> None:

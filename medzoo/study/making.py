@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from .. import checks, files
 from ..errors import InputError
-from ..evaluation.data import Data, Reading, data_of
+from ..evaluation.data import Data, Reading
 from ..evaluation.figures import plain
+from ..evaluation.sources import data_of
 from ..seeds import check_seed
 from ..settings import user_path
 from .handling import Handling, handling, history_of, values_of

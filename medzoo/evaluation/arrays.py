@@ -1,0 +1,132 @@
+"""Arrays and tables as a side of an evaluation."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import Output
+from ..errors import InputError
+from ..samples import Samples
+from .data import Array, Data, Reading, Texts
+
+KIND_OF_NAME = {"masks": "mask", "mask": "mask", "boxes": "boxes", "table": "table"}
+
+
+def renamed(values: list[str], how: Reading) -> Texts:
+    """Names of classes as the other side calls them."""
+    return np.array([how.classes.get(value, value) for value in values], dtype=np.str_)
+
+
+def of_arrays(arrays: Mapping[str, Any], name: str, role: str, how: Reading) -> Data:
+    """Arrays with one row per sample; the names say what they are.
+
+    Raises
+    ------
+    InputError
+        An array is none of the known kinds, or they differ in length.
+    """
+    columns: dict[str, Array] = {}
+    outputs: dict[str, Output] = {}
+    texts: dict[str, Texts] = {}
+    label_names: dict[str, dict[str, str]] = {}
+    for key, values in arrays.items():
+        array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+        if array.ndim == 0:
+            raise InputError(f"{role}: {key!r} is a single value.", "Give one row per sample.")
+        if array.dtype.kind in "OUS":
+            texts[key] = renamed([str(value) for value in array], how)
+            continue
+        kind = _kind_of(key, array, role)
+        if kind == "label":
+            texts[key] = renamed([str(int(value)) for value in array], how)
+        array = array.astype(np.uint8) if array.dtype == bool else array
+        columns[key] = array
+        outputs[key] = _output(key, kind, array, role)
+    for key in [k for k in texts if k in {"labels", "label"} and k not in columns]:
+        names, codes = np.unique(texts[key], return_inverse=True)
+        columns[key] = codes.astype(np.int64)
+        outputs[key] = Output(key, "label", "int64", ())
+        label_names[key] = {str(code): str(text) for code, text in enumerate(names)}
+    if not columns:
+        raise InputError(f"{role}: there are no arrays in {name}.", "Name one `images`.")
+    lengths = {key: len(array) for key, array in {**columns, **texts}.items()}
+    if len(set(lengths.values())) > 1:
+        raise InputError(f"{role}: the arrays differ in length: {lengths}.")
+    indices = np.arange(next(iter(lengths.values())))
+    samples = Samples(columns, outputs, indices, {"label_names": label_names})
+    return Data(samples, name, texts)
+
+
+def _kind_of(key: str, array: Array, role: str) -> str:
+    """The kind of a column, from its name and its axes."""
+    if key in KIND_OF_NAME:
+        return KIND_OF_NAME[key]
+    if array.ndim == 1:
+        return "label" if array.dtype.kind in "iub" else "table"
+    if array.ndim == 2:
+        return "table"
+    if array.ndim in {4, 5} and array.shape[1] <= 16:
+        return "image" if array.ndim == 4 else "volume"
+    raise InputError(
+        f"{role}: {key!r} has shape {array.shape}.",
+        "Pictures are (N, C, H, W), volumes (N, C, D, H, W), labels (N,), tables (N, columns).",
+    )
+
+
+def _output(key: str, kind: str, array: Array, role: str) -> Output:
+    output = Output(key, kind, str(array.dtype), array.shape[1:])
+    if kind not in {"image", "volume"}:
+        return output
+    if array.dtype.kind == "f":
+        output = replace(output, dtype="float32")
+        low, high = np.nanmin(array), np.nanmax(array)
+        if low < 0 or high > 1:
+            raise InputError(
+                f"{role}: {key!r} has floats from {low:g} to {high:g}, whose range is not known.",
+                "Scale them to [0, 1], or give a medzoo.Samples whose output has a `range`.",
+            )
+    if output.value_range is None:
+        raise InputError(
+            f"{role}: {key!r} is {array.dtype}, whose value range is not known.",
+            "Give uint8, uint16 or floats in [0, 1], or a medzoo.Samples with a `range`.",
+        )
+    return output
+
+
+def of_csv(path: Path, how: Reading) -> Data:
+    """A table: numbers become the column ``table``, texts become groups."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.reader(file))
+    if len(rows) < 2:
+        raise InputError(f"{path.name} has no rows below its head.")
+    head, body = rows[0], [row for row in rows[1:] if row]
+    if any(len(row) != len(head) for row in body):
+        raise InputError(f"{path.name} has rows of different lengths.")
+    columns, numbers, texts = [], [], {}
+    for name, values in zip(head, zip(*body, strict=True), strict=True):
+        numeric = _numbers(values)
+        if numeric is None:
+            texts[name] = renamed(list(values), how)
+        else:
+            numbers.append(numeric)
+            columns.append(name)
+    if not numbers:
+        raise InputError(f"{path.name} has no columns of numbers.")
+    table = np.array(numbers).T
+    output = Output("table", "table", "float32", table.shape[1:], columns=tuple(columns))
+    samples = Samples({"table": table}, {"table": output}, np.arange(len(table)))
+    return Data(samples, path.stem, texts)
+
+
+def _numbers(values: Sequence[str]) -> list[float] | None:
+    """A column as numbers, an empty cell as NaN; None if it holds other text."""
+    try:
+        return [float(value) if value else np.nan for value in values]
+    except ValueError:
+        return None
