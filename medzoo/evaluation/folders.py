@@ -129,7 +129,8 @@ def _require_shape(
 def resized(array: Array, size: tuple[int, ...], *, mask: bool) -> Array:
     """A picture (C, H, W) of another size: averaged if smaller, bicubic if larger; masks nearest.
 
-    Bicubic values that overshoot are cut off to those of the picture.
+    Bicubic curves overshoot: whole numbers are cut off to what their type holds, floats to the
+    values of the picture.
     """
     from PIL import Image
 
@@ -142,8 +143,11 @@ def resized(array: Array, size: tuple[int, ...], *, mask: bool) -> Array:
     for channel in array:
         values = channel if channel.dtype == np.uint8 else channel.astype(np.float32)
         changed = np.asarray(Image.fromarray(values).resize((size[1], size[0]), way))
-        changed = changed.clip(channel.min(), channel.max())
-        channels.append(np.rint(changed) if array.dtype.kind in "iu" else changed)
+        if array.dtype.kind in "iu":
+            ends = np.iinfo(array.dtype)
+            channels.append(np.rint(changed).clip(ends.min, ends.max))
+        else:
+            channels.append(changed.clip(channel.min(), channel.max()))
     return np.stack(channels).astype(array.dtype)
 
 
