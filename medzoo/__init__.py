@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .packages.update import update as update
     from .publishing.contribution import contribute as contribute
     from .publishing.data_set import publish as publish
+    from .publishing.export import export as export
     from .registry import cite as cite
     from .registry import info as info
     from .registry import list_models as list_models
@@ -60,6 +61,7 @@ _HOMES = {
     "dataloader": "loader",
     "dataset": "loader",
     "evaluate": "evaluation.api",
+    "export": "publishing.export",
     "generate": "generation.api",
     "info": "registry",
     "install": "packages.transfer",

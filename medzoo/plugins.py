@@ -38,6 +38,12 @@ PLUGINS = {
         "https": "packages.https",
         "hf": "packages.hf",
     },
+    "export": {  # from the graph of a native package
+        "onnx": "publishing.export_onnx",
+        "torchscript": "publishing.export_torchscript",
+        "monai": "publishing.export_monai",
+        "bioimageio": "publishing.export_bioimageio",
+    },
     "notebook": {"model": "registry.card"},  # how a notebook shows a config
 }
 

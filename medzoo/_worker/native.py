@@ -39,14 +39,14 @@ class Native:
             with suppress(ImportError):  # the package's own import says what is missing
                 import torch  # noqa: F401
         with default_settings(), own_randomness(device):
-            self._model = import_package(folder).load(Path(spec["weights"]), device)
+            self.model = import_package(folder).load(Path(spec["weights"]), device)
         self._outputs = spec["outputs"]
         self._device, self._autocast = device, spec.get("autocast")
 
     def sample(self, batch: Batch) -> dict[str, Any]:
         """One array per output; anything else that the package returns is ignored."""
         with default_settings(), autocast(self._device, self._autocast):
-            returned = self._model.sample(batch)
+            returned = self.model.sample(batch)
         if not isinstance(returned, dict):
             kind = type(returned).__name__
             raise PackageError(f"`sample` returned {kind}, not a dict of arrays.")

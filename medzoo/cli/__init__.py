@@ -16,6 +16,7 @@ from ..errors import MedzooError, MedzooWarning
 from .cache import add_cache, add_install, cache_command, install_command
 from .contribute import add_contributing, contribute_command
 from .evaluate import add_evaluate, compare_command, evaluate_command
+from .export import add_export, export_command
 from .generate import add_generate, generate_command
 from .help import EXITS, Parser, exit_codes
 from .look import (
@@ -81,6 +82,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "verify": verify_command,
     "reproduce": reproduce_command,
     "publish": publish_command,
+    "export": export_command,
     "copy": copy_command,
     "install": install_command,
     "cache": cache_command,
@@ -189,6 +191,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_study(commands)
     add_sets(commands)
     add_publish(commands)
+    add_export(commands)
     add_install(commands)
     add_cache(commands)
     add_contributing(commands)

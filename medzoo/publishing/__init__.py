@@ -19,6 +19,7 @@ set of samples to a data set: ``publish``. docs/howto/author.md explains the ste
 ``submit.py``            the pull request, or a branch in a clone (``git.py`` talks to git)
 ``contribution.py``      `medzoo.contribute`: these steps in one call
 ``data_set.py``          ``medzoo publish``: a set of samples as a data set of Zenodo
+``export.py``            ``medzoo export``: a model in other formats, one ``export_*.py`` for each
 ``review.py``            ``python -m medzoo.publishing FILE...``: the configs of a pull request
 ``trial.py``             the models of a pull request run, without network and token
 ``comment.py``           a comment on it with what they made
@@ -32,6 +33,7 @@ from .bundles import from_bundle
 from .check import check
 from .contribution import Contribution, contribute
 from .data_set import SetResult, publish
+from .export import Exported, export, graph_inputs
 from .pack import PackResult, pack
 from .submit import PullRequestResult, SubmitResult, submit
 from .template import from_medigan, new
@@ -39,6 +41,7 @@ from .upload import UploadResult, upload
 
 __all__ = [
     "Contribution",
+    "Exported",
     "Finding",
     "PackResult",
     "PullRequestResult",
@@ -48,8 +51,10 @@ __all__ = [
     "UploadResult",
     "check",
     "contribute",
+    "export",
     "from_bundle",
     "from_medigan",
+    "graph_inputs",
     "new",
     "pack",
     "publish",

@@ -7,6 +7,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..packages.store import Package
 from ..provenance import of_session
 from .columns import check, own_outputs
 from .execution import DEFAULT, Execution
+from .graph import Graph
 from .session import Session, at, batch_size, explain, libraries
 from .weights import other_weights, their_file
 
@@ -96,6 +98,17 @@ class NativeSession(Session):
             interpreter=interpreter,
             recorded=execution.record,
         )
+
+    def graph(self, batch_of: Callable[[range], Batch]) -> Graph:
+        """What the package computes with torch; ``batch_of`` gives the batch of a range of samples.
+
+        Raises
+        ------
+        PackageError
+            It has no graph.
+        """
+        assert self._contract is not None  # noqa: S101  (`close` is the end)
+        return Graph(self._model_name, self._contract.model, batch_of)
 
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The columns of a batch, checked against the config."""
