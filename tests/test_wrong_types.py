@@ -152,6 +152,11 @@ def calls(tmp_path: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]
         "copy": (medzoo.copy, {"model_id": 901, "folder": tmp_path / "nothing" / "\0"}),
         "dataloader": (medzoo.dataloader, model),
         "dataset": (medzoo.dataset, model),
+        "export": (
+            medzoo.export,
+            {"model_id": 901, "format": "onnx", "out": tmp_path / "nothing" / "\0"},
+        ),
+        "graph_inputs": (medzoo.publishing.graph_inputs, {"model_id": 901, "n": 1, "seed": 0}),
         "generate": (medzoo.generate, {**model, "device": "nowhere"}),
         "info": (medzoo.info, {"model_id": 901}),
         "install": (medzoo.install, {"model_id": 901}),

@@ -28,8 +28,16 @@ from ..plugins import PLUGINS, plugin
 from ..provenance import outputs_as_json
 from ..registry import is_local, resolve
 from ..runtime import Execution
-from ..runtime.graph import CONDITION, LATENTS, MADE, NORMAL, UNIFORM, Graph, GraphInput
-from ..runtime.graph import check_options
+from ..runtime.graph import (
+    CONDITION,
+    LATENTS,
+    MADE,
+    NORMAL,
+    UNIFORM,
+    Graph,
+    GraphInput,
+    check_options,
+)
 from ..runtime.native import NativeSession
 from .zenodo_metadata import NOT_FOR_DIAGNOSIS
 
@@ -392,7 +400,9 @@ def _is_installed(name: str) -> bool:
         return False
 
 
-def _opened(config: ModelConfig, version: Version, execution: Execution) -> tuple[NativeSession, Path]:
+def _opened(
+    config: ModelConfig, version: Version, execution: Execution
+) -> tuple[NativeSession, Path]:
     """The package, loaded into this interpreter, and its folder."""
     checks.flag(execution.trust, "trust")
     package, _ = prepare(config, version, env=execution.env, trust=execution.trust)
@@ -419,7 +429,9 @@ def _write_texts(folder: Path, source: Source, format: str, writer: Any) -> None
     constants = ", ".join(f"{name} = {value}" for name, value in source.options.items())
     absent = ""
     if source.graph.absent:
-        absent = f"\nNot in the graph, since torch does not make it: {', '.join(source.graph.absent)}.\n"
+        absent = (
+            f"\nNot in the graph, since torch does not make it: {', '.join(source.graph.absent)}.\n"
+        )
     model = str(config.number) if not is_local(config) else repr(str(config.path.parent))
     arguments = "".join(f", {name}={value!r}" for name, value in source.options.items())
     text = README.format(

@@ -66,7 +66,11 @@ def test(path: Path, source: Source) -> None:
     with quiet():
         summary = test_model(path)
     if summary.status != "passed":
-        wrong = [f"{d.name}: {e.msg}" for d in summary.details for e in d.errors]
+        wrong = [
+            f"{d.name}, {'.'.join(map(str, e.loc))}: {e.msg}"
+            for d in summary.details
+            for e in d.errors
+        ]
         raise PackageError(
             f"{source.title} was exported, and bioimageio.core does not accept it: "
             f"{'; '.join(wrong)[:600] or summary.status}",
@@ -101,7 +105,7 @@ def description(folder: Path, source: Source, license: str, opset: int) -> dict[
 
     config, version = source.config, source.version
     outputs = [_output(folder, o) for o in source.outputs.values()]
-    tolerance = max(max(source.differences.values()), 1e-6)
+    tolerance = max(1e-6, *source.differences.values())
     files = {"onnx": export_onnx.FILE, "torchscript": export_torchscript.FILE}
     weights: dict[str, Any] = {
         kind: {"source": name, "sha256": sha256_of(folder / name)} for kind, name in files.items()
@@ -111,12 +115,12 @@ def description(folder: Path, source: Source, license: str, opset: int) -> dict[
     return {
         "format_version": v0_5.ModelDescr.implemented_format_version,
         "type": "model",
-        "name": f"{config.id[6:]} {version.name}".replace("_", " "),
+        "name": re.sub(r"[^\w+() -]", "-", f"{config.id} {version.name}", flags=re.ASCII),
         "description": " ".join(f"{config.description} {NOT_FOR_DIAGNOSIS}".split())[:1024],
         "authors": [{"name": name} for name in version.authors],
         "license": license,
         "cite": _cite(version),
-        "documentation": "README.md",
+        "documentation": {"source": "README.md"},
         "tags": ["medzoo", "generative", "synthetic", *version.generator.split()],
         "timestamp": DATE,
         "version": version.name,
@@ -129,7 +133,11 @@ def description(folder: Path, source: Source, license: str, opset: int) -> dict[
                     {"relative_tolerance": 0, "absolute_tolerance": tolerance}
                 ]
             },
-            "medzoo": {"model": config.id, "version": version.name, "options": dict(source.options)},
+            "medzoo": {
+                "model": config.id,
+                "version": version.name,
+                "options": dict(source.options),
+            },
         },
     }
 

@@ -53,7 +53,7 @@ def save(path: Path, source: Source) -> None:
     source.graph.program()  # torch.export notices what a trace would turn into a constant
     with quiet():
         source.graph.script().save(str(path))
-        script = torch.jit.load(str(path), map_location="cpu")
+        script: Any = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
 
     def run(given: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         with torch.no_grad(), quiet():

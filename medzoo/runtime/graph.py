@@ -103,7 +103,7 @@ class DrawnBatch(Batch):
 
     def columns(self) -> list[tuple[str, Array]]:
         """Origin and values (n, size) of latents, conditions and each draw."""
-        found = [(LATENTS, self.latents)]
+        found: list[tuple[str, Array]] = [(LATENTS, self.latents)]
         found += [(CONDITION, values[:, None]) for values in self.conditions.values()]
         for draws in zip(*self.drawn, strict=False):
             if len({(kind, values.size) for kind, values in draws}) == 1:
@@ -188,7 +188,7 @@ class Graph:
 
         class Module(torch.nn.Module):
             def forward(self, *given: Any) -> Any:
-                tensors = graph._computed(given)  # noqa: SLF001  (part of the graph)
+                tensors = graph._computed(given)
                 outputs = tuple(tensors[k].contiguous() for k in graph.outputs.values())
                 return outputs if len(outputs) > 1 else outputs[0]
 
@@ -236,7 +236,7 @@ class Graph:
         import torch
 
         with torch.no_grad(), quiet():
-            return torch.jit.trace(self.module(), self.shown(), check_trace=False)
+            return torch.jit.trace(self.module(), self.shown(), check_trace=False)  # type: ignore[no-untyped-call]
 
     # ---------------------------------------------------------------------------------------------
     def _computed(self, given: tuple[Any, ...]) -> list[Any]:
@@ -306,14 +306,16 @@ class Graph:
             origin = _origin(array, columns)
             name = {LATENTS: "latents", MADE: f"input_{number}"}.get(origin, "noise")
             if origin == CONDITION:
-                name = next(k for k, v in self._batch.conditions.items() if np.array_equal(v, array))
+                name = next(
+                    k for k, v in self._batch.conditions.items() if np.array_equal(v, array)
+                )
             named.append(GraphInput(name, array.dtype.name, array.shape[1:], origin))
         return tuple(_unique(named))
 
     def _refusal(self, why: str, hint: str = "") -> PackageError:
         return PackageError(
             f"{self._name} cannot be exported: {why}.",
-            hint or "docs/howto/export.md says what a graph can hold.",
+            hint or "docs/export.md says what a graph can hold.",
         )
 
 
@@ -368,7 +370,8 @@ def borders(
     """
     import torch
 
-    tensor, as_tensor, split = torch.tensor, torch.as_tensor, torch.Tensor.split
+    tensor, as_tensor = torch.tensor, torch.as_tensor
+    split: Callable[..., Any] = torch.Tensor.split
 
     def of_array(make: Callable[..., Any]) -> Callable[..., Any]:
         def made(data: Any, **options: Any) -> Any:

@@ -19,6 +19,7 @@ from .._worker.devices import pick_device as pick
 from .._worker.native import Native
 from .._worker.protocol import Failure
 from ..config import ModelConfig, Version, name_of
+from ..errors import PackageError
 from ..files import sha256_of
 from ..packages.store import Package
 from ..provenance import of_session
@@ -108,7 +109,13 @@ class NativeSession(Session):
             It has no graph.
         """
         assert self._contract is not None  # noqa: S101  (`close` is the end)
-        return Graph(self._model_name, self._contract.model, batch_of)
+        try:
+            return Graph(self._model_name, self._contract.model, batch_of)
+        except PackageError:
+            raise
+        except Exception as error:
+            requires = self._version.requires
+            raise explain(Failure.of(error), self._model_name, "failed", requires) from error
 
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The columns of a batch, checked against the config."""

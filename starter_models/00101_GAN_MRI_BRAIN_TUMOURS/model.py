@@ -185,7 +185,7 @@ class Generator(nn.Module):
         """Where maps (N, 9, 16, 16) lie along the components of their plane (N, 192)."""
         ways = self.components.weight / self.components.weight.square().sum(dim=0)
         found = ((maps.flatten(1) - self.mean(kind)) @ ways).unflatten(1, (len(PLANES), CODE))
-        return found[torch.arange(len(kind), device=kind.device), kind % len(PLANES)]
+        return found[torch.arange(kind.shape[0], device=kind.device), kind % len(PLANES)]
 
     def spread(self, maps: Tensor, kind: Tensor) -> Tensor:
         """The maps with ``turn`` (9, 64, 64) on the leading coordinates, ``scale`` (9, 128) on the
