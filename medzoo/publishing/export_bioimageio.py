@@ -50,7 +50,6 @@ def write(folder: Path, source: Source) -> None:
     given, made = source.graph.pair(SAMPLES)
     for name, values in {**given, **made}.items():
         np.save(folder / f"{name}.npy", values)
-    (folder / "README.md").write_text("# Test\n", encoding="utf-8")  # the real one follows
     content = description(folder, source, license, opset)
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
     (folder / FILE).write_text(text, encoding="utf-8")
@@ -120,7 +119,6 @@ def description(folder: Path, source: Source, license: str, opset: int) -> dict[
         "authors": [{"name": name} for name in version.authors],
         "license": license,
         "cite": _cite(version),
-        "documentation": {"source": "README.md"},
         "tags": ["medzoo", "generative", "synthetic", *version.generator.split()],
         "timestamp": DATE,
         "version": version.name,
