@@ -19,6 +19,7 @@ from conftest import ROOT
 from safetensors.torch import save_file
 from scipy.ndimage import distance_transform_edt, label
 
+import medzoo
 from benchmarks import hippocampus as judge
 from medzoo._worker.imports import import_package
 from medzoo.errors import InputError
@@ -193,6 +194,24 @@ def test_a_users_mask_comes_back_where_it_was(model: Any, code: ModuleType) -> N
     assert moved.tolist() == [6, 0, 5, 6, 0, 5]  # slices to the head, columns from right to left
     first, second = made["volumes"][:, 0]
     assert np.array_equal(first[:-6, :, :-5], second[6:, :, 5:])
+
+
+def test_masks_of_odd_sizes_are_moved_by_whole_voxels(code: ModuleType, tmp_path: Path) -> None:
+    """Sizes of the data, one that is cut, and a spacing that was rounded in float32."""
+    sizes, paths, given = [(35, 51, 35), (34, 52, 36), (33, 65, 67)], [], []
+    for number, size in enumerate(sizes):
+        labels = np.zeros(size, np.uint8)
+        labels[5:30, 6:46, 8:28] = ellipsoid()[12:37, 12:52, 14:34]
+        affine = np.diag([1.000001 if number == 1 else 1.0] * 3 + [1])
+        paths.append(tmp_path / f"{number}.nii.gz")
+        nib.save(nib.Nifti1Image(labels, affine), paths[-1])
+        given.append(labels)
+    made = medzoo.generate(105, 3, seed=1, inputs={"masks": paths}, progress=False)
+    for mask, labels in zip(code.from_axial(made.masks[:, 0]), given, strict=True):
+        own, kept = np.argwhere(labels), np.argwhere(mask)
+        assert len({tuple(step) for step in kept - own}) == 1  # all voxels by the same step
+        assert np.array_equal(mask[tuple(kept.T)], labels[tuple(own.T)])
+        assert np.abs(kept[0] - own[0] - (64 - np.array(labels.shape)) / 2).max() <= 0.5
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,10 @@ class Parser(argparse.ArgumentParser):
             return f"It is called {options[str(ours)]} here."
         if near := checks.close(word, options):
             return f"Did you mean {' or '.join(options[n] for n in near)}?"
-        own = "--option NAME=VALUE gives the model's own inputs; " if "option" in options else ""
+        own = "--option NAME=VALUE gives the model's own options" if "option" in options else ""
+        if own and "inputs" in options:
+            own += ", --inputs NAME=FILE your pictures and masks"
+        own += "; " if own else ""
         return f"{own}{self.prog} --help lists the options."
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

@@ -131,8 +131,12 @@ def _check_names(config: ModelConfig, version: Version, options: Mapping[str, An
         allowed.append("latents")
     for name in options:
         if name not in allowed:
-            names = ", ".join(allowed) or "no inputs"
+            names = ", ".join(allowed) or ("no options" if version.inputs else "no inputs")
             hint = checks.instead(name, [*allowed, *GENERATE_ARGUMENTS])
+            if version.inputs:
+                some = next(iter(version.inputs))
+                own = "Your own pictures go into inputs=: "
+                hint += f"{own}inputs={{{some!r}: ...}}, or --inputs {some}=FILE. "
             hint += f"It takes {names}; `medzoo info {config.number}` explains."
             raise InputError(f"{config.id} takes no {name!r}.", hint)
 

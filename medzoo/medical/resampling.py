@@ -17,6 +17,7 @@ from .volumes import Volume, a_volume
 
 Array = NDArray[Any]
 EVEN = 1e-5  # of a voxel: two labels whose shares differ by less cover equally much
+SAME = 1e-5  # of a spacing: one that differs by less, as by rounding, is the same
 
 
 @checks.checked(
@@ -50,7 +51,9 @@ def resample(
         Number of slices, rows and columns. None covers the volume along that axis.
     centre : sequence of float, optional
         The voxel of ``volume``, with fractions, that comes to lie in the middle of the new grid.
-        None is the middle of the volume along that axis.
+        None is the middle of the volume along that axis. Where the spacing stays, voxels then keep
+        their values: of an odd number of voxels to add, one more comes behind the volume than
+        before it, and of an odd number to cut, one more is cut behind it.
     fill : float, optional
         The value outside of the volume, and of voxels that are NaN. By default the lowest value of
         the volume, and 0 for labels.
@@ -88,6 +91,8 @@ def _resampled(
     for axis, old in enumerate(volume.spacing):
         length, new = volume.voxels.shape[axis], spacing[axis]
         step = 1.0 if new is None else new / old
+        if abs(step - 1) < SAME:
+            step = 1.0
         positions = _positions(length, step, size[axis], centre[axis])
         grids.append((positions, step))
         origin = origin + volume.axes[axis] * (0 if np.isnan(old) else old) * positions[0]
@@ -124,6 +129,8 @@ def _positions(
     """Where the new voxels of one axis lie, in old voxels."""
     if count is None:
         count = max(1, round(length / step))
+    if middle is None and step == 1:
+        return np.arange(count) + float(int((length - count) / 2))  # no voxel is interpolated
     if middle is None:
         middle = (length - 1) / 2
     from_middle = np.arange(count) - (count - 1) / 2

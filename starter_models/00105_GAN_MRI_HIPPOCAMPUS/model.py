@@ -314,8 +314,7 @@ def centred(mask: NDArray[Any]) -> tuple[NDArray[np.uint8], list[int]]:
         raise InputError(
             f"The mask holds {odd}; only 0, 1 (anterior) and 2 (posterior) can be painted.",
             "Fractions come from a mask of another spacing than 1 mm: resample its labels to 1 mm "
-            "first (nearest neighbour). Or from an axis with an odd number of voxels: pad it to an "
-            "even number.",
+            "first (nearest neighbour).",
         )
     places = np.argwhere(mask > 0)
     if not len(places):

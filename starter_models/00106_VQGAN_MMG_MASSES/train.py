@@ -142,6 +142,16 @@ def spread_of(x: Tensor) -> tuple[Tensor, Tensor]:
     return texture.mean(dim=0), texture.std(dim=0)
 
 
+def own_weights(a: argparse.Namespace) -> dict[str, Tensor]:
+    """The weights of ``--init`` if they are this model's; otherwise empty.
+
+    Then the codebook and its decoder stay as they are, an encoder to them is trained, since files
+    of weights hold none, and the transformer goes on from where it was.
+    """
+    tensors = load_file(a.init) if a.init else {}
+    return tensors if "codebook" in tensors else {}
+
+
 def train_codebook(a: argparse.Namespace, x: Tensor) -> None:
     torch.manual_seed(a.seed)
     device = torch.device(a.device)
@@ -150,7 +160,12 @@ def train_codebook(a: argparse.Namespace, x: Tensor) -> None:
     nets = nn.ModuleDict({"encoder": Encoder(), "decoder": m.Decoder()}).to(
         device, memory_format=torch.channels_last
     )
-    codebook, average = Codebook().to(device), Average(nets, 0.995)
+    codebook, kept_weights = Codebook().to(device), own_weights(a)
+    if kept_weights:
+        codebook.codes.copy_(kept_weights["codebook"].float())
+        codebook.counts.fill_(1)
+        training.load_part(nets["decoder"], kept_weights, "decoder").requires_grad_(False)
+    average = Average(nets, 0.995)
     make = torch.optim.Adam(nets.parameters(), lr=2e-3, betas=(0.9, 0.99))
     parts = {"nets": nets, "codebook": codebook, "average": average.net, "make": make}
     run = Run(a.out / "codebook.pt", a.seed, **parts)
@@ -163,12 +178,13 @@ def train_codebook(a: argparse.Namespace, x: Tensor) -> None:
             codes = nets["encoder"](real)
         kept = codes.new_zeros(())
         if run.step >= FREE_UNTIL:
-            if run.step == FREE_UNTIL:
+            if run.step == FREE_UNTIL and not kept_weights:
                 flat = codes.detach().transpose(0, 1).flatten(1).T
                 codebook.codes.copy_(flat[torch.randperm(len(flat), device=device)[: m.CODES]])
                 codebook.counts.fill_(len(flat) / m.CODES)
             tokens = codebook.nearest(codes.detach())
-            codebook.update(codes.detach(), tokens)
+            if not kept_weights:
+                codebook.update(codes.detach(), tokens)
             rounded = m.codes_of(tokens, codebook.codes)
             kept = (codes - rounded).square().sum(dim=1).mean()
             codes = (
@@ -198,16 +214,19 @@ def train_codebook(a: argparse.Namespace, x: Tensor) -> None:
             sheet(torch.cat([wanted[:8], small[:8], wanted[8:], small[8:]]), a.out / "codebook.png")
 
 
-def trained_codebook(out: Path) -> tuple[Encoder, m.Decoder, Codebook]:
+def trained_codebook(a: argparse.Namespace) -> tuple[Encoder, m.Decoder, Codebook]:
     """What the first stage made, averaged, with the codes in the order of the brightness that they
     are decoded to.
     """
+    out = a.out
     nets, codebook = (
         nn.ModuleDict({"encoder": Encoder(), "decoder": m.Decoder()}).eval(),
         Codebook(),
     )
     nets.load_state_dict(state_in(out / "codebook.pt"))
     codebook.load_state_dict(state_in(out / "codebook.pt", "codebook"))
+    if own_weights(a):  # in order already, and known by their numbers to the transformer
+        return nets["encoder"], nets["decoder"], codebook
     with torch.inference_mode():
         brightness = nets["decoder"](codebook.codes[:, :, None, None].expand(-1, -1, 4, 4))[0].mean(
             dim=(1, 2, 3)
@@ -245,7 +264,7 @@ def held_out(patients: Tensor) -> Tensor:
 def train_transformer(a: argparse.Namespace, x: Tensor, y: Tensor, patients: Tensor) -> None:
     torch.manual_seed(a.seed + 1)
     device = torch.device(a.device)
-    encoder, decoder, codebook = trained_codebook(a.out)
+    encoder, decoder, codebook = trained_codebook(a)
     tokens, aside = tokens_of(x, encoder, codebook), held_out(patients)
     used = (~aside).nonzero()[:, 0]
     net = m.Transformer()
@@ -254,9 +273,11 @@ def train_transformer(a: argparse.Namespace, x: Tensor, y: Tensor, patients: Ten
             table.weight[: m.CODES] = (
                 codebook.codes @ torch.randn(m.DEPTH, table.weight.shape[1]) * strength
             )
+    if kept_weights := own_weights(a):
+        training.load_part(net, kept_weights, "transformer")
     net.to(device)
     average = Average(net, 0.995)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.05)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=a.rate, betas=(0.9, 0.98), weight_decay=0.05)
     run = Run(
         a.out / "transformer.pt",
         a.seed + 1,
@@ -277,7 +298,7 @@ def train_transformer(a: argparse.Namespace, x: Tensor, y: Tensor, patients: Ten
         return F.cross_entropy(logits.float().flatten(0, 1), batch.to(device).flatten())
 
     while run.step < a.transformer_steps:
-        optimiser.param_groups[0]["lr"] = 2e-3 * warm_up_and_decay(run.step, a.transformer_steps)
+        optimiser.param_groups[0]["lr"] = a.rate * warm_up_and_decay(run.step, a.transformer_steps)
         i, turns = used[torch.randint(len(used), (16,))], torch.randint(m.TURNS, (16,))
         loss = loss_of(net, tokens[turns, i], y[i], turns, SWAPPED)
         optimiser.zero_grad()
@@ -322,7 +343,7 @@ def draw_noise(
 def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
     torch.manual_seed(a.seed + 2)
     device = torch.device(a.device)
-    encoder, decoder, codebook = trained_codebook(a.out)
+    encoder, decoder, codebook = trained_codebook(a)
     _, spread = spread_of(x)
     tokens = tokens_of(x, encoder, codebook)  # (8, N, 256)
     x, y, codes = x.to(device), y.to(device), codebook.codes.to(device)
@@ -388,7 +409,7 @@ def write_weights(a: argparse.Namespace) -> None:
     """One file for ``model.load``: the codebook and the networks, the transformer of the lowest
     held-out loss; half precision.
     """
-    _, decoder, codebook = trained_codebook(a.out)
+    _, decoder, codebook = trained_codebook(a)
     tensors = {"codebook": codebook.codes} | floats(decoder.state_dict(), "decoder")
     tensors |= floats(state_in(a.out / "best.pt", "net"), "transformer")
     tensors |= floats(state_in(a.out / "painter.pt"), "painter")
@@ -412,10 +433,14 @@ def main() -> None:
         "--painter-steps", type=int, default=360, help="steps of 16 pictures; 10,000 without --init"
     )
     parser.add_argument(
+        "--rate", type=float, default=2e-3, help="highest learning rate of the transformer"
+    )
+    parser.add_argument(
         "--init",
         type=Path,
         help="weights.safetensors whose painter this one begins as: of model 8, version 2.0.0 or "
-        "2.1.0 (later ones have a slimmer painter), or of this model",
+        "2.1.0 (later ones have a slimmer painter), or of this model, whose codebook then stays "
+        "and whose transformer is trained on",
     )
     parser.add_argument("--shown", type=int, default=32, help="samples on transformer.png")
     a = training.arguments_of(parser)
