@@ -221,6 +221,7 @@ def test_masks_of_odd_sizes_are_moved_by_whole_voxels(code: ModuleType, tmp_path
         (lambda mask: mask * 3, r"holds 3, 6; only 0, 1 \(anterior\) and 2"),
         (lambda mask: mask / 2, "(?s)0.5.*another spacing than 1 mm"),
         (np.ones_like, "64 x 64 x 64 mm, larger"),
+        (lambda mask: np.roll(mask, 25, axis=2), "reaches the border of 64 x 64 x 64 mm"),
     ],
 )
 def test_other_masks_are_refused(

@@ -306,7 +306,7 @@ def centred(mask: NDArray[Any]) -> tuple[NDArray[np.uint8], list[int]]:
     Raises
     ------
     InputError
-        Other labels, none, or a mask that does not fit into a frame.
+        Other labels, none, or a mask that does not fit into a frame or reaches the border.
     """
     values = np.unique(mask)
     if not np.isin(values, (0, 1, 2)).all():
@@ -331,6 +331,11 @@ def centred(mask: NDArray[Any]) -> tuple[NDArray[np.uint8], list[int]]:
             "hippocampus can be here.",
             f"It must fit into {FRAME[0]} x {FRAME[1]} x {FRAME[2]} mm around its middle "
             "(left-right, front-back, feet-head).",
+        )
+    if (places == 0).any() or (places == SIZE - 1).any():
+        raise InputError(
+            f"The mask reaches the border of {SIZE} x {SIZE} x {SIZE} mm: a part may be cut off.",
+            f"Cut the scan so that the hippocampus is in its middle, {SIZE} mm or less on a side.",
         )
     labels = np.zeros(FRAME, np.uint8)
     labels[tuple(shifted.T)] = mask[tuple(places.T)]
