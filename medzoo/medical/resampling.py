@@ -130,7 +130,7 @@ def _positions(
     if count is None:
         count = max(1, round(length / step))
     if middle is None and step == 1:
-        return np.arange(count) + float(int((length - count) / 2))  # no voxel is interpolated
+        return np.arange(count, dtype=np.float64) + int((length - count) / 2)  # whole voxels
     if middle is None:
         middle = (length - 1) / 2
     from_middle = np.arange(count) - (count - 1) / 2
