@@ -123,6 +123,13 @@ def add_serve(commands: Commands) -> None:
         help="port; 0 takes one that is free (default: 8765)",
     )
     child.add_argument(
+        "--study",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="the folder of a reader study, to be answered in the browser; may be repeated",
+    )
+    child.add_argument(
         "--read-only",
         action="store_true",
         help="only show what there is: no model runs, and nothing can be uploaded",
@@ -239,7 +246,7 @@ def serve_command(a: argparse.Namespace) -> None:
     """``medzoo serve``."""
     from ..web import serve
 
-    serve(a.host, a.port, read_only=a.read_only, device=a.device)
+    serve(a.host, a.port, read_only=a.read_only, device=a.device, studies=a.study)
 
 
 def _how(a: argparse.Namespace) -> dict[str, Any]:

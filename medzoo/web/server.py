@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -17,7 +18,7 @@ from ..errors import InputError
 PORT = 8765
 COOKIE = "medzoo_{port}"  # browsers keep the cookies of all ports of a host together
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-PAGES = ("gallery", "model", "explorer")  # modules with `add_pages(app, site)`
+PAGES = ("gallery", "model", "explorer", "study")  # modules with `add_pages(app, site)`
 
 
 @dataclass
@@ -32,12 +33,16 @@ class Place:
     @property
     def address(self) -> str:
         """What a user opens in a browser, with the token."""
+        return self.page("")
+
+    def page(self, path: str) -> str:
+        """The address of a page, with the token."""
         host = self.host
         if ipaddress.ip_address(host).is_unspecified:
             host = socket.gethostname()
         name = f"[{host}]" if ":" in host else host
         query = f"?token={self.token}" if self.token else ""
-        return f"http://{name}:{self.port}/{query}"
+        return f"http://{name}:{self.port}/{path}{query}"
 
     @property
     def hosts(self) -> frozenset[str] | None:
@@ -51,6 +56,7 @@ def serve(
     *,
     read_only: bool = False,
     device: str = "auto",
+    studies: Sequence[str | os.PathLike[str]] = (),
 ) -> None:
     """Serve the gallery, a page for each model and the explorer, until the process is interrupted.
 
@@ -65,6 +71,8 @@ def serve(
         Only show what there is: no model runs, and nothing can be uploaded. False by default.
     device : str, optional
         Where models run, as for `medzoo.load`. "auto" by default.
+    studies : sequence of paths, optional
+        Folders of reader studies (`medzoo.study`), which can then be answered in a browser.
 
     Raises
     ------
@@ -81,9 +89,11 @@ def serve(
 
     checks.flag(read_only, "read_only")
     place = listen(host, port)
-    site = Site.of(read_only=read_only, device=device)
+    site = Site.of(read_only=read_only, device=device, studies=studies)
     server = _server(site, place, PAGES)
     print(f"medzoo is at {place.address}  (Ctrl-C ends it)", flush=True)
+    for name, study in site.studies.items():
+        print(f"reader study {study.folder}: {place.page(f'study/{name}')}", flush=True)
     try:
         server.run(sockets=[place.listening])
     finally:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..config import ModelConfig
 from ..errors import ModelNotFoundError
 from ..generation.model import Model
 from ..registry import is_local, list_models
+from ..study import Study, load
 from .workshop import Workshop
 
 
@@ -24,6 +26,8 @@ class Site:
         The loaded models.
     read_only
         Whether pages only show what there is: no model runs, and nothing is uploaded.
+    studies
+        Beginning of the id -> reader study that can be answered here.
     own
         Number -> model, of the explorers that `medzoo.visualize` opened.
     """
@@ -31,13 +35,18 @@ class Site:
     models: Mapping[str, ModelConfig]
     workshop: Workshop
     read_only: bool = False
+    studies: Mapping[str, Study] = field(default_factory=dict)
     own: dict[int, Model] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, *, read_only: bool, device: str) -> Site:
-        """The site of all registered models."""
+    def of(cls, *, read_only: bool, device: str, studies: Sequence[Any] = ()) -> Site:
+        """The site of all registered models, and of the reader studies in some folders."""
         models = {model.id: model for model in list_models() if not is_local(model)}
-        return cls(models, Workshop(device), read_only)
+        opened = {}
+        for folder in studies:
+            study = load(folder)
+            opened[study.id[:8]] = study
+        return cls(models, Workshop(device), read_only, opened)
 
     def model(self, name: str) -> ModelConfig:
         """The model with this id, or with this number.
