@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +13,11 @@ import pytest
 from studies import real_pictures, truths
 from web_server import chromium, needs_chromium, one, press, requested, said, served, until
 
+import medzoo
 from medzoo import study
+from medzoo.errors import InputError
 from medzoo.study import Study
+from medzoo.web import serve
 
 pytestmark = needs_chromium
 Toy = Callable[..., int]
@@ -106,7 +110,9 @@ def test_a_reader_goes_through_by_keys_alone(
 def test_the_page_shows_the_picture_and_nothing_about_it(
     browser: Any, address: str, made: Study
 ) -> None:
+    browser.get("about:blank")  # servers of other tests have ended
     requested(browser)
+    browser.get_log("browser")
     begin(browser, address, "Dr A")
     image = until(lambda: one(browser, ".mz-picture img"))
     png = base64.b64decode(image.get_attribute("src").partition(",")[2])
@@ -206,3 +212,30 @@ def test_a_read_only_server_takes_no_answers(browser: Any, made: Study, tmp_path
         assert "nobody can answer" in until(lambda: said(browser))
         browser.get(f"{found}study")
         until(lambda: "turing: 6 items" in one(browser, "main").text)
+
+
+def test_the_screenshot_of_the_docs(browser: Any, tmp_path: Path) -> None:
+    """Of model 109 against itself. ``MEDZOO_SCREENSHOTS=docs/pictures`` keeps it."""
+    real = medzoo.generate(109, 8, seed=9)
+    made = study.new(
+        tmp_path / "turing", real, 109, n=2, training=3, likert=["realism", "contrast"], seed=2
+    )
+    with served(tmp_path, "--study", str(made.folder)) as (found, _):
+        begin(browser, f"{found}study/{made.id[:8]}", "Dr A")
+        until(lambda: place(browser) == "1 of 7")
+        keys(browser, "2", "4")
+        until(lambda: len(browser.find_elements("css selector", "[aria-pressed='true']")) == 2)
+        picture, sheet = one(browser, ".mz-picture img").rect, one(browser, ".mz-sheet").rect
+        height = browser.execute_script("return window.innerHeight")
+        assert picture["height"] > height / 2
+        assert sheet["y"] + sheet["height"] <= height, "an item has to fit into the window"
+        folder = Path(os.environ.get("MEDZOO_SCREENSHOTS", tmp_path))
+        assert browser.save_screenshot(str(folder / "see-study.png"))
+
+
+def test_two_copies_of_a_study_are_not_served(made: Study, tmp_path: Path) -> None:
+    copy = study.import_file(made.export(tmp_path / "a.zip"), tmp_path / "copy")
+    with pytest.raises(InputError, match="are copies of one study"):
+        serve(port=0, studies=[made.folder, copy.folder])
+    with pytest.raises(InputError, match="There is no study in"):
+        serve(port=0, studies=tmp_path)

@@ -106,6 +106,7 @@ def add_serve(commands: Commands) -> None:
             "medzoo serve",
             "medzoo serve --port 0 --read-only",
             "medzoo serve --host 0.0.0.0",
+            "medzoo serve --study turing/",
         ),
         codes=(2, 4, 130),
     )

@@ -56,7 +56,7 @@ def serve(
     *,
     read_only: bool = False,
     device: str = "auto",
-    studies: Sequence[str | os.PathLike[str]] = (),
+    studies: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
 ) -> None:
     """Serve the gallery, a page for each model and the explorer, until the process is interrupted.
 
@@ -71,13 +71,13 @@ def serve(
         Only show what there is: no model runs, and nothing can be uploaded. False by default.
     device : str, optional
         Where models run, as for `medzoo.load`. "auto" by default.
-    studies : sequence of paths, optional
+    studies : path or sequence of paths, optional
         Folders of reader studies (`medzoo.study`), which can then be answered in a browser.
 
     Raises
     ------
     InputError
-        NiceGUI is not installed, or nothing can listen at this address.
+        NiceGUI is not installed, nothing can listen at this address, or a folder holds no study.
 
     Examples
     --------
@@ -88,8 +88,9 @@ def serve(
     from .site import Site
 
     checks.flag(read_only, "read_only")
+    folders = [studies] if isinstance(studies, (str, os.PathLike)) else studies
+    site = Site.of(read_only=read_only, device=device, studies=[*checks.paths(folders, "studies")])
     place = listen(host, port)
-    site = Site.of(read_only=read_only, device=device, studies=studies)
     server = _server(site, place, PAGES)
     print(f"medzoo is at {place.address}  (Ctrl-C ends it)", flush=True)
     for name, study in site.studies.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..config import ModelConfig
-from ..errors import ModelNotFoundError
+from ..errors import InputError, ModelNotFoundError
 from ..generation.model import Model
 from ..registry import is_local, list_models
 from ..study import Study, load
@@ -42,9 +42,14 @@ class Site:
     def of(cls, *, read_only: bool, device: str, studies: Sequence[Any] = ()) -> Site:
         """The site of all registered models, and of the reader studies in some folders."""
         models = {model.id: model for model in list_models() if not is_local(model)}
-        opened = {}
+        opened: dict[str, Study] = {}
         for folder in studies:
             study = load(folder)
+            if study.id[:8] in opened:
+                raise InputError(
+                    f"{folder} and {opened[study.id[:8]].folder} are copies of one study.",
+                    "Serve one of them; `medzoo study merge` brings the answers together.",
+                )
             opened[study.id[:8]] = study
         return cls(models, Workshop(device), read_only, opened)
 
