@@ -85,10 +85,11 @@ def _output(key: str, kind: str, array: Array, role: str) -> Output:
         return output
     if array.dtype.kind == "f":
         output = replace(output, dtype="float32")
-        low, high = np.nanmin(array), np.nanmax(array)
-        if low < 0 or high > 1:
+        values = array[~np.isnan(array)]
+        if values.size and (values.min() < 0 or values.max() > 1):
             raise InputError(
-                f"{role}: {key!r} has floats from {low:g} to {high:g}, whose range is not known.",
+                f"{role}: {key!r} has floats from {values.min():g} to {values.max():g}, whose "
+                "range is not known.",
                 "Scale them to [0, 1], or give a medzoo.Samples whose output has a `range`.",
             )
     if output.value_range is None:

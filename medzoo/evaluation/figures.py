@@ -83,9 +83,17 @@ def cells(figure: Figure) -> list[str]:
         number(figure.value),
         span(figure.low, figure.high),
         number(figure.floor),
-        WORDS.get(figure.better, figure.better),
-        figure.note,
+        figure.better,
     ]
+
+
+def remarks(figures: Sequence[Figure]) -> list[str]:
+    """What a reader must know of figures, each remark once, with the figures that it is about."""
+    about: dict[str, list[str]] = {}
+    for figure in figures:
+        for note in filter(None, figure.note.split("; ")):
+            about.setdefault(note, []).append(figure.metric)
+    return [f"{', '.join(names)}: {note}" for note, names in about.items()]
 
 
 def html_table(figures: Sequence[Figure]) -> str:

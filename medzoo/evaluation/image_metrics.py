@@ -39,13 +39,14 @@ def fd(pair: Pair) -> Estimate:
     return of_rows(of, (a.n, b.n), (a.patients, b.patients), value=value, draws=60)
 
 
-@metric("kd", "kernel distance", "fidelity", enough=50, lowest=None)
+@metric("kd", "kernel distance", "fidelity", enough=50)
 def kd(pair: Pair) -> Estimate:
     """Kernel distance: squared maximum mean discrepancy of the features, cubic kernel, unbiased.
 
-    Source: Binkowski et al., arXiv:1801.01401 (KID). Lower is better; 0 is equal, and values a
-    little below 0 are noise of an unbiased estimate. No unit: features are scaled to unit variance
-    of the real data. Below 50 samples per side the interval says nothing.
+    Source: Binkowski et al., arXiv:1801.01401 (KID). Lower is better; 0 is equal. The estimate is
+    unbiased, so it falls below 0 for equal sets, and by chance; 0 is given then. Unit: none:
+    features are scaled to unit variance of the real data. Below 50 samples per side the interval
+    says nothing.
     """
     a, b = pair.same, pair.held_out
     scale = pair.real.points.var(0).mean().sqrt().clamp(min=1e-12)
@@ -60,15 +61,16 @@ def kd(pair: Pair) -> Estimate:
         second = (q @ bb @ q - (q * bb.diagonal()).sum()) / (m * (m - 1))
         return float(first + second - 2 * (p @ ab @ q) / (n * m))
 
-    return of_rows(of, (a.n, b.n), (a.patients, b.patients))
+    value = max(0.0, of(np.arange(a.n), np.arange(b.n)))
+    return of_rows(of, (a.n, b.n), (a.patients, b.patients), value=value)
 
 
 @metric("precision", "precision", "fidelity", better="higher", highest=1.0)
 def precision(pair: Pair) -> Estimate:
     """Share of samples that lie where held-out data lie (balls to the fifth neighbour).
 
-    Source: Kynkaanniemi et al., arXiv:1904.06991. Higher is better, 1 is the most. Below 100
-    held-out samples the balls are so large that almost everything lies in them.
+    Source: Kynkaanniemi et al., arXiv:1904.06991. Higher is better, 1 is the most. Unit: share of
+    samples. Below 100 held-out samples the balls are so large that almost everything lies in them.
     """
     a = pair.same
     return of_mean(is_within(a.points, pair.held_out.points).numpy(), a.patients)
@@ -79,7 +81,8 @@ def density(pair: Pair) -> Estimate:
     """How many balls of held-out data a sample lies in, divided by five.
 
     Source: Naeem et al., arXiv:2002.09797. Higher is better; about 1 for equal sets, above 1 where
-    samples crowd together. Robust to single outliers. Below 100 samples it fluctuates strongly.
+    samples crowd together. Robust to single outliers. Unit: ratio to the density of held-out data.
+    Below 100 samples it fluctuates strongly.
     """
     a, support = pair.same, pair.held_out.points
     inside = torch.cdist(a.points, support) <= radii(support)[None]
@@ -91,7 +94,8 @@ def recall(pair: Pair) -> Estimate:
     """Share of held-out data that lie where samples lie (balls to the fifth neighbour).
 
     Source: Kynkaanniemi et al., arXiv:1904.06991. Higher is better, 1 is the most. It grows with
-    the number of samples, so compare sets of the same size. Below 100 samples it misleads.
+    the number of samples, so compare sets of the same size. Unit: share of held-out data. Below 100
+    samples it misleads.
     """
     b = pair.held_out
     return of_mean(is_within(b.points, pair.same.points).numpy(), b.patients)
@@ -102,7 +106,8 @@ def coverage(pair: Pair) -> Estimate:
     """Share of held-out data with at least one sample nearer than their fifth neighbour.
 
     Source: Naeem et al., arXiv:2002.09797. Higher is better, 1 is the most; a set that lacks a part
-    of the real data loses that part. Below 100 samples per side it is too low.
+    of the real data loses that part. Unit: share of held-out data. Below 100 samples per side it is
+    too low.
     """
     b = pair.held_out
     nearest = torch.cdist(b.points, pair.same.points).min(1)[0]
@@ -133,7 +138,8 @@ def tails(pair: Pair) -> Estimate:
     """Mean absolute difference of the log kurtosis of Laplacian bands.
 
     Source: kurtosis of band-pass images as in Zoran and Weiss, ICCV 2009. Lower is better; 0 is
-    equal. Smoothed or over-sharpened pictures stand out. Below 30 samples it misleads.
+    equal. Smoothed or over-sharpened pictures stand out. Unit: natural logarithm of kurtosis. Below
+    30 samples it misleads.
     """
     a, b = log_kurtoses(pair.synthetic.pictures), log_kurtoses(pair.held_out.pictures)
     if not len(a):
@@ -173,7 +179,8 @@ def dots_top(pair: Pair) -> Estimate:
     """Share of pictures with a pixel of the first row 15 grey levels above the row three deeper.
 
     Source: medzoo; networks hide artefacts at their padding. The floor is what real pictures have;
-    more than that is an artefact. Below 100 pictures it moves by several hundredths.
+    more than that is an artefact. Unit: share of pictures. Below 100 pictures it moves by several
+    hundredths.
     """
     return _share_of_pictures(dots(sides(pair.synthetic.pictures)["top"]), pair)
 
@@ -182,8 +189,8 @@ def dots_top(pair: Pair) -> Estimate:
 def dots_low(pair: Pair) -> Estimate:
     """Share of pictures with a pixel of the last row 15 grey levels above the row three deeper.
 
-    Source: medzoo; see ``dots_top``. The floor is what real pictures have. Below 100 pictures it
-    moves by several hundredths.
+    Source: medzoo; see ``dots_top``. The floor is what real pictures have. Unit: share of pictures.
+    Below 100 pictures it moves by several hundredths.
     """
     return _share_of_pictures(dots(sides(pair.synthetic.pictures)["bottom"]), pair)
 
@@ -193,7 +200,7 @@ def edge(pair: Pair) -> Estimate:
     """Share of pictures with an edge row that differs 2.5 times as much as rows inside do.
 
     Source: medzoo; networks hide artefacts at their padding. The floor is what real pictures have.
-    Below 100 pictures it moves by several hundredths.
+    Unit: share of pictures. Below 100 pictures it moves by several hundredths.
     """
     return _share_of_pictures(edges(pair.synthetic.pictures), pair)
 
@@ -206,7 +213,8 @@ def ms_ssim(pair: Pair) -> Estimate:
 
     Source: Wang et al., Asilomar 2003; for generators Odena et al., arXiv:1610.09585. Computed by
     MONAI. Higher than the floor means that samples resemble each other more than real pictures do.
-    As many scales as fit the size of the pictures. Below 100 samples pairs repeat.
+    As many scales as fit the size of the pictures. Unit: none: from 0 to 1. Below 100 samples pairs
+    repeat.
     """
     try:
         from monai.metrics.regression import MultiScaleSSIMMetric
@@ -243,8 +251,9 @@ def c2st(pair: Pair) -> Estimate:
     """AUC of a small network that was trained to distinguish the set from real data.
 
     Source: Lopez-Paz and Oquab, arXiv:1610.06545. 0.5 is best: the two look alike to it; 1 means
-    that it always knows. Mean of two trainings, judged on samples and held-out data that it did
-    not see. Below 200 samples per side it has too few to learn from, and 0.5 proves nothing.
+    that it always knows. Mean of two trainings, judged on samples and held-out data that it did not
+    see. Unit: area under the ROC curve. Below 200 samples per side it has too few to learn from,
+    and 0.5 proves nothing.
     """
     runs = []
     for seed in range(SEEDS["c2st"]):
@@ -284,7 +293,8 @@ def tstr(pair: Pair) -> Estimate:
 
     Source: Esteban et al., arXiv:1706.02633. Higher is better; 0.5 is chance. The floor is the same
     network trained on real data, and is what to compare with. Mean of five trainings; of more than
-    two classes the mean of each against the others. Below 100 held-out samples it moves by 0.1.
+    two classes the mean of each against the others. Unit: area under the ROC curve. Below 100
+    held-out samples it moves by 0.1.
     """
     a, b = pair.synthetic, pair.held_out
     if a.labels is None or b.labels is None:

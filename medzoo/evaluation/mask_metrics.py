@@ -24,7 +24,7 @@ def mask_size(pair: Pair) -> Estimate:
     """Largest gap between the distributions of the marked share of pictures (masks or boxes).
 
     Source: Kolmogorov-Smirnov statistic. Lower is better; 0 is equal, 1 is apart. Empty masks count
-    with size 0. Below 50 samples per side chance alone gives 0.2.
+    with size 0. Unit: share of samples. Below 50 samples per side chance alone gives 0.2.
     """
     a, b = _shapes(pair.same), _shapes(pair.held_out)
 
@@ -41,7 +41,7 @@ def mask_place(pair: Pair) -> Estimate:
     """Largest gap between the distributions of the centres of masks or boxes, mean over axes.
 
     Source: Kolmogorov-Smirnov statistic. Lower is better; 0 is equal, 1 is apart. Empty masks do
-    not count. Below 50 samples per side chance alone gives 0.2.
+    not count. Unit: share of samples. Below 50 samples per side chance alone gives 0.2.
     """
     a, b = _shapes(pair.same), _shapes(pair.held_out)
 
@@ -72,8 +72,8 @@ def mask_dice(pair: Pair) -> Estimate:
     Source: Dice, Ecology 26 (1945); a small U-Net as in Ronneberger et al., arXiv:1505.04597. All
     labels of a mask count as one. Higher is better, 1 is the most; the floor is the score on
     held-out real data. Below the floor, masks do not mark what such networks find in real pictures;
-    above it, the pictures may be simpler than real ones. Below 100 real samples the segmenter
-    learns little.
+    above it, the pictures may be simpler than real ones. Unit: Dice score. Below 100 real samples
+    the segmenter learns little.
     """
     real, made = pair.real, pair.synthetic
     if real.masks is None or made.masks is None:
@@ -107,7 +107,7 @@ def box_found(pair: Pair) -> Estimate:
     (intersection over union). With one box in each picture it is the share of boxes that are found.
     Higher is better, 1 is the most; the floor is the score on held-out real data. Below the floor,
     boxes do not mark what such networks find in real pictures; above it, the pictures may be
-    simpler than real ones. Below 100 real samples the detector learns little.
+    simpler than real ones. Unit: F1 score. Below 100 real samples the detector learns little.
     """
     real, made = pair.real, pair.synthetic
     if real.boxes is None or made.boxes is None:

@@ -19,7 +19,7 @@ from .features import Features, ModuleFeatures, PrincipalComponents
 from .figures import Figure
 from .matching import FEWEST, PICTURES, Sides
 from .metrics import GROUPS, METRICS, Metric
-from .pairs import Pair, Part, classes_of, part_of
+from .pairs import Pair, Part, classes_of, part_of, scaled
 
 MODULES = (
     image_metrics,
@@ -30,6 +30,7 @@ MODULES = (
 MOST_NUMBERS = 2**28  # values of the pictures of a side; more are a random part
 NEEDS = {
     "picture": "pictures on both sides",
+    "points": "pictures or tables on both sides",
     "image": "flat pictures on both sides",
     "label": "labels on all sides",
     "mask": "masks or boxes on both sides",
@@ -87,6 +88,9 @@ class Measuring:
             synthetic = replace(synthetic, z=features(synthetic.pictures))
             real = replace(real, z=features(real.pictures))
             held_out = replace(held_out, z=features(held_out.pictures))
+        elif real.table is not None:
+            parts = synthetic, real, held_out
+            synthetic, real, held_out = (_with_rows(part, real.table) for part in parts)
         return Pair(synthetic, real, held_out, features, self.seed, self.steps)
 
     def _most(self, role: str, side: Data) -> Data:
@@ -147,7 +151,7 @@ class Measuring:
         smallest = min(pair.same.n, pair.held_out.n)
         notes = [value.note] if value.note else []
         if smallest < metric.enough:
-            notes.append(f"misleads with {smallest} samples; {metric.enough} are needed")
+            notes.append(f"misleads with {smallest} samples, {metric.enough} are needed")
         return Figure(
             metric.name,
             metric.title,
@@ -177,6 +181,13 @@ class Measuring:
             enough = min(real.synthetic.n, real.held_out.n) >= FEWEST // 2
             self.floors[key] = metric.measure(real) if enough else none
         return self.floors[key]
+
+
+def _with_rows(part: Part, real: Any) -> Part:
+    """A part whose points are the rows of its table."""
+    import torch
+
+    return replace(part, z=torch.from_numpy(scaled(real)(np.asarray(part.table))).float())
 
 
 def group_column(side: Data, by: str, role: str) -> Any:
@@ -267,6 +278,7 @@ def lacks(metric: Metric, kinds: Sequence[str], ndim: int) -> str:
     """What a metric needs and the sides do not have; empty if it applies."""
     fits = {
         "picture": "picture" in kinds,
+        "points": "picture" in kinds or "table" in kinds,
         "image": "picture" in kinds and ndim == 4,
         "label": "picture" in kinds and "label" in kinds,
         "mask": "mask" in kinds or "boxes" in kinds,

@@ -37,8 +37,9 @@ class Metric:
     enough : int
         The number of samples per side below which the figure misleads.
     needs : str
-        What all sides must have: ``picture``, ``image`` (flat pictures), ``label``, ``table``,
-        ``mask`` (or boxes), ``mask and picture``, ``boxes and image``.
+        What all sides must have: ``picture``, ``points`` (pictures or a table), ``image`` (flat
+        pictures), ``label``, ``table``, ``mask`` (or boxes), ``mask and picture``, ``boxes and
+        image``.
     floor : str
         Which real data take the place of the set for the floor: ``training``, ``halves``,
         ``held_out``; see `Pair.floor`. Empty: there is no floor.

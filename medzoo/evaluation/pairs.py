@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -30,7 +30,7 @@ class Part:
     x : torch.Tensor, optional
         Pictures (N, C, *spatial) in [-1, 1].
     z : torch.Tensor, optional
-        Their features, (N, d).
+        Their features, (N, d); of a side without pictures the scaled rows of its table.
     labels : numpy.ndarray, optional
         Classes, (N,), numbered in the order of their names.
     patients : numpy.ndarray, optional
@@ -78,7 +78,7 @@ class Part:
 
     @property
     def points(self) -> Tensor:
-        """The features, which a metric that needs pictures may rely on."""
+        """The features, which a metric that needs pictures or points may rely on."""
         assert self.z is not None  # noqa: S101
         return self.z
 
@@ -180,6 +180,21 @@ def _table(side: Data, name: str) -> NDArray[np.float64]:
     values = getattr(side.samples, name).astype(np.float64)
     table: NDArray[np.float64] = values[:, None] if values.ndim == 1 else values
     return table
+
+
+def scaled(real: NDArray[np.float64]) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """A function that scales the columns of tables to the spread of the real one.
+
+    A missing value becomes the median of the real column.
+    """
+    middle, spread = np.nanmedian(real, 0), np.nanstd(real, 0)
+    spread = np.where(spread > 0, spread, 1)
+
+    def rows(table: NDArray[np.float64]) -> NDArray[np.float64]:
+        filled: NDArray[np.float64] = np.where(np.isfinite(table), table, middle)
+        return (filled - middle) / spread
+
+    return rows
 
 
 def classes_of(sides: Sides) -> list[str]:

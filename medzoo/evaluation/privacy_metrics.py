@@ -38,8 +38,8 @@ def copy(pair: Pair) -> Estimate:
 
     Source: nearest neighbours as in Meehan et al., arXiv:2004.05675, with a threshold from held-out
     data. Lower is better; 0.01 is what new patients would give. By distance in the features, so a
-    copy that was shifted or rotated is missed. Below 100 held-out samples the threshold is the
-    nearest single one.
+    copy that was shifted or rotated is missed. Unit: share of samples. Below 100 held-out samples
+    the threshold is the nearest single one.
     """
     distances, _, limit = copies(pair)
     return of_mean((distances < limit).double().numpy(), pair.synthetic.patients)
@@ -79,7 +79,8 @@ def patch_copy(pair: Pair) -> Estimate:
     Source: patches as in Carlini et al., arXiv:2301.13188. Lower is better; 0.01 is what new
     patients would give. Patches have a quarter of the picture's side, are shrunk to 8 pixels and
     compared by correlation; the four with most contrast of up to 500 pictures, anywhere in a real
-    picture on a grid. Below 100 held-out samples the threshold is the nearest single one.
+    picture on a grid. Unit: share of samples. Below 100 held-out samples the threshold is the
+    nearest single one.
     """
     side = min(pair.real.pictures.shape[2:]) // 4
     if side < SMALL:
@@ -109,15 +110,17 @@ def _adversarial_accuracy(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     "nearest-neighbour adversarial accuracy",
     "privacy",
     better="floor",
+    needs="points",
     floor="held_out",
     highest=1.0,
 )
 def nnaa(pair: Pair) -> Estimate:
-    """How often the nearest neighbour of a sample or a real picture is of the same kind.
+    """How often the nearest neighbour of a sample, or of a real one, is of the same kind.
 
     Source: Yale et al., Neurocomputing 416 (2020). 0.5 is best; clearly above: the set differs from
     the real data; clearly below: samples lie on top of real ones, as copies do. As many of both
-    sides as the smaller one has. Below 100 samples per side it misleads.
+    sides as the smaller one has. Unit: share of samples and real data. Below 100 samples per side
+    it misleads.
     """
     first, second = _adversarial_accuracy(pair.same.points, pair.real.points)
 
@@ -132,16 +135,18 @@ def nnaa(pair: Pair) -> Estimate:
     "membership inference",
     "privacy",
     unit="true positives at 5 % false",
+    needs="points",
     floor="held_out",
     highest=1.0,
     enough=100,
 )
 def membership(pair: Pair) -> Estimate:
-    """Share of real training pictures that an attacker recognises by their distance to the samples.
+    """Share of real training data that an attacker recognises by their distance to the samples.
 
     Source: Hilprecht et al., PoPETs 2019; rates as in Carlini et al., arXiv:2112.03570. Lower is
     better; 0.05, the false-positive rate among held-out pictures, is a blind guess. ``real`` must
-    be what the model was trained on. With fewer than 100 held-out pictures the rate is coarse.
+    be what the model was trained on. Unit: share of real training data. With fewer than 100
+    held-out pictures the rate is coarse.
     """
     members = -nearest(pair.real.points, pair.synthetic.points)[0].numpy()
     others = -nearest(pair.held_out.points, pair.synthetic.points)[0].numpy()

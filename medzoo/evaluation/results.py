@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..console import prose, table, terminal_width
 from ..errors import GateError, InputError
-from .figures import Figure, cells, html_table, plain
+from .figures import Figure, cells, html_table, plain, remarks
 from .gate import Condition, parsed
 from .metrics import METRICS
 
@@ -68,14 +68,17 @@ class Evaluation:
     @property
     def table(self) -> str:
         """The figures as a table of text."""
-        head = ["metric", "figure", "95 %", "real data", "", "note"]
+        head = ["metric", "figure", "95 %", "real data", "best is"]
         groups = list(dict.fromkeys(figure.by for figure in self.figures))
         blocks = []
         for group in groups:
             figures = [figure for figure in self.figures if figure.by == group]
             rows = [cells(figure) for figure in figures]
-            lines = table(head, rows, width=terminal_width())
-            blocks.append(f"{group}\n{lines}" if group else lines)
+            lines = [group] if group else []
+            lines.append(table(head, rows, width=terminal_width()))
+            for remark in remarks(figures):
+                lines += prose(remark)
+            blocks.append("\n".join(lines))
         return "\n\n".join(blocks)
 
     def __str__(self) -> str:

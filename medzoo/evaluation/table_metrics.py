@@ -14,7 +14,7 @@ from ..errors import InputError
 from .classifiers import roc_auc
 from .estimates import Estimate, Rows, of_mean, of_rows
 from .metrics import metric
-from .pairs import Pair
+from .pairs import Pair, scaled
 
 Array = NDArray[np.float64]
 FOLDS = 5
@@ -78,7 +78,8 @@ def marginals(pair: Pair) -> Estimate:
 
     Source: as KSComplement and TVComplement of SDMetrics, subtracted from 1: Kolmogorov-Smirnov
     statistic for numbers, total variation for at most 20 whole numbers. Lower is better; 0 is
-    equal. Missing values are left out. Below 50 rows per side chance alone gives 0.2.
+    equal. Missing values are left out. Unit: share of rows. Below 50 rows per side chance alone
+    gives 0.2.
     """
     a, b = _tables(pair)
 
@@ -104,8 +105,9 @@ def correlations(pair: Pair) -> Estimate:
 
     Source: as CorrelationSimilarity of SDMetrics, but not divided by two and subtracted from 1: a
     table whose columns were shuffled one by one then looks half good there, and gets the whole
-    correlation here. Lower is better; 0 is equal, 2 is the most. With 150 rows a side chance alone
-    gave 0.16. NaN for a single column.
+    correlation here. Lower is better; 0 is equal, 2 is the most. Unit: difference of Spearman's
+    coefficients. Below 100 rows per side chance alone gives more than 0.1. NaN
+    for a single column.
     """
     a, b = _tables(pair)
     if a.shape[1] < 2:
@@ -131,8 +133,8 @@ def detection(pair: Pair) -> Estimate:
     """Cross-validated AUC of boosted trees that distinguish synthetic from real rows.
 
     Source: detection metrics of SDMetrics, with trees in place of its logistic regression, which
-    sees no dependence between columns. 0.5 is best, 1 means that it knows each row. Computed
-    by scikit-learn. Below 100 rows per side it says little.
+    sees no dependence between columns. 0.5 is best, 1 means that it knows each row. Computed by
+    scikit-learn. Unit: area under the ROC curve. Below 100 rows per side it says little.
     """
     ensemble = library("sklearn.ensemble")
     selection = library("sklearn.model_selection")
@@ -161,19 +163,14 @@ def row_copy(pair: Pair) -> Estimate:
 
     Source: distance to the closest record, with a threshold from rows that were not in the
     training. Lower is better; 0.01 is what new patients would give. Columns are scaled to the
-    spread of the real ones. Below 100 held-out rows the threshold is the nearest single one.
+    spread of the real ones. Unit: share of rows. Below 100 held-out rows the threshold is the
+    nearest single one.
     """
     real, made, held = pair.real.table, pair.synthetic.table, pair.held_out.table
     if real is None or made is None or held is None:
         raise InputError("Tables are needed for this figure.")
-    middle, spread = np.nanmedian(real, 0), np.nanstd(real, 0)
-    spread = np.where(spread > 0, spread, 1)
-
-    def scaled(table: Array) -> Array:
-        rows: Array = (np.where(np.isfinite(table), table, middle) - middle) / spread
-        return rows
-
-    tree = library("scipy.spatial").cKDTree(scaled(real))
-    limit = np.quantile(tree.query(scaled(held))[0], 0.01)
-    distances = tree.query(scaled(made))[0]
+    rows = scaled(real)
+    tree = library("scipy.spatial").cKDTree(rows(real))
+    limit = np.quantile(tree.query(rows(held))[0], 0.01)
+    distances = tree.query(rows(made))[0]
     return of_mean((distances < limit) | (distances == 0), pair.synthetic.patients)

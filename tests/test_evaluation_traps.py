@@ -1,0 +1,228 @@
+"""Known traps of other libraries: what they give, and that our figures do right."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from judging import HELD_OUT, REAL, blobs, judged
+from scipy import stats
+
+import medzoo
+from medzoo.cli import main
+from medzoo.errors import InputError
+from medzoo.evaluation.measuring import METRICS
+from medzoo.evaluation.pairs import Pair, Part
+
+pytestmark = pytest.mark.filterwarnings("ignore::medzoo.errors.MedzooWarning")
+
+
+def points(n: int, seed: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(0, 1, (n, 6))).float()
+
+
+# --------------------------------------------------------------------------- what needs torchvision
+EVERYTHING = """
+import sys
+sys.path.insert(0, "tests")
+from judging import HELD_OUT, REAL, blobs
+import medzoo
+medzoo.evaluate(blobs(20, 2), REAL, held_out=HELD_OUT, metrics="all", steps=1)
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def test_all_metrics_of_pictures_run_without_torchvision() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", EVERYTHING]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    loaded = set(run.stdout.split())
+    assert "monai" in loaded
+    assert not loaded & {"torchvision", "torchmetrics", "torch_fidelity", "lpips"}
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("torchvision") is not None, reason="torchvision is installed"
+)
+def test_the_frechet_distance_of_torchmetrics_needs_what_is_not_here() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = pytest.importorskip("torchmetrics.image")
+        distance = getattr(image, "FrechetInceptionDistance", None)
+        with pytest.raises((ModuleNotFoundError, TypeError)):
+            distance(feature=64)
+
+
+# --------------------------------------------------------------------- distances below zero
+def test_distances_of_equal_sets_are_zero_where_those_of_monai_are_below() -> None:
+    from monai.metrics import FIDMetric, MMDMetric
+
+    x = torch.from_numpy(np.random.default_rng(0).normal(0, 1, (50, 64))).float()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of scipy, about an argument that MONAI gives
+        assert float(FIDMetric()(x, x.clone())) < 0
+        assert float(MMDMetric()(x, x.clone())) < -0.01
+    same = Part(50, z=x)
+    for name in ("fd", "kd"):
+        estimate = METRICS[name].measure(Pair(same, same, same))
+        low, high = estimate.interval(METRICS[name].lowest, METRICS[name].highest)
+        assert 0 <= estimate.value < 1e-3
+        assert 0 <= low <= high
+
+
+def test_the_kernel_distance_of_different_sets_stays_that_of_the_formula() -> None:
+    from medzoo.evaluation.distances import kernel_distance
+
+    a, b, real = points(80, 0), points(60, 1) + 1, points(90, 2)
+    scale = real.var(0).mean().sqrt()
+    expected = kernel_distance(a.double() / scale, b.double() / scale)
+    pair = Pair(Part(80, z=a), Part(90, z=real), Part(60, z=b))
+    assert METRICS["kd"].measure(pair).value == pytest.approx(expected, rel=1e-4)
+
+
+# ----------------------------------------------------------------------------- shuffled columns
+def correlated(n: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(0, 1, n)
+    return np.stack([x, x + 0.05 * rng.normal(0, 1, n)], 1)
+
+
+def test_shuffled_columns_get_all_of_the_lost_correlation() -> None:
+    held, shuffled = correlated(400, 0), correlated(400, 1)
+    np.random.default_rng(2).shuffle(shuffled[:, 1])
+    # CorrelationSimilarity of SDMetrics, by its definition: 1 - |difference of correlations| / 2.
+    lost = stats.spearmanr(*held.T).statistic - stats.spearmanr(*shuffled.T).statistic
+    assert 1 - abs(lost) / 2 > 0.45  # half of the points, though nothing of it is left
+    parts = [Part(400, table=t) for t in (shuffled, correlated(400, 3), held)]
+    assert METRICS["correlations"].measure(Pair(*parts)).value == pytest.approx(lost, abs=1e-6)
+    assert lost > 0.9
+
+
+# --------------------------------------------------------------------------------- each metric
+def test_every_metric_states_source_direction_unit_and_size() -> None:
+    for metric in METRICS.values():
+        text = " ".join(metric.explanation.split())
+        assert re.search(r"Source: \w", text), metric.name
+        assert re.search(r"(is|are) (better|best)|floor is what real", text) or (
+            metric.better == "floor" and "than the floor" in text
+        ), metric.name
+        assert re.search(r"Unit: \w", text), metric.name
+        sizes = re.findall(r"(?:[Bb]elow|[Ff]ewer than) (\d+)", text)
+        assert str(metric.enough) in sizes, metric.name
+        assert metric.better in {"lower", "higher", "floor"}
+
+
+def table(n: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 1, (n, 3))
+
+
+def boxes(n: int, seed: int) -> dict[str, Any]:
+    data = blobs(n, seed)
+    where = np.random.default_rng(seed).uniform(0.3, 0.7, (n, 4)).astype(np.float32)
+    return {"images": data["images"], "boxes": where, "table": table(n, seed)}
+
+
+def test_every_metric_warns_of_too_few_samples_in_figures_and_report() -> None:
+    found = judged(blobs(20, 2), metrics="all", steps=1)
+    other = medzoo.evaluate(
+        boxes(20, 2),
+        boxes(24, 0),
+        held_out=boxes(20, 1),
+        metrics=["masks", "tables", "row_copy"],
+        steps=1,
+    )
+    figures = [*found.figures, *other.figures]
+    assert {figure.metric for figure in figures} == set(METRICS)
+    for figure in figures:
+        needed = METRICS[figure.metric].enough
+        assert f"misleads with 20 samples, {needed} are needed" in figure.note, figure.metric
+    for evaluation in (found, other):
+        assert "misleads with 20 samples" in str(evaluation)
+        assert "misleads with 20 samples, 100 are needed" in evaluation.to_html()
+
+
+# --------------------------------------------------------------------------------------- tables
+def wisconsin(path: Path, **changes: Any) -> Path:
+    """The data of model 107, as scikit-learn brings them."""
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    names = [str(name) for name in data.feature_names]
+    order = [names.index(column) for column in medzoo.info(107).default.outputs["table"].columns]
+    rows = data.data[:, order]
+    for name, values in changes.items():
+        rows[:, order.index(names.index(name.replace("_", " ")))] = values
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(names[k] for k in order), "diagnosis"])
+        for row, code in zip(rows.tolist(), data.target.tolist(), strict=True):
+            writer.writerow([*row, ("malignant", "benign")[code]])
+    return path
+
+
+def test_a_table_model_is_judged_against_its_real_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = wisconsin(tmp_path / "wdbc.csv")
+    command = ["evaluate", "107", "--real", str(real), "-n", "300"]
+    assert main([*command, "--gate", "marginals<=0.3, row_copy<=0.05, nnaa>=0.4"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("00107_DP-GAN_FNA_NUCLEI: 300 samples against 285 real ones")
+    names = [line.split()[0] for line in printed.splitlines() if re.match(r"\w+ +[\d.]", line)]
+    assert names == [
+        *("marginals", "correlations", "detection", "row_copy", "nnaa", "membership"),
+    ]
+
+
+def test_copied_rows_of_a_table_are_members_beside_control_rows() -> None:
+    real, held = table(200, 0), table(150, 1)
+    copied = real + np.random.default_rng(9).normal(0, 0.01, real.shape)
+    found = medzoo.evaluate(
+        {"table": copied}, {"table": real}, held_out={"table": held}, metrics=["privacy"]
+    )
+    assert found["membership"].value > 0.9
+    assert found["membership"].floor < 0.2
+    assert found["nnaa"].value < 0.1
+    fresh = medzoo.evaluate(
+        {"table": table(200, 2)}, {"table": real}, held_out={"table": held}, metrics=["privacy"]
+    )
+    assert fresh["membership"].value < 0.2
+    assert fresh["nnaa"].value == pytest.approx(0.5, abs=0.1)
+
+
+# ------------------------------------------------------------------------------ bad real data
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": REAL["images"][:8]}, "real has 8 samples"),
+        ({"images": REAL["images"][:, :, ::2]}, "synthetic has images of 16x16, real of 8x16"),
+        ({"images": REAL["images"].repeat(3, 1)}, "images of 1 channels, real has images of 3"),
+        ({"images": np.full((60, 1, 16, 16), np.nan)}, "NaN or infinite values in 60 of 60"),
+        ({"images": REAL["images"].astype(np.int32)}, "int32, whose value range is not known"),
+        ({"images": REAL["images"].astype(np.float32)}, "whose range is not known"),
+    ],
+)
+def test_bad_real_data_are_refused(changes: dict[str, Any], message: str) -> None:
+    real = {"images": changes["images"]}
+    with pytest.raises(InputError, match=message):
+        medzoo.evaluate({"images": blobs(30, 2)["images"]}, real, held_out=HELD_OUT)
+
+
+def test_tables_of_other_columns_are_refused_by_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = wisconsin(tmp_path / "wdbc.csv")
+    text = real.read_text(encoding="utf-8").replace("mean radius", "radius (cm)", 1)
+    real.write_text(text, encoding="utf-8")
+    assert main(["evaluate", "107", "--real", str(real), "-n", "20"]) == 2
+    assert "The tables differ" in capsys.readouterr().err
