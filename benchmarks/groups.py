@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import ModuleType
 
-from . import cluster, environments, gpu, memory, resume, search, speed, start, writers
+from . import checking, cluster, environments, gpu, memory, resume, search, speed, start, writers
 from .rows import Measurement
 
 
@@ -33,6 +33,7 @@ GROUPS = {
         Group("Memory", memory),
         Group("Search", search),
         Group("Formats", writers),
+        Group("Checking a set", checking),
         Group("A run that was killed", resume),
         Group("Several processes", cluster),
         Group("Environments", environments),

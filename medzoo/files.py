@@ -65,7 +65,7 @@ def sha256_of(path: Path) -> str:
 
 def digest_of(path: Path, algorithm: str) -> str:
     """Hexadecimal digest of a file's content, by ``sha256`` or ``md5``."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         return _digest(file, algorithm)
 
 

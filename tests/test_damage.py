@@ -30,6 +30,7 @@ from medzoo.datasets.journal import (
     sealed,
     unsealed,
 )
+from medzoo.datasets.paths import is_plain
 from medzoo.datasets.reader import finished
 from medzoo.errors import DatasetError, MedzooWarning, PackageError
 
@@ -618,3 +619,24 @@ def test_line_ends_that_git_changed_are_named(
     git("commit", "-qm", "attributes")
     git("clone", "-q", "-c", "core.autocrlf=true", "repository", "again", folder=".")
     assert medzoo.verify(tmp_path / "again/set").ok
+
+
+@pytest.mark.parametrize("name", ["a", "a/b.png", "./a", "a//b", "images/a..b"])
+def test_names_below_the_folder_are_plain(name: str) -> None:
+    assert is_plain(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "./", "..", "a/../b", "/a", "C:a", "C:\\a", "a\\b", "a\0b", None, 7]
+)
+def test_names_that_lead_elsewhere_or_nowhere_are_not_plain(name: object) -> None:
+    assert not is_plain(name)
+
+
+def test_a_check_reads_the_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    medzoo.generate(109, 3, seed=0, out=tmp_path / "set", progress=False)
+    folders = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: folders.append(str(path)) or scan(path))
+    assert medzoo.verify(tmp_path / "set").ok
+    assert len(folders) == len(set(folders))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 from ..errors import DatasetError
 
@@ -57,8 +57,9 @@ def is_plain(name: object) -> bool:
     """Whether ``name`` is a relative path below a folder, on any system."""
     if not isinstance(name, str) or not name or "\0" in name or "\\" in name:
         return False
-    parts = PurePosixPath(name).parts
-    return bool(parts) and ".." not in parts and not (name[0] == "/" or PureWindowsPath(name).drive)
+    parts = set(name.split("/")) - {"", "."}
+    has_drive = name[1:2] == ":"  # as in C:file
+    return bool(parts) and ".." not in parts and name[0] != "/" and not has_drive
 
 
 def inside(folder: Path, name: object) -> Path:
@@ -89,12 +90,22 @@ def refuse_links(folder: Path) -> None:
 
 def links(folder: Path) -> Iterator[Path]:
     """The links below a folder, which are not followed."""
-    with os.scandir(folder) as entries:
+    for name, is_link in walk(folder):
+        if is_link:
+            yield folder / name
+
+
+def walk(folder: Path, within: str = "") -> Iterator[tuple[str, bool]]:
+    """Relative names of all files and links below a folder, and whether each is a link."""
+    with os.scandir(folder / within) as entries:
         for entry in entries:
+            name = within + entry.name
             if entry.is_symlink():
-                yield Path(entry.path)
+                yield name, True
             elif entry.is_dir(follow_symlinks=False):
-                yield from links(Path(entry.path))
+                yield from walk(folder, f"{name}/")
+            else:
+                yield name, False
 
 
 def link_error(path: Path) -> DatasetError:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .. import checks, files, settings
@@ -16,7 +16,7 @@ from ..config.html import block, fact_table
 from ..errors import DatasetError
 from .growth import refuse_growing
 from .journal import LOG, MANIFEST, PROVENANCE, UNFINISHED, require_whole, unsealed
-from .paths import inside, is_left_beside, is_plain, links
+from .paths import inside, is_left_beside, is_plain, walk
 from .reader import ends_changed, problem_of
 
 PUBLISHED = "published.json"  # the DOI of a set that `medzoo publish` uploaded
@@ -115,6 +115,7 @@ class _Check:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._contents = Contents.of(folder)
         self._listed = {MANIFEST, PROVENANCE, LOG}  # files that belong to the set
         self._names: dict[str, list[str]] = {"": [], "missing": [], "changed": []}  # by state
         self._samples: set[int] = set()
@@ -122,7 +123,7 @@ class _Check:
 
     def run(self) -> Verification:
         provenance = self._check_seals()
-        for state, entry in checked(self._folder):
+        for state, entry in checked(self._folder, self._contents):
             if "offset" not in entry:
                 self._listed.add(entry["file"])
                 self._names[state].append(entry["file"])
@@ -131,10 +132,8 @@ class _Check:
         missing, changed = self._names["missing"], self._names["changed"]
         if provenance is not None and not (missing or changed):
             self._problems.append(problem_of(self._folder, provenance))
-        for path in sorted(links(self._folder)):
-            name = path.relative_to(self._folder).as_posix()
-            if name in self._listed:
-                self._problems.append(f"{name} is a link, which is not followed.")
+        for name in sorted(self._contents.links & self._listed):
+            self._problems.append(f"{name} is a link, which is not followed.")
         return Verification(
             self._folder,
             len(self._listed) - 3,
@@ -163,31 +162,54 @@ class _Check:
 
     def _extra(self) -> Iterator[str]:
         """The files that do not belong to the set, nor to a well-known program."""
-        for path in sorted(self._folder.rglob("*")):
-            name = path.relative_to(self._folder)
-            if name.parts[0] == UNFINISHED or files.is_strewn(name) or is_left_beside(name):
-                continue
-            if path.is_file() and name.as_posix() not in {*self._listed, PUBLISHED}:
-                yield name.as_posix()
+        own = {*self._listed, PUBLISHED}
+        for name in sorted((self._contents.files | self._contents.links) - own):
+            path = PurePosixPath(name)
+            left = path.parts[0] == UNFINISHED or files.is_strewn(path) or is_left_beside(path)
+            if not left and (self._folder / name).is_file():
+                yield name
 
 
-def checked(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+@dataclass(frozen=True)
+class Contents:
+    """Relative names of what is in a folder, read once: files, and links, which are not followed."""
+
+    files: frozenset[str]
+    links: frozenset[str]
+
+    @classmethod
+    def of(cls, folder: Path) -> Contents:
+        """Read the folder."""
+        names: dict[bool, list[str]] = {False: [], True: []}
+        for name, is_link in walk(folder):
+            names[is_link].append(name)
+        return cls(frozenset(names[False]), frozenset(names[True]))
+
+    def leads_through_link(self, name: str) -> bool:
+        """Whether a name is that of a link, or of something below one."""
+        path = PurePosixPath(name)
+        return any(str(part) in self.links for part in (path, *path.parents))
+
+
+def checked(folder: Path, contents: Contents | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
     """The manifest's line for each file, with the state of the file: "", "missing" or "changed".
 
     After the line of a tar file that is missing or changed come the lines of its samples that are
     missing or changed.
     """
+    contents = contents or Contents.of(folder)
     parts: dict[str, list[dict[str, Any]]] = {}  # tar file -> the samples in it
     for entry in entries(folder):
-        path = folder / entry["file"]
-        if not is_plain(entry["file"]) or _has_link(folder, path):
+        name = entry["file"]
+        path = folder / name
+        if not is_plain(name) or (contents.links and contents.leads_through_link(name)):
             yield "changed", entry  # the file is not read
             continue
         if "offset" in entry:
-            parts.setdefault(entry["file"], []).append(entry)
+            parts.setdefault(name, []).append(entry)
             continue
-        samples = parts.pop(entry["file"], [])
-        if not path.is_file():
+        samples = parts.pop(name, [])
+        if name not in contents.files and not path.is_file():
             for missing in (entry, *samples):
                 yield "missing", missing
         elif files.sha256_of(path) != entry["sha256"]:
@@ -197,15 +219,6 @@ def checked(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     yield "changed", sample
         else:
             yield "", entry
-
-
-def _has_link(folder: Path, path: Path) -> bool:
-    """Whether a file, or a folder between it and ``folder``, is a link."""
-    while path != folder and folder in path.parents:
-        if path.is_symlink():
-            return True
-        path = path.parent
-    return False
 
 
 def entries(folder: Path) -> Iterator[dict[str, Any]]:
