@@ -89,6 +89,21 @@ def elsewhere(size: Size) -> list[Found]:
     ]
 
 
+@measures(Row("`medzoo.generate(8, 1)` in a loop, time against a loaded model", "x", bar=1.1))
+def in_a_loop(size: Size) -> list[Found]:
+    import medzoo
+
+    with medzoo.load(MODEL, device="cpu") as model:
+        sides = {
+            "generate": lambda n: medzoo.generate(MODEL, n, device="cpu", seed=0, progress=False),
+            "loaded": partial(model.generate, seed=0, progress=False),
+        }
+        found = in_turn(1 if size.quick else 20 * size.runs, sides, 1)
+    medzoo.unload()
+    times = {k: [1e3 * s for s in runs] for k, runs in found.items()}
+    return [Found(ratios(times, "generate", "loaded"), times, "ms")]
+
+
 @measures(Row("loader: first batch, against one batch of the loaded model", "x", bar=1.05))
 def first_batch(size: Size) -> list[Found]:
     import medzoo

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .generation.api import generate as generate
     from .generation.api import load as load
     from .generation.api import stream as stream
+    from .generation.kept import unload as unload
     from .generation.model import Model as Model
     from .generation.reproduction import reproduce as reproduce
     from .loader import dataloader as dataloader
@@ -75,6 +76,7 @@ _HOMES = {
     "search": "registry.search",
     "stream": "generation.api",
     "traverse": "view",
+    "unload": "generation.kept",
     "update": "packages.update",
     "verify": "datasets.verification",
     "visualize": "view",

@@ -13,6 +13,7 @@
 ``MEDZOO_OFFLINE``   1: nothing is downloaded; a package that is not in the cache is an error
 ``MEDZOO_QUIET``     1: no progress bars, no notices
 ``MEDZOO_TIMEOUT``   seconds that a model may take to load, and for each batch (default: 14400, four hours)
+``MEDZOO_KEEP``      seconds that the model of the last `medzoo.generate` stays loaded (default: 60; 0: not at all)
 ``MEDZOO_TORCH_BACKEND``   the build of torch in models' environments: auto (default), cpu, cu128 ..., index
 ===================  =====================================================================
 """
@@ -172,16 +173,32 @@ def timeout() -> float:
     InputError
         ``MEDZOO_TIMEOUT`` is not a number of seconds.
     """
-    text = os.environ.get("MEDZOO_TIMEOUT", "").strip() or "14400"
+    seconds = _seconds("MEDZOO_TIMEOUT", 14400)
+    if not seconds:
+        raise InputError("MEDZOO_TIMEOUT='0' is too short.", "Give seconds above 0, such as 600.")
+    return seconds
+
+
+def keep() -> float:
+    """Seconds that the model of the last `medzoo.generate` stays loaded; 0 for not at all.
+
+    Raises
+    ------
+    InputError
+        ``MEDZOO_KEEP`` is not a number of seconds.
+    """
+    return _seconds("MEDZOO_KEEP", 60)
+
+
+def _seconds(name: str, default: float) -> float:
+    """A number of seconds from an environment variable, 0 to 10**7."""
+    text = os.environ.get(name, "").strip() or str(default)
     try:
         seconds = float(text)
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 10**7:
-        raise InputError(
-            f"MEDZOO_TIMEOUT={text!r} is not a number of seconds.",
-            "Give one above 0, such as 600.",
-        )
+        seconds = -1.0
+    if not 0 <= seconds <= 10**7:
+        raise InputError(f"{name}={text!r} is not a number of seconds.", "Give one such as 600.")
     return seconds
 
 

@@ -166,6 +166,7 @@ def calls(tmp_path: Path) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]
         "reproduce": (medzoo.reproduce, {"folder": "nowhere"}),
         "search": (medzoo.search, {}),
         "stream": (medzoo.stream, {**model, "device": "nowhere"}),
+        "unload": (medzoo.unload, {}),
         "update": (medzoo.update, {"reset": True}),
         "verify": (medzoo.verify, {"folder": "nowhere"}),
         "visualize": (medzoo.visualize, {"model_id": 901, "device": "nowhere"}),

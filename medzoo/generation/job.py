@@ -25,6 +25,7 @@ from ..runtime.execution import DEFAULT
 from ..runtime.weights import check_fit, their_file
 from ..samples import Samples, gathered, read
 from . import capacity
+from .kept import lent
 from .request import Request
 from .run import LoadedModel, Run, known_before, open_model, with_bar
 
@@ -218,7 +219,7 @@ class Job:
         self.check_room()
         if model is not None:
             return self._fill(model, progress)
-        with self.load() as loaded:
+        with lent(self.config, self.version, self.execution) as loaded:
             return self._fill(loaded, progress)
 
     def stream(

@@ -65,6 +65,11 @@ class LoadedModel:
             self._session.close()
             self._session = None
 
+    def released(self) -> Session:
+        """The open session, which `close` then leaves alone."""
+        session, self._session = self.session, None
+        return session
+
     @default_settings()
     def at(self, indices: Sequence[int], request: Request) -> Samples:
         """The samples with the numbers ``indices`` of a request, made in one batch or, if memory

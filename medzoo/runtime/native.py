@@ -57,6 +57,8 @@ class NativeSession(Session):
     Raises what `medzoo.runtime.open_session` says.
     """
 
+    is_here = True
+
     def __init__(
         self,
         config: ModelConfig,

@@ -35,6 +35,7 @@ class Session(ABC):
     digests: dict[str, str]
     provenance: Provenance
     actors: int = 1  # that make batches at the same time
+    is_here: bool = False  # in this interpreter, without another process
 
     @abstractmethod
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
