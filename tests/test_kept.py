@@ -83,18 +83,14 @@ def test_it_is_let_go_after_its_time(loads: list[Any], monkeypatch: pytest.Monke
     assert not is_open(loads[0])
 
 
-def test_a_package_that_may_be_edited_is_loaded_each_time(
-    loads: list[Any], tmp_path: Any
-) -> None:
+def test_a_package_that_may_be_edited_is_loaded_each_time(loads: list[Any], tmp_path: Any) -> None:
     mine = medzoo.copy(109, tmp_path / "mine")
     for _ in range(2):
         medzoo.generate(mine, 1, seed=0, trust=True)
     assert [is_open(session) for session in loads] == [False, False]
 
 
-def test_a_run_that_fails_keeps_nothing(
-    loads: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_fails_keeps_nothing(loads: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: Any) -> None:
         raise OSError("no space left on device")
 
@@ -121,9 +117,7 @@ def test_two_threads_never_share_a_session(
         return columns
 
     monkeypatch.setattr(native.NativeSession, "sample", watched)
-    threads = [
-        threading.Thread(target=lambda: medzoo.generate(109, 1, seed=0)) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=lambda: medzoo.generate(109, 1, seed=0)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
