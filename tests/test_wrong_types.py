@@ -267,7 +267,8 @@ def test_several_odd_values_are_refused_or_right(
 ) -> None:
     toy()
     monkeypatch.setenv("MEDZOO_OFFLINE", "1")
-    function, right = data.draw(st.sampled_from([*calls(tmp_path).values()]))
+    some = [call for call in calls(tmp_path).values() if arguments_of(call[0])]
+    function, right = data.draw(st.sampled_from(some))
     names = data.draw(st.lists(st.sampled_from(arguments_of(function)), min_size=1, max_size=3))
     refuses(function, right, {name: data.draw(st.sampled_from([*ODD, None])) for name in names})
 
