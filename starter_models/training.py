@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -186,6 +186,39 @@ def moved_gray(x: Tensor, kinds: Tensor) -> Tensor:
     return F.grid_sample(x.float(), grid.to(x.device), padding_mode="border", align_corners=False)
 
 
+def boxes_of(masks: Tensor) -> Tensor:
+    """Boxes (N, 4) round what of masks (N, 1, H, W) is above a half; zeros where nothing is."""
+    rows = []
+    for mask in masks[:, 0] > 0.5:
+        there = mask.nonzero()
+        if len(there) == 0:
+            rows.append([0.0] * 4)
+            continue
+        (top, left), (bottom, right) = there.amin(0).tolist(), (there.amax(0) + 1).tolist()
+        centre = (left + right) / 2, (top + bottom) / 2
+        rows.append([v / masks.shape[-1] for v in (*centre, right - left, bottom - top)])
+    return torch.tensor(rows)
+
+
+def near_box(error: Tensor, inside: Tensor, weight: float) -> Tensor:
+    """Means (N,) of an error (N, C, H, W), in which a place inside the box, by ``inside`` (N, 1, H, W),
+    counts ``weight`` times more than one outside.
+    """
+    weights = 1 + weight * inside
+    return (error * weights).mean(dim=(1, 2, 3)) / weights.mean(dim=(1, 2, 3))
+
+
+def denoiser_at(denoiser: Any, level: float, kinds: int) -> dict[str, Tensor]:
+    """The weights of model 102's denoiser at one level of noise, for a network of the same form that
+    is told no level.
+    """
+    state = denoiser.state_dict()
+    turns = torch.tensor(level).log() / 4 * denoiser.waves
+    told = denoiser.level(torch.cat([turns.sin(), turns.cos()])[None])
+    state = {name: value for name, value in state.items() if not name.startswith("level.")}
+    return state | {"kind.weight": state["kind.weight"][:kinds] + told}
+
+
 def mean_of_kinds(x: Tensor, kinds: Tensor, count: int) -> Tensor:
     """Means (count, D) of the rows of ``x`` (N, D) of each kind; of all rows where a kind has none."""
     means = []
@@ -220,6 +253,33 @@ def mixed(device: torch.device) -> torch.autocast:
     """
     fast = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
+
+
+def meet(folder: Path, worker: int, workers: int) -> None:
+    """Wait for the other processes that train together; the file ``meeting`` is where they meet."""
+    if workers > 1:
+        address = f"file://{(folder / 'meeting').resolve()}"
+        distributed.init_process_group("gloo", init_method=address, rank=worker, world_size=workers)
+
+
+def step_along(
+    loss: Tensor, net: nn.Module, optimiser: torch.optim.Optimizer, workers: int, most: float = 5.0
+) -> None:
+    """A step of the optimiser along the gradient of the loss, the mean of all workers', cut to a
+    length of ``most``.
+    """
+    weights = list(net.parameters())
+    gradients = torch.autograd.grad(loss, weights)
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    if workers > 1:
+        distributed.all_reduce(flat)
+        flat /= workers
+    if flat.isfinite().all():
+        flat *= (most / flat.norm().clamp(min=1e-9)).clamp(max=1.0)
+        parts = flat.split([weight.numel() for weight in weights])
+        for weight, part in zip(weights, parts, strict=True):
+            weight.grad = part.view_as(weight)
+        optimiser.step()
 
 
 class Average:
@@ -344,6 +404,20 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write a file of weights that everybody may read; safetensors alone gives it to its owner."""
     save_file({k: v.cpu().contiguous() for k, v in tensors.items()}, path)
     path.chmod(0o644)
+
+
+def as_bytes(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Weights as ``NAME.*``, large ones as whole numbers from -127 to 127 of a unit for each row,
+    ``unit.NAME.*``, and the rest in half precision.
+    """
+    tensors = halves(floats(state, name))
+    for key, value in floats(state, name).items():
+        if value.dim() > 1 and value.numel() > 1000:
+            unit = value.flatten(1).abs().amax(dim=1).clamp(min=1e-3) * 1.001 / 127
+            unit = unit.half().view(-1, *[1] * (value.dim() - 1))
+            tensors[key] = (value / unit.float()).round().clamp(-127, 127).to(torch.int8)
+            tensors[f"unit.{key}"] = unit
+    return tensors
 
 
 def sheet(gray: Tensor, path: Path, columns: int) -> None:

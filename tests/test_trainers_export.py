@@ -51,9 +51,9 @@ def brain_gan() -> tuple[Part, Callable[[int], Inputs]]:
     code, folder = package(101)
     net = code.load(folder, "cpu").generator
     return Part(net, net), lambda n: (
-        normals(n, code.CODE),
+        normals(n, code.CHANNELS, code.SIDE, code.SIDE),
         torch.arange(n) % code.KINDS,
-        normals(n, code.GRAINS, code.SIDE, code.SIDE),
+        torch.zeros(n, 2, code.SIDE, code.SIDE),
     )
 
 

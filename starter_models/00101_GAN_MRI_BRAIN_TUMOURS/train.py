@@ -1,53 +1,81 @@
-"""Train model 101 on contrast-enhanced T1 MRI slices of brain tumours.
+"""Train model 101 on contrast-enhanced T1 MRI slices of brain tumours, and write its weights.
 
-    python train.py --data brain_t1ce_cheng_256.zip --first-stage
-    ../00103_VAE_MRI_BRAIN_TUMOURS/weights.safetensors --out runs/gan
+    python train.py --data brain_t1ce_cheng_256.zip --out runs/gan
 
-The data set is a zip or a folder of gray pictures ``meningioma/1.jpg`` and so on, and ``boxes.csv``
-(file, class and the tumour's box). The first stage is an autoencoder of slices with the tensors
-``encoder.*`` and ``decoder.*``, which stays as it is: that in the weights of model 103, or what
-``train.py --stage eye`` there makes of other data. Training is seeded, writes a checkpoint and a
-sheet of samples every few minutes, and continues from the last checkpoint when started again.
+The data set is a zip or a folder of gray pictures, ``meningioma/1.jpg`` and so on, with
+``boxes.csv``. Model 102 is the teacher: ``--teacher`` names its folder, whose decoder becomes this
+model's as it is. There are four stages; without ``--stage`` one follows the other:
+
+1. ``pairs``: noise, and the latents that the teacher makes of it in ten steps, told the kind and the
+   box of a real slice.
+2. ``encoder``: the way back from pictures to the latents of the teacher's decoder, which the
+   teacher's weights do not hold. It learns from the latents of the pairs, and from real slices,
+   which the decoder has to give back.
+3. ``gan``: the generator begins as the teacher's denoiser at one level of noise. On half of each
+   batch it has to make of the noise of a pair what the teacher made of it, all of it goes before a
+   critic. The critic sees latents through the teacher's way down, which stays as it is (latent
+   adversarial distillation: Sauer et al., arXiv:2403.12015), with noise on them, told kind and box;
+   it votes on every place at three sizes, compares with the latents of the real slice of the same
+   kind and box (relativistic: Jolicoeur-Martineau, arXiv:1807.00734), and weighs more in the box.
+4. ``weights``: the averaged generator, one byte per weight, and what else the package needs, most of
+   it the teacher's.
+
+Training is seeded, writes a checkpoint and a sheet every few minutes, and continues from the last
+checkpoint when it is started again.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import model as m  # the package's own, beside this script
 import torch
+from model import CHANNELS, KINDS, SIDE, Decoder, Generator, Smooth, box_maps
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from medzoo._worker.imports import import_package
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # training.py; a copy has it beside
 import training
 from training import (
     FULL,
     Average,
-    MapCritic,
     Run,
+    as_bytes,
+    band_difference,
+    boxes_of,
     cosine,
-    disguised,
+    denoiser_at,
     fade,
     frozen,
-    halves,
-    load_part,
-    mean_of_kinds,
+    meet,
     mixed,
+    near_box,
     plane_of,
-    preferred,
     read_slices,
-    slope,
     state_in,
+    step_along,
     training_part,
     warm_up,
 )
 
 __all__ = ["plane_of", "training_part"]
+
+TEACHER = Path(__file__).resolve().parent.parent / "00102_DIFFUSION_MRI_BRAIN_TUMOURS"
+STEPS = 10  # of the teacher, for a pair
+AT = 10.0  # the level of noise at which the generator is the teacher's denoiser
+INSIDE = 4.0  # how much more than outside the loss and the votes weigh inside a box
+LOG_LEVEL = -0.7, 1.0  # mean and spread of the logarithm of the noise level before the critic
+VERSIONS = 4  # of each slice: itself, and moved ones
+LEAD = 20  # steps by which the critic begins before the generator heeds it
+CPU = torch.device("cpu")
 
 
 # -------------------------------------------------------------------------------------------------
@@ -68,302 +96,336 @@ def sheet(images: Tensor, path: Path, columns: int = 12) -> None:
     training.sheet(m.to_gray(images.float()), path, columns)
 
 
-# ------------------------------------------------------------------------------------------------
-# the first stage
-class Encoder(nn.Module):
-    """Latents (N, 8, 16, 16), each channel of unit variance over the data set, of tones (N, 1, 128,
-    128).
-    """
+def draw_noise(n: int, seed: int | None = None) -> tuple[Tensor, Tensor]:
+    """The decoder's noise: uniform, of unit variance."""
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    first, second = training.uniform_noise(n, (2 * SIDE, 4 * SIDE), CPU, generator)
+    return first, second
 
-    def __init__(self, widths: tuple[int, int] = (64, 96)) -> None:
+
+# -------------------------------------------------------------------------------------------------
+# stage 1: pairs of the teacher
+def read_teacher(folder: Path) -> tuple[ModuleType, Any]:
+    """The code of model 102 and its generator."""
+    code = import_package(folder)
+    return code, code.load(folder, "cpu")
+
+
+@torch.no_grad()
+def make_pairs(a: argparse.Namespace, kinds: Tensor, boxes: Tensor) -> None:
+    """``pairs.pt``: rows of slices (P,), noise and the teacher's latents (P, 4, 32, 32)."""
+    code, teacher = read_teacher(a.teacher)
+    maps, path, together = box_maps(boxes_of(boxes)), a.out / "pairs.pt", 32
+    pairs = torch.load(path, weights_only=True) if path.exists() else {}
+    done = len(pairs["rows"]) if pairs else 0
+    while done < a.pairs:
+        source = torch.Generator().manual_seed(a.seed + done)
+        rows = torch.randint(len(kinds), (together,), generator=source)
+        noise = torch.randn(together, CHANNELS, SIDE, SIDE, generator=source)
+        with mixed(CPU):
+            latents = code.solve(teacher.denoiser, noise, kinds[rows], maps[rows], STEPS)
+        fresh = {"rows": rows, "noise": noise.half(), "latents": latents.half()}
+        pairs = {k: torch.cat([pairs[k], v]) for k, v in fresh.items()} if pairs else fresh
+        done += together
+        if done % (8 * together) == 0 or done >= a.pairs:
+            training.save(path, pairs)
+            print(f"pairs {done}", flush=True)
+
+
+# -------------------------------------------------------------------------------------------------
+# stage 2: the encoder of the teacher's decoder
+class Encoder(nn.Module):
+    """Latents (N, 4, 32, 32) of tones (N, 1, 128, 128)."""
+
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
-        a, b = widths
         self.body = nn.Sequential(
-            *(
-                nn.PixelUnshuffle(4),
-                nn.Conv2d(16, a, 3, padding=1),
-                m.Residual(a),
-            ),  # (N, a, 32, 32)
-            *(
-                nn.Conv2d(a, b, 4, stride=2, padding=1),
-                m.Residual(b),
-                m.Residual(b),
-                nn.LeakyReLU(0.2),
-            ),  # (N, b, 16, 16)
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(16, width, 3, padding=1),
+            *(Smooth(width) for _ in range(3)),
+            nn.LeakyReLU(0.2),
         )
-        self.last = nn.Conv2d(b, m.MAPS, 3, padding=1)
-        self.unit = nn.BatchNorm2d(m.MAPS, affine=False, momentum=0.02)
+        self.last = nn.Conv2d(width, CHANNELS, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.unit(self.last(self.body(x)).float())
+        return self.last(self.body(x)).float()
 
 
-def read_first_stage(path: Path, device: torch.device) -> tuple[Encoder, m.EyeDecoder]:
-    """Encoder and decoder of the first stage, unchanged."""
-    tensors = load_file(path)
-    encoder = load_part(Encoder(), tensors, "encoder")
-    decoder = load_part(m.EyeDecoder(), tensors, "decoder")
-    return frozen(encoder, device), frozen(decoder, device)
-
-
-@torch.no_grad()
-def seen_slices(
-    a: argparse.Namespace, encoder: Encoder, x: Tensor, kinds: Tensor, boxes: Tensor
-) -> Tensor:
-    """The encoder's maps of slices moved again each time, and how near the tumour's box is: (copies *
-    N, 9, 16, 16).
-
-    Made once and kept in ``maps.pt``, half precision.
-    """
-    path, device = a.out / "maps.pt", torch.device(a.device)
-    if path.exists():
-        return torch.load(path, weights_only=True)
-    torch.manual_seed(a.seed)
-    maps = []
-    for i in torch.arange(len(x)).repeat(a.copies).split(64):
-        real, box = moved(x[i].to(device), boxes[i].to(device), kinds[i])
-        near = 2 * F.avg_pool2d(F.avg_pool2d(box, m.SIZE // m.SIDE), 3, 1, 1)
-        with mixed(device):
-            latents = encoder(real).float()
-        maps.append(torch.cat([latents, near], dim=1).half().cpu())
-    made = torch.cat(maps)
-    training.save(path, made)
-    return made
-
-
-# ----------------------------------------------------------------------------------------------------------
-# the GAN
-def draw_noise(
-    n: int, device: torch.device, generator: torch.Generator | None = None
-) -> tuple[Tensor, Tensor]:
-    """A code and grain for each of ``n`` samples."""
-    z = torch.randn(n, m.CODE, generator=generator)
-    grain = (torch.rand(n, m.GRAINS, m.SIDE, m.SIDE, generator=generator) * 2 - 1) * math.sqrt(3)
-    return z.to(device), grain.to(device)
+def read_encoder(a: argparse.Namespace) -> Encoder:
+    encoder = Encoder()
+    encoder.load_state_dict(state_in(a.out / "encoder.pt"))
+    return frozen(encoder, CPU)
 
 
 @torch.no_grad()
-def start_linear(net: m.Generator, maps: Tensor, kinds: Tensor) -> Tensor:
-    """Let the generator begin as the principal components of each plane's maps around the mean of
-    their kind.
-
-    Returns the leading 64 numbers of each map's code (M, 64).
-    """
-    flat = maps.float().flatten(1)
-    means = mean_of_kinds(flat, kinds, m.KINDS)
-    net.mean.weight.copy_(means)
-    nn.init.zeros_(net.components.weight)
-    codes = torch.zeros(len(flat), m.LATENT)
-    for plane in range(len(m.PLANES)):
-        rows = kinds % len(m.PLANES) == plane
-        if rows.sum() >= m.CODE + 16:
-            around = flat[rows] - means[kinds[rows]]
-            _, spread, directions = torch.svd_lowrank(around, m.CODE + 16, niter=2)
-            ways = (directions * spread / math.sqrt(len(around)))[:, : m.CODE]
-            net.components.weight[:, plane * m.CODE : (plane + 1) * m.CODE] = ways
-            codes[rows] = around @ (ways / ways.square().sum(dim=0).clamp(min=1e-6))[:, : m.LATENT]
-    return codes
+def painted(decoder: Decoder, latents: Tensor) -> Tensor:
+    """Tones of latents (N, 4, 32, 32), in half precision."""
+    parts = []
+    for part in latents.split(64):
+        with mixed(CPU):
+            parts.append(decoder(part.float(), draw_noise(len(part))).half())
+    return torch.cat(parts)
 
 
-def start_mapping(mapping: m.Mapping, codes: Tensor, kinds: Tensor, steps: int) -> None:
-    """Let the mapping begin as a normalising flow to the codes of real slices, by maximum
-    likelihood.
-    """
-    optimiser = torch.optim.AdamW(mapping.parameters(), lr=2e-3, weight_decay=0.05)
-    for step in range(steps):
-        optimiser.param_groups[0]["lr"] = 2e-3 * cosine(step, steps)
-        i = torch.randint(len(codes), (256,))
-        u, log_det = mapping.inverse(codes[i] + 0.2 * torch.randn(256, m.LATENT), kinds[i])
-        loss = (0.5 * u.square().sum(dim=1) - log_det).mean()
+def train_encoder(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) -> None:
+    torch.manual_seed(a.seed + 1)
+    decoder = read_teacher(a.teacher)[1].decoder
+    latents = torch.load(a.out / "pairs.pt", weights_only=True)["latents"][:512]
+    pictures, n = painted(decoder, latents), 6
+    net = Encoder().to(memory_format=torch.channels_last)
+    average = Average(net, 0.99)
+    optimiser = torch.optim.Adam(net.parameters(), lr=2e-3, betas=(0.9, 0.99))
+    parts = {"net": net, "average": average.net, "optimiser": optimiser}
+    run = Run(a.out / "encoder.pt", a.seed + 1, **parts)
+    while run.step < a.encoder_steps:
+        pace = warm_up(run.step, 50) * (cosine(run.step, a.encoder_steps) + 0.01)
+        optimiser.param_groups[0]["lr"] = 2e-3 * pace
+        i = torch.randint(len(pictures), (2 * n,))
+        seen = pictures[i].float().contiguous(memory_format=torch.channels_last)
+        with mixed(CPU):
+            loss = error = (net(seen) - latents[i]).square().mean()
+        given_back = torch.zeros(())
+        if run.step >= a.encoder_steps // 3:
+            k = torch.randint(len(x), (n,))
+            real, box = moved(x[k], boxes[k], kinds[k])
+            with mixed(CPU):
+                z = net(real.contiguous(memory_format=torch.channels_last))
+                made = decoder(z, draw_noise(n)).float()
+            given_back = 4 * band_difference(made, real) + 2 * ((made - real).abs() * box).mean()
+            loss = loss + given_back
         optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(mapping.parameters(), 10.0)
+        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimiser.step()
-        if step % 250 == 0 or step == steps - 1:
-            print(f"mapping {step} surprise {loss.item():.2f}", flush=True)
-
-
-def train_gan(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) -> None:
-    torch.manual_seed(a.seed)
-    device, n, lazy = torch.device(a.device), 16, 4
-    encoder, decoder = read_first_stage(a.first_stage, device)
-    maps, kinds = seen_slices(a, encoder, x, kinds, boxes), kinds.repeat(a.copies)
-    net = m.Generator()
-    if not (a.out / "gan.pt").exists():
-        start_mapping(net.mapping, start_linear(net, maps, kinds), kinds, a.mapping_steps)
-    net.to(device, memory_format=torch.channels_last)
-    critic = MapCritic(m.MAPS + 1, m.KINDS, m.Residual).to(
-        device, memory_format=torch.channels_last
-    )
-    average = Average(net, 0.998)
-    linear = [*net.mean.parameters(), *net.components.parameters()]
-    others = [
-        w
-        for name, w in net.named_parameters()
-        if not name.startswith(("mean.", "components.", "mapping."))
-    ]
-    parts = {1.0: others, 0.1: [*linear, *net.mapping.parameters()]}
-    make = torch.optim.Adam(
-        [{"params": weights, "part": part} for part, weights in parts.items()], betas=(0.0, 0.99)
-    )
-    judge = torch.optim.Adam(
-        [{"params": list(critic.parameters()), "part": 1.75}], betas=(0.0, 0.99)
-    )
-    run = Run(
-        a.out / "gan.pt",
-        a.seed,
-        net=net,
-        critic=critic,
-        average=average.net,
-        make=make,
-        judge=judge,
-    )
-    while run.step < a.steps:
-        pace = min(warm_up(run.step, 100), fade(run.step, a.steps, 3, 0.02))
-        for optimiser in (make, judge):
-            for group in optimiser.param_groups:
-                group["lr"] = a.rate * group["part"] * pace
-        i = torch.randint(len(kinds), (n,))
-        real, kind = maps[i].to(device).float(), kinds[i].to(device)
-        z, grain = draw_noise(n, device)
-        with mixed(device):
-            made = net(z, kind, grain).float()
-            one, two = disguised(real), disguised(made.detach())
-            regions, whole = critic(torch.cat([one, two]), kind.repeat(2))
-        loss_critic = loss = preferred((regions[:n], whole[:n]), (regions[n:], whole[n:]))
-        if run.step % lazy == 0:
-            steep = slope(
-                critic, torch.cat([one[: n // 2], two[: n // 2]]), kind[: n // 2].repeat(2)
-            )
-            loss = loss + a.steady * lazy * steep
-        judge.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(critic.parameters(), 10.0)
-        judge.step()
-        critic.requires_grad_(False)
-        with mixed(device):
-            votes = critic(disguised(made), kind)
-        critic.requires_grad_(True)
-        loss = preferred(votes, (regions[:n].detach(), whole[:n].detach()))
-        make.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 10.0)
-        make.step()
-        # The last says whether latents of one kind give as many pictures as there are real ones.
-        varied = made.std(dim=0).mean() / real.std(dim=0).mean()
-        run.advance(loss_critic, loss, made.std() / real.std(), varied)
+        run.advance(error, given_back)
         average.update(net, run.step)
-        if run.due(a.every, a.steps):
-            run.save("critic, votes, spread, variety")
+        if run.due(a.every, a.encoder_steps):
+            run.save("latents, pixels")
             with torch.inference_mode():
-                fixed_noise = torch.Generator().manual_seed(0)
-                kind = torch.arange(a.shown, device=device) % 12 % m.KINDS
-                z, grain = draw_noise(a.shown, device, fixed_noise)
-                drawn = decoder(average.net(z, kind, grain)[:, : m.MAPS])
-            sheet(drawn, a.out / "gan.png")
-
-
-# ------------------------------------------------------------------------------------------------------
-# the package
-def root(matrix: Tensor, power: float) -> Tensor:
-    """A power of a symmetric positive matrix."""
-    values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp(min=1e-6) ** power) @ vectors.T
-
-
-def covariance(x: Tensor) -> Tensor:
-    """Of the columns of ``x``, drawn a little towards no correlation, since there are few slices of
-    some kinds.
-    """
-    found = torch.cov(x.T)
-    return 0.9 * found + 0.1 * found.diag().diag()
+                real = as_tones(x[torch.linspace(0, len(x) - 1, 24).long()])
+                again = decoder(average.net(real), draw_noise(24, seed=0))
+            rows = [t[k : k + 12] for k in (0, 12) for t in (real, again)]
+            sheet(torch.cat(rows), a.out / "encoder.png")
 
 
 @torch.no_grad()
-def measure_spread(net: m.Generator, maps: Tensor, kinds: Tensor, n: int) -> None:
-    """Give the coordinates of each kind the mean, the spread and, for the leading ones, the
-    covariance of real slices.
-
-    Measured on ``n`` samples of a kind. ``turn`` moves them no farther than it must: it is the
-    optimal transport between two normal distributions (Olkin & Pukelsheim, Linear Algebra and its
-    Applications 48:257, 1982).
+def write_latents(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) -> None:
+    """``latents.pt``: latents (M, 4, 32, 32), kinds (M,) and boxes (M, 4) of all slices, first as they
+    are and then moved several times.
     """
-    fixed = torch.Generator().manual_seed(0)
-    for k in range(m.KINDS):
-        real = maps[kinds == k].float()
-        if len(real) > 1:
-            kind = torch.full((n,), k)
-            z, grain = draw_noise(n, torch.device("cpu"), fixed)
-            found = torch.cat(
-                [
-                    net.coordinates(net(*part), part[1])
-                    for part in zip(z.split(64), kind.split(64), grain.split(64), strict=True)
-                ]
-            )
-            wanted = net.coordinates(real, torch.full((len(real),), k))
-            half, back = (root(covariance(found[:, : m.LATENT]), power) for power in (0.5, -0.5))
-            net.turn[k] = back @ root(half @ covariance(wanted[:, : m.LATENT]) @ half, 0.5) @ back
-            net.scale[k] = (wanted.std(dim=0) / found.std(dim=0))[m.LATENT :].clamp(0.7, 1.5)
-            mean = torch.cat(
-                [
-                    net.turn[k] @ found[:, : m.LATENT].mean(dim=0),
-                    found[:, m.LATENT :].mean(dim=0) * net.scale[k],
-                ]
-            )
-            net.shift[k] = wanted.mean(dim=0) - mean
+    net, parts = read_encoder(a), []
+    for number, k in enumerate(torch.arange(len(x)).split(64) * VERSIONS):
+        if number * 64 < len(x):
+            tones, masks = as_tones(x[k]), F.avg_pool2d(boxes[k].float(), FULL // m.SIZE)
+        else:
+            tones, masks = moved(x[k], boxes[k], kinds[k])
+        with mixed(CPU):
+            latents = net(tones.contiguous(memory_format=torch.channels_last))
+        parts.append((latents.half(), kinds[k], boxes_of(masks)))
+    names = ("latents", "kinds", "boxes")
+    columns = (torch.cat(column) for column in zip(*parts, strict=True))
+    training.save(a.out / "latents.pt", dict(zip(names, columns, strict=True)))
 
 
-def write_weights(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor) -> None:
-    """One file for ``model.load``: the averaged generator, the first stage's decoder and how often
-    each kind is, half precision.
-    """
-    net = m.Generator().eval()
-    net.load_state_dict(state_in(a.out / "gan.pt"))
-    encoder, decoder = read_first_stage(a.first_stage, torch.device(a.device))
-    maps = seen_slices(a, encoder, x, kinds, boxes)
-    measure_spread(net, maps, kinds.repeat(a.copies), a.fitted)
-    tensors = {"share": torch.bincount(kinds, minlength=m.KINDS) / len(kinds)}
-    for name, part in (("generator", net), ("decoder", decoder)):
-        tensors |= {f"{name}.{k}": v for k, v in part.state_dict().items()}
-    training.write_weights(halves(tensors), a.out / "weights.safetensors")
+# -------------------------------------------------------------------------------------------------
+# stage 3: the GAN
+def way_down(net: Any, noisy: Tensor, level: Tensor, kind: Tensor, box: Tensor) -> list[Tensor]:
+    """What the teacher's way down makes of noisy latents, at three sizes."""
+    turns = level.log()[:, None] / 4 * net.waves  # (N, 32)
+    told = F.silu(net.level(torch.cat([turns.sin(), turns.cos()], dim=1)) + net.kind(kind))
+    unit = (1 + level[:, None, None, None] ** 2).rsqrt()
+    x = net.left1(net.first(torch.cat([unit * noisy, box], dim=1)) + net.place, told)
+    y = net.down1(x)
+    for block in net.left2:
+        y = block(y, told)  # (N, 128, 16, 16)
+    z = net.down2(y)
+    for block, attention in zip(net.deep, net.attention, strict=True):
+        z = attention(block(z, told))  # (N, 192, 8, 8)
+    return [torch.cat([x, noisy], dim=1), y, z]
+
+
+class Critic(nn.Module):
+    """Votes (N, 1, S, S) on features of the teacher at three sizes."""
+
+    def __init__(self, channels: tuple[int, ...] = (68, 128, 192), width: int = 64) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(
+            nn.Sequential(
+                spectral_norm(nn.Conv2d(wide + 1, width, 3, padding=1)),
+                nn.LeakyReLU(0.2),
+                spectral_norm(nn.Conv2d(width, width, 3, padding=1)),
+                nn.LeakyReLU(0.2),
+                nn.Conv2d(width, 1, 1),
+            )
+            for wide in channels
+        )
+
+    def forward(self, features: list[Tensor], inside: Tensor) -> list[Tensor]:
+        votes = []
+        for head, x in zip(self.heads, features, strict=True):
+            box = F.adaptive_avg_pool2d(inside, x.shape[-1])
+            unit = x * (x.square().mean(dim=1, keepdim=True) + 1e-3).rsqrt()
+            votes.append(head(torch.cat([unit, box.to(x.dtype)], dim=1)).float())
+        return votes
+
+
+def preferred(votes: list[Tensor], others: list[Tensor], inside: Tensor) -> Tensor:
+    """Loss that is low where ``votes`` are above ``others``, place by place, more so in the box."""
+    losses = []
+    for p, q in zip(votes, others, strict=True):
+        box = F.adaptive_avg_pool2d(inside, p.shape[-1])
+        losses.append(near_box(F.softplus(q - p), box, INSIDE).mean())
+    return torch.stack(losses).mean()
+
+
+def distance(made: Tensor, wanted: Tensor, inside: Tensor, paired: Tensor) -> Tensor:
+    """Mean absolute difference of latents, more of it in the box, where ``paired`` (N,) is 1."""
+    error = near_box((made - wanted).abs(), inside, INSIDE)
+    return (error * paired).sum() / paired.sum().clamp(min=1)
+
+
+@torch.inference_mode()
+def show(net: Generator, decoder: Decoder, slices: dict[str, Tensor], path: Path) -> None:
+    """A row of real slices of each kind, and below it two samples of the same kinds and boxes."""
+    of_kind = [(slices["kinds"] == k).nonzero()[:, 0] for k in range(KINDS)]
+    rows = torch.stack([some[len(some) * k // 12] for k in (0, 1) for some in of_kind if len(some)])
+    box, kind, columns = box_maps(slices["boxes"][rows]), slices["kinds"][rows], len(rows) // 2
+    source = torch.Generator().manual_seed(0)
+    parts = [slices["latents"][rows].float()]
+    for _ in range(2):
+        noise = torch.randn(len(rows), CHANNELS, SIDE, SIDE, generator=source)
+        parts.append(net(noise, kind, box))
+    parts = [decoder(z, draw_noise(len(z), seed=0)) for z in parts]
+    sets = zip(*(part.split(columns) for part in parts), strict=True)
+    sheet(torch.cat([part for some in sets for part in some]), path, columns)
+
+
+def draw_batch(
+    n: int, share: float, slices: dict[str, Tensor], pairs: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Everything that chance decides about a step; a share of the noise is that of pairs."""
+    paired = torch.arange(n) < share * n
+    i = torch.randint(len(pairs["rows"]), (n,))
+    rows = torch.where(paired, pairs["rows"][i], torch.randint(len(slices["kinds"]), (n,)))
+    real, level = slices["latents"][rows].float(), LOG_LEVEL[0] + LOG_LEVEL[1] * torch.randn(n)
+    level = level.exp()
+    spread, chosen = level[:, None, None, None], paired[:, None, None, None]
+    return {
+        "noise": torch.where(chosen, pairs["noise"][i].float(), torch.randn_like(real)),
+        "wanted": pairs["latents"][i].float(),
+        "paired": paired.float(),
+        "real": real,
+        "kind": slices["kinds"][rows],
+        "box": box_maps(slices["boxes"][rows]),
+        "level": level,
+        "first": spread * torch.randn_like(real),
+        "second": spread * torch.randn_like(real),
+    }
+
+
+def train_gan(a: argparse.Namespace) -> None:
+    torch.manual_seed(a.seed + 2)
+    teacher = read_teacher(a.teacher)[1]
+    net, critic = Generator(), Critic()
+    net.load_state_dict(denoiser_at(teacher.denoiser, AT, KINDS))
+    for part in (net, critic):
+        part.to(memory_format=torch.channels_last)
+    average = Average(net, 0.995)
+    make = torch.optim.Adam(net.parameters(), lr=a.rate, betas=(0.0, 0.99))
+    judge = torch.optim.Adam(critic.parameters(), lr=2 * a.rate, betas=(0.0, 0.99))
+    parts = {"net": net, "critic": critic, "average": average.net, "make": make, "judge": judge}
+    run = Run(a.out / "gan.pt", a.seed + 2, **parts)
+    slices = torch.load(a.out / "latents.pt", weights_only=True)
+    pairs = torch.load(a.out / "pairs.pt", weights_only=True)
+    meet(a.out, a.worker, a.workers)
+    torch.manual_seed(a.seed + 2 + run.step + 1_000_003 * a.worker)
+    while run.step < a.steps:
+        pace = warm_up(run.step, 50) * fade(run.step, a.steps, 3, 0.02)
+        make.param_groups[0]["lr"], judge.param_groups[0]["lr"] = a.rate * pace, 2 * a.rate * pace
+        voted = run.step >= a.critic_from + LEAD
+        batch = draw_batch(a.batch, 0.5 if voted else 1.0, slices, pairs)
+        real, kind, box, n = batch["real"], batch["kind"], batch["box"], a.batch
+        inside = box[:, :1]
+        with mixed(CPU):
+            made = net(batch["noise"], kind, box).float()
+        near = distance(made, batch["wanted"], inside, batch["paired"])
+        loss, of_critic, of_made = a.likeness * near, torch.zeros(()), torch.zeros(())
+        if run.step >= a.critic_from:
+            noisy = torch.cat([real, made.detach()]) + batch["first"].repeat(2, 1, 1, 1)
+            both = [batch["level"].repeat(2), kind.repeat(2), box.repeat(2, 1, 1, 1)]
+            with mixed(CPU):
+                with torch.no_grad():
+                    seen = way_down(teacher.denoiser, noisy, *both)
+                votes = critic(seen, both[2][:, :1])
+            of_critic = preferred([v[:n] for v in votes], [v[n:] for v in votes], inside)
+            step_along(of_critic, critic, judge, a.workers)
+            of_real = [v[:n].detach() for v in votes]
+            with mixed(CPU):
+                seen = way_down(teacher.denoiser, made + batch["second"], *(v[:n] for v in both))
+                votes = critic(seen, inside)
+            of_made = preferred(votes, of_real, inside)
+            loss = loss + voted * of_made
+        step_along(loss, net, make, a.workers)
+        run.advance(near, of_made, of_critic, made.std() / real.std())
+        average.update(net, run.step)
+        if run.due(a.every, a.steps) and a.worker == 0:
+            run.save("distance, votes, critic, spread")
+            show(average.net, teacher.decoder, slices, a.out / "gan.png")
+
+
+# -------------------------------------------------------------------------------------------------
+# stage 4: the weights of the package
+def write_weights(a: argparse.Namespace) -> None:
+    """One file for ``model.load``: the generator, and all but the denoiser of the teacher's."""
+    teacher = load_file(a.teacher / "weights.safetensors")
+    tensors = {k: v for k, v in teacher.items() if not k.startswith("denoiser.")}
+    tensors |= as_bytes(state_in(a.out / "gan.pt"), "generator")
+    training.write_weights(tensors, a.out / "weights.safetensors")
+
+
+STAGES = ("pairs", "encoder", "gan", "weights")
 
 
 def main() -> None:
     parser = training.parser_of(
-        __doc__, data="zip or folder with a folder per tumour and boxes.csv", seed=101, every=200
+        __doc__,
+        data="zip or folder with a folder of pictures per tumour and boxes.csv",
+        seed=101,
+        every=100,
+        threads=1,
+        device=False,
     )
+    parser.add_argument("--stage", choices=STAGES, help="only this one; all four if left out")
     parser.add_argument(
-        "--first-stage", type=Path, required=True, help="weights.safetensors of model 103"
+        "--teacher",
+        type=Path,
+        default=TEACHER,
+        help="folder of model 102; medzoo copy 102 makes one",
     )
-    parser.add_argument("--stage", choices=["gan", "weights", "all"], default="all")
-    parser.add_argument("--steps", type=int, default=8_000, help="steps of 16 maps of 16x16")
-    parser.add_argument(
-        "--mapping-steps", type=int, default=1_500, help="steps of 256 codes, before the GAN"
-    )
-    parser.add_argument(
-        "--copies", type=int, default=4, help="times that each slice is moved and kept"
-    )
-    parser.add_argument(
-        "--rate",
-        type=float,
-        default=4e-4,
-        help="learning rate of the generator; the critic's is higher, or the generator runs away from it",
-    )
-    parser.add_argument(
-        "--steady", type=float, default=0.3, help="weight of the penalty on the critic's slope"
-    )
-    parser.add_argument("--shown", type=int, default=72, help="samples on a sheet, twelve per row")
-    parser.add_argument(
-        "--fitted", type=int, default=512, help="samples per kind that their spread is measured on"
-    )
+    parser.add_argument("--pairs", type=int, default=1_024, help="noise and latents of the teacher")
+    parser.add_argument("--encoder-steps", type=int, default=330)
+    parser.add_argument("--steps", type=int, default=1_100, help="of the GAN")
+    parser.add_argument("--batch", type=int, default=24, help="slices for each worker")
+    parser.add_argument("--workers", type=int, default=1, help="processes that train the GAN")
+    parser.add_argument("--worker", type=int, default=0, help="which of them this is, from 0")
+    parser.add_argument("--rate", type=float, default=3e-4, help="learning rate at its highest")
+    parser.add_argument("--critic-from", type=int, default=60, help="a step of the GAN")
+    parser.add_argument("--likeness", type=float, default=1.0, help="weight of the pairs")
     a = training.arguments_of(parser)
+    stages = (a.stage,) if a.stage else STAGES
+    torch.manual_seed(a.seed)
     x, kinds, boxes = read_slices(a.data)
-    counts = torch.bincount(kinds, minlength=m.KINDS).tolist()
+    counts = torch.bincount(kinds, minlength=KINDS).tolist()
     training.print_settings(a, slices=len(x), **{"of each kind": counts})
-    if a.stage in ("gan", "all"):
-        train_gan(a, x, kinds, boxes)
-    if a.stage in ("weights", "all"):
-        write_weights(a, x, kinds, boxes)
+    if "pairs" in stages:
+        make_pairs(a, kinds, boxes)
+    if "encoder" in stages:
+        train_encoder(a, x, kinds, boxes)
+        write_latents(a, x, kinds, boxes)
+    if "gan" in stages:
+        train_gan(a)
+    if "weights" in stages:
+        write_weights(a)
 
 
 if __name__ == "__main__":

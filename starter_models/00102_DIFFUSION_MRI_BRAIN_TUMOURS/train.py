@@ -43,6 +43,7 @@ from training import (
     Run,
     SliceCritic,
     band_difference,
+    boxes_of,
     cosine,
     detail,
     fade,
@@ -241,20 +242,6 @@ def show_eye(encoder: Encoder, decoder: Decoder, x: Tensor, path: Path) -> None:
 
 # -------------------------------------------------------------------------------------------------
 # stage 2: the diffusion
-def boxes_of(masks: Tensor) -> Tensor:
-    """Boxes (N, 4) round what of masks (N, 1, H, W) is above a half; zeros where nothing is."""
-    rows = []
-    for mask in masks[:, 0] > 0.5:
-        there = mask.nonzero()
-        if len(there) == 0:
-            rows.append([0.0] * 4)
-            continue
-        (top, left), (bottom, right) = there.amin(0).tolist(), (there.amax(0) + 1).tolist()
-        centre = (left + right) / 2, (top + bottom) / 2
-        rows.append([v / masks.shape[-1] for v in (*centre, right - left, bottom - top)])
-    return torch.tensor(rows)
-
-
 class Pool:
     """Latents, kinds and box maps of all slices, several moved versions of each, renewed slowly."""
 
