@@ -332,6 +332,7 @@ CHECKS: dict[str, Check] = {
     "pin_memory": flag,
     "progress": flag,
     "reset": flag,
+    "sandbox": text,
     "save": path,
     "scale": lambda value, name: whole(value, name, "a scale", 1, 16),
     "seed": seed,

@@ -50,6 +50,8 @@ class Provenance(TypedDict, total=False):
     registered: Annotated[bool, _NOT_COMPARED]
     # how and where it ran
     trust: Annotated[bool, _NOT_COMPARED]
+    # How code was contained that did not come with medzoo; absent for code that did.
+    sandbox: Annotated[list[str], _NOT_COMPARED]
     device: str
     env: str
     lock: str

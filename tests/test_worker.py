@@ -31,7 +31,7 @@ from medzoo.generation.model import Model
 from medzoo.generation.request import Batch, Request
 from medzoo.packages.store import package
 from medzoo.registry import resolve
-from medzoo.runtime import Execution, process
+from medzoo.runtime import Execution, log
 from medzoo.runtime.native import NativeSession
 from medzoo.runtime.worker import WorkerSession, visible_devices
 
@@ -60,7 +60,7 @@ def load(weights_dir, device):
 def open_number(number: int, python: Interpreter = HERE, **options: Any) -> WorkerSession:
     config = resolve(number)
     found = package(config, config.default)
-    execution = Execution(**{"device": "cpu", **options})
+    execution = Execution(**{"device": "cpu", "sandbox": "off", **options})
     return WorkerSession(config, config.default, found, execution, interpreter=python)
 
 
@@ -99,7 +99,7 @@ def batch(n: int = 2, **options: Any) -> Batch:
 
 def pid_of(session: WorkerSession) -> int:
     assert session._held.process is not None
-    return session._held.process._popen.pid
+    return session._held.process.pid
 
 
 def ended(pid: int, within: float = 5.0) -> bool:
@@ -681,8 +681,8 @@ def test_whatever_is_printed_goes_to_the_log_and_not_between_the_answers(opened:
     for _ in range(2):
         assert session.sample(batch(gain=9) if _ == 0 else batch())["images"].shape == (2, 1, 8, 8)
     session.close()
-    (log,) = (settings.cache_folder() / "logs").iterdir()
-    text = log.read_text(encoding="utf-8", errors="replace")
+    (file,) = (settings.cache_folder() / "logs").iterdir()
+    text = file.read_text(encoding="utf-8", errors="replace")
     for words in ("from Python, é \\udc80", "from a file descriptor", "from C", "from a child"):
         assert words in text
 
@@ -709,13 +709,13 @@ def test_logs_are_few_and_do_not_grow_without_end(
     for i in range(30):
         (folder / f"old-{i:02d}.log").write_text("old")
         os.utime(folder / f"old-{i:02d}.log", (i, i))
-    monkeypatch.setattr(process, "LOG_BYTES", 10**5)
+    monkeypatch.setattr(log, "LOG_BYTES", 10**5)
     session = acting(opened, "print('x' * 80000)")
     for _ in range(5):
         session.sample(batch(gain=9))
     session.close()
     kept = sorted(folder.iterdir())
-    assert len(kept) == process.LOGS
+    assert len(kept) == log.LOGS
     assert "old-29.log" in {p.name for p in kept}
     assert "old-10.log" not in {p.name for p in kept}
     (own,) = [p for p in kept if not p.name.startswith("old")]
@@ -1040,6 +1040,6 @@ def test_an_interpreter_that_is_not_there_or_has_no_numpy(opened: Opened, tmp_pa
     bare = tmp_path / "bare" / ("Scripts" if os.name == "nt" else "bin") / "python"
     with pytest.raises(
         WorkerError,
-        match=r"did not load: its process ended by itself(.|\n)*No module named 'numpy'",
+        match=r"did not start: its process ended by itself(.|\n)*No module named 'numpy'",
     ):
         opened(python=Interpreter(bare, "isolated"))

@@ -1,12 +1,15 @@
-"""Start of a model's process: ``python .../medzoo/_worker/__main__.py PARENT``.
+"""Start of a model's process: ``python -S .../medzoo/_worker/__main__.py PARENT CONTAINMENT``.
 
 The interpreter is the one of the model's environment. medzoo is made importable from where it lies,
-and nothing else that is installed beside it.
+and nothing else that is installed beside it. Because of ``-S``, nothing of the environment runs
+before the process is contained.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
+import site
 import sys
 from pathlib import Path
 
@@ -28,6 +31,13 @@ def bootstrap() -> None:
 if __name__ == "__main__":
     sys.dont_write_bytecode = True  # medzoo's own folder belongs to another interpreter
     bootstrap()
+    from medzoo._worker.sandbox import contain
+    from medzoo._worker.supervisor import supervise
+
+    containment = json.loads(sys.argv[2])
+    supervisor = supervise(int(sys.argv[1]), containment and containment["processes"])
+    held = contain(containment) if containment else []
+    site.main()
     from medzoo._worker.loop import main
 
-    main(int(sys.argv[1]))
+    main(supervisor, held)

@@ -25,20 +25,26 @@ from .torch_load import Guard
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
+def main(parent: int, held: list[str]) -> None:
+    """Serve the process that holds the other ends of stdin and stdout, until it closes them or
+    ends.
 
-def main(parent: int) -> None:
-    """Serve the process ``parent``, which holds the other ends of stdin and stdout, until it closes
-    them or ends.
+    Parameters
+    ----------
+    parent
+        The process that started this one.
+    held
+        What of this process is contained.
     """
-    _die_with(parent)
+    if sys.platform != "win32" and os.getppid() != parent:
+        raise SystemExit("the process that started this one is gone")
     requests, answers = _take_over_pipes()
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the parent's to handle
     waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, waiting), daemon=True).start()
-    worker = Worker()
+    worker = Worker(held)
     while (request := waiting.get())["request"] != "close":
         # This timer is in C, so it works even if Python hangs.
         faulthandler.dump_traceback_later(request["timeout"], exit=True)
@@ -54,13 +60,16 @@ def main(parent: int) -> None:
 class Worker:
     """A contract and its package, once loaded."""
 
-    def __init__(self) -> None:
+    def __init__(self, held: list[str]) -> None:
+        self._held = held
         self._contract: Any = None
         self._guard: Guard | None = None
 
     def answer(self, request: dict[str, Any]) -> list[bytes | memoryview]:
         """The frame that answers a request. An error is written to the log and is the answer."""
         try:
+            if request["request"] == "start":
+                return protocol.pack({"ok": {"pid": os.getpid(), "sandbox": self._held}})
             if request["request"] == "load":
                 return protocol.pack({"ok": self._load(request)})
             return protocol.pack({"ok": self._sample(request["batch"])})
@@ -141,18 +150,6 @@ def _end() -> None:
     if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
-
-
-def _die_with(parent: int) -> None:
-    """Let the kernel end this process with its parent: if the model holds Python's lock, no
-    thread of this process could.
-
-    Elsewhere than on Linux, such a model ends at the time-out.
-    """
-    if sys.platform.startswith("linux"):
-        _c_library().prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if sys.platform != "win32" and os.getppid() != parent:
-        raise SystemExit("the process that started this one is gone")
 
 
 def _flush() -> None:

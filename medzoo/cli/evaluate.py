@@ -167,6 +167,7 @@ def _options(a: argparse.Namespace) -> dict[str, Any]:
         "device": checks.device(a.device),
         "env": a.env,
         "trust": a.trust,
+        "sandbox": a.sandbox,
     }
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 # options of `medzoo generate` that say how to run the model, besides its engine
-EXECUTION_OPTIONS = ("device", "weights", "env", "trust", "precision")
+EXECUTION_OPTIONS = ("device", "weights", "env", "trust", "sandbox", "precision")
 LONG_RUN = 60.0  # seconds; an estimate is printed before a longer run
 
 

@@ -205,6 +205,7 @@ def visualize_command(a: argparse.Namespace) -> None:
         save=a.save,
         env=a.env,
         trust=a.trust,
+        sandbox=a.sandbox,
     )
 
 
@@ -255,7 +256,7 @@ def _how(a: argparse.Namespace) -> dict[str, Any]:
     from ..registry import resolve
 
     version = resolve(a.model).version(a.model_version)
-    how = {name: getattr(a, name) for name in ("device", "env", "trust")}
+    how = {name: getattr(a, name) for name in ("device", "env", "trust", "sandbox")}
     return {**how, "version": a.model_version, **model_options(a, version)}
 
 

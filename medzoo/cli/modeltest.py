@@ -68,7 +68,7 @@ def test_command(a: argparse.Namespace) -> int:
             "medzoo test: which models?",
             "Name some, or say --bundled for all that came with medzoo.",
         )
-    options = {"version": a.model_version, "env": a.env, "trust": a.trust}
+    options = {"version": a.model_version, "env": a.env, "trust": a.trust, "sandbox": a.sandbox}
     options["device"] = checks.device(a.device)
     reports = []
     for model in models:

@@ -75,6 +75,13 @@ def running_arguments(child: argparse.ArgumentParser, device: str = "auto") -> N
     child.add_argument(
         "--device", default=device, help=f"auto, cpu, cuda, cuda:1 or 1, mps (default: {device})"
     )
+    child.add_argument(
+        "--sandbox",
+        default="auto",
+        choices=["auto", "on", "off"],
+        help="contain code that did not come with medzoo: as far as this system can (auto, the "
+        "default), fully or not at all (on), or never (off)",
+    )
     environment_arguments(child)
 
 

@@ -90,6 +90,7 @@ def reproduce_command(a: argparse.Namespace) -> int:
         "device": a.device,
         "env": a.env,
         "trust": a.trust,
+        "sandbox": a.sandbox,
         "engine": chosen_engine(a),
     }
     if a.inputs:

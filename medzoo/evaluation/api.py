@@ -67,6 +67,7 @@ def evaluate(
     device: str = "auto",
     env: str = "auto",
     trust: bool = False,
+    sandbox: str = "auto",
 ) -> Evaluation:
     """Judge synthetic samples against real ones: fidelity, diversity, usefulness, privacy.
 
@@ -118,7 +119,7 @@ def evaluate(
         Of samples that a model generates. ``seed`` is also that of random choices here.
     steps : int, optional
         How long each classifier learns.
-    device, env, trust : optional
+    device, env, trust, sandbox : optional
         How a model runs, as for `medzoo.generate`.
 
     Returns
@@ -139,7 +140,8 @@ def evaluate(
     >>> [figure.metric for figure in found.figures]
     ['precision', 'copy']
     """
-    how = Reading(n, seed, classes or {}, None, {"device": device, "env": env, "trust": trust})
+    running = {"device": device, "env": env, "trust": trust, "sandbox": sandbox}
+    how = Reading(n, seed, classes or {}, None, running)
     settings = {"metrics": metrics, "features": features, "by": by}
     trainings = Trainings(utility, task) if _is_asked(utility, task) else None
     judge = Judge(how, real, held_out, patient, resize, steps, settings, trainings)
@@ -182,6 +184,7 @@ def compare(
     device: str = "auto",
     env: str = "auto",
     trust: bool = False,
+    sandbox: str = "auto",
 ) -> Comparison:
     """Judge several models or sets against the same real data.
 
@@ -191,7 +194,7 @@ def compare(
         Models, samples, folders or arrays, each as for `medzoo.evaluate`.
     real, held_out, metrics, features, by, utility, task, patient, classes, resize : optional
         As for `medzoo.evaluate`.
-    n, seed, steps, device, env, trust : optional
+    n, seed, steps, device, env, trust, sandbox : optional
         As for `medzoo.evaluate`.
 
     Returns
@@ -217,7 +220,8 @@ def compare(
             f"synthetic={checks.shown(synthetic)} is not a list of models or sets.",
             "Such as [101, 102, 103].",
         )
-    how = Reading(n, seed, classes or {}, None, {"device": device, "env": env, "trust": trust})
+    running = {"device": device, "env": env, "trust": trust, "sandbox": sandbox}
+    how = Reading(n, seed, classes or {}, None, running)
     settings = {"metrics": metrics, "features": features, "by": by}
     trainings = Trainings(utility, task) if _is_asked(utility, task) else None
     judge = Judge(how, real, held_out, patient, resize, steps, settings, trainings)

@@ -25,6 +25,7 @@ def load(
     weights: str | os.PathLike[str] | None = None,
     env: str = "auto",
     trust: bool = False,
+    sandbox: str = "auto",
     precision: str = "full",
     engine: str | Ray | None = None,
 ) -> Model:
@@ -51,6 +52,11 @@ def load(
     trust : bool, optional
         Allow what no registry vouches for: a package given by its path, or weights that only pickle
         can read. Such code can do anything that you can do. It is recorded in the provenance.
+    sandbox : str, optional
+        Whether code that did not come with medzoo is contained: no files but its own, no network,
+        limited memory. ``auto`` (the default): as far as the system can, in the model's own
+        process. ``on``: fully, and always in its own process; refused where the system cannot.
+        ``off``: not at all. docs/security.md has the details. What held is in the provenance.
     precision : str, optional
         ``full`` (the default), ``bfloat16`` or ``float16``. The last two are mixed precision by
         ``torch.autocast``: faster on a device that supports the type, but pixels change. Only
@@ -90,7 +96,13 @@ def load(
     ((1, 1, 128, 128), array([0, 0, 0]))
     """
     execution = Execution(
-        device=device, weights=weights, env=env, trust=trust, precision=precision, engine=engine
+        device=device,
+        weights=weights,
+        env=env,
+        trust=trust,
+        sandbox=sandbox,
+        precision=precision,
+        engine=engine,
     )
     config = resolve(model_id)
     return open_model(Model, config, config.version(version), execution)
@@ -115,6 +127,7 @@ def generate(
     inputs: Any = None,
     env: str = "auto",
     trust: bool = False,
+    sandbox: str = "auto",
     precision: str = "full",
     engine: str | Ray | None = None,
     progress: bool | None = None,
@@ -167,6 +180,8 @@ def generate(
         input i modulo their number.
     trust : bool, optional
         See `medzoo.load`.
+    sandbox : str, optional
+        See `medzoo.load`.
     engine : str or Ray, optional
         See `medzoo.load`.
     progress : bool, optional
@@ -202,7 +217,13 @@ def generate(
     ((4, 1, 128, 128), array([0, 1, 0, 1]))
     """
     execution = Execution(
-        device=device, weights=weights, env=env, trust=trust, precision=precision, engine=engine
+        device=device,
+        weights=weights,
+        env=env,
+        trust=trust,
+        sandbox=sandbox,
+        precision=precision,
+        engine=engine,
     )
     job = Job.of(
         model_id,
@@ -236,6 +257,7 @@ def stream(
     inputs: Any = None,
     env: str = "auto",
     trust: bool = False,
+    sandbox: str = "auto",
     precision: str = "full",
     engine: str | Ray | None = None,
     progress: bool | None = None,
@@ -258,6 +280,8 @@ def stream(
     inputs : str, path-like, list, dict or array, optional
         See `medzoo.generate`.
     trust : bool, optional
+        See `medzoo.load`.
+    sandbox : str, optional
         See `medzoo.load`.
     engine : str or Ray, optional
         See `medzoo.load`.
@@ -286,7 +310,13 @@ def stream(
     [4] (1, 1, 128, 128)
     """
     execution = Execution(
-        device=device, weights=weights, env=env, trust=trust, precision=precision, engine=engine
+        device=device,
+        weights=weights,
+        env=env,
+        trust=trust,
+        sandbox=sandbox,
+        precision=precision,
+        engine=engine,
     )
     job = Job.of(
         model_id,

@@ -112,6 +112,7 @@ def reproduce(
     latents: Any = None,
     env: str = "auto",
     trust: bool = False,
+    sandbox: str = "auto",
     engine: str | Ray | None = None,
     progress: bool | None = None,
 ) -> Reproduction:
@@ -141,6 +142,8 @@ def reproduce(
     env : str, optional
         See `medzoo.load`.
     trust : bool, optional
+        See `medzoo.load`.
+    sandbox : str, optional
         See `medzoo.load`.
     engine : str or Ray, optional
         See `medzoo.load`.
@@ -184,7 +187,13 @@ def reproduce(
     _check_complete(target, recorded)
     _check_own(target, recorded, model_id, own)
     execution = Execution.as_recorded(
-        recorded, device=device, weights=weights, env=env, trust=trust, engine=engine
+        recorded,
+        device=device,
+        weights=weights,
+        env=env,
+        trust=trust,
+        sandbox=sandbox,
+        engine=engine,
     )
     damage = _damage(target)
     if damage:

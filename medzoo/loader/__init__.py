@@ -39,6 +39,7 @@ def dataset(
     inputs: Any = None,
     env: str = "auto",
     trust: bool = False,
+    sandbox: str = "auto",
     **options: Any,
 ) -> SyntheticDataset:
     """A map-style torch data set of ``n`` samples, which are made when they are read.
@@ -78,6 +79,8 @@ def dataset(
         model runs; see `medzoo.load`. "auto" by default.
     trust : bool, optional
         Allow a package that no registry lists, or weights that can run any code. False by default.
+    sandbox : str, optional
+        See `medzoo.load`.
     **options : Any
         Conditions and options of the model, and ``latents``; see `medzoo.generate`.
 
@@ -112,7 +115,12 @@ def dataset(
         keep=keep,
         version=version,
         execution=Execution(
-            device=device, weights=weights, env=env, trust=trust, precision=precision
+            device=device,
+            weights=weights,
+            env=env,
+            trust=trust,
+            sandbox=sandbox,
+            precision=precision,
         ),
         inputs=inputs,
         options=options,
@@ -135,6 +143,7 @@ def iterable_dataset(
     inputs: Any = None,
     env: str = "auto",
     trust: bool = False,
+    sandbox: str = "auto",
     **options: Any,
 ) -> SyntheticStream:
     """An iterable torch data set of ``n`` samples, or an endless one, made ahead of the training.
@@ -174,6 +183,8 @@ def iterable_dataset(
         model runs; see `medzoo.load`. "auto" by default.
     trust : bool, optional
         Allow a package that no registry lists, or weights that can run any code. False by default.
+    sandbox : str, optional
+        See `medzoo.load`.
     **options : Any
         Conditions and options of the model, and ``latents``; see `medzoo.generate`.
 
@@ -208,7 +219,12 @@ def iterable_dataset(
         batch_size=batch_size,
         version=version,
         execution=Execution(
-            device=device, weights=weights, env=env, trust=trust, precision=precision
+            device=device,
+            weights=weights,
+            env=env,
+            trust=trust,
+            sandbox=sandbox,
+            precision=precision,
         ),
         inputs=inputs,
         options=options,
@@ -304,6 +320,7 @@ def dataloader(
     inputs: Any = None,
     env: str = "auto",
     trust: bool = False,
+    sandbox: str = "auto",
     **options: Any,
 ) -> Loader:
     """A torch DataLoader of ``n`` samples, made while you train, one batch ahead.
@@ -363,6 +380,8 @@ def dataloader(
         model runs; see `medzoo.load`. "auto" by default.
     trust : bool, optional
         Allow a package that no registry lists, or weights that can run any code. False by default.
+    sandbox : str, optional
+        See `medzoo.load`.
     **options : Any
         Conditions and options of the model, and ``latents``; see `medzoo.generate`.
 
@@ -390,7 +409,9 @@ def dataloader(
     torch.Size([2, 1, 128, 128]) tensor([0, 1])
     """
     check_context(multiprocessing_context, num_workers)
-    execution = Execution(device=device, weights=weights, env=env, trust=trust, precision=precision)
+    execution = Execution(
+        device=device, weights=weights, env=env, trust=trust, sandbox=sandbox, precision=precision
+    )
     config = resolve(model_id)
     _check_options(options, config.version(version))
     request: dict[str, Any] = {

@@ -39,6 +39,7 @@ class Settings:
     device: str = "auto"
     env: str = "auto"
     trust: bool = False
+    sandbox: str = "auto"
     progress: bool | None = None
 
 
@@ -136,6 +137,7 @@ class ModelExecutor:
                 device=self.settings.device,
                 env=self.settings.env,
                 trust=self.settings.trust,
+                sandbox=self.settings.sandbox,
             )
         loaded = ModelExecutor._loaded
         if self in loaded:

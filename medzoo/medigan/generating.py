@@ -415,6 +415,7 @@ class Generating(Selecting):
             device=self.settings.device,
             env=self.settings.env,
             trust=self.settings.trust,
+            sandbox=self.settings.sandbox,
             save=save,
         )
 

@@ -28,7 +28,7 @@ class Generators(Contributing):
     seed : int or None
         Root seed. Each call continues where the last one of that model ended, and the same calls
         give the same samples. A fresh seed per call if None, as in medigan.
-    device, env, trust, progress : object
+    device, env, trust, sandbox, progress : object
         See `medzoo.load` and `medzoo.generate`. medigan itself has no such arguments.
 
     Examples
@@ -51,6 +51,7 @@ class Generators(Contributing):
         device: str = "auto",
         env: str = "auto",
         trust: bool = False,
+        sandbox: str = "auto",
         progress: bool | None = None,
     ) -> None:
         if model_selector is not None:
@@ -66,7 +67,7 @@ class Generators(Contributing):
         self.config_manager = config_manager or ConfigManager()
         self.model_executors = [] if model_executors is None else model_executors
         self.model_contributors = [] if model_contributors is None else model_contributors
-        self.settings = Settings(seed, device, env, trust, progress)
+        self.settings = Settings(seed, device, env, trust, sandbox, progress)
         if initialize_all_models:
             self.add_all_model_executors()
 

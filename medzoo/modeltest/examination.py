@@ -29,6 +29,7 @@ def examine(
     device: str = "cpu",
     env: str = "auto",
     trust: bool = False,
+    sandbox: str = "auto",
     inputs: Any = None,
     write: bool = False,
 ) -> Report:
@@ -36,7 +37,7 @@ def examine(
 
     Parameters
     ----------
-    model_id, version, device, env, trust, inputs
+    model_id, version, device, env, trust, sandbox, inputs
         As in `medzoo.generate`.
     write
         Record its outputs in the package's ``expected.npz``, instead of comparing them with it,
@@ -62,7 +63,7 @@ def examine(
             f"{config.id}, version {chosen.name}, comes as an archive, which stays as it is.",
             f"`medzoo copy {config.number} DIR` makes a folder of it.",
         )
-    execution = Execution(device=device, env=env, trust=trust)
+    execution = Execution(device=device, env=env, trust=trust, sandbox=sandbox)
     load = partial(open_model, Model, config, chosen, execution)
     expected = own.path / FILE
     compared = expected if expected.is_file() and not write else None

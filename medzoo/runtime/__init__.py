@@ -8,10 +8,12 @@ only their base class, `Session`.
 
 from __future__ import annotations
 
-from .. import checks
+from .. import checks, environments
 from .._worker.batch import Batch
+from .._worker.sandbox import possible
 from ..config import ModelConfig, Version, name_of
 from ..packages.preparation import prepare
+from . import sandbox
 from .cluster import ClusterSession
 from .engine import Ray
 from .execution import DEFAULT, Execution
@@ -48,8 +50,8 @@ def open_session(
     WorkerError
         Its process crashed, was killed, or did not answer in time.
     InputError
-        The device does not exist here, the weights do not fit, or the version cannot run in this
-        way.
+        The device does not exist here, the weights do not fit, the version cannot run in this way,
+        or this system cannot contain it as ``sandbox="on"`` asks.
     MemoryError
         The model does not fit into memory.
     """
@@ -57,9 +59,14 @@ def open_session(
     execution.check_version(config, version)
     if execution.engine is not None:
         return ClusterSession(config, version, execution, open_session)
+    must_contain = execution.sandbox == "on" and execution.contains(version)
+    if must_contain:
+        sandbox.require(possible(), name_of(config, version))
     package, interpreter = prepare(
         config, version, env=execution.env, trust=execution.trust, progress=progress
     )
+    if interpreter is None and must_contain:
+        interpreter = environments.current()
     if interpreter is None:
         from .native import NativeSession
 

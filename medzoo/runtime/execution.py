@@ -11,6 +11,7 @@ from .. import checks
 from ..config import PRECISIONS, ModelConfig, Version, name_of
 from ..errors import InputError
 from ..provenance import Provenance
+from . import sandbox
 from .engine import Ray
 
 
@@ -20,7 +21,7 @@ class Execution:
 
     Parameters
     ----------
-    device, weights, env, trust, precision, engine
+    device, weights, env, trust, precision, engine, sandbox
         See `medzoo.load`.
 
     Raises
@@ -36,11 +37,13 @@ class Execution:
     trust: bool = False
     precision: str = "full"
     engine: str | Ray | None = None
+    sandbox: str = "auto"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", checks.device(self.device))
         object.__setattr__(self, "precision", _precision(self.precision))
         checks.text(self.env, "env")
+        sandbox.check(self.sandbox)
         checks.flag(self.trust, "trust")
         if self.weights is not None:
             checks.path(self.weights, "weights")
@@ -59,6 +62,10 @@ class Execution:
     def autocast(self) -> str | None:
         """The type that a native package's torch operations run in; None for their own."""
         return None if self.precision == "full" else self.precision
+
+    def contains(self, version: Version) -> bool:
+        """Whether the code of a version is contained, if it runs in a process of its own."""
+        return self.sandbox != "off" and sandbox.is_foreign(version)
 
     def check_version(self, config: ModelConfig, version: Version) -> None:
         """Whether a version of a model can run so.

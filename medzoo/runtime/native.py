@@ -26,6 +26,7 @@ from ..provenance import of_session
 from .columns import check, own_outputs
 from .execution import DEFAULT, Execution
 from .graph import Graph
+from .sandbox import is_foreign
 from .session import Session, at, batch_size, explain, libraries
 from .weights import other_weights, their_file
 
@@ -101,6 +102,8 @@ class NativeSession(Session):
             interpreter=interpreter,
             recorded=execution.record,
         )
+        if is_foreign(version):
+            self.provenance["sandbox"] = []  # in this process, nothing is contained
 
     def graph(self, batch_of: Callable[[range], Batch]) -> Graph:
         """What the package computes with torch; ``batch_of`` gives the batch of a range of samples.

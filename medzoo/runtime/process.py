@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import re
@@ -19,6 +20,7 @@ from typing import IO, Any
 from .. import settings
 from .._worker import protocol
 from ..errors import WorkerError
+from .log import Log
 
 START = Path(protocol.__file__).with_name("__main__.py")
 # Variables passed to the model's process; never tokens or PYTHON*.
@@ -57,8 +59,6 @@ PASSED_PREFIXES = (
     "ROCR_",
     "HIP_",
 )
-LOGS, LOG_BYTES = 20, 16 * 2**20  # how many are kept, how far one may grow
-TAIL_LINES, TAIL_BYTES = 20, 4096
 CRASHES = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS"}
 TELL = "If the package is not yours, tell its authors."
 CRASHED = {  # of signals that do not speak of the package's code
@@ -114,69 +114,6 @@ class Ended(Exception):  # noqa: N818
         return MemoryError(problem) if self.how == "memory" else WorkerError(problem, self.hint)
 
 
-class Log:
-    """Where a process writes what its model prints."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self._marked = path, 0
-
-    @classmethod
-    def new(cls, name: str, instead: Path) -> Log:
-        """A new log in the cache, where the oldest logs are removed; in the folder ``instead`` if
-        the cache cannot be written.
-        """
-        file = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(3).hex()}.log"
-        folder = settings.cache_folder() / "logs"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / file).touch()
-        except OSError:
-            return cls(instead / file)
-        for path in sorted(folder.glob("*.log"), key=_changed)[:-LOGS]:
-            with suppress(OSError):  # another process was quicker
-                path.unlink()
-        return cls(folder / file)
-
-    def mark(self) -> None:
-        """Let `tail` show only what is written after this call. A large log is emptied first."""
-        with suppress(OSError):
-            self._marked = self.path.stat().st_size
-            if self._marked > LOG_BYTES:
-                os.truncate(self.path, 0)
-                self._marked = 0
-
-    def read(self) -> str:
-        """The end of what was written since the mark."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(max(self._marked, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-                text = file.read().decode("utf-8", "replace")
-        except OSError:
-            return ""
-        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-        return "\n".join(lines[-TAIL_LINES:])
-
-    def tail(self) -> str:
-        """The same, ready to be put under a problem; empty if nothing was written."""
-        lines = self.read().splitlines()
-        if not lines:
-            return ""
-        return "\n  ".join([f"\nIt last wrote ({self.path}):", *lines])
-
-    def remove_if_empty(self) -> None:
-        """Keep no log of a process that wrote nothing."""
-        with suppress(OSError):
-            if not self.path.stat().st_size:
-                self.path.unlink()
-
-
-def _changed(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
 class Process:
     """A process that runs `medzoo._worker`.
 
@@ -190,6 +127,8 @@ class Process:
         Its working directory.
     log
         Where its stdout and stderr go.
+    containment
+        What it may use (`medzoo.runtime.sandbox.containment`); None if it is not contained.
     model_name
         The model, for errors.
 
@@ -200,20 +139,27 @@ class Process:
     """
 
     def __init__(
-        self, python: Path, environment: dict[str, str], work: Path, log: Log, *, model_name: str
+        self,
+        python: Path,
+        environment: dict[str, str],
+        work: Path,
+        log: Log,
+        *,
+        containment: dict[str, Any] | None,
+        model_name: str,
     ) -> None:
         self.log, self._owner, self._busy = log, os.getpid(), False
         # Set when it and all that it started have ended: another process may get its number then.
         self._gone = threading.Event()
         options = {
-            "args": [str(python), str(START), str(self._owner)],
+            "args": [str(python), "-S", str(START), str(self._owner), json.dumps(containment)],
             "env": environment,
             "cwd": work,
         }
         self._frames: queue.SimpleQueue[Any] = queue.SimpleQueue()
         # The kernel ends a process together with the thread that started it. So the thread that
         # starts this process lives as long: it reads the answers, and waits for the end.
-        arguments = (options, log.path, self._frames, self._gone)
+        arguments = (options, log, self._frames, self._gone)
         thread = threading.Thread(target=_serve, args=arguments, name="medzoo-worker", daemon=True)
         thread.start()
         started = self._frames.get()
@@ -223,6 +169,7 @@ class Process:
                 "`medzoo cache verify` checks its environment.",
             )
         self._popen: subprocess.Popen[bytes] = started
+        self.pid = started.pid  # on Linux that of its supervisor, until the process says its own
 
     @property
     def is_ours(self) -> bool:
@@ -318,8 +265,10 @@ class Process:
         if not self.is_ours:
             return
         self._kill()
-        with suppress(subprocess.TimeoutExpired):  # a driver or a disk may block it for longer
+        try:
             self._popen.wait(GRACE)
+        except subprocess.TimeoutExpired:  # a driver or a disk may block it for longer
+            self._popen.kill()
         if self._popen.stdin is not None:
             with suppress(OSError):
                 self._popen.stdin.close()
@@ -332,14 +281,16 @@ class Process:
 
 def _kill(popen: subprocess.Popen[bytes]) -> None:
     with suppress(OSError):
-        if hasattr(os, "killpg"):
+        if sys.platform == "linux":
+            popen.terminate()  # it is the supervisor, which ends all the others
+        elif hasattr(os, "killpg"):
             os.killpg(popen.pid, signal.SIGKILL)  # it leads its own process group
         else:
             popen.kill()
 
 
 def _serve(
-    options: dict[str, Any], log: Path, frames: queue.SimpleQueue[Any], gone: threading.Event
+    options: dict[str, Any], log: Log, frames: queue.SimpleQueue[Any], gone: threading.Event
 ) -> None:
     """Start the process and pass on its answers, until it has ended.
 
@@ -350,11 +301,13 @@ def _serve(
     if sys.platform == "win32":
         own = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
     try:
-        with log.open("ab") as errors:
-            pipe = subprocess.PIPE
+        errors, pipe = log.open(), subprocess.PIPE
+        try:
             popen = subprocess.Popen(
                 stdin=pipe, stdout=pipe, stderr=errors, pipesize=2**20, **options, **own
             )
+        finally:
+            os.close(errors)
     except BaseException as error:
         frames.put(error)
         return

@@ -38,7 +38,9 @@ from ..packages.store import Package
 from ..plugins import plugin
 from ..provenance import of_session
 from .execution import DEFAULT, Execution
-from .process import Ended, Log, Process, environment
+from .log import Log
+from .process import Ended, Process, environment
+from .sandbox import containment, is_foreign, require
 from .session import Session, at, batch_size, explain, libraries
 from .weights import their_file
 
@@ -81,6 +83,17 @@ class WorkerSession(Session):
         visible, local = visible_devices(device, version)
         user_site = interpreter.kind == "current"  # then they are part of it
         self._environment = environment(self._held.work, visible, user_site=user_site)
+        self._containment, self._must_contain = None, False
+        if execution.contains(version):
+            self._containment = containment(
+                interpreter,
+                read=[folder, self._held.folder, *([theirs] if theirs else [])],
+                work=self._held.work,
+                gpu=visible != "",
+            )
+            self._must_contain = execution.sandbox == "on"
+            self._environment["HOME"] = str(self._held.work)
+            self._environment.pop("XDG_CACHE_HOME", None)
         self._log_name = f"{config.id}-{version.name}"
         try:
             self._loading = {
@@ -119,6 +132,8 @@ class WorkerSession(Session):
             interpreter=answer,
             recorded=execution.record,
         )
+        if is_foreign(version):
+            self.provenance["sandbox"] = self._contained
 
     def sample(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """The columns of a batch, checked against the config."""
@@ -145,8 +160,18 @@ class WorkerSession(Session):
         """Start the process and have it load the package."""
         python, log = self._interpreter.python, Log.new(self._log_name, self._held.folder)
         self._held.process = Process(
-            python, self._environment, self._held.work, log, model_name=self._model_name
+            python,
+            self._environment,
+            self._held.work,
+            log,
+            containment=self._containment,
+            model_name=self._model_name,
         )
+        started = self._ask({"request": "start"}, "did not start")
+        self._held.process.pid = started["pid"]
+        self._contained: list[str] = started["sandbox"]
+        if self._must_contain:
+            require(self._contained, self._model_name)
         answer: dict[str, Any] = self._ask(self._loading, "did not load")
         return answer
 

@@ -135,6 +135,7 @@ def traverse(
     device: str = "auto",
     env: str = "auto",
     trust: bool = False,
+    sandbox: str = "auto",
     **options: Any,
 ) -> Frames:
     """Walk along a leading direction of a model's latents: pictures from one end to the other.
@@ -162,6 +163,8 @@ def traverse(
     version, device, env : str, optional
         See `medzoo.load`.
     trust : bool, optional
+        See `medzoo.load`.
+    sandbox : str, optional
         See `medzoo.load`.
     **options : optional
         The model's condition and options. By default the first condition and the default options.
@@ -195,7 +198,9 @@ def traverse(
     own = seeds.latents(seed, [0], size)[0]
     if latent is not None:
         checks.whole(latent, "latent", "the number of a latent", 0, size - 1)
-    with load(model_id, version=version, device=device, env=env, trust=trust) as model:
+    with load(
+        model_id, version=version, device=device, env=env, trust=trust, sandbox=sandbox
+    ) as model:
         if latent is not None:
             rows = np.repeat(own[None], steps, axis=0)
             rows[:, latent] = positions
@@ -221,6 +226,7 @@ def interpolate(
     device: str = "auto",
     env: str = "auto",
     trust: bool = False,
+    sandbox: str = "auto",
     **options: Any,
 ) -> Frames:
     """Walk from the latents of one seed to those of another, on an arc.
@@ -240,6 +246,8 @@ def interpolate(
     version, device, env : str, optional
         See `medzoo.load`.
     trust : bool, optional
+        See `medzoo.load`.
+    sandbox : str, optional
         See `medzoo.load`.
     **options : optional
         The model's condition and options. By default the first condition and the default options.
@@ -269,7 +277,9 @@ def interpolate(
     a, b = (seeds.latents(seed, [0], size)[0] for seed in (seed_a, seed_b))
     positions = np.linspace(0, 1, steps)
     rows = np.stack([between(a, b, float(share)) for share in positions])
-    with load(model_id, version=version, device=device, env=env, trust=trust) as model:
+    with load(
+        model_id, version=version, device=device, env=env, trust=trust, sandbox=sandbox
+    ) as model:
         title = f"from seed {seed_a} to seed {seed_b}"
         return _walk(model, seed_a, rows, positions=positions, title=title, options=options)
 

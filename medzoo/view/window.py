@@ -55,6 +55,7 @@ def visualize(
     save: str | os.PathLike[str] | None = None,
     env: str = "auto",
     trust: bool = False,
+    sandbox: str = "auto",
 ) -> Explorer | NotebookExplorer | Figure | Path:
     """Explore a model with sliders for its latent vector, its condition, its options and the seed.
 
@@ -87,6 +88,8 @@ def visualize(
         model runs; see `medzoo.load`. "auto" by default.
     trust : bool, optional
         Allow a package that no registry lists, or weights that can run any code. False by default.
+    sandbox : str, optional
+        See `medzoo.load`.
 
     Returns
     -------
@@ -126,7 +129,9 @@ def visualize(
     backend = matplotlib.get_backend().lower()
     face = None if save is not None else _face(ui, backend)
     if face is not None:
-        model = load(model_id, version=version, device=device, env=env, trust=trust)
+        model = load(
+            model_id, version=version, device=device, env=env, trust=trust, sandbox=sandbox
+        )
         try:
             directions_if_quick(model)
             return open_notebook(model, seed) if face == "notebook" else open_window(model, seed)
@@ -135,7 +140,9 @@ def visualize(
             raise
     inline = save is None and (in_notebook() or "inline" in backend)
     path = None if inline else _target(config, seed, save)
-    with load(model_id, version=version, device=device, env=env, trust=trust) as model:
+    with load(
+        model_id, version=version, device=device, env=env, trust=trust, sandbox=sandbox
+    ) as model:
         figure = grid(model.generate(GRID, seed=seed), GRID)
     if path is None:
         print(
