@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from test_worker import batch, ended, open_number, pid_of
 
 import medzoo
 from medzoo import settings
@@ -29,7 +30,6 @@ from medzoo.registry import resolve
 from medzoo.runtime import Execution, log, sandbox
 from medzoo.runtime.native import NativeSession
 from medzoo.runtime.worker import WorkerSession
-from test_worker import batch, ended, open_number, pid_of
 
 Attack = Callable[..., WorkerSession]
 CONTAINS_ALL = own_side.possible() == own_side.PARTS
@@ -120,7 +120,9 @@ def test_modes_and_times_of_files_stay(attacking: Attack, tmp_path: Path) -> Non
     assert worked(attacking(f"os.chmod({name}, 0o777); os.utime({name}, (5, 5))", "on"))
     assert file.stat().st_mode & 0o777 == 0o640
     assert file.stat().st_mtime == 1
-    assert worked(attacking("Path('a').touch(); import shutil; shutil.copy2('a', 'b')", "on"))
+    assert worked(
+        attacking("Path('a').touch(); import shutil; shutil.copy2('a', 'b'); os.stat('b')", "on")
+    )
 
 
 @both
@@ -299,7 +301,10 @@ def listening() -> Iterator[tuple[Callable[[str], Any], list[str]]]:
 
         def wait() -> None:
             try:
-                _ = server.accept() if is_stream else server.recv(10)
+                if is_stream:
+                    server.accept()[0].close()
+                else:
+                    server.recv(10)
                 reached.append(kind)
             except OSError:
                 pass

@@ -21,7 +21,9 @@ SECCOMP_SET_MODE_FILTER, SPEC_ALLOW = 1, 1 << 2  # without SPEC_ALLOW, some kern
 LOAD, EQUAL, GREATER_EQUAL, SET, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # places in what the filter looks at
 ALLOW, ERROR = 0x7FFF0000, 0x00050000
-REFUSED, ABSENT, NOTHING_DONE = ERROR | errno.EPERM, ERROR | errno.ENOSYS, ERROR | 0
+REFUSED, ABSENT, NO_FILE, NOTHING_DONE = (
+    ERROR | number for number in (errno.EPERM, errno.ENOSYS, errno.ENOENT, 0)
+)
 NAMESPACES = 0x7E020000 | 0x80  # flags of clone that make a new one
 
 # By machine: the number of seccomp, the name of the architecture, and numbers of system calls.
@@ -75,8 +77,8 @@ IGNORED_CALLS = {
     "utime": (132, None),
     "utimes": (235, None),
     "futimesat": (261, None),
-    "utimensat": (280, 88),
 }
+UTIMENSAT = (280, 88)
 SOCKET, CLONE, CLONE3, PRLIMIT = (41, 198), (56, 220), (435, 435), (302, 261)
 
 
@@ -133,6 +135,7 @@ def _instructions(architecture: int, column: int) -> list[Instruction]:
             number = numbers[column]
             if number is not None:
                 program += [(EQUAL, 0, 1, number), (RETURN, 0, 0, answer)]
+    program += _unless_touched(UTIMENSAT[column])
     program += _unless_local_stream(SOCKET[column])
     program += [  # limits of other processes
         (EQUAL, 0, 3, PRLIMIT[column]),
@@ -146,6 +149,19 @@ def _instructions(architecture: int, column: int) -> list[Instruction]:
         (RETURN, 0, 0, ALLOW),
     ]
     return program
+
+
+def _unless_touched(number: int) -> list[Instruction]:
+    """Do not set times. `Path.touch` sets those of a path to now and makes a file if that fails."""
+    return [
+        (EQUAL, 0, 6, number),
+        (LOAD, 0, 0, ARGUMENTS + 8),  # the path; none for an open file
+        (EQUAL, 2, 0, 0),
+        (LOAD, 0, 0, ARGUMENTS + 16),  # the times; none for now
+        (EQUAL, 1, 0, 0),
+        (RETURN, 0, 0, NOTHING_DONE),
+        (RETURN, 0, 0, NO_FILE),
+    ]
 
 
 def _unless_local_stream(number: int) -> list[Instruction]:
