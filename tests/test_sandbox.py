@@ -23,6 +23,7 @@ from test_worker import batch, ended, open_number, pid_of
 import medzoo
 from medzoo import settings
 from medzoo._worker import sandbox as own_side
+from medzoo.cli import main
 from medzoo.environments import Interpreter
 from medzoo.errors import InputError, PackageError, WorkerError
 from medzoo.packages.store import package
@@ -446,6 +447,25 @@ def test_what_held_is_in_the_provenance(attacking: Attack) -> None:
     assert attacking("return", "auto").provenance["sandbox"] == list(own_side.PARTS)
     assert attacking("return", "off").provenance["sandbox"] == []
     assert "sandbox" not in open_number(8, sandbox="auto").provenance
+
+
+def test_a_refusal_names_the_sandbox(attacking: Attack) -> None:
+    import_of = "import urllib.request\ntry:\n    urllib.request.urlopen('http://127.0.0.1:9/')"
+    session = attacking(
+        f"{import_of}\nexcept OSError as error:\n    raise RuntimeError(error)", "on"
+    )
+    with pytest.raises(PackageError, match="Operation not permitted") as caught:
+        session.sample(batch(1))
+    assert "sandbox='off'" in caught.value.hint
+
+
+def test_info_says_what_would_hold(
+    toy: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["info", str(toy())]) == 0
+    assert "sandbox       files, network, signals, limits, children" in capsys.readouterr().out
+    assert main(["info", "8"]) == 0
+    assert "sandbox" not in capsys.readouterr().out
 
 
 def test_samples_are_the_same(toy: Callable[..., int]) -> None:

@@ -195,6 +195,7 @@ def print_models(models: Found, *, as_json: bool) -> None:
 
 def info_command(a: argparse.Namespace) -> None:
     """``medzoo info``."""
+    from .._worker.sandbox import possible
     from ..registry import is_local, resolve
 
     config = resolve(a.model)
@@ -205,6 +206,9 @@ def info_command(a: argparse.Namespace) -> None:
     if a.json:
         print_json(asdict(config) | {"path": str(config.path)})
         return
+    about = model_facts(config, version)
+    if version.scheme != "bundled":
+        about["sandbox"] = ", ".join(possible()) or "none on this system"
     own = is_local(config)
     call = f"medzoo generate {a.model if own else config.number}"
     if version.name != config.default_version:
@@ -217,7 +221,7 @@ def info_command(a: argparse.Namespace) -> None:
         "",
         *prose(config.description),
         "",
-        *facts(model_facts(config, version)),
+        *facts(about),
         "",
         call,
         "Synthetic samples are for research. They are not for diagnosis.",

@@ -23,6 +23,13 @@ REFUSED_BY_SYSTEM = (
     "input/output error",
     "permission denied",
 )
+REFUSED_BY_SANDBOX = (
+    "permission denied",
+    "operation not permitted",
+    "name resolution",
+    "name or service not known",
+    "max retries exceeded",
+)
 REFUSED_BY_GPU = ("cuda error", "cuda driver", "nvidia driver", "cudnn_status", "cublas_status")
 MOST = 256  # samples per batch on a GPU, if medzoo chooses
 
@@ -91,6 +98,7 @@ def explain(
     log: str = "",
     *,
     user_parts: Sequence[str] = (),
+    contained: bool = False,
 ) -> Exception:
     """The exception to raise for what went wrong inside a contract.
 
@@ -106,6 +114,8 @@ def explain(
         What the package last wrote, ready to be put under the problem.
     user_parts
         What the user gave instead of the package's own parts: ``weights``, ``inputs`` ...
+    contained
+        Whether it ran in a sandbox.
     """
     if failure.kind == "memory":
         return MemoryError(f"{model_name}: {failure.message or failure.type}")
@@ -115,7 +125,13 @@ def explain(
         return InputError(failure.message, failure.hint)
     if failure.kind == "contract":
         return PackageError(f"{model_name}: {failure.message}", failure.hint)
+    is_refused = any(sign in failure.message.lower() for sign in REFUSED_BY_SANDBOX)
     hint = _whose_fault(failure, requires, user_parts)
+    if contained and is_refused:
+        hint = (
+            "It ran in a sandbox, without a network and with its own files alone. If you trust its "
+            "code, sandbox='off' (--sandbox off) runs it without one. See docs/security.md."
+        )
     return PackageError(f"{model_name} {what}: {failure.type}: {failure.message}{log}", hint)
 
 

@@ -197,6 +197,7 @@ class WorkerSession(Session):
                 self._version.requires,
                 process.log.tail(),
                 user_parts=[*self._user_parts, *inputs],
+                contained=bool(self._contained),
             )
         return answer["ok"]
 
