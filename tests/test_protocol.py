@@ -113,7 +113,7 @@ def test_no_pickle_is_read(tmp_path: Any) -> None:
     file = io.BytesIO()
     np.save(file, np.array([Payload()], dtype=object), allow_pickle=True)
     for content in (file.getvalue(), pickle.dumps(Payload())):
-        frame = protocol.HEAD.pack(2, 1) + b"[]" + content
+        frame = protocol.HEAD.pack(protocol.START, 2, 1) + b"[]" + content
         with pytest.raises(ValueError):  # noqa: PT011  (of numpy's or of ours)
             protocol.read(io.BytesIO(frame))
     assert not (tmp_path / "ran").exists()
@@ -125,7 +125,9 @@ def test_an_array_that_no_memory_holds_is_a_memory_error() -> None:
         header, {"descr": "<f8", "fortran_order": False, "shape": (2**57,)}
     )
     with pytest.raises((MemoryError, ValueError)):
-        protocol.read(io.BytesIO(protocol.HEAD.pack(2, 1) + b"[]" + header.getvalue()))
+        protocol.read(
+            io.BytesIO(protocol.HEAD.pack(protocol.START, 2, 1) + b"[]" + header.getvalue())
+        )
 
 
 def wrapped(inner: Exception, outer: Exception) -> Exception:
@@ -154,3 +156,116 @@ def test_errors_are_sorted(error: BaseException, kind: str) -> None:
     failure = protocol.Failure.of(error)
     assert failure.kind == kind
     assert json.loads(json.dumps(vars(failure)))["kind"] == kind
+
+
+# What foreign code may have written
+
+
+class Counted(io.BytesIO):
+    """A stream that notes how much memory is asked for at once."""
+
+    largest = 0
+
+    def readinto(self, buffer: Any) -> int:
+        self.largest = max(self.largest, len(buffer))
+        return super().readinto(buffer)
+
+
+def test_nothing_is_allocated_on_a_promise() -> None:
+    promised = Counted(protocol.HEAD.pack(protocol.START, protocol.MAX_JSON, 0) + b"[]")
+    with pytest.raises(EOFError):
+        protocol.read(promised)
+    assert promised.largest <= protocol.PIECE
+    header = io.BytesIO()
+    fields = {"descr": "|u1", "fortran_order": False, "shape": (2**40,)}
+    np.lib.format.write_array_header_1_0(header, fields)
+    head = protocol.HEAD.pack(protocol.START, 2, 1) + b"[]"
+    promised = Counted(head + header.getvalue() + b"x" * 1000)
+    with pytest.raises(EOFError):
+        protocol.read(promised)
+    assert promised.largest <= protocol.PIECE
+
+
+def test_an_array_larger_than_one_piece_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "PIECE", 100)
+    array = np.arange(1000)
+    assert np.array_equal(crossed([array])[0], array)
+
+
+def test_no_more_arrives_than_the_reader_allows() -> None:
+    file = io.BytesIO(b"".join(protocol.pack([np.zeros(1000), np.zeros(1000)])))
+    with pytest.raises(MemoryError):
+        protocol.read(file, lambda: 12_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        (b"[" * 100_000, 0),  # deep
+        (b'{"$array": 3}', 1),
+        (b'{"$array": -1}', 1),
+        (b'{"$array": "0"}', 1),
+        (b'{"$array": true}', 1),
+        (b"\xff", 0),
+        (b"", 0),
+    ],
+)
+def test_a_tree_that_is_not_one(text: bytes, count: int) -> None:
+    _, *array = protocol.pack([np.zeros(1)] * count)
+    pieces = [bytes(piece) for piece in array[1:]]
+    head = protocol.HEAD.pack(protocol.START, len(text), count)
+    with pytest.raises(ValueError):  # noqa: PT011  (of json's or of ours)
+        protocol.read(io.BytesIO(head + text + b"".join(pieces)))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
+        b"{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (1,)}",
+        b"{'descr': '<M8[s]', 'fortran_order': False, 'shape': (1,)}",
+        b"{'descr': '<f8', 'fortran_order': True, 'shape': (1,)}",
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (-1,)}",
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': 'x'}",
+        b"{'descr': '<f8', 'fortran_order': False}",
+        b"(" * 1000,
+        b"not a header",
+    ],
+)
+def test_a_header_of_an_array_that_this_protocol_does_not_send(header: bytes) -> None:
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\0" * 8
+    frame = protocol.HEAD.pack(protocol.START, 2, 1) + b"[]" + array
+    with pytest.raises(ValueError):  # noqa: PT011
+        protocol.read(io.BytesIO(frame))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        7,
+        [],
+        {},
+        {"other": 1},
+        {"ok": 7},
+        {"number": 2, "ok": 7},
+        {"number": 1},
+        {"number": 1, "ok": 1, "error": {}},
+        {"number": 1, "ok": 1, "more": 2},
+        {"number": 1, "error": {"x": 1}},
+        {"number": 1, "error": "text"},
+        {"number": 1, "error": {"kind": "new", "type": "a", "message": "b", "hint": ""}},
+        {"number": 1, "error": {"kind": "memory", "type": "a", "message": 3, "hint": ""}},
+    ],
+)
+def test_what_is_not_an_answer(answer: Any) -> None:
+    with pytest.raises(ValueError, match=r"it (is|holds)|its error"):
+        protocol.checked_answer(answer, 1)
+
+
+def test_texts_of_errors_are_cut_and_escaped() -> None:
+    error = {"kind": "package", "type": "E", "message": "\x1b[2J" + "x" * 10**6, "hint": ""}
+    message = protocol.checked_answer({"number": 1, "error": error}, 1)["error"].message
+    assert message.startswith("\\x1b[2Jxxx")
+    assert len(message) < 5000
+    assert "1,000,004 characters" in message

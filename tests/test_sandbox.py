@@ -414,21 +414,50 @@ def test_control_characters_do_not_reach_the_terminal(attacking: Attack, mode: s
     assert all(c.isprintable() or c == "\n" for c in caught.value.problem)
 
 
+# Writes to the pipe of the answers; medzoo's own is the first number above 2 that is a pipe for writing.
+TO_STREAM = """
+import fcntl, stat
+from medzoo._worker import protocol
+for number in range(3, 30):
+    try:
+        status = os.fstat(number)
+    except OSError:
+        continue
+    if stat.S_ISFIFO(status.st_mode) and fcntl.fcntl(number, fcntl.F_GETFL) & os.O_WRONLY:
+        os.write(number, SENT)
+        time.sleep(600)
+assert False, "no pipe"
+"""
+
+
 @both
-def test_a_poisoned_stream(attacking: Attack, mode: str) -> None:
-    act = """
-    for number in range(3, 30):
-        try:
-            os.write(number, b"garbage" * 1000)
-        except OSError:
-            pass
-    time.sleep(600)
-    """
-    session = attacking(act, mode)
-    began = time.monotonic()
-    with pytest.raises(WorkerError):
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "b'garbage' * 1000",
+        "b''.join(protocol.pack({'other': 1}))",
+        "b''.join(protocol.pack({'ok': 7}))",
+        "b''.join(protocol.pack({'number': 3, 'error': {'x': 1}}))",
+        "protocol.HEAD.pack(protocol.START, 2**63, 0)",
+        "protocol.HEAD.pack(protocol.START, 100_000, 0) + b'[' * 100_000",
+        "b''.join(protocol.pack({'number': 4, 'ok': {}}))",
+    ],
+)
+def test_a_poisoned_stream(attacking: Attack, sent: str, mode: str) -> None:
+    session = attacking(TO_STREAM.replace("SENT", sent), mode)
+    pid, began = pid_of(session), time.monotonic()
+    with pytest.raises(WorkerError, match="sent something that is not an answer"):
         session.sample(batch(1))
     assert time.monotonic() - began < 10
+    assert ended(pid, 0.1)
+
+
+@both
+def test_an_answer_of_another_shape(attacking: Attack, mode: str) -> None:
+    for tree in ("7", "{}", "{'images': 'text'}", "{'images': [1]}"):
+        sent = f"b''.join(protocol.pack({{'number': 3, 'ok': {tree}}}))"
+        with pytest.raises(PackageError):
+            attacking(TO_STREAM.replace("SENT", sent), mode).sample(batch(1))
 
 
 @both

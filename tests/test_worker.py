@@ -828,6 +828,10 @@ def test_the_environment_holds_what_is_needed_and_nothing_secret(
         "http_proxy",
         "SSH_AUTH_SOCK",
         "CUDA",
+        "NVIDIA_API_KEY",
+        "CUDA_x_TOKEN",
+        "OMP_SECRET",
+        "LC_PASSWORD",
     )
     for name in secrets:
         monkeypatch.setenv(name, str(tmp_path))

@@ -67,12 +67,9 @@ class Worker:
 
     def answer(self, request: dict[str, Any]) -> list[bytes | memoryview]:
         """The frame that answers a request. An error is written to the log and is the answer."""
+        number = request["number"]
         try:
-            if request["request"] == "start":
-                return protocol.pack({"ok": {"pid": os.getpid(), "sandbox": self._held}})
-            if request["request"] == "load":
-                return protocol.pack({"ok": self._load(request)})
-            return protocol.pack({"ok": self._sample(request["batch"])})
+            return protocol.pack({"number": number, "ok": self._result(request)})
         except BaseException as error:
             failure = protocol.Failure.of(error)
             if failure.kind == "memory" and self._guard is not None:
@@ -80,7 +77,14 @@ class Worker:
             elif failure.kind in {"package", "import"}:
                 _print(error)
             _flush()
-            return protocol.pack({"error": vars(failure)})
+            return protocol.pack({"number": number, "error": vars(failure)})
+
+    def _result(self, request: dict[str, Any]) -> Any:
+        if request["request"] == "start":
+            return {"pid": os.getpid(), "sandbox": self._held}
+        if request["request"] == "load":
+            return self._load(request)
+        return self._sample(request["batch"])
 
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
         contract = plugin("contract", request["contract"])

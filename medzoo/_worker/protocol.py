@@ -2,13 +2,17 @@
 
 A frame holds a tree of dicts, lists, texts, numbers, booleans, None and numpy arrays::
 
-    <QI        length of the JSON, number of arrays
+    <4sQI      the four bytes of `START`, length of the JSON, number of arrays
     JSON       the tree; array number k is represented as {"$array": k}
     arrays     one after the other, each as a version 1.0 npy file holds it
 
-medzoo asks, the worker answers each request once, in order, with ``{"ok": ...}`` or ``{"error":
-Failure}``:
+medzoo asks, the worker answers each request once, in order, with ``{"number": ..., "ok": ...}`` or
+``{"number": ..., "error": Failure}``. The number is that of the request. What comes from a worker
+is believed only as far as `read` and `checked_answer` say: foreign code may have written it.
 
+``{"request": "start"}``
+    The answer: ``pid``, and ``sandbox``: what of the process is contained. Until then it has
+    imported nothing of the package.
 ``{"request": "load", ...}``
     ``contract`` (native or medigan), ``folder`` (the package), ``spec`` (what the contract needs,
     see below), ``work`` (an empty folder of the worker's own, which is its working directory as
@@ -36,6 +40,7 @@ package broke the contract; `Failure` sorts both.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import struct
@@ -53,9 +58,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-HEAD = struct.Struct("<QI")
-MAX_JSON, MAX_ARRAYS = 2**30, 2**20  # a larger frame is not valid
+START = b"mzf1"  # the format of frames
+HEAD = struct.Struct("<4sQI")
+MAX_JSON, MAX_ARRAYS = 2**28, 2**20  # a larger frame is not valid
 MARK = "$array"
+PIECE = 2**26  # bytes: memory for more is taken only when so many have arrived
+KINDS_OF_ARRAYS = "?biufcSU"  # booleans, numbers and texts
+MAX_HEADER = 2**12  # bytes of an array's
 
 
 def pack(tree: Any) -> list[bytes | memoryview]:
@@ -80,7 +89,7 @@ def pack(tree: Any) -> list[bytes | memoryview]:
         return {MARK: len(arrays) - 1}
 
     text = json.dumps(tree, default=other).encode()
-    pieces: list[bytes | memoryview] = [HEAD.pack(len(text), len(arrays)), text]
+    pieces: list[bytes | memoryview] = [HEAD.pack(START, len(text), len(arrays)), text]
     for array in arrays:
         pieces += _pack_array(array)
     return pieces
@@ -111,8 +120,15 @@ def write(file: BinaryIO, pieces: list[bytes | memoryview]) -> None:
     file.flush()
 
 
-def read(file: BinaryIO) -> Any:
+def read(file: BinaryIO, limit: Callable[[], int | None] = lambda: None) -> Any:
     """The next frame's tree.
+
+    Memory is taken for what has arrived, never for what a frame promises.
+
+    Parameters
+    ----------
+    limit
+        How many bytes its arrays may have, or None; it is asked when a frame arrives.
 
     Raises
     ------
@@ -120,44 +136,88 @@ def read(file: BinaryIO) -> Any:
         The other side is gone.
     ValueError
         The received bytes are not a valid frame.
+    MemoryError
+        The arrays have more bytes than that.
     """
-    length, count = HEAD.unpack(_exactly(file, HEAD.size))
-    if length > MAX_JSON or count > MAX_ARRAYS:
-        raise ValueError("no frame")
-    text = _exactly(file, length)
-    arrays = [_read_array(file) for _ in range(count)]
+    start, length, count = HEAD.unpack(_received(file, HEAD.size).tobytes())
+    if start != START or length > MAX_JSON or count > MAX_ARRAYS:
+        raise ValueError("these bytes are not the beginning of a frame")
+    text = _received(file, length).tobytes()
+    arrays: list[NDArray[Any]] = []
+    most = (limit() if count else 0) or 2**62
+    for _ in range(count):
+        array = _read_array(file, most)
+        arrays.append(array)
+        most -= array.nbytes
 
     def resolve(node: dict[str, Any]) -> Any:
-        return arrays[node[MARK]] if node.keys() == {MARK} else node
+        if node.keys() != {MARK}:
+            return node
+        number = node[MARK]
+        if type(number) is not int or not 0 <= number < len(arrays):
+            raise ValueError(f"there is no array {number!r:.20}")
+        return arrays[number]
 
-    return json.loads(text, object_hook=resolve if arrays else None)
+    try:
+        return json.loads(text, object_hook=resolve if arrays else None)
+    except RecursionError as error:
+        raise ValueError("the tree is too deep") from error
 
 
-def _read_array(file: BinaryIO) -> NDArray[Any]:
+def _read_array(file: BinaryIO, most: int) -> NDArray[Any]:
     if npy.read_magic(file) != (1, 0):
-        raise ValueError("no array of version 1.0")
-    shape, fortran, dtype = npy.read_array_header_1_0(file)
-    if fortran or dtype.hasobject:
-        raise ValueError("no array that this protocol sends")
-    array = np.empty(shape, dtype)
-    if array.nbytes:
-        _fill(file, array.reshape(-1).view(np.uint8).data)
-    return array
+        raise ValueError("this is not an array of version 1.0")
+    (length,) = struct.unpack("<H", _received(file, 2).tobytes())
+    if length > MAX_HEADER:
+        raise ValueError("the header of an array is too long")
+    header = io.BytesIO(struct.pack("<H", length) + _received(file, length).tobytes())
+    try:
+        shape, fortran, dtype = npy.read_array_header_1_0(header)
+    except Exception as error:  # Python's parser has several for odd bytes
+        raise ValueError("the header of an array cannot be read") from error
+    if fortran or dtype.kind not in KINDS_OF_ARRAYS or min(shape, default=0) < 0:
+        raise ValueError(f"this protocol sends no array of {dtype} and shape {shape}")
+    size = dtype.itemsize
+    for length in shape:
+        size *= int(length)
+    if size > most:
+        raise MemoryError(f"an array has {size:,} bytes")
+    data = _received(file, size)
+    return data.view(dtype).reshape(shape) if size else np.empty(shape, dtype)
 
 
-def _exactly(file: BinaryIO, size: int) -> bytes:
-    data = bytearray(size)
-    _fill(file, memoryview(data))
-    return bytes(data)
-
-
-def _fill(file: BinaryIO, target: memoryview) -> None:
-    readinto: Callable[[memoryview], int] = file.readinto  # type: ignore[attr-defined]
-    while len(target):
-        got = readinto(target)
+def _received(file: BinaryIO, size: int) -> NDArray[np.uint8]:
+    """The next ``size`` bytes."""
+    data = np.empty(min(size, PIECE), np.uint8)
+    filled = 0
+    while filled < size:
+        if filled == len(data):
+            data.resize(min(size, 2 * filled), refcheck=False)
+        got = file.readinto(data[filled:].data)  # type: ignore[attr-defined]
         if not got:
             raise EOFError("the other side is gone")
-        target = target[got:]
+        filled += got
+    return data
+
+
+def checked_answer(answer: Any, number: int) -> dict[str, Any]:
+    """An answer to request ``number``, or a ValueError."""
+    if not isinstance(answer, dict) or answer.get("number") != number:
+        raise ValueError(f"it is not an answer to request {number}")
+    if answer.keys() == {"number", "error"}:
+        return {"error": Failure.received(answer["error"])}
+    if answer.keys() == {"number", "ok"}:
+        return {"ok": answer["ok"]}
+    raise ValueError("it holds neither a result nor an error")
+
+
+def printable(text: str, most: int = 4000) -> str:
+    """A text for an error message: not too long, and without characters that control a terminal."""
+    cut = text if len(text) <= most else f"{text[:most]} ... ({len(text):,} characters)"
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in cut)
+
+
+KINDS = ("memory", "trust", "input", "contract", "import", "package")
 
 
 @dataclass(frozen=True)
@@ -181,6 +241,16 @@ class Failure:
     type: str
     message: str
     hint: str = ""
+
+    @classmethod
+    def received(cls, tree: Any) -> Failure:
+        """A failure that another process tells; ValueError if it is none."""
+        names = {"kind", "type", "message", "hint"}
+        if not isinstance(tree, dict) or tree.keys() != names or tree["kind"] not in KINDS:
+            raise ValueError("it holds no error")
+        if not all(isinstance(text, str) for text in tree.values()):
+            raise ValueError("its error holds something other than texts")
+        return cls(**{name: printable(text) for name, text in tree.items()})
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:

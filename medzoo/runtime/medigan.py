@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._worker.batch import Batch
+from .._worker.protocol import printable
 from .._worker.shaping import arrange
 from ..config import Condition, Output, Version, requirement_name
 from ..errors import PackageError
@@ -82,10 +83,15 @@ def place(output: Output) -> dict[str, Any]:
 
 
 def columns(
-    model_name: str, version: Version, batch: Batch, answer: Mapping[str, Any]
+    model_name: str, version: Version, batch: Batch, answer: Mapping[str, Any], work: Path
 ) -> dict[str, NDArray[Any]]:
     """One column per output of the config: the worker's arrays, in the range and type that the
     config states.
+
+    Parameters
+    ----------
+    work
+        The folder in which the files are that the answer names.
 
     Raises
     ------
@@ -99,13 +105,21 @@ def columns(
     for name in own_outputs(version):
         output, values = version.outputs[name], answer["outputs"][name]
         if not isinstance(values, np.ndarray):
-            values = _pictures(model_name, output, values, batch)
+            values = _pictures(model_name, output, values, batch, work)
         arrays[name] = to_range(model_name, output, values)
     return check(model_name, version, batch, arrays)
 
 
-def _pictures(model_name: str, output: Output, paths: Sequence[str], batch: Batch) -> NDArray[Any]:
+def _pictures(
+    model_name: str, output: Output, paths: Sequence[str], batch: Batch, work: Path
+) -> NDArray[Any]:
     def picture(path: Path, number: int) -> NDArray[Any]:
+        real = path.resolve()  # a link may lead to a file of the user
+        if not (real.is_relative_to(work.resolve()) and real.is_file()):
+            raise PackageError(
+                f"{model_name}: {printable(str(path), 200)!r}, its {output.name!r} of sample "
+                f"{number}, is not a file that it wrote."
+            )
         try:
             return arrange(read(path, mask=output.kind == "mask"), place(output))  # type: ignore[no-any-return]
         except ValueError as error:

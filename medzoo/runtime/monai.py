@@ -92,7 +92,11 @@ def _place(output: Output) -> dict[str, Any]:
 
 
 def columns(
-    model_name: str, version: Version, batch: Batch, answer: Mapping[str, Any]
+    model_name: str,
+    version: Version,
+    batch: Batch,
+    answer: Mapping[str, Any],
+    work: Path,  # noqa: ARG001
 ) -> dict[str, NDArray[Any]]:
     """One column per output of the config: the worker's arrays, in the type that the config states.
 

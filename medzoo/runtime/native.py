@@ -7,7 +7,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,16 @@ from .sandbox import is_foreign
 from .session import Session, at, batch_size, explain, libraries
 from .weights import other_weights, their_file
 
-columns = check
+
+def columns(
+    model_name: str,
+    version: Version,
+    batch: Batch,
+    answer: Mapping[str, Any],
+    work: Path | None = None,  # noqa: ARG001
+) -> dict[str, NDArray[Any]]:
+    """The arrays of a package, compared with its config; see `medzoo.runtime.worker`."""
+    return check(model_name, version, batch, answer)
 
 
 def spec(

@@ -7,7 +7,6 @@ import os
 import queue
 import re
 import signal
-import site
 import subprocess
 import sys
 import threading
@@ -17,48 +16,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
-from .. import settings
 from .._worker import protocol
+from .._worker.devices import free_memory
 from ..errors import WorkerError
 from .log import Log
 
 START = Path(protocol.__file__).with_name("__main__.py")
-# Variables passed to the model's process; never tokens or PYTHON*.
-PASSED = settings.SYSTEM_VARIABLES | {
-    "LANGUAGE",
-    "TERM",
-    "DYLD_LIBRARY_PATH",
-    "PROGRAMFILES",
-    "NUMBER_OF_PROCESSORS",
-    "PROCESSOR_ARCHITECTURE",
-    "TORCH_HOME",
-    "PYTORCH_CUDA_ALLOC_CONF",
-    "PYTORCH_ENABLE_MPS_FALLBACK",
-}
-OWN = {
-    "PYTHONHASHSEED": "0",  # the order of a set of texts varies otherwise from process to process
-    "PYTHONUTF8": "1",
-    "MPLBACKEND": "Agg",  # no windows
-    # glibc hands what a batch frees back to the system, which clears it again for the next: a sixth
-    # of model 8's time.
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(2**30),
-}
-PASSED_PREFIXES = (
-    "LC_",
-    "OMP_",
-    "MKL_",
-    "KMP_",
-    "GOMP_",
-    "OPENBLAS_",
-    "NUMEXPR_",
-    "VECLIB_",
-    "CUDA_",
-    "CUBLAS_",
-    "NVIDIA_",
-    "ROCR_",
-    "HIP_",
-)
 CRASHES = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS"}
 TELL = "If the package is not yours, tell its authors."
 CRASHED = {  # of signals that do not speak of the package's code
@@ -66,31 +29,6 @@ CRASHED = {  # of signals that do not speak of the package's code
     "SIGBUS": "The disk, or /dev/shm, may be full, or a file was cut while it was in use.",
 }
 GRACE = 2.0  # seconds a process has to end by itself
-
-
-def environment(work: Path, visible: str | None, *, user_site: bool) -> dict[str, str]:
-    """The variables of a model's process.
-
-    Parameters
-    ----------
-    work
-        Where its temporary files go.
-    visible
-        The CUDA devices that it may see, as ``CUDA_VISIBLE_DEVICES`` has it; the caller's if None.
-    user_site
-        Whether packages that the user installed for themselves are part of its interpreter.
-    """
-    variables = {}
-    for name, value in os.environ.items():
-        upper = name.upper()
-        if upper in PASSED or upper.startswith(PASSED_PREFIXES):
-            variables[name] = value
-    variables |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(work)) | OWN
-    if not (user_site and site.ENABLE_USER_SITE):
-        variables["PYTHONNOUSERSITE"] = "1"
-    if visible is not None:
-        variables["CUDA_VISIBLE_DEVICES"] = visible
-    return variables
 
 
 class Ended(Exception):  # noqa: N818
@@ -148,7 +86,7 @@ class Process:
         containment: dict[str, Any] | None,
         model_name: str,
     ) -> None:
-        self.log, self._owner, self._busy = log, os.getpid(), False
+        self.log, self._owner, self._busy, self._number = log, os.getpid(), False, 0
         # Set when it and all that it started have ended: another process may get its number then.
         self._gone = threading.Event()
         options = {
@@ -185,7 +123,8 @@ class Process:
             None came; the process is gone.
         """
         began, kills, self._busy = time.monotonic(), _kills_for_memory(), True
-        pieces = protocol.pack({**request, "timeout": timeout})
+        self._number += 1
+        pieces = protocol.pack({**request, "number": self._number, "timeout": timeout})
         # A write to a stopped process would wait forever.
         late = threading.Timer(timeout + GRACE, self._kill)
         late.daemon = True
@@ -200,21 +139,34 @@ class Process:
         finally:
             late.cancel()
             self._busy = False
-        if isinstance(answer, dict):
-            return answer
         if isinstance(answer, MemoryError):
             self.end()
             raise Ended(
                 "memory", "what it returned does not fit into the memory of this process.", ""
             )
+        if isinstance(answer, ValueError):
+            raise self.misbehaved(answer)
+        if answer is not None:
+            try:
+                return protocol.checked_answer(answer, self._number)
+            except ValueError as error:
+                raise self.misbehaved(error) from None
         raise self._diagnosed(time.monotonic() - began >= timeout, timeout, kills)
 
-    def _answer(self, deadline: float) -> dict[str, Any] | MemoryError | None:
-        """The next answer, or None where none will come."""
+    def misbehaved(self, error: Exception) -> Ended:
+        """End the process, since it sent what is not an answer; the error to raise."""
+        self.end()
+        problem = f"its process sent something that is not an answer: {error}. It was ended."
+        return Ended("crash", problem + self.log.tail(), TELL)
+
+    def _answer(self, deadline: float) -> Any:
+        """What the process sends next, or why nothing can be read; None where nothing will
+        come.
+        """
         while True:
             left = max(0.0, min(1.0, deadline - time.monotonic()))
             try:
-                answer: dict[str, Any] | MemoryError | None = self._frames.get(timeout=left)
+                answer = self._frames.get(timeout=left)
             except queue.Empty:
                 # A child process of the model may keep the pipe open, so an end is not always seen.
                 ended = self._popen.poll() is not None and self._frames.empty()
@@ -256,7 +208,7 @@ class Process:
         is_idle = self.is_ours and not self._busy and not self._gone.is_set()
         if is_idle and self._popen.stdin is not None:
             with suppress(OSError, subprocess.TimeoutExpired):
-                protocol.write(self._popen.stdin, protocol.pack({"request": "close"}))  # type: ignore[arg-type]
+                protocol.write(self._popen.stdin, protocol.pack({"request": "close", "number": 0}))  # type: ignore[arg-type]
                 self._popen.wait(GRACE)
         self.end()
 
@@ -317,11 +269,11 @@ def _serve(
     try:
         with answers:
             while True:
-                frames.put(protocol.read(answers))  # type: ignore[arg-type]
-    except MemoryError as error:
-        frames.put(error)
-    except (EOFError, OSError, ValueError):  # without a frame there is no answer
+                frames.put(protocol.read(answers, lambda: free_memory("cpu")))  # type: ignore[arg-type]
+    except (EOFError, OSError):  # without a frame there is no answer
         frames.put(None)
+    except Exception as error:  # bytes of foreign code
+        frames.put(error if isinstance(error, MemoryError) else ValueError(str(error)))
     popen.wait()
     _kill(popen)  # what it started and left
     gone.set()

@@ -8,9 +8,10 @@ side is in `medzoo.runtime.native` and `medzoo.runtime.medigan`, each with two f
     ``folder`` is the package, ``weights`` the user's own file (an absolute path) or None, ``room``
     a folder for what the spec points to, which lives as long as the session. Raises InputError for
     weights that do not fit.
-``columns(model_name, version, batch, answer) -> dict of arrays``
+``columns(model_name, version, batch, answer, work) -> dict of arrays``
     What the contract's ``sample`` returned, converted to the config's columns and compared with it
-    by `medzoo.runtime.columns.check`. Raises PackageError.
+    by `medzoo.runtime.columns.check`. Files that it names are in the folder ``work``. Raises
+    PackageError.
 """
 
 from __future__ import annotations
@@ -29,20 +30,31 @@ from numpy.typing import NDArray
 from .. import settings
 from .._worker.batch import Batch
 from .._worker.devices import pick_device
-from .._worker.protocol import Failure
+from .._worker.protocol import printable
 from ..config import ModelConfig, Version, name_of
 from ..environments import Interpreter, satisfied
-from ..errors import WorkerError
+from ..errors import PackageError, WorkerError
 from ..files import sha256_of
 from ..packages.store import Package
 from ..plugins import plugin
 from ..provenance import of_session
 from .execution import DEFAULT, Execution
 from .log import Log
-from .process import Ended, Process, environment
+from .process import Ended, Process
 from .sandbox import containment, is_foreign, require
 from .session import Session, at, batch_size, explain, libraries
+from .variables import environment
 from .weights import their_file
+
+NONE = type(None)
+STARTED: dict[str, tuple[type, ...]] = {"pid": (int,), "sandbox": (list,)}
+LOADED: dict[str, tuple[type, ...]] = {
+    "device": (str,),
+    "free": (int, NONE),
+    "python": (str,),
+    "libraries": (dict,),
+    "threads": (int, NONE),
+}
 
 
 class WorkerSession(Session):
@@ -147,9 +159,15 @@ class WorkerSession(Session):
             request = {"request": "sample", "batch": vars(batch)}
             answer = self._ask(request, f"failed on {at(batch)}", batch)
             # Files that a package wrote are gone with the next request.
-            columns: dict[str, NDArray[Any]] = self._contract.columns(
-                self._model_name, self._version, batch, answer
-            )
+            try:
+                columns: dict[str, NDArray[Any]] = self._contract.columns(
+                    self._model_name, self._version, batch, answer, self._held.work
+                )
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+                raise PackageError(
+                    f"{self._model_name} failed on {at(batch)}: what its process sent is not what "
+                    f"its contract says: {type(error).__name__}: {printable(str(error), 200)}."
+                ) from error
             return columns
 
     def close(self) -> None:
@@ -167,13 +185,22 @@ class WorkerSession(Session):
             containment=self._containment,
             model_name=self._model_name,
         )
-        started = self._ask({"request": "start"}, "did not start")
+        started = self._typed(self._ask({"request": "start"}, "did not start"), STARTED)
         self._held.process.pid = started["pid"]
         self._contained: list[str] = started["sandbox"]
         if self._must_contain:
             require(self._contained, self._model_name)
-        answer: dict[str, Any] = self._ask(self._loading, "did not load")
-        return answer
+        return self._typed(self._ask(self._loading, "did not load"), LOADED)
+
+    def _typed(self, answer: Any, types: dict[str, tuple[type, ...]]) -> dict[str, Any]:
+        """An answer whose entries have certain names and types."""
+        is_right = isinstance(answer, dict) and answer.keys() == types.keys()
+        if is_right and all(type(answer[name]) in types[name] for name in types):
+            return answer  # type: ignore[no-any-return]
+        assert self._held.process is not None  # noqa: S101
+        error = ValueError("entries of an answer are missing or of other types")
+        ended, self._held.process = self._held.process.misbehaved(error), None
+        raise ended.explained(self._model_name, "did not load")
 
     def _ask(self, request: dict[str, Any], what: str, batch: Batch | None = None) -> Any:
         process = self._held.process
@@ -191,7 +218,7 @@ class WorkerSession(Session):
         if "error" in answer:
             inputs = ["inputs"] if batch is not None and batch.inputs else []
             raise explain(
-                Failure(**answer["error"]),
+                answer["error"],
                 self._model_name,
                 what,
                 self._version.requires,
