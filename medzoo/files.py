@@ -152,7 +152,7 @@ def folder_aside(target: Path) -> Iterator[Path]:
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield aside
-        aside.chmod(0o755)
+        aside.chmod(0o777 & ~_umask())
         try:
             aside.replace(target)
         except OSError:
@@ -160,6 +160,13 @@ def folder_aside(target: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _umask() -> int:
+    """The bits of a mode that the user does not want in new files."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 @contextmanager
@@ -270,8 +277,11 @@ def hold(mark: Path) -> Hold:
     try:
         mark.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(mark, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError:  # a read-only cache, from which nothing can be removed either
-        return Hold(None)
+    except OSError:
+        try:
+            descriptor = os.open(mark, os.O_RDONLY)  # of a cache that another user fills
+        except OSError:  # a read-only cache, from which nothing can be removed either
+            return Hold(None)
     with suppress(OSError):
         os.utime(mark)
     _flock(descriptor, shared=True, wait=True)

@@ -1,7 +1,9 @@
-"""The parent of a model's process on Linux: with it, all processes end that it started.
+"""The parent of a model's process, or of uv, on Linux: with it, all processes end that it started.
 
 The kernel gives it processes whose parents ended (it is their "subreaper"), so none is lost,
 whatever sessions and groups they make. It runs nothing of the model.
+
+``python -I -S supervisor.py PARENT COMMAND...`` runs a command in this way.
 """
 
 from __future__ import annotations
@@ -123,3 +125,8 @@ def _end_like(status: int | None) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         os.kill(os.getpid(), number)
     os._exit(os.WEXITSTATUS(status))
+
+
+if __name__ == "__main__":
+    supervise(int(sys.argv[1]), None)
+    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .. import settings
+from .._worker import supervisor
 from ..errors import BuildError
 from .uv_config import only_places
 
@@ -47,6 +48,8 @@ def clean_environment() -> dict[str, str]:
             variables[name] = ",".join(map(_absolute, value.split(",")))
         elif name.upper() in settings.SYSTEM_VARIABLES or KEPT.fullmatch(name):
             variables[name] = value
+    if variables.get("UV_LINK_MODE") == "symlink":  # `uv cache clean` would break environments
+        del variables["UV_LINK_MODE"]
     return variables
 
 
@@ -91,6 +94,9 @@ def uv(
     command = [program, *(os.fspath(argument) for argument in arguments), "--no-progress"]
     if settings.offline():
         command.append("--offline")
+    if sys.platform == "linux" and sys.executable:  # uv, and what it starts, end with this process
+        start = [sys.executable, "-I", "-S", supervisor.__file__, str(os.getpid())]
+        command = [*start, *command]
     show = settings.show_progress(progress)
     lines: deque[str] = deque(maxlen=LINES)
     with (
@@ -114,7 +120,7 @@ def uv(
                     if show:
                         print(f"  {line.rstrip()}", file=sys.stderr, flush=True)
             except BaseException:
-                process.kill()
+                process.terminate()
                 raise
         if process.returncode:
             output = "\n  ".join(filter(None, lines))

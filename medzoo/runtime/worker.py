@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,8 @@ class WorkerSession(Session):
                 )
             if self._held.process is None or not self._held.process.is_ours:
                 self._load()
-            request = {"request": "sample", "batch": vars(batch)}
+            contents = {**vars(batch), "inputs": self._readable(batch.inputs)}
+            request = {"request": "sample", "batch": contents}
             answer = self._ask(request, f"failed on {at(batch)}", batch)
             # Files that a package wrote are gone with the next request.
             try:
@@ -169,6 +171,21 @@ class WorkerSession(Session):
                     f"its contract says: {type(error).__name__}: {printable(str(error), 200)}."
                 ) from error
             return columns
+
+    def _readable(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The inputs of a batch, with copies of the user's files for a process that is contained."""
+        if not self._contained:
+            return inputs
+        folder = self._held.folder / "inputs"
+        shutil.rmtree(folder, ignore_errors=True)  # those of the last batch
+        copied = {}
+        for name, values in inputs.items():
+            copied[name] = values
+            if isinstance(values, list):
+                copied[name] = [
+                    _copy(path, folder / name / str(number)) for number, path in enumerate(values)
+                ]
+        return copied
 
     def close(self) -> None:
         """End the process, whatever it does."""
@@ -249,6 +266,12 @@ class _Held:
             self.process.close()
             self.process = None
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _copy(path: str, folder: Path) -> str:
+    """A copy of a file, with its own name, in a new folder."""
+    folder.mkdir(parents=True)
+    return shutil.copyfile(path, str(folder / Path(path).name))
 
 
 def visible_devices(device: str, version: Version) -> tuple[str | None, str]:
