@@ -246,11 +246,11 @@ def test_floats_are_not_clipped_and_whole_numbers_are_not_wrapped(tmp_path: Path
     config = bundle_config(bundle)
     values = np.full((1, 1, 6, 5, 4), 7.5, np.float32)
     answer = {"outputs": {"images": values}}
-    made = columns("toy", version_of(bundle, config), batch(1), answer)["images"]
+    made = columns("toy", version_of(bundle, config), batch(1), answer, tmp_path)["images"]
     assert made.max() == 7.5  # beyond its range
     config["outputs"]["images"] |= {"dtype": "uint8", "range": [0, 255], "returned": [0, 1]}
     with pytest.raises(PackageError, match="by its config the package returns 0 to 1"):
-        columns("toy", version_of(bundle, config), batch(1), answer)
+        columns("toy", version_of(bundle, config), batch(1), answer, tmp_path)
 
 
 # ---------------------------------------------------------------------------------------------- refusals
