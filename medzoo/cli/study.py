@@ -211,6 +211,7 @@ def _new(a: argparse.Namespace) -> None:
         device=checks.device(a.device),
         env=a.env,
         trust=a.trust,
+        sandbox=a.sandbox,
         **more,
     )
     _show(made)

@@ -87,6 +87,7 @@ def new(
     device: str = "auto",
     env: str = "auto",
     trust: bool = False,
+    sandbox: str = "auto",
 ) -> Study:
     """Make a study: ``n`` real and ``n`` synthetic pictures, handled alike and shuffled.
 
@@ -120,7 +121,7 @@ def new(
     seed : int, optional
         The same seed and data make the same study, byte for byte. By default a fresh one, which is
         kept in ``key.json``. Who knows it can find out the truth.
-    device, env, trust : optional
+    device, env, trust, sandbox : optional
         How the model runs, as for `medzoo.generate`.
 
     Returns
@@ -152,7 +153,7 @@ def new(
     target = user_path(folder, "folder")
     with files.new_folder(target) as aside:
         chosen = check_seed(seed)
-        run = {"device": device, "env": env, "trust": trust, **(options or {})}
+        run = {"device": device, "env": env, "trust": trust, "sandbox": sandbox, **(options or {})}
         maker = Maker(chosen, n, training, classes or {}, patient, pairs=pairs)
         pictures, key = maker.pictures(model, real, run)
         size = pictures[0].pixels.shape
