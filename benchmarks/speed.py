@@ -215,7 +215,7 @@ def contained(size: Size) -> list[Found]:
     n = max(size.n // 4, 1)
     with tempfile.TemporaryDirectory() as folder:
         mine = Path(folder, "mine")
-        medzoo.copy(MODEL, mine)  # code of the user's own; what came with medzoo is not contained
+        medzoo.copy(MODEL, mine)  # a local copy; what came with medzoo is not contained
         load = partial(medzoo.load, mine, device="cpu", trust=True)
         with load(sandbox="on") as sandbox, in_a_worker() as plain:
             sides = {

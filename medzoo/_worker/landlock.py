@@ -52,7 +52,7 @@ def restrict(read: Iterable[str], write: Iterable[str]) -> bool:
     Parameters
     ----------
     read, write
-        Files and folders; what does not exist is passed over. Folders and devices that may be
+        Files and folders; what does not exist is skipped. Folders and devices that may be
         written may be read too.
 
     Returns

@@ -115,7 +115,7 @@ def _descendants() -> list[int]:
 
 
 def _end_like(status: int | None) -> None:
-    """End as the child did, so that whoever waits for this process learns how."""
+    """End as the child did, so that the caller learns how."""
     if status is None:
         os._exit(1)
     if os.WIFSIGNALED(status):

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .. import settings
-from .._worker import supervisor
 from ..errors import BuildError
 from .uv_config import only_places
 
@@ -33,6 +32,7 @@ PATHS = {
     "UV_PYTHON_CACHE_DIR",
     "SSL_CERT_FILE",
 }
+SUPERVISOR = Path(__file__).parents[1] / "_worker" / "supervisor.py"
 LINES = 15  # of the output of uv that an error repeats
 
 
@@ -95,7 +95,7 @@ def uv(
     if settings.offline():
         command.append("--offline")
     if sys.platform == "linux" and sys.executable:  # uv, and what it starts, end with this process
-        start = [sys.executable, "-I", "-S", supervisor.__file__, str(os.getpid())]
+        start = [sys.executable, "-I", "-S", str(SUPERVISOR), str(os.getpid())]
         command = [*start, *command]
     show = settings.show_progress(progress)
     lines: deque[str] = deque(maxlen=LINES)

@@ -64,7 +64,7 @@ class Execution:
         return None if self.precision == "full" else self.precision
 
     def contains(self, version: Version) -> bool:
-        """Whether the code of a version is contained, if it runs in a process of its own."""
+        """Whether the code of a version is contained, if it runs in a separate process."""
         return self.sandbox != "off" and sandbox.is_foreign(version)
 
     def check_version(self, config: ModelConfig, version: Version) -> None:

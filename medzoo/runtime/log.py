@@ -22,7 +22,7 @@ CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")
 class Log:
     """Where a process writes what its model prints.
 
-    A thread copies it from a pipe. A log that has grown too large begins anew.
+    A thread copies it from a pipe. A log that has grown too large is emptied.
     """
 
     def __init__(self, path: Path) -> None:
