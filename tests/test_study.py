@@ -498,6 +498,9 @@ def test_the_command_runs_a_study(
     assert made.settings.scales == ("realism", "detail")
     assert made.settings.closing == ("Why?",)
     assert {e["groups"]["class"] for e in key_of(made)["pictures"].values()} == {"benign"}
+    out = capsys.readouterr().out
+    assert "* Patients of real pictures are not known" in out
+    assert max(map(len, out.splitlines())) < 80 + len(str(folder))
     read_all(made, "Dr A", lambda truth, k: 6 if truth else 1, scales={"realism": 2, "detail": 4})
     assert main(["study", "info", str(folder)]) == 0
     assert "Dr A: 14 of 14" in capsys.readouterr().out

@@ -163,6 +163,41 @@ def test_a_pause_hides_the_picture_and_stops_the_clock(
     until(lambda: made.readers()[0].answered == 1)
 
 
+def test_a_page_that_is_loaded_again_knows_its_reader(
+    browser: Any, address: str, made: Study
+) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    begin(browser, address, "Dr A")
+    answer(browser, "6", "2", "1 of 8")
+    until(lambda: one(browser, ".mz-truth").text)
+    browser.refresh()
+    name = until(lambda: one(browser, "input[aria-label^='your name']"))
+    assert name.get_attribute("value") == "Dr A"
+    until(lambda: browser.switch_to.active_element.text == "resume")
+    keys(browser, Keys.ENTER)
+    assert until(lambda: place(browser)) == "2 of 8"
+
+
+def test_two_readers_at_once_do_not_mix(browser: Any, address: str, made: Study) -> None:
+    first = browser.current_window_handle
+    begin(browser, address, "Dr A")
+    until(lambda: place(browser) == "1 of 8")
+    browser.switch_to.new_window("tab")
+    second = browser.current_window_handle
+    begin(browser, address, "Dr B")
+    answer(browser, "1", "1", "1 of 8")
+    until(lambda: one(browser, ".mz-truth").text)
+    browser.switch_to.window(first)
+    answer(browser, "6", "5", "1 of 8")
+    until(lambda: one(browser, ".mz-truth").text)
+    stored = {a.reader: (a.rating, a.scales["realism"]) for a in made._store.answers()}
+    assert stored == {"dr a": (6, 5), "dr b": (1, 1)}
+    browser.switch_to.window(second)
+    browser.close()
+    browser.switch_to.window(first)
+
+
 def test_an_answer_in_another_window_stays(browser: Any, address: str, made: Study) -> None:
     begin(browser, address, "Dr A")
     until(lambda: place(browser) == "1 of 8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,6 +216,8 @@ def _new(a: argparse.Namespace) -> None:
         **more,
     )
     _show(made)
+    for note in made.notes:
+        print(textwrap.fill(f"* {note}", 78, subsequent_indent="  "))
     print("\nKeep key.json from the readers: it says which images are real.")
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from .. import __version__, checks, files
 from ..errors import InputError
-from .results import PictureResult, ReaderResult, Result, Results, read_key, results_of
+from .results import PictureResult, ReaderResult, Result, Results, results_of
 from .statistics import Estimate
-from .store import Store
+from .store import Store, read_key
 
 SHOWN = 12  # pictures of each kind in the page
 STYLE = """

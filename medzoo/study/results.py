@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError, InputError, IntegrityError
 from . import statistics
 from .reading import is_synthetic
 from .statistics import NOTHING, Estimate
-from .store import KEY, Answer, Reader, Settings, Store
+from .store import Answer, Reader, Settings, Store
 
 
 @dataclass(frozen=True)
@@ -107,36 +104,6 @@ class Results:
     readers: list[ReaderResult] = field(default_factory=list)
     pictures: list[PictureResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-def read_key(folder: Path, store: Store) -> dict[str, Any]:
-    """The truth.
-
-    Raises
-    ------
-    InputError
-        It is not here.
-    IntegrityError
-        It is that of another study.
-    DatasetError
-        It cannot be read.
-    """
-    path = folder / KEY
-    if not path.is_file():
-        raise InputError(
-            f"There is no {KEY} in {folder}, so nobody can say which answers are right.",
-            "The key is where the study was made: export the answers, and merge them there.",
-        )
-    try:
-        key: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        study = key["study"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path} cannot be read: {error!r}.", "Copy it again.") from error
-    if study != store.id():
-        raise IntegrityError(
-            f"{path} is the key of another study.", "Put the key of this study there."
-        )
-    return key
 
 
 def judged(store: Store, key: Mapping[str, Any], settings: Settings) -> list[Judgement]:

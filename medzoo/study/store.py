@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DatasetError, InputError
+from ..errors import DatasetError, InputError, IntegrityError
 
 DATABASE, KEY = "study.sqlite", "key.json"
 FORMAT = 1  # of the file; a study of another format is refused
@@ -321,3 +321,33 @@ def store_of(folder: Path) -> Store:
             "`medzoo study new` makes one. Its folder holds a study.sqlite.",
         )
     return store
+
+
+def read_key(folder: Path, store: Store) -> dict[str, Any]:
+    """The truth.
+
+    Raises
+    ------
+    InputError
+        It is not here.
+    IntegrityError
+        It is that of another study.
+    DatasetError
+        It cannot be read.
+    """
+    path = folder / KEY
+    if not path.is_file():
+        raise InputError(
+            f"There is no {KEY} in {folder}, so nobody can say which answers are right.",
+            "The key is where the study was made: export the answers, and merge them there.",
+        )
+    try:
+        key: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        study = key["study"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path} cannot be read: {error!r}.", "Copy it again.") from error
+    if study != store.id():
+        raise IntegrityError(
+            f"{path} is the key of another study.", "Put the key of this study there."
+        )
+    return key

@@ -10,7 +10,7 @@ from .. import checks
 from ..errors import InputError
 from ..settings import user_path
 from .reading import Reading, checked_experience, key_of
-from .store import KEY, Reader, Settings, store_of
+from .store import KEY, Reader, Settings, read_key, store_of
 
 if TYPE_CHECKING:
     from .report import Report
@@ -42,6 +42,13 @@ class Study:
     def has_key(self) -> bool:
         """Whether the truth is here, so that a report can be made."""
         return (self.folder / KEY).is_file()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to show both sides alike; empty where the key is not."""
+        if not self.has_key:
+            return ()
+        return tuple(read_key(self.folder, self._store)["notes"])
 
     def __repr__(self) -> str:
         readers = len(self._store.readers())

@@ -9,9 +9,10 @@ import base64
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI
-from nicegui import context, ui
+from nicegui import ui
 from nicegui.events import KeyEventArguments
 
 from ..errors import InputError, MedzooError, NotAvailableError
@@ -40,14 +41,14 @@ def add_pages(app: FastAPI, site: Site) -> None:  # noqa: ARG001
                 Message().say("This server has none. `medzoo serve --study DIR` adds one.")
 
     @ui.page("/study/{name}")
-    def read(name: str) -> None:
+    def read(name: str, reader: str = "") -> None:
         with frame(site, "reader study", LINKS):
             if site.read_only:
                 Message().fail(NotAvailableError("This server is read-only: nobody can answer."))
             elif name not in site.studies:
                 Message().fail(InputError(f"There is no study {name!r:.40} here."))
             else:
-                Desk(site.studies[name])
+                Desk(site.studies[name], f"/study/{name}", reader)
 
 
 class Desk:
@@ -57,21 +58,24 @@ class Desk:
     ----------
     study
         The study, which other pages may share.
+    address
+        The page's own. It gets the reader's name, so that a page which is loaded again knows it.
+    known
+        That name; empty at first.
     """
 
-    def __init__(self, study: Study) -> None:
-        self.study = study
+    def __init__(self, study: Study, address: str, known: str) -> None:
+        self.study, self.address = study, address
         self.reading: Reading | None = None
         self.sheet: Sheet | None = None
         self.box = ui.element("div").classes("mz-study")
         self.message = Message()
         # Digits count while a button has the focus, but not in a text.
         ui.keyboard(self._key, repeating=False, ignore=["input", "textarea"])
-        context.client.on_disconnect(self._left)
-        self._welcome()
+        self._welcome(known)
 
     # ------------------------------------------------------------------------------------ beginning
-    def _welcome(self) -> None:
+    def _welcome(self, known: str) -> None:
         settings = self.study.settings
         kind = "pairs of pictures" if settings.task == "pairs" else "pictures"
         with self.box:
@@ -79,11 +83,13 @@ class Desk:
                 f"{settings.n} {kind}, one after the other, and {settings.training} before them to "
                 "learn how it works. You can stop at any time, and resume under the same name."
             )
-            name = ui.input("your name, initials or number").props("outlined dense")
+            name = ui.input("your name, initials or number", value=known).props("outlined dense")
             years = ui.number("years of experience (optional)", min=0).props("outlined dense")
             with ui.element("div").classes("mz-buttons"):
-                for text, resume in (("begin", False), ("resume", True)):
-                    button(text, partial(self._start, name, years, resume))
+                button("begin", partial(self._start, name, years, False))
+                resume = button("resume", partial(self._start, name, years, True))
+        if known:
+            focus(resume)
 
     def _start(self, name: ui.input, years: ui.number, resume: bool) -> None:
         try:
@@ -91,6 +97,7 @@ class Desk:
         except MedzooError as error:
             self.message.fail(error)
             return
+        ui.navigate.history.replace(f"{self.address}?reader={quote(self.reading.reader)}")
         self._next()
 
     # -------------------------------------------------------------------------------------- reading
@@ -149,11 +156,6 @@ class Desk:
         assert self.reading is not None  # noqa: S101
         self.reading.resume()
         self._next()
-
-    def _left(self) -> None:
-        """The browser has gone, so the clock must not run."""
-        if self.reading is not None:
-            self._pause()
 
     def _key(self, event: KeyEventArguments) -> None:
         if self.sheet is None or not event.action.keydown or self.reading is None:
