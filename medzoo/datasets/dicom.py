@@ -11,13 +11,13 @@ an identifier. There are no dates.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,9 @@ from .. import __version__
 from ..config import Output
 from ..config.columns import Batch, affine_of, grid_of, unit_range
 from ..provenance import DECIDES_SAMPLE
+from .dicom_elements import file_of
 from .formats import Line, conditions_of, listed_conditions, pictures_unfit, step_of
 from .one_file_each import OneFileEach
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 MODALITIES = {  # a word of the config's modality -> DICOM's term
     "ct": "CT",
@@ -160,10 +158,8 @@ class Dicom(OneFileEach):
                 return begin, size
         raise ValueError(f"sample {index} is in no batch of {self._batches}")
 
-    def _series(self, output: Output, metadata: Mapping[str, Any], channel: int) -> Dataset:
+    def _series(self, output: Output, metadata: Mapping[str, Any], channel: int) -> SimpleNamespace:
         """What the files of a series have in common, apart from the pixels."""
-        from pydicom import Dataset
-
         index, sample = metadata["index"], self._sample(metadata["index"])
         model = f"{metadata.get('model', 'no model')} {metadata.get('version', '')}".strip()
         modality = self._modality
@@ -171,7 +167,7 @@ class Dicom(OneFileEach):
         has_spacing = bool(output.spacing) or grid is not None
         kind = modality if modality in STORAGE and has_spacing and not _is_color(output) else ""
         depth = len(output.shape) == 4
-        ds = Dataset()
+        ds = SimpleNamespace()
         ds.SpecificCharacterSet = "ISO_IR 192"
         ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if kind == "CT" else "OTHER", "SYNTHETIC"]
         ds.SOPClassUID = STORAGE[kind]
@@ -191,7 +187,7 @@ class Dicom(OneFileEach):
         ds.Laterality = ""  # required for paired organs; unknown
         ds.StudyInstanceUID = self._uid(*sample)
         ds.SeriesInstanceUID = self._uid(*sample, output.name, channel)
-        ds.SeriesNumber = self._series_number(index, output.name, channel)
+        ds.SeriesNumber = str(self._series_number(index, output.name, channel))
         ds.BurnedInAnnotation = "NO"
         ds.ImageComments = f"{DISCLAIMER} {json.dumps(metadata, sort_keys=True)}"
         for keyword, value in STORAGE_NEEDS[kind].items():
@@ -230,24 +226,17 @@ class Dicom(OneFileEach):
         return index * factor % 10**9 + place
 
     def _slice(
-        self, series: Dataset, pixels: NDArray[Any], place: NDArray[np.float64], height: int
+        self, series: SimpleNamespace, pixels: NDArray[Any], place: NDArray[np.float64], height: int
     ) -> bytes:
         """One file; ``place`` is where its first pixel lies."""
-        from pydicom import Dataset, FileMetaDataset, dcmwrite
-        from pydicom.uid import ExplicitVRLittleEndian
-
-        ds = Dataset(series)
+        ds = SimpleNamespace(**vars(series))
         ds.SOPInstanceUID = self._uid(series.SeriesInstanceUID, height)
-        ds.InstanceNumber = height + 1
-        if "ImageOrientationPatient" in ds:
+        ds.InstanceNumber = str(height + 1)
+        if hasattr(ds, "ImageOrientationPatient"):
             ds.ImagePositionPatient = [_ds(number) for number in place[:3]]
         data = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()  # in C order
         ds.PixelData = data + bytes(len(data) % 2)
-        ds.file_meta = FileMetaDataset()
-        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        file = io.BytesIO()
-        dcmwrite(file, ds, enforce_file_format=True)
-        return file.getvalue()
+        return file_of(vars(ds))
 
     @staticmethod
     def decode(paths: Sequence[Path], output: Output) -> NDArray[Any]:
@@ -307,7 +296,7 @@ def _is_color(output: Output) -> bool:
     return output.kind == "image" and output.shape[0] == 3 and output.dtype == "uint8"
 
 
-def _describe_pixels(ds: Dataset, values: NDArray[Any], output: Output) -> NDArray[Any]:
+def _describe_pixels(ds: SimpleNamespace, values: NDArray[Any], output: Output) -> NDArray[Any]:
     """Describe in ``ds`` how one channel (1 or 3, *spatial) is stored.
 
     Returns the stored numbers, ([slices,] H, W, samples).
@@ -351,7 +340,7 @@ def _describe_pixels(ds: Dataset, values: NDArray[Any], output: Output) -> NDArr
     return np.moveaxis(values, 0, -1)
 
 
-def _intercept(ds: Dataset, values: NDArray[np.int16], *, shown: bool) -> int:
+def _intercept(ds: SimpleNamespace, values: NDArray[np.int16], *, shown: bool) -> int:
     """The rescale intercept with which signed values are stored as unsigned numbers.
 
     ``shown`` says that the files have an intercept in any case. MR images cannot have one, so their
@@ -363,8 +352,8 @@ def _intercept(ds: Dataset, values: NDArray[np.int16], *, shown: bool) -> int:
     return INTERCEPT if lowest >= INTERCEPT else LOWEST
 
 
-def _ds(number: float) -> Any:
+def _ds(number: float) -> str:
     """A decimal string of at most 16 characters, the limit of the standard."""
-    from pydicom.valuerep import DSfloat
+    from pydicom.valuerep import format_number_as_ds
 
-    return DSfloat(number, auto_format=True)
+    return format_number_as_ds(float(number))
