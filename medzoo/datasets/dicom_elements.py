@@ -112,10 +112,10 @@ def _by_pydicom(**values: Any) -> bytes:
 def _meta(sop_class: str) -> tuple[bytes, bytes]:
     """The meta information of a file before the UID of its instance, and after it."""
     from pydicom.dataset import FileMetaDataset, validate_file_meta
-    from pydicom.uid import ExplicitVRLittleEndian
+    from pydicom.uid import UID, ExplicitVRLittleEndian
 
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, "1"
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(sop_class), UID("1")
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     validate_file_meta(meta, enforce_standard=True)
     parts = {True: b"", False: b""}
