@@ -267,12 +267,13 @@ def test_comparing_trains_on_real_data_once(one_seed: None, tmp_path: Path) -> N
         counts.append(len(images))
         return np.full((len(test), 2), 0.5)
 
-    sets = [blobs(30, 2), blobs(30, 3)]
+    sets = {"one": blobs(30, 2), "other": blobs(30, 3)}
     found = medzoo.compare(
         sets, REAL, held_out=HELD_OUT, metrics=["fd"], by="labels", utility=constant
     )
     assert len(counts) == 10 + 6
-    rows = found.cells()[1]
+    head, rows = found.cells()
+    assert head == ["metric", "real data", "one", "other", "best is"]
     assert [row[0] for row in rows] == ["fd", "fd (labels=large)", "fd (labels=small)"]
     assert found.utility_cells()[1][0] == ["real", "25%", "0.500", "0.500"]
     assert "AUC, trained on" in str(found)
@@ -280,7 +281,7 @@ def test_comparing_trains_on_real_data_once(one_seed: None, tmp_path: Path) -> N
     assert (tmp_path / "both.html").read_text(encoding="utf-8") == text
     assert text.count("<!DOCTYPE html>") == 1
     assert text.count("Does it help?") == 2
-    assert text.count("synthetic 1 against real data") == 1
+    assert text.count("one against real data") == 1
     assert text.count("pictures of the real data") == 2
 
 

@@ -166,7 +166,7 @@ def _is_asked(utility: Any, task: str | None) -> bool:
 
 @checks.checked(**OWN_CHECKS)
 def compare(
-    synthetic: Sequence[Any],
+    synthetic: Sequence[Any] | Mapping[str, Any],
     real: Any,
     *,
     held_out: Any = None,
@@ -190,8 +190,8 @@ def compare(
 
     Parameters
     ----------
-    synthetic : sequence
-        Models, samples, folders or arrays, each as for `medzoo.evaluate`.
+    synthetic : sequence or mapping
+        Models, samples, folders or arrays, each as for `medzoo.evaluate`; a mapping names them.
     real, held_out, metrics, features, by, utility, task, patient, classes, resize : optional
         As for `medzoo.evaluate`.
     n, seed, steps, device, env, trust, sandbox : optional
@@ -214,11 +214,14 @@ def compare(
     >>> len(found.evaluations)
     2
     """
+    names: list[str] = []
+    if isinstance(synthetic, Mapping):
+        names, synthetic = list(map(str, synthetic)), list(synthetic.values())
     listed = checks.listed(synthetic)
     if not isinstance(listed, list) or not listed:
         raise InputError(
             f"synthetic={checks.shown(synthetic)} is not a list of models or sets.",
-            "Such as [101, 102, 103].",
+            "Such as [101, 102, 103], or {'mine': 101, 'theirs': 'folder/'}.",
         )
     running = {"device": device, "env": env, "trust": trust, "sandbox": sandbox}
     how = Reading(n, seed, classes or {}, None, running)
@@ -226,6 +229,9 @@ def compare(
     trainings = Trainings(utility, task) if _is_asked(utility, task) else None
     judge = Judge(how, real, held_out, patient, resize, steps, settings, trainings)
     evaluations = [judge(one) for one in listed]
+    if names:
+        pairs = zip(evaluations, names, strict=True)
+        return Comparison(tuple(replace(e, name=name) for e, name in pairs))
     return Comparison(tuple(_named(evaluations)))
 
 
