@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import ModuleType
 
-from . import checking, cluster, environments, gpu, memory, resume, search, speed, start, writers
+from . import (
+    checking,
+    cluster,
+    environments,
+    gpu,
+    judging,
+    memory,
+    resume,
+    search,
+    speed,
+    start,
+    writers,
+)
 from .rows import Measurement
 
 
@@ -34,6 +46,7 @@ GROUPS = {
         Group("Search", search),
         Group("Formats", writers),
         Group("Checking a set", checking),
+        Group("Judging samples", judging),
         Group("A run that was killed", resume),
         Group("Several processes", cluster),
         Group("Environments", environments),

@@ -48,7 +48,7 @@ class Trainings:
     model : bool, str or callable
         As `medzoo.evaluate` takes ``utility``.
     kind : str, optional
-        What a model of the user's learns; ``classifier`` by default.
+        What your own model learns; ``classifier`` by default.
     real_runs : dict
         Trainings on real data alone, which other sets of the same comparison use again.
     """
@@ -113,7 +113,7 @@ class Trainings:
 
 # ---------------------------------------------------------------------------------- what is learned
 def chosen(given: Any, kind: str | None, pair: Pair) -> tuple[str, Any]:
-    """The task, and the model of the user's that learns it, or None.
+    """The task, and your own model that learns it, or None.
 
     Raises
     ------
