@@ -221,7 +221,7 @@ def compare(
     if not isinstance(listed, list) or not listed:
         raise InputError(
             f"synthetic={checks.shown(synthetic)} is not a list of models or sets.",
-            "Such as [101, 102, 103], or {'mine': 101, 'theirs': 'folder/'}.",
+            "Such as [101, 102, 103], or {'mine': 101, 'yours': 'folder/'}.",
         )
     running = {"device": device, "env": env, "trust": trust, "sandbox": sandbox}
     how = Reading(n, seed, classes or {}, None, running)

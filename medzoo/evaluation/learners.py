@@ -138,7 +138,7 @@ def _again(module: nn.Module, seed: int) -> nn.Module:
 
 
 def _called(function: Any, cases: Cases, test: Tensor, seed: int) -> NDArray[Any]:
-    """What a function of the user's predicts; it gets pictures in [0, 1]."""
+    """What your own function predicts; it gets pictures in [0, 1]."""
     x, y = ((part + 1) / 2 for part in (cases.x, test))
     return np.asarray(function(x.numpy(), cases.target, y.numpy(), seed))
 
