@@ -122,7 +122,7 @@ def first_batch(size: Size) -> list[Found]:
     return [Found(ratios(found, "first batch", "one batch"), found, "ms", f"{n} samples")]
 
 
-@measures(Row("a slider's move to the picture, drawing of the window aside", "ms", bar=60))
+@measures(Row("a slider's move to the picture, drawing of the window aside", "ms", bar=50))
 def slider(size: Size) -> list[Found]:
     import medzoo
     from medzoo.view import Explorer

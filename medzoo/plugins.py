@@ -44,6 +44,11 @@ PLUGINS = {
         "monai": "publishing.export_monai",
         "bioimageio": "publishing.export_bioimageio",
     },
+    "face": {  # of the explorer: a function of the loaded model and a seed
+        "window": "view.window:open_window",
+        "notebook": "view.window:open_notebook",
+        "web": "web.own:open_web",
+    },
     "notebook": {"model": "registry.card"},  # how a notebook shows a config
 }
 

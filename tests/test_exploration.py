@@ -470,7 +470,7 @@ def test_missing_toolkit_is_named_with_what_brings_it(
     assert "PyQt6" in window.why_no_window("agg")
     assert "python3-tk" in window.why_no_window("tkagg")
     with pytest.raises(InputError, match="Use window, notebook"):
-        medzoo.visualize(disc, ui="web")
+        medzoo.visualize(disc, ui="paper")
 
 
 def test_notebook_is_chosen_in_a_kernel(disc: int, monkeypatch: pytest.MonkeyPatch) -> None:

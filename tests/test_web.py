@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from conftest import NUMPY_MODEL
+from PIL import Image
+from test_drawing import PAINTER, PAINTER_CONFIG
 from web_server import (
+    PICTURES,
     add_model,
+    choose,
     chromium,
     drag,
+    fill,
     needs_chromium,
     one,
+    picture,
     pixels,
     press,
     requested,
@@ -26,6 +39,11 @@ import medzoo
 from medzoo import registry
 
 pytestmark = needs_chromium
+NAME = "return arguments[0].innerText.trim() || arguments[0].closest('[aria-label]')?.ariaLabel"
+PAINTER_NUMBER, SLOW = 904, 905
+SLEEPER = NUMPY_MODEL.replace(
+    "images = np.zeros", "__import__('time').sleep(0.5); images = np.zeros"
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +52,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any, P
     add_model(folder / "configs", 901)
     add_model(folder / "configs", 902, files=None)
     add_model(folder / "configs", 903, memory_per_sample=10**8)
+    add_model(folder / "configs", PAINTER_NUMBER, PAINTER, **PAINTER_CONFIG)
+    add_model(folder / "configs", SLOW, SLEEPER)
     with served(folder) as (address, process), chromium(folder) as browser:
         yield address, browser, folder
-        requests = requested(browser)
-        host = address.partition("//")[2].strip("/")
-        assert len(requests) > 10
-        assert {request.split("/")[2] for request in requests} == {host}
+        hosts = [urlsplit(request).hostname for request in requested(browser)]
+        assert len(hosts) > 10
+        assert set(hosts) == {"127.0.0.1"}
         assert not browser.get_log("browser"), "errors in the browser's own log"
         assert process.poll() is None
 
@@ -58,8 +77,31 @@ def explored(site: tuple[str, Any, Path], number: int = 901) -> Any:
     return browser
 
 
+def unfolded(browser: Any) -> Any:
+    """The canvas to draw on, once it has unfolded and rests in the middle of the screen."""
+    one(browser, ".q-expansion-item .q-item").click()
+    places = [0, 1]
+    while places[-1] != places[-2]:
+        canvas = one(browser, ".mz-draw canvas")
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+        time.sleep(0.3)
+        places.append(canvas.rect["y"] if canvas.is_displayed() else len(places))
+    return canvas
+
+
+def form(site: tuple[str, Any, Path], number: int) -> Any:
+    """The browser with the page of a model."""
+    address, browser, _ = site
+    browser.get(f"{address}models/{number}.html")
+    until(lambda: one(browser, "input[aria-label=samples]"))
+    return browser
+
+
 def test_from_the_gallery_to_a_model_to_its_explorer(site: tuple[str, Any, Path]) -> None:
     address, browser, _ = site
+    browser.get(f"{address}?package=bundled")
+    until(lambda: one(browser, "#count").text)
+    picture(browser, "see-web-gallery")
     browser.get(address)
     one(browser, "input[name=words]").send_keys("00901")
     assert until(lambda: one(browser, "#count").text) == f"1 of {len(medzoo.list_models())} models"
@@ -91,3 +133,220 @@ def test_a_model_that_cannot_run_here_says_why(site: tuple[str, Any, Path]) -> N
     assert "memory" in until(lambda: t if "memory" in (t := said(browser)) else "")
     browser.get(f"{address}explore/777")
     assert until(lambda: said(browser)).startswith("There is no model '777'.")
+
+
+def test_download_is_the_set_that_the_command_makes(
+    site: tuple[str, Any, Path], tmp_path: Path
+) -> None:
+    browser = form(site, 901)
+    fill(browser, "samples", "5")
+    fill(browser, "seed", "7")
+    press(browser, "generate")
+    path = until(lambda: p if (p := site[2] / "medzoo_901_seed7.zip").exists() else None)
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path)
+    assert np.array_equal(
+        medzoo.read(tmp_path / "medzoo_901_seed7").images, medzoo.generate(901, 5, seed=7).images
+    )
+    link = until(lambda: browser.find_element("partial link text", "medzoo_901_seed7.zip"))
+    assert "/made/" in link.get_attribute("href")
+
+
+def test_wrong_numbers_are_answered_and_the_form_is_kept(site: tuple[str, Any, Path]) -> None:
+    browser = form(site, 901)
+    for samples, answer in (
+        ("10000000", "at most 2,000"),
+        ("many", "not a number"),
+        ("0", "at least 1"),
+        ("99999999999999999999999", "at most 2,000"),
+    ):
+        fill(browser, "samples", samples)
+        press(browser, "generate")
+        until(lambda answer=answer: answer in said(browser))
+        assert one(browser, "input[aria-label=samples]").get_attribute("value") == samples
+    fill(browser, "samples", "2")
+    fill(browser, "seed", "-1")
+    press(browser, "generate")
+    until(lambda: "'-1' is not a number of seed" in said(browser))
+
+
+def test_run_is_cancelled_while_others_go_on(site: tuple[str, Any, Path]) -> None:
+    browser = form(site, SLOW)
+    fill(browser, "samples", "2000")
+    press(browser, "generate")
+    until(lambda: " of 2000 samples" in said(browser))
+    browser.switch_to.new_window("tab")
+    explored(site, SLOW)  # its picture is made between two batches
+    browser.close()
+    browser.switch_to.window(browser.window_handles[0])
+    press(browser, "cancel")
+    until(lambda: "cancelled" in said(browser))
+
+
+def test_wrong_upload_is_answered(site: tuple[str, Any, Path], tmp_path: Path) -> None:
+    browser = form(site, PAINTER_NUMBER)
+
+    def upload(path: Path) -> None:
+        field = "[aria-label='upload masks'] input[type=file]"
+        until(lambda: one(browser, field)).send_keys(str(path))
+
+    text, small = tmp_path / "notes.txt", tmp_path / "small.png"
+    text.write_text("not a picture")
+    Image.new("L", (3, 3)).save(small)
+    for path in (text, small):
+        upload(path)
+        until(lambda path=path: path.name in said(browser))
+    huge = tmp_path / "huge.png"
+    with huge.open("wb") as file:
+        file.truncate(30_000_000)
+    upload(huge)
+    until(lambda: "at most 20 MB" in said(browser))
+    right = tmp_path / "right.png"
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(right)
+    upload(right)
+    until(lambda: "1 file for masks" in said(browser))
+
+
+def test_mask_is_drawn_and_painted(site: tuple[str, Any, Path]) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    browser = explored(site, PAINTER_NUMBER)
+    canvas = unfolded(browser)
+    press(browser, "generated mask")
+    pixel = canvas.size["width"] / 8
+    mouse = ActionChains(browser, duration=20)
+    mouse.move_to_element_with_offset(canvas, round(-2.5 * pixel), round(0.5 * pixel))
+    mouse.click_and_hold().move_by_offset(round(5 * pixel), 0).release().perform()
+    press(browser, "paint")
+    until(lambda: pixels(browser).max() > 100)
+    choose(browser, "masks", "none")
+    until(lambda: pixels(browser).ndim == 2)
+    shown = pixels(browser)
+    assert (shown[0] == 110).all()
+    assert (shown[4, 1:7] == 110).all()
+    assert (shown[7] == 10).all()
+    canvas.send_keys(Keys.ARROW_DOWN * 3, " ")
+    press(browser, "paint")
+    until(lambda: pixels(browser)[7].max() == 110)
+    press(browser, "undo")
+    until(lambda: pixels(browser)[7].max() == 10)
+
+
+def test_everything_is_reached_by_the_keyboard(site: tuple[str, Any, Path]) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser = explored(site)
+    names: list[str] = []
+    for _ in range(40):
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        focused = browser.switch_to.active_element
+        names.append(browser.execute_script(NAME, focused))
+    expected = {"all models", "random", "undo", "its value", "condition", "gain", "seed", "mark A"}
+    assert expected <= set(names)
+    one(browser, ".q-slider[aria-label='gain'] [tabindex='0']").send_keys(Keys.ARROW_RIGHT)
+    until(lambda: pixels(browser)[0, 5] == 4)
+
+
+def test_controls_set_the_state_and_the_line_of_python(site: tuple[str, Any, Path]) -> None:
+    browser = explored(site)
+    choose(browser, "condition", "malignant")
+    until(lambda: pixels(browser)[0, 0] == 1)
+    fill(browser, "seed", "17\n")
+    until(lambda: "seed=17" in one(browser, "code.mz-line").text)
+    names: dict[str, Any] = {"medzoo": medzoo}
+    exec(one(browser, "code.mz-line").text, names)
+    assert np.array_equal(names["samples"].images[0, 0], pixels(browser))
+    fill(browser, "seed", "no\n")
+    until(lambda: "not a valid seed" in said(browser))
+    press(browser, "mark A")
+    fill(browser, "seed", "18\n")
+    until(lambda: "seed=18" in one(browser, "code.mz-line").text)
+    press(browser, "mark B")
+    until(lambda: not browser.find_elements("css selector", ".disabled[aria-label='A to B']"))
+    drag(browser, "A to B", 0.2, 0.0)
+    until(lambda: np.array_equal(pixels(browser)[0, 1:5], names["samples"].images[0, 0, 0, 1:5]))
+    choose(browser, "side by side", "4")
+    until(lambda: pixels(browser).shape == (18, 18))
+    press(browser, "save state")
+    path = until(lambda: p if (p := site[2] / "medzoo_901_seed18.zip").exists() else None)
+    with zipfile.ZipFile(path) as archive:
+        assert sorted(archive.namelist()) == ["medzoo_901_seed18.json", "medzoo_901_seed18.png"]
+
+
+def test_page_fits_a_narrow_screen(site: tuple[str, Any, Path]) -> None:
+    address, browser, _ = site
+    size = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        for page in ("", "models/901.html", "explore/901", f"explore/{PAINTER_NUMBER}"):
+            browser.get(f"{address}{page}")
+            until(lambda: one(browser, "#models, .mz-form, .mz-picture img"))
+            wide = browser.execute_script("return document.documentElement.scrollWidth")
+            assert wide <= 400, page
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_visualize_shows_a_loaded_model_in_a_browser(site: tuple[str, Any, Path]) -> None:
+    browser, folder = site[1], site[2]
+    # A shell that starts commands in the background has them ignore the signal.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "import medzoo; print(medzoo.visualize(901, ui='web', seed=4)); print('went on')"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
+        assert process.stdout is not None
+        words: list[str] = []
+        while "/own/1" not in " ".join(words):
+            words = process.stdout.readline().split()
+        browser.get(words[-1])
+        expected = medzoo.generate(901, 1, seed=4, condition="benign").images[0, 0]
+        assert np.array_equal(pixels(browser), expected)
+        process.send_signal(signal.SIGINT)
+        assert "went on" in process.stdout.read()
+    assert process.returncode == 0
+
+
+def test_phantom_begins_with_named_directions(site: tuple[str, Any, Path]) -> None:
+    browser = explored(site, 109)
+    if browser.find_elements("xpath", "//button[normalize-space()='find directions']"):
+        press(browser, "find directions")
+    until(lambda: one(browser, ".q-slider[aria-label='size']"))
+    masks = {}
+    choose(browser, "masks", "beside")
+    for share in (0.1, 0.9):
+        before = pixels(browser)
+        drag(browser, "size", 0.5, share)
+        until(lambda before=before: not np.array_equal(pixels(browser), before))
+        until(lambda: one(browser, ".mz-explorer").get_attribute("aria-busy") == "false")
+        masks[share] = pixels(browser).any(axis=2)[:, pixels(browser).shape[1] // 2 :].sum()
+    assert masks[0.9] > 1.5 * masks[0.1]
+    choose(browser, "masks", "outline")
+    until(lambda: one(browser, ".mz-explorer").get_attribute("aria-busy") == "false")
+    option = browser.find_elements("css selector", ".q-slider[aria-label='contrast']")[-1]
+    assert "1" in option.find_element("xpath", "../output").text
+    browser.execute_script("scrollTo(0, 0)")
+    picture(browser, "see-web")
+
+
+@pytest.mark.skipif(not PICTURES, reason="MEDZOO_SCREENSHOTS takes the pictures of the docs")
+def test_parotid_model_paints_around_a_stroke(site: tuple[str, Any, Path]) -> None:
+    from selenium.webdriver import ActionChains
+
+    browser = explored(site, 104)
+    until(lambda: "finding" not in said(browser))
+    before = pixels(browser)
+    canvas = unfolded(browser)
+    press(browser, "generated mask")
+    mouse = ActionChains(browser, duration=20).move_to_element_with_offset(canvas, -95, -35)
+    mouse.click_and_hold().move_by_offset(20, 30).release().perform()
+    press(browser, "paint")
+    until(lambda: not np.array_equal(pixels(browser), before))
+    choose(browser, "masks", "beside")
+    until(lambda: pixels(browser).shape[1] == 2 * pixels(browser).shape[0])
+    drawn = pixels(browser)[:, pixels(browser).shape[0] :].any(axis=2)
+    own = medzoo.generate(104, 1, seed=0).masks[0, 0] > 0
+    assert drawn.mean() > 1.2 * own.mean()
+    choose(browser, "masks", "outline")
+    browser.execute_script("scrollTo(0, 0)")
+    picture(browser, "see-web-mask", 1230)

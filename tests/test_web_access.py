@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from web_server import served
 
+import medzoo
 from medzoo.cli import main
 from medzoo.errors import InputError
 from medzoo.web.server import listen, require_toolkit
@@ -32,7 +33,7 @@ class Server:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request(method, path, headers=headers or {})
         answer = connection.getresponse()
-        answer.read()
+        self.text = answer.read().decode()
         connection.close()
         return answer
 
@@ -69,6 +70,7 @@ def test_other_machines_need_the_token_once(everywhere: Server) -> None:
 def test_web_socket_and_files_need_the_token_too(everywhere: Server) -> None:
     path = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
     assert everywhere.ask(path, WEBSOCKET).status == 403
+    assert everywhere.ask(path, {**WEBSOCKET, **everywhere.cookie}).status == 101
     assert everywhere.ask("/gallery.css").status == 401
 
 
@@ -109,8 +111,14 @@ def test_browser_is_told_to_ask_no_other_host(here: Server) -> None:
     assert "http" not in policy
 
 
-def test_read_only_runs_no_model(here: Server) -> None:
+def test_read_only_runs_no_model(here: Server, everywhere: Server) -> None:
+    assert everywhere.ask("/models/8.html", everywhere.cookie).status == 200
+    assert "Generate and download" in everywhere.text
     assert here.ask("/models/8.html").status == 200
+    assert "medzoo.generate(8, 4)" in here.text
+    assert "Generate and download" not in here.text
+    assert here.ask("/explore/8").status == 200
+    assert "This server is read-only" in here.text
     assert here.ask("/docs").status == 404
     assert here.ask("/openapi.json").status == 404
     assert here.ask("/models/../../../etc/passwd.jpg").status == 404
@@ -129,5 +137,8 @@ def test_address_that_cannot_be(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_missing_toolkit_is_named_with_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medzoo.web.server.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"medzoo\[web\]"):
-        require_toolkit()
+    monkeypatch.setattr("medzoo.view.window.find_spec", lambda name: None)
+    for ask in (require_toolkit, lambda: medzoo.visualize(8, ui="web")):
+        with pytest.raises(InputError, match="NiceGUI") as error:
+            ask()
+        assert "medzoo[web]" in error.value.hint

@@ -35,6 +35,7 @@ FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+PICTURES = os.environ.get("MEDZOO_SCREENSHOTS")  # a folder
 PATIENCE = 60.0  # seconds, of a busy machine
 
 
@@ -132,6 +133,16 @@ def pixels(browser: Any) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))))
 
 
+def picture(browser: Any, name: str, height: int = 800) -> None:
+    """Take a picture for the docs, into the folder that MEDZOO_SCREENSHOTS names."""
+    if PICTURES:
+        size = {"width": 1280, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        time.sleep(0.5)
+        browser.save_screenshot(str(Path(PICTURES).absolute() / f"{name}.png"))
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def one(browser: Any, selector: str) -> Any:
     """The element that a CSS selector finds."""
     return browser.find_element("css selector", selector)
@@ -145,6 +156,20 @@ def press(browser: Any, text: str) -> None:
 def _clicked(element: Any) -> bool:
     element.click()
     return True
+
+
+def fill(browser: Any, name: str, text: str) -> None:
+    """Type into the field with this name, in place of what it holds."""
+    from selenium.webdriver.common.keys import Keys
+
+    one(browser, f"input[aria-label='{name}']").send_keys(Keys.CONTROL, "a", Keys.NULL, text)
+
+
+def choose(browser: Any, name: str, value: str) -> None:
+    """Choose a value from the list with this name."""
+    until(lambda: _clicked(one(browser, f".q-select:has([aria-label='{name}'])")))
+    path = f"//*[contains(@class, 'q-menu')]//*[normalize-space()='{value}']"
+    until(lambda: _clicked(browser.find_element("xpath", path)))
 
 
 def drag(browser: Any, slider: str, *shares: float) -> None:

@@ -161,6 +161,11 @@ def add_visualize(commands: Commands) -> None:
     _seed_argument(child)
     running_arguments(child)
     child.add_argument(
+        "--ui",
+        choices=["window", "web"],
+        help="a window, or a page in a browser (default: chosen by what is installed)",
+    )
+    child.add_argument(
         "--save", type=Path, metavar="FILE", help="save a grid of samples and open no window"
     )
 
@@ -199,6 +204,7 @@ def visualize_command(a: argparse.Namespace) -> None:
 
     visualize(
         a.model,
+        ui=a.ui,
         version=a.model_version,
         device=a.device,
         seed=a.seed,

@@ -27,7 +27,7 @@ from ..samples import Samples, gathered, read
 from . import capacity
 from .kept import lent
 from .request import Request
-from .run import LoadedModel, Run, known_before, open_model, with_bar
+from .run import LoadedModel, Report, Run, known_before, open_model, with_bar
 
 MEASURED = 32  # samples of the batch that an estimate is measured on, at most
 
@@ -211,10 +211,12 @@ class Job:
         seconds = (time.monotonic() - began) / size * n / model.actors
         return Estimate(seconds, capacity.measured_disk(batch, target, self.format, n))
 
-    def run(self, model: LoadedModel | None = None, *, progress: bool | None = None) -> Samples:
+    def run(
+        self, model: LoadedModel | None = None, *, progress: bool | Report | None = None
+    ) -> Samples:
         """Make the samples, with a loaded model or else with one that is loaded for this run.
 
-        Raises the errors of `medzoo.generate`.
+        ``progress`` is what `with_bar` takes. Raises the errors of `medzoo.generate`.
         """
         self.check_room()
         if model is not None:
@@ -256,7 +258,7 @@ class Job:
         )
 
     @default_settings()
-    def _fill(self, model: LoadedModel, progress: bool | None) -> Samples:
+    def _fill(self, model: LoadedModel, progress: bool | Report | None) -> Samples:
         run, n = self._new_run(model), self.request.n
         if self.out is None:
             return gathered(with_bar(run, progress), n)

@@ -5,7 +5,7 @@ memory runs out, and its provenance.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from ..samples import Samples, concatenate
 from . import capacity
 from .request import Request
 
+Report = Callable[[int, int], None]
 M = TypeVar("M", bound="LoadedModel")
 
 
@@ -225,8 +226,19 @@ class Run:
         return self._start - self._request.first, self._request.n
 
 
-def with_bar(run: Run, progress: bool | None) -> Iterator[Samples]:
-    """The run's batches, with a progress bar if it is wanted."""
+def with_bar(run: Run, progress: bool | Report | None) -> Iterator[Samples]:
+    """The run's batches, with a progress bar if it is wanted.
+
+    A function is called after each batch instead, with the number of samples that are made and of
+    all. An error that it raises ends the run.
+    """
+    if callable(progress):
+        done, n = run.counts
+        for batch in run:
+            yield batch
+            done += len(batch)
+            progress(done, n)
+        return
     if not settings.show_progress(progress):
         yield from run
         return

@@ -6,6 +6,7 @@ show `samples` or `pixels()` and the values of the state.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from ..generation.model import Model
 from ..registry import is_local
 from ..samples import Samples, raster, shown
 from .directions import Direction, cached_directions, directions_of
+from .drawing import mask_input
 from .inputs import choices_of, first_inputs, ranges_of
 
 REACH = 3.0  # end of a latent's slider; 99.7 % of standard normal numbers are within
@@ -46,11 +48,14 @@ class State:
         Shape (latent size,), float32.
     inputs
         Condition or option -> its value.
+    mask
+        What a user drew, in the shape of the model's input, uint8; None for the model's own masks.
     """
 
     seed: int
     latents: Vector
     inputs: Mapping[str, Any]
+    mask: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,8 @@ class Exploration:
         How it is shown.
     samples : Samples
         The samples of the state.
+    mask_input : Input or None
+        The input that takes a mask; None if the model has none.
     directions : list of Direction or None
         Leading directions; None until `find_directions` is called, if they are not in the cache.
 
@@ -112,6 +119,7 @@ class Exploration:
         version = self.model.version
         self.column = shown.picture_column(version.outputs)
         self.choices, self.ranges = choices_of(version), ranges_of(version)
+        self.mask_input = mask_input(version)
         self.directions: list[Direction] | None = cached_directions(self.model)
         self._before: list[State] = []
         self._ends: dict[str, Vector] = {}
@@ -130,13 +138,16 @@ class Exploration:
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments of `Model.generate` for what is shown, besides their number."""
-        state = self.state
-        if not state.latents.size:
-            return {"seed": state.seed, **state.inputs}
-        own = self.own_latents(state.seed, self.look.samples)
-        rows = own + (state.latents - own[0])
-        rows[0] = state.latents  # exactly
-        return {"seed": state.seed, "latents": rows, **state.inputs}
+        state, n = self.state, self.look.samples
+        arguments: dict[str, Any] = {"seed": state.seed}
+        if state.latents.size:
+            own = self.own_latents(state.seed, n)
+            rows = own + (state.latents - own[0])
+            rows[0] = state.latents  # exactly
+            arguments["latents"] = rows
+        if state.mask is not None:
+            arguments["inputs"] = {self._mask_name: np.repeat(state.mask[None], n, axis=0)}
+        return {**arguments, **state.inputs}
 
     def pixels(self, scale: int = 1) -> NDArray[np.uint8]:
         """The samples as they are shown: (H, W) gray or (H, W, 3), 8 bits."""
@@ -217,6 +228,49 @@ class Exploration:
         """Take the latents and the noise of another seed; condition and options stay."""
         seed = seeds.check_seed(seed)
         self._go(replace(self.state, seed=seed, latents=self.own_latents(seed)))
+
+    def paint(self, mask: NDArray[Any] | None) -> None:
+        """Have the model paint a mask; None goes back to the model's own masks.
+
+        Parameters
+        ----------
+        mask
+            Whole numbers from 0 to 255, in the shape of the model's input, such as (1, H, W).
+
+        Raises
+        ------
+        InputError
+            The model takes no mask, or this one does not fit. The state stays as it was.
+        """
+        if mask is None:
+            self._go(replace(self.state, mask=None))
+            return
+        if self.mask_input is None:
+            raise InputError(f"{self.model.config.id} takes no mask.")
+        values = np.asarray(mask)
+        fits = values.shape == self.mask_input.shape and values.dtype.kind in "biu"
+        if not fits or values.min() < 0 or values.max() > 255:
+            raise InputError(
+                "The mask does not fit.",
+                f"Give whole numbers from 0 to 255 of shape {self.mask_input.shape}.",
+            )
+        self._go(replace(self.state, mask=values.astype(np.uint8)))
+
+    def mask_shown(self) -> NDArray[np.uint8]:
+        """The mask of the first sample, in the shape that `paint` takes.
+
+        Raises
+        ------
+        InputError
+            The model takes no mask, or does not say which one its sample has.
+        """
+        if self._mask_name not in self.samples.columns:
+            raise InputError(f"{self.model.config.id} has no mask to begin with.")
+        return np.asarray(self.samples.columns[self._mask_name][0]).astype(np.uint8)
+
+    @property
+    def _mask_name(self) -> str:
+        return self.mask_input.name if self.mask_input is not None else ""
 
     def random(self) -> None:
         """Go to a fresh seed."""
@@ -310,15 +364,17 @@ class Exploration:
                 del arguments["latents"]
             else:
                 arguments["latents"] = arguments["latents"].astype(float).tolist()
+        if "inputs" in arguments:
+            arguments["inputs"] = {self._mask_name: f"{self.stem}_mask.npy"}
         return {**recipe, **arguments}
 
     def python(self, path: Path | None = None) -> str:
         """The line of Python that makes what is shown.
 
-        Latents that were moved are read from the saved state ``path``.
+        Latents that were moved, and a mask that was drawn, are read from the saved state ``path``.
         """
         recipe = self.recipe
-        if "latents" not in recipe:
+        if not {"latents", "inputs"} & recipe.keys():
             model = recipe.pop("model_id")
             named = ", ".join(f"{name}={value!r}" for name, value in recipe.items())
             return f"samples = medzoo.generate({model!r}, {named})"
@@ -329,7 +385,7 @@ class Exploration:
         )
 
     def save(self, folder: Path | None = None) -> Path:
-        """Write the picture as it is shown, and the state beside it as JSON.
+        """Write the picture as it is shown, and the state beside it as JSON; a drawn mask as NPY.
 
         The JSON has the arguments of `medzoo.generate`, the look, and the line of Python that makes
         the samples again.
@@ -361,10 +417,16 @@ class Exploration:
 
     def contents(self, path: Path) -> dict[Path, bytes]:
         """What `save` writes: the picture ``path``, and the state beside it."""
-        state = path.with_suffix(".json")
+        state, mask = path.with_suffix(".json"), path.with_name(f"{path.stem}_mask.npy")
+        recipe, contents = self.recipe, {}
+        if "inputs" in recipe:
+            recipe["inputs"] = {self._mask_name: str(mask)}
+            buffer = io.BytesIO()
+            np.save(buffer, self.arguments["inputs"][self._mask_name])
+            contents[mask] = buffer.getvalue()
         saved = {
             "medzoo": "state of the explorer",
-            "arguments": self.recipe,
+            "arguments": recipe,
             "look": {
                 "window": self.look.window,
                 "sections": self.look.sections,
@@ -377,7 +439,7 @@ class Exploration:
         for key in ("model", "version", "seed", "license"):
             metadata[key] = self.samples.provenance[key]
         picture = raster.png_of(self.pixels(), {"medzoo": json.dumps(metadata)})
-        return {state: files.json_bytes(saved), path: picture}
+        return {**contents, state: files.json_bytes(saved), path: picture}
 
 
 def between(a: Vector, b: Vector, share: float) -> Vector:

@@ -19,6 +19,7 @@ from ..generation.model import Model
 from ..samples import Samples
 from ..samples.pictures import FAINT, INK, Drawing
 from ..samples.shown import PLANES, caption, names_of, title
+from .brush import OFF, Brush
 from .exploration import REACH, Exploration
 from .widgets import LINE, Sheet, button_on, quietly, radio_on, slider_on, text_box_on
 
@@ -177,6 +178,8 @@ class Explorer:
         """Show the picture and the state."""
         marked = any(names_of(kind, self.samples) for kind in ("mask", "boxes"))
         pixels = self.exploration.pixels(3 if marked else 1) / 255
+        if self.brush is not None and self.brush.tool != OFF:
+            pixels = self.brush.pixels() / 255
         # clear() would build the axes again, which takes as long as a picture.
         for artist in (*self._picture.images,):
             artist.remove()
@@ -325,7 +328,9 @@ class Explorer:
 
     def _look_lines(self) -> int:
         """Lines of controls for how the picture is shown."""
-        return 1 + 2 * (self.exploration.value_range is not None) + len(self.exploration.sizes)
+        exploration = self.exploration
+        drawn = exploration.value_range is not None
+        return 1 + 2 * drawn + len(exploration.sizes) + (exploration.mask_input is not None)
 
     def _build_looks(self, sheet: Sheet, y: float) -> float:
         """Window and level, sections, masks, and samples side by side."""
@@ -356,7 +361,28 @@ class Explorer:
             self.buttons["masks"] = button_on(
                 sheet.axes(LEFT + 1.75, y, 1.5), "mask: outline", self._next_masks
             )
-        return y + LINE + SPACE
+        y = self._build_brush(sheet, y + LINE)
+        return y + SPACE
+
+    def _build_brush(self, sheet: Sheet, y: float) -> float:
+        """Buttons to draw a mask and have it painted, for a model that takes one."""
+        exploration = self.exploration
+        self.brush: Brush | None = None
+        if exploration.mask_input is None:
+            return y
+        self.brush = Brush(
+            exploration, exploration.mask_input, self.figure, self._picture, self._drawn
+        )
+        acts: dict[str, Callable[[], object]] = {
+            "draw: off": self.brush.next_tool,
+            "blank": self.brush.clear,
+            "paint": self._paint,
+        }
+        for k, (name, act) in enumerate(acts.items()):
+            width = 1.5 if k == 0 else 0.7
+            axes = sheet.axes(LEFT + (0, 1.75, 2.55)[k], y, width)
+            self.buttons[name.partition(":")[0]] = button_on(axes, name, act)
+        return y + LINE
 
     def _build_choices(self, sheet: Sheet, y: float) -> None:
         """Radio buttons, one column for each input that is one of a few."""
@@ -408,6 +434,19 @@ class Explorer:
         self.exploration.show(masks=masks)
         self.buttons["masks"].label.set_text(f"mask: {masks}")
         self._show_all()
+
+    def _drawn(self, text: str) -> None:
+        """The mask or the tool has changed."""
+        assert self.brush is not None  # noqa: S101
+        self.buttons["draw"].label.set_text(f"draw: {self.brush.tool}")
+        self._say(text)
+        self._show_all()
+
+    def _paint(self) -> None:
+        assert self.brush is not None  # noqa: S101
+        self.brush.tool = OFF
+        self.buttons["draw"].label.set_text("draw: off")
+        self._do(partial(self.exploration.paint, self.brush.drawing.values))
 
     def _mark(self, end: str) -> None:
         self.exploration.mark(end)

@@ -40,6 +40,9 @@ PAGE = """<!doctype html>
 STYLE = """\
 :root { color-scheme: light dark; --line: #8884; --faint: #777; }
 body { font: 16px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 1.5rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; line-height: 1.3; }
+a { color: #2f6690; }
+@media (prefers-color-scheme: dark) { a { color: #8ec1e8; } }
 form { display: flex; flex-wrap: wrap; gap: .6rem; margin: 1rem 0; align-items: end; }
 label { display: grid; font-size: .8rem; color: var(--faint); }
 input, select { font: inherit; padding: .3rem; max-width: 12rem; }

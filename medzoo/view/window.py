@@ -18,6 +18,7 @@ from ..config import ModelConfig
 from ..errors import DatasetError, InputError
 from ..generation.api import load
 from ..generation.model import Model
+from ..plugins import plugin
 from ..registry import resolve
 from ..samples.pictures import grid
 from ..samples.raster import check_choice
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .notebook import NotebookExplorer
 
 GRID = 16  # samples
-UIS = ("window", "notebook")
+UIS = ("window", "notebook", "web")
 # matplotlib's backend -> the toolkit that it needs, and what brings it
 TOOLKITS = {
     "tkagg": ("tkinter", "the system's package python3-tk, or Python from python.org"),
@@ -73,7 +74,8 @@ def visualize(
         ``"mine/"``.
     ui : str, optional
         ``"window"`` for a window of matplotlib, ``"notebook"`` for the controls of ipywidgets in a
-        notebook. If None, it is chosen by where the code runs.
+        notebook, ``"web"`` for a page in a browser of this machine. If None, it is chosen by where
+        the code runs; the page is chosen if there is a screen but no toolkit for windows.
     version : str, optional
         Version of the model. Its default version if None.
     device : str, optional
@@ -97,6 +99,8 @@ def visualize(
         The explorer in the window. A script waits until the window is closed.
     medzoo.view.notebook.NotebookExplorer
         The explorer in a notebook, which shows it.
+    medzoo.web.own.WebExplorer
+        The explorer in a browser, with its ``address``. A script waits until the page is closed.
     pathlib.Path
         The picture file of the grid, if there is no display or ``save`` was given.
     matplotlib.figure.Figure
@@ -134,7 +138,7 @@ def visualize(
         )
         try:
             directions_if_quick(model)
-            return open_notebook(model, seed) if face == "notebook" else open_window(model, seed)
+            return _shown(face, model, seed)
         except BaseException:
             model.close()
             raise
@@ -156,6 +160,11 @@ def visualize(
     return path
 
 
+def _shown(face: str, model: Model, seed: int) -> Explorer | NotebookExplorer:
+    explorer: Explorer | NotebookExplorer = plugin("face", face)(model, seed)
+    return explorer
+
+
 def _face(ui: str | None, backend: str) -> str | None:
     """The face to use; None if a grid of samples must do.
 
@@ -174,6 +183,13 @@ def _face(ui: str | None, backend: str) -> str | None:
                 "The controls in a notebook need ipywidgets, which is not installed.",
                 "`pip install ipywidgets`, or `pip install 'medzoo[notebook]'`, brings it.",
             )
+    if ui == "web" and find_spec("nicegui") is None:
+        raise InputError(
+            "The explorer in a browser needs NiceGUI, which is not installed.",
+            "`pip install 'medzoo[web]'` brings it.",
+        )
+    if ui == "web":
+        return "web"
     if has_display(backend):
         return "window"
     if ui == "window":
@@ -181,7 +197,14 @@ def _face(ui: str | None, backend: str) -> str | None:
             f"No window can be opened. {why_no_window(backend)}.",
             "`save` writes a grid to a file instead.",
         )
-    return None
+    return "web" if has_screen() and find_spec("nicegui") is not None else None
+
+
+def has_screen() -> bool:
+    """Whether there is a desktop, on which a browser can open."""
+    return sys.platform in {"win32", "darwin"} or any(
+        map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))
+    )
 
 
 def in_notebook() -> bool:
@@ -193,10 +216,7 @@ def in_notebook() -> bool:
 
 def why_no_window(backend: str) -> str:
     """Why matplotlib cannot open a window here; a missing toolkit with what brings it."""
-    screen = sys.platform in {"win32", "darwin"} or any(
-        map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))
-    )
-    if not screen:
+    if not has_screen():
         return "No display"
     chosen = os.environ.get("MPLBACKEND", "").lower()
     if chosen and chosen in TO_FILES:

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import TypeVar
 
-from nicegui import background_tasks
-
 from ..errors import MedzooError
+from .layout import answer_to
 from .workshop import Loaded
 
 MOST_WAITING = 20  # changes of one viewer, each of another control or click
@@ -64,7 +63,7 @@ class Changes:
         self._waiting[control] = change
         if not self._working:
             self._working = True
-            background_tasks.create(self._work(), name="changes")
+            self._task = asyncio.ensure_future(self._work())  # kept: loops hold tasks weakly
 
     def click(self, change: Change) -> None:
         """Make a change soon; each click counts."""
@@ -92,6 +91,6 @@ class Changes:
 def _tried(change: Change) -> MedzooError | None:
     try:
         change()
-    except MedzooError as error:
-        return error
+    except Exception as error:
+        return answer_to(error)
     return None

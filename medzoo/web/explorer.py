@@ -6,7 +6,7 @@ import asyncio
 import base64
 import io
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from ..view.directions import Direction, cached_directions, directions_if_quick
 from ..view.exploration import REACH, Exploration
 from .changes import Changes, in_turn
 from .controls import Change, button, choice, field, slider
-from .layout import Message, frame
+from .draw import Painter
+from .layout import Message, answer_to, frame
 from .site import Site
 from .workshop import Loaded
 
@@ -31,7 +32,7 @@ STEP = 0.05  # of a latent's slider
 
 
 def add_pages(app: FastAPI, site: Site) -> None:  # noqa: ARG001
-    """Add the explorer of each model, and those that `medzoo.visualize` opened."""
+    """Add the explorer of each model."""
 
     @ui.page("/explore/{name}")
     async def explore(name: str) -> None:
@@ -44,43 +45,38 @@ def add_pages(app: FastAPI, site: Site) -> None:  # noqa: ARG001
                 Message().fail(error)
             return
         links = {"this model": f"/models/{model.id}.html"}
-        await _opened(site, model, lambda: site.workshop.borrow(model, model.default), links)
-
-    @ui.page("/own/{number}")
-    async def own(number: int) -> None:
-        if number not in site.own:
-            with frame(site, "no such explorer"):
-                Message().say("This explorer was closed.")
-            return
-        model = site.own[number]
-
-        async def lent() -> Loaded:
-            return site.workshop.own(model)
-
-        await _opened(site, model.config, lent, {})
+        await opened(site, model, lambda: site.workshop.borrow(model, model.default), links)
 
 
-async def _opened(
-    site: Site, config: ModelConfig, borrow: Callable[[], Any], links: Mapping[str, str]
+async def opened(
+    site: Site,
+    config: ModelConfig,
+    borrow: Callable[[], Awaitable[Loaded]],
+    links: Mapping[str, str] | None = None,
+    seed: int = 0,
 ) -> None:
     """Show the page at once, and the explorer when its model is loaded."""
     client = context.client
-    with frame(site, config.id, dict(links)) as main:
+    with frame(site, config.id, dict(links or {})) as main:
         waiting = Message()
         waiting.say("loading the model ...")
     await client.connected()
     loaded = None
     try:
         loaded = await borrow()
-        exploration = await in_turn(loaded, partial(Exploration, loaded.model))
-    except MedzooError as error:
+        exploration = await in_turn(loaded, partial(Exploration, loaded.model, seed))
+    except Exception as error:
         if not client.is_deleted:
-            waiting.fail(error)
-    if loaded is not None and (client.is_deleted or waiting.failed):
-        site.workshop.give_back(loaded)
-    if client.is_deleted or waiting.failed or loaded is None:
+            waiting.fail(answer_to(error))
+    if loaded is None:
         return
-    client.on_delete(partial(site.workshop.give_back, loaded))
+    if client.is_deleted or waiting.failed:
+        site.workshop.give_back(loaded)
+        return
+    if not client.has_socket_connection:
+        site.workshop.give_back(loaded)
+    client.on_disconnect(partial(site.workshop.give_back, loaded))
+    client.on_connect(partial(site.workshop.take_again, loaded))
     waiting.delete()
     with main:
         Explorer(exploration, loaded)
@@ -103,9 +99,11 @@ class Explorer:
         self._quiet = False
         self._known = 0  # leading directions that have a slider
         self._values: dict[str, tuple[Any, Callable[[], Any]]] = {}
+        self._painter: Painter | None = None
         with ui.element("div").classes("mz-explorer") as self.box:
             with ui.element("div"):
                 self._build_picture()
+                self._build_painter()
             with ui.element("div"):
                 self.sliders = ui.element("div").classes("mz-group")
                 self._build_sliders()
@@ -131,6 +129,13 @@ class Explorer:
             self.line = ui.label()
         self.message = Message()
 
+    def _build_painter(self) -> None:
+        """Drawing is folded away until it is wanted."""
+        config = self.exploration.mask_input
+        if config is not None:
+            with ui.expansion("draw a mask").classes("mz-group"):
+                self._painter = Painter(self.exploration, config, self._click, self._fail)
+
     def _build_sliders(self) -> None:
         """Sliders of the leading directions, and one latent by its number."""
         exploration = self.exploration
@@ -145,6 +150,7 @@ class Explorer:
                     direction.name,
                     partial(exploration.slide, k),
                     partial(self._position, direction),
+                    key=f"direction {k}",
                 )
             if size:
                 self.number = field(f"latent, 0 to {size - 1}", "0", self._numbered)
@@ -164,10 +170,10 @@ class Explorer:
                 self._add_slider(name, change, partial(self._input, name), steps)
             seed = field("seed", "", lambda text: self._click(partial(self._seeded, text)))
             self._values["seed"] = seed, lambda: str(exploration.state.seed)
-            with ui.element("div").classes("mz-buttons"):
-                for end in "AB":
-                    button(f"mark {end}", partial(self._click, partial(exploration.mark, end)))
             if exploration.state.latents.size:
+                with ui.element("div").classes("mz-buttons"):
+                    for end in "AB":
+                        button(f"mark {end}", partial(self._mark, end))
                 self.between = slider(
                     "A to B", 0, 1, 0, self._asking("A to B", exploration.between), step=0.01
                 )
@@ -198,10 +204,13 @@ class Explorer:
         change: Change,
         value: Callable[[], float],
         limits: tuple[float, float, float] = (-REACH, REACH, STEP),
+        key: str = "",
     ) -> None:
+        """Add a slider. A direction may have the name of an option, so it has a key of its own."""
         low, high, step = limits
-        control = slider(name, low, high, value(), self._asking(name, change), step=step)
-        self._values[name] = control, lambda: _within(value(), low, high)
+        key = key or name
+        control = slider(name, low, high, value(), self._asking(key, change), step=step)
+        self._values[key] = control, lambda: _within(value(), low, high)
 
     def _add_choice(self, name: str, labels: Mapping[str, Any]) -> None:
         exploration = self.exploration
@@ -229,6 +238,10 @@ class Explorer:
         if not self._quiet:
             self.message.say("")
             self.changes.click(act)
+
+    def _mark(self, end: str) -> None:
+        self._click(partial(self.exploration.mark, end))
+        self.message.say(f"{end} is marked; the slider goes from A to B when both are")
 
     def _seeded(self, text: str) -> None:
         if not text.strip().isdecimal():
@@ -327,6 +340,8 @@ class Explorer:
         self.image.props["alt"] = text
         self.image.update()
         self.text.set_text(text)
+        if self._painter is not None:
+            self._painter.show()
         self.line.set_text(line)
         known = len(self.exploration.directions or [])
         if known != self._known:

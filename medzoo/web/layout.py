@@ -57,6 +57,13 @@ def breakable(identifier: str) -> str:
     return escape(identifier).replace("_", "_<wbr>")
 
 
+def answer_to(error: Exception) -> MedzooError:
+    """What a page says about an error."""
+    if isinstance(error, MedzooError):
+        return error
+    return MedzooError(f"unexpected {type(error).__name__}: {error}", "Please report it.")
+
+
 class Message(ui.element):
     """A line below what it belongs to, which a screen reader reads when it changes."""
 

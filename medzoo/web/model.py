@@ -7,6 +7,7 @@ from nicegui import ui
 
 from ..errors import ModelNotFoundError
 from ..view import gallery
+from .download import Download
 from .layout import Message, frame
 from .site import Site
 
@@ -25,5 +26,7 @@ def add_pages(app: FastAPI, site: Site) -> None:  # noqa: ARG001
         with frame(site, model.id):
             ui.html(gallery.about(model), sanitize=False)
             if not site.read_only:
-                ui.link("explore it with sliders", f"/explore/{model.number}").classes("mz-link")
+                ui.link("explore it with sliders", f"/explore/{model.number}")
+                ui.html("Generate and download", tag="h2")
+                Download(site, model)
             ui.html(gallery.details(model), sanitize=False)

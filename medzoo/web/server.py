@@ -6,7 +6,6 @@ import ipaddress
 import os
 import secrets
 import socket
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,7 +17,7 @@ from ..errors import InputError
 PORT = 8765
 COOKIE = "medzoo_{port}"  # browsers keep the cookies of all ports of a host together
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-PAGES = ("gallery", "model", "explorer", "study")  # modules with `add_pages(app, site)`
+PAGES = ("gallery", "model", "download", "explorer", "study")  # with `add_pages(app, site)`
 
 
 @dataclass
@@ -91,14 +90,14 @@ def serve(
     folders = [studies] if isinstance(studies, (str, os.PathLike)) else studies
     site = Site.of(read_only=read_only, device=device, studies=[*checks.paths(folders, "studies")])
     place = listen(host, port)
-    server = _server(site, place, PAGES)
+    server = server_of(site, place, PAGES)
     print(f"medzoo is at {place.address}  (Ctrl-C ends it)", flush=True)
     for name, study in site.studies.items():
         print(f"reader study {study.folder}: {place.page(f'study/{name}')}", flush=True)
     try:
         server.run(sockets=[place.listening])
     finally:
-        site.workshop.close()
+        site.close()
         place.listening.close()
 
 
@@ -156,7 +155,7 @@ def _listening(family: int, address: Any) -> socket.socket:
     return listening
 
 
-def _server(site: Any, place: Place, pages: tuple[str, ...]) -> Any:
+def server_of(site: Any, place: Place, pages: tuple[str, ...]) -> Any:
     """The uvicorn server of a site."""
     from importlib import import_module
 
@@ -178,8 +177,7 @@ def _server(site: Any, place: Place, pages: tuple[str, ...]) -> Any:
         show_welcome_message=False,
     )
     gate = Gate(app, token=place.token, hosts=place.hosts, cookie=COOKIE.format(port=place.port))
-    config = uvicorn.Config(gate, log_level="warning", lifespan="on", server_header=False)
+    config = uvicorn.Config(
+        gate, log_level="warning", lifespan="on", server_header=False, timeout_graceful_shutdown=1
+    )
     return uvicorn.Server(config)
-
-
-_lock = threading.Lock()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..config import ModelConfig
@@ -11,7 +14,21 @@ from ..errors import InputError, ModelNotFoundError
 from ..generation.model import Model
 from ..registry import is_local, list_models
 from ..study import Study, load
-from .workshop import Workshop
+from .workshop import Loaded, Workshop
+
+
+@dataclass
+class Own:
+    """An explorer that `medzoo.visualize` opened.
+
+    ``pages`` counts the open pages that show it, and ``closed`` is set when the last one is gone.
+    """
+
+    model: Model
+    seed: int
+    loaded: Loaded | None = None
+    pages: int = 0
+    closed: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass
@@ -29,14 +46,30 @@ class Site:
     studies
         Beginning of the id -> reader study that can be answered here.
     own
-        Number -> model, of the explorers that `medzoo.visualize` opened.
+        Number -> explorer that `medzoo.visualize` opened.
+    made
+        Key -> zip that a viewer made. The key is a secret of the viewer's page.
     """
 
     models: Mapping[str, ModelConfig]
     workshop: Workshop
     read_only: bool = False
     studies: Mapping[str, Study] = field(default_factory=dict)
-    own: dict[int, Model] = field(default_factory=dict)
+    own: dict[int, Own] = field(default_factory=dict)
+    made: dict[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="medzoo-web-")
+
+    @property
+    def folder(self) -> Path:
+        """A folder for what viewers upload and make. It is removed with the site."""
+        return Path(self._folder.name)
+
+    def close(self) -> None:
+        """Close all models, and remove all temporary files."""
+        self.workshop.close()
+        self._folder.cleanup()
 
     @classmethod
     def of(cls, *, read_only: bool, device: str, studies: Sequence[Any] = ()) -> Site:

@@ -14,11 +14,12 @@ from ..generation.model import Model
 from ..runtime.native import NativeSession
 
 MOST_LOADED = 4  # models in memory
+MOST_RUNS = 2  # downloads that are made at the same time; others wait
 
 
 @dataclass(eq=False)
 class Loaded:
-    """A model that is loaded, or being loaded, and how many pages use it.
+    """A model that is loaded, or being loaded, and how many connected pages use it.
 
     ``turn`` is held while the model works. Those who wait for it get it in the order in which they
     came.
@@ -44,12 +45,18 @@ class Workshop:
     ----------
     device
         Where models run, as `medzoo.load` takes it.
+
+    Attributes
+    ----------
+    runs
+        Held while samples are made for a download.
     """
 
     def __init__(self, device: str = "auto") -> None:
         self._device = device
         self._loaded: dict[tuple[str, str], Loaded] = {}  # the one that was used last is at the end
         self._turn = asyncio.Lock()
+        self.runs = asyncio.Semaphore(MOST_RUNS)
 
     async def borrow(self, config: ModelConfig, version: Version) -> Loaded:
         """A loaded model; `give_back` ends its use.
@@ -87,6 +94,10 @@ class Workshop:
     def give_back(self, loaded: Loaded) -> None:
         """End a use. The model stays in memory until others need the room."""
         loaded.users -= 1
+
+    def take_again(self, loaded: Loaded) -> None:
+        """Use it again, after the connection to a page was interrupted."""
+        loaded.users += 1
 
     def close(self) -> None:
         """Close all models."""
