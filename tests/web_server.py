@@ -36,7 +36,7 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 PICTURES = os.environ.get("MEDZOO_SCREENSHOTS")  # a folder
-PATIENCE = 60.0  # seconds, of a busy machine
+PATIENCE = 120.0  # seconds, of a busy machine
 
 
 def add_model(folder: Path, number: int, code: str = NUMPY_MODEL, **changes: Any) -> None:
