@@ -206,7 +206,7 @@ class Explorer:
         limits: tuple[float, float, float] = (-REACH, REACH, STEP),
         key: str = "",
     ) -> None:
-        """Add a slider. A direction may have the name of an option, so it has a key of its own."""
+        """Add a slider. A direction may have the name of an option, so it has its own key."""
         low, high, step = limits
         key = key or name
         control = slider(name, low, high, value(), self._asking(key, change), step=step)

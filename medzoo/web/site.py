@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,18 +60,16 @@ class Site:
     own: dict[int, Own] = field(default_factory=dict)
     made: dict[str, Path] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="medzoo-web-")
-
-    @property
+    @cached_property
     def folder(self) -> Path:
         """A folder for what viewers upload and make. It is removed with the site."""
-        return Path(self._folder.name)
+        return Path(tempfile.mkdtemp(prefix="medzoo-web-"))
 
     def close(self) -> None:
         """Close all models, and remove all temporary files."""
         self.workshop.close()
-        self._folder.cleanup()
+        if "folder" in self.__dict__:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     @classmethod
     def of(cls, *, read_only: bool, device: str, studies: Sequence[Any] = ()) -> Site:
