@@ -33,13 +33,32 @@ def test_one_border_pixel_that_is_not_air_counts_and_one_inside_does_not() -> No
     assert bars.airless(images) == 0.5
 
 
+def test_ears_and_fillings_are_found_where_the_phantom_drew_them() -> None:
+    heads = bars.phantom_heads(12)
+    assert 0 < heads.with_ears.mean() < 1
+    assert 0 < heads.with_fillings.mean() < 1
+    found = bars.ears(heads.images)
+    assert not found[~heads.with_ears].any()
+    assert found[heads.with_ears].mean() > 0.5  # some lie behind a thick neck
+    assert (found[:, 0] == found[:, 1]).mean() > 0.8
+    assert (bars.filled(heads.images) == heads.with_fillings).all()
+    both, none = (int(np.flatnonzero(found.all(1) == wanted)[0]) for wanted in (True, False))
+    glued = np.concatenate([heads.images[both, ..., :64], heads.images[none, ..., 64:]], axis=-1)
+    assert bars.ears(glued[None]).tolist() == [[True, False]]
+    assert bars.paired(np.stack([glued, heads.images[both]])) == 0.5
+
+
 def test_figures_are_printed_beside_their_bars(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bars, "HEADS", 2)
     code = bars.main(["104", "-n", "2"])
-    air = bars.airless(medzoo.generate(104, 2, seed=0).images)
-    line = capsys.readouterr().out
-    assert f"{air:6.1%}" in line
-    assert ("MISSED" in line) == bool(code) == (air > 0.01)
+    images = medzoo.generate(104, 2, seed=0).images
+    printed = capsys.readouterr().out
+    for share, name in ((bars.airless, "border pixel"), (bars.paired, "both ears, or none")):
+        assert f"{share(images):6.1%}" in next(s for s in printed.splitlines() if name in s)
+    assert ("MISSED" in printed) == bool(code)
+    limits = [bars.Bar("a", bars.flat, 0.5, least=least).line("1", images)[1] for least in (0, 1)]
+    assert limits == [False, True]
     with pytest.raises(SystemExit):
         bars.main(["8"])

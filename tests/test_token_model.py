@@ -108,6 +108,31 @@ def test_no_token_sees_one_that_comes_after_it(
     assert (before[:, 101] - after[:, 101]).abs().max() > 1e-3
 
 
+def test_flat_grids_and_only_those_are_drawn_again(
+    model: Any, asked: tuple[torch.Tensor, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latents, classes = asked
+    once, moved = (model.tokens(latents, classes, moved=k * CODE.GOLDEN) for k in (0, 1))
+    pictures = model.decoder(CODE.codes_of(once, model.codebook))[0]
+    spread = pictures.flatten(1).std(dim=1)
+    monkeypatch.setattr(CODE, "FLAT", float(spread.sort().values[3:5].mean()))
+    monkeypatch.setattr(CODE, "ATTEMPTS", 2)
+    made = model.tokens_of_patches(latents, classes, 1.0, CODE.CODES)
+    flat = spread < CODE.FLAT
+    assert 0 < flat.sum() < len(flat)
+    assert torch.equal(made[~flat], once[~flat])
+    assert torch.equal(made[flat], moved[flat])
+    row = int(flat.nonzero()[0])
+    alone = model.tokens_of_patches(latents[row : row + 1], classes[row : row + 1], 1.0, CODE.CODES)
+    assert torch.equal(alone[0], made[row])
+
+
+def test_one_tone_is_flat_and_a_patch_is_not(model: Any) -> None:
+    tokens = torch.full((2, CODE.LENGTH), 7)
+    tokens[1, 128:] = CODE.CODES - 1
+    assert model.flat(tokens).tolist() == [0]
+
+
 # -------------------------------------------------------------------------------------------------------- the pictures
 def test_larger_latents_make_brighter_patches() -> None:
     with medzoo.load(106, device="cpu") as loaded:
@@ -192,6 +217,8 @@ def test_training_restarts_where_it_was_killed_and_its_weights_load(tmp_path: Pa
         "--device",
         "cpu",
         "--shown",
+        "2",
+        "--fitted",
         "2",
         "--init",
         str(FOLDER / "weights.safetensors"),

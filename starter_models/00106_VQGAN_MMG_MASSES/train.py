@@ -227,10 +227,7 @@ def trained_codebook(a: argparse.Namespace) -> tuple[Encoder, m.Decoder, Codeboo
     codebook.load_state_dict(state_in(out / "codebook.pt", "codebook"))
     if own_weights(a):  # in order already, and known by their numbers to the transformer
         return nets["encoder"], nets["decoder"], codebook
-    with torch.inference_mode():
-        brightness = nets["decoder"](codebook.codes[:, :, None, None].expand(-1, -1, 4, 4))[0].mean(
-            dim=(1, 2, 3)
-        )
+    brightness = m.brightness_of(nets["decoder"], codebook.codes)
     codebook.codes.copy_(codebook.codes[brightness.argsort()].clone())
     return nets["encoder"], nets["decoder"], codebook
 
@@ -405,14 +402,42 @@ def train_painter(a: argparse.Namespace, x: Tensor, y: Tensor) -> None:
 
 # ------------------------------------------------------------------------------------------------------
 # the package
-def write_weights(a: argparse.Namespace) -> None:
+@torch.no_grad()
+def fit_accents(tensors: dict[str, Tensor], x: Tensor, seed: int, n: int) -> Tensor:
+    """Amounts for ``model.accent`` (3,) with which the mean log kurtosis of ``n`` samples is that
+    of the patches ``x``.
+    """
+    plain = m.MassGenerator(tensors | {"accents": torch.zeros(3)}, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(seed)
+    drawn = []
+    for part in torch.randn(n, m.LENGTH, generator=generator).split(32):
+        classes = torch.arange(len(part)) % m.CLASSES
+        tokens = plain.tokens_of_patches(part, classes, 1.0, m.CODES)
+        noise = draw_noise(len(part), m.LOW, plain.device, generator)
+        drawn.append(plain.paint(tokens, classes, noise).float() / 127.5 - 1)
+    pictures, amounts = torch.cat(drawn), torch.zeros(3)
+    wanted = log_kurtosis(x).mean(dim=0)
+    for _ in range(8):  # the kurtosis of a band grows by about 4 times its amount
+        made = log_kurtosis(m.accent(pictures, amounts)).mean(dim=0)
+        amounts += F.pad((wanted - made) / 4, (0, 3 - len(wanted)))
+    print(
+        "accents", amounts.tolist(), "log kurtosis wanted", wanted.tolist(), "made", made.tolist()
+    )
+    return amounts
+
+
+def write_weights(a: argparse.Namespace, x: Tensor) -> None:
     """One file for ``model.load``: the codebook and the networks, the transformer of the lowest
     held-out loss; half precision.
     """
     _, decoder, codebook = trained_codebook(a)
     tensors = {"codebook": codebook.codes} | floats(decoder.state_dict(), "decoder")
     tensors |= floats(state_in(a.out / "best.pt", "net"), "transformer")
-    tensors |= floats(state_in(a.out / "painter.pt"), "painter")
+    if (a.out / "painter.pt").exists():
+        tensors |= floats(state_in(a.out / "painter.pt"), "painter")
+    else:  # nothing was painted again
+        tensors |= {k: v for k, v in own_weights(a).items() if k.startswith("painter.")}
+    tensors["accents"] = fit_accents(tensors, x, a.seed, a.fitted)
     training.write_weights(halves(tensors), a.out / "weights.safetensors")
 
 
@@ -442,6 +467,9 @@ def main() -> None:
         "2.1.0 (later ones have a slimmer painter), or of this model, whose codebook then stays "
         "and whose transformer is trained on",
     )
+    parser.add_argument(
+        "--fitted", type=int, default=256, help="samples that the accents are fitted to"
+    )
     parser.add_argument("--shown", type=int, default=32, help="samples on transformer.png")
     a = training.arguments_of(parser)
     x, y, names = training.read_patches(a.data, m.SIZE)
@@ -454,7 +482,7 @@ def main() -> None:
     if a.stage in ("painter", "all"):
         train_painter(a, x, y)
     if a.stage in ("weights", "all"):
-        write_weights(a)
+        write_weights(a, x)
 
 
 if __name__ == "__main__":
