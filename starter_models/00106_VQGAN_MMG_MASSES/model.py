@@ -435,10 +435,16 @@ class MassGenerator:
     def tokens_of_patches(
         self, latents: Tensor, classes: Tensor, temperature: float, top_k: int
     ) -> Tensor:
-        """Tokens (N, 256), where flat grids have been drawn again."""
+        """Tokens (N, 256), where flat grids have been drawn again.
+
+        Latents far from those that are drawn, such as one number for all places, ask for a flat
+        patch, and get one.
+        """
         tokens = self.tokens(latents, classes, temperature, top_k)
+        usual = (latents.mean(dim=1).abs() < 0.3) & ((latents.std(dim=1) - 1).abs() < 0.3)
         for attempt in range(1, ATTEMPTS):
             flat = self.flat(tokens)
+            flat = flat[usual.to(flat.device)[flat]]
             if not len(flat):
                 break
             row = flat.to(latents.device), flat.to(classes.device)
