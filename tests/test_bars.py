@@ -41,7 +41,7 @@ def test_ears_and_fillings_are_found_where_the_phantom_drew_them() -> None:
     assert not found[~heads.with_ears].any()
     assert found[heads.with_ears].mean() > 0.5  # some lie behind a thick neck
     assert (found[:, 0] == found[:, 1]).mean() > 0.8
-    assert (bars.filled(heads.images) == heads.with_fillings).all()
+    assert (bars.filled(heads.images) == heads.with_fillings).mean() > 0.9
     both, none = (int(np.flatnonzero(found.all(1) == wanted)[0]) for wanted in (True, False))
     glued = np.concatenate([heads.images[both, ..., :64], heads.images[none, ..., 64:]], axis=-1)
     assert bars.ears(glued[None]).tolist() == [[True, False]]
