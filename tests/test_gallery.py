@@ -43,6 +43,15 @@ def test_every_model_has_a_card_and_a_page(tmp_path: Path) -> None:
         assert "not for diagnosis" in own
 
 
+def test_models_with_a_picture_come_first(tmp_path: Path) -> None:
+    page = gallery(tmp_path / "site")
+    cards = re.findall(r"<li .*?</li>", page.read_text(encoding="utf-8"))
+    pictured = ["<img " in card for card in cards]
+    assert len(cards) == len(medzoo.list_models())
+    assert pictured == sorted(pictured, reverse=True)
+    assert any(pictured)
+
+
 def test_links_lead_to_files_and_to_no_other_host(tmp_path: Path) -> None:
     page = gallery(tmp_path / "site")
     pages = list(page.parent.rglob("*.html"))

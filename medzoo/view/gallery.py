@@ -127,8 +127,10 @@ def gallery(out: str | os.PathLike[str]) -> Path:
 def index_page(models: Sequence[ModelConfig], links: Mapping[str, str] | None = None) -> str:
     """The page with a card of each model, a search field and a filter for each facet.
 
-    ``links`` (text -> address) are further pages of a site, listed at the top.
+    Models that have a picture come first. ``links`` (text -> address) are further pages of a site,
+    listed at the top.
     """
+    models = sorted(models, key=lambda model: not card.thumbnail(model))
     values = [facets_of(model) for model in models]
     cards = "\n".join(map(_card, models, values))
     body = (
