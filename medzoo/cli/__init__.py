@@ -54,7 +54,7 @@ settings (environment):
   MEDZOO_REGISTRY  address or zip that `medzoo update` takes newer configs from
   MEDZOO_MODEL_CONFIGS  further folders of model configs
   MEDZOO_QUIET    1: no progress bars, no notices
-  MEDZOO_KEEP     seconds that a program's last model stays loaded; 0: not at all
+  MEDZOO_KEEP     seconds that a program's last model stays loaded; 0: none
   MEDZOO_TIMEOUT  seconds that a model has to load, and for each batch
   MEDZOO_TORCH_BACKEND  torch in environments: auto, cpu, cu128 ..., index
 

@@ -55,7 +55,7 @@ def add_evaluate(commands: Commands) -> None:
         examples=(
             "medzoo compare 101 102 103 --real brain/ --resize",
             "medzoo compare mine/ yours/ --real real/ --metrics fd recall copy",
-            "medzoo compare mine/ yours/ --real real/ --by labels --utility --report both.html",
+            "medzoo compare mine/ yours/ --real real/ --utility --report both.html",
         ),
         codes=(2, *RUN, 9),
     )
