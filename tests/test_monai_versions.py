@@ -138,3 +138,37 @@ def test_an_environment_has_the_monai_that_the_config_pins(
     assert made.provenance["libraries"]["monai"] == version
     print(made.provenance["libraries"], made.images[0, 0, 0].tolist())
     np.testing.assert_allclose(made.images[0, 0, 0], RECORDED[version], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("weights", "no file models/model.pt"),
+        ("expression", "sample of its workflow failed: ZeroDivisionError"),
+        ("reference", "its workflow has no reference 'noise'"),
+    ],
+)
+@pytest.mark.slow
+def test_a_damaged_bundle_is_named_at_the_command_line_and_nothing_is_written(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    damage: str,
+    says: str,
+) -> None:
+    bundle = write_ddim(tmp_path / "bundle")
+    workflow = dict(WORKFLOW)
+    if damage == "weights":
+        (bundle / "models/model.pt").unlink()
+    if damage == "expression":
+        workflow["sample"] = "$1 / 0"
+    if damage == "reference":
+        workflow["start"] = workflow.pop("noise")
+        workflow["sample"] = str(workflow["sample"]).replace("@noise", "@start")
+    (bundle / "configs/inference.json").write_text(json.dumps(workflow))
+    config = {**ddim_config(bundle, NEW), "requires": ["torch", "monai"]}
+    register(tmp_path / "configs", monkeypatch, x901=config)
+    arguments = ["generate", "901", "-n", "2", "--env", "current", "--trust"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 7
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.glob("out/*.png"))
