@@ -14,6 +14,7 @@ from PIL import Image
 
 import medzoo
 from medzoo.errors import InputError
+from medzoo.evaluation.classifiers import skill
 
 sys.path.insert(0, str(ROOT))
 from benchmarks import quality
@@ -30,6 +31,18 @@ def patches(n: int, seed: int, *, noise: float = 0.0) -> quality.Pictures:
         blob = np.exp(-((grid[0] - y) ** 2 + (grid[1] - x) ** 2) / (2 * (2 + 3 * label) ** 2))
         images.append(rng.uniform(60, 120) + 80 * blob + rng.normal(0, 3 + noise, (32, 32)))
     return quality.Pictures(np.clip(images, 0, 255).astype(np.uint8)[:, None], labels)
+
+
+def test_tstr_is_the_mean_of_as_many_networks_as_asked() -> None:
+    train, held = patches(24, 0), patches(12, 1)
+    one, other, both = (
+        quality.judge(train, held, steps=2, seeds=n)(patches(24, 2))["accuracy"] for n in (1, 2, 3)
+    )
+    x, y = patches(24, 2).tensor(), patches(24, 2).labels
+    each = [skill(x, y, held.tensor(), held.labels, seed=seed, steps=2)[1] for seed in range(3)]
+    assert one == pytest.approx(each[0])
+    assert other == pytest.approx(np.mean(each[:2]))
+    assert both == pytest.approx(np.mean(each))
 
 
 @pytest.mark.slow

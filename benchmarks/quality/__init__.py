@@ -24,8 +24,8 @@ pictures as well.
     tails      mean absolute difference of log kurtosis in the Laplacian bands; 0 is real
     copy       share of samples nearer to a training picture, or a flip of one, than 1 % of those held back are
     C2ST       AUC of a small network told to separate the set from real training pictures; 0.5 is best
-    TSTR       AUC of a small network trained on the set and tested on what is held back, mean of five; of more than two
-               classes the mean of each against the others
+    TSTR       AUC of a small network trained on the set and tested on what is held back, mean of five or of
+               --seeds networks; of more than two classes the mean of each against the others
     accuracy   of that network, mean over classes
     dots top, dots low   share of pictures with a pixel of the first, or the last, row more than 15 gray levels above the
                row three deeper, after the median of that difference is taken off

@@ -41,6 +41,12 @@ def main() -> None:
         default=250,
         help="how long each classifier learns; figures on a card are of 250",
     )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=5,
+        help="networks of which TSTR is the mean; 5 on cards, 10 where one says so",
+    )
     a = parser.parse_args()
     if not a.sets and not a.models:
         parser.error("name a --set or a --model to judge")
@@ -56,7 +62,7 @@ def main() -> None:
     if len(side) > 1:
         parser.error(f"the sets differ in size: {sorted(side)}; judge them one by one")
     train, held_back = real(a.real, side.pop(), numbers, a.split)
-    figures = judge(train, held_back, steps=a.steps)
+    figures = judge(train, held_back, steps=a.steps, seeds=a.seeds)
     print(f"{'set':16s} {'n':>5s} " + " ".join(f"{name:>9s}" for name in (*FIGURES, *BORDER)))
     for name, pictures in ({"real train": train} | sets).items():
         values = figures(pictures)

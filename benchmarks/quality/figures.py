@@ -24,9 +24,12 @@ BORDER = ("dots top", "dots low", "edge")  # shares of pictures, printed after t
 
 
 def judge(
-    train: Pictures, held_back: Pictures, *, steps: int = 250
+    train: Pictures, held_back: Pictures, *, steps: int = 250, seeds: int = 5
 ) -> Callable[[Pictures], dict[str, float]]:
-    """A function from a set to its figures; ``steps`` is how long its classifiers learn."""
+    """A function from a set to its figures; ``steps`` is how long its classifiers learn.
+
+    TSTR and accuracy are the mean of ``seeds`` networks.
+    """
     x, target = train.tensor(), held_back.tensor()
     place = PrincipalComponents(x)
     there = place(target)
@@ -42,7 +45,7 @@ def judge(
         can_learn = len(classes) > 1 and np.array_equal(np.unique(labels), classes)
         skills = [
             skill(y, labels, target, held_back.labels, seed=s, steps=steps)
-            for s in range(5 if can_learn else 0)
+            for s in range(seeds if can_learn else 0)
         ]
         area, accuracy = np.mean(skills, axis=0) if skills else (np.nan, np.nan)
         return {
