@@ -152,7 +152,7 @@ def folder_aside(target: Path) -> Iterator[Path]:
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield aside
-        aside.chmod(0o777 & ~_umask())
+        aside.chmod(_usual_mode(aside))
         try:
             aside.replace(target)
         except OSError:
@@ -162,11 +162,13 @@ def folder_aside(target: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _umask() -> int:
-    """The bits of a mode that the user does not want in new files."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+def _usual_mode(folder: Path) -> int:
+    """The mode of new folders, which the user's umask decides."""
+    probe = folder / f".mode-{os.urandom(4).hex()}"
+    probe.mkdir()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.rmdir()
+    return mode
 
 
 @contextmanager
@@ -286,6 +288,20 @@ def hold(mark: Path) -> Hold:
         os.utime(mark)
     _flock(descriptor, shared=True, wait=True)
     return Hold(descriptor)
+
+
+def is_held(mark: Path) -> bool:
+    """Whether a process holds ``mark``; also if this is unknown."""
+    try:
+        descriptor = os.open(mark, os.O_RDWR)
+    except OSError:
+        return True
+    try:
+        if sys.platform == "win32":
+            return True
+        return _flock(descriptor, shared=False, wait=False) is not True
+    finally:
+        os.close(descriptor)
 
 
 def remove(path: Path, mark: Path | None = None) -> bool:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -40,6 +43,8 @@ from .modeltest import add_test, test_command
 from .publish import add_publish, publish_command
 from .sets import add_sets, reproduce_command, verify_command
 from .study import add_study, study_command
+
+STOPS = ("SIGTERM", "SIGHUP", "SIGXCPU", "SIGUSR1")  # of batch systems, such as Slurm
 
 EPILOG = """\
 Each command has a page: `medzoo generate --help`.
@@ -108,10 +113,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if getattr(parsed, "offline", False):
         os.environ["MEDZOO_OFFLINE"] = "1"
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), stopping_cleanly():
         warnings.simplefilter("always", MedzooWarning)
         warnings.showwarning = partial(show_warning, warnings.showwarning)
         return guarded(parsed)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked this process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number, self.name = number, signal.Signals(number).name
+
+
+@contextmanager
+def stopping_cleanly() -> Iterator[None]:
+    """Let the signals by which batch systems end a job raise `Stopped`, so that models end and
+    temporary folders go. Signals that the caller handles or ignores stay as they are.
+    """
+
+    def stop(number: int, _: Any) -> None:
+        raise Stopped(number)
+
+    changed = []
+    if threading.current_thread() is threading.main_thread():
+        for name in STOPS:
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+                changed.append(number)
+                signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
@@ -149,6 +185,8 @@ def guarded(parsed: argparse.Namespace) -> int:
             message, code = str(error), error.exit_code
         elif isinstance(error, KeyboardInterrupt):
             message, code = "interrupted" + unfinished(parsed), 130
+        if isinstance(error, Stopped):
+            message, code = f"ended by {error.name}{unfinished(parsed)}", 128 + error.number
         print(f"medzoo: {message}", file=sys.stderr)
     return code or 0
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import starmap
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import BuildError
+from ..scratch import scratch
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -47,7 +47,7 @@ def only_places() -> Iterator[dict[str, str]]:
     if not settings:
         yield {"UV_NO_CONFIG": "1"}
         return
-    with TemporaryDirectory(prefix="medzoo-uv-") as folder:
+    with scratch("uv") as folder:
         file = Path(folder, "uv.toml")
         file.write_text(_toml(settings), encoding="utf-8")
         yield {"UV_CONFIG_FILE": str(file)}

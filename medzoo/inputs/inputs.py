@@ -149,9 +149,9 @@ class Inputs:
         process = os.getpid()
         if self._folder is None or self._folder[0] != process:
             # A forked process makes its own folder: it must not remove that of its parent.
-            self._folder = process, Path(tempfile.mkdtemp(prefix="medzoo-inputs-"))
+            self._folder = process, Scratch("inputs")
             weakref.finalize(self, _remove, *self._folder)
-        folder = self._folder[1] / name
+        folder = self._folder[1].path / name
         folder.mkdir(exist_ok=True)
         return folder
 
@@ -159,9 +159,9 @@ class Inputs:
         return {**self.__dict__, "_folder": None}  # another process makes its own
 
 
-def _remove(owner: int, folder: Path) -> None:
+def _remove(owner: int, folder: Scratch) -> None:
     if owner == os.getpid():
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()
 
 
 def _require_no_needed_input(model: str, missing: list[Input]) -> None:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 import threading
 import weakref
 from collections.abc import Mapping
@@ -39,6 +38,7 @@ from ..files import sha256_of
 from ..packages.store import Package
 from ..plugins import plugin
 from ..provenance import of_session
+from ..scratch import Scratch
 from .execution import DEFAULT, Execution
 from .log import Log
 from .process import Ended, Process
@@ -90,7 +90,7 @@ class WorkerSession(Session):
         if weights is not None:
             theirs = their_file(weights)
             self.digests["weights"] = sha256_of(theirs)
-        self._held = _Held(Path(tempfile.mkdtemp(prefix="medzoo-")))
+        self._held = _Held(Scratch())
         weakref.finalize(self, self._held.let_go)
         folder, torch = package.path.absolute(), sys.modules.get("torch")
         visible, local = visible_devices(device, version)
@@ -251,8 +251,9 @@ class _Held:
     temporary files.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.work = folder, folder / "work"
+    def __init__(self, scratch: Scratch) -> None:
+        self._scratch, self.folder = scratch, scratch.path
+        self.work = self.folder / "work"
         self.work.mkdir()
         self.process: Process | None = None
         self.closed = False
@@ -265,7 +266,7 @@ class _Held:
         if self.process is not None:
             self.process.close()
             self.process = None
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._scratch.remove()
 
 
 def _copy(path: str, folder: Path) -> str:

@@ -1,0 +1,76 @@
+"""Temporary folders that are recognised after their process has died, and removed.
+
+The process holds a lock on a file in the folder. The system releases it when the process ends,
+whatever ended it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+
+from . import files
+
+PREFIX = "medzoo-"
+MARK = ".in-use"
+YOUNG = 60.0  # seconds in which a folder may not have its lock yet
+
+
+class Scratch:
+    """A temporary folder of this process.
+
+    Parameters
+    ----------
+    name : str, optional
+        A word for its name.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        _clear_once(os.getpid())
+        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{name}-" if name else PREFIX))
+        self._held = files.hold(self.path / MARK)
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._held.close()
+
+
+@contextmanager
+def scratch(name: str = "") -> Iterator[Path]:
+    """A temporary folder, which is removed after the block."""
+    folder = Scratch(name)
+    try:
+        yield folder.path
+    finally:
+        folder.remove()
+
+
+def abandoned() -> Iterator[Path]:
+    """The temporary folders of processes of this user that have died."""
+    for path in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}*")):
+        with suppress(OSError):
+            status = path.lstat()
+            is_own = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+            is_old = status.st_mtime < time.time() - YOUNG
+            if is_own and is_old and path.is_dir() and not path.is_symlink():
+                if (path / MARK).is_file() and not files.is_held(path / MARK):
+                    yield path
+
+
+@lru_cache(maxsize=1)
+def _clear_once(process: int) -> None:  # noqa: ARG001
+    """Remove what dead processes left, once in each process."""
+    for path in abandoned():
+        shutil.rmtree(path, ignore_errors=True)
