@@ -23,6 +23,15 @@ Each error has a ``problem`` (what was asked and what was found) and a ``hint`` 
 
 from __future__ import annotations
 
+import re
+
+IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def without_passwords(text: str) -> str:
+    """A text in which no address has a user or a password: ``https://***@example.org``."""
+    return IN_ADDRESS.sub("***@", text)
+
 
 class MedzooError(Exception):
     """Base class of all errors that medzoo raises on purpose.
@@ -55,6 +64,7 @@ class MedzooError(Exception):
     exit_code = 1
 
     def __init__(self, problem: str, hint: str = "") -> None:
+        problem, hint = without_passwords(problem), without_passwords(hint)
         super().__init__(problem, hint)
         self.problem = problem
         self.hint = hint

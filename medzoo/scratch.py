@@ -64,9 +64,10 @@ def abandoned() -> Iterator[Path]:
             status = path.lstat()
             is_own = not hasattr(os, "getuid") or status.st_uid == os.getuid()
             is_old = status.st_mtime < time.time() - YOUNG
-            if is_own and is_old and path.is_dir() and not path.is_symlink():
-                if (path / MARK).is_file() and not files.is_held(path / MARK):
-                    yield path
+            if not (is_own and is_old) or path.is_symlink():
+                continue
+            if (path / MARK).is_file() and not files.is_held(path / MARK):
+                yield path
 
 
 @lru_cache(maxsize=1)

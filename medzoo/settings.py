@@ -59,7 +59,16 @@ def cache_folder() -> Path:
     folder = os.environ.get("MEDZOO_CACHE")
     if folder:
         return user_path(folder).absolute()
-    return Path(platformdirs.user_cache_dir("medzoo", appauthor=False))
+    try:
+        usual = Path(platformdirs.user_cache_dir("medzoo", appauthor=False))
+    except RuntimeError:  # of newer versions of platformdirs
+        usual = Path()
+    if not usual.is_absolute():  # this user has no home folder, as in some containers
+        raise InputError(
+            "There is no home folder, so medzoo does not know where its cache is.",
+            "Name a folder for it in MEDZOO_CACHE.",
+        )
+    return usual
 
 
 def config_folders() -> list[Path]:
@@ -155,6 +164,17 @@ def hub() -> str:
 def hub_token() -> str:
     """The user's token for the Hugging Face hub; empty if there is none."""
     return os.environ.get("HF_TOKEN", "").strip()
+
+
+def certificates() -> str:
+    """A file or folder of certificates that replaces those of requests; empty if there is none.
+
+    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` count if ``REQUESTS_CA_BUNDLE``, which requests reads
+    itself, is not set.
+    """
+    if os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE"):
+        return ""
+    return os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR") or ""
 
 
 def registry() -> str:

@@ -15,7 +15,7 @@ import medzoo
 
 LAYERS = [
     {"errors", "console", "plugins"},
-    {"settings", "files", "seeds", "config"},
+    {"settings", "files", "scratch", "seeds", "config"},
     {"_worker", "checks", "provenance", "environments"},
     {"registry", "medical", "datasets"},
     {"packages", "inputs", "samples"},

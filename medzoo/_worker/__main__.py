@@ -29,7 +29,7 @@ def bootstrap() -> None:
 
 
 if __name__ == "__main__":
-    sys.dont_write_bytecode = True  # medzoo's own folder belongs to another interpreter
+    sys.dont_write_bytecode = True  # an environment must not change, and others use it too
     bootstrap()
     from medzoo._worker.sandbox import contain
     from medzoo._worker.supervisor import supervise

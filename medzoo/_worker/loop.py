@@ -88,8 +88,6 @@ class Worker:
 
     def _load(self, request: dict[str, Any]) -> dict[str, Any]:
         contract = plugin("contract", request["contract"])
-        # Unlike medzoo's folder, the environment belongs to the model.
-        sys.dont_write_bytecode = False
         self._guard = Guard(trust=request["trust"], threads=request["threads"])
         device = pick_device(request["device"], request["torch"], request["asked"])
         self._contract = contract(

@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import __version__, settings
 from ..console import readable
-from ..errors import MedzooError, MedzooWarning
+from ..errors import MedzooError, MedzooWarning, without_passwords
 from .cache import add_cache, add_install, cache_command, install_command
 from .contribute import add_contributing, contribute_command
 from .evaluate import add_evaluate, compare_command, evaluate_command
@@ -178,9 +178,8 @@ def guarded(parsed: argparse.Namespace) -> int:
         if parsed.debug:
             raise
         code = 1
-        message = (
-            f"unexpected {type(error).__name__}: {error}\n--debug shows a traceback to report."
-        )
+        text = without_passwords(str(error))
+        message = f"unexpected {type(error).__name__}: {text}\n--debug shows a traceback to report."
         if isinstance(error, MedzooError):
             message, code = str(error), error.exit_code
         elif isinstance(error, KeyboardInterrupt):

@@ -60,6 +60,10 @@ def isolated(config: ModelConfig, version: Version, *, progress: bool | None = N
         if record is None:
             record = build(recipe, pick(version.python, config, progress), config, progress)
         held = files.hold(records.mark_of(record["key"]))
+        if not records.is_unchanged(record):
+            held.close()
+            _remove_changed(record["key"], config)
+            continue
         if records.read(record["key"]):
             records.change_models(record["key"], also=config.id)
             python = records.python_of(records.path_of(record["key"]))
@@ -68,6 +72,33 @@ def isolated(config: ModelConfig, version: Version, *, progress: bool | None = N
     raise BuildError(
         f"The environment of {config.id} was built {TRIES} times, and removed each time.",
         "Does another program change the cache? MEDZOO_CACHE names another folder.",
+    )
+
+
+def _remove_changed(key: str, config: ModelConfig) -> None:
+    """Remove an environment whose files changed, so that it is built again.
+
+    Raises
+    ------
+    BuildError
+        Another process uses it.
+    """
+    path = records.path_of(key)
+    warnings.warn(
+        f"The environment of {config.id} ({path}) was changed after it was built. It is removed "
+        "and built again.",
+        MedzooWarning,
+        stacklevel=2,
+    )
+    try:
+        if records.remove(key):
+            return
+        reason = "another process uses it"
+    except OSError as error:
+        reason = str(error)
+    raise BuildError(
+        f"The environment of {config.id} ({path}) was changed, and could not be removed: {reason}.",
+        "`medzoo cache verify` says what changed; `medzoo cache remove` removes it.",
     )
 
 

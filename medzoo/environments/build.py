@@ -40,6 +40,11 @@ def build(
             record = records.read(key)
             if record and not recipe.unmet(record["packages"], record["python"]):
                 return record
+            if records.is_of_another_version(key):
+                raise BuildError(
+                    f"{failure}: another version of medzoo uses {target}.",
+                    "MEDZOO_CACHE names another folder.",
+                )
             _clear(target, asides=held)
             if settings.show_progress(progress):
                 print(f"{config.id}: building its environment, once ({target})", file=sys.stderr)
@@ -55,6 +60,7 @@ def build(
                     )
                 size, _ = files.size_of(aside)
             record = {
+                "format": records.FORMAT,
                 "key": key,
                 "lock": recipe.digest,
                 "requires": list(recipe.requires),
@@ -64,6 +70,7 @@ def build(
                 "machine": machine(),
                 "packages": packages,
                 "bytes": size,
+                "stamp": records.stamp(target),
                 "models": [config.id],
                 "medzoo": __version__,
                 "uv": metadata.version("uv"),
@@ -152,9 +159,13 @@ def _uv_cache(folder: Path) -> Iterator[dict[str, str]]:
     if os.environ.get("UV_CACHE_DIR"):
         yield {}
         return
-    default = Path(uv("cache", "dir", failure="uv's cache was not found").strip())
+    try:
+        default = Path(uv("cache", "dir", failure="uv's cache was not found").strip())
+    except BuildError:  # there is no home folder
+        default = Path(os.devnull)
     existing = next(filter(Path.exists, (default, *default.parents)))
-    if existing.stat().st_dev == folder.stat().st_dev:
+    is_writable = existing.is_dir() and os.access(existing, os.W_OK)
+    if is_writable and existing.stat().st_dev == folder.stat().st_dev:
         yield {}
         return
     cache = settings.cache_folder() / "uv"

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import csv
+import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +22,18 @@ from .. import files, settings
 from ..config import requirement_name
 from .recipe import Recipe, machine
 from .requirements import python_fits
+
+FORMAT = 1  # of records
+NEEDED = {"key", "lock", "torch", "machine", "python", "packages", "models"}
+# Files that uv or Python puts into an environment, and no package lists.
+UNLISTED = {
+    "_virtualenv.py",
+    "_virtualenv.pth",
+    "RECORD",
+    "INSTALLER",
+    "REQUESTED",
+    "direct_url.json",
+}
 
 
 def folder() -> Path:
@@ -59,9 +72,20 @@ def read(key: str) -> dict[str, Any] | None:
         record = json.loads(record_of(key).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    if not isinstance(record, dict) or record.get("format", FORMAT) != FORMAT:
+        return None
     # The interpreter may be a broken link, if the Python that it was made from was removed.
     is_complete = record.get("key") == key and python_of(path_of(key)).exists()
-    return record if is_complete else None
+    return record if is_complete and record.keys() >= NEEDED else None
+
+
+def is_of_another_version(key: str) -> bool:
+    """Whether a newer or older medzoo uses an environment, whose record has another format."""
+    try:
+        record = json.loads(record_of(key).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and record.get("format", FORMAT) != FORMAT
 
 
 def every() -> list[dict[str, Any]]:
@@ -115,6 +139,31 @@ def installed(where: Sequence[str]) -> dict[str, str]:
     return dict(sorted(versions.items()))
 
 
+def stamp(environment: Path) -> str:
+    """A digest of the names, sizes and times of all files of an environment.
+
+    It is quick, and changes with every usual change. `differences` compares contents.
+    """
+    lines = []
+    for parent, folders, names in os.walk(environment):
+        folders.sort()
+        for name in sorted(names):
+            path = os.path.join(parent, name)  # noqa: PTH118  (there are tens of thousands)
+            try:
+                status = os.stat(path)  # noqa: PTH116
+                lines.append(f"{path} {status.st_size} {status.st_mtime_ns}")
+            except OSError:
+                lines.append(f"{path} leads nowhere")
+    lines = [line[len(str(environment)) :] for line in lines]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def is_unchanged(record: Mapping[str, Any]) -> bool:
+    """Whether an environment has the stamp that it had when it was built."""
+    recorded = record.get("stamp")
+    return recorded is None or recorded == stamp(path_of(record["key"]))
+
+
 def remove(key: str) -> bool:
     """Remove an environment and its record.
 
@@ -139,13 +188,18 @@ def differences(key: str) -> Iterator[str]:
         recorded, actual = record["packages"].get(name, "nothing"), now.get(name, "nothing")
         if recorded != actual:
             yield f"{name}: {recorded} was installed, {actual} was found"
+    listed = set[Path]()
     for path in sorted(where.glob("*.dist-info/RECORD")):
         for name, digest in _recorded(path):
             file = where / name
+            listed.add(file)
             if not file.is_file():
                 yield f"{name} is missing"
             elif _base64_digest(file) != digest:
                 yield f"{name} is not what was installed"
+    for file in sorted(where.rglob("*")):
+        if file.is_file() and file not in listed and file.name not in UNLISTED:
+            yield f"{file.relative_to(where)} was not installed"
 
 
 def _recorded(path: Path) -> Iterator[tuple[str, str]]:

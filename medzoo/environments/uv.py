@@ -18,7 +18,7 @@ from .uv_config import only_places
 # Variables for uv in addition to SYSTEM_VARIABLES: folders, compilers, network, indexes.
 KEPT = re.compile(
     r"TMPDIR|TEMP|TMP|LC_\w+|XDG_(CONFIG|DATA)_HOME|CC|CXX|CFLAGS|CXXFLAGS|LDFLAGS|MAKEFLAGS"
-    r"|(HTTP|HTTPS|ALL|NO)_PROXY|SSL_CERT_FILE|SSL_CERT_DIR|SSL_CLIENT_CERT"
+    r"|(HTTP|HTTPS|ALL|NO)_PROXY|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|SSL_CLIENT_CERT"
     r"|UV_((DEFAULT_|EXTRA_)?INDEX(_URL|_STRATEGY|_\w+_USERNAME|_\w+_PASSWORD)?|FIND_LINKS|NO_INDEX|KEYRING_PROVIDER"
     r"|INSECURE_HOST|SYSTEM_CERTS|NATIVE_TLS|OFFLINE|HTTP_\w+|REQUEST_TIMEOUT|CONCURRENT_\w+|CACHE_DIR|LINK_MODE"
     r"|PYTHON_(DOWNLOADS|PREFERENCE|INSTALL_DIR|CACHE_DIR|DOWNLOADS_JSON_URL)|\w+_INSTALL_MIRROR"
@@ -31,6 +31,8 @@ PATHS = {
     "UV_PYTHON_INSTALL_DIR",
     "UV_PYTHON_CACHE_DIR",
     "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
 }
 SUPERVISOR = Path(__file__).parents[1] / "_worker" / "supervisor.py"
 LINES = 15  # of the output of uv that an error repeats
@@ -48,6 +50,9 @@ def clean_environment() -> dict[str, str]:
             variables[name] = ",".join(map(_absolute, value.split(",")))
         elif name.upper() in settings.SYSTEM_VARIABLES or KEPT.fullmatch(name):
             variables[name] = value
+    bundle = variables.pop("REQUESTS_CA_BUNDLE", "")  # uv does not read it
+    if bundle and not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & variables.keys():
+        variables["SSL_CERT_DIR" if Path(bundle).is_dir() else "SSL_CERT_FILE"] = bundle
     if variables.get("UV_LINK_MODE") == "symlink":  # `uv cache clean` would break environments
         del variables["UV_LINK_MODE"]
     return variables

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +25,7 @@ from ..files import sha256_of
 from ..medical.folders import require_one_kind, require_one_role, scans_in, split_structure
 from ..medical.grids import Place
 from ..medical.pictures import pictures_of
+from ..scratch import Scratch
 from ..settings import user_path
 from . import pictures
 from .depth import Depth, write_png
@@ -66,7 +65,7 @@ class Inputs:
             self.record[name] = {"count": len(source), "sha256": source.digest(), **source.notes}
             if grids := self.geometry.grids(name):
                 self.record[name]["grids"] = grids
-        self._folder: tuple[int, Path] | None = None  # the process that made it, and the folder
+        self._folder: tuple[int, Scratch] | None = None  # the process that made it, and the folder
 
     @classmethod
     def of(cls, model: str, version: Version, values: Any) -> Inputs | None:

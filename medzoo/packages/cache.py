@@ -25,6 +25,7 @@ from ..environments import records
 from ..environments.recipe import Recipe
 from ..errors import ConfigError, IntegrityError, ModelNotFoundError
 from ..registry import registry, resolve
+from ..scratch import abandoned
 from . import assembly, download, store, weights
 
 KEY = re.compile(r"[0-9a-f]{4,64}")  # begins the key of an environment or the digest of a package
@@ -277,6 +278,8 @@ def _unfinished(folder: Path) -> Iterator[Entry]:
     for path in sorted(records.folder().glob("*")):
         if path.suffix in {".lock", ".use"}:
             continue
+        if records.is_of_another_version(_stem(path)):
+            continue
         if path.name.startswith(".") or _stem(path) not in finished:
             yield Entry("unfinished", path, lock=records.lock_of(_stem(path)))
     for path in sorted((folder / "packages").glob(".*")):
@@ -286,6 +289,8 @@ def _unfinished(folder: Path) -> Iterator[Entry]:
     for path in sorted((folder / "downloads").glob(".*")):
         lock = import_lock() if path.name.startswith(".import.") else None
         yield Entry("unfinished", path, lock=lock)
+    for path in abandoned():
+        yield Entry("unfinished", path)
 
 
 # -------------------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ def _kept(name: str, commit: str) -> Path:
     """The file in the cache that holds the answer about a commit."""
     prefix = ""
     if settings.hub() != HUB:
-        prefix = re.sub(r"[^\w.]+", "-", urlsplit(settings.hub()).netloc) + "-"
+        prefix = re.sub(r"[^\w.]+", "-", urlsplit(settings.hub()).netloc.rpartition("@")[2]) + "-"
     words = name.replace("/", "--")
     return settings.cache_folder() / "records" / f"{prefix}hf-{words}-{commit}.json"
 

@@ -415,7 +415,11 @@ def _answer(
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
     try:
         with requests.get(
-            url, headers=headers, stream=True, timeout=(policy.connect, policy.stall)
+            url,
+            headers=headers,
+            stream=True,
+            timeout=(policy.connect, policy.stall),
+            verify=settings.certificates() or True,
         ) as response:
             if inspect:
                 inspect(response)
@@ -426,7 +430,8 @@ def _answer(
             raise _AgainError(f"the secure connection broke: {error}") from error
         raise SourceError(
             f"{url} shows a certificate that is not trusted here: {error}.",
-            "Behind an institute's own certificates, name them in REQUESTS_CA_BUNDLE.",
+            "Behind an institute's own certificates, name them in REQUESTS_CA_BUNDLE or "
+            "SSL_CERT_FILE.",
         ) from error
     except (
         exceptions.ConnectionError,

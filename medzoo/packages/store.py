@@ -17,10 +17,10 @@ from typing import Any
 import yaml
 
 from .. import checks, files, settings
-from ..config import REMOTE, ModelConfig, Version, medigan
+from ..config import REMOTE, ModelConfig, Version, medigan, name_of
 from ..errors import IntegrityError, SourceError, TrustError
 from ..registry import PACKAGE_CONFIG, is_local, registry, resolve
-from . import assembly, sources
+from . import assembly, revoked, sources
 from .assembly import Assembly
 from .download import PUBLISHED, Archive
 
@@ -75,6 +75,15 @@ def package(
         There is no digest to compare with, and ``trust`` is not set.
     """
     checks.flag(trust, "trust")
+    verified = _verified(config, version, trust=trust, progress=progress)
+    revoked.check(name_of(config, version), verified.digests.values())
+    return verified
+
+
+def _verified(
+    config: ModelConfig, version: Version, *, trust: bool, progress: bool | None
+) -> Package:
+    """The package, whether it was revoked or not."""
     try:
         if version.scheme in REMOTE:
             files_of_version = assembly.fetch(config, version, trust=trust, progress=progress)

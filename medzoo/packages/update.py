@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 
 from .. import __version__, checks, files, settings
 from ..config import ModelConfig
-from ..errors import ConfigError, InputError, IntegrityError, SourceError
+from ..errors import ConfigError, InputError, IntegrityError, SourceError, without_passwords
 from ..registry import Registry, fetched, is_here, pointer, registry
-from . import http
+from . import http, revoked
 
 Contents: TypeAlias = dict[str, tuple[ModelConfig, list[bytes]]]
 MOST = 2**29  # bytes of a zip, about 100 times as many as the whole repository has
@@ -138,8 +138,10 @@ def _renew(folder: Path, *, alone: bool, progress: bool | None) -> Renewal:
         _fetch(address, archive, progress=settings.show_progress(progress))
         _extract(address, archive, aside / "unpacked", configs)
         left_out = _check(address, configs)
+        revoked_now = revoked.read(aside / revoked.NAME)
         sha256, digests = files.sha256_of(archive), _digests(configs)
         _settle(configs, folder / sha256, digests)
+    address = without_passwords(address)
     record = {
         "address": address,
         "sha256": sha256,
@@ -147,6 +149,7 @@ def _renew(folder: Path, *, alone: bool, progress: bool | None) -> Renewal:
         "files": digests,
         "fetched": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+    revoked.remember(revoked_now)
     files.write_json(pointer(), record)
     if alone:  # the previous registry stays: a running process may still read its locks
         _clear(folder, {sha256, previous, pointer().name})
@@ -212,6 +215,9 @@ def _extract(address: str, archive: Path, unpacked: Path, target: Path) -> None:
         )
     source = folders[0]
     (target / "locks").mkdir(parents=True)
+    revocations = source / revoked.NAME  # not in the zips of older versions
+    content = revocations.read_text(encoding="utf-8") if revocations.is_file() else ""
+    (target.parent / revoked.NAME).write_text(content, encoding="utf-8")
     for path in (*source.glob("*.yaml"), *(source / "locks").glob("*.txt")):
         shutil.copyfile(path, target / path.relative_to(source))
 

@@ -69,7 +69,9 @@ def _kept(record: str) -> Path:
     """The file in the cache that holds the answer about a record."""
     prefix = ""
     if settings.zenodo() != ZENODO:
-        prefix = re.sub(r"[^\w.]+", "-", urlsplit(settings.zenodo()).netloc) + "-"
+        prefix = (
+            re.sub(r"[^\w.]+", "-", urlsplit(settings.zenodo()).netloc.rpartition("@")[2]) + "-"
+        )
     return settings.cache_folder() / "records" / f"{prefix}{record}.json"
 
 

@@ -59,6 +59,7 @@ class Zenodo:
             )
         self.url, self.token = url, token
         self._session = requests.Session()
+        self._session.verify = settings.certificates() or True
 
     def create(self) -> dict[str, Any]:
         """A new, empty draft."""

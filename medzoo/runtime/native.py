@@ -4,8 +4,6 @@ in this interpreter.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +21,7 @@ from ..errors import PackageError
 from ..files import sha256_of
 from ..packages.store import Package
 from ..provenance import of_session
+from ..scratch import Scratch
 from .columns import check, own_outputs
 from .execution import DEFAULT, Execution
 from .graph import Graph
@@ -85,8 +84,9 @@ class NativeSession(Session):
         if weights is not None:
             theirs = their_file(weights)
             self.digests["weights"] = sha256_of(theirs)
-            room = Path(tempfile.mkdtemp(prefix="medzoo-"))
-            weakref.finalize(self, shutil.rmtree, room, ignore_errors=True)
+            scratch = Scratch()
+            weakref.finalize(self, scratch.remove)
+            room = scratch.path
         needs = {
             **spec(self._model_name, version, folder, theirs, room),
             "autocast": execution.autocast,
