@@ -290,20 +290,6 @@ def hold(mark: Path) -> Hold:
     return Hold(descriptor)
 
 
-def is_held(mark: Path) -> bool:
-    """Whether a process holds ``mark``; also if this is unknown."""
-    try:
-        descriptor = os.open(mark, os.O_RDWR)
-    except OSError:
-        return True
-    try:
-        if sys.platform == "win32":
-            return True
-        return _flock(descriptor, shared=False, wait=False) is not True
-    finally:
-        os.close(descriptor)
-
-
 def remove(path: Path, mark: Path | None = None) -> bool:
     """Remove a file or folder. It is renamed first, so that it disappears at once.
 

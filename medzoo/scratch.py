@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-
-from . import files
+from typing import IO
 
 PREFIX = "medzoo-"
 MARK = ".in-use"
@@ -39,12 +39,13 @@ class Scratch:
     def __init__(self, name: str = "") -> None:
         _clear_once(os.getpid())
         self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{name}-" if name else PREFIX))
-        self._held = files.hold(self.path / MARK)
+        self._mark = (self.path / MARK).open("w", encoding="utf-8")
+        _lock(self._mark)
 
     def remove(self) -> None:
         """Remove the folder."""
+        self._mark.close()  # Windows removes no open files
         shutil.rmtree(self.path, ignore_errors=True)
-        self._held.close()
 
 
 @contextmanager
@@ -66,8 +67,23 @@ def abandoned() -> Iterator[Path]:
             is_old = status.st_mtime < time.time() - YOUNG
             if not (is_own and is_old) or path.is_symlink():
                 continue
-            if (path / MARK).is_file() and not files.is_held(path / MARK):
+            with (path / MARK).open("r+", encoding="utf-8") as mark:
+                is_abandoned = _lock(mark)
+            if is_abandoned:
                 yield path
+
+
+def _lock(mark: IO[str]) -> bool:
+    """Lock an open file until it is closed; False if a process has done so, or nobody can know."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(mark.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=1)

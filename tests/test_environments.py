@@ -633,7 +633,7 @@ def test_an_environment_that_another_process_uses_stays(
     assert left() == []
 
 
-@pytest.mark.parametrize("harm", ["", "edit", "delete", "install", "uninstall"])
+@pytest.mark.parametrize("harm", ["", "edit", "delete", "install", "uninstall", "extra"])
 def test_an_environment_that_was_changed_is_told(
     index: PackageIndex, model: MakeModel, harm: str
 ) -> None:
@@ -645,9 +645,19 @@ def test_an_environment_that_was_changed_is_told(
         "": [],
         "edit": ["lib/__init__.py is not what was installed"],
         "delete": ["lib/__init__.py is missing"],
-        "install": ["more: nothing was installed, 2.0 was found"],
-        "uninstall": ["lib: 1.0 was installed, nothing was found"],
+        "install": [
+            "more: nothing was installed, 2.0 was found",
+            "more-2.0.dist-info/METADATA was not installed",
+        ],
+        "uninstall": [
+            "lib: 1.0 was installed, nothing was found",
+            *(f"{name} was not installed" for name in ("away/METADATA", "away/WHEEL")),
+            "lib/__init__.py was not installed",
+        ],
+        "extra": ["evil.pth was not installed"],
     }
+    if harm == "extra":
+        (where / "evil.pth").write_text("import os\n")
     if harm == "edit":
         (where / "lib/__init__.py").unlink()
         (where / "lib/__init__.py").write_text("changed = True")
@@ -661,6 +671,49 @@ def test_an_environment_that_was_changed_is_told(
     elif harm == "uninstall":
         (where / "lib-1.0.dist-info").rename(where / "away")
     assert list(records.differences(key)) == expected[harm]
+
+
+@needs_locks
+@pytest.mark.parametrize("harm", ["edit", "delete", "extra", "bytecode", "dangle"])
+def test_a_changed_environment_is_built_again(
+    index: PackageIndex, model: MakeModel, harm: str
+) -> None:
+    index.add("lib", "1.0")
+    config, version = model("lib")
+    key = isolated(config, version).python.parent.parent.name
+    assert isolated(config, version).record  # nothing changed, so nothing is said
+    where = records.site_packages(records.path_of(key))
+    module = where / "lib/__init__.py"
+    if harm == "edit":
+        module.unlink()  # another file than that of uv's cache
+        module.write_text("changed = True")
+    elif harm == "extra":
+        (where / "evil.pth").write_text("import os\n")
+    elif harm == "bytecode":
+        (where / "lib/__pycache__").mkdir()
+        (where / "lib/__pycache__/__init__.cpython-311.pyc").write_bytes(b"bad")
+    else:
+        module.unlink()
+        if harm == "dangle":  # as links into uv's cache do after `uv cache clean`
+            module.symlink_to("/nowhere")
+    with pytest.warns(MedzooWarning, match="was changed after it was built"):
+        again = isolated(config, version)
+    assert list(records.differences(key)) == []
+    assert run(again, "import lib; print(lib.__version__)") == "1.0"
+
+
+@needs_locks
+def test_a_changed_environment_that_is_in_use_is_not_used(
+    index: PackageIndex, model: MakeModel
+) -> None:
+    config, version = model("numpy")
+    used = isolated(config, version)
+    (records.site_packages(used.python.parent.parent) / "evil.pth").write_text("import os\n")
+    with (
+        pytest.warns(MedzooWarning, match="was changed"),
+        pytest.raises(BuildError, match="could not be removed: another process uses it"),
+    ):
+        isolated(config, version)
 
 
 def test_a_cache_that_cannot_be_written_is_a_build_error(

@@ -179,17 +179,19 @@ def test_a_record_that_another_version_wrote_is_no_trouble(
 # Many users
 
 
-def as_user(number: int, code: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run code as another user, who has no home folder and no entry in passwd."""
+def as_user(number: int, code: str, **variables: str) -> subprocess.Popen[str]:
+    """Start code as another user, who has no home folder and no entry in passwd."""
     command = ["setpriv", "--reuid", str(number), "--regid", str(number), "--clear-groups"]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HOME", "MEDZOO_", "XDG_"))}
     environment = {**kept, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **variables}
-    return subprocess.run(
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
         [*command, sys.executable, "-c", code],
         env=environment,
-        capture_output=True,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
         text=True,
-        check=False,
         cwd="/",
     )
 
@@ -199,9 +201,11 @@ def can_be_others() -> bool:
     if sys.platform != "linux" or os.geteuid():
         return False
     try:
-        return not as_user(23456, "import medzoo, yaml, platformdirs").returncode
+        other = as_user(23456, "import medzoo, yaml, platformdirs")
     except OSError:
         return False
+    other.communicate()
+    return not other.returncode
 
 
 others = pytest.mark.skipif(not can_be_others(), reason="needs root, and a checkout that all read")
@@ -216,21 +220,28 @@ def test_a_user_who_may_only_read_holds_what_is_used(tmp_path: Path) -> None:
             parent.chmod(parent.stat().st_mode | 0o055)
     code = (
         "import pathlib, sys\nfrom medzoo import files\n"
-        f"held = files.hold(pathlib.Path({str(mark)!r}))\nprint(held._descriptor is not None)\n"
-        f"print(files.is_held(pathlib.Path({str(mark)!r})))"
+        f"held = files.hold(pathlib.Path({str(mark)!r}))\nprint('held', flush=True)\n"
+        "sys.stdin.read()"
     )
-    answer = as_user(23456, code)
-    assert answer.stdout.split() == ["True", "True"], answer.stderr
+    other = as_user(23456, code)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    folder = tmp_path / "KEY"
+    folder.mkdir()
+    assert not files.remove(folder, mark)
+    other.communicate("")
+    assert files.remove(folder, mark)
 
 
 @others
 @pytest.mark.parametrize("home", [None, ""])
 def test_a_user_without_a_home_is_told_of_the_setting(home: str | None) -> None:
     variables = {} if home is None else {"HOME": home}
-    answer = as_user(23456, "from medzoo.cli import main; main(['cache'])", **variables)
-    assert "Traceback" not in answer.stderr
+    other = as_user(23456, "from medzoo.cli import main; main(['cache'])", **variables)
+    _, errors = other.communicate()
+    assert "Traceback" not in errors
     if home is None:
-        assert "MEDZOO_CACHE" in answer.stderr
+        assert "MEDZOO_CACHE" in errors
 
 
 def test_folders_have_the_mode_that_the_user_wants(tmp_path: Path) -> None:

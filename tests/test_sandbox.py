@@ -21,11 +21,11 @@ import pytest
 from test_worker import batch, ended, open_number, pid_of
 
 import medzoo
-from medzoo import settings
+from medzoo import files, settings
 from medzoo._worker import sandbox as own_side
 from medzoo.cli import main
-from medzoo.environments import Interpreter
-from medzoo.errors import InputError, PackageError, WorkerError
+from medzoo.environments import Interpreter, records
+from medzoo.errors import InputError, MedzooWarning, PackageError, WorkerError
 from medzoo.packages.store import package
 from medzoo.registry import resolve
 from medzoo.runtime import Execution, log, sandbox
@@ -142,8 +142,8 @@ def test_its_package(attacking: Attack, mode: str) -> None:
 
 
 @both
-def test_its_environment(attacking: Attack, tmp_path: Path, mode: str) -> None:
-    venv = tmp_path / "venv"
+def test_its_environment(attacking: Attack, mode: str) -> None:
+    venv = records.path_of("abcd")
     subprocess.run(
         [sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", venv], check=True
     )
@@ -153,9 +153,19 @@ def test_its_environment(attacking: Attack, tmp_path: Path, mode: str) -> None:
         if (Path(base) / name).is_dir():
             shutil.copytree(Path(base) / name, packages / name, copy_function=os.link)
     mark = packages / "evil.pth"
+    record: dict[str, Any] = dict.fromkeys(records.NEEDED, "")
+    record |= {"key": "abcd", "packages": {}, "models": [], "stamp": records.stamp(venv)}
+    files.write_json(records.record_of("abcd"), record)
     python = Interpreter(venv / "bin" / "python", "isolated")
-    no_more_than(mode, attacking(f"Path({str(mark)!r}).write_text('import os')", mode, python))
+    session = attacking(f"Path({str(mark)!r}).write_text('import os')", mode, python)
+    no_more_than(mode, session)
     assert mark.exists() == (mode == "off")
+    if mode == "on":
+        session.close()
+    else:
+        with pytest.warns(MedzooWarning, match="changed its environment, which is not used again"):
+            session.close()
+    assert records.is_unchanged(record) == (mode == "on")
 
 
 def test_code_in_an_environment_runs_contained(attacking: Attack, tmp_path: Path) -> None:

@@ -188,6 +188,11 @@ def differences(key: str) -> Iterator[str]:
         recorded, actual = record["packages"].get(name, "nothing"), now.get(name, "nothing")
         if recorded != actual:
             yield f"{name}: {recorded} was installed, {actual} was found"
+    yield from _changed_files(where, with_bytecode="stamp" in record)
+
+
+def _changed_files(where: Path, *, with_bytecode: bool) -> Iterator[str]:
+    """The files that differ from those that packages list, or that no package lists."""
     listed = set[Path]()
     for path in sorted(where.glob("*.dist-info/RECORD")):
         for name, digest in _recorded(path):
@@ -198,6 +203,8 @@ def differences(key: str) -> Iterator[str]:
             elif _base64_digest(file) != digest:
                 yield f"{name} is not what was installed"
     for file in sorted(where.rglob("*")):
+        if file.suffix == ".pyc" and not with_bytecode:
+            continue  # earlier versions of medzoo let models write them
         if file.is_file() and file not in listed and file.name not in UNLISTED:
             yield f"{file.relative_to(where)} was not installed"
 

@@ -20,6 +20,7 @@ import os
 import shutil
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,8 +33,8 @@ from .._worker.batch import Batch
 from .._worker.devices import pick_device
 from .._worker.protocol import printable
 from ..config import ModelConfig, Version, name_of
-from ..environments import Interpreter, satisfied
-from ..errors import PackageError, WorkerError
+from ..environments import Interpreter, records, satisfied
+from ..errors import MedzooWarning, PackageError, WorkerError
 from ..files import sha256_of
 from ..packages.store import Package
 from ..plugins import plugin
@@ -97,6 +98,7 @@ class WorkerSession(Session):
         user_site = interpreter.kind == "current"  # then they are part of it
         self._environment = environment(self._held.work, visible, user_site=user_site)
         self._containment, self._must_contain = None, False
+        self._contained: list[str] = []
         if execution.contains(version):
             self._containment = containment(
                 interpreter,
@@ -187,9 +189,30 @@ class WorkerSession(Session):
                 ]
         return copied
 
+    @property
+    def _may_change(self) -> bool:
+        """Whether foreign code could write to its environment."""
+        is_free = is_foreign(self._version) and "files" not in self._contained
+        return is_free and self._interpreter.kind == "isolated"
+
     def close(self) -> None:
         """End the process, whatever it does."""
+        was_open = not self._held.closed
         self._held.let_go()
+        if was_open and self._may_change:
+            self._check_environment()
+
+    def _check_environment(self) -> None:
+        """Warn if foreign code without a sandbox changed its environment, which the next use then
+        builds again.
+        """
+        record = records.read(self._interpreter.python.parents[1].name)
+        if record is not None and not records.is_unchanged(record):
+            warnings.warn(
+                f"{self._model_name} changed its environment, which is not used again.",
+                MedzooWarning,
+                stacklevel=3,
+            )
 
     def _load(self) -> dict[str, Any]:
         """Start the process and have it load the package."""
@@ -204,7 +227,7 @@ class WorkerSession(Session):
         )
         started = self._typed(self._ask({"request": "start"}, "did not start"), STARTED)
         self._held.process.pid = started["pid"]
-        self._contained: list[str] = started["sandbox"]
+        self._contained = started["sandbox"]
         if self._must_contain:
             require(self._contained, self._model_name)
         return self._typed(self._ask(self._loading, "did not load"), LOADED)
