@@ -77,7 +77,8 @@ def test_folders_of_others_stay(temporary: Path) -> None:
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGXCPU", "SIGUSR1"])
 def test_signals_of_batch_systems_leave_nothing(temporary: Path, tmp_path: Path, name: str) -> None:
     code = (
-        "import sys, time\nfrom medzoo import cli\nfrom medzoo.scratch import scratch\n"
+        "import signal, sys, time\nfrom medzoo import cli\nfrom medzoo.scratch import scratch\n"
+        f"signal.signal(signal.{name}, signal.SIG_DFL)\n"  # nohup ignores SIGHUP
         "def run(parsed):\n    with scratch():\n        print('ready', flush=True)\n"
         "        time.sleep(600)\n"
         "cli.COMMANDS['list'] = run\nsys.exit(cli.main(['list']))"
