@@ -442,7 +442,7 @@ def _write_texts(folder: Path, source: Source, format: str, writer: Any) -> None
         warning=NOT_FOR_DIAGNOSIS,
         license=version.license,
         citation=version.citation,
-        run=writer.RUN.format(folder="."),
+        run=writer.RUN.format(folder=".").removeprefix("cd . && "),
         more=writer.more(source),
         inputs=inputs,
         outputs=outputs,
