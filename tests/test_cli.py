@@ -24,7 +24,7 @@ import yaml
 
 import medzoo
 from medzoo import cli, console, errors
-from medzoo.cli import generate, main, models
+from medzoo.cli import build_parser, generate, main, models
 from medzoo.cli import help as pages
 from medzoo.cli.generate import parse_value
 from medzoo.config import Option
@@ -612,3 +612,8 @@ def test_check_of_the_docs_sees_drift(
 )
 def test_a_list_of_numbers_needs_no_brackets(text: str, value: object) -> None:
     assert parse_value(text, Option("box", "floats", None, "A box.")) == value
+
+
+def test_repeated_inputs_are_all_kept() -> None:
+    words = ["generate", "108", "--inputs", "t1=a.nii", "--inputs", "lesions=b.nii", "--out", "x"]
+    assert build_parser().parse_args(words).inputs == ["t1=a.nii", "lesions=b.nii"]

@@ -552,7 +552,8 @@ def test_commands_evaluate_and_compare(tmp_path: Path, capsys: pytest.CaptureFix
     written(tmp_path / "real" / "val", HELD_OUT)
     written(tmp_path / "good", blobs(30, 2))
     written(tmp_path / "bad", blobs(30, 3, noise=40))
-    real = ["--real", str(tmp_path / "real"), "--metrics", "fd", "copy"]
+    metrics = ["--metrics", "fd", "--metrics", "copy"]  # a repeated option adds to the first
+    real = ["--real", str(tmp_path / "real"), *metrics]
     report = tmp_path / "report.html"
     code = main(
         [
@@ -572,7 +573,9 @@ def test_commands_evaluate_and_compare(tmp_path: Path, capsys: pytest.CaptureFix
     code = main(["evaluate", str(tmp_path / "bad"), *real, "--gate", "fd<=2*floor", "--json"])
     printed = capsys.readouterr()
     assert code == 16
-    assert json.loads(printed.out)["name"] == "bad"
+    judgement = json.loads(printed.out)
+    assert judgement["name"] == "bad"
+    assert {figure["metric"] for figure in judgement["figures"]} == {"fd", "copy"}
     assert "bad does not pass the gate: fd is" in printed.err
     code = main(["compare", str(tmp_path / "good"), str(tmp_path / "bad"), *real])
     assert code == 0

@@ -83,6 +83,7 @@ def _shared(child: argparse.ArgumentParser) -> None:
     child.add_argument(
         "--metrics",
         nargs="+",
+        action="extend",
         metavar="NAME",
         help="metrics, or groups: fidelity, diversity, usefulness, privacy, masks, tables "
         "(default: all that apply but c2st, tstr, mask_dice and box_found, which train networks; "

@@ -64,6 +64,7 @@ def inputs_argument(child: argparse.ArgumentParser) -> None:
     child.add_argument(
         "--inputs",
         nargs="+",
+        action="extend",
         metavar="PATH",
         help="your own images, for a model that works on images: a folder or files; NAME=PATH for "
         "a model with several inputs",

@@ -21,6 +21,7 @@ ARGUMENTS = {
     "trust",
     "precision",
     "engine",
+    "sandbox",
     "progress",
     "first",
     "latents",
@@ -38,7 +39,7 @@ ARGUMENTS = {
 # Of the functions that generate; an error names the closest one.
 GENERATE_ARGUMENTS = (
     *("model_id", "n", "out", "format", "seed", "batch_size", "device", "version", "weights"),
-    *("inputs", "env", "trust", "precision", "engine", "progress", "first"),
+    *("inputs", "env", "trust", "sandbox", "precision", "engine", "progress", "first"),
     *("layout", "shard_size", "shard_samples"),
 )
 # Name of an argument in medigan and other libraries -> its name in medzoo.
