@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -73,8 +74,13 @@ def load(weights_dir, device):
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A cache of the test's own, no notices, no window, and no socket beyond this machine."""
+def clean_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A cache and temporary files of the test's own, no notices, no window, and no socket beyond
+    this machine.
+    """
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("t")))  # sockets: short
     for name in (
         "MEDZOO_MODEL_CONFIGS",
         "MEDZOO_OFFLINE",
