@@ -21,7 +21,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3)).astype(np.uint8)
 
 def inputs(what: Any, about: Input) -> np.ndarray:
     """All pictures (n, C, H, W) that a package gets."""
-    version: Any = SimpleNamespace(inputs={about.name: about}, call=None)
+    version: Any = SimpleNamespace(inputs={about.name: about}, outputs={}, call=None)
     found = Inputs.of("it", version, what)
     assert found is not None
     return np.asarray(found.batch(np.arange(found.count))[about.name])

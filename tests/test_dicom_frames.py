@@ -30,7 +30,7 @@ def numbers(shape: tuple[int, ...] = (5, 8, 6), seed: int = 0) -> np.ndarray:
 
 def inputs(what: Any, about: Input) -> np.ndarray:
     """All pictures (n, H, W) that a package gets."""
-    version: Any = SimpleNamespace(inputs={about.name: about}, call=None)
+    version: Any = SimpleNamespace(inputs={about.name: about}, outputs={}, call=None)
     found = Inputs.of("it", version, what)
     assert found is not None
     return np.asarray(found.batch(np.arange(found.count))[about.name])[:, 0]

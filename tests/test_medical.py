@@ -656,7 +656,9 @@ def test_cases_goes_through_a_cohort_and_says_what_it_leaves_out(tmp_path: Path)
 
 def given_to(about: Input, what: Any, *, files: bool = False) -> np.ndarray:
     """All pictures that a package with the one input ``about`` gets."""
-    version: Any = SimpleNamespace(inputs={about.name: about}, call=object() if files else None)
+    version: Any = SimpleNamespace(
+        inputs={about.name: about}, outputs={}, call=object() if files else None
+    )
     found = Inputs.of("it", version, what)
     assert found is not None
     pictures = found.batch(np.arange(found.count))[about.name]

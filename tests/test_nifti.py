@@ -322,7 +322,7 @@ def pictures(given: str | Path, **about: Any) -> np.ndarray:
     """All pictures that a model gets, whose one input takes grey levels from 0 to 255."""
     about = {"kind": "image", "range": (0, 255), **about}
     wanted = Input("image", about.pop("kind"), "A picture.", **about)
-    version: Any = SimpleNamespace(inputs={"image": wanted}, call=None)
+    version: Any = SimpleNamespace(inputs={"image": wanted}, outputs={}, call=None)
     inputs = Inputs.of("it", version, given)
     assert inputs is not None
     return np.asarray(inputs.batch(np.arange(inputs.count))["image"])[:, 0]

@@ -39,7 +39,9 @@ def pictures(what: Any, about: Input = GREY) -> np.ndarray:
 
 
 def read(what: Any, about: Input = GREY) -> Inputs:
-    inputs = Inputs.of("it", SimpleNamespace(inputs={about.name: about}, call=None), what)  # type: ignore[arg-type]
+    inputs = Inputs.of(
+        "it", SimpleNamespace(inputs={about.name: about}, outputs={}, call=None), what
+    )  # type: ignore[arg-type]
     assert inputs is not None
     return inputs
 
