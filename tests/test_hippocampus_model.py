@@ -71,7 +71,10 @@ def tensors(code: ModuleType) -> dict[str, torch.Tensor]:
         "parts.mean": torch.tensor(volumes),
         "parts.slope": torch.cat([torch.full((1, 2), 0.1), torch.zeros(63, 2)]),
         "parts.factor": 0.1 * torch.eye(2),
-        "rough": torch.tensor(0.2),
+        "stretch": torch.ones(3),
+        "rough": torch.tensor([0.2, 0.2]),
+        "detail": torch.ones(2),
+        "tone": torch.tensor([[0.0, 1.0], [0.0, 1.0]]),
         "grey.mean": torch.zeros(12 * 16 * 12),
         "grey.slope": 0.01 * some(64, 12 * 16 * 12),
         "grey.components": 0.02 * some(132, 12 * 16 * 12),
@@ -160,6 +163,39 @@ def test_zoom_halves_the_voxels_and_keeps_what_is_where(model: Any) -> None:
     for part in (1, 2):
         share = (twice["masks"] == part).sum() / 8 / (once["masks"] == part).sum()
         assert share == pytest.approx(1, abs=0.06)
+
+
+def test_a_stretched_mask_is_longer_and_holds_as_many_voxels(
+    code: ModuleType, tensors: dict[str, torch.Tensor]
+) -> None:
+    latents, noise = torch.zeros(1, 200), torch.zeros(1, 48, 64, 48)
+    longer = tensors | {"stretch": torch.tensor([1.0, 1.25, 1.0])}
+    masks = [code.Space(t).labels(latents, noise)[0].numpy() for t in (tensors, longer)]
+    lengths = [np.ptp(np.argwhere(mask), axis=0) + 1 for mask in masks]
+    assert abs(int((masks[0] > 0).sum()) - int((masks[1] > 0).sum())) < 2
+    assert lengths[1][1] > 1.1 * lengths[0][1]
+    assert (lengths[1][[0, 2]] < lengths[0][[0, 2]]).all()
+
+
+def test_the_last_touch_gives_detail_and_grey_values_of_scans(
+    code: ModuleType, script: Callable[..., ModuleType], tensors: dict[str, torch.Tensor]
+) -> None:
+    train = script(FOLDER)
+    generator = torch.Generator().manual_seed(2)
+    scans = torch.randn(6, 1, *code.FRAME, generator=generator)
+    scans = (0.25 * code.smooth(torch.nn.functional.avg_pool3d(scans, 2), 2)).tanh() + 0.1
+    frames = {"grey": scans, "known": torch.ones_like(scans)}
+    train.FINISH = 4
+    made = train.finished(tensors, frames)
+    before, after = made["tone"]
+    assert (before.diff() > 0).all()
+    torch.testing.assert_close(after, train.quantiles((scans + 1) / 2, frames["known"]))
+    assert code.toned(torch.tensor([before[3], before[-1] + 1.0]), made["tone"].double().numpy())[
+        1
+    ] == pytest.approx(float(after[-1]) + 1, abs=1e-4)
+    x = torch.randn(1, 1, 8, 8, 8, generator=generator)
+    torch.testing.assert_close(code.sharpened(x, [1.0, 1.0]), x)
+    assert code.sharpened(x, [2.0, 1.0]).std() > 1.5 * x.std()
 
 
 def test_folded_painter_paints_the_same(code: ModuleType) -> None:
@@ -291,7 +327,8 @@ def test_training_goes_on_where_it_was_killed(
     train = script(FOLDER)
     monkeypatch.setattr(train, "CROP", 16)
     monkeypatch.setattr(train, "OWN_FROM", 1)
-    monkeypatch.setattr(train, "roughness", lambda *_: 0.2)
+    monkeypatch.setattr(train, "roughness", lambda *_: torch.tensor([0.2, 0.2]))
+    monkeypatch.setattr(train, "FINISH", 2)
     monkeypatch.setattr(train.m, "Painter", partial(train.m.Painter, WIDTHS))
     monkeypatch.setattr(train, "Critic", partial(train.Critic, 2))
     step = train.one_step

@@ -9,7 +9,9 @@ A latent vector of 200 numbers makes one volume of 64x64x64 voxels of 1 mm:
 2. **Coarse grey values.** 132 numbers are scores on principal components of scans at 4 mm, of what a
    linear regression on the shape leaves open. Two more set the strength of fine texture.
 3. **Painter**, a 3D U-Net trained as a conditional GAN, paints voxels of 1 mm over the coarse grey
-   values and the mask. Planes of noise at three scales decide what these leave open.
+   values and the mask. Planes of noise at two scales decide what these leave open.
+4. **Finish**: detail is made a little stronger, and a tone curve gives grey values the distribution
+   that they have in scans.
 
 Shapes in comments: N samples, C channels; a frame of 48x64x48 voxels holds all that is painted.
 """
@@ -213,7 +215,8 @@ class Space:
     tensors
         ``shape.mean`` (18432,), ``shape.components`` (64, 18432), ``shape.scales`` (64,);
         ``parts.mean`` (2,), ``parts.slope`` (64, 2), ``parts.factor`` (2, 2) of the log volumes;
-        ``rough`` (), mm of noise on the surface;
+        ``stretch`` (3,), by how much masks are longer than the components make them;
+        ``rough`` (2,), mm of noise on the surface, in the front and the back half;
         ``grey.mean`` (2304,), ``grey.slope`` (64, 2304), ``grey.components`` (132, 2304),
         ``grey.scales`` (132,); ``texture.slope`` (132, 2), ``texture.factor`` (2, 2);
         ``margins`` (T, 6), voxels between the mask and the end of the scan on six sides.
@@ -232,7 +235,10 @@ class Space:
         scores, parts = latents.double().split(SPLITS, dim=1)[:2]
         fields = t["shape.mean"] + (scores * t["shape.scales"]) @ t["shape.components"]
         cells = [side // FINE for side in FRAME]
-        fields = smooth(fields.view(-1, 1, *cells), FINE)[:, 0] + t["rough"] * noise
+        fields = stretched(smooth(fields.view(-1, 1, *cells), FINE), t["stretch"])[:, 0]
+        front, back = t["rough"].tolist()
+        half = FRAME[1] // 2
+        fields = fields + torch.cat([back * noise[:, :, :half], front * noise[:, :, half:]], dim=2)
         volumes = t["parts.mean"] + scores @ t["parts.slope"] + parts @ t["parts.factor"].T
         numbers = volumes.exp().round().long().clamp(min=1).tolist()
         pairs = zip(fields.numpy(), numbers, strict=True)
@@ -264,6 +270,37 @@ class Space:
         table = self.tensors["margins"].sort(dim=0).values
         rows = (uniforms * len(table)).long().clamp(max=len(table) - 1)
         return table.gather(0, rows).long()
+
+
+def stretched(fields: Tensor, factors: Tensor) -> Tensor:
+    """Fields (N, 1, D, H, W) made longer on three axes, from their middle."""
+    scales = torch.diag(1 / factors.flip(0))  # as grid_sample counts axes
+    theta = F.pad(scales, (0, 1))[None]
+    grid = F.affine_grid(theta, [1, 1, *fields.shape[2:]], align_corners=False)
+    grid = grid.expand(len(fields), -1, -1, -1, -1)
+    return F.grid_sample(fields, grid, padding_mode="border", align_corners=False)
+
+
+def sharpened(x: Tensor, strengths: list[float]) -> Tensor:
+    """``x`` (N, 1, D, H, W) with each of its finest bands times a number, fine to coarse."""
+    bands = []
+    for strength in strengths:
+        bands.append(strength * detail(x))
+        x = F.avg_pool3d(x, 2)
+    for band in reversed(bands):
+        x = smooth(x, 2) + band
+    return x
+
+
+def toned(grey: Tensor, curve: NDArray[Any]) -> Tensor:
+    """``grey`` through a curve (2, K) of rising values, from the first row to the second.
+
+    Beyond its ends the curve goes on with the slope 1.
+    """
+    x, (before, after) = grey.numpy(), curve
+    y = np.interp(x, before, after)
+    y += np.minimum(x - before[0], 0) + np.maximum(x - before[-1], 0)
+    return torch.from_numpy(y.astype(np.float32))
 
 
 def fields_of_view(labels: Tensor, margins: Tensor) -> Tensor:
@@ -362,7 +399,8 @@ class HippocampusGenerator:
     Parameters
     ----------
     tensors
-        The content of ``weights.safetensors``: ``painter.*`` and what ``Space`` needs.
+        The content of ``weights.safetensors``: ``painter.*``, what ``Space`` needs, ``detail``
+        (2,), how much stronger the two finest bands become, and ``tone`` (2, K), a curve.
     device
         Where the painter runs.
     """
@@ -385,6 +423,8 @@ class HippocampusGenerator:
         self.painter.requires_grad_(False).eval()
         fold(self.painter)
         self.painter.to(device)
+        self.detail = tensors["detail"].tolist()
+        self.tone = tensors["tone"].double().numpy()
 
     @torch.inference_mode()
     def paint(self, labels: Tensor, coarse: Tensor, texture: Tensor, noise: list[Tensor]) -> Tensor:
@@ -396,7 +436,8 @@ class HippocampusGenerator:
             parts = (wide[one], masks[one], texture[one])
             planes = [plane[one].to(self.device) for plane in noise]
             painted.append(self.painter(*(p.to(self.device) for p in parts), planes).float().cpu())
-        return (torch.cat(painted)[:, 0] + 1) / 2
+        grey = (torch.cat(painted) + 1) / 2
+        return toned(sharpened(grey, self.detail), self.tone)[:, 0]
 
     def sample(self, batch: Any) -> dict[str, NDArray[Any]]:
         """The native contract: ``volumes`` and ``masks`` (n, 1, 64, 64, 64), or twice that side,
@@ -421,7 +462,7 @@ class HippocampusGenerator:
         known = fields_of_view(labels, self.space.margins(uniforms))
         grey = self.paint(labels, coarse, texture, [plane[:, None] for plane in noise])
         grey, labels, known = sized(grey, labels, known, int(batch.options.get("zoom", 1)))
-        levels = ((grey * WHITE).round().clamp(0, 255) * known).to(torch.uint8)
+        levels = ((grey * WHITE).round().clamp(1, 255) * known).to(torch.uint8)
         return self.output(levels.numpy(), labels.numpy(), known.numpy(), begins)
 
     def output(

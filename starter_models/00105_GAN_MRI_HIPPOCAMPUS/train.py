@@ -1,6 +1,7 @@
-"""Train model 105, version 1.0.0, on MR volumes of the hippocampus.
+"""Train model 105, version 1.1.0, on MR volumes of the hippocampus.
 
     python train.py --data hippocampus_mr_208.zip --out runs/hippocampus
+    python train.py --data hippocampus_mr_208.zip --out runs/finish --finish weights.safetensors
 
 The data set is a zip or a folder with ``images/*.nii.gz`` and ``labels/*.nii.gz`` of equal names, 1 mm,
 labels 1 (anterior) and 2 (posterior). The volumes of ``HELD_BACK`` are never read here. Needs nibabel
@@ -28,7 +29,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -47,6 +48,10 @@ HALF = ("shape.mean", "shape.components", "grey.mean", "grey.slope", "grey.compo
 BANK = 400  # shapes and coarse grey values drawn from the model, which it learns to paint over
 OWN = 2  # crops of a batch that are of these, from step OWN_FROM
 OWN_FROM = 600
+FINISH = 64  # samples that the last touch is fitted to
+RISING = [0.0005, 0.002, 0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4]
+# of voxels, at which the tone curve has its points
+SHARES = np.array([*RISING, 0.5, *(1 - share for share in reversed(RISING[1:])), 0.9995])
 
 
 # ----------------------------------------------------------------------------------------- the data
@@ -188,10 +193,15 @@ def fit(data: dict[str, NDArray[Any]]) -> tuple[dict[str, Tensor], dict[str, Ten
         "parts.mean": logs.mean(dim=0),
         "parts.slope": slope,
         "parts.factor": remainder(logs, slope),
-        "rough": torch.tensor(0.0),
+        "stretch": torch.ones(3),
+        "rough": torch.zeros(2),
+        "detail": torch.ones(2),
+        "tone": torch.tensor([[0.0, 1.0], [0.0, 1.0]]),
         "margins": torch.from_numpy(data["margins"]).byte(),
     }
-    tensors["rough"] = torch.tensor(roughness(tensors, labels))
+    for _ in range(2):  # each changes what the other does
+        tensors["stretch"] = stretch_of(tensors, labels)
+        tensors["rough"] = roughness(tensors, labels)
 
     grey = torch.from_numpy(framed(data["grey"]))[:, None]
     known = (~grey.isnan()).float()
@@ -237,19 +247,40 @@ def surface(labels: NDArray[Any]) -> NDArray[np.float64]:
     return np.stack(parts, axis=1).astype(np.float64)
 
 
-def roughness(tensors: dict[str, Tensor], labels: NDArray[Any], number: int = 32) -> float:
-    """Millimetres of noise on the distance with which surfaces are as large as real ones."""
+def shapes(tensors: dict[str, Tensor], number: int) -> NDArray[np.uint8]:
+    """Masks (number, 48, 64, 48) drawn from the model, the same ones each time."""
     generator = torch.Generator().manual_seed(3)
-    latents = torch.randn(number, m.LATENT, generator=generator)
-    noise = torch.randn(number, *m.FRAME, generator=generator)
-    real = surface(labels).sum(axis=1).mean()
-    low, high = 0.0, 1.2
-    for _ in range(5):
+    latents = torch.randn(number // 2, m.LATENT, generator=generator)
+    latents = torch.cat([latents, -latents])  # means are those of many more
+    noise = torch.randn(len(latents), *m.FRAME, generator=generator)
+    rows = zip(latents.split(8), noise.split(8), strict=True)
+    return np.concatenate([m.Space(tensors).labels(*row).numpy() for row in rows])
+
+
+def extents(masks: NDArray[Any]) -> NDArray[np.float64]:
+    """Mean length of masks (N, D, H, W) on each axis, in voxels."""
+    lengths = [np.ptp(np.argwhere(mask), axis=0) + 1 for mask in masks]
+    return np.mean(lengths, axis=0)
+
+
+def stretch_of(tensors: dict[str, Tensor], labels: NDArray[Any], number: int = 96) -> Tensor:
+    """The ``stretch`` with which masks are as long as real ones."""
+    drawn = extents(shapes(tensors, number))
+    return tensors["stretch"].double() * torch.from_numpy(extents(labels) / drawn)
+
+
+def roughness(tensors: dict[str, Tensor], labels: NDArray[Any], number: int = 96) -> Tensor:
+    """Millimetres of noise on the distance, in the front and the back half, with which each part
+    has as large a surface as in real masks.
+    """
+    real = surface(labels).mean(axis=0)
+    low, high = np.zeros(2), np.full(2, 0.6)
+    for _ in range(6):
         middle = (low + high) / 2
-        space = m.Space(tensors | {"rough": torch.tensor(middle)})
-        drawn = surface(space.labels(latents, noise).numpy()).sum(axis=1).mean()
-        low, high = (middle, high) if drawn < real else (low, middle)
-    return (low + high) / 2
+        masks = shapes(tensors | {"rough": torch.from_numpy(middle)}, number)
+        smaller = surface(masks).mean(axis=0) < real
+        low, high = np.where(smaller, middle, low), np.where(smaller, high, middle)
+    return torch.from_numpy((low + high) / 2)
 
 
 # --------------------------------------------------------------------------------- the painter
@@ -401,6 +432,19 @@ def train(a: argparse.Namespace, data: dict[str, NDArray[Any]]) -> None:
             write_weights(a.out / "weights.safetensors", tensors, average.net)
             sheet(average.net, frames, own, a.out / "sheet.png")
     print(f"{step} steps, {time.monotonic() - began:.0f} s")
+    weights = load_file(a.out / "weights.safetensors")
+    save_file(finished(weights, frames), a.out / "weights.safetensors")
+
+
+def finish(a: argparse.Namespace, data: dict[str, NDArray[Any]]) -> None:
+    """Fit what surrounds the painter of ``a.finish`` again, and keep the rest of these weights."""
+    cache = a.out / "fitted.pt"
+    if not cache.exists():
+        save(cache, fitted=fit(data))
+    tensors, frames = torch.load(cache, weights_only=True)["fitted"]
+    weights = load_file(a.finish)
+    fitted = {name: tensors[name] for name in ("stretch", "rough")}
+    save_file(finished(weights | fitted, frames), a.out / "weights.safetensors")
 
 
 def one_step(
@@ -464,6 +508,36 @@ def one_step(
     return np.array([*(v.item() for v in values), count_own])
 
 
+# ----------------------------------------------------------------------------- the last touch
+def finished(tensors: dict[str, Tensor], frames: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``tensors``, painter included, with ``detail`` and ``tone`` fitted to the training scans.
+
+    The painter is too cautious: detail is too weak, and the darkest and brightest values are rare.
+    """
+    plain = {"detail": torch.ones(2), "tone": torch.tensor([[0.0, 1.0], [0.0, 1.0]])}
+    model = m.HippocampusGenerator(tensors | plain, torch.device("cpu"))
+    own = bank(tensors, FINISH)
+    generator = torch.Generator().manual_seed(7)
+    noise = noise_for(own["known"], generator)
+    grey = model.paint(own["labels"], own["coarse"], own["texture"], noise)[:, None]
+    real = (frames["grey"] + 1) / 2
+    curve_to = quantiles(real, frames["known"])
+    strengths, wanted = torch.ones(2), texture_of(real, frames["known"]).mean(dim=0)
+    for _ in range(6):
+        sharp = m.sharpened(grey, strengths.tolist())
+        tone = torch.stack([quantiles(sharp, own["known"]), curve_to])
+        made = texture_of(m.toned(sharp, tone.double().numpy()), own["known"]).mean(dim=0)
+        strengths = strengths * (wanted - made).exp()
+    print("detail", strengths.tolist(), "tone", tone.tolist())
+    return tensors | {"detail": strengths, "tone": tone}
+
+
+def quantiles(grey: Tensor, known: Tensor) -> Tensor:
+    """The values (K,) below which ``SHARES`` of what is known lies, each above the one before."""
+    values = np.quantile(grey[known > 0].numpy(), SHARES) + 1e-5 * np.arange(len(SHARES))
+    return torch.from_numpy(values).float()
+
+
 def write_weights(path: Path, tensors: dict[str, Tensor], painter: nn.Module) -> None:
     state = {f"painter.{k}": v for k, v in painter.state_dict().items() if "num_batches" not in k}
     save_file({k: v.contiguous() for k, v in (tensors | state).items()}, path)
@@ -519,9 +593,13 @@ def main() -> None:
     parser.add_argument("--bank", type=int, default=BANK, help="shapes drawn from the model")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=105)
+    parser.add_argument(
+        "--finish", type=Path, help="weights whose painter stays: only the rest is fitted again"
+    )
     a = parser.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
-    train(a, read(a.data))
+    act = finish if a.finish else train
+    act(a, read(a.data))
 
 
 if __name__ == "__main__":
