@@ -174,7 +174,7 @@ def test_a_stretched_mask_is_longer_and_holds_as_many_voxels(
     lengths = [np.ptp(np.argwhere(mask), axis=0) + 1 for mask in masks]
     assert abs(int((masks[0] > 0).sum()) - int((masks[1] > 0).sum())) < 2
     assert lengths[1][1] > 1.1 * lengths[0][1]
-    assert (lengths[1][[0, 2]] < lengths[0][[0, 2]]).all()
+    assert masks[1].any(axis=1).sum() < masks[0].any(axis=1).sum()  # and thinner
 
 
 def test_the_last_touch_gives_detail_and_grey_values_of_scans(
@@ -328,7 +328,8 @@ def test_training_goes_on_where_it_was_killed(
     monkeypatch.setattr(train, "OWN_FROM", 1)
     monkeypatch.setattr(train, "roughness", lambda *_: torch.tensor([0.2, 0.2]))
     monkeypatch.setattr(train, "FINISH", 2)
-    monkeypatch.setattr(train.m, "Painter", partial(train.m.Painter, WIDTHS))
+    painter = train.m.Painter
+    monkeypatch.setattr(train.m, "Painter", lambda *_: painter(WIDTHS))
     monkeypatch.setattr(train, "Critic", partial(train.Critic, 2))
     step = train.one_step
 
