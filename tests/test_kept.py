@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import medzoo
-from medzoo.errors import InputError
+from medzoo.errors import InputError, IntegrityError
 from medzoo.runtime import native
 
 
@@ -125,6 +125,16 @@ def test_two_threads_never_share_a_session(
     assert len(shared) == 4
     assert not any(shared)
     assert sum(is_open(session) for session in loads) == 1
+
+
+def test_a_package_that_was_revoked_meanwhile_is_refused(loads: list[Any]) -> None:
+    from medzoo.packages import revoked
+
+    samples = medzoo.generate(109, 1, seed=0)
+    digest = next(iter(samples.provenance["sha256"].values()))
+    revoked.remember({digest: "it was bad"})
+    with pytest.raises(IntegrityError, match="was revoked: it was bad"):
+        medzoo.generate(109, 1, seed=0)
 
 
 @pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="no fork here")

@@ -319,6 +319,18 @@ def test_a_revoked_package_never_runs_again(
         medzoo.load(number)
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "null"])
+def test_a_damaged_list_of_revoked_packages_is_refused(
+    toy: Any, tmp_path: Path, content: str
+) -> None:
+    import medzoo
+
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "revoked.json").write_text(content, encoding="utf-8")
+    with pytest.raises(IntegrityError, match="the list of revoked packages, cannot be read"):
+        medzoo.generate(toy(), 1, trust=True, progress=False)
+
+
 @pytest.fixture
 def make_registry_zip(tmp_path: Path) -> Any:
     """Make a zip as `medzoo update` takes it, with a list of revoked packages."""

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .. import settings
-from ..config import ModelConfig, Version
+from ..config import ModelConfig, Version, name_of
+from ..packages import revoked
 from ..registry import is_local
 from ..runtime import Execution, Session
 from .run import LoadedModel, open_model
@@ -97,10 +98,12 @@ def lent(config: ModelConfig, version: Version, execution: Execution) -> Iterato
     Raises
     ------
     MedzooError
-        Whatever `open_model` raises.
+        Whatever `open_model` raises, or the package was revoked meanwhile.
     """
     asked, seconds = Asked(config, version, execution), settings.keep()
     session = _shelf.take(asked) if seconds else None
+    if session is not None:  # it may have been revoked since it was loaded
+        revoked.check(name_of(config, version), session.digests.values())
     kept = None if session is None else LoadedModel(config, version, session)
     model = kept or open_model(LoadedModel, config, version, execution)
     with model:

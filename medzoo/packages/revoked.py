@@ -72,11 +72,13 @@ def _memory() -> Path:
 def _remembered() -> dict[str, str]:
     try:
         content = json.loads(_memory().read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        if not isinstance(content, dict):
+            raise ValueError("it holds no digests")  # noqa: TRY004, TRY301
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise IntegrityError(
             f"{_memory()}, the list of revoked packages, cannot be read: {error}.",
             "`medzoo update` writes it again if you remove it.",
         ) from error
-    return content if isinstance(content, dict) else {}
+    return content
