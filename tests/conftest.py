@@ -74,13 +74,8 @@ def load(weights_dir, device):
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """A cache and temporary files of the test's own, no notices, no window, and no socket beyond
-    this machine.
-    """
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("t")))  # sockets: short
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A cache of the test's own, no notices, no window, and no socket beyond this machine."""
     for name in (
         "MEDZOO_MODEL_CONFIGS",
         "MEDZOO_OFFLINE",
@@ -113,6 +108,13 @@ def clean_environment(
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", local_only)
+
+
+@pytest.fixture
+def own_temporary_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Temporary files of the test's own: those that dead processes left elsewhere are not listed."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
 
 def toy_config(**changes: Any) -> dict[str, Any]:

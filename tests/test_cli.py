@@ -182,6 +182,7 @@ def test_info_is_wrapped_to_the_terminal(
     assert min(width, console.WIDEST) - 15 < longest <= min(width, console.WIDEST)
 
 
+@pytest.mark.usefixtures("own_temporary_files")
 def test_cite_copy_and_cache(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
     assert main(["cite", "8"]) == 0
     assert "CBIS-DDSM" in capsys.readouterr().out

@@ -810,6 +810,7 @@ def test_closest_makes_the_same_kind_of_thing(zenodo: Zenodo) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ broken archives
+@pytest.mark.usefixtures("own_temporary_files")
 def test_a_broken_archive_is_removed_and_the_next_call_fetches_anew(
     zenodo: Zenodo, tmp_path: Path
 ) -> None:
