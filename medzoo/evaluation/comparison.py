@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config.html import text_table
 from ..console import prose, table, terminal_width
-from .figures import Figure, html_rows, number, plain
+from .figures import Figure, number, plain
 from .results import Evaluation
 
 if TYPE_CHECKING:
@@ -87,9 +88,9 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """The tables for notebooks."""
-        tables = [html_rows(*self.cells())]
+        tables = [text_table(*self.cells())]
         head, rows = self.utility_cells()
-        return "".join([*tables, html_rows(head, rows)] if rows else tables)
+        return "".join([*tables, text_table(head, rows)] if rows else tables)
 
     def to_html(self, path: str | os.PathLike[str] | None = None) -> str:
         """A report in one file: the table of all sets, then the report of each.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from ..config.html import text_table
 
 WORDS = {"lower": "lower is better", "higher": "higher is better", "floor": "the floor is best"}
 
@@ -114,12 +115,4 @@ def html_table(figures: Sequence[Figure]) -> str:
                 figure.note,
             ]
         )
-    return html_rows(head, rows)
-
-
-def html_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Texts as an HTML table."""
-    lines = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>"]
-    for row in rows:
-        lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>")
-    return f"<table>{''.join(lines)}</table>"
+    return text_table(head, rows)

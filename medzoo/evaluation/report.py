@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 import json
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..config.columns import known_range
+from ..config.html import data_address, page
 from ..samples.pictures import Drawing
 from .figures import Figure, html_table, plain
 from .matching import PICTURES, Sides
@@ -32,13 +32,7 @@ WIDTH, GAP = 880, 4  # pixels of a sheet, and between its pictures
 COLOURS = {"synthetic": "#d9480f", "real": "#1971c2", "held out": "#2b8a3e"}
 NOTICE = "Synthetic samples are for research. They are not for diagnosis."
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 1000px; margin: 2em auto;
-  padding: 0 1em; background: white; }
-h1 { font-size: 1.6em; } h2 { font-size: 1.2em; margin-top: 2em; }
-table { border-collapse: collapse; font-size: 0.85em; display: block; overflow-x: auto; }
-th, td { text-align: left; padding: 0.3em 0.7em; border-bottom: 1px solid #d9e2ec;
-  vertical-align: top; }
-.notes li { margin: 0.3em 0; } .warning { background: #fff3bf; padding: 0.6em 1em; }
+.notes li { margin: 0.3em 0; }
 img.pixels { image-rendering: pixelated; display: block; max-width: 100%; background: #d9e2ec; }
 img.plot { max-width: 100%; }
 .pairs { display: flex; flex-wrap: wrap; gap: 1em; } figure { margin: 0; }
@@ -142,12 +136,7 @@ def _shown(picture: Tensor, low: float, high: float) -> Bytes:
 # ------------------------------------------------------------------------------------- the page
 def document(title: str, body: str) -> str:
     """A page of HTML that needs no other file; ``body`` are its elements."""
-    notice = f"<p>{NOTICE}</p>"
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>"
-        f"{body}{notice}</body></html>\n"
-    )
+    return page(title, f"{body}<p>{NOTICE}</p>", STYLE)
 
 
 def content(
@@ -232,9 +221,7 @@ def _image(pixels: Bytes, *, css: str) -> str:
 
 def embedded(png: bytes, *, css: str = "plot") -> str:
     """An image element that holds its PNG."""
-    return (
-        f'<img class="{css}" alt="" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-    )
+    return f'<img class="{css}" alt="" src="{data_address(png)}">'
 
 
 def _plots(pictures: Pictures) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..config.html import text_table
 from ..console import prose, table, terminal_width
-from .figures import html_rows
 
 COLOURS = ("#1971c2", "#0b7285", "#e8590c", "#9c36b5", "#868e96")
 ARMS = ("real", "real + augmentation", "real + synthetic", "all", "synthetic")
@@ -118,7 +118,7 @@ class Utility:
         task = f"<p>{html.escape(self.task)}, tested on {self.n_test} held-out real cases.</p>"
         reading = f"<p>{html.escape(self.note + READING)}</p>"
         plot = embedded(self.plot()._repr_png_())
-        return f"{task}{html_rows(*self.cells())}{reading}{plot}"
+        return f"{task}{text_table(*self.cells())}{reading}{plot}"
 
     def plot(self) -> Any:
         """Score over the number of real cases, one line per way to train.

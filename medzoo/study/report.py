@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import math
 import textwrap
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__, checks, files
+from ..config.html import data_address, page, text_table
 from ..errors import InputError
 from .results import PictureResult, ReaderResult, Result, Results, results_of
 from .statistics import Estimate
@@ -19,13 +19,6 @@ from .store import Store, read_key
 
 SHOWN = 12  # pictures of each kind in the page
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 1000px; margin: 2em auto;
-  padding: 0 1em; background: white; }
-h1 { font-size: 1.6em; } h2 { font-size: 1.2em; margin-top: 2em; }
-table { border-collapse: collapse; font-size: 0.85em; display: block; overflow-x: auto; }
-th, td { text-align: left; padding: 0.3em 0.7em; border-bottom: 1px solid #d9e2ec;
-  vertical-align: top; }
-.warning { background: #fff3bf; padding: 0.6em 1em; }
 .pictures { display: flex; flex-wrap: wrap; gap: 1em; } figure { margin: 0; width: 150px; }
 figure img { width: 150px; image-rendering: pixelated; background: #d9e2ec; }
 figcaption { font-size: 0.8em; color: #52606d; overflow-wrap: anywhere; }
@@ -191,13 +184,9 @@ class Report:
         parts.append(f"<h2>Notes</h2><ul>{notes}</ul>")
         for heading, head, rows in self._tables():
             if rows:
-                parts += [f"<h2>{heading}</h2>", _html_table(head, rows)]
+                parts += [f"<h2>{heading}</h2>", text_table(head, rows)]
         parts += [*self._galleries(), *self._comments(), _made_with(results)]
-        return (
-            '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
-            f"{''.join(parts)}</body></html>\n"
-        )
+        return page(title, "".join(parts), STYLE)
 
     def _tables(self) -> list[tuple[str, Sequence[str], list[Sequence[str]]]]:
         head = ("figure", "value", "95 %", "n", "")
@@ -234,13 +223,13 @@ class Report:
         return parts
 
     def _picture(self, picture: PictureResult) -> str:
-        png = base64.b64encode(self._store.picture(picture.name)).decode("ascii")
+        address = data_address(self._store.picture(picture.name))
         named = ", ".join([picture.source, *picture.groups.values()])
         rating = "" if math.isnan(picture.rating) else f", mean rating {picture.rating:.1f}"
         wrong = round(picture.wrong * picture.answers)
         text = f"{named}: {wrong} of {picture.answers} answers wrong{rating}"
         return (
-            f'<figure><img alt="{escape(text)}" src="data:image/png;base64,{png}">'
+            f'<figure><img alt="{escape(text)}" src="{address}">'
             f"<figcaption>{escape(text)}</figcaption></figure>"
         )
 
@@ -256,14 +245,14 @@ class Report:
         parts = []
         if rows:
             head = ("reader", "picture", "truth", "comment")
-            parts += ["<h2>Comments</h2>", _html_table(head, rows)]
+            parts += ["<h2>Comments</h2>", text_table(head, rows)]
         ends = []
         for result in self._results.readers:
             for question, text in result.reader.closing.items():
                 if text:
                     ends.append((result.reader.name, question, text))
         if ends:
-            parts += ["<h2>At the end</h2>", _html_table(("reader", "question", "answer"), ends)]
+            parts += ["<h2>At the end</h2>", text_table(("reader", "question", "answer"), ends)]
         return parts
 
 
@@ -316,13 +305,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         lines.append("  ".join(cells).rstrip())
     return lines
-
-
-def _html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
-    for row in rows:
-        lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
-    return f"<table>{''.join(lines)}</table>"
 
 
 def _made_with(results: Results) -> str:

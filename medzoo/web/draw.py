@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from nicegui import events, ui
 
 from ..config import Input
+from ..config.html import data_address
 from ..errors import InputError, MedzooError
 from ..samples import raster
 from ..view.drawing import Drawing, labels_of
@@ -41,7 +41,7 @@ class Canvas(ui.element, component="draw.js"):
 
     def show(self, png: bytes) -> None:
         """Show a picture."""
-        self.props["source"] = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+        self.props["source"] = data_address(png)
 
     def set_radius(self, radius: float) -> None:
         """Set the size of the brush."""

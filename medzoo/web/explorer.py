@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
 import zipfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,6 +14,7 @@ from fastapi import FastAPI
 from nicegui import context, ui
 
 from ..config import ModelConfig
+from ..config.html import data_address
 from ..errors import InputError, MedzooError, NotAvailableError
 from ..samples import raster
 from ..samples.shown import PLANES, names_of, source, title
@@ -336,7 +336,7 @@ class Explorer:
         return raster.png_of(pixels), text, exploration.python(Path(f"{exploration.stem}.json"))
 
     def _update(self, png: bytes, text: str, line: str) -> None:
-        self.image.props["src"] = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+        self.image.props["src"] = data_address(png)
         self.image.props["alt"] = text
         self.image.update()
         self.text.set_text(text)

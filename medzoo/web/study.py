@@ -5,7 +5,6 @@ A page keeps nothing: `medzoo.study.Reading` stores each answer before the next 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from fastapi import FastAPI
 from nicegui import ui
 from nicegui.events import KeyEventArguments
 
+from ..config.html import data_address
 from ..errors import InputError, MedzooError, NotAvailableError
 from ..study import Feedback, Item, Reading, Settings, Study
 from ..study.store import SCALE, SIDES
@@ -306,5 +306,5 @@ def focus(control: ui.button) -> None:
 def _picture(png: bytes, side: str) -> None:
     """A picture whose element says nothing about it but its side."""
     image = ui.element("img")
-    image.props["src"] = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+    image.props["src"] = data_address(png)
     image.props["alt"] = f"the {side} picture" if side else "the picture"
