@@ -121,14 +121,15 @@ class Dicom(OneFileEach):
         """One file, or a folder with one file for each slice of each channel."""
         channels = values[None] if _is_color(output) else values[:, None]
         alone = len(channels) == 1 and values.ndim == 3
+        affine = self._affine(output, metadata["index"])
         number = 0
         for channel, pixels in enumerate(channels):
-            series = self._series(output, metadata, channel)
+            series = self._series(output, metadata, channel, affine)
             stored = _describe_pixels(series, pixels, output)
             slices = stored if stored.ndim == 4 else stored[None]  # (slices, H, W, samples)
             for height, pixels_of_slice in enumerate(slices):
                 ending = ".dcm" if alone else f"/{number:04d}.dcm"
-                place = self._affine(output, metadata["index"]) @ [0, 0, height, 1]
+                place = affine @ [0, 0, height, 1]
                 yield ending, self._slice(series, pixels_of_slice, place, height)
                 number += 1
 
@@ -158,7 +159,13 @@ class Dicom(OneFileEach):
                 return begin, size
         raise ValueError(f"sample {index} is in no batch of {self._batches}")
 
-    def _series(self, output: Output, metadata: Mapping[str, Any], channel: int) -> SimpleNamespace:
+    def _series(
+        self,
+        output: Output,
+        metadata: Mapping[str, Any],
+        channel: int,
+        affine: NDArray[np.float64],
+    ) -> SimpleNamespace:
         """What the files of a series have in common, apart from the pixels."""
         index, sample = metadata["index"], self._sample(metadata["index"])
         model = f"{metadata.get('model', 'no model')} {metadata.get('version', '')}".strip()
@@ -195,7 +202,7 @@ class Dicom(OneFileEach):
         if kind == "MR":
             ds.MRAcquisitionType = "3D" if depth else "2D"
         if has_spacing:
-            axes = self._steps(output, index)
+            axes = affine[:3, :3].T  # the steps to the next column, row and slice
             columns, rows, slices = np.linalg.norm(axes, axis=1).tolist()
             ds.PixelSpacing = [_ds(rows), _ds(columns)]
             if not kind:  # where programs look for the spacing of a secondary capture
@@ -213,11 +220,6 @@ class Dicom(OneFileEach):
         affine = affine_of(output, self._provenance, index)
         to_dicom: NDArray[np.float64] = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine + 0.0
         return to_dicom
-
-    def _steps(self, output: Output, index: int) -> NDArray[np.float64]:
-        """The steps (3, 3) from a column, a row and a slice to the next one, in millimetres."""
-        steps: NDArray[np.float64] = self._affine(output, index)[:3, :3].T
-        return steps
 
     def _series_number(self, index: int, name: str, channel: int) -> int:
         """71 and 72 for the images and masks of sample 7; at most nine digits."""

@@ -49,8 +49,10 @@ class Shelf:
     def take(self, asked: Asked) -> Session | None:
         """The kept session, if it is of the same model. Another one is closed."""
         kept = self._emptied()
-        if kept is None or kept[0] == asked:
-            return kept and kept[1]
+        if kept is None:
+            return None
+        if kept[0] == asked:
+            return kept[1]
         kept[1].close()
         return None
 
@@ -102,10 +104,11 @@ def lent(config: ModelConfig, version: Version, execution: Execution) -> Iterato
     """
     asked, seconds = Asked(config, version, execution), settings.keep()
     session = _shelf.take(asked) if seconds else None
-    if session is not None:  # it may have been revoked since it was loaded
+    if session is None:
+        model = open_model(LoadedModel, config, version, execution)
+    else:  # it may have been revoked since it was loaded
         revoked.check(name_of(config, version), session.digests.values())
-    kept = None if session is None else LoadedModel(config, version, session)
-    model = kept or open_model(LoadedModel, config, version, execution)
+        model = LoadedModel(config, version, session)
     with model:
         yield model
         if seconds and asked.may_keep(model.session):
