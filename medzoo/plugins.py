@@ -6,6 +6,7 @@ that is never used costs nothing. A new part is one module and one line here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -58,3 +59,25 @@ def plugin(kind: str, name: str) -> Any:
     module, _, attribute = PLUGINS[kind][name].partition(":")
     part = import_module(f".{module}", __package__)
     return getattr(part, attribute) if attribute else part
+
+
+def public(room: str, homes: Mapping[str, str], name: str) -> Any:
+    """What a room makes public under a name: its ``__getattr__``, so that modules come when needed.
+
+    Parameters
+    ----------
+    room
+        The room's ``__name__``, such as ``medzoo.view``.
+    homes
+        Public name -> the module of the room that has it.
+    name
+        The name that is asked for.
+
+    Raises
+    ------
+    AttributeError
+        The room has no such name; says which it has.
+    """
+    if name not in homes:
+        raise AttributeError(f"{room} has no {name!r}. It has {', '.join(sorted(homes))}.")
+    return getattr(import_module(f".{homes[name]}", room), name)

@@ -25,6 +25,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..plugins import public
+
 if TYPE_CHECKING:
     from .making import new as new
     from .reading import Feedback as Feedback
@@ -53,8 +55,4 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"medzoo.study has no {name!r}. It has {', '.join(__all__)}.")
-    from importlib import import_module
-
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return public(__name__, _HOMES, name)

@@ -6,8 +6,9 @@ is imported with the modules below, so only when something is drawn.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from ..plugins import public
 
 if TYPE_CHECKING:
     from .exploration import Exploration as Exploration
@@ -28,6 +29,4 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"medzoo.view has no {name!r}. It has {', '.join(__all__)}.")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return public(__name__, _HOMES, name)
