@@ -110,6 +110,17 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(socket.socket, "connect", local_only)
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny networks lose more time with two threads than they gain where other processes run."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def own_temporary_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Temporary files of the test's own: those that dead processes left elsewhere are not listed."""

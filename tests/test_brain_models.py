@@ -142,11 +142,10 @@ def test_the_box_is_the_one_asked_for_or_the_one_that_102_draws(boxed: medzoo.Mo
         ([-0.1, 0.5, 0.1, 0.1], "box"),
     ],
 )
-def test_a_box_where_no_tumour_lies_is_refused(
-    boxed: medzoo.Model, box: list[float], words: str
-) -> None:
-    with pytest.raises(InputError, match=words):
-        boxed.generate(1, seed=0, box=box)
+@pytest.mark.parametrize("number", [101, 102])
+def test_a_box_where_no_tumour_lies_is_refused(number: int, box: list[float], words: str) -> None:
+    with medzoo.load(number) as model, pytest.raises(InputError, match=words):
+        model.generate(1, seed=0, box=box)
 
 
 def test_the_tumour_is_where_the_box_is(boxed: medzoo.Model) -> None:

@@ -14,7 +14,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
-import torch
 from conftest import ROOT
 from scipy.ndimage import binary_dilation
 from scipy.spatial.transform import Rotation
@@ -25,17 +24,9 @@ from medzoo._worker.imports import import_package
 from medzoo.errors import InputError
 from medzoo.seeds import Stream
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 FOLDER = ROOT / "starter_models" / "00108_UNET_MRI_BRAIN_CONTRASTS"
 OBLIQUE = Rotation.from_euler("xyz", (10, -6, 15), degrees=True).as_matrix()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Other processes run beside the tests."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

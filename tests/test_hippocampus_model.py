@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -25,18 +25,10 @@ from medzoo._worker.imports import import_package
 from medzoo.errors import InputError
 from medzoo.seeds import Stream
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 FOLDER = ROOT / "starter_models" / "00105_GAN_MRI_HIPPOCAMPUS"
 D, H, W = np.mgrid[:48, :64, :48] - np.array([24, 32, 24])[:, None, None, None]
 WIDTHS = (2, 2, 2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny networks lose more time with two threads than they gain where other processes run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
