@@ -137,6 +137,9 @@ def test_what_is_no_brain_on_zeros_is_refused(
         made(model, brain + 1)
     with pytest.raises(InputError, match="no voxel above 0"):
         made(model, np.zeros_like(brain))
+    head = np.pad(np.full((140, 140, 140), 100, np.float32), 20)  # 2,744 ml in 5,832
+    with pytest.raises(InputError, match=r"2,744 ml of t1 are not 0, which is more than a brain"):
+        made(model, head)
     with pytest.raises(InputError, match="holds 0 to 3"):
         made(model, brain, ball(brain.shape, (32, 40, 20), 3) * 3)
     with pytest.raises(InputError, match="outside of the brain"):

@@ -39,6 +39,8 @@ PATIENTS = (7, 19)
 CHUNK = 16  # slices at a time
 SHORT = 32  # voxels of the shorter side of a slice
 BACKGROUND = 0.1  # the least share of voxels that are 0
+LARGEST = 2300  # ml of a brain; that of the MNI152 template has 1,890
+STRIP = "Remove skull and air first (such as with HD-BET, SynthStrip or BET), and set them to 0."
 PHANTOM = (64, 80, 64)
 
 
@@ -242,12 +244,12 @@ def levels(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 # -------------------------------------------------------------------------------------------------
 # what a user gives
 def require_a_brain(scan: NDArray[np.float32]) -> None:
-    """Refuse what is not a brain with 0 around it.
+    """Refuse what is not a brain with 0 around it; voxels are of 1 mm.
 
     Raises
     ------
     InputError
-        Hardly any voxel is 0, or none is above 0.
+        Hardly any voxel is 0, none is above 0, or what is not 0 is larger than a brain.
     """
     outside = float((scan == 0).mean())
     if not (scan > 0).any():
@@ -256,7 +258,14 @@ def require_a_brain(scan: NDArray[np.float32]) -> None:
         raise InputError(
             f"Only {outside:.1%} of the voxels of t1 are 0, and the model knows brains without skull "
             "on a background of 0.",
-            "Remove skull and air first (such as with HD-BET, SynthStrip or BET), and set them to 0.",
+            STRIP,
+        )
+    volume = float((scan != 0).sum()) / 1000
+    if volume > LARGEST:
+        raise InputError(
+            f"{volume:,.0f} ml of t1 are not 0, which is more than a brain, and the model knows "
+            "brains without skull.",
+            STRIP,
         )
 
 
