@@ -229,10 +229,11 @@ def _acquired(lock: BaseFileLock, timeout: float, work: Callable[[], Iterable[Pa
 
     def state() -> list[Any]:
         states = []
-        for file in work():
-            with suppress(OSError):
-                status = file.stat()
-                states.append((file, status.st_size, status.st_mtime_ns))
+        with suppress(OSError):  # a folder that is renamed while it is read: that is a change too
+            for file in work():
+                with suppress(OSError):
+                    status = file.stat()
+                    states.append((file, status.st_size, status.st_mtime_ns))
         return sorted(states)
 
     path, seen, deadline = Path(lock.lock_file), state(), time.monotonic() + timeout

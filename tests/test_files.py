@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import zipfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -211,6 +212,17 @@ def test_a_lock_is_waited_for_while_its_holder_works_and_not_for_ever(tmp_path: 
             released.set()
         assert not held
         assert 0.5 < gave_up - holder.result() < 10
+
+
+def test_work_may_vanish_while_a_process_waits(tmp_path: Path) -> None:
+    """Another process renames the folder that it unpacks to, while this one lists it."""
+
+    def vanishing() -> Iterator[Path]:
+        yield tmp_path
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with files.locked(tmp_path / "a.lock", 1, vanishing) as held:
+        assert held
 
 
 @pytest.mark.parametrize("instead", ["file", "folder"])

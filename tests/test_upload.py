@@ -172,7 +172,10 @@ def test_an_upload_goes_on_after_a_fault(server: DepositServer, folder: Path, fa
 
 def test_an_interrupted_upload_continues_its_draft(server: DepositServer, folder: Path) -> None:
     server.fault(*[Fault(500, after=200)] * http.policy.attempts, on=BUCKETS)
-    with pytest.raises(ContributionError, match=r"(?s)500.*The draft is kept"):
+    # The answer may be lost, since the server closes the connection with bytes still unread.
+    with pytest.raises(
+        ContributionError, match=r"(?s)(500|the connection broke).*The draft is kept"
+    ):
         upload(folder, publish=True)
     assert server.published == []
     upload(folder, publish=True)
