@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+import yaml
 from conftest import NUMPY_MODEL
 from PIL import Image
 from test_drawing import PAINTER, PAINTER_CONFIG
@@ -40,7 +43,7 @@ from medzoo import registry
 
 pytestmark = needs_chromium
 NAME = "return arguments[0].innerText.trim() || arguments[0].closest('[aria-label]')?.ariaLabel"
-PAINTER_NUMBER, SLOW = 904, 905
+PAINTER_NUMBER, SLOW, TWO_VERSIONS = 904, 905, 906
 SLEEPER = NUMPY_MODEL.replace(
     "images = np.zeros", "__import__('time').sleep(0.5); images = np.zeros"
 )
@@ -54,6 +57,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any, P
     add_model(folder / "configs", 903, memory_per_sample=10**8)
     add_model(folder / "configs", PAINTER_NUMBER, PAINTER, **PAINTER_CONFIG)
     add_model(folder / "configs", SLOW, SLEEPER)
+    add_model(folder / "configs", TWO_VERSIONS)
+    add_older_version(folder / "configs" / f"{TWO_VERSIONS:05d}_TOY_MRI_NOISE.yaml")
     with served(folder) as (address, process), chromium(folder) as browser:
         yield address, browser, folder
         hosts = [urlsplit(request).hostname for request in requested(browser)]
@@ -61,6 +66,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any, P
         assert set(hosts) == {"127.0.0.1"}
         assert not browser.get_log("browser"), "errors in the browser's own log"
         assert process.poll() is None
+
+
+def add_older_version(path: Path) -> None:
+    """Add version 0.9.0, in which the option ``gain`` is 7 unless it is chosen."""
+    config = yaml.safe_load(path.read_text())
+    older = copy.deepcopy(config["versions"]["1.0.0"])
+    older["options"]["gain"]["default"] = 7
+    config["versions"]["0.9.0"] = older
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +164,29 @@ def test_download_is_the_set_that_the_command_makes(
     )
     link = until(lambda: browser.find_element("partial link text", "medzoo_901_seed7.zip"))
     assert "/made/" in link.get_attribute("href")
+
+
+def test_an_older_version_is_chosen_explored_and_downloaded(site: tuple[str, Any, Path]) -> None:
+    browser = form(site, TWO_VERSIONS)
+    choose(browser, "version", "0.9.0")
+    until(lambda: browser.current_url.endswith("?version=0.9.0"))
+    until(lambda: one(browser, "input[aria-label=samples]"))
+    fill(browser, "seed", "7")
+    press(browser, "generate")
+    path = until(lambda: p if (p := site[2] / "medzoo_906_seed7.zip").exists() else None)
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith("provenance.json"))
+        assert json.loads(archive.read(name))["version"] == "0.9.0"
+    browser.find_element("partial link text", "explore").click()
+    until(lambda: pixels(browser)[0, 5] == 7)
+    assert "version='0.9.0'" in one(browser, "code.mz-line").text
+
+
+def test_a_version_that_does_not_exist_is_answered(site: tuple[str, Any, Path]) -> None:
+    address, browser, _ = site
+    for page in (f"models/{TWO_VERSIONS}.html", f"explore/{TWO_VERSIONS}"):
+        browser.get(f"{address}{page}?version=3.0.0")
+        assert until(lambda: t if "3.0.0" in (t := said(browser)) else "")
 
 
 def test_wrong_numbers_are_answered_and_the_form_is_kept(site: tuple[str, Any, Path]) -> None:

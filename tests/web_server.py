@@ -106,9 +106,8 @@ def requested(browser: Any) -> set[str]:
             addresses.add(message["params"]["request"]["url"])
         elif message["method"] == "Network.webSocketCreated":
             addresses.add(message["params"]["url"])
-    return {
-        address for address in addresses if not address.startswith(("data:", "blob:", "chrome:"))
-    }
+    own = ("data:", "blob:", "chrome:", "chrome-untrusted:")  # the last two: its start page
+    return {address for address in addresses if not address.startswith(own)}
 
 
 def until(ask: Callable[[], T]) -> T:

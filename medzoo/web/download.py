@@ -12,7 +12,7 @@ from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
 from nicegui import context, events, ui
 
-from ..config import Input, ModelConfig
+from ..config import Input, ModelConfig, Version
 from ..console import megabytes
 from ..errors import InputError, MedzooError
 from ..inputs import Inputs
@@ -45,14 +45,13 @@ class Download:
     ----------
     site
         The server's site.
-    model
-        The model of the page.
+    model, version
+        The model of the page, and which of its versions makes the samples.
     """
 
-    def __init__(self, site: Site, model: ModelConfig) -> None:
-        self._site, self._model = site, model
-        self._version = model.default
-        self._making = Making(model, model.default, site.folder)
+    def __init__(self, site: Site, model: ModelConfig, version: Version) -> None:
+        self._site, self._model, self._version = site, model, version
+        self._making = Making(model, version, site.folder)
         self._values: dict[str, Any] = {}
         self._uploads: dict[str, list[Path]] = {}
         self._key = secrets.token_urlsafe(16)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from nicegui import context, ui
@@ -35,17 +36,18 @@ def add_pages(app: FastAPI, site: Site) -> None:  # noqa: ARG001
     """Add the explorer of each model."""
 
     @ui.page("/explore/{name}")
-    async def explore(name: str) -> None:
+    async def explore(name: str, version: str | None = None) -> None:
         try:
             model = site.model(name)
+            chosen = model.version(version)
             if site.read_only:
                 raise NotAvailableError("This server is read-only: no model runs.")
         except MedzooError as error:
             with frame(site, name):
                 Message().fail(error)
             return
-        links = {"this model": f"/models/{model.id}.html"}
-        await opened(site, model, lambda: site.workshop.borrow(model, model.default), links)
+        links = {"this model": f"/models/{model.id}.html?version={quote(chosen.name)}"}
+        await opened(site, model, lambda: site.workshop.borrow(model, chosen), links)
 
 
 async def opened(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from fastapi import FastAPI
 from nicegui import ui
 
 from ..errors import ModelNotFoundError
 from ..view import gallery
+from .controls import choice
 from .download import Download
 from .layout import Message, frame
 from .site import Site
@@ -16,9 +19,10 @@ def add_pages(app: FastAPI, site: Site) -> None:  # noqa: ARG001
     """Add the page of each model."""
 
     @ui.page("/models/{name}.html")
-    def model_page(name: str) -> None:
+    def model_page(name: str, version: str | None = None) -> None:
         try:
             model = site.model(name)
+            chosen = model.version(version)
         except ModelNotFoundError as error:
             with frame(site, "no such model"):
                 Message().fail(error)
@@ -26,7 +30,17 @@ def add_pages(app: FastAPI, site: Site) -> None:  # noqa: ARG001
         with frame(site, model.id):
             ui.html(gallery.about(model), sanitize=False)
             if not site.read_only:
-                ui.link("explore it with sliders", f"/explore/{model.number}")
                 ui.html("Generate and download", tag="h2")
-                Download(site, model)
+                if len(model.versions) > 1:
+                    page = f"/models/{model.id}.html?version={{}}"
+                    names = list(model.versions)
+                    choice(
+                        "version",
+                        names,
+                        chosen.name,
+                        lambda v: ui.navigate.to(page.format(quote(v))),
+                    )
+                address = f"/explore/{model.number}?version={quote(chosen.name)}"
+                ui.link("explore it with sliders", address)
+                Download(site, model, chosen)
             ui.html(gallery.details(model), sanitize=False)
