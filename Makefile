@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := $(VENV)/.demo
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
+	--constraint constraints.txt --excludes .ci/cuda.txt --no-emit-package torch
 BRAIN ?= ../shared/data/brain_t1ce_cheng_256.zip
 
-.PHONY: demo test bench compare-brain lint docs clean
+.PHONY: demo test bench compare-brain lint lock docs clean
 
 demo: $(DEMO)  ## generate from model 8 and show a contact sheet
 	@echo "generating 32 samples of model 8"
@@ -28,6 +30,11 @@ lint: $(READY)  ## style, types, digests, and docs that drift
 	$(BIN)/python starter_models/register.py --check
 	$(BIN)/python model_configs/lock.py --check
 	$(BIN)/python docs/generate.py --check
+
+lock: $(READY)  ## write what the workflows install, with hashes; what is pinned is kept where it still fits
+	$(LOCK) --python-version 3.10 pyproject.toml --output-file .ci/requirements.txt
+	$(LOCK) --python-version 3.10 pyproject.toml --extra dev --output-file .ci/requirements-dev.txt
+	echo "numpy<1.25" | $(LOCK) --python-version 3.8 - --output-file .ci/requirements-python38.txt
 
 docs: $(READY)  ## write the generated pages again, and build the site: build/site/index.html
 	$(BIN)/python docs/generate.py

@@ -216,9 +216,14 @@ def problems(lock: Lock) -> Iterator[str]:
     if not lock.path.is_file():
         yield f"{lock.path.name} is missing; {lock.models[0]} names it"
         return
-    text = lock.path.read_text(encoding="utf-8")
-    if not text.startswith(_header(lock)):
+    if not lock.path.read_text(encoding="utf-8").startswith(_header(lock)):
         yield f"{lock.path.name}: its first lines name another Python, day or set of requirements"
+    yield from unfit(lock)
+
+
+def unfit(lock: Lock) -> Iterator[str]:
+    """Where the packages of a lock are not what is required of it."""
+    text = lock.path.read_text(encoding="utf-8")
     pinned: dict[str, list[Requirement]] = {}
     for entry in text.replace("\\\n", " ").splitlines():
         if not entry.strip() or entry.startswith("#"):
@@ -231,7 +236,7 @@ def problems(lock: Lock) -> Iterator[str]:
         if [s.operator for s in found.specifier] != ["=="]:
             yield f"{lock.path.name}: {found} is not one version"
     for name in sorted(pinned):
-        if name in LEFT_OUT or name == "triton" or name.startswith("nvidia-"):
+        if name in LEFT_OUT or name == "triton" or name.startswith(("cuda-", "nvidia-")):
             yield f"{lock.path.name}: {name} belongs to the torch family, or has a headless twin"
     for asked in (*lock.inside, Requirement("numpy")):  # numpy: the worker needs it
         yield from _missing(lock, asked, pinned.get(canonicalize_name(asked.name), []))
@@ -250,6 +255,8 @@ def _missing(lock: Lock, asked: Requirement, pinned: list[Requirement]) -> Itera
                 "platform_system": platform,
                 "platform_machine": machine,
             }
+            if asked.marker and not asked.marker.evaluate({**where, "extra": ""}):
+                continue
             brought = [
                 next(iter(r.specifier)).version
                 for r in pinned

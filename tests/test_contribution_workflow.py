@@ -54,7 +54,7 @@ def test_the_workflow_that_may_write_runs_nothing_of_the_pull_request() -> None:
     checkouts = [s for s in job["steps"] if s.get("uses", "").startswith("actions/checkout")]
     assert [set(c["with"]) for c in checkouts] == [{"persist-credentials"}]  # the main branch
     used = [s["uses"] for s in job["steps"] if "uses" in s]
-    assert "actions/download-artifact@v4" in used
+    assert [name for name in used if name.startswith("actions/download-artifact@")]
 
 
 @pytest.mark.parametrize("workflow", [RUN, COMMENT], ids=["contribution", "comment"])

@@ -18,28 +18,31 @@ from conftest import ROOT
 BLOCK = "import socket\ndef cut(*_): raise OSError('the network is cut')\nsocket.socket.connect = cut\nsocket.getaddrinfo = cut\n"
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build(folder: Path) -> Path:
     """A wheel built from a copy of what is in the repository, so that nothing is written beside the sources."""
-    folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "demo", "tests", "*.egg-info")
-    shutil.copytree(ROOT, source, ignore=ignored)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "-w",
-        str(folder),
-        str(source),
-    ]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    shutil.copytree(ROOT, source, ignore=ignored, copy_function=shutil.copy)  # the times are new
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder)]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", *options, str(source)],
+        env=os.environ | {"SOURCE_DATE_EPOCH": "1764374400"},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     return next(folder.glob("medzoo-*.whl"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.mark.slow
+def test_a_wheel_built_again_is_identical(wheel: Path, tmp_path: Path) -> None:
+    again = build(tmp_path / "another place")
+    assert again.name == wheel.name
+    assert again.read_bytes() == wheel.read_bytes()
 
 
 @pytest.mark.slow
