@@ -251,7 +251,7 @@ def mixed(device: torch.device) -> torch.autocast:
     """bfloat16 where it is fast: on a processor without it, it takes many times as long as full
     precision.
     """
-    fast = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
+    fast = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
 

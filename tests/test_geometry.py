@@ -363,6 +363,32 @@ def test_a_config_whose_geometry_cannot_be_is_refused(model: Callable[..., int],
         config_from(content, path)
 
 
+ZOOM = {"type": "int", "default": 1, "choices": [1, 2], "help": "Finer."}
+NOT_ZOOMED = {
+    "option": ({}, {"other": ZOOM}, "an option of type int with choices from 1"),
+    "type": ({}, {"zoom": {**ZOOM, "type": "str", "default": "1", "choices": ["1"]}}, "type int"),
+    "choices": ({}, {"zoom": {**ZOOM, "choices": [0, 1]}}, "choices from 1"),
+    "bounds": ({}, {"zoom": {**ZOOM, "choices": []}}, "choices from 1"),
+    "spacing": ({"spacing": None}, {"zoom": ZOOM}, "only pictures with `spacing`"),
+    "geometry": ({"geometry": "scan"}, {"zoom": ZOOM}, "without `geometry`"),
+    "table": ({"kind": "table", "shape": [4]}, {"zoom": ZOOM}, "only pictures"),
+}
+
+
+@pytest.mark.parametrize("case", list(NOT_ZOOMED))
+def test_a_config_whose_zoom_cannot_be_is_refused(model: Callable[..., int], case: str) -> None:
+    path = resolve(model()).path
+    output, options, problem = NOT_ZOOMED[case]
+    content = yaml.safe_load(path.read_text())
+    version = content["versions"][content["default_version"]]
+    volume = {k: v for k, v in VOLUMES["volumes"].items() if k != "geometry"}
+    volume |= {"spacing": [2, 1, 1], "zoom": "zoom", **output}
+    version["outputs"] = {"volumes": {k: v for k, v in volume.items() if v is not None}}
+    version["options"] = options
+    with pytest.raises(ConfigError, match=problem):
+        config_from(content, path)
+
+
 def test_an_input_with_the_geometry_of_another_has_its_spacing(model: Callable[..., int]) -> None:
     path = resolve(model(PAIR)).path
     content = yaml.safe_load(path.read_text())

@@ -14,6 +14,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 from conftest import ROOT
 from safetensors.torch import save_file
@@ -23,7 +24,9 @@ import medzoo
 from benchmarks import hippocampus as judge
 from medzoo._worker.imports import import_package
 from medzoo.errors import InputError
+from medzoo.registry import resolve
 from medzoo.seeds import Stream
+from medzoo.view.inputs import choices_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FOLDER = ROOT / "starter_models" / "00105_GAN_MRI_HIPPOCAMPUS"
@@ -155,6 +158,34 @@ def test_zoom_halves_the_voxels_and_keeps_what_is_where(model: Any) -> None:
     for part in (1, 2):
         share = (twice["masks"] == part).sum() / 8 / (once["masks"] == part).sum()
         assert share == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize("kind", ["nifti", "dicom"])
+def test_zoomed_files_lie_on_those_that_are_not(kind: str, tmp_path: Path) -> None:
+    images, sets = [], []
+    for zoom in (1, 2):
+        out = tmp_path / str(zoom)
+        medzoo.generate(105, 1, seed=3, zoom=zoom, out=out, format=kind, progress=False)
+        sets.append(medzoo.read(out))
+        paths = sorted((out / "volumes").rglob("*.nii.gz" if kind == "nifti" else "*.dcm"))
+        given = [str(path) for path in paths]
+        images.append(SimpleITK.ReadImage(given if kind == "dicom" else given[0]))
+    for image, zoom in zip(images, (1, 2), strict=True):
+        assert image.GetSize() == (64 * zoom,) * 3
+        np.testing.assert_allclose(image.GetSpacing(), 1 / zoom, atol=1e-6)
+        corner = image.TransformContinuousIndexToPhysicalPoint((-0.5,) * 3)
+        np.testing.assert_allclose(corner, -0.5, atol=1e-6)
+    small, large = (np.asarray(made.volumes[:]) for made in sets)
+    assert sets[1].outputs["masks"].spacing == (0.5, 0.5, 0.5)
+    assert np.array_equal(large, medzoo.generate(105, 1, seed=3, zoom=2, progress=False).volumes)
+    cells = large.reshape(64, 2, 64, 2, 64, 2).mean(axis=(1, 3, 5))
+    assert np.corrcoef(cells.ravel(), small.ravel())[0, 1] > 0.99
+
+
+def test_zoom_of_others_is_refused_and_an_explorer_leaves_it_out() -> None:
+    with pytest.raises(InputError, match=r"zoom=3 is not allowed"):
+        medzoo.generate(105, 1, zoom=3)
+    assert "zoom" not in choices_of(resolve(105).default)
 
 
 def test_a_stretched_mask_is_longer_and_holds_as_many_voxels(

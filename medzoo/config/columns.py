@@ -141,13 +141,17 @@ def affine_of(
     It is that of the user's scan, if the column has its geometry; the other arguments are as of
     `grid_of`. Otherwise it is made from the spacing; an unknown spacing is 1 mm. Then rows run from
     front to back and columns from the patient's right to the left, as an axial slice is shown, and
-    slices run upwards.
+    slices run upwards. The first voxel lies at 0, and that of a column that is zoomed where it covers
+    a part of the first voxel of one that is not.
     """
     grid = grid_of(output, provenance or {}, index)
     if grid is not None:
         return np.array([*grid["affine"], [0.0, 0.0, 0.0, 1.0]])
     z, y, x = spacing_of(output)
-    return np.diag([-x, -y, z, 1.0])
+    affine = np.diag([-x, -y, z, 1.0])
+    slices, rows, columns = (0.0, 0.0, 0.0, *(output.origin or ()))[-3:]
+    affine[:3, 3] = 0.0 - columns, 0.0 - rows, slices
+    return affine
 
 
 def spacing_of(output: Output) -> tuple[float, float, float]:

@@ -1,11 +1,11 @@
-"""Which input an output, or another input, shares its grid with."""
+"""The grids of outputs: which input they share one with, and which option makes them finer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from .model import Input, Output
+from .model import Input, Option, Output
 
 
 def check_geometry(
@@ -37,6 +37,24 @@ def check_geometry(
         source.spacing,
     ):
         raise node.error(where, f"the shape and spacing of {source.name} were expected")
+
+
+def check_zoom(node: Any, column: Output, options: Mapping[str, Option]) -> None:
+    """Check that an option can divide the voxels of ``column``.
+
+    Raises
+    ------
+    ConfigError
+        There is no such option, its choices are not whole numbers from 1, or the column is no
+        picture with a spacing of its own.
+    """
+    if not column.zoom:
+        return
+    where, option = f"outputs.{column.name}.zoom", options.get(column.zoom)
+    if option is None or option.type != "int" or min(option.choices, default=0) < 1:
+        raise node.error(where, "an option of type int with choices from 1 was expected")
+    if not _axes_of(column) or column.spacing is None or column.geometry:
+        raise node.error(where, "only pictures with `spacing` and without `geometry` have it")
 
 
 def _axes_of(column: Input | Output) -> int:

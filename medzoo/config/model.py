@@ -6,7 +6,7 @@ import difflib
 import re
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +202,9 @@ class Output:
     window: tuple[float, float] | None = None
     # The input on whose grid its pictures lie: their size, spacing and place, where it is given.
     geometry: str = ""
+    zoom: str = ""  # the option that says how many times smaller its voxels are
+    # mm, in the order of the spatial axes: where the first voxel lies, of a column that is zoomed
+    origin: tuple[float, ...] | None = None
     # of the medigan contract:
     element: int = 0  # its place in the tuple
     # Value range of the values that the package returns; `range` if None.
@@ -221,6 +224,28 @@ class Output:
         and 0 to 1 for floats. It is None for signed integers without `range`.
         """
         return self.range or TYPE_RANGES.get(self.dtype)
+
+    def zoomed(self, options: Mapping[str, Any]) -> Output:
+        """The column as ``options`` make it: smaller voxels, and more of them in the same field.
+
+        Examples
+        --------
+        >>> volumes = Output("volumes", "volume", "uint8", (1, 64, 64, 64), spacing=(1, 1, 1), zoom="zoom")
+        >>> finer = volumes.zoomed({"zoom": 2})
+        >>> finer.shape, finer.spacing, finer.origin
+        ((1, 128, 128, 128), (0.5, 0.5, 0.5), (-0.25, -0.25, -0.25))
+        """
+        factor = options[self.zoom] if self.zoom else 1
+        if factor == 1:
+            return self
+        spacing = tuple(mm / factor for mm in self.spacing or ())
+        return replace(
+            self,
+            shape=(self.shape[0], *(factor * side for side in self.shape[1:])),
+            spacing=spacing,
+            origin=tuple((1 - factor) * mm / 2 for mm in spacing),
+            zoom="",
+        )
 
 
 @dataclass(frozen=True)

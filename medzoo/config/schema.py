@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from .arguments import ARGUMENTS
 from .boxes import check_boxes, with_columns
 from .bundle import bundle, of_bundle
-from .geometry import check_geometry
+from .geometry import check_geometry, check_zoom
 from .model import (
     CONTRACTS,
     DTYPES,
@@ -276,6 +276,7 @@ def _version(name: str, node: _Node) -> Version:
         if output.kind == "boxes":
             check_boxes(node, output, outputs)
         check_geometry(node, "outputs", output, inputs)
+        check_zoom(node, output, options)
     files = node.take(
         "files",
         dict,
@@ -499,6 +500,7 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition], contrac
         classes=node.take("classes", str, "", lambda v: kind == "boxes" or not v, "no classes"),
         tolerance=node.take("tolerance", float, 0.0),
         geometry=node.take("geometry", str, "") if contract == "native" else "",
+        zoom=node.take("zoom", str, "") if contract == "native" else "",
         **_returned(node, contract, shape or (), condition),
     )
     if kind == "image" and len(output.shape) != 3:

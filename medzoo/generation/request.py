@@ -34,7 +34,7 @@ class Request:
     latents: NDArray[np.float32] | None
     inputs: Inputs | None
     record: Mapping[str, Any]  # what the user gave, for the provenance
-    version: Version  # whose outputs have the size of the user's pictures, where they follow them
+    version: Version  # whose outputs have the size that options and the user's pictures give them
     arrangement: Arrangement = UNARRANGED  # of the files, if files are written
 
     @classmethod
@@ -77,10 +77,10 @@ class Request:
         conditions = {}
         for name, condition in version.conditions.items():
             conditions[name], record[name] = _condition(condition, options.get(name), n)
+        outputs = {name: output.zoomed(values) for name, output in version.outputs.items()}
         if pictures is not None:
             record["inputs"] = pictures.record
-            outputs = pictures.geometry.outputs(version.outputs)
-            version = replace(version, outputs=outputs)
+            outputs = pictures.geometry.outputs(outputs)
         return cls(
             n=n,
             first=first,
@@ -91,7 +91,7 @@ class Request:
             latents=latents,
             inputs=pictures,
             record=record,
-            version=version,
+            version=replace(version, outputs=outputs),
         )
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:

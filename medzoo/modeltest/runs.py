@@ -260,6 +260,8 @@ class Trial:
         """The first column that differs beyond its tolerance, in words; empty if there is none."""
         for name in a:
             tolerance = self.version.outputs[name].tolerance
+            if a[name].shape != b[name].shape:  # of a column that is zoomed
+                return f"{name} have the shapes {a[name].shape} and {b[name].shape}"
             far = distance(a[name], b[name])
             if far > (0.0 if exact else tolerance):
                 return f"{name} differ by up to {far:g}, and the tolerance is {tolerance:g}"

@@ -187,7 +187,7 @@ class Exploration:
     @property
     def sizes(self) -> dict[str, int]:
         """The number of sections of a volume in each plane; empty for a picture."""
-        shape = self.model.version.outputs[self.column].shape
+        shape = self.samples.outputs[self.column].shape
         return dict(zip(shown.PLANES, shape[1:], strict=True)) if len(shape) == 4 else {}
 
     # ---------------------------------------------------------------------------------------------

@@ -19,12 +19,17 @@ def first_inputs(version: Version) -> dict[str, Any]:
 
 
 def choices_of(version: Version) -> dict[str, dict[str, Any]]:
-    """The inputs with a few possible values: name -> label of the button -> value."""
+    """The inputs with a few possible values: name -> label of the button -> value.
+
+    An option that makes voxels smaller is left out: it changes the number of sections, not what is
+    seen.
+    """
+    zooms = {output.zoom for output in version.outputs.values()}
     choices: dict[str, dict[str, Any]] = {}
     for name, condition in version.conditions.items():
         choices[name] = {value: value for value in condition.values}
     for name, option in version.options.items():
-        if option.type not in OPTION_TYPES or option.default is None:
+        if option.type not in OPTION_TYPES or option.default is None or name in zooms:
             continue
         if option.choices or option.type == "bool":
             choices[name] = {str(value): value for value in option.choices or (False, True)}
