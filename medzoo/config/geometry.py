@@ -45,8 +45,8 @@ def check_zoom(node: Any, column: Output, options: Mapping[str, Option]) -> None
     Raises
     ------
     ConfigError
-        There is no such option, its choices are not whole numbers from 1, or the column is no
-        picture with a spacing of its own.
+        There is no such option, its choices are not whole numbers from 1, or the column is not a
+        picture, has no spacing, or has the grid of an input.
     """
     if not column.zoom:
         return
