@@ -572,8 +572,35 @@ def test_an_image_beside_its_segmentation_is_asked_about(
 
 
 @pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (("T1.nii.gz", "T2.nii.gz"), "T1 scans and T2 scans, such as T1.nii.gz and T2.nii.gz"),
+        (("b_t1n.nii", "b_t2f.nii"), "FLAIR scans and T1 scans, such as b_t2f.nii and b_t1n.nii"),
+        (("scan.nii", "shares.nii"), "images and maps of values from 0 to 1, such as scan.nii and"),
+    ],
+)
+def test_contrasts_and_maps_of_tissue_in_one_folder_are_asked_about(
+    tmp_path: Path, version: Callable[..., Any], names: tuple[str, str], problem: str
+) -> None:
+    patient = tmp_path / "data" / "patient1"
+    patient.mkdir(parents=True)
+    for name in names:
+        volume(patient / name, MRI / MRI.max() if name == "shares.nii" else MRI)
+    with pytest.raises(InputError, match=problem):
+        Inputs.of("it", version("native", "image"), patient)
+    assert Inputs.of("it", version("native", "image"), [patient / names[0]]) is not None
+    with pytest.raises(InputError, match="NIfTI lies in its subfolders, such as patient1"):
+        Inputs.of("it", version("native", "image"), tmp_path / "data")
+
+
+@pytest.mark.parametrize(
     ("kind", "values", "names"),
-    [("image", MRI, ("a.nii", "b.nii")), ("mask", LABELS, ("a_seg.nii", "b_seg.nii"))],
+    [
+        ("image", MRI, ("T2_FLAIR.nii", "b_flair.nii")),  # the last word is the contrast
+        ("image", MRI / MRI.max(), ("a.nii", "b.nii")),
+        ("image", MRI, ("a.nii", "b.nii")),
+        ("mask", LABELS, ("a_seg.nii", "b_seg.nii")),
+    ],
 )
 def test_a_folder_of_images_or_of_segmentations_is_read(
     tmp_path: Path,

@@ -22,7 +22,13 @@ from .._worker.shaping import to_array
 from ..config import Input, Version
 from ..errors import InputError, MedzooWarning
 from ..files import sha256_of
-from ..medical.folders import require_one_kind, require_one_role, scans_in, split_structure
+from ..medical.folders import (
+    nifti_beneath,
+    require_one_kind,
+    require_one_role,
+    scans_in,
+    split_structure,
+)
 from ..medical.grids import Place
 from ..medical.pictures import pictures_of
 from ..scratch import Scratch
@@ -357,6 +363,8 @@ def _file_or_folder(
         problem = "is neither a file nor a folder"
         if path.is_dir():
             problem = f"holds none of {' '.join(sorted(pictures.READERS))}, nor DICOM or NIfTI"
+            if nested := nifti_beneath(path):
+                problem += f"; NIfTI lies in its subfolders, such as {nested.relative_to(path)}"
         raise InputError(f"inputs: {str(value)!r} {problem}.", GIVE)
     return _Files(config, paths, to_files=to_files)
 

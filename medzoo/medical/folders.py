@@ -23,6 +23,15 @@ from .nifti import NIFTI, is_nifti
 MASK_WORDS = {"annotation", "annotations", "contour", "contours", "groundtruth", "gt", "label"}
 MASK_WORDS |= {"labels", "mask", "masks", "roi", "rois", "seg", "segmentation", "segmentations"}
 MASK_ENDS = ("label", "labels", "mask", "masks", "seg", "segmentation")
+# Words of file names that state an MR contrast, as in BraTS, BIDS and data sets like them.
+CONTRASTS = {
+    "T1": {"t1", "t1w", "t1n", "mprage"},
+    "contrast-enhanced T1": {"t1c", "t1ce", "t1gd", "t1post"},
+    "T2": {"t2", "t2w"},
+    "FLAIR": {"flair", "t2f"},
+}
+IMAGES, SEGMENTATIONS, MAPS = "images", "segmentations", "maps of values from 0 to 1"
+ROUNDING = 1e-3  # by which a share of tissue may be above 1
 MOST_LABELS = 100  # different values in three slices: a volume with more is not a segmentation
 UNREAD = {".gif", ".heic", ".jp2", ".jpx", ".j2k", ".pgm", ".ppm", ".pnm", ".svs", ".tga", ".webp"}
 UNREAD |= {".mha", ".mhd", ".nrrd", ".mgz", ".mgh"}
@@ -67,21 +76,28 @@ def require_one_kind(folder: Path, pictures: Sequence[Path]) -> None:
 
 
 def require_one_role(folder: Path, files: Sequence[Path]) -> None:
-    """Raise InputError if some files of a folder are segmentations, and others are not.
+    """Raise InputError if files of a folder cannot be used alike: images beside segmentations or
+    beside maps of values from 0 to 1, or scans of different MR contrasts.
 
     File names decide. NIfTI files whose names are unclear are opened.
     """
-    for is_mask in (_is_named_mask, _holds_labels):
-        masks: list[Path] = []
-        others: list[Path] = []
+    for role_of in (_role_by_name, _contrast_by_name, _role_by_content):
+        examples: dict[str, Path] = {}
         for file in files:
-            (masks if is_mask(file) else others).append(file)
-        if masks and others:
+            examples.setdefault(role_of(file), file)
+        examples.pop("", None)
+        if len(examples) > 1:
+            first, second = sorted(examples)[:2]
             raise InputError(
-                f"inputs: {folder} holds images and segmentations, such as {others[0].name} and "
-                f"{masks[0].name}.",
+                f"inputs: {folder} holds {first} and {second}, such as {examples[first].name} and "
+                f"{examples[second].name}.",
                 SEPARATE,
             )
+
+
+def nifti_beneath(folder: Path) -> Path | None:
+    """The first NIfTI file in the subfolders of a folder; None if there is none."""
+    return next((file for file in sorted(folder.rglob("*.nii*")) if is_nifti(file)), None)
 
 
 def _first_dicom(folder: Path, others: set[Path]) -> list[Path]:
@@ -102,16 +118,28 @@ def _may_be(test: Callable[[Path], bool], file: Path) -> bool:
         return False
 
 
-def _is_named_mask(path: Path) -> bool:
-    """Whether a word of a file name says that it is a mask."""
+def _role_by_name(path: Path) -> str:
+    """What a file name says of a file: an image, unless a word of it says that it is a mask."""
     stem = path.name.lower().partition(".")[0]
-    return not MASK_WORDS.isdisjoint(re.split(r"[^a-z]+", stem)) or stem.endswith(MASK_ENDS)
+    is_mask = not MASK_WORDS.isdisjoint(re.split(r"[^a-z]+", stem)) or stem.endswith(MASK_ENDS)
+    return SEGMENTATIONS if is_mask else IMAGES
 
 
-def _holds_labels(path: Path) -> bool:
-    """Whether three slices of a NIfTI volume hold few different whole numbers from 0."""
+def _contrast_by_name(path: Path) -> str:
+    """The MR contrast that the name of a NIfTI file states last; empty if there is none."""
     if not is_nifti(path):
-        return False
+        return ""
+    words = re.split(r"[^a-z0-9]+", path.name.lower().partition(".")[0])
+    stated = [name for word in words for name, spellings in CONTRASTS.items() if word in spellings]
+    return f"{stated[-1]} scans" if stated else ""
+
+
+def _role_by_content(path: Path) -> str:
+    """What three slices of a NIfTI volume hold: a segmentation has few different whole numbers from
+    0, a map of tissue has fractions from 0 to 1.
+    """
+    if not is_nifti(path):
+        return IMAGES
     try:
         stored = library("nibabel", "NIfTI").load(path).dataobj
         last = stored.shape[-1]
@@ -119,10 +147,14 @@ def _holds_labels(path: Path) -> bool:
     except InputError:
         raise
     except Exception:  # the reader reports the error
-        return False
-    different = np.unique(np.stack(slices))
-    whole = different.dtype.kind in "bui" or (different == np.rint(different)).all()
-    return bool(whole and different[0] >= 0 and len(different) <= MOST_LABELS)
+        return IMAGES
+    values = np.unique(np.stack(slices))
+    if values[0] < 0:
+        return IMAGES
+    whole = values.dtype.kind in "bui" or (values == np.rint(values)).all()
+    if whole and len(values) <= MOST_LABELS:
+        return SEGMENTATIONS
+    return MAPS if values[-1] <= 1 + ROUNDING else IMAGES
 
 
 @checks.checked(path=user_path)
