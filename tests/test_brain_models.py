@@ -256,3 +256,9 @@ def test_training_runs_from_pictures_to_weights_and_goes_on_after_a_stop(
     net, box = code.load(tmp_path / "101", "cpu").generator, code.box_maps(torch.tensor([BOX]))
     made = net(torch.zeros(1, 4, 32, 32), torch.zeros(1, dtype=torch.int64), box)
     assert torch.isfinite(made).all()
+
+    (tmp_path / "101/gan.pt").unlink()
+    weights = PACKAGES[101] / "weights.safetensors"
+    train(101, *few, "--steps=1", "--stage=gan", "--rate=0", f"--init={weights}")
+    begun = torch.load(tmp_path / "101/gan.pt", weights_only=True)["net"]["last.bias"]
+    assert (begun == code.load(weights.parent, "cpu").generator.last.bias).all()

@@ -232,6 +232,19 @@ def test_a_training_goes_on_where_it_was_ended_and_writes_weights_that_load(
         assert own.generate(1, seed=0, progress=False).volumes.shape == (1, 1, 64, 80, 64)
 
 
+def test_a_training_begins_with_the_weights_that_are_named(
+    train: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "SIDE", 32)
+    options = ("--patient", "07", "--steps", 1, "--batch", 2, "--rate", 0)
+    weights = FOLDER / "weights.safetensors"
+    run(train, monkeypatch, "--data", data, "--out", tmp_path, *options, "--init", weights)
+    begun = train.training.state_in(tmp_path / "patient07.pt", "net")["last.2.weight"]
+    packaged = train.load_file(weights)
+    assert (begun == packaged["patient07.last.2.weight"].float()).all()
+    assert (begun != packaged["patient19.last.2.weight"].float()).any()
+
+
 def test_painted_lesions_are_as_bright_as_the_patients_own(train: ModuleType, data: Path) -> None:
     files = train.training.read_files(data, ".gz")
     patient = train.Patient(files, "19")

@@ -327,12 +327,17 @@ def train_gan(a: argparse.Namespace) -> None:
     torch.manual_seed(a.seed + 2)
     teacher = read_teacher(a.teacher)[1]
     net, critic = Generator(), Critic()
-    net.load_state_dict(denoiser_at(teacher.denoiser, AT, KINDS))
+    if a.init:
+        tensors = load_file(a.init)
+        whole = {name: m.in_full(name, tensors) for name in tensors}
+        net.load_state_dict(training.state_of(whole, "generator"))
+    else:
+        net.load_state_dict(denoiser_at(teacher.denoiser, AT, KINDS))
     for part in (net, critic):
         part.to(memory_format=torch.channels_last)
     average = Average(net, 0.995)
     make = torch.optim.Adam(net.parameters(), lr=a.rate, betas=(0.0, 0.99))
-    judge = torch.optim.Adam(critic.parameters(), lr=2 * a.rate, betas=(0.0, 0.99))
+    judge = torch.optim.Adam(critic.parameters(), lr=a.critic_rate, betas=(0.0, 0.99))
     parts = {"net": net, "critic": critic, "average": average.net, "make": make, "judge": judge}
     run = Run(a.out / "gan.pt", a.seed + 2, **parts)
     slices = torch.load(a.out / "latents.pt", weights_only=True)
@@ -341,7 +346,8 @@ def train_gan(a: argparse.Namespace) -> None:
     torch.manual_seed(a.seed + 2 + run.step + 1_000_003 * a.worker)
     while run.step < a.steps:
         pace = warm_up(run.step, 50) * fade(run.step, a.steps, 3, 0.02)
-        make.param_groups[0]["lr"], judge.param_groups[0]["lr"] = a.rate * pace, 2 * a.rate * pace
+        make.param_groups[0]["lr"] = a.rate * pace
+        judge.param_groups[0]["lr"] = a.critic_rate * pace
         voted = run.step >= a.critic_from + LEAD
         batch = draw_batch(a.batch, 0.5 if voted else 1.0, slices, pairs)
         real, kind, box, n = batch["real"], batch["kind"], batch["box"], a.batch
@@ -409,6 +415,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that train the GAN")
     parser.add_argument("--worker", type=int, default=0, help="which of them this is, from 0")
     parser.add_argument("--rate", type=float, default=3e-4, help="learning rate at its highest")
+    parser.add_argument("--critic-rate", type=float, default=3e-3, help="that of the critic")
+    parser.add_argument("--init", type=Path, help="weights.safetensors whose generator goes on")
     parser.add_argument("--critic-from", type=int, default=60, help="a step of the GAN")
     parser.add_argument("--likeness", type=float, default=1.0, help="weight of the pairs")
     a = training.arguments_of(parser)

@@ -10,6 +10,7 @@ painted into them as further lesions, as bright in T2 and FLAIR as the patient's
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 from typing import Any
 
 import model as m
@@ -18,11 +19,13 @@ import numpy as np
 import torch
 import training
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 from training import Average, Run
 
 Array = NDArray[Any]
+CPU = torch.device("cpu")
 PATIENTS = [f"{number:02}" for number in m.PATIENTS]
 OTHERS = [f"{k:02}" for k in range(8, 31) if k not in (19, 26)]  # whose masks are painted in
 SIDE = 160  # pixels of what the network sees in training
@@ -187,7 +190,10 @@ def train(a: Any) -> None:
     files = training.read_files(a.data, ".gz")
     patient = Patient(files, a.patient)
     torch.manual_seed(a.seed)
-    net = m.Contrasts().to(memory_format=torch.channels_last)
+    net = m.Contrasts()
+    if a.init:
+        training.load_part(net, load_file(a.init), f"patient{a.patient}")
+    net.to(memory_format=torch.channels_last)
     average = Average(net, 0.998)
     optimiser = torch.optim.AdamW(net.parameters(), a.rate, weight_decay=1e-4)
     parts = {"net": net, "average": average.net, "optimiser": optimiser}
@@ -198,7 +204,7 @@ def train(a: Any) -> None:
         pace = min(1.0, step / 100) * max(0.02, 0.5 + 0.5 * np.cos(np.pi * step / a.steps))
         optimiser.param_groups[0]["lr"] = float(a.rate * pace)
         x, target, weight = patient.slices(a.batch, rng)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with training.mixed(CPU):
             made = net(x.contiguous(memory_format=torch.channels_last))
         plain, edges = loss_of(made.float(), target, weight)
         optimiser.zero_grad()
@@ -226,7 +232,8 @@ def main() -> None:
     parser.add_argument("--patient", choices=PATIENTS, help="train on this one; else only write")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
+    parser.add_argument("--rate", type=float, default=2e-3, help="learning rate at its highest")
+    parser.add_argument("--init", type=Path, help="weights.safetensors to begin with")
     a = training.arguments_of(parser)
     if a.patient:
         train(a)
