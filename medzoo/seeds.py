@@ -111,7 +111,7 @@ class Stream:
 def latents(seed: int, indices: Sequence[int] | NDArray[Any], size: int) -> NDArray[np.float32]:
     """Standard normal latents of the samples ``indices``, shape (len(indices), size)."""
     words = -(-size // 2)
-    if len(indices) > MANY and words < SHORT:
+    if len(indices) > MANY and 0 < words < SHORT:
         raw = _words(seed, np.asarray(indices).astype(np.uint64), words)
     else:
         raw = np.empty((len(indices), words), dtype="<u8")
