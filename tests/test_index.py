@@ -24,7 +24,7 @@ import medzoo
 from medzoo import registry
 from medzoo.cli import main
 from medzoo.errors import ConfigError, IntegrityError, ModelNotFoundError, NotAvailableError
-from medzoo.registry.index import index_of
+from medzoo.registry.index import _compiled
 
 
 def write(folder: Path, number: int, **changes: Any) -> Path:
@@ -37,7 +37,7 @@ def write(folder: Path, number: int, **changes: Any) -> Path:
 def forget() -> None:
     """As a new process begins."""
     registry.lookup._registry.cache_clear()
-    index_of.cache_clear()
+    _compiled.cache_clear()
 
 
 def numbers(words: str, **fields: Any) -> list[int]:

@@ -18,7 +18,7 @@ from medzoo.config import Condition, DataSet, Metric, ModelConfig, Output, Versi
 from medzoo.errors import InputError, MedzooWarning
 from medzoo.registry import description
 from medzoo.registry.index import Index
-from medzoo.registry.lookup import File, Registry
+from medzoo.registry.lookup import Registry
 from medzoo.registry.results import Found
 from medzoo.registry.search import SORTS, search
 
@@ -72,7 +72,7 @@ class Zoo(Registry):
     def __init__(self, models: tuple[ModelConfig, ...]) -> None:
         Zoo.count += 1  # so that no two have the same files
         self.folders = (Path(f"/no/such/folder/{Zoo.count}"),)
-        self.files = {m.id: File(m.id, f"{self.folders[0]}/{m.id}.yaml", 0, 0) for m in models}
+        self.files = {m.id: f"{self.folders[0]}/{m.id}.yaml" for m in models}
         self.configs = {m.id: m for m in models}
 
     def find(self, model_id: int | str) -> ModelConfig:

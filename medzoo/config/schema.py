@@ -39,6 +39,7 @@ from .model import (
     Version,
 )
 from .parts import ADDRESS, hexadecimal, part
+from .yaml_text import load_yaml
 
 T = TypeVar("T")
 ID = re.compile(r"\d{5}_[A-Za-z0-9.-]+(_[A-Za-z0-9.-]+)+")
@@ -58,8 +59,7 @@ def read_config(path: Path) -> ModelConfig:
         The file is missing, is not YAML, or breaks the schema.
     """
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C, if it is installed
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"There is no model config {path}.") from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:

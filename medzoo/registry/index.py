@@ -26,7 +26,7 @@ from .. import __version__, files, settings
 from ..config import ModelConfig
 from ..errors import IntegrityError, NotAvailableError
 from . import description
-from .lookup import File, Registry
+from .lookup import Registry, Stamp
 from .words import Pattern, pairs, plain_texts
 
 if TYPE_CHECKING:
@@ -38,12 +38,16 @@ LEVELS = 3  # 0: name and fields, 1: tags and conditions, 2: description
 FORMAT = 3
 TABLES = {  # table -> its columns
     "made": ["program", "stamp"],
-    "models": ["number INTEGER PRIMARY KEY", *File._fields, "name", "year", "bundled", *FIELDS],
+    "models": [
+        *("number INTEGER PRIMARY KEY", "id", "path", "changed", "size"),
+        *("name", "year", "bundled", *FIELDS),
+    ],
     "texts": ["number INTEGER PRIMARY KEY", "levels", "cells", "summary", "figures"],  # JSON
     # For each word, and each pair of neighbouring words: the models that have it at a level.
     "words": ["length", "word", "level", "numbers"],
     "figures": ["metric", "is_default", "number", "value", "dataset", "samples", "better"],
 }
+Key = tuple[str, str, int, int]  # id, path and stamp of a config
 Entry = tuple[tuple[Any, ...], tuple[Any, ...]]  # a row of `models` and a row of `texts`
 
 
@@ -176,7 +180,7 @@ class Index:
         except (sqlite3.DatabaseError, ValueError, TypeError, LookupError) as error:
             with suppress(OSError):
                 self._path.unlink()
-            index_of.cache_clear()
+            _compiled.cache_clear()
             raise IntegrityError(
                 f"The index of model configs, {self._path}, was damaged: {error}.",
                 "It was removed. The next search makes a new one.",
@@ -188,9 +192,8 @@ def _empty_levels() -> list[set[int]]:
     return [set() for _ in range(LEVELS)]
 
 
-@lru_cache(maxsize=4)
 def index_of(models: Registry) -> Index:
-    """The index of a registry: the compiled one if it is up to date, otherwise a new one.
+    """The index of a registry: the compiled one if no config was changed, otherwise a new one.
 
     Raises
     ------
@@ -199,6 +202,12 @@ def index_of(models: Registry) -> Index:
     NotAvailableError
         This Python was built without SQLite.
     """
+    return _compiled(models, models.stamps())
+
+
+@lru_cache(maxsize=4)
+def _compiled(models: Registry, stamps: tuple[Stamp, ...]) -> Index:
+    """The index of a registry whose files have these stamps."""
     try:
         import sqlite3
     except ImportError as error:
@@ -206,8 +215,8 @@ def index_of(models: Registry) -> Index:
             f"Searching needs SQLite, and this Python was built without it ({error}).",
             "Models still run by id or number.",
         ) from error
-    stamp, path = _stamp_of(models), _path_of(models)
-    earlier: dict[File, Entry] = {}
+    stamp, path = _stamp_of(models, stamps), _path_of(models)
+    earlier: dict[Key, Entry] = {}
     # Without an index, or with a damaged one, a new one is made.
     with suppress(sqlite3.Error, ValueError), ExitStack() as stack:
         address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
@@ -220,9 +229,11 @@ def index_of(models: Registry) -> Index:
         if recorded and recorded[0] == stamp[0]:
             earlier = _entries(database)
     entries = []
-    for identifier, file in models.files.items():
-        entry = earlier.get(file) or _entry(models.configs[identifier], file)
-        entries.append(entry)
+    for (identifier, config_path), (changed, size) in zip(
+        models.files.items(), stamps, strict=True
+    ):
+        key = (identifier, config_path, changed, size)
+        entries.append(earlier.get(key) or _entry(models.configs[identifier], key))
     database = sqlite3.connect(":memory:", check_same_thread=False)
     _fill(database, entries, stamp)
     with suppress(OSError, sqlite3.Error):  # if this fails, the next process makes it again
@@ -230,10 +241,10 @@ def index_of(models: Registry) -> Index:
     return Index(models, database, path)
 
 
-def _stamp_of(models: Registry) -> tuple[str, str]:
+def _stamp_of(models: Registry, stamps: tuple[Stamp, ...]) -> tuple[str, str]:
     """The program that makes an index, and a digest that changes when a config does."""
     program = f"medzoo {__version__}, format {FORMAT}, {sys.byteorder}"
-    return program, _digest(f"{f.path} {f.changed} {f.size}" for f in models.files.values())
+    return program, _digest([*models.files.values(), str(stamps)])
 
 
 def _path_of(models: Registry) -> Path:
@@ -254,19 +265,19 @@ def _save(database: sqlite3.Connection, path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _entries(database: sqlite3.Connection) -> dict[File, Entry]:
-    """The entries of an older index, by the files of the configs."""
+def _entries(database: sqlite3.Connection) -> dict[Key, Entry]:
+    """The entries of an older index, by the keys of the configs."""
     width = len(TABLES["models"])
-    entries: dict[File, Entry] = {}
+    entries: dict[Key, Entry] = {}
     for row in database.execute("SELECT * FROM models JOIN texts USING (number)"):
         model, texts = row[:width], row[width:]
         for text in texts:
             json.loads(text)  # raises ValueError if the index is damaged
-        entries[File(*row[1:5])] = model, (row[0], *texts)
+        entries[row[1:5]] = model, (row[0], *texts)
     return entries
 
 
-def _entry(config: ModelConfig, file: File) -> Entry:
+def _entry(config: ModelConfig, key: Key) -> Entry:
     """A config as a row of `models` and a row of `texts`."""
     default, number = config.default, config.number
     datasets = "\n".join(d.name for d in default.datasets)
@@ -280,7 +291,7 @@ def _entry(config: ModelConfig, file: File) -> Entry:
     )
     model = (
         number,
-        *file,
+        *key,
         config.name.casefold(),
         default.year,
         default.scheme == "bundled",

@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
-from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .. import __version__, checks, files, settings
 from ..config import ID, LOCAL, ModelConfig, Version, read_config
@@ -26,17 +25,15 @@ from . import citation
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-CONFIG_NAME = re.compile(r"[^.].*\.yaml", re.DOTALL)  # and no hidden file
+NAME = re.compile(rf"{ID.pattern}\.yaml")
 PACKAGE_CONFIG = "config.yaml"  # the config of a package in a folder of the user
 
 
-class File(NamedTuple):
-    """The file of a config. If ``changed`` and ``size`` are the same, so is its content."""
-
-    id: str
-    path: str
-    changed: int  # nanoseconds: sum of the times of the last change of content and of status
-    size: int  # bytes
+# These are plain tuples, since a registry may have thousands of files.
+File = tuple[str, str]  # the id of a model, and the path of its config
+# Nanoseconds (the sum of the times of the last change of content and of status) and bytes of a
+# file. If both are the same, so is its content.
+Stamp = tuple[int, int]
 
 
 class Registry:
@@ -66,8 +63,16 @@ class Registry:
         self.folders = tuple(folders)
         own = _by_number(chain.from_iterable(others))
         self._numbers = _with_own(_by_number(first), own)
-        self.files = {file.id: file for file in self._numbers.values()}
+        self.files = dict(self._numbers.values())  # id -> path
         self.configs: Mapping[str, ModelConfig] = _Configs(self.files)
+
+    def stamps(self) -> tuple[Stamp, ...]:
+        """The stamps of all files as they are now, in the order of ``files``.
+
+        Only search and index need them: of thousands of files they take most of the time of
+        opening a registry.
+        """
+        return tuple(map(_stamp, self.files.values()))
 
     def find(self, model_id: int | str) -> ModelConfig:
         """The model with a number, an id, or an id that begins with ``model_id``, in any case.
@@ -84,9 +89,9 @@ class Registry:
         number = asked if is_number else asked[:5]  # every id begins with five digits
         if number.isdecimal():
             digits = number.lstrip("0")[:9] or "0"  # longer numbers belong to no model
-            file = self._numbers.get(int(digits))
-            if file and (is_number or file.id.lower().startswith(asked.lower())):
-                return self.configs[file.id]
+            identifier, _ = self._numbers.get(int(digits), ("", ""))
+            if identifier and (is_number or identifier.lower().startswith(asked.lower())):
+                return self.configs[identifier]
         close = self._close(asked)
         hint = f"Did you mean {' or '.join(close)}? " if close else ""
         raise ModelNotFoundError(
@@ -99,8 +104,8 @@ class Registry:
         names = {identifier.lower(): identifier for identifier in self.files}
         for identifier in self.files:
             names[identifier[6:].lower()] = identifier
-        for number, file in self._numbers.items():
-            names[str(number)] = file.id
+        for number, (identifier, _) in self._numbers.items():
+            names[str(number)] = identifier
         close = difflib.get_close_matches(asked.lower(), names, n=3, cutoff=0.5)
         return list(dict.fromkeys(map(names.__getitem__, close)))
 
@@ -108,15 +113,14 @@ class Registry:
 class _Configs(Mapping[str, ModelConfig]):
     """Configs by id. Each is read once, and again after its file was changed."""
 
-    def __init__(self, files: Mapping[str, File]) -> None:
+    def __init__(self, files: Mapping[str, str]) -> None:
         self._files = files
-        self._read: dict[str, tuple[tuple[int, int], ModelConfig]] = {}
+        self._read: dict[str, tuple[Stamp, ModelConfig]] = {}
 
     def __getitem__(self, identifier: str) -> ModelConfig:
-        path = Path(self._files[identifier].path)
-        stamp = _stamp(path.stat()) if path.exists() else (0, 0)
+        stamp = _stamp(self._files[identifier])
         if identifier not in self._read or self._read[identifier][0] != stamp:
-            config = read_config(path)
+            config = read_config(Path(self._files[identifier]))
             if config.id != identifier:
                 raise ConfigError(
                     f"{config.path} holds the model {config.id}.",
@@ -138,37 +142,40 @@ def _files(folder: Path) -> list[File]:
         raise ConfigError(
             f"There is no folder of model configs at {folder}.", "Is MEDZOO_MODEL_CONFIGS right?"
         )
-    with os.scandir(folder) as entries:  # there may be thousands
-        configs = [_file(entry) for entry in entries if CONFIG_NAME.fullmatch(entry.name)]
-    return sorted(configs, key=attrgetter("id"))
+    configs = []
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208  (there may be thousands)
+        path = f"{folder}{os.sep}{name}"
+        if NAME.fullmatch(name):
+            configs.append((name.removesuffix(".yaml"), path))
+        elif name.endswith(".yaml") and not name.startswith("."):
+            raise ConfigError(
+                f"{path} is not named by a model id.", "An id is NNNNN_TYPE_MODALITY_CONTENT."
+            )
+    return configs
 
 
-def _file(entry: os.DirEntry[str]) -> File:
-    identifier = entry.name.removesuffix(".yaml")
-    if not ID.fullmatch(identifier):
-        raise ConfigError(
-            f"{entry.path} is not named by a model id.", "An id is NNNNN_TYPE_MODALITY_CONTENT."
-        )
-    return File(identifier, entry.path, *_stamp(entry.stat()))
-
-
-def _stamp(status: os.stat_result) -> tuple[int, int]:
-    """The fields ``changed`` and ``size`` of a `File`.
+def _stamp(path: str) -> Stamp:
+    """The stamp of a file; zeros if it is gone.
 
     Programs that copy files with their times (rsync -t, cp -p) set the time of the content, but
     none can set the time of the status.
     """
+    try:
+        status = os.stat(path)  # noqa: PTH116  (thousands of files, and faster)
+    except FileNotFoundError:
+        return 0, 0
     return status.st_mtime_ns + status.st_ctime_ns, status.st_size
 
 
 def _by_number(configs: Iterable[File]) -> dict[int, File]:
     numbers: dict[int, File] = {}
     for file in configs:
-        number = int(file.id[:5])
+        identifier, path = file
+        number = int(identifier[:5])
         twin = numbers.get(number)
         if twin:
             raise ConfigError(
-                f"{file.path} and {twin.path} share the number {number}.", "Give one a free number."
+                f"{path} and {twin[1]} share the number {number}.", "Give one a free number."
             )
         numbers[number] = file
     return numbers
@@ -182,17 +189,16 @@ def _with_own(shipped: dict[int, File], own: Mapping[int, File]) -> dict[int, Fi
     ConfigError
         A config of the user has the number of a shipped one and another id.
     """
-    for number, file in own.items():
-        twin = shipped.get(number)
-        if twin is None:
-            continue
-        if twin.id != file.id:
+    for number in own.keys() & shipped:
+        identifier, path = own[number]
+        shipped_identifier, shipped_path = shipped[number]
+        if identifier != shipped_identifier:
             raise ConfigError(
-                f"{file.path} and {twin.path} share the number {number}.",
+                f"{path} and {shipped_path} share the number {number}.",
                 "Give one a free number. A config of the same id would replace the shipped one.",
             )
         warnings.warn(
-            f"{file.path} replaces the {file.id} that comes with medzoo.",
+            f"{path} replaces the {identifier} that comes with medzoo.",
             MedzooWarning,
             stacklevel=5,
         )
@@ -268,7 +274,7 @@ def registry() -> Registry:
     of ``MEDZOO_MODEL_CONFIGS``.
 
     Folders are listed again only when they change. A config that was edited is read again when it
-    is asked for; `unchanged_registry` looks at all of them.
+    is asked for.
     """
     update = None
     with suppress(OSError):
@@ -278,23 +284,6 @@ def registry() -> Registry:
         changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
         folders.append((folder, changed))
     return _registry(tuple(folders), update)
-
-
-def unchanged_registry() -> Registry:
-    """The `registry`, listed again if any of its files was edited. Search and index use this."""
-    models = registry()
-    if not any(map(_is_changed, models.files.values())):
-        return models
-    _registry.cache_clear()
-    return registry()
-
-
-def _is_changed(file: File) -> bool:
-    try:
-        status = os.stat(file.path)  # noqa: PTH116  (thousands of files, and faster)
-    except FileNotFoundError:
-        return True
-    return _stamp(status) != (file.changed, file.size)
 
 
 def resolve(model_id: int | str | os.PathLike[str]) -> ModelConfig:

@@ -13,7 +13,7 @@ from typing import Any
 from .. import checks
 from ..errors import InputError, MedzooWarning
 from .index import FIELDS, Figure, Index, index_of
-from .lookup import unchanged_registry as registry
+from .lookup import registry
 from .results import Found
 from .words import Pattern, patterns, plain
 
