@@ -16,6 +16,7 @@ from . import (
     search,
     speed,
     start,
+    threads,
     writers,
 )
 from .rows import Measurement
@@ -42,6 +43,7 @@ GROUPS = {
     for group in (
         Group("Start", start),
         Group("Speed", speed),
+        Group("Threads", threads),
         Group("Memory", memory),
         Group("Search", search),
         Group("Formats", writers),

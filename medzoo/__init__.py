@@ -6,7 +6,8 @@
 >>> medzoo.visualize(8)
 >>> medzoo.search("mammography mass")
 
-Importing it is cheap: names are looked up, and their modules imported, when they are first used.
+Importing it is cheap: names are looked up, and their modules imported, when they are first used. If
+torch is not loaded by then, the way in which its threads wait is set; see docs/scale.md.
 """
 
 from __future__ import annotations
@@ -88,9 +89,7 @@ _ROOMS = ("errors", "medical", "publishing", "study")  # modules that users reac
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return import_module(f".{name}", __name__)
-    if name not in _HOMES:
+    if name not in _HOMES and name not in _ROOMS:
         near = ""
         # `from medzoo import seeds` asks here first, in a model's own process too, where there is
         # nothing but numpy: only a word that names nothing here is compared with the public names.
@@ -99,6 +98,11 @@ def __getattr__(name: str) -> Any:
 
             near = meant(name, __all__)
         raise AttributeError(f"medzoo has no {name!r}. {near}It has {', '.join(__all__)}.")
+    from ._worker.threads import prepare
+
+    prepare()
+    if name in _ROOMS:
+        return import_module(f".{name}", __name__)
     value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value
     return value

@@ -90,7 +90,7 @@ def _left_by_limits(system: Path) -> list[int]:
     """What the control groups of this process leave of their limits (version 2 of cgroups)."""
     remaining = []
     with suppress(OSError, ValueError):
-        for group in _control_groups(system):
+        for group in control_groups(system):
             limit = group / "memory.max"
             most = limit.read_text().strip() if limit.exists() else "max"
             if most != "max":
@@ -100,14 +100,23 @@ def _left_by_limits(system: Path) -> list[int]:
     return remaining
 
 
-def _control_groups(system: Path) -> Iterator[Path]:
-    """The folders of the control groups that this process is in, the outermost first."""
+def control_groups(system: Path, controller: str = "") -> Iterator[Path]:
+    """The folders of the control groups that this process is in, the outermost first.
+
+    Parameters
+    ----------
+    system
+        Where ``proc`` and ``sys`` are.
+    controller
+        Of version 1, such as ``cpu``; version 2, which has one tree for all, if empty.
+    """
     lines = (system / "proc/self/cgroup").read_text().splitlines()
-    folder = system / "sys/fs/cgroup"
+    folder = system / "sys/fs/cgroup" / controller
     yield folder
     for line in lines:
-        if line.startswith("0::"):
-            for part in Path(line[3:]).parts:
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            for part in Path(path).parts:
                 if part not in ("/", ".."):
                     folder = folder / part
                     yield folder

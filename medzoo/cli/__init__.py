@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from .. import __version__, settings
+from .._worker import threads
 from ..console import readable
 from ..errors import MedzooError, MedzooWarning, without_passwords
 from .cache import add_cache, add_install, cache_command, install_command
@@ -105,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The arguments do not parse (code 2), or ask for help or the version (code 0).
     """
     readable(sys.stdout, sys.stderr)
+    threads.prepare()
     parser = build_parser()
     complete(parser)
     parsed = parser.parse_args(arguments)

@@ -1,6 +1,6 @@
 """YAML as PyYAML's safe loader reads it, in half its time: a registry may have thousands of configs.
 
-PyYAML asks for the type of each text anew, and builds each value in several steps, since a value
+PyYAML determines the type of each text again, and builds each value in several steps, since a value
 may refer to itself. Here types of texts are remembered, and documents without references and tags
 are built in one step.
 """

@@ -47,7 +47,7 @@ TABLES = {  # table -> its columns
     "words": ["length", "word", "level", "numbers"],
     "figures": ["metric", "is_default", "number", "value", "dataset", "samples", "better"],
 }
-Key = tuple[str, str, int, int]  # id, path and stamp of a config
+Key = tuple[str, str, int, int]  # of a config: id, path and stamp
 Entry = tuple[tuple[Any, ...], tuple[Any, ...]]  # a row of `models` and a row of `texts`
 
 

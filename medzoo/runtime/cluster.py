@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
+from .._worker import threads
 from .._worker.batch import Batch
 from ..config import ModelConfig, Version, name_of
 from ..errors import MedzooError, MedzooWarning, OutOfMemoryError, WorkerError
@@ -69,6 +70,7 @@ class Actor:
         with suppress(OSError):  # this machine may have no such folder
             os.chdir(caller["folder"])
         if version.needs_torch:
+            threads.prepare()
             import torch
 
             torch.set_num_threads(caller["threads"])

@@ -9,6 +9,7 @@ import site
 from pathlib import Path
 
 from .. import settings
+from .._worker import threads
 
 LANGUAGE = (
     *("LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_NUMERIC", "LC_TIME", "LC_COLLATE", "LC_MONETARY"),
@@ -64,6 +65,7 @@ def environment(work: Path, visible: str | None, *, user_site: bool) -> dict[str
         Whether packages that the user installed for themselves are part of its interpreter.
     """
     variables = {n: value for n, value in os.environ.items() if n.upper() in PASSED}
+    variables |= threads.choices(variables)
     variables |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(work)) | OWN
     if not (user_site and site.ENABLE_USER_SITE):
         variables["PYTHONNOUSERSITE"] = "1"
