@@ -1,5 +1,5 @@
-"""What an environment takes where one with the same torch is there already: seconds, and disk
-beside the first one, uv's cache included. The two differ in numpy. torch comes from where pip gets
+"""What an environment takes where one with the same torch is there already: seconds, and disk in
+medzoo's cache beside the first one. The two differ in numpy. torch comes from where pip gets
 it here."""
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def pips_places() -> dict[str, str]:
 
 
 def second_environment() -> tuple[float, float, float]:
-    """Seconds for the first environment, for the second, and MiB that the second adds to the disk,
-    uv's cache included.
+    """Seconds for the first environment, for the second, and MiB that the second adds to
+    medzoo's cache.
 
     Raises
     ------
@@ -92,5 +92,5 @@ def second_environment() -> tuple[float, float, float]:
                     progress=False,
                 )
                 seconds.append(time.perf_counter() - began)
-                sizes.append(files.size_of(Path(folder))[0] / 2**20)
+                sizes.append(files.size_of(Path(folder, "cache"))[0] / 2**20)
     return seconds[0], seconds[1], sizes[1] - sizes[0]

@@ -337,10 +337,11 @@ def _flock(descriptor: int, *, shared: bool, wait: bool) -> bool | None:
     return True
 
 
-def size_of(path: Path) -> tuple[int, int]:
+def size_of(path: Path, links: int = 1) -> tuple[int, int]:
     """The size of a file or folder in bytes, and how many bytes its removal would free.
 
-    A file with several hard links in the folder counts once. A file with hard links is not freed.
+    A file with several hard links in the folder counts once. A file with more hard links than
+    ``links`` is not freed.
     """
     total = freed = 0
     seen = set[tuple[int, int]]()
@@ -351,7 +352,7 @@ def size_of(path: Path) -> tuple[int, int]:
             continue
         seen.add(inode)
         total += status.st_size
-        if status.st_nlink == 1:
+        if status.st_nlink <= links:
             freed += status.st_size
     return total, freed
 

@@ -11,11 +11,12 @@ import sys
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 
 JSON = "application/vnd.pypi.simple.v1+json"
 UPLOADED = "2025-01-01T00:00:00Z"
@@ -28,6 +29,7 @@ def write_wheel(
     code: str = "",
     requires: Sequence[str] = (),
     python: str = ">=3.8",
+    modules: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
     """A wheel of pure Python: a package ``name`` with ``__version__`` and the given code, whose ``main`` is a command."""
     module = name.replace("-", "_")
@@ -43,6 +45,7 @@ def write_wheel(
         f"{info}/METADATA": "\n".join(["Metadata-Version: 2.1", *about, ""]),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: medzoo-tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
+    content |= {f"{module}/{file}": text for file, text in modules.items()}
     if "def main(" in code:
         content[f"{info}/entry_points.txt"] = f"[console_scripts]\n{name} = {module}:main\n"
     digests = {path: hashlib.sha256(text.encode()).digest() for path, text in content.items()}

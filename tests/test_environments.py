@@ -37,10 +37,12 @@ from medzoo.environments import (
     isolated,
     records,
     satisfied,
+    shared,
     uv_config,
 )
 from medzoo.environments.recipe import Recipe, lock_entries
 from medzoo.errors import BuildError, ConfigError, InputError, MedzooWarning
+from medzoo.packages import cache
 from medzoo.registry import resolve
 
 sys.path.insert(0, str(ROOT))
@@ -674,9 +676,11 @@ def test_an_environment_that_was_changed_is_told(
 
 
 @needs_locks
-@pytest.mark.parametrize("harm", ["edit", "delete", "extra", "bytecode", "dangle"])
+@pytest.mark.parametrize(
+    "harm", ["edit", "overwrite", "delete", "extra", "bytecode", "dangle", "folder"]
+)
 def test_a_changed_environment_is_built_again(
-    index: PackageIndex, model: MakeModel, harm: str
+    index: PackageIndex, model: MakeModel, harm: str, tmp_path: Path
 ) -> None:
     index.add("lib", "1.0")
     config, version = model("lib")
@@ -685,21 +689,168 @@ def test_a_changed_environment_is_built_again(
     where = records.site_packages(records.path_of(key))
     module = where / "lib/__init__.py"
     if harm == "edit":
-        module.unlink()  # another file than that of uv's cache
+        module.unlink()
         module.write_text("changed = True")
+    elif harm == "overwrite":  # of the same size, in place
+        module.chmod(0o644)
+        module.write_text(module.read_text().replace("1.0", "6.6"))
     elif harm == "extra":
         (where / "evil.pth").write_text("import os\n")
     elif harm == "bytecode":
-        (where / "lib/__pycache__").mkdir()
-        (where / "lib/__pycache__/__init__.cpython-311.pyc").write_bytes(b"bad")
+        (bytecode,) = (where / "lib/__pycache__").iterdir()
+        bytecode.chmod(0o644)
+        bytecode.write_bytes(b"bad")
+    elif harm == "folder":  # a link to modules that lie elsewhere
+        (tmp_path / "evil").mkdir()
+        (where / "sitecustomize").symlink_to(tmp_path / "evil")
     else:
         module.unlink()
-        if harm == "dangle":  # as links into uv's cache do after `uv cache clean`
+        if harm == "dangle":
             module.symlink_to("/nowhere")
     with pytest.warns(MedzooWarning, match="was changed after it was built"):
         again = isolated(config, version)
     assert list(records.differences(key)) == []
     assert run(again, "import lib; print(lib.__version__)") == "1.0"
+
+
+@needs_locks
+def test_what_an_environment_overwrites_reaches_uvs_cache_and_later_environments_never(
+    index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    index.add("lib", "1.0")
+    index.add("other", "1.0")
+    one, two = model("lib", number=901), model("lib", "other", number=902)
+    environments = [isolated(*one).python.parents[1], isolated(*two).python.parents[1]]
+    module = records.site_packages(environments[0]) / "lib/__init__.py"
+    assert module.samefile(records.site_packages(environments[1]) / "lib/__init__.py")
+    assert module.stat().st_mode & 0o777 == 0o444
+    module.chmod(0o644)
+    module.write_text(module.read_text().replace("1.0", "6.6"))
+    (of_uv,) = (tmp_path / "uv").rglob("lib/__init__.py")
+    assert of_uv.read_text() == '__version__ = "1.0"\n'
+    for changed in (one, two):
+        with pytest.warns(MedzooWarning, match="was changed after it was built"):
+            again = isolated(*changed)
+        assert run(again, VERSION) == "1.0"
+
+
+@needs_locks
+def test_a_file_that_was_changed_in_uvs_cache_is_not_installed(
+    index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    index.add("lib", "1.0")
+    index.add("other", "1.0")
+    found = isolated(*model("lib", number=901))
+    key = found.python.parents[1].name
+    (of_uv,) = (tmp_path / "uv").rglob("lib/__init__.py")
+    of_uv.write_text(of_uv.read_text().replace("1.0", "6.6"))
+    again = isolated(*model("lib", "other", number=902))  # it has medzoo's copy
+    assert run(again, VERSION) == run(found, VERSION) == "1.0"
+    for name in (key, again.python.parents[1].name):
+        shutil.rmtree(records.path_of(name))
+    shared.clear()
+    with pytest.raises(BuildError, match=r"(?s)is not what its package states.*uv cache clean"):
+        isolated(*model("lib", number=901))
+    assert not [name for name in left() if not name.endswith(".json")]
+
+
+def test_names_that_lead_out_of_an_environment_are_not_touched(
+    index: PackageIndex, model: MakeModel
+) -> None:
+    index.add("lib", "1.0")
+    environment = isolated(*model("lib")).python.parents[1]
+    target = environment.parent / "target"
+    target.write_text("mine")
+    (record,) = records.site_packages(environment).glob("lib-*.dist-info/RECORD")
+    up = "../" * len(record.parent.relative_to(environment.parent).parents)
+    record.write_text(f"{up[3:]}target,sha256=AAAA,4\n{target},sha256=AAAA,4\n../x\n")
+    assert (record.parent.parent / f"{up[3:]}target").resolve().samefile(target)
+    names = [file.name for file, _ in shared.recorded(environment)]
+    assert "target" not in names
+    assert "WHEEL" in names
+
+
+IMPORTED_FROM_BYTECODE = """
+import importlib.machinery
+loaded = []
+compile_source = importlib.machinery.SourceFileLoader.source_to_code
+importlib.machinery.SourceFileLoader.source_to_code = lambda self, data, path, **rest: (
+    loaded.append(path), compile_source(self, data, path, **rest))[1]
+import lib, lib.part
+print(loaded, lib.part.where.__code__.co_filename == lib.part.__file__)
+"""
+
+
+def test_modules_are_compiled_once_before_anything_runs(
+    index: PackageIndex, model: MakeModel
+) -> None:
+    modules = {"part.py": "def where():\n    pass\n", "broken.py": "print 'an older Python'"}
+    write_wheel(index.folder, "lib", "1.0", modules=modules)
+    found = isolated(*model("lib", number=901))
+    assert run(found, IMPORTED_FROM_BYTECODE) == "[] True"
+    index.add("other", "1.0")
+    other = isolated(*model("lib", "other", number=902))
+    assert run(other, IMPORTED_FROM_BYTECODE) == "[] True"
+    modules = [
+        records.site_packages(i.python.parents[1]) / "lib/__pycache__" for i in (found, other)
+    ]
+    first, second = ([p for p in folder.iterdir() if "part" in p.name] for folder in modules)
+    assert first[0].samefile(second[0])
+    assert not [p for p in modules[0].iterdir() if "broken" in p.name]
+    key = found.python.parents[1].name
+    assert list(records.differences(key)) == []
+    content = first[0].read_bytes()
+    first[0].unlink()
+    first[0].write_bytes(content + b"x")
+    os.utime(first[0], (shared.TIME, shared.TIME))
+    assert list(records.differences(key)) == ["its bytecode is not what was compiled"]
+
+
+def test_copies_that_no_environment_has_any_more_are_removed(
+    index: PackageIndex, model: MakeModel
+) -> None:
+    index.add("lib", "1.0")
+    index.add("other", "1.0")
+    keys = [
+        isolated(*model(*names, number=number)).python.parents[1].name
+        for number, names in ((901, ("lib",)), (902, ("lib", "other")))
+    ]
+    copies = len(list(shared.folder().glob("??/*")))
+    assert cache.remove(keys[1]).freed > 0
+    assert 0 < len(list(shared.folder().glob("??/*"))) < copies
+    cache.remove(keys[0])
+    assert not list(shared.folder().glob("??/*"))
+
+
+@needs_locks
+def test_what_killed_builds_left_is_cleared_by_the_next_start(
+    index: PackageIndex, model: MakeModel
+) -> None:
+    index.add("lib", "1.0")
+    index.add("other", "1.0")
+    config, _ = model("lib==1.0", number=901)
+    index.go.clear()
+    with builder(config) as doomed:
+        wait_for(lambda: any("/files/" in asked for asked in index.asked))
+        (unfinished,) = [name for name in left() if name.startswith(".")]
+        assert [e.kind for e in cache.entries()] == ["unfinished"]
+        records.clear_unfinished()
+        assert unfinished in left()  # it is being built
+        doomed.kill()
+        doomed.wait()
+    index.go.set()
+    assert unfinished in {e.path.name for e in cache.entries() if e.kind == "unfinished"}
+    wait_for(lambda: clears(unfinished))  # uv ends with the process that started it
+    isolated(*model("other", number=902))  # another model, which has nothing to do with it
+    assert [name for name in left() if name.startswith(".")] == []
+
+
+def clears(unfinished: str) -> bool:
+    """Whether the next start removes an unfinished environment."""
+    records.clear_unfinished()
+    return unfinished not in left()
 
 
 @needs_locks
@@ -753,7 +904,7 @@ def test_an_installation_without_uv_says_so(
 
 @pytest.mark.skipif(os.name == "nt", reason="uv's cache lies elsewhere on Windows")
 @pytest.mark.parametrize("other_disk", [False, True])
-def test_packages_are_hard_links_to_uvs_cache(
+def test_packages_are_hard_links_to_one_copy(
     index: PackageIndex,
     model: MakeModel,
     monkeypatch: pytest.MonkeyPatch,
@@ -775,7 +926,7 @@ def test_packages_are_hard_links_to_uvs_cache(
         for i in (one, two)
     ]
     assert pair[0].st_ino == pair[1].st_ino
-    assert pair[0].st_nlink == 3  # two environments, and uv's cache
+    assert pair[0].st_nlink == 3  # two environments, and medzoo's copy
     assert (tmp_path / "cache/uv").is_dir() is other_disk
 
 
@@ -813,7 +964,7 @@ def test_a_second_environment_with_the_same_torch_takes_no_second_copy_of_it(
         for i in (one, two)
     ]
     assert libraries[0].samefile(libraries[1])
-    assert libraries[0].stat().st_nlink == 3  # and uv's cache
+    assert libraries[0].stat().st_nlink == 3  # and medzoo's copy
     code = "import lib, numpy, torch; print(torch.__version__.partition('+')[0], torch.from_numpy(numpy.ones(3)).sum().item())"
     assert run(two, code) == f"{torch} 3.0"
     assert two.record["torch"].startswith(torch)

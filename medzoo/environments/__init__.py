@@ -55,6 +55,7 @@ def isolated(config: ModelConfig, version: Version, *, progress: bool | None = N
         The lock of the version cannot be read.
     """
     recipe = Recipe.of(config, version)
+    records.clear_unfinished()
     for _ in range(TRIES):
         record = records.find(recipe, version.python)
         if record is None:

@@ -19,6 +19,7 @@ from ..errors import BuildError, MedzooWarning
 from . import records
 from .interpreter import Python
 from .recipe import Recipe, machine, own_index
+from .shared import bytecode_digest, share, site_packages
 from .uv import uv
 
 
@@ -36,7 +37,7 @@ def build(
     target = records.path_of(key)
     failure = f"The environment of {config.id} could not be built"
     try:
-        with files.locked(records.lock_of(key)) as held:
+        with files.locked(records.lock_of(key)):
             record = records.read(key)
             if record and not recipe.unmet(record["packages"], record["python"]):
                 return record
@@ -45,19 +46,22 @@ def build(
                     f"{failure}: another version of medzoo uses {target}.",
                     "MEDZOO_CACHE names another folder.",
                 )
-            _clear(target, asides=held)
+            if target.is_dir():  # it lost its record or its Python
+                shutil.rmtree(target)
             if settings.show_progress(progress):
                 print(f"{config.id}: building its environment, once ({target})", file=sys.stderr)
             with files.folder_aside(target) as aside, _uv_cache(aside) as variables:
                 run = partial(uv, failure=failure, variables=variables, progress=progress)
                 _install(aside, recipe, python, run)
-                packages = records.installed([str(records.site_packages(aside))])
+                packages = records.installed([str(site_packages(aside))])
                 if unmet := recipe.unmet(packages, python.version):
                     raise BuildError(
                         f"{failure}: what was installed is not what was declared: "
                         f"{'; '.join(unmet)}.",
                         "Do uv settings on this machine change what it installs? Nothing was kept.",
                     )
+                share(aside, records.python_of(aside), python.cache_tag)
+                bytecode = bytecode_digest(aside)
                 size, _ = files.size_of(aside)
             record = {
                 "format": records.FORMAT,
@@ -70,6 +74,7 @@ def build(
                 "machine": machine(),
                 "packages": packages,
                 "bytes": size,
+                "bytecode": bytecode,
                 "stamp": records.stamp(target),
                 "models": [config.id],
                 "medzoo": __version__,
@@ -83,19 +88,6 @@ def build(
             f"The environment of {config.id} could not be written to {target}: {error}.",
             "MEDZOO_CACHE names another folder.",
         ) from error
-
-
-def _clear(target: Path, *, asides: bool) -> None:
-    """Remove an environment that lost its record or its Python.
-
-    With ``asides``, the unfinished folders of killed builds too.
-    """
-    folders = [target]
-    if asides:
-        folders += target.parent.glob(f".{target.name}.*")
-    for folder in folders:
-        if folder.is_dir():
-            shutil.rmtree(folder)
 
 
 def _install(folder: Path, recipe: Recipe, python: Python, run: Callable[..., str]) -> None:

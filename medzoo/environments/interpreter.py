@@ -17,7 +17,8 @@ from .uv import clean_environment, uv
 
 ASK = """
 import json, platform, sys, sysconfig
-print(json.dumps([sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag, platform.python_version()]))
+tag = sys.implementation.cache_tag
+print(json.dumps([sysconfig.get_config_var("SOABI") or tag, platform.python_version(), tag]))
 """
 
 
@@ -28,6 +29,7 @@ class Python:
     path: Path
     tag: str  # implementation, version and binary interface: cpython-311-x86_64-linux-gnu
     version: str
+    cache_tag: str  # in the names of files with its bytecode: cpython-311
 
 
 def pick(wanted: str, config: ModelConfig, progress: bool | None = None) -> Python:
@@ -43,8 +45,9 @@ def pick(wanted: str, config: ModelConfig, progress: bool | None = None) -> Pyth
         It is not a valid range.
     """
     if python_fits(platform.python_version(), wanted) and sys.executable:
-        tag = sysconfig.get_config_var("SOABI") or sys.implementation.cache_tag
-        return Python(Path(sys.executable), tag, platform.python_version())
+        cache_tag = sys.implementation.cache_tag or ""
+        tag = sysconfig.get_config_var("SOABI") or cache_tag
+        return Python(Path(sys.executable), tag, platform.python_version(), cache_tag)
     failure = (
         f"{config.id} needs a Python {wanted}, which is not installed and could not be downloaded"
     )
@@ -66,5 +69,5 @@ def pick(wanted: str, config: ModelConfig, progress: bool | None = None) -> Pyth
             f"{config.id} needs a Python {wanted}, and {path} does not run:\n"
             f"  {answer.stderr.strip()}"
         )
-    tag, version = json.loads(answer.stdout)
-    return Python(path, tag, version)
+    tag, version, cache_tag = json.loads(answer.stdout)
+    return Python(path, tag, version, cache_tag or "")

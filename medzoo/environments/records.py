@@ -6,15 +6,14 @@ modification time of the empty file ``KEY.use`` is that of the last use.
 
 from __future__ import annotations
 
-import base64
-import csv
 import hashlib
-import io
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,10 @@ from .. import files, settings
 from ..config import requirement_name
 from .recipe import Recipe, machine
 from .requirements import python_fits
+from .shared import bytecode_digest, recorded, site_packages
 
 FORMAT = 1  # of records
-NEEDED = {"key", "lock", "torch", "machine", "python", "packages", "models"}
+NEEDED = {"key", "lock", "torch", "machine", "python", "packages", "models", "stamp", "bytecode"}
 # Files that uv or Python puts into an environment, and no package lists.
 UNLISTED = {
     "_virtualenv.py",
@@ -121,11 +121,6 @@ def change_models(key: str, *, also: str = "", without: str = "") -> None:
                 files.write_json(record_of(key), record)
 
 
-def site_packages(environment: Path) -> Path:
-    """The folder of the packages of an environment."""
-    return next(environment.glob("lib/python*/site-packages"), environment / "Lib/site-packages")
-
-
 def installed(where: Sequence[str]) -> dict[str, str]:
     """The packages in some folders: name -> version.
 
@@ -140,28 +135,43 @@ def installed(where: Sequence[str]) -> dict[str, str]:
 
 
 def stamp(environment: Path) -> str:
-    """A digest of the names, sizes and times of all files of an environment.
+    """A digest of the names, sizes and times of all files of an environment, and of its links.
 
     It is quick, and changes with every usual change. `differences` compares contents.
     """
-    lines = []
-    for parent, folders, names in os.walk(environment):
-        folders.sort()
-        for name in sorted(names):
-            path = os.path.join(parent, name)  # noqa: PTH118  (there are tens of thousands)
-            try:
-                status = os.stat(path)  # noqa: PTH116
-                lines.append(f"{path} {status.st_size} {status.st_mtime_ns}")
-            except OSError:
-                lines.append(f"{path} leads nowhere")
-    lines = [line[len(str(environment)) :] for line in lines]
-    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    digest = hashlib.sha256()
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(os.path.join(environment, folder)) as listed:  # noqa: PTH118
+            entries = sorted(listed, key=attrgetter("name"))
+        lines = [folder]
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(f"{folder}{entry.name}/")
+            else:
+                lines.append(_state(entry))
+        digest.update("\0".join([*lines, ""]).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _state(entry: os.DirEntry[str]) -> str:
+    """The name of a file or link, and what changes with it."""
+    name = entry.name
+    if entry.is_symlink():
+        name += f" to {os.readlink(entry.path)}"  # noqa: PTH115
+        if entry.is_dir():
+            return name
+    try:
+        status = entry.stat()
+    except OSError:
+        return f"{name} leads nowhere"
+    return f"{name} {status.st_size} {status.st_mtime_ns}"
 
 
 def is_unchanged(record: Mapping[str, Any]) -> bool:
     """Whether an environment has the stamp that it had when it was built."""
-    recorded = record.get("stamp")
-    return recorded is None or recorded == stamp(path_of(record["key"]))
+    return bool(record["stamp"] == stamp(path_of(record["key"])))
 
 
 def remove(key: str) -> bool:
@@ -176,46 +186,45 @@ def remove(key: str) -> bool:
     return True
 
 
+def clear_unfinished() -> None:
+    """Remove what killed processes left when they built or removed environments."""
+    for path in sorted(folder().glob(".*")):
+        # A process that builds or removes an environment holds its lock.
+        with files.locked(lock_of(path.name.split(".")[1]), timeout=0) as held:
+            if held and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif held:
+                path.unlink(missing_ok=True)
+
+
 def differences(key: str) -> Iterator[str]:
     """The differences between an environment and what was installed and recorded, in words."""
     record = read(key)
     if record is None:
         yield "it is incomplete"
         return
-    where = site_packages(path_of(key))
-    now = installed([str(where)])
+    environment = path_of(key)
+    now = installed([str(site_packages(environment))])
     for name in sorted({*now, *record["packages"]}):
-        recorded, actual = record["packages"].get(name, "nothing"), now.get(name, "nothing")
-        if recorded != actual:
-            yield f"{name}: {recorded} was installed, {actual} was found"
-    yield from _changed_files(where, with_bytecode="stamp" in record)
+        before, after = record["packages"].get(name, "nothing"), now.get(name, "nothing")
+        if before != after:
+            yield f"{name}: {before} was installed, {after} was found"
+    yield from _changed_files(environment)
+    if bytecode_digest(environment) != record["bytecode"]:
+        yield "its bytecode is not what was compiled"
 
 
-def _changed_files(where: Path, *, with_bytecode: bool) -> Iterator[str]:
+def _changed_files(environment: Path) -> Iterator[str]:
     """The files that differ from those that packages list, or that no package lists."""
-    listed = set[Path]()
-    for path in sorted(where.glob("*.dist-info/RECORD")):
-        for name, digest in _recorded(path):
-            file = where / name
-            listed.add(file)
-            if not file.is_file():
-                yield f"{name} is missing"
-            elif _base64_digest(file) != digest:
-                yield f"{name} is not what was installed"
+    where, listed = site_packages(environment), set[Path]()
+    for file, digest in recorded(environment):
+        listed.add(file)
+        name = os.path.relpath(file, where)
+        if not file.is_file():
+            yield f"{name} is missing"
+        elif digest and files.sha256_of(file) != digest:
+            yield f"{name} is not what was installed"
     for file in sorted(where.rglob("*")):
-        if file.suffix == ".pyc" and not with_bytecode:
-            continue  # earlier versions of medzoo let models write them
-        if file.is_file() and file not in listed and file.name not in UNLISTED:
+        is_known = file in listed or file.name in UNLISTED or file.suffix == ".pyc"
+        if file.is_file() and not is_known:
             yield f"{file.relative_to(where)} was not installed"
-
-
-def _recorded(path: Path) -> Iterator[tuple[str, str]]:
-    """The files of an installed package and their sha256, as its RECORD lists them."""
-    for row in csv.reader(io.StringIO(path.read_text(encoding="utf-8"))):
-        if len(row) == 3 and row[1].startswith("sha256="):
-            yield row[0], row[1].removeprefix("sha256=")
-
-
-def _base64_digest(path: Path) -> str:
-    digest = bytes.fromhex(files.sha256_of(path))
-    return base64.urlsafe_b64encode(digest).decode().rstrip("=")

@@ -58,6 +58,13 @@ def clean_environment() -> dict[str, str]:
     return variables
 
 
+def supervised(command: list[str]) -> list[str]:
+    """A command that ends with this process, together with all that it starts, on Linux."""
+    if sys.platform != "linux" or not sys.executable:
+        return command
+    return [sys.executable, "-I", "-S", str(SUPERVISOR), str(os.getpid()), *command]
+
+
 def _absolute(place: str) -> str:
     """A path as an absolute path; an address, or nothing, as it is."""
     return place if not place or "://" in place else str(Path(place).absolute())
@@ -99,9 +106,7 @@ def uv(
     command = [program, *(os.fspath(argument) for argument in arguments), "--no-progress"]
     if settings.offline():
         command.append("--offline")
-    if sys.platform == "linux" and sys.executable:  # uv, and what it starts, end with this process
-        start = [sys.executable, "-I", "-S", str(SUPERVISOR), str(os.getpid())]
-        command = [*start, *command]
+    command = supervised(command)
     show = settings.show_progress(progress)
     lines: deque[str] = deque(maxlen=LINES)
     with (

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from .. import files, settings
 from ..config import REMOTE, ModelConfig, Version
-from ..environments import records
+from ..environments import records, shared
 from ..environments.recipe import Recipe
 from ..errors import ConfigError, IntegrityError, ModelNotFoundError
 from ..registry import registry, resolve
@@ -50,6 +50,11 @@ class Entry:
         return f"{self.kind} {self.path.name}"
 
     @property
+    def links(self) -> int:
+        """How many links a file of it has that nothing else uses."""
+        return 2 if self.kind == "environment" else 1  # the other one is in `environments.shared`
+
+    @property
     def used(self) -> str:
         """The day of its last use, if known."""
         if self.mark is None or not self.mark.exists():
@@ -59,7 +64,7 @@ class Entry:
     @property
     def summary(self) -> dict[str, Any]:
         """The entry as JSON; ``frees`` is the number of bytes that its removal frees."""
-        size, frees = files.size_of(self.path)
+        size, frees = files.size_of(self.path, self.links)
         return {
             "kind": self.kind,
             "name": self.path.name,
@@ -361,7 +366,7 @@ def _logs() -> Iterator[Entry]:
 
 def _frees(entry: Entry) -> int:
     with suppress(OSError):  # another process removed it
-        return files.size_of(entry.path)[1]
+        return files.size_of(entry.path, entry.links)[1]
     return 0
 
 
@@ -383,6 +388,7 @@ def _removed(unneeded: list[Entry]) -> Removal:
         else:
             removed.append(entry)
             freed += size
+    shared.clear()
     return Removal(tuple(removed), tuple(failed), freed=freed)
 
 
