@@ -31,6 +31,14 @@ needs_locks = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Temporary files of these tests' own: what others left in the usual folder is listed too."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+
 @pytest.fixture
 def filled(zenodo: Zenodo, index: PackageIndex) -> int:
     """The number of a model that was downloaded, unpacked, and given an environment."""
