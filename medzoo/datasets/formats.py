@@ -34,7 +34,7 @@ class Format(ABC):
     """
 
     needs: ClassVar[str] = ""  # a package of the extra `medical`
-    encoder: ClassVar[str] = ""  # the package that encodes the files, for the provenance
+    encoder: ClassVar[str] = ""  # the package that encodes the files, or zlib, for the provenance
     ANEW: ClassVar[tuple[str, ...]] = ()  # files that are written again when a set grows
     shards: ClassVar[bool] = False  # whether samples are in shards, whose size a user can set
     one_file_each: ClassVar[bool] = False  # whether each sample has its own files, named by labels

@@ -1,9 +1,16 @@
-"""PNG: one file per picture, gray or RGB, of 8 or 16 bits."""
+"""PNG: one file per picture, gray or RGB, of 8 or 16 bits.
+
+Files are put together here, several times as fast as by Pillow, which tries five filters on each
+row. Pictures get the filter Average, whose differences are mostly the smallest, and masks none. The
+strategy Z_RLE looks for runs alone: noise has no other repetitions.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+import struct
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,11 +23,16 @@ from ..config.columns import known_range, unit_range
 from .formats import pictures_unfit, step_of
 from .one_file_each import OneFileEach
 
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+GREY, RGB = 0, 2  # types of colour
+NONE, AVERAGE = 0, 3  # filters
+DISCLAIMER = "Synthetic image, made by a generative model. Not for diagnosis."
+
 
 class Png(OneFileEach):
     """Integers keep their 8 or 16 bits; floats are scaled from the value range to 8 bits."""
 
-    encoder = "pillow"
+    encoder = "zlib"
     FLOAT: ClassVar[type[np.unsignedinteger[Any]]] = np.uint8
 
     @classmethod
@@ -71,21 +83,40 @@ def png(
     float_as: type[np.unsignedinteger[Any]] = np.uint8,
 ) -> bytes:
     """A picture (C, H, W) as PNG, with ``metadata`` as JSON in its text chunk ``medzoo``."""
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
     if values.dtype.kind == "f":
         values = np.rint(unit_range(values, output) * np.iinfo(float_as).max).astype(float_as)
-    picture = values[0] if len(values) == 1 else np.moveaxis(values, 0, -1)
-    text = PngInfo()
-    text.add_text("medzoo", json.dumps(metadata, sort_keys=True))
-    text.add_text("Comment", "Synthetic image, made by a generative model. Not for diagnosis.")
-    buffer = io.BytesIO()
-    # Level 1 is four times as fast as the default level and makes files a fifth larger.
-    Image.fromarray(np.ascontiguousarray(picture)).save(
-        buffer, "PNG", compress_level=1, pnginfo=text
-    )
-    return buffer.getvalue()
+    pixels = np.moveaxis(values, 0, -1)  # (H, W, C)
+    height, width, channels = pixels.shape
+    depth, color = 8 * pixels.itemsize, GREY if channels == 1 else RGB
+    texts = {"medzoo": json.dumps(metadata, sort_keys=True), "Comment": DISCLAIMER}
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)),
+        *((b"tEXt", f"{key}\0{text}".encode("ascii")) for key, text in texts.items()),
+        (b"IDAT", _packed(pixels, AVERAGE if output.kind == "image" else NONE)),
+        (b"IEND", b""),
+    ]
+    return SIGNATURE + b"".join(_chunk(name, data) for name, data in chunks)
+
+
+def _packed(pixels: NDArray[Any], filter_: int) -> bytes:
+    """Pixels (H, W, C) as filtered and compressed rows; ``filter_`` is ``NONE`` or ``AVERAGE``."""
+    height, step = len(pixels), pixels.shape[2] * pixels.itemsize  # bytes of a pixel
+    rows = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder(">")).view(np.uint8)
+    rows = rows.reshape(height, -1)
+    filtered = np.full((height, 1 + rows.shape[1]), filter_, np.uint8)
+    if filter_ == AVERAGE:
+        left, above = np.zeros_like(rows), np.zeros_like(rows)
+        left[:, step:], above[1:] = rows[:, :-step], rows[:-1]
+        rows = rows - ((left & above) + ((left ^ above) >> 1))  # half of the sum, without overflow
+    filtered[:, 1:] = rows
+    deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    return deflate.compress(filtered.tobytes()) + deflate.flush()
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    """A part of the file: length, name, data and checksum."""
+    part = name + data
+    return struct.pack(">I", len(data)) + part + struct.pack(">I", zlib.crc32(part))
 
 
 def unpng(file: Path | io.BytesIO, output: Output) -> NDArray[Any]:

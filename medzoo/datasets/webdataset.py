@@ -31,12 +31,13 @@ from .png import Png, png, unpng
 
 SHARD = 256 * 2**20  # bytes by default; a shard ends with the sample that reaches this size
 RECORD = tarfile.RECORDSIZE
+SIZE_AT, SIZE_DIGITS = 124, 11  # where a header of tar has the size of its file, in octal digits
 
 
 class WebDataset(Format):
     """Anything."""
 
-    encoder = "pillow"
+    encoder = "zlib"
     shards = True
 
     @staticmethod
@@ -163,10 +164,13 @@ class ShardColumn(LazyColumn):
 
 
 def _member_of(part: bytes, ending: str) -> io.BytesIO:
-    """The file with this ending, of the members of one sample."""
-    with tarfile.open(fileobj=io.BytesIO(part + bytes(2 * tarfile.BLOCKSIZE))) as members:
-        for info in members:
-            file = members.extractfile(info) if info.name.endswith(ending) else None
-            if file is not None:
-                return io.BytesIO(file.read())
+    """The file with this ending, of the members of one sample, which `member` made."""
+    start = 0
+    while start < len(part):
+        name = part[start : start + tarfile.LENGTH_NAME].rstrip(b"\0").decode()
+        size = int(part[start + SIZE_AT : start + SIZE_AT + SIZE_DIGITS], 8)
+        start += tarfile.BLOCKSIZE
+        if name.endswith(ending):
+            return io.BytesIO(part[start : start + size])
+        start += size + -size % tarfile.BLOCKSIZE
     raise ValueError(f"it has no file *{ending}")

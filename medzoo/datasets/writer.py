@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import time
 import warnings
+import zlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -517,7 +518,8 @@ def _writers(format: str) -> dict[str, str]:  # noqa: A002
     """The versions of the packages that encode the files."""
     versions = {"medzoo": __version__}
     if encoder := format_class(format).encoder:
-        versions[encoder] = metadata.version(encoder)
+        is_zlib = encoder == "zlib"
+        versions[encoder] = zlib.ZLIB_RUNTIME_VERSION if is_zlib else metadata.version(encoder)
     return versions
 
 
