@@ -290,7 +290,7 @@ def test_the_judge_prints_every_method_both_ways(
     methods = ["copy", "histogram", "linear 3x3x3", "model", "model, mask given"]
     assert judge.main([str(data), "--methods", *methods, "--masks", "1"]) == 0
     rows = list(map(json.loads, capsys.readouterr().out.splitlines()))
-    assert [row["trained on"] for row in rows] == [7] * 11 + [19] * 11
+    assert [row["trained on"] for row in rows] == [7] * 12 + [19] * 12
     figures = {(r["trained on"], r.get("target"), r.get("method")): r for r in rows}
     linear = figures[7, "T2", "linear 3x3x3"]
     # Here T2 is a linear function of T1 but for lesions, and the histogram is that of T1 reversed.
@@ -298,5 +298,5 @@ def test_the_judge_prints_every_method_both_ways(
     assert linear["PSNR"] > figures[7, "T2", "histogram"]["PSNR"] + 5
     assert all(row["real contrast"] > 0 for row in rows if "target" in row)
     placed = [row for row in rows if "placed in" in row]
-    assert [row["lesions"] for row in placed] == [1, 1]
+    assert [(row["in"], row["lesions"]) for row in placed] == [("T2", 1), ("FLAIR", 1)] * 2
     assert all(row["brighter than unasked"] == 1 for row in placed)
