@@ -415,7 +415,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that train the GAN")
     parser.add_argument("--worker", type=int, default=0, help="which of them this is, from 0")
     parser.add_argument("--rate", type=float, default=3e-4, help="learning rate at its highest")
-    parser.add_argument("--critic-rate", type=float, default=3e-3, help="that of the critic")
+    parser.add_argument("--critic-rate", type=float, default=6e-4, help="that of the critic")
     parser.add_argument("--init", type=Path, help="weights.safetensors whose generator goes on")
     parser.add_argument("--critic-from", type=int, default=60, help="a step of the GAN")
     parser.add_argument("--likeness", type=float, default=1.0, help="weight of the pairs")
