@@ -7,6 +7,7 @@ import hashlib
 import html
 import io
 import json
+import ssl
 import sys
 import tarfile
 import threading
@@ -137,13 +138,13 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[PackageIndex]:
-    """A `PackageIndex` for the time of the block."""
+def serve(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[PackageIndex]:
+    """A `PackageIndex` for the time of the block; over https with the certificate of ``tls``."""
     index = PackageIndex(folder)
 
     class Handler(BaseHTTPRequestHandler):
@@ -177,6 +178,9 @@ def serve(folder: Path) -> Iterator[PackageIndex]:
 
     server = Server(("127.0.0.1", 0), Handler)
     index.url = f"http://127.0.0.1:{server.server_port}/simple"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        index.url = f"https://localhost:{server.server_port}/simple"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:

@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 import medzoo
+from medzoo._worker.sandbox import PARTS, possible
 from medzoo import cli, console, errors
 from medzoo.cli import build_parser, generate, main, models
 from medzoo.cli import help as pages
@@ -273,6 +274,26 @@ def test_generate_quietly_prints_nothing(toy: Toy, tmp_path: Path) -> None:
     )
     assert (done.stdout, done.stderr) == ("", "")
     assert len(medzoo.read(tmp_path / "out")) == 100
+
+
+@pytest.mark.parametrize("mode", ["auto", "on", "off"])
+def test_generate_says_verbosely_what_was_contained(
+    toy: Toy, tmp_path: Path, capsys: Capture, mode: str
+) -> None:
+    words = ["generate", str(toy()), "-n", "1", "--out", str(tmp_path / "out"), "--sandbox", mode]
+    if mode == "on" and possible() != PARTS:
+        pytest.skip("this system cannot contain everything")
+    assert main([*words, "--verbose"]) == 0
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"sandbox: {', '.join(PARTS) if mode == 'on' else 'nothing was contained'}"
+
+
+def test_generate_says_verbosely_that_a_bundled_model_is_not_contained(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    assert main(["generate", "8", "-n", "1", "--out", str(tmp_path / "out"), "--verbose"]) == 0
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == "sandbox: none, since this code came with medzoo"
 
 
 @pytest.mark.parametrize("n", ["0", "x", "-3", "1.5", "²", "1__0", "_1", "0_0"])

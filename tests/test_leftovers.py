@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -14,13 +16,14 @@ from typing import Any
 import psutil
 import pytest
 from conftest import ROOT
+from package_index import JSON, PackageIndex, serve
 
 from medzoo import files, scratch, settings
 from medzoo.cli import main
 from medzoo.environments import records, uv
 from medzoo.errors import BuildError, InputError, IntegrityError, SourceError
 from medzoo.packages import cache
-from medzoo.packages.http import get_json
+from medzoo.packages.http import get_json, get_json_pages
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
 
@@ -149,6 +152,60 @@ def test_certificates_of_an_institute_reach_uv_and_downloads(
     assert uv.clean_environment()["SSL_CERT_FILE"] == str(bundle)
     assert "REQUESTS_CA_BUNDLE" not in uv.clean_environment()
     assert settings.certificates() == (str(bundle) if name == "SSL_CERT_FILE" else "")
+
+
+@pytest.fixture
+def institute(tmp_path: Path) -> tuple[Path, ssl.SSLContext]:
+    """The certificate of an authority that only this institute knows, and one for localhost that it
+    signed.
+    """
+    if not shutil.which("openssl"):
+        pytest.skip("openssl makes the certificates")
+    (tmp_path / "names").write_text(
+        "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\nauthorityKeyIdentifier=keyid\n"
+    )
+    for line in (
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=institute"
+        " -addext keyUsage=critical,keyCertSign,cRLSign",
+        "req -newkey rsa:2048 -nodes -keyout key.pem -out request -subj /CN=localhost",
+        "x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names"
+        " -out localhost.pem",
+    ):
+        subprocess.run(["openssl", *line.split()], cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "localhost.pem", tmp_path / "key.pem")
+    return tmp_path / "ca.pem", context
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", None])
+def test_a_server_with_the_certificate_of_an_institute(
+    name: str | None,
+    institute: tuple[Path, ssl.SSLContext],
+    index: PackageIndex,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for other in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(other, raising=False)
+    authority, context = institute
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    monkeypatch.setattr("medzoo.packages.http.policy.__class__.pause", 0.0)
+    if name:
+        monkeypatch.setenv(name, str(authority))
+    with serve(index.folder, context) as secure:
+        monkeypatch.setenv("UV_DEFAULT_INDEX", secure.url)
+        venv = tmp_path / "venv"
+        uv.uv("venv", "--python", sys.executable, venv, failure="x")
+        install = ("pip", "install", "--python", records.python_of(venv), "numpy==1.26.0")
+        if name:
+            uv.uv(*install, failure="x")
+            (page,) = get_json_pages(f"{secure.url}/numpy", headers={"Accept": JSON}, pages=1)
+            assert page["name"] == "numpy"
+        else:
+            with pytest.raises(BuildError, match="certificate"):
+                uv.uv(*install, failure="x")
+            with pytest.raises(SourceError, match="REQUESTS_CA_BUNDLE or SSL_CERT_FILE"):
+                get_json(f"{secure.url}/numpy")
 
 
 # Records of environments

@@ -31,6 +31,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..generation.job import Job
     from ..generation.run import LoadedModel
 
@@ -143,8 +145,12 @@ def add_generate(commands: Commands) -> None:
         help="a .safetensors file with other weights for the same model",
     )
     engine_arguments(child)
-    child.add_argument(
+    said = child.add_mutually_exclusive_group()
+    said.add_argument(
         "--quiet", action="store_true", help="no progress bar, estimate or notice: only errors"
+    )
+    said.add_argument(
+        "--verbose", action="store_true", help="say how the model's code was contained"
     )
     json_argument(child)
 
@@ -186,6 +192,8 @@ def generate_command(a: argparse.Namespace) -> None:
             announce(job, model, quiet=a.quiet)
             began = time.monotonic()
             samples = job.run(model, progress=False if a.quiet else None)
+    if a.verbose:
+        print(containment(samples.provenance), file=sys.stderr)
     if a.json:
         print_json(
             {
@@ -202,6 +210,19 @@ def generate_command(a: argparse.Namespace) -> None:
             note = f"finished before: nothing was made, `medzoo verify {a.out}` checks them"
         seed = samples.provenance["seed"]
         print(f"{number} of {config.id} {version.name}, seed {seed}, in {a.out} ({note})")
+
+
+def containment(provenance: Mapping[str, Any]) -> str:
+    """What of the sandbox held while samples were made, in one line."""
+    if "sandbox" not in provenance:
+        return "sandbox: none, since this code came with medzoo"
+    from .._worker.sandbox import PARTS
+
+    held = provenance["sandbox"]
+    missing = [part for part in PARTS if part not in held]
+    if not held:
+        return "sandbox: nothing was contained"
+    return f"sandbox: {', '.join(held)}" + (f"; not {', '.join(missing)}" if missing else "")
 
 
 def model_options(a: argparse.Namespace, version: Version) -> dict[str, Any]:
