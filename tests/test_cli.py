@@ -23,8 +23,8 @@ import pytest
 import yaml
 
 import medzoo
-from medzoo._worker.sandbox import PARTS, possible
 from medzoo import cli, console, errors
+from medzoo._worker.sandbox import PARTS, possible
 from medzoo.cli import build_parser, generate, main, models
 from medzoo.cli import help as pages
 from medzoo.cli.generate import parse_value

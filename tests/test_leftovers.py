@@ -164,13 +164,11 @@ def institute(tmp_path: Path) -> tuple[Path, ssl.SSLContext]:
     (tmp_path / "names").write_text(
         "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\nauthorityKeyIdentifier=keyid\n"
     )
-    for line in (
-        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=institute"
-        " -addext keyUsage=critical,keyCertSign,cRLSign",
-        "req -newkey rsa:2048 -nodes -keyout key.pem -out request -subj /CN=localhost",
-        "x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names"
-        " -out localhost.pem",
-    ):
+    authority = "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2"
+    ask = "req -newkey rsa:2048 -nodes -keyout key.pem -out request -subj /CN=localhost"
+    sign = "x509 -req -in request -CA ca.pem -CAkey ca.key -CAcreateserial -days 2"
+    use = "-addext keyUsage=critical,keyCertSign,cRLSign -subj /CN=institute"
+    for line in (f"{authority} {use}", ask, f"{sign} -extfile names -out localhost.pem"):
         subprocess.run(["openssl", *line.split()], cwd=tmp_path, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "localhost.pem", tmp_path / "key.pem")

@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 from conftest import NUMPY_MODEL, Zenodo
-from package_index import PackageIndex
+from package_index import PackageIndex, repack, write_sdist
 from zenodo_server import zipped
 
 import medzoo
 from medzoo import files
 from medzoo.cli import main
 from medzoo.errors import (
+    BuildError,
     InputError,
     IntegrityError,
     MedzooError,
@@ -80,7 +81,7 @@ def altered(file: Path, **changes: bytes | None) -> None:
     with zipfile.ZipFile(file) as old:
         content = {e.filename: old.read(e) for e in old.infolist()}
     for end, new in changes.items():
-        name = next(n for n in content if n.endswith(end.replace("_", ".")))
+        name = next(n for n in content if n.endswith((end, end.replace("_", "."))))
         content[name] = new if new is not None else b""
         if new is None:
             del content[name]
@@ -377,3 +378,122 @@ def test_prune_leaves_an_import_that_runs(
         running.kill()
     assert [e.kind for e in cache.prune().removed] == ["unfinished"]
     assert tree(cache_there) == {}
+
+
+# ------------------------------------------------------------------------------------------------------- environments
+@pytest.fixture
+def locked(zenodo: Zenodo, index: PackageIndex) -> int:
+    """The number of a model whose environment is in a lock: a real numpy, and a package ``lib``."""
+    (made_up,) = index.of("numpy")
+    made_up.unlink()
+    numpy = repack(index.folder, "numpy")
+    lines = [index.add("lib", "1.0")]
+    lines.append(f"numpy=={numpy.name.split('-')[1]} --hash=sha256:{files.sha256_of(numpy)}")
+    number = zenodo.register(
+        {"toy/model.py": f"import lib\n{NUMPY_MODEL}".encode()},
+        requires=["lib", "numpy"],
+        lock="lock.txt",
+    )
+    folder = resolve(number).path.parent
+    (folder / "lock.txt").write_text("\n".join(lines), encoding="utf-8")
+    return number
+
+
+WITHOUT_NETWORK = ["unshare", "--map-root-user", "--net"]
+
+
+def can_be_without_network() -> bool:
+    try:
+        done = subprocess.run([*WITHOUT_NETWORK, "true"], check=False, capture_output=True)
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+@pytest.mark.skipif(not can_be_without_network(), reason="needs `unshare --net`")
+def test_a_model_runs_on_a_machine_that_never_saw_a_network(
+    locked: int, tmp_path: Path, capsys: Capture
+) -> None:
+    file = tmp_path / "models.zip"
+    assert main(["cache", "export", str(file), str(locked), "--with-environments"]) == 0
+    printed = capsys.readouterr().out
+    assert "lib-1.0-py3-none-any.whl" in printed
+    assert printed.count(" written, sha256 ") == 3
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("UV_", "XDG_", "MEDZOO_"))}
+    variables = kept | {
+        "HOME": str(home),
+        "MEDZOO_OFFLINE": "1",
+        "MEDZOO_MODEL_CONFIGS": os.environ["MEDZOO_MODEL_CONFIGS"],
+        "UV_PYTHON_DOWNLOADS": "never",
+    }
+
+    def there(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [*WITHOUT_NETWORK, sys.executable, "-m", "medzoo", *words]
+        return subprocess.run(
+            command, env=variables, cwd=home, capture_output=True, text=True, check=False
+        )
+
+    generate = ("generate", str(locked), "-n", "2", "--out", "samples", "--json")
+    assert there(*generate).returncode == SourceError.exit_code
+    taken = there("cache", "import", str(file))
+    assert taken.returncode == 0, taken.stderr
+    assert taken.stdout.count(" taken in, sha256 ") == 3
+    made = there(*generate)
+    assert made.returncode == 0, made.stderr
+    provenance = json.loads(made.stdout)["provenance"]
+    assert provenance["env"] == "isolated"
+    assert len(list((home / "samples").rglob("*.png"))) == 2
+    listed = json.loads(there("cache", "--json").stdout)["entries"]
+    assert [e["kind"] for e in listed].count("wheel") == 2
+    again = there("cache", "import", str(file), "--json")
+    assert [c["here"] for c in json.loads(again.stdout)] == [True] * 3
+
+
+def test_wheels_that_are_not_in_the_lock_need_trust(
+    zenodo: Zenodo, index: PackageIndex, tmp_path: Path, there: Callable[[], Path]
+) -> None:
+    index.add("torch", "2.0")
+    number, file = zenodo.register(requires=["torch==2.0"]), tmp_path / "models.zip"
+    exported = carry.export_models(file, [number], with_environments=True)
+    names = ["numpy-1.26.0-py3-none-any.whl", "torch-2.0-py3-none-any.whl"]
+    assert sorted(c.part for c in exported if c.is_wheel) == names
+    wheels = there() / "wheels"
+    with pytest.raises(TrustError, match=r"numpy-1\.26\.0-py3-none-any\.whl, for .* is not in the"):
+        carry.import_models(file)
+    assert not wheels.exists()
+    carry.import_models(file, trust=True)
+    assert sorted(p.name for p in wheels.iterdir()) == names
+
+
+@pytest.mark.parametrize("harm", ["content", "name"])
+def test_a_wheel_that_is_not_what_was_exported_is_refused(
+    locked: int, tmp_path: Path, there: Callable[[], Path], harm: str
+) -> None:
+    file = tmp_path / "models.zip"
+    carry.export_models(file, [locked], with_environments=True)
+    if harm == "content":
+        altered(file, **{"lib-1.0-py3-none-any.whl": b"PK"})
+        expected = "lib-1.0-py3-none-any.whl: sha256"
+    else:
+        with zipfile.ZipFile(file) as content:
+            index = content.read("index.json").replace(b"wheels/lib-1.0-py3-none-any.whl", b"x.whl")
+        altered(file, **{"index.json": index})
+        expected = "is broken"
+    cache_there = there()
+    with pytest.raises(IntegrityError, match=expected):
+        carry.import_models(file, trust=True)
+    assert not (cache_there / "wheels").exists()
+
+
+def test_a_package_without_a_wheel_cannot_be_exported(
+    zenodo: Zenodo, index: PackageIndex, tmp_path: Path
+) -> None:
+    from test_environments import SPY
+
+    write_sdist(index.folder, "spy", "1.0", SPY)
+    number = zenodo.register(requires=["spy"])
+    with pytest.raises(BuildError, match=r"spy 1\.0 has no wheel for this machine"):
+        carry.export_models(tmp_path / "models.zip", [number], with_environments=True)
+    assert not (tmp_path / "models.zip").exists()

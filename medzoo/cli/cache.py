@@ -136,13 +136,22 @@ def add_cache(commands: Commands) -> None:
         "export",
         "write one file that carries models to a machine without a network",
         "It holds the archives of the models and their digests. What is not in the cache is "
-        "fetched first. Environments are not in it: see docs/environments.md.",
-        examples=("medzoo cache export models.zip 1 7",),
-        codes=(2, *FETCH, 12),
+        "fetched first. With --with-environments it also holds the wheels that their environments "
+        "are built from, for machines with this system and this version of Python.",
+        examples=(
+            "medzoo cache export models.zip 1 7",
+            "medzoo cache export models.zip 1 7 --with-environments",
+        ),
+        codes=(2, *FETCH, 12, 13),
     )
     child.add_argument("file", type=Path, metavar="FILE", help="a new file")
     child.add_argument(
         "models", nargs="+", metavar="MODEL", help="number, id, or beginning of an id"
+    )
+    child.add_argument(
+        "--with-environments",
+        action="store_true",
+        help="also write the wheels of the models' environments",
     )
     version_argument(child)
     offline_argument(child)
@@ -161,7 +170,7 @@ def add_cache(commands: Commands) -> None:
     child.add_argument(
         "--trust",
         action="store_true",
-        help="also take models whose digest is known only from the file",
+        help="also take models and wheels whose digest is known only from the file",
     )
     json_argument(child, of_step=True)
 
@@ -333,7 +342,9 @@ def carry_command(a: argparse.Namespace) -> None:
     from ..packages import transfer
 
     if a.step == "export":
-        carried = transfer.export_models(a.file, a.models, version=a.model_version)
+        carried = transfer.export_models(
+            a.file, a.models, version=a.model_version, with_environments=a.with_environments
+        )
     else:
         carried = transfer.import_models(a.file, trust=a.trust)
     if a.json:

@@ -16,7 +16,7 @@ from typing import Any
 from .. import __version__, files, settings
 from ..config import TORCH_FAMILY, ModelConfig
 from ..errors import BuildError, MedzooWarning
-from . import records
+from . import records, wheels
 from .interpreter import Python
 from .recipe import Recipe, machine, own_index
 from .shared import bytecode_digest, share, site_packages
@@ -102,14 +102,30 @@ def _install(folder: Path, recipe: Recipe, python: Python, run: Callable[..., st
         # The lock constrains the dependencies of torch, so that the second step does not change
         # what the first one installed.
         constraints = ("--constraints", lock) if recipe.lock else ()
-        backend = ("--torch-backend", settings.torch_backend()) if _asks_pytorch(recipe) else ()
-        run(*install, *constraints, *backend, *recipe.requires)
+        run(*install, *constraints, *_backend(recipe), *_brought(), *recipe.requires)
     if recipe.lock:
-        # Safe with any index, because the hashes decide.
-        strategy = ["--index-strategy", "unsafe-best-match"]
-        if os.environ.get("UV_INDEX_STRATEGY"):
-            strategy = []
-        run(*install, "--require-hashes", "--no-deps", *strategy, "--requirements", lock)
+        exactly = ("--require-hashes", "--no-deps", "--requirements", lock)
+        run(*install, *_strategy(), *_brought(), *exactly)
+
+
+def places(recipe: Recipe) -> tuple[str, ...]:
+    """The arguments of uv that say where the packages of an environment come from."""
+    return (*_backend(recipe), *_strategy(), *_brought())
+
+
+def _backend(recipe: Recipe) -> tuple[str, ...]:
+    return ("--torch-backend", settings.torch_backend()) if _asks_pytorch(recipe) else ()
+
+
+def _strategy() -> tuple[str, ...]:
+    # Safe with any index where hashes decide.
+    own = os.environ.get("UV_INDEX_STRATEGY")
+    return () if own else ("--index-strategy", "unsafe-best-match")
+
+
+def _brought() -> tuple[str, ...]:
+    """Wheels that an imported file brought, where there is no network."""
+    return ("--find-links", str(wheels.folder())) if wheels.are_used() else ()
 
 
 def _warn_of_mixture(packages: dict[str, str], config: ModelConfig) -> None:
@@ -138,6 +154,8 @@ def _asks_pytorch(recipe: Recipe) -> bool:
     The torch backend of uv uses only that index. If the user names another index, and no build,
     torch comes from there.
     """
+    if wheels.are_used():
+        return False
     asked = settings.torch_backend()
     return bool(recipe.torch) and asked != "index" and not (asked == "auto" and own_index())
 

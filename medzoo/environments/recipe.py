@@ -63,6 +63,11 @@ class Recipe:
         return hashlib.sha256(json.dumps([self.requires, self.lock]).encode()).hexdigest()
 
     @property
+    def digests(self) -> set[str]:
+        """The sha256 of all wheels that the lock lists."""
+        return set(re.findall(r"--hash=sha256:([0-9a-f]{64})", " ".join(self.lock)))
+
+    @property
     def torch(self) -> str:
         """The build of torch for this machine; empty if the recipe has no torch.
 

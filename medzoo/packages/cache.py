@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from .. import files, settings
 from ..config import REMOTE, ModelConfig, Version
-from ..environments import records, shared
+from ..environments import records, shared, wheels
 from ..environments.recipe import Recipe
 from ..errors import ConfigError, IntegrityError, ModelNotFoundError
 from ..registry import registry, resolve
@@ -38,7 +38,8 @@ Places: TypeAlias = list[tuple[str, download.Place]]  # ids of models, places of
 class Entry:
     """A part of the cache that can be removed by itself."""
 
-    # download, package, environment, unfinished, log, or uv: the cache of uv, if medzoo placed it
+    # download, package, environment, wheel, unfinished, log, or uv: the cache of uv, if medzoo
+    # placed it
     kind: str
     path: Path
     models: tuple[str, ...] = ()
@@ -109,6 +110,7 @@ def entries() -> list[Entry]:
         *_downloads(folder / "downloads", places),
         *_packages(folder / "packages", places),
         *_environments(),
+        *(Entry("wheel", path) for path in sorted(wheels.folder().glob("*.whl"))),
         *uv,
         *_unfinished(folder),
     ]
@@ -200,6 +202,8 @@ def verify() -> Report:
             continue
         if entry.kind == "environment":
             problems: list[str] | None = list(records.differences(entry.path.name))
+        elif entry.kind == "wheel":
+            problems = None  # compared with the lock when it is installed
         else:
             problems = _differences(entry, places)
         if problems is None:

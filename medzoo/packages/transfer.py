@@ -1,9 +1,9 @@
 """Installing models before they are used, from a network or with a file from another machine.
 
-The file is a zip without compression. It holds ``index.json``, the archives, and ``digests.json``
-with their digests. When it is imported, the registry and the recorded digests of this machine
-decide where an archive goes and which digest it must have. So no name in the file can lead anywhere
-else.
+The file is a zip without compression. It holds ``index.json``, the archives, ``digests.json`` with
+their digests, and if wanted the wheels of their environments. When it is imported, the registry and
+the recorded digests of this machine decide where an archive goes and which digest it must have. So
+no name in the file can lead anywhere else.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ from typing import Any
 
 from .. import __version__, checks, files, settings
 from ..config import REMOTE, ModelConfig, Version
+from ..environments import wheels as environment_wheels
 from ..errors import InputError, IntegrityError, MedzooError, ModelNotFoundError, SourceError
+from ..files import sha256_of
 from ..registry import is_local, registry, resolve
-from . import assembly, cache, download
+from . import assembly, cache, download, wheels
 from .preparation import prepare
 
 INDEX, DIGESTS, FORMAT = "index.json", "digests.json", 1
+WHEELS = "wheels/"
 MOST = 2**24  # bytes of index.json, and of digests.json
 
 
@@ -41,7 +44,12 @@ class Carried:
     bytes: int
     sha256: str
     here: bool = False  # whether it was in the cache before the import
-    part: str = ""  # the file of the package; empty for its archive
+    part: str = ""  # the file of the package, or a wheel; empty for its archive
+
+    @property
+    def is_wheel(self) -> bool:
+        """Whether it is a wheel of the environment of the model."""
+        return self.name.startswith(WHEELS)
 
     def __str__(self) -> str:
         of = f", {self.part}" if self.part else ""
@@ -114,6 +122,7 @@ def export_models(
     models: Iterable[int | str],
     *,
     version: str | None = None,
+    with_environments: bool = False,
     progress: bool | None = None,
 ) -> list[Carried]:
     """Write the archives of models to one file. Archives that are not in the cache are downloaded.
@@ -126,6 +135,9 @@ def export_models(
         The models, each as in `medzoo.generate`.
     version : str, optional
         The version of all these models. Their default versions if not given.
+    with_environments : bool, optional
+        Whether to add the wheels of their environments, for machines like this one. Environments
+        that do not exist are built, and wheels are downloaded.
     progress : bool, optional
         Whether to draw a bar during downloads. By default, only at a terminal.
 
@@ -163,6 +175,13 @@ def export_models(
         published = {kind: files.digest_of(archive.path, kind) for kind in download.PUBLISHED}
         digests[download.address(chosen_version)] = {"sha256": sha256, **published}
     paths = [archive.path for archive in archives]
+    if with_environments:
+        for config, chosen_version in {c.id: (c, c.version(version)) for c, *_ in chosen}.values():
+            for wheel in wheels.fetch_all(config, chosen_version, progress=progress):
+                name, size, sha256 = WHEELS + wheel.name, wheel.stat().st_size, sha256_of(wheel)
+                model, of = config.id, chosen_version.name
+                exported.append(Carried(model, of, name, size, sha256, part=wheel.name))
+                paths.append(wheel)
     try:
         _write(target, exported, digests, paths)
     except OSError as error:
@@ -207,12 +226,17 @@ def _write(
     archives: list[Path],
 ) -> None:
     """Write the file: the index, the digests, and the archives without compression."""
-    models, contents = [], {}
+    models, of_environments, contents = [], [], {}
     for carried in exported:
         model = {"id": carried.model, "version": carried.version, "file": carried.name}
-        models.append({**model, "part": carried.part} if carried.part else model)
+        if carried.is_wheel:
+            of_environments.append(model)
+        else:
+            models.append({**model, "part": carried.part} if carried.part else model)
         contents[carried.name] = {"sha256": carried.sha256, "bytes": carried.bytes}
     index = {"format": FORMAT, "medzoo": __version__, "models": models, "files": contents}
+    if of_environments:
+        index["wheels"] = of_environments
     with (
         files.atomic(target.absolute()) as file,
         zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as packed,
@@ -242,7 +266,7 @@ def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[
     file : str or path
         The file to read.
     trust : bool, optional
-        Whether to accept an archive whose digest only the file states.
+        Whether to accept archives and wheels whose digest only the file states.
 
     Returns
     -------
@@ -256,7 +280,7 @@ def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[
     ModelNotFoundError
         The registry of this machine does not have a model, or not that version.
     TrustError
-        This machine has no digest of an archive, and ``trust`` is not set.
+        This machine has no digest of an archive or a wheel, and ``trust`` is not set.
     SourceError
         The file cannot be read, or the cache cannot be written.
     """
@@ -291,8 +315,8 @@ def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[
                 imported.append(
                     Carried(config.id, version.name, name, size, sha256, brought.here, part)
                 )
-            for brought, archive in checked:  # only after all were accepted
-                brought.settle(archive)
+            imported += _wheels(path, content, index, aside, trust=trust)
+            _settle(checked, aside)  # only after all were accepted
             return imported
     except FileNotFoundError as error:
         raise SourceError(f"There is no file {error.filename}.") from error
@@ -311,6 +335,37 @@ def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[
         raise
     except (*files.BROKEN, LookupError, TypeError, AttributeError) as error:
         raise _broken(path, error) from error
+
+
+def _wheels(
+    path: Path, content: zipfile.ZipFile, index: dict[str, Any], aside: Path, *, trust: bool
+) -> list[Carried]:
+    """Unpack and check the wheels of a file, into the folder ``wheels`` of ``aside``."""
+    taken = []
+    (aside / WHEELS).mkdir()
+    for entry in index.get("wheels", ()):
+        name, (config, version) = entry["file"], _version(path, entry)
+        wheel = aside / WHEELS / wheels.name_of(name)
+        with content.open(name) as source, wheel.open("wb") as to:
+            shutil.copyfileobj(source, to, 2**20)
+        stated = index["files"][name]["sha256"]
+        wheels.check(config, version, wheel, stated, trust=trust)
+        here = environment_wheels.folder() / wheel.name
+        is_here = here.is_file() and sha256_of(here) == stated
+        size = wheel.stat().st_size
+        taken.append(Carried(config.id, version.name, name, size, stated, is_here, wheel.name))
+    return taken
+
+
+def _settle(checked: list[tuple[download.Brought, Path]], aside: Path) -> None:
+    """Move archives and wheels to their places."""
+    for brought, archive in checked:
+        brought.settle(archive)
+    brought_wheels = sorted((aside / WHEELS).glob("*"))
+    if brought_wheels:
+        environment_wheels.folder().mkdir(parents=True, exist_ok=True)
+    for wheel in brought_wheels:
+        wheel.replace(environment_wheels.folder() / wheel.name)
 
 
 def _broken(path: Path, error: Exception) -> IntegrityError:
@@ -340,7 +395,8 @@ def _read(content: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, dict[str,
         )
     if sorted(content.namelist()) != sorted({INDEX, DIGESTS, *index["files"]}):
         raise ValueError("it does not hold what its index lists")
-    if set(map(itemgetter("file"), index["models"])) != set(index["files"]):
+    named = [*index["models"], *index.get("wheels", ())]
+    if set(map(itemgetter("file"), named)) != set(index["files"]):
         raise ValueError("it does not hold what its index lists")
     if any(map(_is_compressed, content.infolist())):
         raise ValueError("it is compressed")
@@ -351,8 +407,8 @@ def _is_compressed(entry: zipfile.ZipInfo) -> bool:
     return entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size
 
 
-def _registered(path: Path, entry: dict[str, str]) -> tuple[ModelConfig, Version]:
-    """The model that an entry of the index names, from the registry of this machine."""
+def _version(path: Path, entry: dict[str, str]) -> tuple[ModelConfig, Version]:
+    """The version that an entry of the index names, from the registry of this machine."""
     config = registry().configs.get(entry["id"])
     if config is None or entry["version"] not in config.versions:
         raise ModelNotFoundError(
@@ -361,7 +417,12 @@ def _registered(path: Path, entry: dict[str, str]) -> tuple[ModelConfig, Version
             "Nothing was imported. The same version of medzoo on both machines has the same "
             "models; MEDZOO_MODEL_CONFIGS adds your own.",
         )
-    version = config.versions[entry["version"]]
+    return config, config.versions[entry["version"]]
+
+
+def _registered(path: Path, entry: dict[str, str]) -> tuple[ModelConfig, Version]:
+    """The version, or a file of it, that an entry of the index names."""
+    config, version = _version(path, entry)
     if version.scheme not in REMOTE:
         raise ModelNotFoundError(
             f"{path} holds {config.id}, version {version.name}, which is on this machine already.",
