@@ -6,9 +6,10 @@ READY := $(VENV)/.ready
 DEMO := $(VENV)/.demo
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
 	--constraint constraints.txt --excludes .ci/cuda.txt --no-emit-package torch
+TORTURE ?= $(if $(FULL),100,10),$(if $(FULL),240,60),$(if $(FULL),2400,600)
 BRAIN ?= ../shared/data/brain_t1ce_cheng_256.zip
 
-.PHONY: demo test bench compare-brain lint lock docs clean
+.PHONY: demo test torture bench compare-brain lint lock docs clean
 
 demo: $(DEMO)  ## generate from model 8 and show a contact sheet
 	@echo "generating 32 samples of model 8"
@@ -16,6 +17,10 @@ demo: $(DEMO)  ## generate from model 8 and show a contact sheet
 
 test: $(READY)  ## run every test, on all cores
 	$(BIN)/python -m pytest --numprocesses logical --dist loadfile --durations 10
+
+torture: $(READY)  ## kills, random input and mixed use for half an hour; FULL=1 takes two hours; a stopped run continues
+	TORTURE=$(TORTURE) $(BIN)/python -m pytest --numprocesses logical tests/test_torture.py; [ $$? -le 1 ]
+	$(BIN)/python tests/torture.py report
 
 bench: $(READY)  ## measure against the bar: a table here, figures and a plot in build/bench/
 	$(BIN)/python -m benchmarks

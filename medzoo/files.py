@@ -111,22 +111,36 @@ def require_space(folder: Path, needed: int) -> None:
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
+def atomic(path: Path, *, clear: bool = False) -> Iterator[IO[bytes]]:
     """Open a new file for writing, which is renamed to ``path`` when the block ends without error.
 
-    Until then, and after an error, ``path`` is as it was.
+    Until then, and after an error, ``path`` is as it was. With ``clear``, unfinished files of killed
+    processes that were writing the same ``path`` with ``clear`` are removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if clear:
+        _clear_unfinished(path)
     # NamedTemporaryFile makes files that only their owner can read.
     part = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:
         with part.open("xb") as file:
+            if clear:
+                _flock(file.fileno(), shared=False, wait=False)
             yield file
         part.replace(path)
     except BaseException:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+def _clear_unfinished(path: Path) -> None:
+    """Remove the temporary files of `atomic` that no process has locked."""
+    for part in list(path.parent.iterdir()):
+        if part.name.startswith(f".{path.name}.") and part.suffix == ".part":
+            with suppress(OSError), part.open("rb+") as file:
+                if _flock(file.fileno(), shared=False, wait=False):
+                    part.unlink()
 
 
 def write_json(path: Path, content: Any) -> None:

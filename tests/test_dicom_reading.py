@@ -80,6 +80,37 @@ def test_compressed_pixels_without_a_transfer_syntax_are_refused(tmp_path: Path)
         medical.read_series(tmp_path)
 
 
+def a_transfer_syntax_that_is_none(raw: bytes) -> bytes:
+    return raw.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.1\0\0\0")
+
+
+def an_odd_type_in_the_head(raw: bytes) -> bytes:
+    return raw.replace(b"\x02\0\x02\0UI", b"\x02\0\x02\0U\xde")
+
+
+def another_number_for_columns(raw: bytes) -> bytes:
+    return raw.replace(b"\x28\0\x11\0US", b"\x28\0\x12\0US")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (a_transfer_syntax_that_is_none, "has a TransferSyntaxUID of 1.2.840.10008.1.1, which"),
+        (an_odd_type_in_the_head, "cannot be read: Unknown Value Representation"),
+        (another_number_for_columns, "has 8 rows, and no Columns"),
+    ],
+)
+def test_a_file_whose_head_is_damaged_is_refused_by_name(
+    tmp_path: Path, damage: Callable[[bytes], bytes], says: str
+) -> None:
+    path = series(tmp_path, hu())[0]
+    raw = path.read_bytes()
+    path.write_bytes(damage(raw))
+    assert path.read_bytes() != raw
+    with pytest.raises(InputError, match=f"{path.name} {says}"):
+        medical.read_series(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["a.dcm", "IM0001", "1.2.840.17", "B.DCM"])
 def test_an_empty_file_is_refused(tmp_path: Path, name: str) -> None:
     series(tmp_path, hu())

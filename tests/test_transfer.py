@@ -361,6 +361,33 @@ def test_a_killed_import_leaves_nothing_that_is_taken_for_whole(
     assert not list((cache_there / "downloads").glob(".*"))
 
 
+EXPORT = """
+import sys, zipfile
+from medzoo.packages import transfer as carry
+carry.shutil.copyfileobj = lambda *_: (print("now", flush=True), sys.stdin.read())
+carry.export_models(sys.argv[1], [901])
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no locks of this kind")
+def test_a_killed_export_leaves_nothing_after_the_next_and_a_running_one_is_left_alone(
+    zenodo: Zenodo, tmp_path: Path
+) -> None:
+    zenodo.register()
+    command = [sys.executable, "-c", EXPORT, str(tmp_path / "toy.zip")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout
+        assert running.stdout.readline() == "now\n"
+        carry.export_models(tmp_path / "toy.zip", [901])
+        assert len(list(tmp_path.glob(".toy.zip.*.part"))) == 1  # of the one that runs
+        (tmp_path / "toy.zip").unlink()
+        running.kill()
+    carry.export_models(tmp_path / "toy.zip", [901])
+    assert list(tmp_path.glob(".toy.zip.*.part")) == []
+
+
 def test_prune_leaves_an_import_that_runs(
     carried: Callable[..., Path], there: Callable[[], Path]
 ) -> None:

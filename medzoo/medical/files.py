@@ -114,6 +114,11 @@ def headers_of(path: DicomPaths, *, quiet: bool = False) -> list[Dataset]:
             continue
         header = read_dicom(file, stop_before_pixels=True, specific_tags=HEADER)
         kind = header.file_meta.get("MediaStorageSOPClassUID", header.get("SOPClassUID", ""))
+        if "Rows" in header and "Columns" not in header:
+            raise InputError(
+                f"{file} has {header.Rows} rows, and no Columns.",
+                "Remove the file from the folder, or copy it again.",
+            )
         if "SOPClassUID" in header and (
             "Rows" in header or not getattr(kind, "name", "").endswith("Image Storage")
         ):
@@ -169,6 +174,7 @@ def read_dicom(file: Path, **options: Any) -> Dataset:
         raise InputError(f"{file} is not DICOM.", "Give a DICOM file.")
     try:
         ds: Dataset = pydicom.dcmread(file, force=True, **options)
+        list(ds.file_meta)  # pydicom converts an element when it is first used
     except Exception as error:  # a broken file makes it raise almost anything
         raise InputError(
             f"{file} cannot be read: {error}.", "Remove the file from the folder, or copy it again."

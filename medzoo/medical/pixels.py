@@ -218,6 +218,11 @@ def _decoded_pixels(ds: Dataset, index: int | None) -> Array:
     from pydicom.pixels.utils import pixel_array
 
     kind = ds.file_meta.TransferSyntaxUID
+    if not kind.is_transfer_syntax:
+        raise InputError(
+            f"{ds.filename} has a TransferSyntaxUID of {kind}, which pydicom does not know.",
+            "Export or copy it again.",
+        )
     if not kind.is_compressed and "PixelData" in ds and ds["PixelData"].is_undefined_length:
         raise InputError(
             f"{ds.filename} has compressed pixels, and its TransferSyntaxUID ({kind.name}) says "

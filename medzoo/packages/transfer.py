@@ -238,7 +238,7 @@ def _write(
     if of_environments:
         index["wheels"] = of_environments
     with (
-        files.atomic(target.absolute()) as file,
+        files.atomic(target.absolute(), clear=True) as file,
         zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as packed,
     ):
         packed.writestr(zipfile.ZipInfo(INDEX), json.dumps(index, indent=2))

@@ -303,7 +303,10 @@ def _write_zip(folder: Path, names: list[str], archive: Path) -> None:
     """A zip of the set, with the same bytes from the same files. ``run.log`` is not in it, because
     it names hosts and times.
     """
-    with files.atomic(archive) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as content:
+    with (
+        files.atomic(archive, clear=True) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as content,
+    ):
         for name in names:
             entry = zipfile.ZipInfo(f"{archive.stem}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
             entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16

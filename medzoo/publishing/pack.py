@@ -127,7 +127,7 @@ def pack(
         text = registration(
             config, identifier, source=f"file:{archive.name}", sha256=digest, size=size
         )
-        with files.atomic(target / f"{identifier}.yaml") as file:
+        with files.atomic(target / f"{identifier}.yaml", clear=True) as file:
             file.write(text.encode())
     except OSError as error:
         raise DatasetError(
@@ -146,7 +146,10 @@ def write_zip(folder: Path, archive: Path) -> None:
 
     The zip says nothing about when or where it was made.
     """
-    with files.atomic(archive) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as content:
+    with (
+        files.atomic(archive, clear=True) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as content,
+    ):
         # Stored, not deflated: the output of zlib differs between systems, and weights hardly
         # shrink.
         for name in packed(folder):

@@ -161,7 +161,7 @@ def _registered(
     source = record.source(package.archive.name, production=production)
     digest = {"sha256": package.sha256, "size": package.size, "doi": record.doi}
     text = registration(config, package.config.stem, source=source, **digest)
-    with files.atomic(package.config) as file:
+    with files.atomic(package.config, clear=True) as file:
         file.write(text.encode())
     return UploadResult(
         folder=folder,

@@ -30,7 +30,7 @@ def export(folder: Path, file: Path, *, blind: bool) -> Path:
             f"The key of the study is not in {folder}, so the file could not hold it.",
             "blind=True (--blind) leaves it out; answers are merged where the key is.",
         )
-    with tempfile.TemporaryDirectory() as aside, files.atomic(file) as target:
+    with tempfile.TemporaryDirectory() as aside, files.atomic(file, clear=True) as target:
         copy = Path(aside) / DATABASE
         # The backup is of one instant, even while somebody reads.
         with Store(folder / DATABASE).connected() as source, closing(sqlite3.connect(copy)) as to:
