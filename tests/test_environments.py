@@ -787,6 +787,8 @@ def test_modules_are_compiled_once_before_anything_runs(
     index: PackageIndex, model: MakeModel
 ) -> None:
     modules = {"part.py": "def where():\n    pass\n", "broken.py": "print 'an older Python'"}
+    brought = f"__pycache__/brought.{sys.implementation.cache_tag}.pyc"  # as numpy brings one
+    modules |= {"brought.py": "", brought: "of another time"}
     write_wheel(index.folder, "lib", "1.0", modules=modules)
     found = isolated(*model("lib", number=901))
     assert run(found, IMPORTED_FROM_BYTECODE) == "[] True"

@@ -87,14 +87,15 @@ def share(environment: Path, program: Path, cache_tag: str) -> None:
     """
     copies = folder()
     modules = []  # bytecode in the environment, its shared copy, the module
-    for file, stated in dict(recorded(environment)).items():
+    installed = dict(recorded(environment))
+    for file, stated in installed.items():
         if file.name == "RECORD" or file.is_symlink() or not file.is_file():
             continue
         digest = stated or files.sha256_of(file)
         is_program = bool(file.stat().st_mode & stat.S_IXUSR)
         _share(file, _copy_of(f"{digest}.x" if is_program else digest, copies), digest)
-        if file.suffix == ".py":
-            bytecode = file.parent / "__pycache__" / f"{file.stem}.{cache_tag}.pyc"
+        bytecode = file.parent / "__pycache__" / f"{file.stem}.{cache_tag}.pyc"
+        if file.suffix == ".py" and bytecode not in installed:
             copy = _copy_of(f"{digest}.{cache_tag}.pyc", copies)
             modules.append((bytecode, copy, file))
     for parent in {bytecode.parent for bytecode, *_ in modules}:
