@@ -576,6 +576,10 @@ def test_an_image_beside_its_segmentation_is_asked_about(
     [
         (("T1.nii.gz", "T2.nii.gz"), "T1 scans and T2 scans, such as T1.nii.gz and T2.nii.gz"),
         (("b_t1n.nii", "b_t2f.nii"), "FLAIR scans and T1 scans, such as b_t2f.nii and b_t1n.nii"),
+        (
+            ("icbm_t1_09a.nii", "icbm_gm_09a.nii"),
+            "images and maps of tissue, such as icbm_t1_09a.nii",
+        ),
         (("scan.nii", "shares.nii"), "images and maps of values from 0 to 1, such as scan.nii and"),
     ],
 )

@@ -23,6 +23,7 @@ from .nifti import NIFTI, is_nifti
 MASK_WORDS = {"annotation", "annotations", "contour", "contours", "groundtruth", "gt", "label"}
 MASK_WORDS |= {"labels", "mask", "masks", "roi", "rois", "seg", "segmentation", "segmentations"}
 MASK_ENDS = ("label", "labels", "mask", "masks", "seg", "segmentation")
+TISSUE_WORDS = {"csf", "gm", "prob", "probability", "probseg", "pve", "wm"}
 # Words of file names that state an MR contrast, as in BraTS, BIDS and data sets like them.
 CONTRASTS = {
     "T1": {"t1", "t1w", "t1n", "mprage"},
@@ -76,8 +77,8 @@ def require_one_kind(folder: Path, pictures: Sequence[Path]) -> None:
 
 
 def require_one_role(folder: Path, files: Sequence[Path]) -> None:
-    """Raise InputError if files of a folder cannot be used alike: images beside segmentations or
-    beside maps of values from 0 to 1, or scans of different MR contrasts.
+    """Raise InputError if files of a folder cannot be used alike: images beside segmentations,
+    maps of tissue or maps of values from 0 to 1, or scans of different MR contrasts.
 
     File names decide. NIfTI files whose names are unclear are opened.
     """
@@ -119,10 +120,14 @@ def _may_be(test: Callable[[Path], bool], file: Path) -> bool:
 
 
 def _role_by_name(path: Path) -> str:
-    """What a file name says of a file: an image, unless a word of it says that it is a mask."""
+    """What a file name says of a file: an image, unless a word of it says that it is a mask or a map
+    of tissue.
+    """
     stem = path.name.lower().partition(".")[0]
-    is_mask = not MASK_WORDS.isdisjoint(re.split(r"[^a-z]+", stem)) or stem.endswith(MASK_ENDS)
-    return SEGMENTATIONS if is_mask else IMAGES
+    words = re.split(r"[^a-z]+", stem)
+    if not MASK_WORDS.isdisjoint(words) or stem.endswith(MASK_ENDS):
+        return SEGMENTATIONS
+    return IMAGES if TISSUE_WORDS.isdisjoint(words) else "maps of tissue"
 
 
 def _contrast_by_name(path: Path) -> str:
