@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -106,6 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The arguments do not parse (code 2), or ask for help or the version (code 0).
     """
     readable(sys.stdout, sys.stderr)
+    # The modules of torch are hundreds of thousands of objects, and none of them is garbage.
+    gc.set_threshold(50_000)
     threads.prepare()
     parser = build_parser()
     complete(parser)
