@@ -89,7 +89,8 @@ def share(environment: Path, program: Path, cache_tag: str) -> None:
     modules = []  # bytecode in the environment, its shared copy, the module
     installed = dict(recorded(environment))
     for file, stated in installed.items():
-        if file.name == "RECORD" or file.is_symlink() or not file.is_file():
+        is_own_record = file.name == "RECORD" and not stated
+        if is_own_record or file.is_symlink() or not file.is_file():
             continue
         digest = stated or files.sha256_of(file)
         is_program = bool(file.stat().st_mode & stat.S_IXUSR)
