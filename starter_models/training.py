@@ -610,3 +610,56 @@ def slope(critic: nn.Module, x: Tensor, kind: Tensor) -> Tensor:
     regions, whole = critic(x, kind)
     (gradient,) = torch.autograd.grad(regions.mean(dim=1).sum() + whole.sum(), x, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def way_down(net: Any, noisy: Tensor, level: Tensor, kind: Tensor, box: Tensor) -> list[Tensor]:
+    """What the way down of model 102's denoiser makes of noisy latents, at three sizes."""
+    turns = level.log()[:, None] / 4 * net.waves  # (N, 32)
+    told = F.silu(net.level(torch.cat([turns.sin(), turns.cos()], dim=1)) + net.kind(kind))
+    unit = (1 + level[:, None, None, None] ** 2).rsqrt()
+    x = net.left1(net.first(torch.cat([unit * noisy, box], dim=1)) + net.place, told)
+    y = net.down1(x)
+    for block in net.left2:
+        y = block(y, told)  # (N, 128, 16, 16)
+    z = net.down2(y)
+    for block, attention in zip(net.deep, net.attention, strict=True):
+        z = attention(block(z, told))  # (N, 192, 8, 8)
+    return [torch.cat([x, noisy], dim=1), y, z]
+
+
+class LatentCritic(nn.Module):
+    """Votes (N, 1, S, S) on what ``way_down`` gives, at three sizes."""
+
+    def __init__(self, channels: tuple[int, ...] = (68, 128, 192), width: int = 64) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(
+            nn.Sequential(
+                spectral_norm(nn.Conv2d(wide + 1, width, 3, padding=1)),
+                nn.LeakyReLU(0.2),
+                spectral_norm(nn.Conv2d(width, width, 3, padding=1)),
+                nn.LeakyReLU(0.2),
+                nn.Conv2d(width, 1, 1),
+            )
+            for wide in channels
+        )
+
+    def forward(self, features: list[Tensor], inside: Tensor) -> list[Tensor]:
+        votes = []
+        for head, x in zip(self.heads, features, strict=True):
+            box = F.adaptive_avg_pool2d(inside, x.shape[-1])
+            unit = x * (x.square().mean(dim=1, keepdim=True) + 1e-3).rsqrt()
+            votes.append(head(torch.cat([unit, box.to(x.dtype)], dim=1)).float())
+        return votes
+
+
+def preferred_near(
+    votes: list[Tensor], others: list[Tensor], inside: Tensor, weight: float
+) -> Tensor:
+    """Loss that is low where ``votes`` are above ``others``, place by place; a place in the box counts
+    ``weight`` times more.
+    """
+    losses = []
+    for p, q in zip(votes, others, strict=True):
+        box = F.adaptive_avg_pool2d(inside, p.shape[-1])
+        losses.append(near_box(F.softplus(q - p), box, weight).mean())
+    return torch.stack(losses).mean()

@@ -38,7 +38,6 @@ from model import CHANNELS, KINDS, SIDE, Decoder, Generator, Smooth, box_maps
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
 from medzoo._worker.imports import import_package
 
@@ -47,6 +46,7 @@ import training
 from training import (
     FULL,
     Average,
+    LatentCritic,
     Run,
     as_bytes,
     band_difference,
@@ -59,11 +59,13 @@ from training import (
     mixed,
     near_box,
     plane_of,
+    preferred_near,
     read_slices,
     state_in,
     step_along,
     training_part,
     warm_up,
+    way_down,
 )
 
 __all__ = ["plane_of", "training_part"]
@@ -229,55 +231,6 @@ def write_latents(a: argparse.Namespace, x: Tensor, kinds: Tensor, boxes: Tensor
 
 # -------------------------------------------------------------------------------------------------
 # stage 3: the GAN
-def way_down(net: Any, noisy: Tensor, level: Tensor, kind: Tensor, box: Tensor) -> list[Tensor]:
-    """What the teacher's way down makes of noisy latents, at three sizes."""
-    turns = level.log()[:, None] / 4 * net.waves  # (N, 32)
-    told = F.silu(net.level(torch.cat([turns.sin(), turns.cos()], dim=1)) + net.kind(kind))
-    unit = (1 + level[:, None, None, None] ** 2).rsqrt()
-    x = net.left1(net.first(torch.cat([unit * noisy, box], dim=1)) + net.place, told)
-    y = net.down1(x)
-    for block in net.left2:
-        y = block(y, told)  # (N, 128, 16, 16)
-    z = net.down2(y)
-    for block, attention in zip(net.deep, net.attention, strict=True):
-        z = attention(block(z, told))  # (N, 192, 8, 8)
-    return [torch.cat([x, noisy], dim=1), y, z]
-
-
-class Critic(nn.Module):
-    """Votes (N, 1, S, S) on features of the teacher at three sizes."""
-
-    def __init__(self, channels: tuple[int, ...] = (68, 128, 192), width: int = 64) -> None:
-        super().__init__()
-        self.heads = nn.ModuleList(
-            nn.Sequential(
-                spectral_norm(nn.Conv2d(wide + 1, width, 3, padding=1)),
-                nn.LeakyReLU(0.2),
-                spectral_norm(nn.Conv2d(width, width, 3, padding=1)),
-                nn.LeakyReLU(0.2),
-                nn.Conv2d(width, 1, 1),
-            )
-            for wide in channels
-        )
-
-    def forward(self, features: list[Tensor], inside: Tensor) -> list[Tensor]:
-        votes = []
-        for head, x in zip(self.heads, features, strict=True):
-            box = F.adaptive_avg_pool2d(inside, x.shape[-1])
-            unit = x * (x.square().mean(dim=1, keepdim=True) + 1e-3).rsqrt()
-            votes.append(head(torch.cat([unit, box.to(x.dtype)], dim=1)).float())
-        return votes
-
-
-def preferred(votes: list[Tensor], others: list[Tensor], inside: Tensor) -> Tensor:
-    """Loss that is low where ``votes`` are above ``others``, place by place, more so in the box."""
-    losses = []
-    for p, q in zip(votes, others, strict=True):
-        box = F.adaptive_avg_pool2d(inside, p.shape[-1])
-        losses.append(near_box(F.softplus(q - p), box, INSIDE).mean())
-    return torch.stack(losses).mean()
-
-
 def distance(made: Tensor, wanted: Tensor, inside: Tensor, paired: Tensor) -> Tensor:
     """Mean absolute difference of latents, more of it in the box, where ``paired`` (N,) is 1."""
     error = near_box((made - wanted).abs(), inside, INSIDE)
@@ -326,7 +279,7 @@ def draw_batch(
 def train_gan(a: argparse.Namespace) -> None:
     torch.manual_seed(a.seed + 2)
     teacher = read_teacher(a.teacher)[1]
-    net, critic = Generator(), Critic()
+    net, critic = Generator(), LatentCritic()
     if a.init:
         tensors = load_file(a.init)
         whole = {name: m.in_full(name, tensors) for name in tensors}
@@ -363,13 +316,15 @@ def train_gan(a: argparse.Namespace) -> None:
                 with torch.no_grad():
                     seen = way_down(teacher.denoiser, noisy, *both)
                 votes = critic(seen, both[2][:, :1])
-            of_critic = preferred([v[:n] for v in votes], [v[n:] for v in votes], inside)
+            of_critic = preferred_near(
+                [v[:n] for v in votes], [v[n:] for v in votes], inside, INSIDE
+            )
             step_along(of_critic, critic, judge, a.workers)
             of_real = [v[:n].detach() for v in votes]
             with mixed(CPU):
                 seen = way_down(teacher.denoiser, made + batch["second"], *(v[:n] for v in both))
                 votes = critic(seen, inside)
-            of_made = preferred(votes, of_real, inside)
+            of_made = preferred_near(votes, of_real, inside, INSIDE)
             loss = loss + voted * of_made
         step_along(loss, net, make, a.workers)
         run.advance(near, of_made, of_critic, made.std() / real.std())

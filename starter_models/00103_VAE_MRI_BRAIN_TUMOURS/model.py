@@ -1,28 +1,26 @@
-"""Contrast-enhanced T1 MRI of brain tumours: a variational autoencoder with a flow as its prior, a
-painter, an eye.
+"""Contrast-enhanced T1 MRI of brain tumours, with the tumour where a box says, by a variational
+autoencoder.
 
 A sample is made in four steps:
 
-1. ``Prior``, a normalising flow of affine couplings (Dinh et al., arXiv:1605.08803), moves standard
-normal numbers to
-   where the encoder of the variational autoencoder puts real slices of that tumour and plane. A
-   user sets 16 of them.
-2. ``Decoder`` makes a 64x64 picture of them: head and ventricles, all of it soft, as so few numbers
-are. 3. ``EyeEncoder``, half of an autoencoder of slices (the first stage of Rombach et al.,
-arXiv:2112.10752), sees in it 8 numbers
-   for each of 16x16 places, the maps. ``Painter``, a U-Net trained as a conditional GAN (Larsen et
-   al., arXiv:1512.09300, put the two ideas together), changes them as noise decides: folds,
-   vessels, the tumour, all that so few numbers leave open.
-4. ``EyeDecoder``, the other half, makes 128x128 pixels of them.
+1. ``BoxModel`` draws the tumour's box, unless the user gives one: a real box of the same tumour and
+   plane, moved and scaled a little.
+2. ``Prior`` draws a code (4, 32, 32): a normal distribution for each kind, fitted to the codes that an
+   encoder finds in real slices. A user sets the numbers along its first 16 directions.
+3. ``Generator``, the decoder of the variational autoencoder, is a U-Net that is told the tumour, the
+   plane and the box. It takes the code to the latents of a slice. It began as the generator of model
+   101.
+4. ``Decoder``, the second half of model 102's autoencoder, makes 128x128 pixels of them; planes of
+   noise decide the film grain.
 
 Pictures are on a square-root scale in between, ``tones``, since most of a head is dark and its fat
-is not. Shapes in comments: N samples, C channels, height and width in pixels.
+is not. Boxes are centre x, centre y, width and height, as fractions of the picture. Shapes in
+comments: N samples, C channels, height and width in pixels.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +30,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SIZE, LOW = 128, 64  # pixels of a slice, pixels of the decoder's picture
-LATENT, CODE = 16, 64  # numbers that a user sets, and the autoencoder's; chance fills the rest
+from medzoo.errors import InputError
+
+SIZE = 128  # pixels of a slice
+CHANNELS, SIDE = 4, 32  # of the autoencoder's latents, which have unit variance
+NUMBERS = CHANNELS * SIDE * SIDE  # 4,096 of them
+LATENT = 16  # numbers that a user sets; chance fills the rest
+DIRECTIONS = 64  # of codes, in which those of real slices differ most
 TUMOURS = ("meningioma", "glioma", "pituitary")
 PLANES = ("axial", "coronal", "sagittal")
 KINDS = len(TUMOURS) * len(PLANES)  # a kind is tumour * 3 + plane
-MAPS, SIDE = 8, 16  # the eye's maps and their side
-GRAINS, MOOD = (
-    4,
-    128,
-)  # planes of noise of a value a place, and numbers of noise for the whole picture
+JITTER = 0.15  # of the spread of the boxes of a kind: how far a drawn box is from a real one
 
 
-# --------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # tones of gray
 def to_tones(gray: Tensor) -> Tensor:
     """Gray levels 0 to 255 on a square-root scale from -1 to 1."""
@@ -57,360 +56,336 @@ def to_gray(tones: Tensor) -> Tensor:
     return (root.square() - 8).clamp(0, 255)
 
 
-def enlarge(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-
-
-def detail(x: Tensor) -> Tensor:
-    """What halving and doubling the size of ``x`` loses: the finest band of its Laplacian pyramid."""
-    return x - enlarge(F.avg_pool2d(x, 2))
-
-
-# --------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # the prior
 class Prior(nn.Module):
-    """Couplings that move standard normal (N, 64) to latents of the autoencoder (N, 64) and,
-    exactly, back.
-
-    ``rotation`` is applied last: its columns are the directions in which the decoder's picture
-    changes most, in order, so that the first number is the one that shows most.
+    """Codes (N, 4, 32, 32) of kinds (N,), standard normal numbers along the leading directions (N, 64),
+    and standard normal noise (N, 4096): standard normal themselves until a prior is fitted.
     """
 
-    def __init__(self, layers: int = 6, width: int = 64) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.nets = nn.ModuleList()
-        for _ in range(layers):
-            net = nn.Sequential(
-                nn.Linear(CODE // 2 + KINDS, width),
-                nn.SiLU(),
-                nn.Linear(width, width),
-                nn.SiLU(),
-                nn.Linear(width, CODE),
-            )
-            nn.init.zeros_(net[-1].weight)
-            nn.init.zeros_(net[-1].bias)
-            self.nets.append(net)
-        self.log_scale = nn.Parameter(torch.zeros(KINDS, CODE))
-        self.shift = nn.Parameter(torch.zeros(KINDS, CODE))
-        self.register_buffer("rotation", torch.eye(CODE))
+        self.register_buffer("mean", torch.zeros(KINDS, NUMBERS))
+        self.register_buffer("directions", torch.zeros(DIRECTIONS, NUMBERS))
+        self.register_buffer("spread", torch.ones(1, NUMBERS))
 
-    def coupling(self, net: nn.Module, kept: Tensor, kind: Tensor) -> tuple[Tensor, Tensor]:
-        scale, shift = net(torch.cat([kept, F.one_hot(kind, KINDS).to(kept.dtype)], dim=1)).chunk(
-            2, dim=1
-        )
-        return 0.7 * torch.tanh(scale), shift  # a scale is at most 2, either way
-
-    def forward(self, u: Tensor, kind: Tensor) -> Tensor:
-        """Latents of the autoencoder (N, 64) of ``u`` (N, 64) and ``kind`` (N,)."""
-        for number, net in enumerate(self.nets):
-            kept, moved = (u[:, number % 2 :: 2], u[:, 1 - number % 2 :: 2])
-            scale, shift = self.coupling(net, kept, kind)
-            u = weave(kept, moved * scale.exp() + shift, number % 2)
-        return (u * self.log_scale[kind].exp() + self.shift[kind]) @ self.rotation.T
-
-    def inverse(self, z: Tensor, kind: Tensor) -> tuple[Tensor, Tensor]:
-        """The ``u`` of ``z`` and the log determinant (N,) of that map."""
-        u = (z @ self.rotation - self.shift[kind]) * (-self.log_scale[kind]).exp()
-        log_det = -self.log_scale[kind].sum(dim=1)
-        for number, net in reversed(list(enumerate(self.nets))):
-            kept, moved = (u[:, number % 2 :: 2], u[:, 1 - number % 2 :: 2])
-            scale, shift = self.coupling(net, kept, kind)
-            u = weave(kept, (moved - shift) * (-scale).exp(), number % 2)
-            log_det = log_det - scale.sum(dim=1)
-        return u, log_det
+    def forward(self, kind: Tensor, along: Tensor, noise: Tensor) -> Tensor:
+        codes = self.mean[kind] + along @ self.directions + self.spread * noise
+        return codes.view(-1, CHANNELS, SIDE, SIDE)
 
 
-def weave(kept: Tensor, moved: Tensor, first: int) -> Tensor:
-    """(N, 64) with ``kept`` at every other place from ``first`` on and ``moved`` at the others."""
-    pair = (kept, moved) if first == 0 else (moved, kept)
-    return torch.stack(pair, dim=2).flatten(1)
-
-
-# ------------------------------------------------------------------------------------------------------
-# the decoder
-class Block(nn.Module):
-    """Residual block scaled and shifted inside by the latent vector and the kind; no norm, so a
-    picture keeps its strength.
+# -------------------------------------------------------------------------------------------------
+# the decoder of the variational autoencoder
+class Norm(nn.Module):
+    """Zero mean and unit variance over the channels, at each place: several times faster on a CPU
+    than groups are.
     """
-
-    def __init__(self, channels_in: int, channels: int, style: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.film = nn.Linear(style, 2 * channels)
-        self.skip = (
-            nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
-        )
-        nn.init.zeros_(self.conv2.weight)
-
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        scale, shift = self.film(style)[:, :, None, None].chunk(2, dim=1)
-        y = F.leaky_relu(self.conv1(x) * (1 + scale) + shift, 0.2)
-        return F.leaky_relu(self.skip(x) + self.conv2(y), 0.2)
-
-
-class Decoder(nn.Module):
-    """Soft pictures (N, 1, 64, 64) of codes (N, 64) and kinds (N,).
-
-    ``mean`` and ``components`` start as the principal components of real slices; convolutions learn
-    what is not linear.
-    """
-
-    def __init__(self, widths: tuple[int, ...] = (64, 80, 64, 24), style: int = 128) -> None:
-        super().__init__()
-        self.mean, self.components = (
-            nn.Embedding(KINDS, LOW * LOW),
-            nn.Linear(CODE, LOW * LOW, bias=False),
-        )
-        self.style = nn.Sequential(
-            nn.Linear(CODE + KINDS, style),
-            nn.LeakyReLU(0.2),
-            nn.Linear(style, style),
-            nn.LeakyReLU(0.2),
-        )
-        self.first = nn.Linear(style, widths[0] * 64)
-        self.blocks = nn.ModuleList(Block(a, b, style) for a, b in pairwise((widths[0], *widths)))
-        self.drawn = nn.Conv2d(1, widths[2], 3, padding=1)
-        self.final = Block(widths[-1], widths[-1], style)
-        self.last = nn.Conv2d(widths[-1], 1, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
-
-    def forward(self, z: Tensor, kind: Tensor) -> Tensor:
-        linear = (self.mean(kind) + self.components(z)).view(-1, 1, LOW, LOW)
-        style = self.style(torch.cat([z, F.one_hot(kind, KINDS).to(z.dtype)], dim=1))
-        x = self.blocks[0](self.first(style).view(z.shape[0], -1, 8, 8), style)
-        x = self.blocks[1](F.interpolate(x, scale_factor=2.0), style)  # (N, C, 16, 16)
-        x = self.blocks[2](F.interpolate(x, scale_factor=2.0), style)  # (N, C, 32, 32)
-        x = leaky(x + self.drawn(F.avg_pool2d(linear, 2)))
-        x = self.blocks[3](F.interpolate(x, scale_factor=2.0), style)  # (N, C, 64, 64)
-        return linear + self.last(self.final(x, style))
-
-
-# ------------------------------------------------------------------------------------------------------
-# the painter
-class Painter(nn.Module):
-    """The eye's maps (N, 8, 16, 16) of a slice, given those of a soft picture, and a ninth: how
-    near the tumour's box is.
-
-    ``mean`` and ``components`` start as the mean and the principal components of what soft pictures
-    lack, so that a beginner adds noise that is correlated as real slices are; convolutions learn
-    what is not linear. Nothing is made of the ninth map in a sample; in training the critic sees
-    it, and so can tell where a tumour is to be.
-    """
-
-    def __init__(self, widths: tuple[int, int] = (56, 112), style: int = 96) -> None:
-        super().__init__()
-        a, b = widths
-        numbers = (MAPS + 1) * SIDE * SIDE
-        self.mean, self.components = (
-            nn.Embedding(KINDS, numbers),
-            nn.Linear(len(PLANES) * MOOD, numbers, bias=False),
-        )
-        self.style = nn.Sequential(
-            nn.Linear(MOOD + KINDS, style),
-            nn.LeakyReLU(0.2),
-            nn.Linear(style, style),
-            nn.LeakyReLU(0.2),
-        )
-        self.first = nn.Conv2d(MAPS + 1 + GRAINS, a, 3, padding=1)
-        self.left = Block(a, a, style)
-        self.bottom = nn.ModuleList([Block(a, b, style), Block(b, b, style)])
-        self.up = nn.Conv2d(b, a, 1)
-        self.right = nn.ModuleList([Block(a, a, style), Block(a, a, style)])
-        self.last = nn.Conv2d(a, MAPS + 1, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
-
-    def forward(self, soft: Tensor, kind: Tensor, mood: Tensor, grain: Tensor) -> Tensor:
-        """``soft`` (N, 8, 16, 16); ``mood`` (N, 128) and ``grain`` (N, 4, 16, 16): noise of unit
-        variance.
-        """
-        style = self.style(torch.cat([mood, F.one_hot(kind, KINDS).to(mood.dtype)], dim=1))
-        placed = (F.one_hot(kind % len(PLANES), len(PLANES))[:, :, None] * mood[:, None]).flatten(
-            1
-        )  # (N, 3 * 128)
-        rough = F.pad(soft, (0, 0, 0, 0, 0, 1)) + (self.mean(kind) + self.components(placed)).view(
-            -1, MAPS + 1, SIDE, SIDE
-        )
-        x = self.first(torch.cat([rough, grain], dim=1))  # (N, a, 16, 16)
-        x = self.left(x, style)
-        y = F.avg_pool2d(x, 2)  # (N, a, 8, 8)
-        for block in self.bottom:
-            y = block(y, style)
-        x = x + F.interpolate(self.up(y), scale_factor=2.0)
-        for block in self.right:
-            x = block(x, style)
-        return rough + self.last(x)
-
-
-# ----------------------------------------------------------------------------------------------------------
-# the eye
-class Residual(nn.Module):
-    """``x`` and what two convolutions make of it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1, self.conv2 = (
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.Conv2d(channels, channels, 3, padding=1),
+        self.weight, self.bias = (
+            nn.Parameter(torch.ones(channels)),
+            nn.Parameter(torch.zeros(channels)),
         )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(
+            x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias
+        ).permute(0, 3, 1, 2)
+
+
+class Block(nn.Module):
+    """Residual block; the kind scales and shifts its middle."""
+
+    def __init__(self, channels_in: int, channels: int, told: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = Norm(channels_in), nn.Conv2d(channels_in, channels, 3, padding=1)
+        self.norm2, self.conv2 = Norm(channels), nn.Conv2d(channels, channels, 3, padding=1)
+        self.film = nn.Linear(told, 2 * channels)
+        self.skip = (
+            nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
+        )
+
+    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+        scale, shift = self.film(told)[:, :, None, None].chunk(2, dim=1)
+        y = self.conv1(F.silu(self.norm1(x)))
+        y = self.conv2(F.silu(self.norm2(y) * (1 + scale) + shift))
+        return self.skip(x) + y
+
+
+class Attention(nn.Module):
+    """Self-attention among all places."""
+
+    def __init__(self, channels: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads, self.norm = heads, Norm(channels)
+        self.project, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.norm(x).permute(0, 2, 3, 1).flatten(1, 2)  # (N, H * W, C)
+        parts = self.project(tokens).unflatten(
+            2, (3, self.heads, -1)
+        )  # (N, H * W, 3, heads, C / heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # (N, heads, H * W, C / heads)
+        share = (query @ key.mT / math.sqrt(query.shape[3])).softmax(
+            dim=3
+        )  # (N, heads, H * W, H * W)
+        y = self.out((share @ value).transpose(1, 2).flatten(2))  # (N, H * W, C)
+        return x + y.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+
+
+class Generator(nn.Module):
+    """Latents (N, 4, 32, 32) of codes (N, 4, 32, 32), told kinds (N,) and a map of the box (N, 2, 32,
+    32): how much of a place lies in it, and 1 everywhere.
+    """
+
+    def __init__(self, widths: tuple[int, int, int] = (64, 128, 192), told: int = 192) -> None:
+        super().__init__()
+        a, b, c = widths
+        self.kind = nn.Embedding(KINDS, told)
+        self.first = nn.Conv2d(CHANNELS + 2, a, 3, padding=1)
+        self.place = nn.Parameter(torch.zeros(a, SIDE, SIDE))
+        self.left1 = Block(a, a, told)
+        self.down1 = nn.Conv2d(a, b, 3, stride=2, padding=1)
+        self.left2 = nn.ModuleList(Block(b, b, told) for _ in range(2))
+        self.down2 = nn.Conv2d(b, c, 3, stride=2, padding=1)
+        self.deep = nn.ModuleList(Block(c, c, told) for _ in range(3))
+        self.attention = nn.ModuleList(Attention(c) for _ in range(3))
+        self.up2 = nn.Conv2d(c, b, 1)
+        self.right2 = nn.ModuleList(Block(channels, b, told) for channels in (2 * b, b))
+        self.up1 = nn.Conv2d(b, a, 1)
+        self.right1 = nn.ModuleList(Block(channels, a, told) for channels in (2 * a, a))
+        self.norm, self.last = Norm(a), nn.Conv2d(a, CHANNELS, 3, padding=1)
+
+    def forward(self, code: Tensor, kind: Tensor, box: Tensor) -> Tensor:
+        told = F.silu(self.kind(kind))  # (N, told)
+        return self.right(*self.left(torch.cat([code, box], dim=1), told), told)
+
+    def left(self, x: Tensor, told: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the way down makes of it at full size, half and a quarter of it."""
+        x = self.left1(self.first(x) + self.place, told)  # (N, a, 32, 32)
+        y = self.down1(x)
+        for block in self.left2:
+            y = block(y, told)  # (N, b, 16, 16)
+        z = self.down2(y)
+        for block, attention in zip(self.deep, self.attention, strict=True):
+            z = attention(block(z, told))  # (N, c, 8, 8)
+        return x, y, z
+
+    def right(self, x: Tensor, y: Tensor, z: Tensor, told: Tensor) -> Tensor:
+        """The way up."""
+        y = torch.cat([F.interpolate(self.up2(z), scale_factor=2.0), y], dim=1)
+        for block in self.right2:
+            y = block(y, told)
+        x = torch.cat([F.interpolate(self.up1(y), scale_factor=2.0), x], dim=1)
+        for block in self.right1:
+            x = block(x, told)
+        return self.last(F.silu(self.norm(x)))
+
+
+def box_maps(boxes: Tensor, side: int = SIDE) -> Tensor:
+    """Maps (N, 2, side, side) of boxes (N, 4), centre x, centre y, width and height as fractions."""
+    edges = torch.arange(side + 1) / side
+
+    def covered(centre: Tensor, size: Tensor) -> Tensor:  # (N, side): share of a place inside
+        low, high = (centre - size / 2)[:, None], (centre + size / 2)[:, None]
+        here = torch.minimum(high, edges[1:]) - torch.maximum(low, edges[:-1])
+        return (here * side).clamp(0, 1)
+
+    inside = (
+        covered(boxes[:, 1], boxes[:, 3])[:, :, None] * covered(boxes[:, 0], boxes[:, 2])[:, None]
+    )
+    return torch.stack([inside, torch.ones_like(inside)], dim=1)
+
+
+# -------------------------------------------------------------------------------------------------
+# the decoder of pictures
+class Smooth(nn.Module):
+    """Residual block without norm, so a picture keeps its strength."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(leaky(self.conv1(leaky(x))))
+        return x + self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, 0.2)), 0.2))
 
 
-class EyeEncoder(nn.Module):
-    """The eye's maps (N, 8, 16, 16), each of unit variance over the data set, of tones (N, 1, 128,
-    128).
+class Decoder(nn.Module):
+    """Tones (N, 1, 4H, 4W) of latents (N, 4, H, W); planes of noise decide the film grain."""
+
+    def __init__(self, widths: tuple[int, int, int] = (64, 40, 20)) -> None:
+        super().__init__()
+        a, b, c = widths
+        self.low = nn.Sequential(
+            nn.Conv2d(CHANNELS, a, 3, padding=1), *(Smooth(a) for _ in range(4))
+        )
+        self.up1 = nn.Sequential(nn.Conv2d(a, 4 * b, 3, padding=1), nn.PixelShuffle(2))
+        self.grain1 = nn.Conv2d(1, b, 3, padding=1, bias=False)
+        self.middle = nn.Sequential(Smooth(b), Smooth(b), nn.LeakyReLU(0.2))
+        self.up2 = nn.Sequential(nn.Conv2d(b, 4 * c, 3, padding=1), nn.PixelShuffle(2))
+        self.grain2 = nn.Conv2d(1, c, 3, padding=1, bias=False)
+        self.high = nn.Sequential(
+            nn.LeakyReLU(0.2), nn.Conv2d(c, c, 3, padding=1), nn.LeakyReLU(0.2)
+        )
+        self.last = nn.Conv2d(c, 1, 3, padding=1)
+        for grain in (self.grain1, self.grain2):
+            nn.init.normal_(grain.weight, std=0.02)
+
+    def forward(self, z: Tensor, noise: tuple[Tensor, Tensor]) -> Tensor:
+        """``noise``: (N, 1, 2H, 2W) and (N, 1, 4H, 4W), of unit variance."""
+        x = self.up1(self.low(z)) + self.grain1(noise[0])  # (N, b, 2H, 2W)
+        x = self.up2(self.middle(x)) + self.grain2(noise[1])  # (N, c, 4H, 4W)
+        return self.last(self.high(x))
+
+
+# -------------------------------------------------------------------------------------------------
+# the boxes
+class BoxModel:
+    """Boxes of tumours by kind: those of real slices, moved and scaled a little.
+
+    Parameters
+    ----------
+    boxes
+        Of the training slices (M, 4).
+    kinds
+        Of the same slices (M,).
     """
 
-    def __init__(self, widths: tuple[int, int] = (64, 96)) -> None:
-        super().__init__()
-        a, b = widths
-        self.body = nn.Sequential(
-            *(nn.PixelUnshuffle(4), nn.Conv2d(16, a, 3, padding=1), Residual(a)),  # (N, a, 32, 32)
-            *(
-                nn.Conv2d(a, b, 4, stride=2, padding=1),
-                Residual(b),
-                Residual(b),
-                nn.LeakyReLU(0.2),
-            ),  # (N, b, 16, 16)
-        )
-        self.last = nn.Conv2d(b, MAPS, 3, padding=1)
-        self.unit = nn.BatchNorm2d(MAPS, affine=False, momentum=0.02)
+    def __init__(self, boxes: np.ndarray, kinds: np.ndarray) -> None:
+        self.of_kind = [boxes[kinds == kind].astype(np.float64) for kind in range(KINDS)]
+        # Where boxes of a plane lie, whatever the tumour: left, top, right, bottom.
+        self.room = np.zeros((len(PLANES), 4))
+        for plane in range(len(PLANES)):
+            if not (kinds % len(PLANES) == plane).any():
+                continue  # nothing fits into a room without a size
+            corners = as_corners(boxes[kinds % len(PLANES) == plane].astype(np.float64))
+            low, high = np.quantile(corners, 0.005, axis=0), np.quantile(corners, 0.995, axis=0)
+            self.room[plane] = [*(low[:2] - 0.03), *(high[2:] + 0.03)]
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.unit(self.last(self.body(x)).float())
+    def fits(self, box: np.ndarray) -> np.ndarray:
+        """Whether a box (4,) lies where tumours of each plane do, (3,) of bool."""
+        corners = as_corners(box[None])[0]
+        inside_low = (corners[:2] >= self.room[:, :2]).all(axis=1)
+        return inside_low & (corners[2:] <= self.room[:, 2:]).all(axis=1)
 
-
-class EyeDecoder(nn.Module):
-    """Tones (N, 1, 128, 128) of the eye's maps (N, 8, 16, 16)."""
-
-    def __init__(self, widths: tuple[int, int, int, int] = (128, 64, 32, 16)) -> None:
-        super().__init__()
-        a, b, c, d = widths
-        self.body = nn.Sequential(
-            *(nn.Conv2d(MAPS, a, 3, padding=1), Residual(a), Residual(a)),  # (N, a, 16, 16)
-            *(
-                nn.Upsample(scale_factor=2.0),
-                nn.Conv2d(a, b, 3, padding=1),
-                Residual(b),
-                Residual(b),
-            ),  # (N, b, 32, 32)
-            *(
-                nn.Conv2d(b, 4 * c, 3, padding=1),
-                nn.PixelShuffle(2),
-                Residual(c),
-                nn.LeakyReLU(0.2),
-            ),  # (N, c, 64, 64)
-            *(
-                nn.Conv2d(c, 4 * d, 3, padding=1),
-                nn.PixelShuffle(2),
-                nn.LeakyReLU(0.2),
-            ),  # (N, d, 128, 128)
-            *(nn.Conv2d(d, d, 3, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(d, 1, 3, padding=1)),
-        )
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return self.body(maps)
+    def draw(self, kind: int, chance: float, moved: np.ndarray) -> np.ndarray:
+        """A box (4,) of a kind: ``chance`` in [0, 1) picks a real one, normal numbers ``moved`` (4,)
+        move its centre and scale its sides.
+        """
+        boxes = self.of_kind[kind]
+        real = boxes[int(chance * len(boxes))]
+        place = real[:2] + JITTER * boxes[:, :2].std(axis=0) * moved[:2]
+        size = real[2:] * np.exp(JITTER * np.log(boxes[:, 2:]).std(axis=0) * moved[2:])
+        size = size.clip(1.5 / SIZE, 0.9)
+        return np.concatenate([place.clip(size / 2, 1 - size / 2), size])
 
 
-def leaky(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.2)
+def as_corners(boxes: np.ndarray) -> np.ndarray:
+    """Left, top, right and bottom of boxes (N, 4)."""
+    return np.concatenate(
+        [boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1
+    )
 
 
-# ---------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # the package
+def in_full(name: str, tensors: dict[str, Tensor]) -> Tensor:
+    """A tensor in single precision: bytes are whole numbers of their unit, one unit per row."""
+    unit = tensors.get(f"unit.{name}")
+    return tensors[name].float() if unit is None else tensors[name].float() * unit.float()
+
+
 class BrainGenerator:
-    """The networks on one device.
+    """Box model, generator and decoder on one device.
 
     Parameters
     ----------
     tensors
-        The content of ``weights.safetensors``: ``prior.*``, ``soft.*`` (the decoder),
-        ``painter.*``, the eye's ``encoder.*`` and ``decoder.*``, and ``share`` (9,), how often each
-        kind is among the real slices.
+        The content of ``weights.safetensors``: ``prior.*``, ``generator.*``, ``decoder.*``, of which
+        large ones may be bytes and then have their ``unit.*`` beside them, ``share`` (9,), how often
+        each kind is among real slices, and their ``boxes`` (M, 4) and ``box_kinds`` (M,).
     device
         Where to run.
     """
 
     def __init__(self, tensors: dict[str, Tensor], device: torch.device) -> None:
-        tensors = {k: v.float() for k, v in tensors.items()}
-        tensors["painter.components.weight"] *= tensors.pop(
-            "painter.components.unit"
-        )  # kept as whole numbers of it
+        self.boxes = BoxModel(tensors["boxes"].float().numpy(), tensors["box_kinds"].numpy())
+        tensors = {k: in_full(k, tensors) for k in tensors}
         self.device = device
-        share = tensors["share"].view(len(TUMOURS), len(PLANES)).double()
-        self.up_to = (
-            (share / share.sum(dim=1, keepdim=True)).cumsum(dim=1).numpy()
-        )  # (3, 3) share of planes up to this one
-        self.prior, self.soft, self.painter, self.eye = (
-            Prior(),
-            Decoder(),
-            Painter(),
-            (EyeEncoder(), EyeDecoder()),
-        )
-        parts = {
-            "prior": self.prior,
-            "soft": self.soft,
-            "painter": self.painter,
-            "encoder": self.eye[0],
-            "decoder": self.eye[1],
-        }
-        for name, net in parts.items():
-            state = {
-                k.removeprefix(f"{name}."): v
-                for k, v in tensors.items()
-                if k.startswith(f"{name}.")
-            }
-            counters = {
-                k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")
-            }
-            net.load_state_dict(state | counters)
+        # How often a slice of a tumour (row) has each plane (column).
+        self.share = tensors["share"].view(len(TUMOURS), len(PLANES)).double().numpy()
+        self.prior, self.generator, self.decoder = Prior(), Generator(), Decoder()
+        nets = {"prior": self.prior, "generator": self.generator, "decoder": self.decoder}
+        for name, net in nets.items():
+            prefix = f"{name}."
+            net.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            )
             net.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
 
-    @torch.inference_mode()
-    def paint(self, u: Tensor, kind: Tensor, mood: Tensor, grain: Tensor) -> Tensor:
-        """Slices (N, 1, 128, 128), uint8, of ``u`` (N, 64), kinds (N,) and the painter's noise."""
-        soft = enlarge(self.soft(self.prior(u, kind), kind))  # (N, 1, 128, 128)
-        maps = self.painter(self.eye[0](soft), kind, mood, grain)[:, :MAPS]
-        return to_gray(self.eye[1](maps)).round().to(torch.uint8)
-
-    def planes(self, tumour: np.ndarray, chance: np.ndarray, asked: str) -> np.ndarray:
+    def planes(
+        self, tumour: np.ndarray, chance: np.ndarray, asked: str, box: np.ndarray | None
+    ) -> np.ndarray:
         """The plane of each sample (N,): the one asked for, or by ``chance`` (N,) as often as real
-        slices have it.
+        slices have it, among those that the user's box fits.
         """
+        fits = np.ones(len(PLANES), dtype=bool) if box is None else self.boxes.fits(box)
         if asked != "any":
-            return np.full(len(tumour), PLANES.index(asked))
-        return (chance[:, None] > self.up_to[tumour, :-1]).sum(axis=1)
+            fits &= np.array([plane == asked for plane in PLANES])
+        if not fits.any():
+            rooms = zip(PLANES, self.boxes.room, strict=True)
+            raise InputError(
+                f"box={np.round(box, 3).tolist()} lies where no tumour lies in "
+                f"{'slices of any plane' if asked == 'any' else f'{asked} slices'}.",
+                "It is centre x, centre y, width and height as fractions of the picture, inside "
+                + "; ".join(f"{plane}: {room.round(2).tolist()}" for plane, room in rooms)
+                + " (left, top, right, bottom).",
+            )
+        share = self.share[tumour] * fits + 1e-12 * fits  # (N, 3)
+        up_to = np.cumsum(share, axis=1) / share.sum(axis=1, keepdims=True)
+        return (chance[:, None] >= up_to[:, :-1]).sum(axis=1)
 
+    @torch.inference_mode()
     def sample(self, batch: Any) -> dict[str, np.ndarray]:
-        """The native contract: ``images`` (n, 1, 128, 128), uint8."""
+        """The native contract: ``images`` (n, 1, 128, 128), uint8; ``boxes`` (n, 4), float32."""
+        given = batch.options["box"]
+        box = None if given is None else np.asarray(given, dtype=np.float64)
+        if box is not None and box.shape != (4,):
+            raise InputError(
+                f"box={given} is not four numbers.", "Give centre x, centre y, width and height."
+            )
         streams = [batch.rng(i) for i in range(batch.n)]
-        chance = np.stack([stream.uniforms(1)[0] for stream in streams])  # (n,)
-        rest, mood = np.split(
-            np.stack([stream.normals(CODE - LATENT + MOOD) for stream in streams]),
-            [CODE - LATENT],
-            axis=1,
-        )
-        drawn = np.stack([stream.bytes(GRAINS * SIDE * SIDE) for stream in streams])  # (n, 1024)
-        # Bytes as uniform noise of unit variance: a hundredth of the time that normals take, and as
-        # good to a painter.
-        grain = (torch.from_numpy(drawn).to(self.device).float() - 127.5) * (math.sqrt(3) / 127.5)
-        u = (
-            torch.from_numpy(np.concatenate([batch.latents, rest], axis=1)).to(self.device)
-            * batch.options["temperature"]
-        )
+        chance = np.stack([stream.uniforms(2) for stream in streams])  # (n, 2)
+        moves = np.stack([stream.normals(4) for stream in streams])
+        along = np.stack([stream.normals(DIRECTIONS - LATENT) for stream in streams])
+        noise = np.stack([stream.normals(NUMBERS) for stream in streams])
+        grain = [self.grain(streams, k * SIDE) for k in (2, 4)]
         tumour = batch.conditions["condition"]
-        plane = self.planes(tumour, chance, batch.options["plane"])
-        kind = torch.from_numpy(tumour * len(PLANES) + plane).to(self.device)
-        mood = torch.from_numpy(mood.copy()).to(self.device)
-        return {
-            "images": self.paint(u, kind, mood, grain.view(-1, GRAINS, SIDE, SIDE)).cpu().numpy()
-        }
+        plane = self.planes(tumour, chance[:, 0], batch.options["plane"], box)
+        kind = tumour * len(PLANES) + plane
+        boxes = np.empty((batch.n, 4))
+        for i in range(batch.n):
+            boxes[i] = self.boxes.draw(kind[i], chance[i, 1], moves[i]) if box is None else box
+        along = np.concatenate([batch.latents, along], axis=1)
+        told = torch.from_numpy(kind).to(self.device)
+        code = self.prior(told, *(torch.from_numpy(x).to(self.device) for x in (along, noise)))
+        code = code.contiguous(memory_format=torch.channels_last)
+        maps = box_maps(torch.from_numpy(boxes).float()).to(self.device)
+        latents = self.generator(code, told, maps)
+        tones = self.decoder(latents, (grain[0], grain[1]))
+        images = to_gray(tones).round().to(torch.uint8).cpu().numpy()
+        return {"images": images, "boxes": boxes.astype(np.float32)}
+
+    def grain(self, streams: list[Any], side: int) -> Tensor:
+        """A plane of noise for each sample (N, 1, side, side): uniform, of unit variance."""
+        planes = np.stack([stream.uniforms(side * side) for stream in streams])
+        spread = (2 * planes - 1) * math.sqrt(3)
+        return torch.from_numpy(spread.astype(np.float32)).view(-1, 1, side, side).to(self.device)
 
 
 def load(weights_dir: Path, device: str) -> BrainGenerator:
