@@ -52,7 +52,7 @@ class Carried:
         return self.name.startswith(WHEELS)
 
     def __str__(self) -> str:
-        of = f", {self.part}" if self.part else ""
+        of = f", {self.part}" if self.part and not self.is_wheel else ""
         return f"{self.model}, version {self.version}{of}"
 
 
