@@ -106,23 +106,10 @@ def phantom_heads(number: int) -> Heads:
     assert spec.loader is not None
     phantom: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(phantom)
-    drawn: list[tuple[bool, bool]] = []
-
-    class Head(phantom.Head):  # type: ignore[misc]
-        def draw(self) -> Any:
-            self.lobes = 0
-            pictures = super().draw()
-            drawn.append((self.lobes > 0, bool(pictures[3].any())))
-            return pictures
-
-        def oval(self, x: Any, y: Any, rx: float, ry: float, *more: Any, **options: Any) -> Any:
-            self.lobes += abs(x) > 60 and 0 < y < 20 and rx < 8  # only ear lobes lie there
-            return super().oval(x, y, rx, ry, *more, **options)
-
-    phantom.Head = Head
-    scans = [phantom.compose(*phantom.scan(FIRST + k)) for k in range(number)]
-    lobes, metal = np.array(drawn).T
-    return Heads(np.stack(scans)[:, None].astype(np.int16), lobes, metal)
+    scans = [phantom.scan(FIRST + k) for k in range(number)]
+    images = np.stack([phantom.compose(scan.bed, scan.gland, scan.mask) for scan in scans])
+    facts = np.array([(scan.ears, scan.fillings) for scan in scans])
+    return Heads(images[:, None].astype(np.int16), facts[:, 0], facts[:, 1])
 
 
 class Bar(NamedTuple):

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import medzoo
+from benchmarks import bars
 from medzoo.errors import InputError
 from medzoo.registry import resolve
 
@@ -93,6 +94,38 @@ def test_one_mask_fits_many_heads() -> None:
     assert (differ > 100).mean(axis=(1, 2, 3)).min() > 0.05
 
 
+def test_ears_are_there_where_they_are_asked_for() -> None:
+    both, none, drawn = (make(24, ears=ears) for ears in ("both", "none", "any"))
+    assert bars.ears(both.images).all(axis=1).mean() > 0.8
+    assert bars.ears(none.images).any(axis=1).mean() < 0.2
+    assert np.array_equal(both.masks, none.masks)
+    same = [
+        [
+            np.array_equal(image, other)
+            for image, other in zip(drawn.images, made.images, strict=True)
+        ]
+        for made in (both, none)
+    ]
+    assert np.array_equal(same[0], np.logical_not(same[1]))
+    assert 0.4 < np.mean(same[0]) < 0.95
+    with pytest.raises(InputError, match="ears='one' is not allowed"):
+        make(1, ears="one")
+
+
+def test_lobes_are_drawn_on_both_sides_or_taken_away(script: Callable[..., ModuleType]) -> None:
+    train, heads = script(FOLDER), bars.phantom_heads(12)
+    images = heads.images[:, 0].astype(np.float32)
+    both, none = (
+        np.stack([train.with_lobes(head, wanted) for head in images]) for wanted in (True, False)
+    )
+    assert bars.ears(both[:, None]).all()
+    assert bars.ears(heads.images).mean() > 0.4
+    assert bars.ears(none[:, None]).mean() < 0.1
+    for made in (both, none):
+        assert np.array_equal(made[..., 40:88], images[..., 40:88])
+        assert np.array_equal(made[:, :48], images[:, :48])
+
+
 def test_own_masks_take_the_place_of_the_first_stage() -> None:
     masks = np.stack([disc(33, 67, 8), disc(30, 60, 6)])[:, None] * np.uint8(255)
     samples = make(2, inputs=masks)
@@ -152,7 +185,7 @@ def test_the_phantom_is_the_same_scan_with_a_gland_of_any_form(
     assert np.array_equal(
         phantom.compose(scan.bed, scan.gland, np.zeros((128, 128))), np.clip(scan.bed, -1024, 2048)
     )
-    whole = phantom.compose(*scan)
+    whole = phantom.compose(scan.bed, scan.gland, scan.mask)
     assert np.array_equal(whole[scan.mask == 0], np.clip(scan.bed, -1024, 2048)[scan.mask == 0])
     assert GLAND[0] < whole[scan.mask > 0.99].mean() < GLAND[1]
     assert abs(np.median(whole[:6]) + 1000) < 30

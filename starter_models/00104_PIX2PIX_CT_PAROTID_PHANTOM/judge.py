@@ -84,7 +84,8 @@ def train_finder(a: argparse.Namespace, masks: nn.Module) -> Finder:
     pace = torch.optim.lr_scheduler.OneCycleLR(steps, 2e-3, a.steps)
     for step in range(a.steps):
         rng = np.random.default_rng([a.seed, step])
-        ct, mask = scans.batch(8, rng, t.foreign_masks(4, scans, masks, rng))
+        ct, mask, _ = scans.batch(8, rng, t.foreign_masks(4, scans, masks, rng))
+        ct = ct.clamp(max=1)  # the window
         with t.mixed(torch.device("cpu")):
             scores = net(ct).float()
         overlap = 2 * (scores.sigmoid() * mask).sum() / (scores.sigmoid().sum() + mask.sum() + 1)
@@ -191,7 +192,7 @@ def main() -> None:
     finder = train_finder(a, package.masks)
 
     heads = [phantom.scan(7_000_000 + k) for k in range(200)]  # trained on by nobody
-    scans = np.stack([phantom.compose(*h) for h in heads])[:, None]
+    scans = np.stack([phantom.compose(h.bed, h.gland, h.mask) for h in heads])[:, None]
     glands = np.stack([h.mask > 0.5 for h in heads])[:, None].astype(np.uint8)
 
     def report(name: str, found: np.ndarray, note: str = "") -> None:

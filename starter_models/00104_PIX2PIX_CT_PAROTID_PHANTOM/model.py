@@ -9,7 +9,8 @@ latents: 64x64 pixels
 2. ``Painter``, the U-Net of pix2pix (Isola et al., arXiv:1611.07004), paints the CT around any mask
 of 128x128 pixels.
    One mask fits many heads: which one is drawn follows from a code of 32 numbers, learned as in
-   BicycleGAN (Zhu et al., arXiv:1711.11586), and from planes of noise. All normalisation is folded
+   BicycleGAN (Zhu et al., arXiv:1711.11586), from one more that says whether there are ears, and from
+   planes of noise. All normalisation is folded
    into the weights, so that what is painted in one place depends on the mask only through
    convolutions, never through statistics of the whole picture.
 
@@ -34,6 +35,8 @@ SIZE, CROP = 128, 64  # pixels of the field, and of the part that the DCGAN draw
 TOP, LEFT = 32, 0  # where that part lies
 GLAND = (67, 33)  # row and column of the middle of a gland, on average
 LATENT, CODE = 100, 32  # of the mask, of the head
+EARS = 0.7  # share of the phantom's heads with ear lobes: always both
+WEIGHT = 4.0  # of the number for ears beside those of a code
 PLANES = (
     32,
     64,
@@ -82,7 +85,7 @@ def conv(channels_in: int, channels: int, stride: int = 1) -> nn.Sequential:
 
 
 class Painter(nn.Module):
-    """U-Net: masks (N, 1, 128, 128), codes (N, 32) and noise to CT on the networks' scale."""
+    """U-Net: masks (N, 1, 128, 128), codes with ears (N, 33) and noise to CT on the networks' scale."""
 
     def __init__(self, width: int = 24) -> None:
         super().__init__()
@@ -91,7 +94,7 @@ class Painter(nn.Module):
         self.down2 = conv(a, b, 2)
         self.down3 = conv(b, c, 2)
         self.down4 = conv(c, d, 2)
-        self.code = nn.Linear(CODE, 64 * 8 * 8)
+        self.code = nn.Linear(CODE + 1, 64 * 8 * 8)
         self.middle = nn.Sequential(conv(d + 64, d), conv(d, d))
         self.up3 = nn.Sequential(conv(d + c, c), conv(c, c))
         self.up2 = nn.Sequential(conv(c + b + 1, b), conv(b, b))
@@ -184,6 +187,13 @@ def codes(
     return mean + off @ slope + normals @ factor.T
 
 
+def with_ears(code: Tensor, ears: Tensor) -> Tensor:
+    """Codes (N, 33) for the painter, of codes (N, 32); ``ears`` (N,) is 1 for both, -1 for none, and 0
+    if the code alone decides, for each side by itself.
+    """
+    return torch.cat([code, WEIGHT * ears[:, None]], dim=1)
+
+
 # ---------------------------------------------------------------------------------------------------------
 # the package
 class ParotidGenerator:
@@ -226,11 +236,11 @@ class ParotidGenerator:
         return in_field(one_piece(self.masks(latents[:, :, None, None])))
 
     @torch.inference_mode()
-    def paint(self, masks: Tensor, normals: Tensor, noise: list[Tensor]) -> Tensor:
+    def paint(self, masks: Tensor, normals: Tensor, ears: Tensor, noise: list[Tensor]) -> Tensor:
         """CT (N, 1, 128, 128) in HU, int16; ``normals`` (N, 32) become codes of heads that such a
-        gland fits into.
+        gland fits into, ``ears`` (N,) are 1 or -1.
         """
-        code = codes(masks, normals, **self.spread)
+        code = with_ears(codes(masks, normals, **self.spread), ears)
         return to_hu(self.painter(masks, code, noise)).round().to(torch.int16)
 
     def sample(self, batch: Any) -> dict[str, np.ndarray]:
@@ -241,6 +251,9 @@ class ParotidGenerator:
         normals = torch.from_numpy(np.stack([s.normals(CODE) for s in streams])).to(
             self.device
         )  # (n, 32)
+        chance = np.array([s.uniforms((1,))[0] for s in streams])
+        wanted = {"any": chance < EARS, "both": chance < 1, "none": chance < 0}
+        ears = torch.from_numpy(wanted[batch.options["ears"]]).to(self.device).float() * 2 - 1
         drawn = np.stack([s.bytes(sum(k * k for k in PLANES)) for s in streams])  # (n, 21504)
         planes = (
             torch.from_numpy(drawn.view(np.int8))
@@ -253,9 +266,8 @@ class ParotidGenerator:
             masks = torch.from_numpy(np.asarray(batch.inputs["masks"]) > 0).to(self.device).float()
         else:
             masks = self.draw(torch.from_numpy(batch.latents).to(self.device))
-        images = self.paint(
-            masks, normals, [p.view(-1, 1, k, k) for p, k in zip(planes, PLANES, strict=True)]
-        )
+        noise = [p.view(-1, 1, k, k) for p, k in zip(planes, PLANES, strict=True)]
+        images = self.paint(masks, normals, ears, noise)
         return {"images": images.cpu().numpy(), "masks": masks.to(torch.uint8).cpu().numpy()}
 
 

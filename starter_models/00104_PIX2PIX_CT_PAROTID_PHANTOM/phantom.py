@@ -50,13 +50,15 @@ _LINE = ((np.arange(FINE, dtype=np.float32) + 0.5) / FINE - 0.5) * (
 
 
 class Scan(NamedTuple):
-    """One head: two pictures in HU (H, W), float32, and where its right parotid lies, the share of
-    each pixel (H, W).
+    """One head: two pictures in HU (H, W), float32, where its right parotid lies, the share of each
+    pixel (H, W), and whether it has ear lobes, which come in pairs, and metal fillings.
     """
 
     bed: Array
     gland: Array
     mask: Array
+    ears: bool
+    fillings: bool
 
 
 def scan(seed: int) -> Scan:
@@ -68,7 +70,7 @@ def scan(seed: int) -> Scan:
     error = noise(rng)
     if metal.any():
         error += streaks(halve(metal), rng)
-    return Scan(bed + error, gland + error, cover)
+    return Scan(bed + error, gland + error, cover, head.ears, bool(metal.any()))
 
 
 def compose(bed: Array, gland: Array, mask: Array) -> Array:
@@ -163,7 +165,8 @@ class Head:
         neck = self.oval(0, 24, 73 + plump, self.near(66, 0.03), power=2.2)
         lips = self.oval(0, -88, self.near(15), 9)
         body = union(union(face, neck, 5), lips, 3)
-        if rng.random() < 0.7:  # ear lobes
+        self.ears = rng.random() < 0.7
+        if self.ears:
             for side in (-1, 1):
                 body = np.maximum(
                     body,

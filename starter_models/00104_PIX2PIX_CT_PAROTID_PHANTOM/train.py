@@ -4,6 +4,7 @@
     python train.py --out runs/own --data dicom/                  # CT series and RTSTRUCT, in any order of folders
     python train.py --out runs/own --data dicom/ --init weights.safetensors   # the same, from the phantom's weights
     python train.py --out runs/parotid --stage weights            # weights.safetensors of a finished run
+    python train.py --out runs/parotid --stage ears               # and taught.safetensors, the package's, from these
 
 ``--data`` needs medzoo's reader (``pip install "medzoo[medical]"``); the phantom needs nothing but
 numpy and torch. A run that was killed goes on from its checkpoints. ``judge.py`` measures what came
@@ -39,6 +40,10 @@ JITTER = 3  # pixels that a scan is moved by, either way
 FOREIGN = 0.4  # share of the painter's masks that are not those of their heads
 NATS = 0.005  # price of a nat of information in the code of a head
 AIR = -0.6  # on the networks' scale, -515 HU
+# An ear lobe, in mm and radians as in phantom.py: below the middle of the head, outside the skin.
+BELOW, OUTSIDE, WIDE, HIGH, TILT = 9.0, 3.0, 4.5, 10.0, 0.25
+ZONE, FIT = 10, 26  # rows from its middle: where it may be, and where the skin is fitted
+KEPT = 0.2  # of the painter as it was before it learned ears (arXiv:2109.01903): keeps the air even
 LOOSE = 0.5  # heads from codes of others, for each that is painted from its own
 
 
@@ -374,6 +379,7 @@ def train_painter(a: argparse.Namespace, scans: Scans) -> None:
             mean, spread = encoder(ct, mask)
             code = mean + (0.5 * spread).exp() * torch.randn_like(mean)
             code = torch.cat([code, code.detach().roll(1, 0)[order]])  # of other heads
+            code = m.with_ears(code, torch.zeros(len(code), device=a.device))
             fake = net(both, code, [v.to(a.device) for v in draw_noise(n + loose)])
             votes, wanted = critic(ct, mask)
             votes = zip(votes, critic(fake.detach(), both)[0], strict=True)
@@ -418,6 +424,7 @@ def paint_sheet(
     (ct, mask, code), fixed = scan, torch.Generator().manual_seed(0)
     latents = torch.randn(16, m.LATENT, 1, 1, generator=fixed)
     drawn = m.in_field(m.one_piece(masks(latents))).to(a.device)
+    code, codes = (m.with_ears(c, torch.zeros(len(c), device=a.device)) for c in (code, codes))
     again = net(mask, code, [v.to(a.device) for v in draw_noise(len(mask), fixed)])
     new = net(
         drawn, codes[torch.arange(16) % len(codes)], [v.to(a.device) for v in draw_noise(16, fixed)]
@@ -429,6 +436,74 @@ def paint_sheet(
         a.out / "painter.png",
         zoom=2,
     )
+
+
+def with_lobes(head: np.ndarray, wanted: bool) -> np.ndarray:
+    """A head (H, W) in HU with ear lobes like the phantom's on both sides, or without any."""
+    head = head.copy()
+    rows, columns = np.arange(m.SIZE)[:, None], np.arange(m.SIZE)[None]
+    inside = head > -500
+    ends = np.flatnonzero(inside.any(axis=1))[[0, -1]]
+    middle = ends.mean() + BELOW / phantom.SPACING
+    away = np.arange(m.SIZE) - middle
+    zone, fit = np.abs(away) <= ZONE, (np.abs(away) > ZONE) & (np.abs(away) <= FIT)
+    for side in (head, head[:, ::-1]):  # views: what is drawn there is drawn in ``head``
+        first = (side > -500).argmax(axis=1)
+        curve = np.polynomial.Polynomial.fit(away[fit], first[fit], 3)
+        beyond = zone[:, None] & (columns < curve(away)[:, None])
+        side[beyond] = np.broadcast_to(side[:1], side.shape)[beyond]  # air
+        if not wanted:
+            continue
+        x = (columns - curve(0.0)) * phantom.SPACING + OUTSIDE
+        y = (rows - middle) * phantom.SPACING
+        c, s = math.cos(TILT), math.sin(TILT)
+        depth = (1 - np.hypot((x * c - y * s) / WIDE, (y * c + x * s) / HIGH)) * WIDE  # mm
+        skin, fat = (np.clip((depth - d) / phantom.SPACING + 0.5, 0, 1) for d in (0.0, 2.0))
+        lobe = phantom.SKIN + fat * (phantom.FAT - phantom.SKIN)
+        side[:] = side + skin * (columns < curve(away)[:, None] + 1) * (lobe - side)
+    return head
+
+
+def teach_ears(a: argparse.Namespace, scans: Scans) -> None:
+    """Teach the painter of ``weights.safetensors`` what its number for ears means: it learns to paint
+    its own heads with both lobes or none, and everything else as before. Writes
+    ``taught.safetensors``."""
+    tensors, n = load_file(a.out / "weights.safetensors"), 6
+    spread = training.state_of(tensors, "code")
+    masks = load_part(m.MaskGenerator(), tensors, "masks").eval()
+    before, net = (load_part(m.Painter(), tensors, "painter").eval() for _ in range(2))
+    make = torch.optim.Adam(net.parameters(), a.ear_rate, (0.8, 0.99))
+    run = Run(a.out / "ears.pt", a.seed + 2, net=net, make=make)
+    for step in range(run.step + 1, a.ear_steps + 1):
+        rng = np.random.default_rng([a.seed, 2, step])
+        make.param_groups[0]["lr"] = a.ear_rate * min(step / 20, 1.0, 1.03 - step / a.ear_steps)
+        with torch.no_grad():
+            drawn = m.in_field(m.one_piece(masks(torch.randn(n - 2, m.LATENT, 1, 1))))
+            mask = torch.cat([drawn, (foreign_masks(2, scans, masks, rng) > 0.5).float()])
+            code, noise = m.codes(mask, torch.randn(n, m.CODE), **spread), draw_noise(n)
+            plain = before(mask, m.with_ears(code, torch.zeros(n)), noise)
+            ears = torch.tensor([1.0, -1.0]).repeat(n // 2)
+            heads = zip(m.to_hu(plain)[:, 0].numpy(), ears.tolist(), strict=True)
+            wanted = np.stack([with_lobes(head, ear > 0) for head, ear in heads])
+            target = m.to_scale(torch.from_numpy(wanted)[:, None])
+            changed = (target - m.to_scale(m.to_hu(plain))).abs() > 0.02
+        off = (net(mask, m.with_ears(code, ears), noise) - target).abs()
+        lobes, rest = (off[part].mean() for part in (changed, ~changed))
+        edges = [0, 1, 2, -3, -2, -1]
+        frame = torch.cat([off[..., edges, :].flatten(1), off[..., edges].flatten(1)], dim=1)
+        rim = frame.amax(dim=1).mean()  # single pixels there came out as dense as fat
+        make.zero_grad()
+        (lobes + 10 * rest + 2 * rim).backward()
+        make.step()
+        run.advance(lobes, rest, rim)
+        if run.due(a.every, a.ear_steps):
+            run.save("lobes, rest, rim")
+            with torch.no_grad():
+                painted = net(mask, m.with_ears(code, ears), noise)
+            sheet(m.to_hu(painted), mask, a.out / "ears.png", columns=3, zoom=2)
+            taught = floats(net.state_dict(), "painter")
+            mixed_in = {k: KEPT * tensors[k].float() + (1 - KEPT) * v for k, v in taught.items()}
+            training.write_weights(tensors | halves(mixed_in), a.out / "taught.safetensors")
 
 
 @torch.no_grad()
@@ -484,12 +559,16 @@ def main() -> None:
         "--roi", default=ROI, help="names of the structure in the RTSTRUCT, parted by |"
     )
     parser.add_argument("--init", type=Path, help="weights.safetensors to begin with")
-    parser.add_argument("--stage", choices=["masks", "painter", "weights", "all"], default="all")
+    parser.add_argument(
+        "--stage", choices=["masks", "painter", "weights", "ears", "all"], default="all"
+    )
     parser.add_argument("--heads", type=int, default=2500, help="of the phantom")
     parser.add_argument("--mask-steps", type=int, default=2500, help="optimiser steps of 32 masks")
     parser.add_argument(
         "--painter-steps", type=int, default=5200, help="optimiser steps of --batch scans"
     )
+    parser.add_argument("--ear-steps", type=int, default=580, help="of six heads")
+    parser.add_argument("--ear-rate", type=float, default=5e-4, help="learning rate of these steps")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rate", type=float, default=2e-4, help="learning rate of the painter")
     a = training.arguments_of(parser)
@@ -501,6 +580,8 @@ def main() -> None:
         train_painter(a, scans)
     if a.stage in ("weights", "all"):
         write_weights(a, scans)
+    if a.stage == "ears" or (a.stage == "all" and not scans.real):
+        teach_ears(a, scans)
 
 
 if __name__ == "__main__":
