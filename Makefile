@@ -22,8 +22,8 @@ torture: $(READY)  ## kills, random input and mixed use for half an hour; FULL=1
 	TORTURE=$(TORTURE) $(BIN)/python -m pytest --numprocesses logical tests/test_torture.py; [ $$? -le 1 ]
 	$(BIN)/python tests/torture.py report
 
-bench: $(READY)  ## measure against the bar: a table here, figures and a plot in build/bench/
-	$(BIN)/python -m benchmarks
+bench: $(READY)  ## measure against the bar, or against an older build: make bench AGAINST=COMMIT
+	$(BIN)/python -m benchmarks$(if $(AGAINST),.history $(AGAINST))
 
 compare-brain: $(READY)  ## GAN against diffusion against VAE on brain MRI; BRAIN is the data set
 	$(BIN)/python -m benchmarks.brain $(BRAIN)

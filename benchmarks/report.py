@@ -17,7 +17,8 @@ PAGE = """\
 # Performance
 
 Written by `make docs` from `docs/performance/results.json`, which `python -m benchmarks --out docs/performance` wrote on one
-machine in one run. `make bench` measures yours.
+machine in one run. `make bench` measures yours, and `make bench AGAINST=COMMIT` compares it with an older build, which it
+makes from history.
 
 {about}
 

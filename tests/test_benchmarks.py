@@ -20,7 +20,7 @@ from package_index import PackageIndex
 from PIL import Image
 
 from benchmarks import __main__ as bench
-from benchmarks import environments, gpu, instruments, report
+from benchmarks import environments, gpu, history, instruments, report
 from benchmarks.groups import GROUPS, Group
 from benchmarks.rows import RESULTS, Found, Measurement, Results, Row, Size, Skip, measures
 
@@ -314,3 +314,29 @@ def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "bench" / RESULTS).read_text())["machine"]["quick"] is True
     with Image.open(tmp_path / "bench" / report.PICTURE) as picture:
         assert picture.size[0] > 500
+
+
+# ------------------------------------------------------------------------------------------------ against history
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="a build needs the repository")
+def test_a_build_of_a_commit_is_measured_against_one_that_cannot_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python = history.build(history.commit_of_today(), tmp_path / "new")
+    code = "import medzoo, numpy; print(medzoo.__file__); print(numpy.__file__)"
+    done = subprocess.run(
+        [python, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path
+    )
+    ours, borrowed = map(Path, done.stdout.split())
+    assert tmp_path in ours.parents  # in the wheel, not in this tree
+    assert tmp_path not in borrowed.parents
+    pairs = history.measure("model 107", python, python, 2)
+    assert (len(pairs.old), len(pairs.new), pairs.problem) == (2, 2, "")
+    assert min(second for run in (*pairs.old, *pairs.new) for second in run) > 0
+    assert history.line("model 107", pairs).count(" x") == 2
+    medzoo_folder = ours.parent
+    medzoo_folder.rename(tmp_path / "away")
+    lacking = history.measure("model 107", python, Path(sys.executable), 1)
+    assert "cannot run: ModuleNotFoundError: No module named 'medzoo'" in history.line("", lacking)
+    with pytest.raises(SystemExit):
+        history.main(["no-such-commit"])
+    assert "no build of no-such-commit" in capsys.readouterr().err
