@@ -29,7 +29,6 @@ MANY, SHORT = (
     24,
     128,
 )  # samples and words from and up to which all streams at once are faster than one after the other
-AT_ONCE = 2**13  # blocks of four words, whose arrays a core's cache holds
 LATENTS, NOISE, ORDER = (
     0,
     1,
@@ -127,61 +126,40 @@ def _words(seed: int, indices: NDArray[np.uint64], n: int) -> NDArray[np.uint64]
     One numpy operation works on all samples, while creating one `Stream` per sample takes
     microseconds.
     """
-    blocks = -(-n // 4)
-    words = np.empty((len(indices), blocks, 4), dtype="<u8")
-    step = max(1, AT_ONCE // blocks)
-    for start in range(0, len(indices), step):
-        some = _philox(seed, indices[start : start + step], blocks)
-        for place, column in enumerate(some):
-            words[start : start + step, :, place] = column.T
-    return words.reshape(len(indices), -1)[:, :n]
-
-
-def _philox(seed: int, indices: NDArray[np.uint64], blocks: int) -> tuple[NDArray[np.uint64], ...]:
-    """The four words of each of the first ``blocks`` of each sample, four arrays (blocks, samples).
-
-    The counters begin with a length of 1 along axes on which they are equal, and broadcasting makes
-    them longer, so that most of the first two turns is done once for all samples.
-    """
-    # numpy's Philox counts before it draws.
-    c0 = np.arange(1, blocks + 1, dtype=np.uint64)[:, None]
-    c1 = c2 = np.zeros((1, 1), np.uint64)
-    c3 = np.full((1, 1), LATENTS, np.uint64)
+    shape = len(indices), -(-n // 4)
+    c0 = np.broadcast_to(
+        np.arange(1, shape[1] + 1, dtype=np.uint64), shape
+    )  # numpy's Philox counts before it draws
+    c1 = c2 = np.zeros(shape, np.uint64)
+    c3 = np.full(shape, LATENTS, np.uint64)
     for turn in range(10):
-        k0 = np.uint64((seed + turn * BUMPS[0]) % 2**64)
-        k1 = indices + np.uint64(turn * BUMPS[1] % 2**64)
+        k0, k1 = (
+            np.uint64((seed + turn * BUMPS[0]) % 2**64),
+            indices[:, None] + np.uint64(turn * BUMPS[1] % 2**64),
+        )
         (high0, low0), (high2, low2) = _product(c0, FACTORS[0]), _product(c2, FACTORS[1])
-        c0, c1, c2, c3 = high2 ^ c1 ^ k0, low2, high0 ^ (c3 ^ k1), low0
-    return c0, c1, c2, c3
+        c0, c1, c2, c3 = high2 ^ c1 ^ k0, low2, high0 ^ c3 ^ k1, low0
+    return np.stack([c0, c1, c2, c3], axis=-1).reshape(shape[0], -1)[:, :n]
 
 
 def _product(x: NDArray[np.uint64], factor: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """The upper and the lower 64 bits of ``x * factor``, by halves of 32.
-
-    It works in place, since new arrays cost as much as the arithmetic.
-    """
+    """The upper and the lower 64 bits of ``x * factor``, by halves of 32."""
     half, mask = np.uint64(32), np.uint64(2**32 - 1)
-    f_low, f_high = np.uint64(factor % 2**32), np.uint64(factor >> 32)
-    low, high = x & mask, x >> half
-    carried = low * f_low
-    carried >>= half
-    cross = high * f_low
-    cross += carried
-    low *= f_high
-    low += cross & mask
-    low >>= half
-    high *= f_high
-    cross >>= half
-    high += cross
-    high += low
-    return high, x * np.uint64(factor)
+    f_low, f_high, x_low, x_high = (
+        np.uint64(factor % 2**32),
+        np.uint64(factor >> 32),
+        x & mask,
+        x >> half,
+    )
+    low, cross = x_low * f_low, x_high * f_low
+    middle = x_low * f_high + (low >> half) + (cross & mask)
+    return x_high * f_high + (cross >> half) + (middle >> half), x * np.uint64(factor)
 
 
 def _box_muller(words: NDArray[np.uint64]) -> NDArray[np.float32]:
     """Two standard normals a 64-bit word (Box & Muller 1958), last axis twice as long."""
-    numbers = np.ascontiguousarray(words).view("<u4").astype(np.float64)
-    radius = np.sqrt(-2.0 * np.log((numbers[..., ::2] + 0.5) * 2.0**-32))
-    angle = numbers[..., 1::2] * (2.0 * math.pi * 2.0**-32)
-    numbers[..., ::2] = radius * np.cos(angle)
-    numbers[..., 1::2] = radius * np.sin(angle)
-    return numbers.astype(np.float32)
+    halves = words.view("<u4").astype(np.float64).reshape(*words.shape, 2)
+    radius = np.sqrt(-2.0 * np.log((halves[..., 0] + 0.5) * 2.0**-32))
+    angle = halves[..., 1] * (2.0 * math.pi * 2.0**-32)
+    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+    return pairs.astype(np.float32).reshape(*words.shape[:-1], 2 * words.shape[-1])
