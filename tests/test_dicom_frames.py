@@ -39,6 +39,15 @@ def inputs(what: Any, about: Input) -> np.ndarray:
 # ---- one file of several frames
 
 
+def test_an_element_of_an_unknown_type_within_a_frame_is_refused(tmp_path: Path) -> None:
+    path = multi_frame(tmp_path / "ct.dcm", numbers(), range(5))
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"\x20\0\x32\0DS", b"\x20\0\x32\0ZZ"))
+    assert path.read_bytes() != raw
+    with pytest.raises(InputError, match=r"cannot be read: .*\(0020,0032\)"):
+        medical.read_series(path)
+
+
 @pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL, OBLIQUE])
 def test_frames_are_a_volume_in_the_order_of_their_positions(
     tmp_path: Path, orientation: Any

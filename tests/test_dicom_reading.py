@@ -88,6 +88,10 @@ def an_odd_type_in_the_head(raw: bytes) -> bytes:
     return raw.replace(b"\x02\0\x02\0UI", b"\x02\0\x02\0U\xde")
 
 
+def an_odd_type_of_an_element(raw: bytes) -> bytes:
+    return raw.replace(b"\x28\0\x00\x01US", b"\x28\0\x00\x01U.")
+
+
 def another_number_for_columns(raw: bytes) -> bytes:
     return raw.replace(b"\x28\0\x11\0US", b"\x28\0\x12\0US")
 
@@ -97,6 +101,7 @@ def another_number_for_columns(raw: bytes) -> bytes:
     [
         (a_transfer_syntax_that_is_none, "has a TransferSyntaxUID of 1.2.840.10008.1.1, which"),
         (an_odd_type_in_the_head, "cannot be read: Unknown Value Representation"),
+        (an_odd_type_of_an_element, r"cannot be read: element \(0028,0100\) .* type 'U.'"),
         (another_number_for_columns, "has 8 rows, and no Columns"),
     ],
 )

@@ -175,6 +175,8 @@ def read_dicom(file: Path, **options: Any) -> Dataset:
     try:
         ds: Dataset = pydicom.dcmread(file, force=True, **options)
         list(ds.file_meta)  # pydicom converts an element when it is first used
+        if "specific_tags" in options:  # those that will be used
+            _require_known_types(ds)
     except Exception as error:  # a broken file makes it raise almost anything
         raise InputError(
             f"{file} cannot be read: {error}.", "Remove the file from the folder, or copy it again."
@@ -185,6 +187,13 @@ def read_dicom(file: Path, **options: Any) -> Dataset:
         kind = little_kind if little else "ExplicitVRBigEndian"
         ds.file_meta.TransferSyntaxUID = getattr(pydicom.uid, kind)
     return ds
+
+
+def _require_known_types(ds: Dataset) -> None:
+    types = library("pydicom.values", "DICOM").converters
+    for element in ds.values():
+        if element.VR is not None and element.VR not in types:
+            raise ValueError(f"element {element.tag} is of the unknown type {element.VR!r}")
 
 
 def is_slice(header: Dataset) -> bool:
@@ -270,9 +279,20 @@ def _begins_with_an_element(start: bytes) -> bool:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Let pydicom accept values that break rules of DICOM: many real files hold such values."""
+    """Let pydicom accept values that break rules of DICOM: many real files hold such values.
+
+    Raises
+    ------
+    InputError
+        An element is of a type that pydicom does not know.
+    """
     with library("pydicom", "DICOM").config.disable_value_validation():
-        yield
+        try:
+            yield
+        except NotImplementedError as error:  # of an element within a sequence
+            raise InputError(
+                f"A DICOM file cannot be read: {error}.", "Copy the files again."
+            ) from error
 
 
 def library(name: str, reads: str) -> Any:
