@@ -21,7 +21,6 @@ import shutil
 import signal
 import sys
 import time
-import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,31 +30,24 @@ from medzoo.datasets import growth, journal, webdataset
 from medzoo.errors import DatasetError
 
 sys.path.insert(0, str(Path(__file__).parent))
+from instants import CHANGES, Instants, fork
 from sets import same
 
 RESULT = "found: "  # on stdout, before the JSON
-EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
 
 
-class Instants:
-    """Counts the instants in which this process touches ``folder``, and ends it at number ``last``."""
+def is_instant(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Whether a file is opened or changed."""
+    return event == "open" or event in CHANGES
+
+
+class InHalves(Instants):
+    """Each piece that the journal writes is written in two halves, with an instant before each."""
 
     def __init__(self, folder: Path, last: int) -> None:
-        self._folder, self._last, self.count = str(folder), last, 0
+        super().__init__(folder, last, is_instant)
         self._write = journal._write
-        sys.addaudithook(self._audit)
         journal._write = self._in_halves
-
-    def tick(self) -> None:
-        self.count += 1
-        if self.count == self._last:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event in EVENTS and any(
-            isinstance(a, (str, os.PathLike)) and self._folder in os.fspath(a) for a in arguments
-        ):
-            self.tick()
 
     def _in_halves(self, file: Any, data: bytes | memoryview, at: int | None = None) -> None:
         half, whole = len(data) // 2, memoryview(data).cast("B")
@@ -67,17 +59,13 @@ class Instants:
 
 def start(folder: Path, asked: dict[str, Any], last: int = 10**9) -> int:
     """A child that makes the set; its process number."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        instants = Instants(folder, last)
+
+    def make() -> None:
+        instants = InHalves(folder, last)
         medzoo.generate(**asked, out=folder, progress=False)
         (folder.parent / "count").write_text(str(instants.count))
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+
+    return fork(make)
 
 
 def ended(pid: int) -> bool:

@@ -19,7 +19,6 @@ import shutil
 import signal
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,12 +26,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from instants import CHANGES, Instants, fork
+
 ROOT = Path(__file__).resolve().parent.parent
 JOURNAL = ROOT / "build" / "torture" / "journal.jsonl"
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- counts -->\n", "<!-- end of counts -->\n"
 PATIENCE = 120  # seconds that a command may take; one that takes longer hangs
-WRITES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
 
 
 @dataclass(frozen=True)
@@ -71,37 +71,21 @@ def noted(what: str, name: str = "") -> list[dict[str, Any]]:
 
 
 # ------------------------------------------------------------------------------------------------ kills
-class Instants:
-    """Counts the instants in which this process changes ``folder``, and ends it at number ``last``."""
-
-    def __init__(self, folder: Path, last: int) -> None:
-        self._folder, self._last, self.count = str(folder), last, 0
-        sys.addaudithook(self._audit)
-
-    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        is_open = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if (is_open or event in WRITES) and any(
-            isinstance(a, (str, os.PathLike)) and self._folder in os.fspath(a) for a in arguments
-        ):
-            self.count += 1
-            if self.count == self._last:
-                os.kill(os.getpid(), signal.SIGKILL)
+def is_write(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Whether a file is opened for writing or changed."""
+    is_open = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    return bool(is_open) or event in CHANGES
 
 
 def start(command: str, place: Path, last: int = 10**9) -> int:
-    """A child that runs the command, which finds its folder as ``place``; the child's process number."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        instants = Instants(place, last)
+    """A child that runs the command, which finds its folder as ``place``; its process number."""
+
+    def run() -> None:
+        instants = Instants(place, last, is_write)
         exec(command, {"place": place})
         (place.parent / "instants").write_text(str(instants.count))
-    except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)
-    os._exit(0)
+
+    return fork(run)
 
 
 def wait(pid: int, seconds: float) -> int | None:
