@@ -33,6 +33,7 @@ from medzoo.errors import (
 )
 from medzoo.packages import cache, digests, store
 from medzoo.packages import transfer as carry
+from medzoo.packages.wheels import name_of
 from medzoo.registry import resolve
 
 Capture = pytest.CaptureFixture[str]
@@ -512,6 +513,14 @@ def test_a_wheel_that_is_not_what_was_exported_is_refused(
     with pytest.raises(IntegrityError, match=expected):
         carry.import_models(file, trust=True)
     assert not (cache_there / "wheels").exists()
+
+
+@pytest.mark.parametrize("before", ["wheels/", "wheels/../", "wheels/..\\..\\", "/", "C:\\"])
+def test_a_wheel_has_its_name_alone_wherever_it_says_to_lie(before: str) -> None:
+    assert name_of(before + "lib-1.0-py3-none-any.whl") == "lib-1.0-py3-none-any.whl"
+    for name in ("..", "notes.txt", ""):
+        with pytest.raises(ValueError, match=r"^Invalid wheel filename"):
+            name_of(before + name)
 
 
 def test_a_package_without_a_wheel_cannot_be_exported(

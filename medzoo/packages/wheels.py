@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -72,10 +72,7 @@ def check(config: ModelConfig, version: Version, wheel: Path, stated: str, *, tr
         It differs from its digest.
     TrustError
         The lock of the version does not list it, and ``trust`` is not set.
-    ValueError
-        It is not named like a wheel.
     """
-    parse_wheel_filename(wheel.name)
     actual = files.sha256_of(wheel)
     if actual != stated:
         raise IntegrityError(f"{wheel.name}: sha256 {stated} was expected, not {actual}.")
@@ -89,5 +86,13 @@ def check(config: ModelConfig, version: Version, wheel: Path, stated: str, *, tr
 
 
 def name_of(entry: str) -> str:
-    """The file name of a wheel, of an entry ``wheels/NAME`` in an exported file."""
-    return PurePosixPath(entry).name
+    """The file name of a wheel, of an entry ``wheels/NAME`` in an exported file.
+
+    Raises
+    ------
+    ValueError
+        It is not named like a wheel.
+    """
+    name = PureWindowsPath(entry).name  # knows both separators, so no name leads elsewhere
+    parse_wheel_filename(name)
+    return name
