@@ -52,7 +52,7 @@ def build(commit: str, folder: Path) -> Path:
     Raises
     ------
     RuntimeError
-        There is no such commit, or no wheel can be made of it.
+        The commit does not exist, or its wheel cannot be built.
     """
     tree, environment = folder / "tree", folder / "environment"
     tree.mkdir(parents=True)

@@ -101,7 +101,7 @@ def tree_peak(code: str, **variables: str) -> float:
 
 def _peak(process: psutil.Process, before: float) -> float:
     """MiB that the program of a process held at most so far. Until it starts its program, a child
-    shares its parent's memory: what was read ``before`` counts only where there is no such figure.
+    shares its parent's memory. Where the system gives no peak, it is the larger of ``before`` and now.
     """
     with suppress(OSError, IndexError, ValueError):
         status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")

@@ -65,7 +65,7 @@ def beside_another(folder: Path) -> Run:
 
 
 def registry(*, anew: bool, folder: Path) -> Run:
-    """A search in a registry of 1,000 more configs, in a new process; if ``anew``, its index is built first."""
+    """A search among 1,000 more configs, in a new process; if ``anew``, it builds their index first."""
     import medzoo
 
     more = folder / "configs"

@@ -58,7 +58,7 @@ def _cores() -> int:
 
 
 def _is_crowded(system: Path) -> bool:
-    """Whether other processes needed these cores in the last minute, as the load of the machine says."""
+    """Whether other processes needed these cores in the last minute, by the machine's load."""
     with suppress(OSError, ValueError):
         load = float((system / "proc/loadavg").read_text().split()[0])
         return load > (os.cpu_count() or 1) - _cores() + 0.5

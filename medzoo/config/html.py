@@ -1,4 +1,4 @@
-"""HTML for notebooks and reports. Every text is escaped here, because configs and files come from outside."""
+"""HTML for notebooks and reports. Every text is escaped here, since it may come from outside."""
 
 from __future__ import annotations
 
