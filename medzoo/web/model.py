@@ -7,6 +7,7 @@ from urllib.parse import quote
 from fastapi import FastAPI
 from nicegui import ui
 
+from ..config import ModelConfig
 from ..errors import ModelNotFoundError
 from ..view import gallery
 from .controls import choice
@@ -32,15 +33,18 @@ def add_pages(app: FastAPI, site: Site) -> None:  # noqa: ARG001
             if not site.read_only:
                 ui.html("Generate and download", tag="h2")
                 if len(model.versions) > 1:
-                    page = f"/models/{model.id}.html?version={{}}"
-                    names = list(model.versions)
-                    choice(
-                        "version",
-                        names,
-                        chosen.name,
-                        lambda v: ui.navigate.to(page.format(quote(v))),
-                    )
+                    _choose_version(model, chosen.name)
                 address = f"/explore/{model.number}?version={quote(chosen.name)}"
                 ui.link("explore it with sliders", address)
                 Download(site, model, chosen)
             ui.html(gallery.details(model), sanitize=False)
+
+
+def _choose_version(model: ModelConfig, chosen: str) -> None:
+    """A list of versions; the page of the one that is chosen opens."""
+
+    def show(version: str) -> None:
+        ui.navigate.to(f"/models/{model.id}.html?version={quote(version)}")
+
+    with ui.element("div").classes("mz-form"):
+        choice("version", list(model.versions), chosen, show)
