@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -71,7 +70,7 @@ def summary(config: ModelConfig) -> dict[str, Any]:
         "year": v.year,
         "license": v.license,
         "datasets": [d.name for d in v.datasets],
-        "metrics": list(map(asdict, v.metrics)),
+        "metrics": [dict(vars(metric)) for metric in v.metrics],
         "bundled": v.scheme == "bundled",
         "needs_trust": v.needs_trust,
         "seen_running": v.is_seen_running,

@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from functools import cache, lru_cache
-from itertools import chain, repeat
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -353,14 +353,15 @@ def _fill(database: sqlite3.Connection, entries: list[Entry], stamp: tuple[str, 
 
 def _postings(entries: list[Entry]) -> Iterator[tuple[int, str, int, bytes]]:
     """Rows of the table `words`. A word counts at the first level at which a model has it."""
-    postings: dict[tuple[int, str, int], array[int]] = defaultdict(lambda: array("I"))
+    postings = [defaultdict[str, list[int]](list) for _ in range(LEVELS)]
     for _, (number, levels, *_) in entries:
-        seen = set[tuple[int, str]]()
-        for level, texts in enumerate(json.loads(levels)):
-            words = set(zip(repeat(1), chain.from_iterable(texts)))
-            words.update(zip(repeat(2), chain.from_iterable(map(pairs, texts))))
-            for length, word in words - seen:
-                postings[length, word, level].append(number)
+        seen = set[str]()
+        for texts, numbers in zip(json.loads(levels), postings, strict=True):
+            words = set(chain.from_iterable(texts))
+            words.update(*map(pairs, texts))
+            for word in words - seen:
+                numbers[word].append(number)
             seen |= words
-    for key, numbers in postings.items():
-        yield *key, numbers.tobytes()
+    for level, numbers in enumerate(postings):
+        for word, models in numbers.items():
+            yield 1 + word.count(" "), word, level, array("I", models).tobytes()
