@@ -24,6 +24,8 @@ import medzoo
 from medzoo import registry
 from medzoo.cli import main
 from medzoo.errors import ConfigError, IntegrityError, ModelNotFoundError, NotAvailableError
+from medzoo.registry import entries
+from medzoo.registry.entries import read_entries
 from medzoo.registry.index import _compiled
 
 
@@ -140,6 +142,38 @@ def test_a_config_that_breaks_the_schema_is_named_and_the_index_stays(folder: Pa
     (folder / "00903_TOY_MRI_NOISE.yaml").write_text(good, encoding="utf-8")
     forget()
     assert numbers("kind903") == [903]
+
+
+@pytest.fixture
+def several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configs are read by three processes, however few they are."""
+    monkeypatch.setattr(entries, "EACH", 1)
+    monkeypatch.setattr(entries, "cores", lambda: 3)
+
+
+def test_several_processes_read_each_config_once_and_say_the_same(
+    folder: Path, reads: list[str], several_processes: None
+) -> None:
+    files = registry.registry().files
+    keys = [(*file, 1, 2) for file in files.items()]
+    read = read_entries(keys)
+    assert len(reads) == -(-len(files) // 3)  # the others were read by the others
+    assert read == entries._read_here(keys)
+
+
+def test_a_mistake_is_named_whichever_process_reads_it(
+    folder: Path, several_processes: None
+) -> None:
+    (folder / "00905_TOY_MRI_NOISE.yaml").write_text("- no mapping", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"00905_TOY_MRI_NOISE.yaml, top level: a mapping was"):
+        medzoo.search("toy")
+
+
+def test_what_another_process_cannot_read_this_one_reads(
+    folder: Path, several_processes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(folder / "no-python"))
+    assert numbers("toy") == [901, 902, 903, 904, 905]
 
 
 def damage(how: str, content: bytes) -> bytes:

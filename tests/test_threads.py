@@ -29,7 +29,7 @@ def control_group(system: Path, line: str, **files: str) -> Path:
 
 @pytest.fixture(autouse=True)
 def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "_cores", lambda: 8)
+    monkeypatch.setattr(threads, "cores", lambda: 8)
 
 
 V2, V1 = "0::/job/step", "5:cpu,cpuacct:/job"
@@ -77,7 +77,7 @@ def test_what_the_user_decided_stays(tmp_path: Path) -> None:
 def test_threads_sleep_soon_where_others_need_the_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, load: str, spins: int
 ) -> None:
-    monkeypatch.setattr(threads, "_cores", lambda: cores)
+    monkeypatch.setattr(threads, "cores", lambda: cores)
     monkeypatch.setattr(threads.os, "cpu_count", lambda: 8)
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/loadavg").write_text(f"{load} 1.00 1.00 1/100 4242")

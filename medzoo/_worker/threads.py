@@ -45,12 +45,12 @@ def choices(variables: Mapping[str, str], system: Path = Path("/")) -> dict[str,
     if not any(name in variables for name in WAITING):
         chosen["GOMP_SPINCOUNT"] = str(CROWDED if _is_crowded(system) else QUIET)
     quota = min(_quotas(system), default=None)
-    if quota is not None and quota < _cores() and not any(name in variables for name in COUNTS):
+    if quota is not None and quota < cores() and not any(name in variables for name in COUNTS):
         chosen["OMP_NUM_THREADS"] = str(max(1, int(quota)))
     return chosen
 
 
-def _cores() -> int:
+def cores() -> int:
     """The cores that this process may use; torch has a thread for each."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -61,7 +61,7 @@ def _is_crowded(system: Path) -> bool:
     """Whether other processes needed these cores in the last minute, by the machine's load."""
     with suppress(OSError, ValueError):
         load = float((system / "proc/loadavg").read_text().split()[0])
-        return load > (os.cpu_count() or 1) - _cores() + 0.5
+        return load > (os.cpu_count() or 1) - cores() + 0.5
     return False
 
 

@@ -20,14 +20,13 @@ from contextlib import ExitStack, closing, suppress
 from functools import cache, lru_cache
 from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__, files, settings
-from ..config import ModelConfig
 from ..errors import IntegrityError, NotAvailableError
-from . import description
+from .entries import Entry, Figure, Key, read_entries
 from .lookup import Registry, Stamp
-from .words import Pattern, pairs, plain_texts
+from .words import Pattern, pairs
 
 if TYPE_CHECKING:
     import sqlite3
@@ -47,23 +46,6 @@ TABLES = {  # table -> its columns
     "words": ["length", "word", "level", "numbers"],
     "figures": ["metric", "is_default", "number", "value", "dataset", "samples", "better"],
 }
-Key = tuple[str, str, int, int]  # of a config: id, path and stamp
-Entry = tuple[tuple[Any, ...], tuple[Any, ...]]  # a row of `models` and a row of `texts`
-
-
-class Figure(NamedTuple):
-    """A metric that a model reports."""
-
-    number: int
-    value: float
-    dataset: str
-    samples: int
-    better: str
-
-    @property
-    def group(self) -> tuple[str, int]:
-        """Figures of one group can be compared."""
-        return self.dataset, self.samples
 
 
 class Index:
@@ -228,12 +210,11 @@ def _compiled(models: Registry, stamps: tuple[Stamp, ...]) -> Index:
             return Index(models, database, path)
         if recorded and recorded[0] == stamp[0]:
             earlier = _entries(database)
-    entries = []
-    for (identifier, config_path), (changed, size) in zip(
-        models.files.items(), stamps, strict=True
-    ):
-        key = (identifier, config_path, changed, size)
-        entries.append(earlier.get(key) or _entry(models.configs[identifier], key))
+    files_and_stamps = zip(models.files.items(), stamps, strict=True)
+    keys = [(*file, *file_stamp) for file, file_stamp in files_and_stamps]
+    new = [key for key in keys if key not in earlier]
+    earlier.update(zip(new, read_entries(new), strict=True))
+    entries = list(map(earlier.__getitem__, keys))
     database = sqlite3.connect(":memory:", check_same_thread=False)
     _fill(database, entries, stamp)
     with suppress(OSError, sqlite3.Error):  # if this fails, the next process makes it again
@@ -275,59 +256,6 @@ def _entries(database: sqlite3.Connection) -> dict[Key, Entry]:
             json.loads(text)  # raises ValueError if the index is damaged
         entries[row[1:5]] = model, (row[0], *texts)
     return entries
-
-
-def _entry(config: ModelConfig, key: Key) -> Entry:
-    """A config as a row of `models` and a row of `texts`."""
-    default, number = config.default, config.number
-    datasets = "\n".join(d.name for d in default.datasets)
-    fields = (
-        config.modality,
-        config.organ,
-        config.content,
-        default.generator,
-        default.license,
-        datasets,
-    )
-    model = (
-        number,
-        *key,
-        config.name.casefold(),
-        default.year,
-        default.scheme == "bundled",
-        *map(str.casefold, fields),
-    )
-    texts = (
-        list(map(plain_texts, _levels(config))),
-        description.row(config),
-        description.summary(config),
-        _figures(config),
-    )
-    return model, (number, *map(json.dumps, texts))
-
-
-def _levels(config: ModelConfig) -> tuple[list[str], list[str], list[str]]:
-    """The texts of a model, by level."""
-    names = [config.id, str(config.number), config.name]
-    names += [config.modality, config.organ, config.content]
-    tags, descriptions = [*config.tags], [config.description]
-    for version in config.versions.values():
-        for condition in version.conditions.values():
-            tags += [condition.name, *condition.values]
-        tags += [dataset.name for dataset in version.datasets]
-        descriptions += [version.architecture, version.generator]
-    return names, tags, descriptions
-
-
-def _figures(config: ModelConfig) -> list[tuple[Any, ...]]:
-    """Rows of the table `figures`."""
-    rows: list[tuple[Any, ...]] = []
-    for version in config.versions.values():
-        is_default = version is config.default
-        for m in version.metrics:
-            figure = Figure(config.number, m.value, m.dataset, m.samples or 0, m.better)
-            rows.append((m.name, is_default, *figure))
-    return rows
 
 
 def _fill(database: sqlite3.Connection, entries: list[Entry], stamp: tuple[str, str]) -> None:

@@ -120,13 +120,7 @@ class _Configs(Mapping[str, ModelConfig]):
     def __getitem__(self, identifier: str) -> ModelConfig:
         stamp = _stamp(self._files[identifier])
         if identifier not in self._read or self._read[identifier][0] != stamp:
-            config = read_config(Path(self._files[identifier]))
-            if config.id != identifier:
-                raise ConfigError(
-                    f"{config.path} holds the model {config.id}.",
-                    f"Name the file {config.id}.yaml.",
-                )
-            self._read[identifier] = stamp, config
+            self._read[identifier] = stamp, config_of(identifier, self._files[identifier])
         return self._read[identifier][1]
 
     def __iter__(self) -> Iterator[str]:
@@ -134,6 +128,22 @@ class _Configs(Mapping[str, ModelConfig]):
 
     def __len__(self) -> int:
         return len(self._files)
+
+
+def config_of(identifier: str, path: str) -> ModelConfig:
+    """The config of a model, read from its file.
+
+    Raises
+    ------
+    ConfigError
+        It breaks the schema, or is that of another model.
+    """
+    config = read_config(Path(path))
+    if config.id != identifier:
+        raise ConfigError(
+            f"{config.path} holds the model {config.id}.", f"Name the file {config.id}.yaml."
+        )
+    return config
 
 
 def _files(folder: Path) -> list[File]:

@@ -10,7 +10,8 @@ from ..config import ModelConfig
 from ..config.html import block
 from ..console import cells, table, terminal_width
 from . import card, description
-from .index import Figure, Index
+from .entries import Figure
+from .index import Index
 
 
 class Found(Sequence[ModelConfig]):

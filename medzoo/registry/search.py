@@ -12,7 +12,8 @@ from typing import Any
 
 from .. import checks
 from ..errors import InputError, MedzooWarning
-from .index import FIELDS, Figure, Index, index_of
+from .entries import Figure
+from .index import FIELDS, Index, index_of
 from .lookup import registry
 from .results import Found
 from .words import Pattern, patterns, plain
