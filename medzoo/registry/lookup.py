@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import re
 import sys
 import warnings
 from collections.abc import Mapping
@@ -25,7 +24,6 @@ from . import citation
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-NAME = re.compile(rf"{ID.pattern}\.yaml")
 PACKAGE_CONFIG = "config.yaml"  # the config of a package in a folder of the user
 
 
@@ -153,13 +151,17 @@ def _files(folder: Path) -> list[File]:
             f"There is no folder of model configs at {folder}.", "Is MEDZOO_MODEL_CONFIGS right?"
         )
     configs = []
+    place = f"{folder}{os.sep}"
     for name in sorted(os.listdir(folder)):  # noqa: PTH208  (there may be thousands)
-        path = f"{folder}{os.sep}{name}"
-        if NAME.fullmatch(name):
-            configs.append((name.removesuffix(".yaml"), path))
-        elif name.endswith(".yaml") and not name.startswith("."):
+        if not name.endswith(".yaml"):
+            continue
+        identifier = name[: -len(".yaml")]
+        if ID.fullmatch(identifier):
+            configs.append((identifier, place + name))
+        elif not name.startswith("."):
             raise ConfigError(
-                f"{path} is not named by a model id.", "An id is NNNNN_TYPE_MODALITY_CONTENT."
+                f"{place}{name} is not named by a model id.",
+                "An id is NNNNN_TYPE_MODALITY_CONTENT.",
             )
     return configs
 
