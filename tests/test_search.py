@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -79,8 +79,14 @@ class Zoo(Registry):
         return next(m for m in self.configs.values() if m.number == model_id)
 
 
-def zoo(*models: ModelConfig) -> AbstractContextManager[object]:
-    return mock.patch("medzoo.registry.search.registry", return_value=Zoo(models))
+@contextmanager
+def zoo(*models: ModelConfig) -> Iterator[None]:
+    there = Zoo(models)
+    with (
+        mock.patch("medzoo.registry.search.registry", return_value=there),
+        mock.patch("medzoo.registry.entries.config_of", lambda name, _: there.configs[name]),
+    ):
+        yield
 
 
 def numbers(found: Found) -> list[int]:
