@@ -8,6 +8,8 @@ table says when something did.
     python -m benchmarks                                    everything, in a quarter of an hour to half of one on two cores
     python -m benchmarks --only start --only memory         some of it
     python -m benchmarks --out docs/performance && make docs    the figures of docs/performance.md
+
+How cost grows with samples, files and configs is measured by `python -m benchmarks.growth`.
 """
 
 from __future__ import annotations

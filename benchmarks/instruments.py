@@ -89,7 +89,7 @@ def tree_peak(code: str, **variables: str) -> float:
         while process.poll() is None:
             with suppress(psutil.NoSuchProcess):
                 for one in (process, *process.children(recursive=True)):
-                    peaks[one.pid] = _peak(one, peaks.get(one.pid, 0.0))
+                    peaks[one.pid] = peak(one, peaks.get(one.pid, 0.0))
             time.sleep(0.05)
         if process.returncode:
             said.seek(0)
@@ -99,7 +99,7 @@ def tree_peak(code: str, **variables: str) -> float:
     return sum(peaks.values())
 
 
-def _peak(process: psutil.Process, before: float) -> float:
+def peak(process: psutil.Process, before: float) -> float:
     """MiB that the program of a process held at most so far. Until it starts its program, a child
     shares its parent's memory. Where the system gives no peak, it is the larger of ``before`` and now.
     """

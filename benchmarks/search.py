@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from .instruments import ROOT, command, in_turn, seconds
@@ -26,7 +27,7 @@ FIRST = 30_000  # number of the configs that are added
 )
 def large_registry(size: Size) -> list[Found]:
     with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as folder:
-        fill(Path(folder), size.configs)
+        fill(Path(folder), range(FIRST, FIRST + size.configs))
         variables = {"MEDZOO_MODEL_CONFIGS": folder, "MEDZOO_CACHE": cache}
         asked = [sys.executable, "-m", __name__, str(size.runs)]
         building, *found = (json.loads(command(*asked, **variables)) for _ in range(1 + size.runs))
@@ -46,14 +47,16 @@ def large_registry(size: Size) -> list[Found]:
     ]
 
 
-def fill(folder: Path, n: int) -> None:
-    """Write ``n`` configs, each a shipped one with another number."""
-    shipped = {
-        p.stem: p.read_text(encoding="utf-8")
-        for p in sorted((ROOT / "model_configs").glob("*.yaml"))
-    }
-    for k, number in enumerate(range(FIRST, FIRST + n)):
-        old, text = list(shipped.items())[k % len(shipped)]
+def shipped() -> list[Path]:
+    """The configs that come with medzoo."""
+    return sorted((ROOT / "model_configs").glob("*.yaml"))
+
+
+def fill(folder: Path, numbers: Iterable[int]) -> None:
+    """Write configs with these numbers, each a shipped one otherwise."""
+    texts = [(path.stem, path.read_text(encoding="utf-8")) for path in shipped()]
+    for k, number in enumerate(numbers):
+        old, text = texts[k % len(texts)]
         new = f"{number:05d}{old[5:]}"
         text = re.sub(rf"^id: {re.escape(old)}$", f"id: {new}", text, count=1, flags=re.MULTILINE)
         (folder / f"{new}.yaml").write_text(text, encoding="utf-8")

@@ -1,6 +1,6 @@
 """Write what is generated in the docs: docs/cli.md from the help pages, the table of models in
-README.md from the configs, and docs/performance.md from what the benchmark found, where that was
-kept (docs/performance/results.json).
+README.md from the configs, and docs/performance.md from what the benchmarks found, where that was
+kept (docs/performance/results.json and growth.json).
 
 ``--check`` writes nothing: it prints what differs and exits with 1. Help pages are laid out for 100
 columns, whatever the terminal. How argparse breaks their lines differs between Python versions, so
@@ -20,9 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import report  # noqa: E402
+from benchmarks import curves, report  # noqa: E402
 from benchmarks.groups import GROUPS  # noqa: E402
 from benchmarks.rows import RESULTS, Results  # noqa: E402
+from benchmarks.waits import SERIES  # noqa: E402
 from medzoo.cli import build_parser  # noqa: E402
 from medzoo.config import ModelConfig  # noqa: E402
 from medzoo.registry import Registry, description  # noqa: E402
@@ -95,6 +96,12 @@ def markdown_row(config: ModelConfig) -> list[str]:
     ]
 
 
+def performance(measured: Path) -> str:
+    """docs/performance.md, from the results in ``measured`` and what was kept beside them."""
+    page, grown = report.page(Results.read(measured), GROUPS), measured.parent / curves.KEPT
+    return page + (curves.section(curves.Growth.read(grown), SERIES) if grown.exists() else "")
+
+
 def same(one: str, other: str) -> bool:
     """Whether two pages differ in white space at most."""
     return "".join(one.split()) == "".join(other.split())
@@ -115,9 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
         ROOT / "README.md": readme,
     }
     if MEASURED.exists():
-        pages[ROOT / "docs" / "performance.md"] = lambda _: report.page(
-            Results.read(MEASURED), GROUPS
-        )
+        pages[ROOT / "docs" / "performance.md"] = lambda _: performance(MEASURED)
     stale = False
     for path, page in pages.items():
         before = path.read_text(encoding="utf-8") if path.exists() else ""

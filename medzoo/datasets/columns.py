@@ -142,12 +142,12 @@ class Index:
         lines.require_same_samples(folder)
         starts, labels = {}, {}
         for name, values in lines.starts.items():
-            starts[name] = np.array(values, dtype=np.int64)
+            starts[name] = np.frombuffer(values, dtype=np.int64)  # no second copy
         for name, values in lines.labels.items():
             labels[name] = np.array(values, dtype=outputs[name].dtype)
         return cls(
             Manifest(folder, lines.length, lines.digest.hexdigest(), signature),
-            np.array(lines.indices[columns[0]], dtype=np.int64),
+            np.frombuffer(lines.indices[columns[0]], dtype=np.int64),
             starts,
             labels,
         )

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..errors import DatasetError
 from .journal import MANIFEST, PROVENANCE, RECORD, UNFINISHED, Journal, _read, done, unsealed
-from .paths import inside
+from .paths import inside, walk
 
 OTHERWISE = "Nothing was changed. Choose another folder."
 
@@ -72,13 +72,13 @@ def refuse_growing(folder: Path) -> None:
 
 def move(place: Path, folder: Path) -> None:
     """Move the files of a set that has grown into its folder, the provenance last."""
-    for path in sorted(place.rglob("*")):
-        name = path.relative_to(place)
-        if path.is_dir() or name.parts[0] in {UNFINISHED, PROVENANCE}:
+    names = [name for name, _ in walk(place)]
+    for name in names:
+        if name == PROVENANCE or name.startswith(f"{UNFINISHED}/"):
             continue
-        target = inside(folder, name.as_posix())
+        target = inside(folder, name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
+        (place / name).replace(target)
     (place / PROVENANCE).replace(folder / PROVENANCE)
 
 

@@ -24,7 +24,7 @@ from typing import IO, Any
 from .. import files
 from ..errors import DatasetError
 from ..provenance import SEALS
-from .paths import inside
+from .paths import inside, walk
 
 MANIFEST, PROVENANCE, LOG = "manifest.jsonl", "provenance.json", "run.log"
 UNFINISHED = ".unfinished"
@@ -191,7 +191,7 @@ class Journal:
         os.truncate(path, end)
         for name, length in self.lengths.items():
             os.truncate(inside(self.folder, name), length)
-        for part in self.folder.rglob(".*.part"):  # of files that a killed run was about to write
+        for part in list(_parts(self.folder)):
             part.unlink()
         return notes
 
@@ -224,6 +224,13 @@ class Journal:
         if "offset" in entry:  # a sample in a shard, which is checked as a stretch
             return True
         return files.sha256_of(inside(self.folder, entry["file"])) == str(entry["sha256"])
+
+
+def _parts(folder: Path) -> Iterator[Path]:
+    """The temporary files of `files.atomic` that a killed run left anywhere in a folder."""
+    for name, _ in walk(folder):
+        if name.endswith(".part") and name.rpartition("/")[2].startswith("."):
+            yield folder / name
 
 
 def _line(entry: Mapping[str, Any], before: str) -> tuple[bytes, str]:
