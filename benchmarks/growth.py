@@ -118,13 +118,13 @@ def kept(a: argparse.Namespace, names: list[str]) -> Growth:
     if not (a.out / KEPT).exists():
         return Growth(about, [], [])
     growth = Growth.read(a.out / KEPT)
-    if a.anew:
+    if a.again:
         growth.points = [point for point in growth.points if point.series not in names]
     differ = [key for key in SAME if growth.machine[key] != about[key]]
     if differ and growth.points and a.minutes:
         raise SystemExit(
             f"{a.out / KEPT} is of another machine ({', '.join(differ)}), and points of two "
-            "machines make no curve. Give another folder (--out), or measure all --anew."
+            "machines make no curve. Give another folder (--out), or measure all with --again."
         )
     return growth if growth.points else Growth(about, [], [])
 
@@ -143,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--minutes", type=float, default=12, help="time for all (default: %(default)s)"
     )
-    parser.add_argument("--anew", action="store_true", help="measure again what is there")
+    parser.add_argument("--again", action="store_true", help="measure again what is there")
     parser.add_argument(
         "--out",
         type=Path,

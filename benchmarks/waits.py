@@ -1,5 +1,5 @@
 """What users wait for when there is much of something: samples, files of a set, configs of a registry,
-actors. `python -m benchmarks.growth` runs each wait at each size in a process of its own, which
+actors. `python -m benchmarks.growth` runs each wait at each size in its own process, which
 prints what it took.
 """
 
