@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 
 FACTORS = 0xD2E7470EE14C6C93, 0xCA5A826395121157  # of Philox4x64, by its authors
 BUMPS = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B  # of its two keys, from turn to turn
-MANY, SHORT = (
-    24,
-    128,
-)  # samples and words from and up to which all streams at once are faster than one after the other
+# Samples and words from and up to which all streams at once are faster than one after the other.
+MANY, SHORT = 24, 128
+ROWS = 1024  # samples whose numbers stay in the cache of a core
 LATENTS, NOISE, ORDER = (
     0,
     1,
@@ -116,7 +115,11 @@ def latents(seed: int, indices: Sequence[int] | NDArray[Any], size: int) -> NDAr
         raw = np.empty((len(indices), words), dtype="<u8")
         for row, index in enumerate(indices):
             raw[row] = Stream(seed, int(index), LATENTS)._raw(words)
-    return np.ascontiguousarray(_box_muller(raw)[:, :size])
+    normals = np.empty((len(indices), size), np.float32)
+    for start in range(0, len(indices), ROWS):
+        rows = slice(start, start + ROWS)
+        normals[rows] = _box_muller(raw[rows])[:, :size]
+    return normals
 
 
 def _words(seed: int, indices: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
@@ -124,42 +127,54 @@ def _words(seed: int, indices: NDArray[np.uint64], n: int) -> NDArray[np.uint64]
     `Stream`'s, all at once.
 
     One numpy operation works on all samples, while creating one `Stream` per sample takes
-    microseconds.
+    microseconds. Most operations here write to an array that is there already.
     """
     shape = len(indices), -(-n // 4)
-    c0 = np.broadcast_to(
-        np.arange(1, shape[1] + 1, dtype=np.uint64), shape
-    )  # numpy's Philox counts before it draws
-    c1 = c2 = np.zeros(shape, np.uint64)
-    c3 = np.full(shape, LATENTS, np.uint64)
+    # Numbers that all samples share have one row until they meet those of a sample.
+    c0 = np.arange(1, shape[1] + 1, dtype=np.uint64)[None]  # numpy's Philox counts before it draws
+    c1 = c2 = np.zeros((1, 1), np.uint64)
+    c3 = np.full((1, 1), LATENTS, np.uint64)
     for turn in range(10):
-        k0, k1 = (
-            np.uint64((seed + turn * BUMPS[0]) % 2**64),
-            indices[:, None] + np.uint64(turn * BUMPS[1] % 2**64),
-        )
+        k0 = np.uint64((seed + turn * BUMPS[0]) % 2**64)
+        k1 = indices[:, None] + np.uint64(turn * BUMPS[1] % 2**64)
         (high0, low0), (high2, low2) = _product(c0, FACTORS[0]), _product(c2, FACTORS[1])
         c0, c1, c2, c3 = high2 ^ c1 ^ k0, low2, high0 ^ c3 ^ k1, low0
-    return np.stack([c0, c1, c2, c3], axis=-1).reshape(shape[0], -1)[:, :n]
+    words = np.empty((*shape, 4), "<u8")
+    for place, counter in enumerate((c0, c1, c2, c3)):
+        words[..., place] = counter
+    return words.reshape(shape[0], -1)[:, :n]
 
 
 def _product(x: NDArray[np.uint64], factor: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """The upper and the lower 64 bits of ``x * factor``, by halves of 32."""
     half, mask = np.uint64(32), np.uint64(2**32 - 1)
-    f_low, f_high, x_low, x_high = (
-        np.uint64(factor % 2**32),
-        np.uint64(factor >> 32),
-        x & mask,
-        x >> half,
-    )
-    low, cross = x_low * f_low, x_high * f_low
-    middle = x_low * f_high + (low >> half) + (cross & mask)
-    return x_high * f_high + (cross >> half) + (middle >> half), x * np.uint64(factor)
+    f_low, f_high = np.uint64(factor % 2**32), np.uint64(factor >> 32)
+    x_low, high = x & mask, x >> half
+    carry = x_low * f_low
+    carry >>= half
+    cross = high * f_low
+    middle = x_low
+    middle *= f_high
+    middle += carry
+    cross += middle & mask
+    cross >>= half
+    middle >>= half
+    high *= f_high
+    high += middle
+    high += cross
+    return high, x * np.uint64(factor)
 
 
 def _box_muller(words: NDArray[np.uint64]) -> NDArray[np.float32]:
     """Two standard normals a 64-bit word (Box & Muller 1958), last axis twice as long."""
-    halves = words.view("<u4").astype(np.float64).reshape(*words.shape, 2)
-    radius = np.sqrt(-2.0 * np.log((halves[..., 0] + 0.5) * 2.0**-32))
-    angle = halves[..., 1] * (2.0 * math.pi * 2.0**-32)
-    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-    return pairs.astype(np.float32).reshape(*words.shape[:-1], 2 * words.shape[-1])
+    halves = np.ascontiguousarray(words).view("<u4")
+    radius = halves[..., 0::2] + 0.5
+    radius *= 2.0**-32
+    np.log(radius, out=radius)
+    radius *= -2.0
+    np.sqrt(radius, out=radius)
+    angle = halves[..., 1::2] * (2.0 * math.pi * 2.0**-32)
+    normals = np.empty(halves.shape, np.float32)
+    np.multiply(radius, np.cos(angle), out=normals[..., 0::2])
+    np.multiply(radius, np.sin(angle), out=normals[..., 1::2])
+    return normals
