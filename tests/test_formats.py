@@ -888,3 +888,29 @@ def test_the_speed_of_each_format_can_be_measured(
         (timing,) = writers.writers(1, 70, [format_]).values()
         assert min(*timing.written, *timing.read) > 0
         assert timing.bytes > 10
+
+
+@pytest.mark.parametrize("size", [0, 511, 8**webdataset.SIZE_DIGITS - 1])
+@pytest.mark.parametrize("name", ["000007.json", "é.npy", 100 * "x", f"{60 * 'x'}/{60 * 'y'}"])
+def test_the_header_of_a_member_is_that_of_tarfile(name: str, size: int) -> None:
+    expected = tarfile.TarInfo(name)
+    expected.size = size
+    assert webdataset._header(name.encode(), size) == expected.tobuf(tarfile.USTAR_FORMAT)
+
+
+@pytest.mark.parametrize("format_", ["png", "webdataset"])
+def test_an_array_of_a_column_opens_the_manifest_once(
+    toy: Toy, tmp_path: Path, format_: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    medzoo.generate(toy(), 5, seed=1, out=tmp_path / "set", format=format_)
+    samples = medzoo.read(tmp_path / "set")
+    opened: list[str] = []
+    open_ = Path.open
+
+    def counted(path: Path, *arguments: Any, **options: Any) -> Any:
+        opened.append(path.name)
+        return open_(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", counted)
+    assert len(np.array(samples.images)) == 5
+    assert opened.count("manifest.jsonl") == 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,25 +60,31 @@ class Manifest:
             raise replaced(self.folder, self.folder)
         self._signature = signature
 
-    def entries_at(self, at: int) -> list[dict[str, Any]]:
-        """The lines of one sample in one column; the first one begins at byte ``at``."""
+    def entries_at(self, starts: Iterable[int]) -> Iterator[list[dict[str, Any]]]:
+        """The lines of samples in one column; each number is the byte where the first one begins."""
         self.require_same()
         try:
             with (self.folder / MANIFEST).open("rb") as manifest:
-                manifest.seek(at)
-                entries = [json.loads(manifest.readline())]
-                while "piece" in entries[0] and (line := manifest.readline()):
-                    entry = json.loads(line)
-                    if not entry.get("piece"):
-                        break
-                    entries.append(entry)
+                for start in starts:
+                    manifest.seek(start)
+                    yield _entries(manifest)
         except (OSError, ValueError) as error:
             raise _unreadable(self.folder / MANIFEST, error) from error
-        return entries
 
     def path_of(self, entry: Mapping[str, Any]) -> Path:
         """The path of the file that a line lists."""
         return inside(self.folder, entry["file"])
+
+
+def _entries(manifest: IO[bytes]) -> list[dict[str, Any]]:
+    """The lines of one sample in one column, which begin here."""
+    entries = [json.loads(manifest.readline().decode())]
+    while "piece" in entries[0] and (line := manifest.readline()):
+        entry = json.loads(line)
+        if not entry.get("piece"):
+            break
+        entries.append(entry)
+    return entries
 
 
 def _unreadable(path: Path, error: Exception) -> DatasetError:
@@ -171,7 +177,7 @@ class _Lines:
 
     def add(self, line: bytes) -> None:
         """Read the next line."""
-        entry = json.loads(line)
+        entry = json.loads(line.decode())  # json would look for the encoding of each line
         start, self._end = self._end, self._end + len(line)
         self._other += line
         if "index" not in entry:  # a file that holds many samples
@@ -219,15 +225,17 @@ class LazyColumn(Sequence[Any]):
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, (slice, np.ndarray)):
             return type(self)(self._manifest, self._rows[key], self._output, self._load)
-        return self._read(int(self._rows[key]))
+        (entries,) = self._manifest.entries_at([int(self._rows[key])])
+        return self._read(entries)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         values = np.empty((len(self), *self._output.shape), dtype=self._output.dtype)
-        for row, at in enumerate(self._rows):
-            values[row] = self._read(int(at))
+        for row, entries in enumerate(self._manifest.entries_at(self._rows.tolist())):
+            values[row] = self._read(entries)
         return values if dtype is None else values.astype(dtype)
 
-    def _read(self, at: int) -> NDArray[Any]:
+    def _read(self, entries: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
+        """The sample that these lines of the manifest list."""
         raise NotImplementedError
 
     def _checked(self, values: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -242,8 +250,7 @@ class LazyColumn(Sequence[Any]):
 class FileColumn(LazyColumn):
     """A column in which each sample has its own files."""
 
-    def _read(self, at: int) -> NDArray[Any]:
-        entries = self._manifest.entries_at(at)
+    def _read(self, entries: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
         paths = [self._manifest.path_of(entry) for entry in entries]
         for path, entry in zip(paths, entries, strict=True):
             _require_digest(path, entry["sha256"])
