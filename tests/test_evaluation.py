@@ -302,6 +302,55 @@ def test_masks_of_a_folder_are_read_with_their_images(tmp_path: Path) -> None:
         medzoo.evaluate(blobs(40, 2), tmp_path, metrics=["mask_size"])
 
 
+def test_folders_of_masks_and_loose_pictures_are_no_classes(tmp_path: Path) -> None:
+    images = written(tmp_path / "pair" / "images", {**REAL, "labels": np.array(["."] * 60)})
+    (tmp_path / "pair" / "mask").mkdir()
+    for path in images.glob("*.png"):
+        Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "pair" / "mask" / path.name)
+    with pytest.raises(InputError, match="mask seems to hold masks"):
+        medzoo.evaluate(blobs(30, 2)["images"], tmp_path / "pair", held_out=HELD_OUT)
+    classes = written(tmp_path / "classes", REAL)
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(classes / "stray.png")
+    with pytest.raises(InputError, match=r"1, first stray\.png"):
+        medzoo.evaluate(blobs(30, 2), classes, held_out=HELD_OUT)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: f"{text}{text.splitlines()[1]}\n", None),
+        (
+            lambda text: f"{text}{text.splitlines()[1][:-5]}sagittal\n",
+            "two rows for small/P0_0.png",
+        ),
+        (
+            lambda text: text.replace("axial", "axial,oblique", 1),
+            "row 2 has another number of cells",
+        ),
+        (lambda text: text.replace("plane", "masks", 1), "a column 'masks'"),
+    ],
+)
+def test_rows_of_metadata_that_contradict_each_other_are_refused(
+    tmp_path: Path, change: Callable[[str], str], message: str | None
+) -> None:
+    folder = written(tmp_path, REAL, patients=10)
+    metadata = folder / "metadata.csv"
+    metadata.write_text(change(metadata.read_text(encoding="utf-8")), encoding="utf-8")
+    if message is None:
+        assert medzoo.evaluate(blobs(30, 2), folder, metrics=["fd"])["fd"].value > 0
+        return
+    with pytest.raises(InputError, match=message):
+        medzoo.evaluate(blobs(30, 2), folder, metrics=["fd"])
+
+
+@pytest.mark.filterwarnings("default::medzoo.errors.MedzooWarning")
+def test_scans_among_pictures_are_named(tmp_path: Path) -> None:
+    folder = written(tmp_path, REAL)
+    (folder / "small" / "scan.nii.gz").write_bytes(b"")
+    with pytest.warns(MedzooWarning, match="1 files are not read, first scan.nii.gz"):
+        medzoo.evaluate(blobs(30, 2), folder, held_out=HELD_OUT, metrics=["fd"])
+
+
 def test_resize_is_asked_for_and_keeps_grey_values(tmp_path: Path) -> None:
     large = {**REAL, "images": REAL["images"].repeat(2, 2).repeat(2, 3)}
     held = {**HELD_OUT, "images": HELD_OUT["images"].repeat(2, 2).repeat(2, 3)}

@@ -20,7 +20,7 @@ from scipy import stats
 
 import medzoo
 from medzoo.cli import main
-from medzoo.errors import InputError
+from medzoo.errors import InputError, MedzooWarning
 from medzoo.evaluation.measuring import METRICS
 from medzoo.evaluation.pairs import Pair, Part
 
@@ -226,3 +226,112 @@ def test_tables_of_other_columns_are_refused_by_the_command(
     real.write_text(text, encoding="utf-8")
     assert main(["evaluate", "107", "--real", str(real), "-n", "20"]) == 2
     assert "The tables differ" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------- order, repeats, types, depth
+def by_class(n: int, seed: int) -> dict[str, Any]:
+    """Dark pictures, then bright ones, as a folder with one folder per class is read."""
+    rng = np.random.default_rng(seed)
+    means = np.repeat([70, 180], [n // 2, n - n // 2])[:, None, None, None]
+    return {"images": rng.normal(means, 10, (n, 1, 8, 8)).clip(0, 255).astype(np.uint8)}
+
+
+def test_the_order_of_real_data_does_not_change_how_near_samples_are() -> None:
+    made, real, held = by_class(40, 0), by_class(160, 1), by_class(100, 2)
+    mixed = {"images": np.random.default_rng(3).permutation(real["images"])}
+    figures = []
+    for given in (real, mixed):
+        figures.append(medzoo.evaluate(made, given, held_out=held, metrics=["nnaa"])["nnaa"])
+    assert figures[0].value == pytest.approx(figures[1].value, abs=0.12)
+    assert figures[0].floor == pytest.approx(figures[1].floor, abs=0.12)
+
+
+def test_a_picture_that_occurs_twice_is_not_held_out_from_itself() -> None:
+    once = blobs(40, 5)["images"]
+    real = {"images": np.concatenate([once, once])}
+    found = medzoo.evaluate({"images": once}, real, metrics=["copy"])
+    assert found["copy"].value > 0.4  # of the half that was not held out, all are copies
+    assert found.facts["identical"] == pytest.approx(20, abs=1)
+
+
+def test_halves_that_are_too_small_or_share_pictures_are_refused() -> None:
+    real = {"images": REAL["images"], "patient": np.repeat([0, 1], [55, 5])}
+    with pytest.raises(InputError, match="60 samples of 2 patients, and cannot be split"):
+        medzoo.evaluate({"images": blobs(30, 2)["images"]}, real)
+    twice = np.concatenate([REAL["images"], REAL["images"]])
+    with pytest.raises(InputError, match="occur with two patients"):
+        medzoo.evaluate(
+            {"images": blobs(30, 2)["images"]}, {"images": twice, "patient": np.arange(120)}
+        )
+
+
+def test_labels_as_floats_are_classes_and_other_numbers_are_not() -> None:
+    codes = np.arange(60) % 2
+    real = {"age": np.arange(60), "images": REAL["images"], "labels": codes.astype(float)}
+    real["patient"] = np.arange(60) // 2
+    made = {"images": blobs(60, 2)["images"], "labels": codes, "indices": np.arange(60)}
+    found = medzoo.evaluate(made, real, metrics=["fd"], by="labels")
+    assert {figure.by for figure in found.figures} == {"", "labels=0", "labels=1"}
+    for labels, message in ((codes / 2, "not whole numbers"), (codes[:, None], "one label per")):
+        with pytest.raises(InputError, match=message):
+            medzoo.evaluate({**made, "labels": labels}, real)
+
+
+def test_pictures_of_two_values_are_black_and_white() -> None:
+    bright = REAL["images"] > 120
+    held_out = {"images": (HELD_OUT["images"] > 120) * np.uint8(255)}
+    images = bright * np.uint8(255)
+    found = medzoo.evaluate(bright, images, held_out=held_out, metrics=["precision"])
+    assert found.facts["identical"] == 60
+
+
+@pytest.mark.filterwarnings("default::medzoo.errors.MedzooWarning")
+def test_twelve_bits_stored_as_sixteen_are_called_dark() -> None:
+    deep = {"images": REAL["images"].astype(np.uint16) * 16}
+    held = {"images": HELD_OUT["images"].astype(np.uint16) * 257}
+    with pytest.warns(MedzooWarning, match="real: no pixel is above .* 65535 is white"):
+        medzoo.evaluate({"images": blobs(30, 2)["images"]}, deep, held_out=held, metrics=["fd"])
+
+
+def saved(path: Path, rows: np.ndarray, *, head: str = "a,b,c", cell: str = "") -> Path:
+    lines = [",".join(map(str, row)) for row in rows]
+    if cell:
+        lines = [f"{line.rpartition(',')[0]},{cell}" for line in lines]
+    path.write_text("\n".join([head, *lines]), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cell": "inf"}, "column c has infinite values"),
+        ({"cell": "nan"}, "column c has no numbers"),
+        ({"head": ",b,c"}, "a column without a name"),
+        ({"head": "a,b,b"}, "two columns 'b'"),
+    ],
+)
+def test_tables_without_a_meaning_are_refused(
+    tmp_path: Path, options: dict[str, str], message: str
+) -> None:
+    real = saved(tmp_path / "real.csv", points(60, 0)[:, :3].numpy(), **options)
+    with pytest.raises(InputError, match=message):
+        medzoo.evaluate(real, real, metrics=["marginals"])
+
+
+@pytest.mark.filterwarnings("default::medzoo.errors.MedzooWarning")
+def test_a_column_with_numbers_and_text_is_named(tmp_path: Path) -> None:
+    real = saved(tmp_path / "real.csv", points(60, 0)[:, :3].numpy())
+    lines = real.read_text(encoding="utf-8").splitlines()
+    lines[4] = f"{lines[4].rpartition(',')[0]},NA"
+    real.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.warns(MedzooWarning, match="column 'c' has numbers and text, first 'NA' in row 4"):
+        medzoo.evaluate(real, real, metrics=["marginals"])
+
+
+def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "damaged.npz").write_bytes(b"PK")
+    np.save(tmp_path / "objects.npy", np.array([None, 1]), allow_pickle=True)
+    (tmp_path / "latin.csv").write_bytes(b"a,b\n1,\xe9\n")
+    for name in ("damaged.npz", "objects.npy", "latin.csv"):
+        with pytest.raises(InputError, match=name):
+            medzoo.evaluate(tmp_path / name, REAL)

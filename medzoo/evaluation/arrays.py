@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from ..config import Output
-from ..errors import InputError
+from ..errors import InputError, MedzooWarning
 from ..samples import Samples
 from .data import Array, Data, Reading, Texts
 
 KIND_OF_NAME = {"masks": "mask", "mask": "mask", "boxes": "boxes", "table": "table"}
+LABELS = ("labels", "label")
+NAMES = ("patient", "indices")  # numbers that only tell samples apart
 
 
 def renamed(values: list[str], how: Reading) -> Texts:
@@ -36,19 +39,18 @@ def of_arrays(arrays: Mapping[str, Any], name: str, role: str, how: Reading) -> 
     texts: dict[str, Texts] = {}
     label_names: dict[str, dict[str, str]] = {}
     for key, values in arrays.items():
-        array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
-        if array.ndim == 0:
-            raise InputError(f"{role}: {key!r} is a single value.", "Give one row per sample.")
-        if array.dtype.kind in "OUS":
+        array = _array_of(key, values, role)
+        if array.dtype.kind in "OUS" or (key in NAMES and array.ndim == 1):
             texts[key] = renamed([str(value) for value in array], how)
             continue
         kind = _kind_of(key, array, role)
         if kind == "label":
             texts[key] = renamed([str(int(value)) for value in array], how)
-        array = array.astype(np.uint8) if array.dtype == bool else array
+        if array.dtype == bool:
+            array = array.astype(np.uint8) * np.uint8(1 if kind != "image" else 255)
         columns[key] = array
         outputs[key] = _output(key, kind, array, role)
-    for key in [k for k in texts if k in {"labels", "label"} and k not in columns]:
+    for key in [k for k in texts if k in LABELS and k not in columns]:
         names, codes = np.unique(texts[key], return_inverse=True)
         columns[key] = codes.astype(np.int64)
         outputs[key] = Output(key, "label", "int64", ())
@@ -59,8 +61,30 @@ def of_arrays(arrays: Mapping[str, Any], name: str, role: str, how: Reading) -> 
     if len(set(lengths.values())) > 1:
         raise InputError(f"{role}: the arrays differ in length: {lengths}.")
     indices = np.arange(next(iter(lengths.values())))
+    outputs = dict(sorted(outputs.items(), key=lambda item: item[0] not in LABELS))  # labels first
     samples = Samples(columns, outputs, indices, {"label_names": label_names})
     return Data(samples, name, texts)
+
+
+def _array_of(key: str, values: Any, role: str) -> Array:
+    """A column as an array; labels that are floats as whole numbers."""
+    array: Array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    if array.ndim == 0:
+        raise InputError(f"{role}: {key!r} is a single value.", "Give one row per sample.")
+    if key not in LABELS:
+        return array
+    if array.ndim != 1:
+        raise InputError(
+            f"{role}: {key!r} has shape {array.shape}.", "Give one label per sample, (N,)."
+        )
+    if array.dtype.kind != "f":
+        return array
+    if not (np.isfinite(array).all() and (array == np.rint(array)).all()):
+        raise InputError(
+            f"{role}: {key!r} has values that are not whole numbers.",
+            "Give the number or the name of a class for each sample.",
+        )
+    return array.astype(np.int64)
 
 
 def _kind_of(key: str, array: Array, role: str) -> str:
@@ -102,27 +126,63 @@ def _output(key: str, kind: str, array: Array, role: str) -> Output:
 
 def of_csv(path: Path, how: Reading) -> Data:
     """A table: numbers become the column ``table``, texts become groups."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.reader(file))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{path.name} cannot be read: {error}.", "Save it as CSV with commas, in UTF-8."
+        ) from None
     if len(rows) < 2:
         raise InputError(f"{path.name} has no rows below its head.")
     head, body = rows[0], [row for row in rows[1:] if row]
+    _require_names(head, path)
     if any(len(row) != len(head) for row in body):
         raise InputError(f"{path.name} has rows of different lengths.")
     columns, numbers, texts = [], [], {}
     for name, values in zip(head, zip(*body, strict=True), strict=True):
         numeric = _numbers(values)
         if numeric is None:
+            _warn_of_text(name, values, path)
             texts[name] = renamed(list(values), how)
         else:
             numbers.append(numeric)
             columns.append(name)
     if not numbers:
-        raise InputError(f"{path.name} has no columns of numbers.")
+        raise InputError(
+            f"{path.name} has no columns of numbers.",
+            "Separate columns by commas, and write decimals with a point.",
+        )
     table = np.array(numbers).T
     output = Output("table", "table", "float32", table.shape[1:], columns=tuple(columns))
     samples = Samples({"table": table}, {"table": output}, np.arange(len(table)))
     return Data(samples, path.stem, texts)
+
+
+def _require_names(head: Sequence[str], path: Path) -> None:
+    """Raise InputError if a column has no name, or the name of another one."""
+    if "" in head:
+        raise InputError(
+            f"{path.name} has a column without a name, which seems to be the numbers of its rows.",
+            "Save it without them: to_csv(..., index=False) in pandas, row.names=FALSE in R.",
+        )
+    if twice := [name for number, name in enumerate(head) if name in head[:number]]:
+        raise InputError(f"{path.name} has two columns {twice[0]!r}.", "Rename one of them.")
+
+
+def _warn_of_text(name: str, values: Sequence[str], path: Path) -> None:
+    """Warn of a column with numbers beside text, such as NA: it is not judged."""
+    is_text = [_numbers([value]) is None for value in values]
+    if all(bad or not value for bad, value in zip(is_text, values, strict=True)):
+        return
+    row = is_text.index(True)
+    warnings.warn(
+        f"{path.name}: column {name!r} has numbers and text, first {values[row]!r} in row "
+        f"{row + 1}. It counts as text, and is not judged. Leave cells empty where a value is "
+        "missing.",
+        MedzooWarning,
+        stacklevel=2,
+    )
 
 
 def _numbers(values: Sequence[str]) -> list[float] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from .. import files
-from ..errors import InputError
+from ..errors import InputError, MedzooWarning
 from ..inputs import pictures
+from ..medical.folders import MASK_WORDS, UNREAD
+from ..medical.nifti import NIFTI
 from .arrays import of_arrays
 from .data import Array, Data, Reading
 
 METADATA = "metadata.csv"
 PARTS = ("train", "val", "test")
+PICTURE_COLUMNS = ("images", "masks")
+SCANS = (*NIFTI, *sorted(UNREAD), ".dcm")  # ends of the names of files that are not read
 ASPECT = 0.02  # by which the shape of a picture may differ; it is stretched by that
 
 
@@ -50,7 +56,7 @@ def _pictures_in(folder: Path, *, direct: bool = False) -> list[Path]:
 
 
 def _natural(path: Path) -> tuple[str, int, str]:
-    return str(path.parent), int(path.stem) if path.stem.isdigit() else 0, path.name
+    return str(path.parent), int(path.stem) if path.stem.isdecimal() else 0, path.name
 
 
 def _of_pictures(folder: Path, name: str, how: Reading) -> Data:
@@ -61,19 +67,53 @@ def _of_pictures(folder: Path, name: str, how: Reading) -> Data:
     if not paths:
         kinds = " ".join(sorted(pictures.READERS))
         raise InputError(f"{name} holds no pictures.", f"They are files of {kinds}.")
+    relative = [path.relative_to(root) for path in paths]
+    classes = sorted({path.parts[0] for path in relative if len(path.parts) > 1})
+    _require_classes(relative, classes, name)
+    _warn_of_others(root, name)
     arrays = {"images": _stacked(paths, root, how)}
     if root != folder:
         pairs = []
         for path in paths:
             pairs.append(_mask_of(path, root, masks))
         arrays["masks"] = _stacked(pairs, masks, how, mask=True)
-    relative = [path.relative_to(root) for path in paths]
-    if all(len(path.parts) > 1 for path in relative):
+    if classes:
         arrays["labels"] = np.array([path.parts[0] for path in relative])
     names = tuple(path.as_posix() for path in relative)
     arrays.update(_metadata(folder / METADATA, names))
     inspected = tuple(how.inspect(path) for path in paths) if how.inspect else ()
     return replace(of_arrays(arrays, name, name, how), files=names, inspected=inspected)
+
+
+def _require_classes(relative: Sequence[Path], classes: Sequence[str], name: str) -> None:
+    """Raise InputError if folders are not classes: masks, or only a part of the pictures."""
+    words = {folder: set(re.split(r"[^a-z]+", folder.lower())) for folder in classes}
+    masks = [folder for folder, own in words.items() if own & MASK_WORDS]
+    if masks and len(masks) < len(classes):
+        raise InputError(
+            f"{name} has the folders {', '.join(classes[:4])}, of which {masks[0]} seems to hold "
+            "masks.",
+            "Call the folders images/ and masks/, with the same file names in both.",
+        )
+    loose = [path.name for path in relative if len(path.parts) == 1]
+    if loose and classes:
+        raise InputError(
+            f"{name} has pictures beside its folders {', '.join(classes[:4])}: {len(loose)}, first "
+            f"{loose[0]}.",
+            "Each folder is a class. Put all pictures into folders, or none.",
+        )
+
+
+def _warn_of_others(root: Path, name: str) -> None:
+    """Warn of scans, which are not read from a folder of pictures."""
+    others = [path for path in sorted(root.rglob("*")) if path.name.lower().endswith(SCANS)]
+    if others:
+        warnings.warn(
+            f"{name}: {len(others)} files are not read, first {others[0].name}. Give scans as "
+            "arrays or medzoo.Samples.",
+            MedzooWarning,
+            stacklevel=2,
+        )
 
 
 def _mask_of(path: Path, root: Path, masks: Path) -> Path:
@@ -156,14 +196,28 @@ def _metadata(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
     if not path.exists():
         return {}
     with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+        rows: list[dict[str, str]] = list(csv.DictReader(file))
     if not rows or "file_name" not in rows[0]:
         raise InputError(f"{path} has no column file_name.", "It names the picture of each row.")
-    by_name = {row["file_name"]: row for row in rows}
+    by_name: dict[str, dict[str, str]] = {}
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise InputError(
+                f"{path}: row {number} has another number of cells than the first row.",
+                "Put text with commas into quotes.",
+            )
+        if by_name.setdefault(row["file_name"], row) != row:
+            raise InputError(
+                f"{path} has two rows for {row['file_name']}, which differ.", "Keep one of them."
+            )
+    if taken := [column for column in rows[0] if column in PICTURE_COLUMNS]:
+        raise InputError(
+            f"{path} has a column {taken[0]!r}, which is the name of the pictures.", "Rename it."
+        )
     if missing := [name for name in names if name not in by_name]:
         raise InputError(f"{path} has no row for {missing[0]} ({len(missing)} are missing).")
     columns = {}
     for column in rows[0]:
         if column != "file_name":
-            columns[column] = np.array([by_name[name][column] or "" for name in names])
+            columns[column] = np.array([by_name[name][column] for name in names])
     return columns

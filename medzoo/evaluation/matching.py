@@ -19,6 +19,7 @@ from .detector import rows_of
 FEWEST = 12  # samples of a side; with fewer no figure means anything
 PICTURES = ("image", "volume")
 GREY = "grey levels"
+UNUSED = 0.3  # the share of the other side's brightest pixel below which a side is called dark
 LEVELS = re.compile(r"gr[ae]y[ -]?(level|value)s?", re.IGNORECASE)
 
 
@@ -88,7 +89,10 @@ def _require_finite(role: str, side: Data) -> None:
         if output.kind == "boxes":
             _require_boxes(role, name, values, side)
             continue
-        if values.dtype.kind != "f" or output.kind == "table":
+        if values.dtype.kind != "f":
+            continue
+        if output.kind == "table":
+            _require_numbers(role, name, values, output)
             continue
         bad = ~np.isfinite(values.reshape(len(values), -1)).all(1)
         if bad.any():
@@ -96,6 +100,22 @@ def _require_finite(role: str, side: Data) -> None:
                 f"{role}: {name!r} has NaN or infinite values in {int(bad.sum())} of {len(bad)} "
                 f"samples, first in {side.row_name(int(np.flatnonzero(bad)[0]))}.",
                 "Remove these samples or repair them.",
+            )
+
+
+def _require_numbers(role: str, name: str, values: Array, output: Output) -> None:
+    """Raise InputError if a table has infinite values, or a column without any number."""
+    table = values.reshape(len(values), -1)
+    for problem, is_bad in (
+        ("has infinite values", np.isinf(table).any(0)),
+        ("has no numbers", np.isnan(table).all(0)),
+    ):
+        if is_bad.any():
+            number = int(np.flatnonzero(is_bad)[0])
+            column = output.columns[number] if output.columns else f"{number} of {name!r}"
+            raise InputError(
+                f"{role}: column {column} {problem}.",
+                "Leave the column out on all sides, or leave cells empty where a value is missing.",
             )
 
 
@@ -139,6 +159,7 @@ def _require_comparable(synthetic: Data, real: Data, role: str, notes: list[str]
         require_same_pictures(
             synthetic.samples.outputs[one], real.samples.outputs[other], role, notes
         )
+        _warn_of_unused_bits(synthetic, real, role, notes)
     table, other_table = synthetic.column("table"), real.column("table")
     both_tables = table is not None and other_table is not None
     if table and other_table:
@@ -198,6 +219,32 @@ def require_same_pictures(one: Output, other: Output, role: str, notes: list[str
         )
 
 
+def _warn_of_unused_bits(synthetic: Data, real: Data, role: str, notes: list[str]) -> None:
+    """Warn if the numbers of one side fill their range, and those of the other a part of it.
+
+    Pictures of 12 bits in files of 16 bits are nearly black beside pictures of 8 bits.
+    """
+    shares, tops = {}, {}
+    for name, side in (("synthetic", synthetic), (role, real)):
+        column = str(side.column(*PICTURES))
+        values, (low, high) = (
+            getattr(side.samples, column),
+            known_range(side.samples.outputs[column]),
+        )
+        if unit_of(side.samples.outputs[column]) != GREY or low != 0:
+            return
+        tops[name] = float(values.max()), high
+        shares[name] = tops[name][0] / high
+    dark = min(shares, key=lambda name: shares[name])
+    if shares[dark] < UNUSED * max(shares.values()):
+        top, high = tops[dark]
+        warn(
+            f"{dark}: no pixel is above {top:g}, and {high:g} is white, so its pictures are much "
+            "darker than those of the other side. Scale them, or give medzoo.Samples with a `range`.",
+            notes,
+        )
+
+
 def _halves(real: Data, patient: str | None, seed: int, notes: list[str]) -> tuple[Data, Data]:
     """Two halves of the real data, patient-wise if patients are known."""
     if len(real) < 2 * FEWEST:
@@ -206,8 +253,9 @@ def _halves(real: Data, patient: str | None, seed: int, notes: list[str]) -> tup
             f"Give at least {2 * FEWEST}, or held_out as well.",
         )
     patients = real.patients(patient)
+    is_known = patients is not None
     if patients is None:
-        patients = np.array([str(row) for row in range(len(real))])
+        patients = _first_equal_rows(real)
         warn(
             "Nothing was held out, so half of the real data is, at random. If a patient has "
             "several pictures, they are in both halves, and copies are harder to see.",
@@ -220,7 +268,34 @@ def _halves(real: Data, patient: str | None, seed: int, notes: list[str]) -> tup
     counts = np.cumsum(np.bincount(codes)[order])
     kept = order[: int(np.searchsorted(counts, len(real) / 2)) + 1]
     is_kept = np.isin(codes, kept)
-    return real.at(np.flatnonzero(is_kept)), real.at(np.flatnonzero(~is_kept))
+    one, other = real.at(np.flatnonzero(is_kept)), real.at(np.flatnonzero(~is_kept))
+    if min(len(one), len(other)) < FEWEST:
+        units = "patients" if is_known else "different pictures"
+        raise InputError(
+            f"real has {len(real)} samples of {len(names)} {units}, and cannot be split into two "
+            f"halves of at least {FEWEST} samples.",
+            "Give held_out as well.",
+        )
+    if both := _equal_rows(one, other):
+        raise InputError(
+            f"{len(both)} pictures of real occur with two patients, first "
+            f"{one.row_name(both[0][0])} and {other.row_name(both[0][1])}.",
+            "Remove one of each: a picture that is held out must be new.",
+        )
+    return one, other
+
+
+def _first_equal_rows(side: Data) -> NDArray[np.str_]:
+    """For each sample the number of the first one with the same pixels.
+
+    A picture that occurs twice must not be in both halves: copies of it would look like new ones.
+    """
+    name = side.column(*PICTURES)
+    if name is None:
+        return np.array([str(row) for row in range(len(side))])
+    first: dict[bytes, int] = {}
+    digests = _digests(getattr(side.samples, name))
+    return np.array([str(first.setdefault(key, row)) for row, key in enumerate(digests)])
 
 
 def _require_apart(real: Data, held_out: Data, patient: str | None) -> None:

@@ -98,8 +98,6 @@ def patch_copy(pair: Pair) -> Estimate:
 
 def _adversarial_accuracy(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """For each point of both sets whether its nearest neighbour is of its own set."""
-    n = min(len(a), len(b))
-    a, b = a[:n], b[:n]
     first = nearest(a, b)[0] > nearest_other(a)
     second = nearest(b, a)[0] > nearest_other(b)
     return first.double(), second.double()
@@ -122,7 +120,10 @@ def nnaa(pair: Pair) -> Estimate:
     sides as the smaller one has. Unit: share of samples and real data. Below 100 samples per side
     it misleads.
     """
-    first, second = _adversarial_accuracy(pair.same.points, pair.real.points)
+    made, real = pair.same, pair.real
+    if made.n < real.n:  # at random, since real data are often sorted by class or by patient
+        real = real.at(np.random.default_rng(pair.seed).permutation(real.n)[: made.n])
+    first, second = _adversarial_accuracy(made.points, real.points)
 
     def of(rows: Rows, others: Rows) -> float:
         return float((first[rows].mean() + second[others].mean()) / 2)

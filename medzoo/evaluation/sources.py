@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -101,6 +102,21 @@ def _of_path(source: str | Path, role: str, how: Reading) -> Data:
     return of_folder(path, path.name, how)
 
 
+def _arrays_of(path: Path, role: str) -> dict[str, Any]:
+    """The arrays of a file of numpy, without pickle."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"images": loaded}
+        with loaded as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise InputError(
+            f"{role}: {path.name} is damaged, or holds objects that only pickle could read.",
+            "Save arrays of numbers or text with numpy.savez or numpy.save.",
+        ) from error
+
+
 def _of_file(path: Path, role: str, how: Reading) -> Data:
     """An archive of pictures, arrays or a table."""
     suffix = path.suffix.lower()
@@ -108,11 +124,8 @@ def _of_file(path: Path, role: str, how: Reading) -> Data:
         with tempfile.TemporaryDirectory() as folder:
             files.unpack(path, Path(folder) / "unpacked")
             return of_folder(Path(folder) / "unpacked", path.stem, how)
-    if suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            return of_arrays(dict(arrays), path.stem, role, how)
-    if suffix == ".npy":
-        return of_arrays({"images": np.load(path, allow_pickle=False)}, path.stem, role, how)
+    if suffix in {".npz", ".npy"}:
+        return of_arrays(_arrays_of(path, role), path.stem, role, how)
     if suffix == ".csv":
         return of_csv(path, how)
     raise InputError(
