@@ -69,7 +69,10 @@ for number, z in enumerate(SLICES, 1):
 ds = item(SOPClassUID=RTStructureSetStorage, SOPInstanceUID=generate_uid(), Modality="RTSTRUCT")
 ds.SeriesInstanceUID, ds.StructureSetLabel = generate_uid(), "A"
 ds.StructureSetDate, ds.StructureSetTime = "20261129", "120000"
-images = [item(ReferencedSOPClassUID=CTImageStorage, ReferencedSOPInstanceUID=u) for u in UIDS.values()]
+images = [
+    item(ReferencedSOPClassUID=CTImageStorage, ReferencedSOPInstanceUID=uid)
+    for uid in UIDS.values()
+]
 series = item(SeriesInstanceUID=CT, ContourImageSequence=images)
 study = item(ReferencedSOPClassUID="1.2.840.10008.3.1.2.3.1", ReferencedSOPInstanceUID=STUDY)
 study.RTReferencedSeriesSequence = [series]
