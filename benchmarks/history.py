@@ -12,6 +12,7 @@ about rows with Ray or a busy process, whose processes are not all counted.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import subprocess
@@ -67,6 +68,7 @@ def build(commit: str, folder: Path) -> Path:
     packages = Path(command(str(python), "-c", ask).strip())
     (wheel,) = folder.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(packages)
+    compileall.compile_dir(packages / "medzoo", quiet=1)  # as pip does
     # Files *.pth of a folder that is named here are not read, so this tree stays out.
     (packages / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"], encoding="utf-8")
     return python

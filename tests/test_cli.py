@@ -639,3 +639,14 @@ def test_a_list_of_numbers_needs_no_brackets(text: str, value: object) -> None:
 def test_repeated_inputs_are_all_kept() -> None:
     words = ["generate", "108", "--inputs", "t1=a.nii", "--inputs", "lesions=b.nii", "--out", "x"]
     assert build_parser().parse_args(words).inputs == ["t1=a.nii", "lesions=b.nii"]
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_a_command_alone_has_the_parser_that_it_has_among_all(command: str) -> None:
+    def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+        (action,) = parser._subparsers._group_actions  # type: ignore[union-attr]
+        return dict(action.choices)  # type: ignore[arg-type]
+
+    alone, among_all = commands(cli.build_parser([command])), commands(cli.build_parser())
+    assert alone[command].format_help() == among_all[command].format_help()
+    assert len(alone) < len(among_all) == len(cli.COMMANDS)

@@ -23,7 +23,7 @@ from .contribute import add_contributing, contribute_command
 from .evaluate import add_evaluate, compare_command, evaluate_command
 from .export import add_export, export_command
 from .generate import add_generate, generate_command
-from .help import EXITS, Parser, exit_codes
+from .help import EXITS, Commands, Parser, exit_codes
 from .look import (
     add_look,
     gallery_command,
@@ -96,6 +96,20 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "cache": cache_command,
     "contribute": contribute_command,
 }
+GROUPS: tuple[Callable[[Commands], None], ...] = (
+    add_models,
+    add_generate,
+    add_look,
+    add_test,
+    add_evaluate,
+    add_study,
+    add_sets,
+    add_publish,
+    add_export,
+    add_install,
+    add_cache,
+    add_contributing,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The modules of torch are hundreds of thousands of objects, and none of them is garbage.
     gc.set_threshold(50_000)
     threads.prepare()
-    parser = build_parser()
+    parser = build_parser(sys.argv[1:] if arguments is None else arguments)
     complete(parser)
     parsed = parser.parse_args(arguments)
     if parsed.command is None:
@@ -214,9 +228,12 @@ def show_warning(
         otherwise(message, category, *where)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     """All commands and their options. Parsed, the command's name is in ``command``, and its step in
     ``step``.
+
+    If the first of ``words`` is a command, other groups of commands are left out: nothing reads
+    them, and to build them takes as long as to make several pictures.
     """
     parser = Parser(
         prog="medzoo",
@@ -226,16 +243,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"medzoo {__version__}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    add_models(commands)
-    add_generate(commands)
-    add_look(commands)
-    add_test(commands)
-    add_evaluate(commands)
-    add_study(commands)
-    add_sets(commands)
-    add_publish(commands)
-    add_export(commands)
-    add_install(commands)
-    add_cache(commands)
-    add_contributing(commands)
+    chosen = COMMANDS.get(words[0]) if words else None
+    for add in GROUPS:
+        if chosen is None or add.__module__ == chosen.__module__:
+            add(commands)
     return parser
