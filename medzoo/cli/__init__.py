@@ -244,7 +244,7 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     chosen = COMMANDS.get(words[0]) if words else None
-    for add in GROUPS:
-        if chosen is None or add.__module__ == chosen.__module__:
-            add(commands)
+    group = [add for add in GROUPS if chosen and add.__module__ == chosen.__module__]
+    for add in group or GROUPS:
+        add(commands)
     return parser
