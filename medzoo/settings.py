@@ -102,6 +102,8 @@ def user_path(path: str | os.PathLike[str], name: str = "the path") -> Path:
 def _why_not_a_path(text: str) -> str:
     """Why a text cannot be a path on any file system; empty if it can."""
     parts = text.replace("\\", "/").split("/")
+    if not text:
+        return "it is empty"  # such as a variable of the shell that is not set
     try:
         longest = max(map(len, map(os.fsencode, parts)))
     except UnicodeError:

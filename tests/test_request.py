@@ -232,6 +232,9 @@ def test_latents_that_do_not_fit_say_what_would(ask: Callable[..., Request]) -> 
         [[1, 2], [3]],
         np.full((3, 4), np.nan),
         np.full((3, 4), 1e300),
+        np.full((3, 4), 1j),
+        np.full((3, 4), "1"),
+        np.zeros((3, 4), "datetime64[s]"),
         {},
         torch.zeros(3, 4, requires_grad=True),
     ]

@@ -199,7 +199,7 @@ def test_values_outside_the_value_range_are_cut_off_with_a_warning(tmp_path: Pat
     made = Samples({"images": values}, {"images": output}, np.arange(1), about)
     with pytest.warns(MedzooWarning, match="'images' has values from -1 to 2; .* 0 to 1, are cut"):
         assert made.to_torch()["images"].tolist() == [[[[0, 0.5, 1]]]]
-    many = concatenate([made, made, made])
+    many = Samples({"images": np.repeat(values, 3, 0)}, made.outputs, np.arange(3), about)
     with pytest.warns(MedzooWarning, match="are cut off") as caught:
         many.save(tmp_path / "png", format="png")
     assert len(caught) == 1
@@ -267,6 +267,19 @@ def test_saving_no_samples_at_all_is_a_set_of_none(samples: Samples, tmp_path: P
         none = samples[0:0].save(tmp_path / format_, format=format_)
         assert len(none) == 0
         assert none.images.shape == (0, 1, 4, 5)
+
+
+@pytest.mark.parametrize("format_", ["png", "nifti", "webdataset"])
+def test_a_sample_that_occurs_twice_is_not_saved_as_one_file(
+    samples: Samples, tmp_path: Path, format_: str
+) -> None:
+    repeated = samples[[1, 3, 1]]
+    with pytest.raises(InputError, match="Sample 1 occurs 2 times"):
+        repeated.save(tmp_path / format_, format=format_)
+    assert not (tmp_path / format_).exists()
+    kept = repeated.save(tmp_path / "npz", format="npz")
+    assert kept.indices.tolist() == [1, 3, 1]
+    assert np.array_equal(kept.images, repeated.images)
 
 
 def test_a_file_that_went_away_is_named(tmp_path: Path) -> None:

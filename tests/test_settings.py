@@ -81,7 +81,7 @@ def test_progress_is_as_asked_else_for_terminals_alone(monkeypatch: pytest.Monke
     assert not settings.show_progress(None)
 
 
-@pytest.mark.parametrize("given", [5, None, b"bytes", "nul\0byte"])
+@pytest.mark.parametrize("given", [5, None, b"bytes", "nul\0byte", ""])
 def test_what_is_no_path_is_an_input_error(given: object) -> None:
     with pytest.raises(InputError, match=r"out=.* is not a valid path"):
         settings.user_path(given, "out")  # type: ignore[arg-type]

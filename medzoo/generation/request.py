@@ -233,10 +233,10 @@ def _latents(values: Any, n: int, size: int) -> NDArray[np.float32]:
             values = values.cpu().float()  # a tensor on a GPU, or of a type that numpy lacks
         with np.errstate(over="ignore"):
             # a copy: the caller may write into the array later
-            latents = np.asarray(values).astype(np.float32, order="C")
+            latents = _real_numbers(values).astype(np.float32, order="C")
     except Exception as error:  # of torch, for a tensor that needs a gradient, or of any other
         raise InputError(
-            f"latents are not an array of numbers: {error}.",
+            f"latents are not an array of real numbers: {str(error).rstrip('.')}.",
             f"Give an array of shape ({n}, {size}).",
         ) from error
     problem = ""
@@ -251,3 +251,11 @@ def _latents(values: Any, n: int, size: int) -> NDArray[np.float32]:
             "normal ones.",
         )
     return latents
+
+
+def _real_numbers(values: Any) -> NDArray[Any]:
+    """An array of real numbers; a TypeError for complex numbers, text and dates."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"their type is {array.dtype}")
+    return array
