@@ -217,8 +217,21 @@ def test_files_keep_the_type_that_they_store(version: Callable[..., Any], tmp_pa
     assert (found[:, 0] == gray16).all()
     np.save(tmp_path / "a.npy", counted(1, "float64")[0] - 0.5)
     assert (
-        read_all(Inputs.of("it", version(MASK), [tmp_path / "a.npy"])) == np.float32(-0.5)
+        read_all(Inputs.of("it", version(ANY), [tmp_path / "a.npy"]), name="image")
+        == np.float32(-0.5)
     ).all()
+
+
+@pytest.mark.parametrize("value", [-1, 0.5])
+def test_masks_of_fractions_or_numbers_below_zero_are_refused(
+    version: Callable[..., Any], tmp_path: Path, value: float
+) -> None:
+    mask = np.where(np.eye(4, 6), value, 0)
+    np.save(tmp_path / "mask.npy", mask)
+    for given_ in (mask, [tmp_path / "mask.npy"]):
+        found = Inputs.of("it", version(MASK), given_)
+        with pytest.raises(InputError, match="labels are whole numbers from 0"):
+            read_all(found)
 
 
 def test_grey_saved_in_colour_or_with_an_opaque_alpha_is_grey(

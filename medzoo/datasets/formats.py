@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..config import TAKEN, Output
@@ -214,6 +215,19 @@ def pick_format(asked: str | None, outputs: Mapping[str, Output]) -> str:
             f"format='npz' holds anything; {asked} holds {FORMATS[asked]}.",
         )
     return asked
+
+
+def require_different(indices: NDArray[np.int64], name: str) -> None:
+    """Raise InputError if a sample occurs twice and its files are named by its number."""
+    kind = format_class(name)
+    numbers, counts = np.unique(indices, return_counts=True)
+    if not (kind.one_file_each or kind.shards) or counts.max(initial=0) < 2:
+        return
+    raise InputError(
+        f"Sample {numbers[counts.argmax()]} occurs {counts.max()} times, and format={name!r} names "
+        "files by the numbers of samples.",
+        "Save each sample once, or use format='npz', which keeps repeated samples.",
+    )
 
 
 def step_of(output: Output, most: int) -> float:

@@ -20,16 +20,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import __version__, files, settings
 from ..config import Output
 from ..config.columns import Batch
-from ..errors import DatasetError, InputError, MedzooWarning
+from ..errors import DatasetError, MedzooWarning
 from ..provenance import ARRANGED, DECIDES_SET, FOUND_OUT, SEALS, Provenance
 from . import growth
 from .differences import changes, differences, updated
-from .formats import Format, Line, format_class, pick_format
+from .formats import Format, Line, format_class, pick_format, require_different
 from .journal import (
     LOG,
     MANIFEST,
@@ -486,7 +485,7 @@ def save(
     arrangement: Arrangement = UNARRANGED,
 ) -> Path:
     """Write existing samples into a new folder; returns its path."""
-    _require_different(samples.indices, pick_format(format, samples.outputs))
+    require_different(samples.indices, pick_format(format, samples.outputs))
     provenance, n = dict(samples.provenance), len(samples)
     first, whole = provenance.get("first", 0), provenance.get("n")
     if whole is not None and not np.array_equal(samples.indices, np.arange(first, first + whole)):
@@ -503,19 +502,6 @@ def save(
     ) as target:
         target.fill(samples[k : k + AT_ONCE] for k in range(0, n or 1, AT_ONCE))
     return target.path
-
-
-def _require_different(indices: NDArray[np.int64], format: str) -> None:  # noqa: A002
-    """Raise InputError if a sample occurs twice and its files are named by its number."""
-    kind = format_class(format)
-    numbers, counts = np.unique(indices, return_counts=True)
-    if not (kind.one_file_each or kind.shards) or counts.max(initial=0) < 2:
-        return
-    raise InputError(
-        f"Sample {numbers[counts.argmax()]} occurs {counts.max()} times, and format={format!r} names "
-        "files by the numbers of samples.",
-        "Save each sample once, or use format='npz', which keeps repeated samples.",
-    )
 
 
 def bytes_a_sample(batch: Batch, format: str) -> float:  # noqa: A002

@@ -471,6 +471,10 @@ def _arranged(config: Input, array: Array) -> Array:
             raise ValueError("it holds values that are not finite")
     elif array.dtype == bool:
         array = array.astype(np.uint8)
+    if config.kind == "mask" and (array.min() < 0 or not (array == np.rint(array)).all()):
+        raise ValueError(
+            f"it holds {array.min():g} to {array.max():g}, and labels are whole numbers from 0"
+        )
     if array.ndim == (3 if config.kind == "volume" else 2):
         array = array[None]
     if config.shape[:1] == (1,) and len(array) == 3 and (array == array[:1]).all():
