@@ -160,7 +160,7 @@ def require_places(frames: list[Frame]) -> None:
             )
         raise InputError(
             f"{frame.file} has no {missing[0]}.",
-            "Slices cannot be sorted without it: leave the file out.",
+            "Slices make no volume without it: leave the file out.",
         )
 
 
