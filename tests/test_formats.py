@@ -899,7 +899,7 @@ def test_the_header_of_a_member_is_that_of_tarfile(name: str, size: int) -> None
 
 
 @pytest.mark.parametrize("format_", ["png", "webdataset"])
-def test_an_array_of_a_column_opens_the_manifest_once(
+def test_an_array_of_a_column_opens_manifest_and_shard_once(
     toy: Toy, tmp_path: Path, format_: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     medzoo.generate(toy(), 5, seed=1, out=tmp_path / "set", format=format_)
@@ -914,3 +914,4 @@ def test_an_array_of_a_column_opens_the_manifest_once(
     monkeypatch.setattr(Path, "open", counted)
     assert len(np.array(samples.images)) == 5
     assert opened.count("manifest.jsonl") == 1
+    assert opened.count("000000.tar") == (format_ == "webdataset")

@@ -225,17 +225,18 @@ class LazyColumn(Sequence[Any]):
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, (slice, np.ndarray)):
             return type(self)(self._manifest, self._rows[key], self._output, self._load)
-        (entries,) = self._manifest.entries_at([int(self._rows[key])])
-        return self._read(entries)
+        (values,) = self._samples(self._manifest.entries_at([int(self._rows[key])]))
+        return values
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         values = np.empty((len(self), *self._output.shape), dtype=self._output.dtype)
-        for row, entries in enumerate(self._manifest.entries_at(self._rows.tolist())):
-            values[row] = self._read(entries)
+        samples = self._samples(self._manifest.entries_at(self._rows.tolist()))
+        for row, sample in enumerate(samples):
+            values[row] = sample
         return values if dtype is None else values.astype(dtype)
 
-    def _read(self, entries: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
-        """The sample that these lines of the manifest list."""
+    def _samples(self, lines: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[NDArray[Any]]:
+        """The samples that these lines of the manifest list."""
         raise NotImplementedError
 
     def _checked(self, values: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -249,6 +250,9 @@ class LazyColumn(Sequence[Any]):
 
 class FileColumn(LazyColumn):
     """A column in which each sample has its own files."""
+
+    def _samples(self, lines: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[NDArray[Any]]:
+        return map(self._read, lines)
 
     def _read(self, entries: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
         paths = [self._manifest.path_of(entry) for entry in entries]

@@ -13,10 +13,11 @@ import io
 import json
 import math
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,23 +171,32 @@ def _from_npy(file: io.BytesIO) -> NDArray[Any]:
 class ShardColumn(LazyColumn):
     """A column whose samples are in tar files."""
 
-    def _read(self, entries: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
-        (entry,) = entries
-        path = self._manifest.path_of(entry)
-        is_png = as_png(self._output)
-        ending = f".{self._output.name}.png" if is_png else f".{self._output.name}.npy"
-        try:
-            with path.open("rb") as file:
-                file.seek(entry["offset"])
-                part = file.read(entry["bytes"])
-            if hashlib.sha256(part).hexdigest() != entry["sha256"]:
-                raise ValueError(nature_of(path) or "it is not as it was written")  # noqa: TRY301
-            data = _member_of(part, ending)
-            values = unpng(data, self._output) if is_png else _from_npy(data)
-        except Exception as error:  # decoders raise any error for a damaged file
-            what = f"Sample {entry['index']} in {path} cannot be read: {error}."
-            raise DatasetError(what, "Was it moved or changed?") from error
-        return self._checked(values, path)
+    def _samples(self, lines: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[NDArray[Any]]:
+        with ExitStack() as stack:
+            name, path = "", Path()
+            for (entry,) in lines:
+                is_other = entry["file"] != name  # samples of one shard follow each other
+                if is_other:
+                    name, path = entry["file"], self._manifest.path_of(entry)
+                    stack.close()
+                try:
+                    if is_other:
+                        shard = stack.enter_context(path.open("rb"))
+                    values = self._decoded(shard, path, entry)
+                except Exception as error:  # decoders raise any error for a damaged file
+                    what = f"Sample {entry['index']} in {path} cannot be read: {error}."
+                    raise DatasetError(what, "Was it moved or changed?") from error
+                yield self._checked(values, path)
+
+    def _decoded(self, shard: IO[bytes], path: Path, entry: Mapping[str, Any]) -> NDArray[Any]:
+        """A sample of an open shard."""
+        shard.seek(entry["offset"])
+        part = shard.read(entry["bytes"])
+        if hashlib.sha256(part).hexdigest() != entry["sha256"]:
+            raise ValueError(nature_of(path) or "it is not as it was written")
+        if as_png(self._output):
+            return unpng(_member_of(part, f".{self._output.name}.png"), self._output)
+        return _from_npy(_member_of(part, f".{self._output.name}.npy"))
 
 
 def _member_of(part: bytes, ending: str) -> io.BytesIO:
