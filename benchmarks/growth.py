@@ -25,10 +25,11 @@ import psutil
 
 from . import curves
 from .curves import KEPT, PICTURE, Growth, Point
-from .instruments import ROOT, command, machine
+from .instruments import ROOT, machine, watched
 from .waits import AXES, SERIES
 
 START = 3.0  # seconds in which a Python starts and loads a model
+LOOK = 0.2  # seconds from one look at the memory of a process to the next
 SAME = ("cpu", "cores", "memory", "python", "torch")  # of a machine, for one curve
 
 
@@ -57,9 +58,10 @@ def measure(name: str, size: int, about: dict[str, object], place: Path | None) 
     with tempfile.TemporaryDirectory(prefix="medzoo-growth-", dir=place) as folder:
         for number, wait in enumerate(SERIES[name].waits):
             load, began = psutil.getloadavg()[0], time.monotonic()
-            asked = [name, str(number), str(size), folder]
-            said = command(sys.executable, "-m", "benchmarks.waits", *asked).splitlines()[-1]
-            found, took = json.loads(said), time.monotonic() - began
+            asked = [sys.executable, "-m", "benchmarks.waits", name, str(number), str(size), folder]
+            said, mib = watched(asked, LOOK)
+            took = time.monotonic() - began
+            found = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
             seconds, processor = found["seconds"], found["processor"]
             points.append(
                 Point(
@@ -68,7 +70,7 @@ def measure(name: str, size: int, about: dict[str, object], place: Path | None) 
                     size=size,
                     seconds=round(seconds, 6),
                     processor=round(processor, 6),
-                    mib=round(found["mib"], 1),
+                    mib=round(mib, 1),
                     took=round(took, 1),
                     load=round(load, 2),
                     commit=str(about["commit"]),
@@ -77,7 +79,7 @@ def measure(name: str, size: int, about: dict[str, object], place: Path | None) 
             )
             print(
                 f"  {wait.name:34} {seconds:10.4g} s, {processor:8.4g} of the processor, "
-                f"{found['mib']:6.4g} MiB",
+                f"{mib:6.4g} MiB",
                 flush=True,
             )
     return points

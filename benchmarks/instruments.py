@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -78,28 +78,34 @@ def tree_peak(code: str, **variables: str) -> float:
     added up.
     """
     wait = "\nimport time; time.sleep(0.2)"  # to be looked at when it is done
+    return watched([sys.executable, "-c", code + wait], 0.05, **variables)[1]
+
+
+def watched(arguments: Sequence[str], every: float, **variables: str) -> tuple[str, float]:
+    """What a command prints, and MiB that it and all processes that it starts held, which are looked
+    at every so many seconds; run as by `command`.
+    """
     quiet = {**os.environ, "MEDZOO_QUIET": "1", **variables}
     peaks: dict[int, float] = {}
     with (
         tempfile.TemporaryFile("w+") as said,
-        psutil.Popen(
-            [sys.executable, "-c", code + wait], cwd=ROOT, env=quiet, stdout=said, stderr=said
-        ) as process,
+        psutil.Popen(arguments, cwd=ROOT, env=quiet, stdout=said, stderr=said) as process,
     ):
         while process.poll() is None:
             with suppress(psutil.NoSuchProcess):
                 for one in (process, *process.children(recursive=True)):
-                    peaks[one.pid] = peak(one, peaks.get(one.pid, 0.0))
-            time.sleep(0.05)
-        if process.returncode:
-            said.seek(0)
-            raise RuntimeError(
-                f"a process to be measured ended with {process.returncode}: {said.read().strip()[-300:]}"
-            )
-    return sum(peaks.values())
+                    peaks[one.pid] = _peak(one, peaks.get(one.pid, 0.0))
+            time.sleep(every)
+        said.seek(0)
+        text = said.read()
+    if process.returncode:
+        raise RuntimeError(
+            f"a process to be measured ended with {process.returncode}: {text.strip()[-300:]}"
+        )
+    return text, sum(peaks.values())
 
 
-def peak(process: psutil.Process, before: float) -> float:
+def _peak(process: psutil.Process, before: float) -> float:
     """MiB that the program of a process held at most so far. Until it starts its program, a child
     shares its parent's memory. Where the system gives no peak, it is the larger of ``before`` and now.
     """

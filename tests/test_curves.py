@@ -1,9 +1,13 @@
-"""How cost grows: the exponent of a curve, and that points are kept, continued, printed and drawn."""
+"""How cost grows: the exponent of a curve, how points are kept and drawn, and what files are asked for."""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 from conftest import ROOT
@@ -11,9 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import medzoo
 from benchmarks import curves, growth, waits
 from benchmarks.curves import KEPT, PICTURE, Growth, Point, exponent
 from benchmarks.waits import SERIES
+from medzoo import files
+from medzoo.datasets import journal
 
 SIZES = [100, 1000, 10_000, 100_000]
 MACHINE = {"cpu": "A CPU", "cores": 2, "memory": "8 GiB", "python": "3.11", "torch": "2"}
@@ -139,14 +146,76 @@ def test_the_published_curves_are_of_the_waits_of_today() -> None:
     assert curves.section(kept, SERIES) in (ROOT / "docs" / "performance.md").read_text()
 
 
+# ------------------------------------------------------------------------- what costs are made of
+EVENTS: list[str] = []  # what this process asks of the file system
+SEEN = {"open", "os.scandir", "os.listdir", "os.mkdir", "os.rename", "os.remove", "os.truncate"}
+
+
+def listen(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in SEEN and LISTENING:
+        EVENTS.append(event)
+
+
+LISTENING: list[str] = []  # not empty while events count
+sys.addaudithook(listen)
+
+
+def counted(run: waits.Run) -> Counter[str]:
+    """The number of events of each kind in a call."""
+    EVENTS.clear()
+    LISTENING.append("on")
+    try:
+        run()
+    finally:
+        LISTENING.clear()
+    return Counter(EVENTS)
+
+
 @pytest.mark.parametrize("name", ["png", "webdataset"])
-def test_the_waits_of_a_set_do_what_they_say(tmp_path: Path, name: str) -> None:
-    at = waits.At(200, tmp_path)  # 66 samples, two batches and two more
-    there = {wait.name: wait.prepare for wait in SERIES[name].waits}
+def test_each_wait_of_a_set_asks_for_files_linearly(tmp_path: Path, name: str) -> None:
+    batch = waits.BATCH * waits.PICTURES
+    found: dict[str, list[Counter[str]]] = {}
+    for batches in (1, 2, 4, 8):
+        at = waits.At(batches * batch, tmp_path / str(batches))
+        at.folder.mkdir()
+        for wait in SERIES[name].waits:
+            if not wait.name.startswith("read"):
+                found.setdefault(wait.name, []).append(counted(wait.prepare(at)))
+        assert medzoo.verify(at.folder / "set").ok
+        assert len(medzoo.read(at.folder / "set")) == (batches + 1) * waits.BATCH
+    for wait_name, (_, few, more, most) in found.items():  # the first one imports modules
+        for event in SEEN:  # the same number for each further batch
+            step = more[event] - few[event]
+            assert most[event] - more[event] == 2 * step, (wait_name, event)
+    assert found["generate all but a batch"][3]["open"] > 7  # at least one for each batch
+
+
+@pytest.mark.parametrize("name", ["png", "webdataset"])
+def test_a_sample_of_a_large_set_is_read_as_fast_as_of_a_small_one(
+    tmp_path: Path, name: str
+) -> None:
+    counts = []
+    for n in (1, 3, 200):  # the first one imports modules
+        samples = medzoo.generate(109, n, seed=0, out=tmp_path / str(n), format=name)
+        counts.append(counted(lambda samples=samples, n=n: samples[n // 2]))
+    assert counts[1] == counts[2]
+    assert counts[1]["open"] > 0
+
+
+def test_a_continued_set_looks_at_each_file_once(tmp_path: Path) -> None:
+    at = waits.At(4 * waits.BATCH * waits.PICTURES, tmp_path)
+    there = {wait.name: wait.prepare for wait in SERIES["png"].waits}
     there["generate all but a batch"](at)()
-    assert not (tmp_path / "set" / "provenance.json").exists()
-    there["continue: look and last batch"](at)()
-    there["verify"](at)()
-    assert len(there["open"](at)()) == 66
-    there["extend by a batch"](at)()
-    assert len(there["open"](at)()) == 66 + 32
+    pictures = list((tmp_path / "set").glob("*/*.png"))
+    left = pictures[0].with_name(".left.png.part")  # as a kill leaves it
+    left.touch()
+    opened: Counter[str] = Counter()
+    digest = files.sha256_of
+    with mock.patch.object(
+        journal.files, "sha256_of", lambda path: opened.update([path.name]) or digest(path)
+    ):
+        there["continue: look and last batch"](at)()
+    assert not left.exists()
+    assert len(pictures) == 3 * waits.BATCH * waits.PICTURES
+    ofeach = Counter(path.name for path in pictures)  # a file in images, one in each mask
+    assert {name: opened[name] for name in ofeach} == dict(ofeach)
