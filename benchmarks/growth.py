@@ -19,6 +19,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -52,9 +53,8 @@ def missing(growth: Growth, name: str, most: float) -> int | None:
     return None
 
 
-def measure(name: str, size: int, about: dict[str, object], place: Path | None) -> list[Point]:
-    """One point for each wait of a series."""
-    points = []
+def measure(name: str, size: int, about: dict[str, object], place: Path | None) -> Iterator[Point]:
+    """One point for each wait of a series, as soon as it is measured."""
     with tempfile.TemporaryDirectory(prefix="medzoo-growth-", dir=place) as folder:
         for number, wait in enumerate(SERIES[name].waits):
             load, began = psutil.getloadavg()[0], time.monotonic()
@@ -63,26 +63,23 @@ def measure(name: str, size: int, about: dict[str, object], place: Path | None) 
             took = time.monotonic() - began
             found = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
             seconds, processor = found["seconds"], found["processor"]
-            points.append(
-                Point(
-                    series=name,
-                    wait=wait.name,
-                    size=size,
-                    seconds=round(seconds, 6),
-                    processor=round(processor, 6),
-                    mib=round(mib, 1),
-                    took=round(took, 1),
-                    load=round(load, 2),
-                    commit=str(about["commit"]),
-                    date=str(about["date"]),
-                )
-            )
             print(
                 f"  {wait.name:34} {seconds:10.4g} s, {processor:8.4g} of the processor, "
                 f"{mib:6.4g} MiB",
                 flush=True,
             )
-    return points
+            yield Point(
+                series=name,
+                wait=wait.name,
+                size=size,
+                seconds=round(seconds, 6),
+                processor=round(processor, 6),
+                mib=round(mib, 1),
+                took=round(took, 1),
+                load=round(load, 2),
+                commit=str(about["commit"]),
+                date=str(about["date"]),
+            )
 
 
 def run(growth: Growth, names: list[str], a: argparse.Namespace) -> None:
@@ -98,9 +95,10 @@ def run(growth: Growth, names: list[str], a: argparse.Namespace) -> None:
             break
         size = left[name]
         print(f"{SERIES[name].panel}, {size:,} {SERIES[name].unit}:", flush=True)
-        found = measure(name, size, about, a.place)
-        growth.points = [p for p in growth.points if (p.series, p.size) != (name, size)] + found
-        growth.write(a.out / KEPT)
+        growth.points = [p for p in growth.points if (p.series, p.size) != (name, size)]
+        for point in measure(name, size, about, a.place):
+            growth.points.append(point)
+            growth.write(a.out / KEPT)
     growth.beyond = [sentence(growth, name) for name in SERIES if missing(growth, name, math.inf)]
     growth.write(a.out / KEPT)
 
@@ -110,6 +108,8 @@ def sentence(growth: Growth, name: str) -> str:
     series, size = SERIES[name], missing(growth, name, math.inf)
     assert size is not None
     waits = series.waits[0].name if len(series.waits) == 1 else f"all of {series.panel}"
+    if not growth.of(name):
+        return f"{series.panel} were not measured ({waits})."
     minutes = expected(growth, name, size) / 60
     return f"{size:,} {series.unit} were not measured ({waits}): about {minutes:,.1f} minutes."
 

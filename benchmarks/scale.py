@@ -48,7 +48,7 @@ def costs(number: int, runs: int, n: int) -> dict[str, Any]:
 
     def write(name: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            save(samples, Path(folder) / "set", name, samples.provenance, BATCH)
+            save(samples, Path(folder) / "set", name)
 
     for name in FORMATS:
         write(name)  # warms up

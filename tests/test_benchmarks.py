@@ -20,7 +20,7 @@ from package_index import PackageIndex
 from PIL import Image
 
 from benchmarks import __main__ as bench
-from benchmarks import environments, gpu, history, instruments, report
+from benchmarks import environments, gpu, history, instruments, report, scale
 from benchmarks.groups import GROUPS, Group
 from benchmarks.rows import RESULTS, Found, Measurement, Results, Row, Size, Skip, measures
 
@@ -261,6 +261,15 @@ def test_peak_memory_counts_what_a_process_starts_and_what_it_gave_back() -> Non
     assert 150 < instruments.tree_peak(both) - 2 * alone < 200
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         instruments.tree_peak("1 / 0")
+
+
+def test_what_a_million_samples_cost_is_measured_in_each_format() -> None:
+    found = scale.costs(109, 1, 4)
+    assert found["made"] > 0
+    assert list(found["formats"]) == list(scale.FORMATS)
+    for cost in found["formats"].values():
+        assert cost["written"] > 0
+        assert cost["bytes"] > 1000
 
 
 def test_no_torch_to_be_had_is_a_row_with_the_reason(
