@@ -663,3 +663,33 @@ def preferred_near(
         box = F.adaptive_avg_pool2d(inside, p.shape[-1])
         losses.append(near_box(F.softplus(q - p), box, weight).mean())
     return torch.stack(losses).mean()
+
+
+# -------------------------------------------------------------------------------------------------
+# distribution matching (Yin et al., arXiv:2311.18828): model 102's denoiser knows where real latents
+# are frequent, a second one, which learns from samples, where these are
+def with_noise(latents: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents (N, 4, 32, 32) with noise, and its levels (N,), spread as in model 102's training."""
+    level = (1.3 * torch.randn(len(latents), device=latents.device)).exp()
+    return latents + level[:, None, None, None] * torch.randn_like(latents), level
+
+
+def denoising(net: Any, latents: Tensor, kind: Tensor, box: Tensor, weight: float = 4.0) -> Tensor:
+    """The loss of a denoiser on latents; a place in the box counts ``weight`` times more."""
+    noisy, level = with_noise(latents)
+    with mixed(latents.device):
+        error = (net(noisy, level, kind, box) - latents).square()
+    return (near_box(error, box[:, :1], weight) * (1 + level**-2)).mean()
+
+
+def toward(
+    real: Any, fake: Any, made: Tensor, kind: Tensor, box: Tensor, weight: float = 4.0
+) -> Tensor:
+    """A loss whose gradient moves samples to where, by the denoiser ``real``, real latents are more
+    frequent than samples are by the denoiser ``fake``.
+    """
+    with torch.no_grad(), mixed(made.device):
+        noisy, level = with_noise(made)
+        of_real, of_fake = (net(noisy, level, kind, box).float() for net in (real, fake))
+        scale = (made - of_real).abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
+    return near_box(made * ((of_fake - of_real) / scale), box[:, :1], weight).mean()

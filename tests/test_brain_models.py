@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
 from PIL import Image
+from torch import Tensor
 
 import medzoo
 from medzoo.errors import InputError
@@ -168,6 +170,31 @@ def test_weights_as_bytes_are_nearly_what_they_were(script: Script) -> None:
         error = code.m.in_full(f"net.{name}", stored) - weight
         largest = weight.reshape(64, -1).abs().amax(dim=1)
         assert (error.reshape(64, -1).abs().amax(dim=1) < 0.01 * largest).all()
+
+
+def test_samples_are_moved_to_where_real_latents_are_more_frequent(script: Script) -> None:
+    training = script(PACKAGES[101]).training
+
+    def normal(mean: float) -> Any:
+        """The best denoiser of latents that are normal, of unit variance round a mean."""
+
+        def denoiser(noisy: Tensor, level: Tensor, kind: Tensor, box: Tensor) -> Tensor:
+            level = level[:, None, None, None]
+            return (noisy + mean * level**2) / (1 + level**2)
+
+        return denoiser
+
+    torch.manual_seed(0)
+    made, kind = (3 + torch.randn(8, 4, 32, 32)).requires_grad_(), torch.zeros(8).long()
+    box = torch.zeros(8, 2, 32, 32)
+    box[:, :1, 8:16, 8:16] = 1
+    (step,) = torch.autograd.grad(training.toward(normal(0), normal(3), made, kind, box), made)
+    assert (step > 0).all()  # downhill is from 3 to 0
+    assert step[:, :, 8:16, 8:16].mean() > 3 * step[:, :, 20:].mean()  # more so in the box
+    (rest,) = torch.autograd.grad(training.toward(normal(3), normal(3), made, kind, box), made)
+    assert (rest == 0).all()
+    right, wrong = (training.denoising(normal(m), made.detach(), kind, box) for m in (3, 0))
+    assert right < 0.7 * wrong
 
 
 def test_training_holds_back_what_the_judge_judges_on(reader: ModuleType) -> None:

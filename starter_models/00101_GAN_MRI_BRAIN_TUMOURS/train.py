@@ -53,6 +53,7 @@ from training import (
     boxes_of,
     cosine,
     denoiser_at,
+    denoising,
     fade,
     frozen,
     meet,
@@ -63,6 +64,7 @@ from training import (
     read_slices,
     state_in,
     step_along,
+    toward,
     training_part,
     warm_up,
     way_down,
@@ -278,20 +280,24 @@ def draw_batch(
 
 def train_gan(a: argparse.Namespace) -> None:
     torch.manual_seed(a.seed + 2)
-    teacher = read_teacher(a.teacher)[1]
-    net, critic = Generator(), LatentCritic()
+    code, teacher = read_teacher(a.teacher)
+    net, critic, fake = Generator(), LatentCritic(), code.Denoiser()
+    fake.load_state_dict(teacher.denoiser.state_dict())
+    fake.eval()  # without dropout; it learns all the same
     if a.init:
         tensors = load_file(a.init)
         whole = {name: m.in_full(name, tensors) for name in tensors}
         net.load_state_dict(training.state_of(whole, "generator"))
     else:
         net.load_state_dict(denoiser_at(teacher.denoiser, AT, KINDS))
-    for part in (net, critic):
+    for part in (net, critic, fake):
         part.to(memory_format=torch.channels_last)
-    average = Average(net, 0.995)
+    average = Average(net, 0.99)
     make = torch.optim.Adam(net.parameters(), lr=a.rate, betas=(0.0, 0.99))
     judge = torch.optim.Adam(critic.parameters(), lr=a.critic_rate, betas=(0.0, 0.99))
-    parts = {"net": net, "critic": critic, "average": average.net, "make": make, "judge": judge}
+    follow = torch.optim.Adam(fake.parameters(), lr=a.fake_rate, betas=(0.0, 0.99))
+    nets = {"net": net, "critic": critic, "fake": fake, "average": average.net}
+    parts = nets | {"make": make, "judge": judge, "follow": follow}
     run = Run(a.out / "gan.pt", a.seed + 2, **parts)
     slices = torch.load(a.out / "latents.pt", weights_only=True)
     pairs = torch.load(a.out / "pairs.pt", weights_only=True)
@@ -301,6 +307,7 @@ def train_gan(a: argparse.Namespace) -> None:
         pace = warm_up(run.step, 50) * fade(run.step, a.steps, 3, 0.02)
         make.param_groups[0]["lr"] = a.rate * pace
         judge.param_groups[0]["lr"] = a.critic_rate * pace
+        follow.param_groups[0]["lr"] = a.fake_rate * pace
         voted = run.step >= a.critic_from + LEAD
         batch = draw_batch(a.batch, 0.5 if voted else 1.0, slices, pairs)
         real, kind, box, n = batch["real"], batch["kind"], batch["box"], a.batch
@@ -309,6 +316,10 @@ def train_gan(a: argparse.Namespace) -> None:
             made = net(batch["noise"], kind, box).float()
         near = distance(made, batch["wanted"], inside, batch["paired"])
         loss, of_critic, of_made = a.likeness * near, torch.zeros(()), torch.zeros(())
+        of_fake = denoising(fake, made.detach(), kind, box)
+        step_along(of_fake, fake, follow, a.workers, 1.0)
+        if voted:
+            loss = loss + a.matching * toward(teacher.denoiser, fake, made, kind, box)
         if run.step >= a.critic_from:
             noisy = torch.cat([real, made.detach()]) + batch["first"].repeat(2, 1, 1, 1)
             both = [batch["level"].repeat(2), kind.repeat(2), box.repeat(2, 1, 1, 1)]
@@ -325,12 +336,12 @@ def train_gan(a: argparse.Namespace) -> None:
                 seen = way_down(teacher.denoiser, made + batch["second"], *(v[:n] for v in both))
                 votes = critic(seen, inside)
             of_made = preferred_near(votes, of_real, inside, INSIDE)
-            loss = loss + voted * of_made
+            loss = loss + a.votes * voted * of_made
         step_along(loss, net, make, a.workers)
-        run.advance(near, of_made, of_critic, made.std() / real.std())
+        run.advance(near, of_made, of_critic, of_fake, made.std() / real.std())
         average.update(net, run.step)
         if run.due(a.every, a.steps) and a.worker == 0:
-            run.save("distance, votes, critic, spread")
+            run.save("distance, votes, critic, fake, spread")
             show(average.net, teacher.decoder, slices, a.out / "gan.png")
 
 
@@ -371,6 +382,10 @@ def main() -> None:
     parser.add_argument("--worker", type=int, default=0, help="which of them this is, from 0")
     parser.add_argument("--rate", type=float, default=3e-4, help="learning rate at its highest")
     parser.add_argument("--critic-rate", type=float, default=6e-4, help="that of the critic")
+    words = "of the denoiser that follows the samples"
+    parser.add_argument("--fake-rate", type=float, default=3e-4, help=words)
+    parser.add_argument("--votes", type=float, default=0.3, help="weight of the critic's votes")
+    parser.add_argument("--matching", type=float, default=2.0, help="weight of distribution matching")
     parser.add_argument("--init", type=Path, help="weights.safetensors whose generator goes on")
     parser.add_argument("--critic-from", type=int, default=60, help="a step of the GAN")
     parser.add_argument("--likeness", type=float, default=1.0, help="weight of the pairs")

@@ -61,12 +61,14 @@ from training import (
     Run,
     as_bytes,
     cosine,
+    denoising,
     fade,
     mixed,
     near_box,
     preferred_near,
     state_in,
     step_along,
+    toward,
     warm_up,
     way_down,
 )
@@ -211,18 +213,20 @@ def train_vae(a: argparse.Namespace, slices: dict[str, Tensor]) -> None:
     code = import_package(a.teacher)
     denoiser = code.load(a.teacher, "cpu").denoiser
     generator, decoder = read_start(a.init)
-    encoder, critic = Encoder(), LatentCritic()
+    encoder, critic, fake = Encoder(), LatentCritic(), code.Denoiser().eval()
+    fake.load_state_dict(denoiser.state_dict())
     encoder.load_state_dict(state_in(a.out / "codes.pt", "net"))
     net = nn.ModuleDict({"encoder": encoder, "generator": generator})
-    for part in (net, critic):
+    for part in (net, critic, fake):
         part.to(memory_format=torch.channels_last)
-    average = Average(net, 0.98)
+    average = Average(net, a.decay)
     groups = [{"params": list(part.parameters())} for part in (encoder, generator)]
     make = torch.optim.Adam(groups, lr=a.rate, betas=(0.0, 0.99))
     judge = torch.optim.Adam(critic.parameters(), lr=a.critic_rate, betas=(0.0, 0.99))
+    follow = torch.optim.Adam(fake.parameters(), lr=a.fake_rate, betas=(0.0, 0.99))
     prior = Prior()
-    nets = {"net": net, "critic": critic, "average": average.net, "prior": prior}
-    run = Run(a.out / "vae.pt", a.seed + 1, **nets, make=make, judge=judge)
+    nets = {"net": net, "critic": critic, "fake": fake, "average": average.net, "prior": prior}
+    run = Run(a.out / "vae.pt", a.seed + 1, **nets, make=make, judge=judge, follow=follow)
     n, half = a.batch, a.batch // 2
     while run.step < a.steps:
         if run.step and run.step % a.refit == 0:
@@ -232,6 +236,7 @@ def train_vae(a: argparse.Namespace, slices: dict[str, Tensor]) -> None:
         make.param_groups[0]["lr"] = a.rate * pace
         make.param_groups[1]["lr"] = a.rate * pace * learns * warm_up(run.step - LEAD, 10)
         judge.param_groups[0]["lr"] = a.critic_rate * pace
+        follow.param_groups[0]["lr"] = a.fake_rate * pace
         batch = draw_batch(n, slices)
         real, kind, box = (batch[name] for name in ("real", "kind", "box"))
         inside = box[:, :1]
@@ -258,14 +263,19 @@ def train_vae(a: argparse.Namespace, slices: dict[str, Tensor]) -> None:
             votes = critic(seen, inside)
         of_made = preferred_near(votes, of_real, inside, INSIDE)
 
-        loss = a.likeness * (apart + told / NATS) + 0.1 * asleep + of_made
+        drawn_now = made[half:], kind[half:], box[half:]
+        of_fake = denoising(fake, drawn_now[0].detach(), *drawn_now[1:])
+        step_along(of_fake, fake, follow, 1, 1.0)
+        moved = a.matching * toward(denoiser, fake, *drawn_now) if learns else 0.0
+
+        loss = a.likeness * (apart + told / NATS) + 0.1 * asleep + a.votes * of_made + moved
         step_along(loss, net, make, 1)
         spread = made[half:].std() / real[half:].std()
-        run.advance(apart, told, asleep, of_made, of_critic, spread)
+        run.advance(apart, told, asleep, of_made, of_critic, of_fake, spread)
         if learns:
             average.update(net, run.step - LEAD)
         if run.due(a.every, a.steps):
-            run.save("difference, nats, surprise, votes, critic, spread")
+            run.save("difference, nats, surprise, votes, critic, fake, spread")
             show(average.net, prior, decoder, slices, a.out / "vae.png")
 
 
@@ -323,7 +333,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=12, help="an even number")
     parser.add_argument("--rate", type=float, default=2e-4, help="learning rate at its highest")
     parser.add_argument("--critic-rate", type=float, default=1e-3, help="of the critic")
+    words = "of the denoiser that follows the samples"
+    parser.add_argument("--fake-rate", type=float, default=3e-4, help=words)
     parser.add_argument("--likeness", type=float, default=1.0, help="weight of what is given back")
+    parser.add_argument("--votes", type=float, default=0.3, help="weight of the critic's votes")
+    parser.add_argument("--matching", type=float, default=1.0, help="weight of distribution matching")
+    parser.add_argument("--decay", type=float, default=0.99, help="of the averaged weights")
     a = training.arguments_of(parser)
     stages = (a.stage,) if a.stage else STAGES
     torch.manual_seed(a.seed)
