@@ -12,11 +12,14 @@ model's as it is. There are four stages; without ``--stage`` one follows the oth
    teacher's weights do not hold. It learns from the latents of the pairs, and from real slices,
    which the decoder has to give back.
 3. ``gan``: the generator begins as the teacher's denoiser at one level of noise. On half of each
-   batch it has to make of the noise of a pair what the teacher made of it, all of it goes before a
-   critic. The critic sees latents through the teacher's way down, which stays as it is (latent
+   batch it has to make of the noise of a pair about what the teacher made of it. All of it learns from
+   two others. Distribution matching (Yin et al., arXiv:2311.18828): a second denoiser, which begins
+   as the teacher's and follows the samples, says where samples are frequent, the teacher's where real
+   slices are, and the samples move from the one to the other. And a critic, which sees latents
+   through the teacher's way down, which stays as it is (latent
    adversarial distillation: Sauer et al., arXiv:2403.12015), with noise on them, told kind and box;
    it votes on every place at three sizes, compares with the latents of the real slice of the same
-   kind and box (relativistic: Jolicoeur-Martineau, arXiv:1807.00734), and weighs more in the box.
+   kind and box (relativistic: Jolicoeur-Martineau, arXiv:1807.00734). All weigh more in the box.
 4. ``weights``: the averaged generator, one byte per weight, and what else the package needs, most of
    it the teacher's.
 
@@ -374,21 +377,23 @@ def main() -> None:
         default=TEACHER,
         help="folder of model 102; medzoo copy 102 makes one",
     )
-    parser.add_argument("--pairs", type=int, default=1_024, help="noise and latents of the teacher")
-    parser.add_argument("--encoder-steps", type=int, default=330)
-    parser.add_argument("--steps", type=int, default=1_100, help="of the GAN")
-    parser.add_argument("--batch", type=int, default=24, help="slices for each worker")
+    parser.add_argument("--pairs", type=int, default=4_096, help="noise and latents of the teacher")
+    parser.add_argument("--encoder-steps", type=int, default=1_600)
+    parser.add_argument("--steps", type=int, default=2_000, help="of the GAN")
+    parser.add_argument("--batch", type=int, default=12, help="slices for each worker")
     parser.add_argument("--workers", type=int, default=1, help="processes that train the GAN")
     parser.add_argument("--worker", type=int, default=0, help="which of them this is, from 0")
-    parser.add_argument("--rate", type=float, default=3e-4, help="learning rate at its highest")
-    parser.add_argument("--critic-rate", type=float, default=6e-4, help="that of the critic")
+    parser.add_argument("--rate", type=float, default=4e-4, help="learning rate at its highest")
+    parser.add_argument("--critic-rate", type=float, default=1e-3, help="that of the critic")
     words = "of the denoiser that follows the samples"
-    parser.add_argument("--fake-rate", type=float, default=3e-4, help=words)
+    parser.add_argument("--fake-rate", type=float, default=6e-4, help=words)
     parser.add_argument("--votes", type=float, default=0.3, help="weight of the critic's votes")
-    parser.add_argument("--matching", type=float, default=2.0, help="weight of distribution matching")
+    parser.add_argument(
+        "--matching", type=float, default=2.0, help="weight of distribution matching"
+    )
     parser.add_argument("--init", type=Path, help="weights.safetensors whose generator goes on")
-    parser.add_argument("--critic-from", type=int, default=60, help="a step of the GAN")
-    parser.add_argument("--likeness", type=float, default=1.0, help="weight of the pairs")
+    parser.add_argument("--critic-from", type=int, default=40, help="a step of the GAN")
+    parser.add_argument("--likeness", type=float, default=0.25, help="weight of the pairs")
     a = training.arguments_of(parser)
     stages = (a.stage,) if a.stage else STAGES
     torch.manual_seed(a.seed)

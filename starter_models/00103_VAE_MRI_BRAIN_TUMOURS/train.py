@@ -15,10 +15,12 @@ there are three stages; without ``--stage`` one follows the other:
    over 2x2 and 4x4 places, more so in the box; what a code leaves open is free. The other half are
    codes of the prior, and the encoder has to find them again. The prior is a normal distribution for
    each kind, fitted to the codes of real slices now and then (Ghosh et al., arXiv:1903.12436), since
-   they are not as white as their penalty wants them. All of it goes before a critic (VAE
-   and GAN together: Larsen et al., arXiv:1512.09300), that of model 101: it sees latents through the
-   first half of model 102's denoiser, with noise on them, and compares with the real slice of the
-   same kind and box.
+   they are not as white as their penalty wants them. What is made of the prior's codes moves to where
+   real slices are frequent, by distribution matching (Yin et al., arXiv:2311.18828): model 102's
+   denoiser says where that is, and a second one, which follows the samples, where these are. All of
+   the batch goes before a critic (VAE and GAN together: Larsen et al., arXiv:1512.09300), that of model
+   101: it sees latents through the first half of model 102's denoiser, with noise on them, and
+   compares with the real slice of the same kind and box.
 3. ``weights``: the averaged decoder, one byte per weight, and what else the package needs, most of it
    model 101's.
 
@@ -263,10 +265,10 @@ def train_vae(a: argparse.Namespace, slices: dict[str, Tensor]) -> None:
             votes = critic(seen, inside)
         of_made = preferred_near(votes, of_real, inside, INSIDE)
 
-        drawn_now = made[half:], kind[half:], box[half:]
-        of_fake = denoising(fake, drawn_now[0].detach(), *drawn_now[1:])
+        samples, condition = made[half:], (kind[half:], box[half:])
+        of_fake = denoising(fake, samples.detach(), *condition)
         step_along(of_fake, fake, follow, 1, 1.0)
-        moved = a.matching * toward(denoiser, fake, *drawn_now) if learns else 0.0
+        moved = a.matching * toward(denoiser, fake, samples, *condition) if learns else 0.0
 
         loss = a.likeness * (apart + told / NATS) + 0.1 * asleep + a.votes * of_made + moved
         step_along(loss, net, make, 1)
@@ -327,17 +329,19 @@ def main() -> None:
     parser.add_argument("--init", type=Path, default=INIT, help=words)
     words = "folder of model 102; medzoo copy 102 makes one"
     parser.add_argument("--teacher", type=Path, default=TEACHER, help=words)
-    parser.add_argument("--codes-steps", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=1_000, help="of the autoencoder")
+    parser.add_argument("--codes-steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=2_000, help="of the autoencoder")
     parser.add_argument("--refit", type=int, default=50, help="steps between fits of the prior")
     parser.add_argument("--batch", type=int, default=12, help="an even number")
-    parser.add_argument("--rate", type=float, default=2e-4, help="learning rate at its highest")
+    parser.add_argument("--rate", type=float, default=3e-4, help="learning rate at its highest")
     parser.add_argument("--critic-rate", type=float, default=1e-3, help="of the critic")
     words = "of the denoiser that follows the samples"
-    parser.add_argument("--fake-rate", type=float, default=3e-4, help=words)
+    parser.add_argument("--fake-rate", type=float, default=6e-4, help=words)
     parser.add_argument("--likeness", type=float, default=1.0, help="weight of what is given back")
     parser.add_argument("--votes", type=float, default=0.3, help="weight of the critic's votes")
-    parser.add_argument("--matching", type=float, default=1.0, help="weight of distribution matching")
+    parser.add_argument(
+        "--matching", type=float, default=2.0, help="weight of distribution matching"
+    )
     parser.add_argument("--decay", type=float, default=0.99, help="of the averaged weights")
     a = training.arguments_of(parser)
     stages = (a.stage,) if a.stage else STAGES
