@@ -286,7 +286,7 @@ def train_gan(a: argparse.Namespace) -> None:
     code, teacher = read_teacher(a.teacher)
     net, critic, fake = Generator(), LatentCritic(), code.Denoiser()
     fake.load_state_dict(teacher.denoiser.state_dict())
-    fake.eval()  # without dropout; it learns all the same
+    fake.eval()  # without dropout; it still learns
     if a.init:
         tensors = load_file(a.init)
         whole = {name: m.in_full(name, tensors) for name in tensors}
