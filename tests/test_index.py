@@ -144,6 +144,13 @@ def test_a_config_that_breaks_the_schema_is_named_and_the_index_stays(folder: Pa
     assert numbers("kind903") == [903]
 
 
+def test_a_search_with_an_index_imports_nothing_for_further_processes(folder: Path) -> None:
+    assert numbers("kind903") == [903]  # the index is there now
+    code = "import sys, medzoo; medzoo.search('toy'); print('subprocess' in sys.modules)"
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert asked.stdout == "False\n"
+
+
 @pytest.fixture
 def several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Configs are read by three processes, however few they are."""

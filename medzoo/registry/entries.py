@@ -7,16 +7,18 @@ configs are then read by this one, which also reports what is wrong with them.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from contextlib import ExitStack, suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._worker.threads import cores
 from ..config import ModelConfig
 from . import description
 from .lookup import config_of
 from .words import plain_texts
+
+if TYPE_CHECKING:
+    import subprocess
 
 Key = tuple[str, str, int, int]  # of a config: id, path and stamp
 Entry = tuple[tuple[Any, ...], tuple[Any, ...]]  # a row of `models` and a row of `texts`
@@ -68,6 +70,8 @@ def _read_here(keys: list[Key]) -> list[Entry]:
 
 def _start(keys: list[Key], stack: ExitStack) -> subprocess.Popen[str] | None:
     """A process that reads configs; None if none can be started. It ends with the stack."""
+    import subprocess  # most searches find an index, and need no process
+
     command = f"import sys; sys.path[:] = {sys.path}; from {__name__} import main; main()"
     with suppress(OSError):
         process = subprocess.Popen(  # noqa: S603
