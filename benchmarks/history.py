@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import compileall
 import json
+import math
 import os
 import subprocess
 import sys
@@ -43,8 +44,12 @@ class Pairs(NamedTuple):
     problem: str = ""
 
     def ratio(self, which: int) -> float:
-        """How many times as fast today's build is: 0 by seconds, 1 by those of the CPU."""
-        return median(a[which] / b[which] for a, b in zip(self.old, self.new, strict=True))
+        """How many times as fast today's build is: 0 by seconds, 1 by those of the CPU.
+
+        It is not a number where no second was counted, as of actors of Ray.
+        """
+        pairs = zip(self.old, self.new, strict=True)
+        return median(a[which] / b[which] if b[which] else math.nan for a, b in pairs)
 
 
 def build(commit: str, folder: Path) -> Path:
