@@ -81,7 +81,7 @@ def test_facets_say_what_a_model_is() -> None:
     assert facets["dimension"] == {"2D"}
     assert facets["package"] == {"bundled"}
     assert facets_of(medzoo.info(107))["dimension"] == {"table"}
-    assert facets_of(medzoo.info(103))["status"] == {"demonstration"}
+    assert facets_of(medzoo.info(104))["status"] == {"demonstration"}
 
 
 def test_folder_is_new_empty_or_a_gallery(

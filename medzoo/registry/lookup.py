@@ -313,8 +313,9 @@ def resolve(model_id: int | str | os.PathLike[str]) -> ModelConfig:
     model_id = checks.model_id(model_id, "model_id")
     if isinstance(model_id, int):
         return registry().find(model_id if abs(model_id) < 10**60 else checks.shown(model_id))
-    # No file system has a folder with so long a name.
-    if isinstance(model_id, str) and len(model_id) > settings.LONGEST_NAME and "/" not in model_id:
+    # No folder has so long a name, or none.
+    is_too_long = len(str(model_id)) > settings.LONGEST_NAME and "/" not in str(model_id)
+    if isinstance(model_id, str) and (not model_id or is_too_long):
         return registry().find(model_id)
     path = settings.user_path(model_id, "model_id")
     looks_like_path = (
