@@ -65,22 +65,29 @@ def test_what_the_user_decided_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cores", "load", "spins"),
+    ("cores", "load", "running", "spins"),
     [
-        (8, "0.30", threads.QUIET),
-        (8, "0.80", threads.CROWDED),  # all cores are asked for, and one is taken
-        (2, "6.40", threads.QUIET),  # two of eight are asked for
-        (2, "6.60", threads.CROWDED),
-        (8, "damaged", threads.QUIET),
+        (8, "0.30", 2, threads.QUIET),
+        (8, "0.80", 2, threads.CROWDED),  # all cores are asked for, and one is taken
+        (8, "0.80", 1, threads.QUIET),  # the load is that of an earlier run
+        (2, "6.40", 8, threads.QUIET),  # two of eight are asked for
+        (2, "6.60", 8, threads.CROWDED),
+        (2, "6.60", 7, threads.QUIET),
+        (8, "damaged", 2, threads.QUIET),
     ],
 )
 def test_threads_sleep_soon_where_others_need_the_cores(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, load: str, spins: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    load: str,
+    running: int,
+    spins: int,
 ) -> None:
     monkeypatch.setattr(threads, "cores", lambda: cores)
     monkeypatch.setattr(threads.os, "cpu_count", lambda: 8)
     (tmp_path / "proc").mkdir()
-    (tmp_path / "proc/loadavg").write_text(f"{load} 1.00 1.00 1/100 4242")
+    (tmp_path / "proc/loadavg").write_text(f"{load} 1.00 1.00 {running}/100 4242")
     assert choices({}, tmp_path) == {"GOMP_SPINCOUNT": str(spins)}
 
 

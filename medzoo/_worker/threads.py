@@ -58,10 +58,14 @@ def cores() -> int:
 
 
 def _is_crowded(system: Path) -> bool:
-    """Whether other processes needed these cores in the last minute, by the machine's load."""
+    """Whether other processes need these cores: they do now, and the machine's load says that they
+    did in the last minute. The load alone may be that of an earlier run of the same user.
+    """
     with suppress(OSError, ValueError):
-        load = float((system / "proc/loadavg").read_text().split()[0])
-        return load > (os.cpu_count() or 1) - cores() + 0.5
+        load, _, _, running, _ = (system / "proc/loadavg").read_text().split()
+        spare = (os.cpu_count() or 1) - cores()
+        others = int(running.split("/")[0]) - 1  # without this process, which runs
+        return float(load) > spare + 0.5 and others > spare
     return False
 
 
