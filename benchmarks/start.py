@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from itertools import count
 
 from .instruments import command, in_turn, own_peak
 from .rows import Found, Row, Size, measures
@@ -28,6 +30,19 @@ def importing(size: Size) -> list[Found]:
 def listing(size: Size) -> list[Found]:
     sides = {"list": lambda _: command(sys.executable, "-m", "medzoo", "list")}
     return [Found(in_turn(3 * size.runs, sides, 1)["list"])]
+
+
+@measures(Row("`medzoo generate 8 -n 1 --out x`, time against `import torch`", "x", bar=1.12))
+def first_picture(size: Size) -> list[Found]:
+    with tempfile.TemporaryDirectory() as folder:
+        sets, generate = count(), (sys.executable, "-m", "medzoo", "generate", "8", "-n", "1")
+        sides = {
+            "first picture": lambda _: command(*generate, "--out", f"{folder}/{next(sets)}"),
+            "import torch": lambda _: command(sys.executable, "-c", "import torch"),
+        }
+        found = in_turn(size.runs, sides, 1)
+    pairs = zip(found["first picture"], found["import torch"], strict=True)
+    return [Found([a / b for a, b in pairs], found, "s")]
 
 
 def _differences(sides: dict[str, list[float]]) -> list[float]:
