@@ -674,7 +674,7 @@ def with_noise(latents: Tensor) -> tuple[Tensor, Tensor]:
     return latents + level[:, None, None, None] * torch.randn_like(latents), level
 
 
-def denoising(net: Any, latents: Tensor, kind: Tensor, box: Tensor, weight: float = 4.0) -> Tensor:
+def denoising(net: Any, latents: Tensor, kind: Tensor, box: Tensor, weight: float) -> Tensor:
     """The loss of a denoiser on latents; a place in the box counts ``weight`` times more."""
     noisy, level = with_noise(latents)
     with mixed(latents.device):
@@ -682,11 +682,9 @@ def denoising(net: Any, latents: Tensor, kind: Tensor, box: Tensor, weight: floa
     return (near_box(error, box[:, :1], weight) * (1 + level**-2)).mean()
 
 
-def toward(
-    real: Any, fake: Any, made: Tensor, kind: Tensor, box: Tensor, weight: float = 4.0
-) -> Tensor:
+def toward(real: Any, fake: Any, made: Tensor, kind: Tensor, box: Tensor, weight: float) -> Tensor:
     """A loss whose gradient moves samples to where, by the denoiser ``real``, real latents are more
-    frequent than samples are by the denoiser ``fake``.
+    frequent than samples are by the denoiser ``fake``; a place in the box counts ``weight`` times more.
     """
     with torch.no_grad(), mixed(made.device):
         noisy, level = with_noise(made)

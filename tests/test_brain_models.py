@@ -188,12 +188,12 @@ def test_samples_are_moved_to_where_real_latents_are_more_frequent(script: Scrip
     made, kind = (3 + torch.randn(8, 4, 32, 32)).requires_grad_(), torch.zeros(8).long()
     box = torch.zeros(8, 2, 32, 32)
     box[:, :1, 8:16, 8:16] = 1
-    (step,) = torch.autograd.grad(training.toward(normal(0), normal(3), made, kind, box), made)
+    (step,) = torch.autograd.grad(training.toward(normal(0), normal(3), made, kind, box, 4), made)
     assert (step > 0).all()  # downhill is from 3 to 0
     assert step[:, :, 8:16, 8:16].mean() > 3 * step[:, :, 20:].mean()  # more so in the box
-    (rest,) = torch.autograd.grad(training.toward(normal(3), normal(3), made, kind, box), made)
+    (rest,) = torch.autograd.grad(training.toward(normal(3), normal(3), made, kind, box, 4), made)
     assert (rest == 0).all()
-    right, wrong = (training.denoising(normal(m), made.detach(), kind, box) for m in (3, 0))
+    right, wrong = (training.denoising(normal(m), made.detach(), kind, box, 4) for m in (3, 0))
     assert right < 0.7 * wrong
 
 

@@ -37,7 +37,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[DepositServer]:
         monkeypatch.setenv("MEDZOO_ZENODO", server.url)
         monkeypatch.setenv("ZENODO_SANDBOX_TOKEN", TOKEN)
         monkeypatch.setenv("ZENODO_TOKEN", TOKEN)
-        quick = dataclasses.replace(http.policy, connect=2, stall=0.5, sleep=server.waited.append)  # type: ignore[attr-defined]
+        quick = dataclasses.replace(http.policy, connect=2, stall=5, sleep=server.waited.append)  # type: ignore[attr-defined]
         monkeypatch.setattr(http, "policy", quick)
         yield server
 
@@ -167,8 +167,7 @@ def test_an_upload_goes_on_after_a_fault(server: DepositServer, folder: Path, fa
     result = upload(folder, publish=True)
     assert server.published == [result.record.number]
     assert sent(server) == 3
-    # More than two on a machine so busy that an answer stalls.
-    assert len(server.waited) >= 2  # type: ignore[attr-defined]
+    assert len(server.waited) == 2  # type: ignore[attr-defined]
 
 
 def test_an_interrupted_upload_continues_its_draft(server: DepositServer, folder: Path) -> None:

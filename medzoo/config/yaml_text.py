@@ -91,4 +91,4 @@ def _plain(text: str) -> Any:
         return text
     if tag == MERGE:
         raise _UnusualError
-    return _RESOLVER.construct_object(yaml.ScalarNode(tag, text), deep=True)
+    return _RESOLVER.construct_document(yaml.ScalarNode(tag, text))  # keeps nothing of it

@@ -319,10 +319,11 @@ def train_gan(a: argparse.Namespace) -> None:
             made = net(batch["noise"], kind, box).float()
         near = distance(made, batch["wanted"], inside, batch["paired"])
         loss, of_critic, of_made = a.likeness * near, torch.zeros(()), torch.zeros(())
-        of_fake = denoising(fake, made.detach(), kind, box)
+        of_fake = denoising(fake, made.detach(), kind, box, INSIDE)
         step_along(of_fake, fake, follow, a.workers, 1.0)
         if voted:
-            loss = loss + a.matching * toward(teacher.denoiser, fake, made, kind, box)
+            moved = toward(teacher.denoiser, fake, made, kind, box, INSIDE)
+            loss = loss + a.matching * moved
         if run.step >= a.critic_from:
             noisy = torch.cat([real, made.detach()]) + batch["first"].repeat(2, 1, 1, 1)
             both = [batch["level"].repeat(2), kind.repeat(2), box.repeat(2, 1, 1, 1)]

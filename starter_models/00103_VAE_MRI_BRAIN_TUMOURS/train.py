@@ -265,7 +265,7 @@ def train_vae(a: argparse.Namespace, slices: dict[str, Tensor]) -> None:
             votes = critic(seen, inside)
         of_made = preferred_near(votes, of_real, inside, INSIDE)
 
-        samples, condition = made[half:], (kind[half:], box[half:])
+        samples, condition = made[half:], (kind[half:], box[half:], INSIDE)
         of_fake = denoising(fake, samples.detach(), *condition)
         step_along(of_fake, fake, follow, 1, 1.0)
         moved = a.matching * toward(denoiser, fake, samples, *condition) if learns else 0.0
