@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import gc
 import os
 import signal
@@ -121,8 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The arguments do not parse (code 2), or ask for help or the version (code 0).
     """
     readable(sys.stdout, sys.stderr)
-    # The modules of torch are hundreds of thousands of objects, and none of them is garbage.
+    # The modules of torch are hundreds of thousands of objects, and none of them is garbage. Python
+    # would look through them again as it ends, which takes as long as a quarter of importing them.
     gc.set_threshold(50_000)
+    atexit.register(gc.freeze)
     threads.prepare()
     parser = build_parser(sys.argv[1:] if arguments is None else arguments)
     complete(parser)

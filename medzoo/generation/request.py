@@ -6,7 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from ..config import LIST_TYPES, OPTION_TYPES, Condition, ModelConfig, Option, V
 from ..config.arguments import GENERATE_ARGUMENTS
 from ..datasets.layout import UNARRANGED, Arrangement
 from ..errors import InputError
-from ..inputs import Inputs
+
+if TYPE_CHECKING:
+    from ..inputs import Inputs
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Request:
         InputError
             One is unknown, has the wrong type or is out of range. The error says what is allowed.
         """
-        first, pictures = checks.first(first, "first"), Inputs.of(config.id, version, inputs)
+        first, pictures = checks.first(first, "first"), _inputs(config.id, version, inputs)
         if n is None:
             n = pictures.count if pictures is not None else 1
         n = checks.count(n, "n")
@@ -122,6 +124,15 @@ class Request:
         if self.inputs is None:
             return columns
         return self.inputs.geometry.back(columns, self.version.outputs, numbers)
+
+
+def _inputs(model: str, version: Version, given: Any) -> Inputs | None:
+    """`Inputs.of`. Most models take none, and need not wait for the readers of medical files."""
+    if given is None and not version.inputs:
+        return None
+    from ..inputs import Inputs
+
+    return Inputs.of(model, version, given)
 
 
 def _check_names(config: ModelConfig, version: Version, options: Mapping[str, Any]) -> None:
