@@ -21,12 +21,13 @@ from pathlib import Path
 
 from . import report
 from .groups import GROUPS
-from .instruments import ROOT, machine
+from .instruments import ROOT, compile_medzoo, machine
 from .rows import RESULTS, Results, Row, Size
 
 
 def run(size: Size, only: list[str]) -> Results:
     """Measure, and print each row when it is known."""
+    compile_medzoo()
     about = machine() | {"runs": size.runs, "quick": size.quick}
     found: list[Row] = []
     print(f"{report.machine(Results(about, ()))}\n\n{report.heading()}", flush=True)

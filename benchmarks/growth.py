@@ -26,7 +26,7 @@ import psutil
 
 from . import curves
 from .curves import KEPT, PICTURE, Growth, Point
-from .instruments import ROOT, machine, watched
+from .instruments import ROOT, compile_medzoo, machine, watched
 from .waits import AXES, SERIES
 
 START = 3.0  # seconds in which a Python starts and loads a model
@@ -84,6 +84,7 @@ def measure(name: str, size: int, about: dict[str, object], place: Path | None) 
 
 def run(growth: Growth, names: list[str], a: argparse.Namespace) -> None:
     """Measure what fits into the time, the cheapest point first."""
+    compile_medzoo()
     about, end = machine(), time.monotonic() + 60 * a.minutes
     while True:
         left = {name: size for name in names if (size := missing(growth, name, a.most))}

@@ -40,7 +40,7 @@ def first_picture(size: Size) -> list[Found]:
             "first picture": lambda _: command(*generate, "--out", f"{folder}/{next(sets)}"),
             "import torch": lambda _: command(sys.executable, "-c", "import torch"),
         }
-        found = in_turn(size.runs, sides, 1)
+        found = in_turn(3 * size.runs, sides, 1)
     pairs = zip(found["first picture"], found["import torch"], strict=True)
     return [Found([a / b for a, b in pairs], found, "s")]
 

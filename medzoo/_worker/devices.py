@@ -4,7 +4,6 @@ there are.
 
 from __future__ import annotations
 
-import platform
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -141,6 +140,8 @@ def describe(libraries: Iterable[str], torch: bool) -> dict[str, Any]:
     torch
         Whether the package declares torch: then the number of its threads is included.
     """
+    import platform
+
     library = sys.modules.get("torch") if torch else None
     versions = {name: _installed(name) for name in libraries}
     return {

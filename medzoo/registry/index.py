@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import marshal
 import os
 import sys
 from array import array
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 FIELDS = ("modality", "organ", "content", "generator", "license", "dataset")
 LEVELS = 3  # 0: name and fields, 1: tags and conditions, 2: description
 FORMAT = 3
+MARSHAL_OF_VALUES = 2  # the last format in which equal values are equal bytes
 TABLES = {  # table -> its columns
     "made": ["program", "stamp"],
     "models": [
@@ -225,17 +227,18 @@ def _compiled(models: Registry, stamps: tuple[Stamp, ...]) -> Index:
 def _stamp_of(models: Registry, stamps: tuple[Stamp, ...]) -> tuple[str, str]:
     """The program that makes an index, and a digest that changes when a config does."""
     program = f"medzoo {__version__}, format {FORMAT}, {sys.byteorder}"
-    return program, _digest([*models.files.values(), str(stamps)])
+    paths = "\n".join(models.files.values())
+    return program, _digest(paths.encode() + marshal.dumps(stamps, MARSHAL_OF_VALUES))
 
 
 def _path_of(models: Registry) -> Path:
     """The file of the index of a registry; there is one for each list of folders."""
-    name = _digest(map(str, models.folders))[:16]
+    name = _digest("\n".join(map(str, models.folders)).encode())[:16]
     return settings.cache_folder() / "index" / f"{name}.sqlite"
 
 
-def _digest(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _save(database: sqlite3.Connection, path: Path) -> None:

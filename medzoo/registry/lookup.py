@@ -24,6 +24,7 @@ from . import citation
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+ENDING = ".yaml"  # of a config in a registry, whose name is the id of its model
 PACKAGE_CONFIG = "config.yaml"  # the config of a package in a folder of the user
 
 
@@ -150,19 +151,17 @@ def _files(folder: Path) -> list[File]:
         raise ConfigError(
             f"There is no folder of model configs at {folder}.", "Is MEDZOO_MODEL_CONFIGS right?"
         )
-    configs = []
+    names = sorted(os.listdir(folder))  # noqa: PTH208  (there may be thousands)
+    ids = [name[: -len(ENDING)] for name in names if name.endswith(ENDING)]
     place = f"{folder}{os.sep}"
-    for name in sorted(os.listdir(folder)):  # noqa: PTH208  (there may be thousands)
-        if not name.endswith(".yaml"):
-            continue
-        identifier = name[: -len(".yaml")]
-        if ID.fullmatch(identifier):
-            configs.append((identifier, place + name))
-        elif not name.startswith("."):
-            raise ConfigError(
-                f"{place}{name} is not named by a model id.",
-                "An id is NNNNN_TYPE_MODALITY_CONTENT.",
-            )
+    configs = [(name, f"{place}{name}{ENDING}") for name in ids if ID.fullmatch(name)]
+    if len(configs) < len(ids):
+        for name in ids:
+            if not (name.startswith(".") or ID.fullmatch(name)):
+                raise ConfigError(
+                    f"{place}{name}{ENDING} is not named by a model id.",
+                    "An id is NNNNN_TYPE_MODALITY_CONTENT.",
+                )
     return configs
 
 
@@ -180,16 +179,16 @@ def _stamp(path: str) -> Stamp:
 
 
 def _by_number(configs: Iterable[File]) -> dict[int, File]:
-    numbers: dict[int, File] = {}
-    for file in configs:
-        identifier, path = file
-        number = int(identifier[:5])
-        twin = numbers.get(number)
-        if twin:
-            raise ConfigError(
-                f"{path} and {twin[1]} share the number {number}.", "Give one a free number."
-            )
-        numbers[number] = file
+    configs = list(configs)
+    numbers = {int(file[0][:5]): file for file in configs}
+    if len(numbers) < len(configs):
+        for identifier, path in configs:
+            number = int(identifier[:5])
+            _, other = numbers[number]
+            if other != path:
+                raise ConfigError(
+                    f"{other} and {path} share the number {number}.", "Give one a free number."
+                )
     return numbers
 
 
