@@ -58,14 +58,14 @@ def _is_of_macos(name: str) -> bool:
     return name.startswith("._")
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: Path | str) -> str:
     """Hexadecimal sha256 of a file's content."""
     return digest_of(path, "sha256")
 
 
-def digest_of(path: Path, algorithm: str) -> str:
+def digest_of(path: Path | str, algorithm: str) -> str:
     """Hexadecimal digest of a file's content, by ``sha256`` or ``md5``."""
-    with path.open("rb", buffering=0) as file:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (a set has very many, as texts)
         return _digest(file, algorithm)
 
 
