@@ -479,6 +479,55 @@ def test_a_torch_model_with_threads_works_in_forked_workers(toy: Toy) -> None:
         torch.set_num_threads(threads)
 
 
+COUNTING = """
+import numpy as np
+import torch
+
+class Model:
+    def sample(self, batch):
+        threads = torch.get_num_threads()
+        torch.ones(2**20).exp().sum()  # shared by the threads; it never ends if some are gone
+        return {"images": np.full((batch.n, 1, 8, 8), threads, dtype=np.uint8)}
+
+def load(weights_dir, device):
+    return Model()
+"""
+
+
+def with_own_threads(item: dict[str, Any]) -> dict[str, Any]:
+    return {**item, "own": torch.tensor(torch.get_num_threads())}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("workers", "start", "share"), [(1, "fork", 4), (2, "fork", 2), (1, "spawn", 1)]
+)
+@IN_FORKS
+def test_workers_share_the_threads_of_the_process_that_starts_them(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, stream: bool, workers: int, start: str, share: int
+) -> None:
+    toy(COUNTING, requires=["numpy", "torch"])
+    make = medzoo.iterable_dataset if stream else medzoo.dataset
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which a new interpreter reads
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        torch.ones(2**20).exp().sum()  # this process has used its threads before it forks
+        loader = DataLoader(
+            make(901, 8, seed=1, transform=with_own_threads),
+            batch_size=4,
+            num_workers=workers,
+            multiprocessing_context=start,
+            timeout=60,
+        )
+        batches = list(loader)
+    finally:
+        torch.set_num_threads(threads)
+    made = torch.cat([b["images"] for b in batches]) * 255
+    assert made.unique().round().tolist() == [share]
+    assert torch.cat([b["own"] for b in batches]).unique().tolist() == [1]  # of the transform
+
+
 @IN_FORKS
 def test_an_error_in_a_worker_says_what_failed(toy: Toy) -> None:
     toy(

@@ -8,10 +8,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
 from .. import checks
 from .._worker.defaults import default_settings, process_wide_settings_are_default
@@ -27,6 +29,8 @@ from ..runtime.native import pick_device
 from ..runtime.weights import their_file
 
 Item = dict[str, torch.Tensor]
+A = TypeVar("A")
+T = TypeVar("T")
 # Attributes that are not sent to another process.
 IN_PROCESS = {"_model", "_thread", "_kept", "_recent", "_expected", "_begun", "_order"}
 FORK_WAITS = 120.0  # most seconds that a fork waits for the block that is being made
@@ -42,6 +46,7 @@ class Making:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self._held = False
+        self.threads = torch.get_num_threads()  # of this process, before torch's workers take one
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
                 before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child
@@ -58,6 +63,14 @@ class Making:
 
     def _in_child(self) -> None:
         self.lock, self._held = threading.RLock(), False
+        self.threads = torch.get_num_threads()
+
+    def share(self) -> int:
+        """The threads for a worker's model: those of the process that started it, shared by its
+        workers.
+        """
+        worker = get_worker_info()
+        return max(1, self.threads // worker.num_workers) if worker is not None else self.threads
 
 
 making = Making()
@@ -178,12 +191,24 @@ class Maker:
                 "Have it return such a dict, or the tuple itself and leave `as_tuple` out.",
             ) from error
 
-    def _in_thread(
-        self, make: Callable[[Any], dict[int, Item]], block: Sequence[int]
-    ) -> Future[dict[int, Item]]:
-        """The samples of a block, made by the thread that is ahead of the reader."""
-        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="medzoo-ahead")
-        return self._thread.submit(make, block)
+    def _in_thread(self, run: Callable[[A], T], argument: A) -> Future[T]:
+        """The result of a function, run in the thread that makes samples."""
+        if self._thread is None:
+            prepare = None
+            if get_worker_info() is not None:
+                prepare = partial(torch.set_num_threads, making.share())
+            self._thread = ThreadPoolExecutor(1, "medzoo-ahead", prepare)
+        return self._thread.submit(run, argument)
+
+    def _outside_of_main(self, run: Callable[[A], T], argument: A) -> T:
+        """The result of a function. A worker runs it in the thread that makes samples.
+
+        The first thread of a worker may use one core only: the threads with which it shared its
+        work are gone after a fork, and it would wait for them for ever.
+        """
+        if get_worker_info() is None:
+            return run(argument)
+        return self._in_thread(run, argument).result()
 
     def _ahead(self, blocks: Iterable[range]) -> Iterator[dict[int, Item]]:
         """The samples of block after block; a thread makes the next block meanwhile.

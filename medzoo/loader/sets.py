@@ -8,6 +8,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
@@ -117,7 +118,7 @@ class SyntheticDataset(Maker, Dataset[Any]):
 
     def _get(self, indices: list[int]) -> list[Any]:
         self._settle()
-        items = self._items(indices) if indices else []
+        items = self._outside_of_main(self._items, indices) if indices else []
         return [self._item(item) for item in items]
 
     def _items(self, indices: list[int]) -> list[Item]:
@@ -309,7 +310,8 @@ class SyntheticStream(Maker, IterableDataset[Any]):
         blocks = cut(begin, stop, self._block, shares)
         left_out = done % self._block
         # A worker of a DataLoader already works ahead.
-        for made in map(self._make, blocks) if worker is not None else self._ahead(blocks):
+        in_worker = partial(self._outside_of_main, self._make)
+        for made in map(in_worker, blocks) if worker is not None else self._ahead(blocks):
             for item in islice(made.values(), left_out, None):
                 yield self._item(copy_of(item))  # else one item would keep the whole block
             left_out = 0

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .._worker.batch import Batch
 from .._worker.devices import describe, free_memory
 from .._worker.devices import pick_device as pick
+from .._worker.memory import keep_freed_blocks
 from .._worker.native import Native
 from .._worker.protocol import Failure
 from ..config import ModelConfig, Version, name_of
@@ -91,6 +92,7 @@ class NativeSession(Session):
             **spec(self._model_name, version, folder, theirs, room),
             "autocast": execution.autocast,
         }
+        keep_freed_blocks()
         try:
             self._contract: Native | None = Native(folder, needs, self.device, room)
         except (Exception, SystemExit) as error:

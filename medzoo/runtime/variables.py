@@ -9,7 +9,7 @@ import site
 from pathlib import Path
 
 from .. import settings
-from .._worker import threads
+from .._worker import memory, threads
 
 LANGUAGE = (
     *("LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_NUMERIC", "LC_TIME", "LC_COLLATE", "LC_MONETARY"),
@@ -45,10 +45,7 @@ OWN = {
     "PYTHONHASHSEED": "0",  # the order of a set of texts varies otherwise from process to process
     "PYTHONUTF8": "1",
     "MPLBACKEND": "Agg",  # no windows
-    # glibc hands what a batch frees back to the system, which clears it again for the next: a sixth
-    # of model 8's time.
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    **memory.OF_A_PROCESS,
 }
 
 
