@@ -19,6 +19,8 @@ import os
 import sys
 from pathlib import Path
 
+from medzoo._worker import threads
+
 from . import report
 from .groups import GROUPS
 from .instruments import ROOT, compile_medzoo, machine
@@ -28,6 +30,9 @@ from .rows import RESULTS, Results, Row, Size
 def run(size: Size, only: list[str]) -> Results:
     """Measure, and print each row when it is known."""
     compile_medzoo()
+    # For all sides: threads of a torch that was loaded before medzoo spin longer, on cores that a
+    # model's process needs.
+    threads.prepare()
     about = machine() | {"runs": size.runs, "quick": size.quick}
     found: list[Row] = []
     print(f"{report.machine(Results(about, ()))}\n\n{report.heading()}", flush=True)

@@ -121,6 +121,30 @@ def first_batch(size: Size) -> list[Found]:
     return [Found(ratios(found, "first batch", "one batch"), found, "ms", f"{n} samples")]
 
 
+@measures(
+    Row("a loader with one worker, time against none", "x", bar=1.1),
+    Row("a loader with two workers, time against none", "x", bar=0.85),
+)
+def with_workers(size: Size) -> list[Found]:
+    """Each time new workers start, and load the model."""
+    import medzoo
+
+    n = 4 if size.quick else 8 * BATCH
+
+    def read(workers: int, n: int) -> None:
+        for _ in medzoo.dataloader(MODEL, n, BATCH, seed=0, device="cpu", num_workers=workers):
+            pass
+
+    names = {"none": 0, "one": 1, "two": 2}
+    sides = {name: partial(read, workers) for name, workers in names.items()}
+    found = in_turn(1 if size.quick else 2 * size.runs, sides, n)
+    note = f"{n} samples"
+    return [
+        Found(ratios(found, name, "none"), {k: found[k] for k in (name, "none")}, "s", note)
+        for name in ("one", "two")
+    ]
+
+
 @measures(Row("a slider's move to the picture, drawing of the window aside", "ms", bar=50))
 def slider(size: Size) -> list[Found]:
     import medzoo
