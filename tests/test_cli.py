@@ -120,6 +120,28 @@ def test_choosing_imports_nothing_heavy(words: list[str]) -> None:
     assert not loaded & {"numpy", "torch", "matplotlib", "PIL", "tqdm", "safetensors", "requests"}
 
 
+def test_no_garbage_is_looked_for_as_a_command_ends() -> None:
+    code = (
+        "import atexit, gc, sys; atexit.register(lambda: print(gc.get_freeze_count() > 1000));"
+        "from medzoo.cli import main; sys.stdout.flush(); main(['cite', '8'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.endswith("\nTrue\n")
+
+
+@pytest.mark.parametrize("start", ["generate", "dataloader"])
+def test_readers_of_scans_load_only_for_models_that_take_pictures(start: str) -> None:
+    code = (
+        f"import medzoo, sys; list(medzoo.{start}(109, 1, seed=0));"
+        "print([m for m in sys.modules if m.startswith(('medzoo.medical', 'medzoo.inputs'))])"
+    )
+    variables = {**os.environ, "MEDZOO_QUIET": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=variables
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_search_prints_a_warning_to_stderr_alone(toy: Toy, tmp_path: Path, capsys: Capture) -> None:
     toy(metrics=[{"name": "FID", "value": 1.0, "dataset": "A"}])
     (first,) = (tmp_path / "configs").glob("*.yaml")
