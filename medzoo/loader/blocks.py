@@ -33,6 +33,7 @@ A = TypeVar("A")
 T = TypeVar("T")
 # Attributes that are not sent to another process.
 IN_PROCESS = {"_model", "_thread", "_kept", "_recent", "_expected", "_begun", "_order"}
+WITH_OPENMP = "backend: OpenMP" in torch.__config__.parallel_info()
 FORK_WAITS = 120.0  # most seconds that a fork waits for the block that is being made
 
 
@@ -63,7 +64,8 @@ class Making:
 
     def _in_child(self) -> None:
         self.lock, self._held = threading.RLock(), False
-        self.threads = torch.get_num_threads()
+        # Without OpenMP, there is one pool for all threads of a process, and it is gone now.
+        self.threads = torch.get_num_threads() if WITH_OPENMP else 1
 
     def share(self) -> int:
         """The threads for a worker's model: those of the process that started it, shared by its
