@@ -18,9 +18,10 @@ from pathlib import Path
 from .devices import control_groups
 
 # Rounds that a thread spins before it sleeps; libgomp has 300,000, some milliseconds. Measured with
-# model 8 on two cores: where nothing else runs, 20,000 cost 2 % and 1,000 cost 26 % more time than
-# 300,000; beside a process that keeps a core busy, 1,000 take 0.6 and 20,000 take 0.8 of its time.
-QUIET, CROWDED = 20_000, 1_000
+# model 8 on two cores: where nothing else runs, 5,000 cost 1 % and 1,000 cost 3 % more time than
+# 300,000; beside a process that keeps a core busy, 1,000 take 0.63, 5,000 take 0.76 and 20,000 take
+# 1.17 of its time.
+QUIET, CROWDED = 5_000, 1_000
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
