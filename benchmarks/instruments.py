@@ -31,18 +31,26 @@ def seconds(run: Callable[[], Any]) -> float:
 
 
 def in_turn(
-    runs: int, sides: Mapping[str, Callable[[int], Any]], n: int, warm: int | None = None
+    runs: int,
+    sides: Mapping[str, Callable[[int], Any]],
+    n: int,
+    warm: int | None = None,
+    rest: float = 0,
 ) -> dict[str, list[float]]:
     """Seconds of each side for ``n`` samples, run by run, taken in turn so that a busy machine
     slows all alike.
 
-    Each is called before with ``warm`` samples, or ``n``, and not timed.
+    Each is called before with ``warm`` samples, or ``n``, and not timed. ``rest`` is the time
+    before each call, in which threads of another side may end to wait.
     """
+
+    def timed(side: Callable[[int], Any]) -> float:
+        time.sleep(rest)
+        return seconds(lambda: side(n))
+
     for side in sides.values():
         side(warm or n)
-    rounds = [
-        {name: seconds(lambda s=side: s(n)) for name, side in sides.items()} for _ in range(runs)
-    ]
+    rounds = [{name: timed(side) for name, side in sides.items()} for _ in range(runs)]
     return {name: [r[name] for r in rounds] for name in sides}
 
 
