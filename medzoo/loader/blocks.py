@@ -67,12 +67,9 @@ class Making:
         # Without OpenMP, there is one pool for all threads of a process, and it is gone now.
         self.threads = torch.get_num_threads() if WITH_OPENMP else 1
 
-    def share(self) -> int:
-        """The threads for a worker's model: those of the process that started it, shared by its
-        workers.
-        """
-        worker = get_worker_info()
-        return max(1, self.threads // worker.num_workers) if worker is not None else self.threads
+    def share(self, workers: int) -> int:
+        """The threads for the model of each worker: those of the process that started them."""
+        return max(1, self.threads // workers)
 
 
 making = Making()
@@ -196,9 +193,9 @@ class Maker:
     def _in_thread(self, run: Callable[[A], T], argument: A) -> Future[T]:
         """The result of a function, run in the thread that makes samples."""
         if self._thread is None:
-            prepare = None
-            if get_worker_info() is not None:
-                prepare = partial(torch.set_num_threads, making.share())
+            prepare, worker = None, get_worker_info()
+            if worker is not None:
+                prepare = partial(torch.set_num_threads, making.share(worker.num_workers))
             self._thread = ThreadPoolExecutor(1, "medzoo-ahead", prepare)
         return self._thread.submit(run, argument)
 
