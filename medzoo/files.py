@@ -355,12 +355,15 @@ def size_of(path: Path, links: int = 1) -> tuple[int, int]:
     """The size of a file or folder in bytes, and how many bytes its removal would free.
 
     A file with several hard links in the folder counts once. A file with more hard links than
-    ``links`` is not freed.
+    ``links`` is not freed. What another process removes meanwhile does not count.
     """
     total = freed = 0
     seen = set[tuple[int, int]]()
-    for file in (path, *path.rglob("*")):
-        status = file.lstat()
+    for file in (str(path), *_files_below(path)):
+        try:
+            status = os.lstat(file)
+        except FileNotFoundError:
+            continue
         inode = status.st_dev, status.st_ino
         if not stat.S_ISREG(status.st_mode) or inode in seen:
             continue
@@ -369,6 +372,12 @@ def size_of(path: Path, links: int = 1) -> tuple[int, int]:
         if status.st_nlink <= links:
             freed += status.st_size
     return total, freed
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    """The files in a folder, and in those in it. Folders that vanish meanwhile are passed over."""
+    for parent, _, names in os.walk(folder):
+        yield from (f"{parent}/{name}" for name in names)
 
 
 def unpack(archive: Path, target: Path) -> None:

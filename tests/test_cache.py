@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -439,3 +441,40 @@ def test_prune_leaves_a_partial_download_that_goes_on(filled: int) -> None:
         maker.kill()
     assert [e.path for e in cache.prune().removed] == [part]
     assert place.path.is_file()
+
+
+@pytest.mark.parametrize("step", [[], ["verify"], ["prune", "--dry-run"]])
+def test_what_another_process_removes_meanwhile_is_passed_over(
+    filled: int, step: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    """Imports and removals make folders in the cache and remove them, while it is listed."""
+    ended = threading.Event()
+    downloads, packages = tmp_path / "cache" / "downloads", tmp_path / "cache" / "packages"
+    places = [downloads / ".import.a1", packages / f".{'a' * 64}.b2", downloads / "00902-1"]
+
+    def others(place: Path) -> None:
+        while not ended.is_set():
+            for number in range(4):
+                inner = place / str(number) if place.name.startswith(".") else place
+                inner.mkdir(parents=True, exist_ok=True)
+                (inner / f"{number}.zip").write_bytes(b"zip")
+            shutil.rmtree(place)
+
+    with ThreadPoolExecutor(len(places)) as pool:
+        removals = [pool.submit(others, place) for place in places]
+        try:
+            codes = {main(["cache", *step]) for _ in range(30)}
+        finally:
+            ended.set()
+        assert codes == {0}, capsys.readouterr().err
+        for removal in removals:
+            removal.result()
+    assert "environment" in kinds()
+
+
+def test_what_another_process_removed_is_removed(filled: int) -> None:
+    package = entry("package")
+    shutil.rmtree(package.path)
+    assert package.summary["bytes"] == 0
+    assert files.size_of(package.path) == (0, 0)
+    assert cache._removed([package]).removed == (package,)

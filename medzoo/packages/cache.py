@@ -58,9 +58,8 @@ class Entry:
     @property
     def used(self) -> str:
         """The day of its last use, if known."""
-        if self.mark is None or not self.mark.exists():
-            return ""
-        return time.strftime("%Y-%m-%d", time.localtime(self.mark.stat().st_mtime))
+        written = _written(self.mark) if self.mark else 0.0
+        return time.strftime("%Y-%m-%d", time.localtime(written)) if written else ""
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -200,12 +199,12 @@ def verify() -> Report:
     for entry in entries():
         if entry.kind in {"uv", "unfinished"}:
             continue
-        if entry.kind == "environment":
-            problems: list[str] | None = list(records.differences(entry.path.name))
-        elif entry.kind == "wheel":
-            problems = None  # compared with the lock when it is installed
-        else:
+        try:
             problems = _differences(entry, places)
+        except FileNotFoundError:
+            problems = None
+        if not entry.path.exists():  # another process removed it meanwhile
+            continue
         if problems is None:
             unknown.append(entry)
         elif problems:
@@ -236,10 +235,24 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(path for path in parent.glob("[!.]*") if path.is_dir())
 
 
+def _content(folder: Path) -> list[Path]:
+    """The files in a folder; none if another process removed it."""
+    with suppress(FileNotFoundError):
+        return list(folder.iterdir())
+    return []
+
+
+def _written(file: Path) -> float:
+    """When a file was written, in seconds; 0 if another process removed it."""
+    with suppress(FileNotFoundError):
+        return file.stat().st_mtime
+    return 0.0
+
+
 def _downloads(parent: Path, places: Places) -> Iterator[Entry]:
     locks = {place.path.parent: place.lock for _, place in reversed(places)}
     for path in _folders(parent):
-        names = sorted(file.name for file in path.iterdir())
+        names = sorted(file.name for file in _content(path))
         if names:  # a folder is empty if the download was rejected
             model = path.name.rpartition("-")[0]
             yield Entry("download", path, (model,), ", ".join(names), locks.get(path))
@@ -350,8 +363,7 @@ def _is_old(entry: Entry, needed: _Needed) -> bool:
 
 def _is_recent(folder: Path) -> bool:
     """Whether a file was written lately, perhaps by a running process that has other configs."""
-    times = [path.stat().st_mtime for path in folder.iterdir()]
-    return max(times, default=0.0) > time.time() - RECENT
+    return max(map(_written, _content(folder)), default=0.0) > time.time() - RECENT
 
 
 def _partial(needed: _Needed) -> Iterator[Entry]:
@@ -364,14 +376,12 @@ def _partial(needed: _Needed) -> Iterator[Entry]:
 
 def _logs() -> Iterator[Entry]:
     for path in sorted((settings.cache_folder() / "logs").glob("*.log")):
-        if path.stat().st_mtime < time.time() - LOG_AGE:
+        if 0 < _written(path) < time.time() - LOG_AGE:
             yield Entry("log", path)
 
 
 def _frees(entry: Entry) -> int:
-    with suppress(OSError):  # another process removed it
-        return files.size_of(entry.path, entry.links)[1]
-    return 0
+    return files.size_of(entry.path, entry.links)[1]
 
 
 def _stem(path: Path) -> str:
@@ -409,6 +419,8 @@ def _remove(entry: Entry) -> str:
                 shutil.rmtree(entry.path) if entry.path.is_dir() else entry.path.unlink()
             else:
                 done = files.remove(entry.path, entry.mark)
+        except FileNotFoundError:  # another process removes it, or has done so
+            done = True
         except OSError as error:
             return str(error)
     return "" if done else "a running process uses it"
@@ -417,7 +429,11 @@ def _remove(entry: Entry) -> str:
 # -------------------------------------------------------------------------------------------------
 # verifying
 def _differences(entry: Entry, places: Places) -> list[str] | None:
-    """What is wrong with a download or a package; None if there is no digest to compare with."""
+    """What is wrong with an entry; None if there is no digest to compare with."""
+    if entry.kind == "environment":
+        return list(records.differences(entry.path.name))
+    if entry.kind == "wheel":
+        return None  # compared with the lock when it is installed
     if entry.kind == "download":
         own = [place for _, place in places if place.path.parent == entry.path]
         return _download_differences(own)
