@@ -273,6 +273,21 @@ def test_parts_of_a_folder_are_real_and_held_out(tmp_path: Path) -> None:
     assert found["fd"].value == pytest.approx(judged(blobs(30, 2))["fd"].value, rel=1e-2)
 
 
+def test_a_part_of_a_folder_that_is_not_used_is_named(tmp_path: Path) -> None:
+    for part, pictures in (("train", REAL), ("val", HELD_OUT), ("test", HELD_OUT)):
+        written(tmp_path / "data" / part, pictures)
+    with pytest.warns(MedzooWarning, match=r"data/test is not used: .*data/val is"):
+        found = medzoo.evaluate(blobs(30, 2), tmp_path / "data", metrics=["fd"])
+    assert found.facts["sizes"]["held_out"] == 40
+
+
+def test_parts_without_one_to_train_on_are_not_taken_for_classes(tmp_path: Path) -> None:
+    for part in ("val", "test"):
+        written(tmp_path / "data" / part, HELD_OUT)
+    with pytest.raises(InputError, match="has val and test, and no train"):
+        medzoo.evaluate(blobs(30, 2), tmp_path / "data", metrics=["fd"])
+
+
 def test_real_data_are_split_by_patient(tmp_path: Path) -> None:
     folder = written(tmp_path, REAL, patients=10)
     data = medzoo.evaluation.sources.data_of(folder, "real", medzoo.evaluation.data.Reading())

@@ -765,7 +765,11 @@ def test_without_a_seed_a_data_set_is_fresh_and_says_which_it_took(toy: Toy) -> 
         ({"n": None, "shuffle": True}, InputError, "shuffle has no effect on endless samples"),
         ({"n": None, "fresh": True}, InputError, "fresh has no effect"),
         ({"n": None, "keep": 4}, InputError, "keep has no effect"),
-        ({"n": None, "condition": ["benign"] * 2}, InputError, "condition has 2 values for n=1"),
+        (
+            {"n": None, "condition": ["benign"] * 2},
+            InputError,
+            "condition has 2 values for endless samples",
+        ),
         ({"n": True}, InputError, "n=True is not a number of samples"),
         ({"keep": 0}, InputError, "keep=0"),
         ({"shuffle": "no"}, InputError, "shuffle='no' is neither True nor False"),

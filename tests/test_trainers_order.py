@@ -215,6 +215,7 @@ def test_a_state_of_other_samples_is_refused(toy: Toy, changed: dict[str, Any], 
     state = medzoo.dataloader(toy(), **own).state_dict()
     with pytest.raises(InputError, match=says):
         medzoo.dataloader(901, **{**own, **changed}).load_state_dict(state)
-    for bad in (None, {}, {**state, "epoch": -1}, {**state, "batches": "2"}):
+    at_end, past = {**state, "batches": 2}, {**state, "batches": 9}  # of an epoch of two batches
+    for bad in (None, {}, {**state, "epoch": -1}, {**state, "batches": "2"}, at_end, past):
         with pytest.raises(InputError, match="is not the state of such a loader"):
             medzoo.dataloader(901, **own).load_state_dict(bad)

@@ -477,6 +477,8 @@ def test_a_model_runs_on_a_machine_that_never_saw_a_network(
     assert [e["kind"] for e in listed].count("wheel") == 2
     again = there("cache", "import", str(file), "--json")
     assert [c["here"] for c in json.loads(again.stdout)] == [True] * 3
+    verified = there("cache", "verify").stdout
+    assert "right    wheel lib-1.0-py3-none-any.whl" in verified
 
 
 def test_wheels_that_are_not_in_the_lock_need_trust(

@@ -35,14 +35,26 @@ def of_folder(folder: Path, name: str, how: Reading) -> Data:
         if _pictures_in(inside[0], direct=True):
             break  # one class
         folder = inside[0]
-    parts = [path.name for path in inside if path.is_dir() and path.name in PARTS]
-    if "train" in parts:
-        held = next((part for part in PARTS[1:] if part in parts), None)
-        whole = _of_pictures(folder / "train", f"{name}/train", how)
-        if held is None:
-            return whole
-        return replace(whole, held_out=_of_pictures(folder / held, f"{name}/{held}", how))
-    return _of_pictures(folder, name, how)
+    parts = [part for part in PARTS if (folder / part).is_dir()]
+    if "train" not in parts:
+        if len(parts) > 1:
+            raise InputError(
+                f"{name} has {' and '.join(parts)}, and no train.",
+                f"Give one of them: {folder / parts[0]}.",
+            )
+        return _of_pictures(folder, name, how)
+    whole = _of_pictures(folder / "train", f"{name}/train", how)
+    if parts == ["train"]:
+        return whole
+    held, *left_out = parts[1:]
+    if left_out:
+        warnings.warn(
+            f"{name}/{left_out[0]} is not used: {name}/{held} is what is held out. To use "
+            f"{left_out[0]}, give the two folders as real= and held_out=.",
+            MedzooWarning,
+            stacklevel=2,
+        )
+    return replace(whole, held_out=_of_pictures(folder / held, f"{name}/{held}", how))
 
 
 def _pictures_in(folder: Path, *, direct: bool = False) -> list[Path]:

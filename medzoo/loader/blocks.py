@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,7 @@ from ..errors import InputError
 from ..generation import capacity
 from ..generation.job import Job
 from ..generation.run import LoadedModel
-from ..registry import card
+from ..registry import card, resolve
 from ..runtime import Execution
 from ..runtime.native import pick_device
 from ..runtime.weights import their_file
@@ -93,8 +93,11 @@ class Maker:
         options: dict[str, Any],
     ) -> None:
         # Wrong or missing arguments fail here, and not in a worker.
+        config = model_id if isinstance(model_id, ModelConfig) else resolve(model_id)
+        if n is None:
+            _check_one_for_all(options, config.version(version))
         job = Job.of(
-            model_id,
+            config,
             n or 1,
             version=version,
             execution=execution,
@@ -269,6 +272,23 @@ def check_names(names: object, version: Version, transform: object) -> tuple[str
     return tuple(columns)
 
 
+def _check_one_for_all(options: Mapping[str, Any], version: Version) -> None:
+    """Refuse values for single samples, if the samples are endless.
+
+    Raises
+    ------
+    InputError
+        A condition is a list of several values, or there are several latents.
+    """
+    for name in {*version.conditions, "latents"} & options.keys():
+        values = checks.listed(checks.plain(options[name]))
+        if isinstance(values, list) and len(values) > 1:
+            raise InputError(
+                f"{name} has {len(values)} values for endless samples (n=None).",
+                f"Give n={len(values)}, or one value for all samples.",
+            )
+
+
 def check_state(state: object, own: dict[str, Any], *places: str) -> list[int]:
     """The numbers with the keys ``places`` of a saved state.
 
@@ -300,6 +320,12 @@ def check_state(state: object, own: dict[str, Any], *places: str) -> list[int]:
     numbers = [state[name] for name in places]
     if not all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in numbers):
         raise InputError(f"{state!r:.80} is not the state of such a loader: {places} are numbers.")
+    if own["n"] is not None and numbers[1] > own["n"]:
+        raise InputError(
+            f"{state!r:.80} is not the state of such a loader: {places[1]} is past the end of an "
+            f"epoch of {own['n']} samples.",
+            "Give what state_dict() returned.",
+        )
     return numbers
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Sampler
 
 from .._worker.defaults import default_settings
+from ..errors import InputError
 from .blocks import check_epoch, check_state
 from .orders import AT_ONCE, Shuffled
 from .sets import SyntheticDataset, SyntheticStream
@@ -207,6 +208,11 @@ class Loader(DataLoader[Any]):
             The state belongs to a loader with other arguments.
         """
         epoch, batches = check_state(state, self._own(), "epoch", "batches")
+        if batches and self._is_at_end(Mark(epoch, place=batches)):
+            raise InputError(
+                f"{state!r:.80} is not the state of such a loader: an epoch has {len(self)} batches.",
+                "Give what state_dict() returned.",
+            )
         self.set_epoch(epoch)
         if isinstance(self.sampler, Order):
             self.sampler._place = batches * (self.batch_size or 1)

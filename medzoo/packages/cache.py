@@ -194,13 +194,13 @@ def import_lock() -> Path:
 
 def verify() -> Report:
     """Compare downloads and packages with their digests, and environments with their records."""
-    places = _places()
+    places, locked = _places(), _locked()
     right, wrong, unknown = [], list[tuple[Entry, str]](), []
     for entry in entries():
         if entry.kind in {"uv", "unfinished"}:
             continue
         try:
-            problems = _differences(entry, places)
+            problems = _differences(entry, places, locked)
         except FileNotFoundError:
             problems = None
         if not entry.path.exists():  # another process removed it meanwhile
@@ -428,12 +428,22 @@ def _remove(entry: Entry) -> str:
 
 # -------------------------------------------------------------------------------------------------
 # verifying
-def _differences(entry: Entry, places: Places) -> list[str] | None:
+def _locked() -> set[str]:
+    """The sha256 of all wheels that registered models may install, by their locks."""
+    locked = set[str]()
+    for config in registry().configs.values():
+        for version in config.versions.values():
+            with suppress(ConfigError):  # reported when the model is used
+                locked |= Recipe.of(config, version).digests
+    return locked
+
+
+def _differences(entry: Entry, places: Places, locked: set[str]) -> list[str] | None:
     """What is wrong with an entry; None if there is no digest to compare with."""
     if entry.kind == "environment":
         return list(records.differences(entry.path.name))
     if entry.kind == "wheel":
-        return None  # compared with the lock when it is installed
+        return [] if files.sha256_of(entry.path) in locked else None
     if entry.kind == "download":
         own = [place for _, place in places if place.path.parent == entry.path]
         return _download_differences(own)
