@@ -375,7 +375,7 @@ def size_of(path: Path, links: int = 1) -> tuple[int, int]:
 
 
 def _files_below(folder: Path) -> Iterator[str]:
-    """The files in a folder, and in those in it. Folders that vanish meanwhile are passed over."""
+    """The files in a folder, and in those in it. Folders that vanish meanwhile are skipped."""
     for parent, _, names in os.walk(folder):
         yield from (f"{parent}/{name}" for name in names)
 

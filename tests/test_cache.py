@@ -444,7 +444,7 @@ def test_prune_leaves_a_partial_download_that_goes_on(filled: int) -> None:
 
 
 @pytest.mark.parametrize("step", [[], ["verify"], ["prune", "--dry-run"]])
-def test_what_another_process_removes_meanwhile_is_passed_over(
+def test_what_another_process_removes_meanwhile_is_skipped(
     filled: int, step: list[str], tmp_path: Path, capsys: Capture
 ) -> None:
     """Imports and removals make folders in the cache and remove them, while it is listed."""
