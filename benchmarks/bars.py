@@ -3,8 +3,9 @@
     python -m benchmarks.bars              200 samples of seed 0 of each model
     python -m benchmarks.bars 106 -n 400
 
-Ears and fillings of 104 are found by two measures, which are first tried on heads of its phantom, of
-which it is known what was drawn. Whether 106 shows masses is not measured here: look at the pictures.
+Ears and fillings of 104 are found by two measures, which are first tried on heads of its phantom,
+of which it is known what was drawn. Whether 106 shows masses is not measured here: look at the
+pictures.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def outlines(images: NDArray[np.generic]) -> NDArray[np.float64]:
 
 
 def ears(images: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Whether heads (N, 1, 128, 128) have an ear on the left and on the right of the picture, (N, 2).
+    """Whether heads (N, 1, 128, 128) have an ear on the left and on the right of the picture, (N,
+    2).
 
     An ear is where the skin stands out 1.9 pixels over the line from 9 rows above to 9 rows below.
     """

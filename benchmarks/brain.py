@@ -3,10 +3,10 @@ against the same real slices.
 
     python -m benchmarks.brain brain_t1ce_cheng_256.zip        # what `make compare-brain` runs
 
-For models that give boxes, the detector of `benchmarks.detector` looks for the tumours. Before that,
-two tables of `benchmarks.quality`'s figures. In the second the distances (SWD, FDpca, tails) are
-ratios to the floor, which is what real training slices get in a model's place: 1 is as near as real
-slices come. The last column is the time of drawing and writing one slice on this machine.
+For models that give boxes, the detector of `benchmarks.detector` looks for the tumours. Before
+that, two tables of `benchmarks.quality`'s figures. In the second the distances (SWD, FDpca, tails)
+are ratios to the floor, which is what real training slices get in a model's place: 1 is as near as
+real slices come. The last column is the time of drawing and writing one slice on this machine.
 """
 
 from __future__ import annotations

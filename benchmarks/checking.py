@@ -1,5 +1,5 @@
-"""A large set compared with its digests by `medzoo verify`, and the same files by sha256sum, in turn.
-The samples are model 109's, of three PNG files each."""
+"""A large set compared with its digests by `medzoo verify`, and the same files by sha256sum, in
+turn. The samples are model 109's, of three PNG files each."""
 
 from __future__ import annotations
 

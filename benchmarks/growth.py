@@ -1,4 +1,5 @@
-"""How cost grows with samples, files, configs and actors: seconds and memory at sizes ten times apart.
+"""How cost grows with samples, files, configs and actors: seconds and memory at sizes ten times
+apart.
 
     python -m benchmarks.growth                              what fits into twelve minutes
     python -m benchmarks.growth --only configs --most 10000  a part of it

@@ -5,8 +5,9 @@
     python -m benchmarks.hippocampus hippocampus_mr_208.zip --quick         # to see that everything runs
 
 Four sets are judged against the volumes held back: real training volumes (the floor), samples, and
-two baselines with the samples' masks: every label filled with its mean grey value, and the same with
-noise that has the spectrum of real scans. Where nothing is known, volumes are 0 in all of them.
+two baselines with the samples' masks: every label filled with its mean grey value, and the same
+with noise that has the spectrum of real scans. Where nothing is known, volumes are 0 in all of
+them.
 
     dice 1, dice 2   of labels 1 (anterior) and 2 (posterior) in held-back volumes, by a small 3D U-Net trained on the set
     volume, surface  KS statistic of the labels' volumes and surfaces, the worse label

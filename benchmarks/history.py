@@ -4,9 +4,9 @@
     python -m benchmarks.history 86cabde --only "nifti written" --runs 9
 
 Each build gets its own virtual environment, which holds its wheel and borrows all other packages
-from this one. A ratio is the median of the pairs, and above 1 today's build is the faster one. Beside
-it stands the ratio of CPU seconds, which other work on the machine disturbs less; it says nothing
-about rows with Ray or a busy process, whose processes are not all counted.
+from this one. A ratio is the median of the pairs, and above 1 today's build is the faster one.
+Beside it stands the ratio of CPU seconds, which other work on the machine disturbs less; it says
+nothing about rows with Ray or a busy process, whose processes are not all counted.
 """
 
 from __future__ import annotations

@@ -98,8 +98,8 @@ def tree_peak(code: str, **variables: str) -> float:
 
 
 def watched(arguments: Sequence[str], every: float, **variables: str) -> tuple[str, float]:
-    """What a command prints, and MiB that it and all processes that it starts held, which are looked
-    at every so many seconds; run as by `command`.
+    """What a command prints, and MiB that it and all processes that it starts held, which are
+    looked at every so many seconds; run as by `command`.
     """
     quiet = {**os.environ, "MEDZOO_QUIET": "1", **variables}
     peaks: dict[int, float] = {}
@@ -123,7 +123,8 @@ def watched(arguments: Sequence[str], every: float, **variables: str) -> tuple[s
 
 def _peak(process: psutil.Process, before: float) -> float:
     """MiB that the program of a process held at most so far. Until it starts its program, a child
-    shares its parent's memory. Where the system gives no peak, it is the larger of ``before`` and now.
+    shares its parent's memory. Where the system gives no peak, it is the larger of ``before`` and
+    now.
     """
     with suppress(OSError, IndexError, ValueError):
         status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")

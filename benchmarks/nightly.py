@@ -57,7 +57,7 @@ def published() -> list[tuple[ModelConfig, Version]]:
     return [(c, v) for c in list_models() for v in c.versions.values() if v.scheme == "zenodo"]
 
 
-# --------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # testing
 def examine(model: str, version: str | None = None) -> dict[str, Any]:
     """What ``medzoo test`` finds out about a model, in a separate process; again with trust where
@@ -101,7 +101,7 @@ def _examined(model: str, version: str, *more: str) -> dict[str, Any]:
     return {"ready": bool(report["ready"]), "findings": report["findings"], "error": ""}
 
 
-# --------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # digests
 def fetch(model: str, version: str | None = None) -> dict[str, Any]:
     """Download a package, which compares it with Zenodo's md5; its sha256 and size."""
@@ -139,7 +139,7 @@ def _digests(folder: Path) -> dict[tuple[str, str], tuple[str, int]]:
     return {(r["id"], r["version"]): (r["sha256"], r["bytes"]) for r in results}
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # publishing
 def publish(results: Path, site: Path) -> list[dict[str, Any]]:
     """Write the page, the badge and the JSON of all results; return them, one for each published

@@ -69,13 +69,14 @@ def machine(results: Results) -> str:
     """What the run was measured on, in a sentence or two."""
     m = results.machine
     text = (
-        f"{m['cpu']}, {m['cores']} cores, {m['memory']}, {m['system']}, Python {m['python']}, torch {m['torch']}, "
-        f"medzoo {m['medzoo']}{' at ' * bool(m['commit'])}{m['commit']}, {m['date']}, {m['runs']} run{'s' * (m['runs'] != 1)}."
+        f"{m['cpu']}, {m['cores']} cores, {m['memory']}, {m['system']}, Python {m['python']}, "
+        f"torch {m['torch']}, medzoo {m['medzoo']}{' at ' * bool(m['commit'])}{m['commit']}, "
+        f"{m['date']}, {m['runs']} run{'s' * (m['runs'] != 1)}."
     )
     if m["busy"]:
         text += (
-            f" The machine was busy when it began (load average {m['load']}): ratios hold as far as both sides were slowed "
-            "alike, milliseconds do not."
+            f" The machine was busy when it began (load average {m['load']}): ratios hold as far "
+            "as both sides were slowed alike, milliseconds do not."
         )
     if m["quick"]:
         text += " A quick run, which shows that everything works: its figures mean nothing."

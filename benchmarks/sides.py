@@ -65,7 +65,9 @@ def beside_another(folder: Path) -> Run:
 
 
 def registry(*, anew: bool, folder: Path) -> Run:
-    """A search among 1,000 more configs, in a new process; if ``anew``, it builds their index first."""
+    """A search among 1,000 more configs, in a new process; if ``anew``, it builds their index
+    first.
+    """
     import medzoo
 
     more = folder / "configs"

@@ -185,9 +185,9 @@ def every_model(size: Size) -> list[Found]:
 
 
 def beside_its_package(config: Any, size: Size) -> Sides:
-    """Seconds per sample of a model, run by run: by medzoo, and by its package with random numbers of
-    numpy's. These are drawn and left, so that both sides make the same samples: model 106 draws some
-    twice.
+    """Seconds per sample of a model, run by run: by medzoo, and by its package with random numbers
+    of numpy's. These are drawn and left, so that both sides make the same samples: model 106 draws
+    some twice.
     """
     import numpy as np
 

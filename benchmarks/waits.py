@@ -1,6 +1,6 @@
-"""What users wait for when there is much of something: samples, files of a set, configs of a registry,
-actors. `python -m benchmarks.growth` runs each wait at each size in its own process, which
-prints what it took.
+"""What users wait for when there is much of something: samples, files of a set, configs of a
+registry, actors. `python -m benchmarks.growth` runs each wait at each size in its own process,
+which prints what it took.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ def main() -> None:
     samples.plot(32, columns=8).savefig(sheet, dpi=100)
     print(medzoo.cite(8))
     print(
-        f"\n{len(samples)} synthetic masses in {folder / 'masses'}, all of them in one picture: {sheet}"
+        f"\n{len(samples)} synthetic masses in {folder / 'masses'}, all of them in one picture: "
+        f"{sheet}"
     )
     if sys.stdout.isatty() and (viewer := _viewer()):  # show it to a person, never to a script
         subprocess.Popen(

@@ -1,7 +1,7 @@
 """The errors of medzoo. Catch one class, or ``MedzooError`` for all of them.
 
 * MedzooError                    exit code of the command line
-    x InputError                 2   an argument: unknown, of the wrong type, or out of range (also a ValueError)
+    x InputError                 2   an argument: unknown, of a wrong type or out of range
     x ModelNotFoundError         3   no model, version or package has that name
     x ConfigError                4   a model config that breaks the schema
     x SourceError                5   a package that cannot be fetched from its source
@@ -13,11 +13,12 @@
     x ContributionError          11  a contribution that is not ready
     x TrustError                 12  code or weights that run only with ``trust=True``
     x BuildError                 13  a model's environment that cannot be built
-    x WorkerError                14  a model's process that crashed, was killed, or did not answer in time
+    x WorkerError                14  a model's process that crashed, was killed or did not answer
     x CacheError                 15  something in the cache that cannot be removed
     x GateError                  16  samples whose figures do not meet the bounds that were set
 
 Each error has a ``problem`` (what was asked and what was found) and a ``hint`` (what to try).
+``InputError`` is also a ``ValueError``.
 ``MedzooWarning`` is a warning about a result that is valid.
 """
 

@@ -114,8 +114,8 @@ def require_space(folder: Path, needed: int) -> None:
 def atomic(path: Path, *, clear: bool = False) -> Iterator[IO[bytes]]:
     """Open a new file for writing, which is renamed to ``path`` when the block ends without error.
 
-    Until then, and after an error, ``path`` is as it was. With ``clear``, unfinished files of killed
-    processes that were writing the same ``path`` with ``clear`` are removed first.
+    Until then, and after an error, ``path`` is as it was. With ``clear``, unfinished files of
+    killed processes that were writing the same ``path`` with ``clear`` are removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if clear:

@@ -1,20 +1,20 @@
 """Settings from environment variables. They are read when they are used, never at import.
 
 ===================  =====================================================================
-``MEDZOO_CACHE``     folder for downloads, unpacked packages and environments (default: the platform's cache folder)
-``MEDZOO_MIRROR``    folders or addresses that hold RECORD/FILE, separated by commas; tried in order, before Zenodo
-``MEDZOO_ZENODO``    another Zenodo, such as https://sandbox.zenodo.org (default: https://zenodo.org)
+``MEDZOO_CACHE``     folder for downloads, packages and environments (default: the platform's)
+``MEDZOO_MIRROR``    folders or addresses with RECORD/FILE, by commas; tried in order before Zenodo
+``MEDZOO_ZENODO``    another Zenodo, such as its sandbox (default: https://zenodo.org)
 ``MEDZOO_DEPOSITS``  another Zenodo to upload to, instead of zenodo.org and its sandbox
 ``MEDZOO_GITHUB``    the API of another GitHub for pull requests (default: https://api.github.com)
-``MEDZOO_REGISTRY``  address, or zip on this disk, that `medzoo update` takes newer model configs from
+``MEDZOO_REGISTRY``  address, or zip on this disk, of the model configs for `medzoo update`
 ``MEDZOO_MODEL_CONFIGS``   further folders of model configs, separated as in ``PATH``
 ``HF_ENDPOINT``      another Hugging Face hub (default: https://huggingface.co)
 ``HF_TOKEN``         a token for gated or private repositories; sent to the hub alone
 ``MEDZOO_OFFLINE``   1: nothing is downloaded; a package that is not in the cache is an error
 ``MEDZOO_QUIET``     1: no progress bars, no notices
-``MEDZOO_TIMEOUT``   seconds that a model may take to load, and for each batch (default: 14400, four hours)
-``MEDZOO_KEEP``      seconds that the model of the last `medzoo.generate` stays loaded (default: 60; 0: not at all)
-``MEDZOO_TORCH_BACKEND``   the build of torch in models' environments: auto (default), cpu, cu128 ..., index
+``MEDZOO_TIMEOUT``   seconds to load a model, and for each batch (default: 14400, four hours)
+``MEDZOO_KEEP``      seconds that `medzoo.generate` keeps its model (default: 60; 0: not at all)
+``MEDZOO_TORCH_BACKEND``   build of torch in environments: auto (default), cpu, cu128 ..., index
 ===================  =====================================================================
 """
 

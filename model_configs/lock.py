@@ -105,12 +105,13 @@ def _lock(path: Path, models: list[tuple[str, Version]]) -> Lock:
                 raise LockError(f"{name}: {text!r} pins no exact version")
             if str(pins.setdefault(canonicalize_name(asked.name), asked)) != str(asked):
                 raise LockError(
-                    f"{name}: {text!r} where another model of {path.name} has {pins[canonicalize_name(asked.name)]}"
+                    f"{name}: {text!r} where another model of {path.name} has "
+                    f"{pins[canonicalize_name(asked.name)]}"
                 )
     return Lock(path, models[0][1].python, tuple(pins[name] for name in sorted(pins)), names)
 
 
-# --------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # writing
 def write(lock: Lock, *, upgrade: bool) -> None:
     """Resolve a lock and write it, once uv would install it, and the torch family beside it, on
@@ -190,9 +191,10 @@ def _lines(requirements: Iterable[object]) -> str:
 
 def _header(lock: Lock) -> str:
     return (
-        f"# Python {lock.python}, packages up to {UNTIL}. Written by model_configs/lock.py from what the configs require:\n"
-        f"# {' '.join(map(str, lock.inside))}\n"
-        "# To be installed beside the torch family: `uv pip install --no-deps --require-hashes -r`.\n"
+        f"# Python {lock.python}, packages up to {UNTIL}. Written by model_configs/lock.py from "
+        f"what the configs require:\n# {' '.join(map(str, lock.inside))}\n"
+        "# To be installed beside the torch family: `uv pip install --no-deps --require-hashes "
+        "-r`.\n"
     )
 
 
@@ -209,7 +211,7 @@ def uv(*arguments: str | Path) -> str:
     return done.stdout
 
 
-# -------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # checking
 def problems(lock: Lock) -> Iterator[str]:
     """Where a lock is not what its configs say, as far as the files alone tell."""
@@ -305,7 +307,8 @@ def main(arguments: list[str] | None = None) -> int:
         for lock in locks():
             write(lock, upgrade=asked.upgrade)
             print(
-                f"{lock.path.name}, for {len(lock.models)} of the models, Python {', '.join(lock.minors)}"
+                f"{lock.path.name}, for {len(lock.models)} of the models, Python "
+                f"{', '.join(lock.minors)}"
             )
     except LockError as error:
         print(error, file=sys.stderr)

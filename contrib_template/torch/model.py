@@ -29,7 +29,7 @@ class Generator(nn.Module):
         self.edge = nn.Parameter(torch.ones(1))  # its sharpness
 
     def forward(self, latents: Tensor, classes: Tensor, noise: Tensor) -> Tensor:
-        """Pictures (N, 1, H, W) in [0, 1] of latents (N, 4), classes (N,) and noise (N, 1, H, W)."""
+        """Pictures (N, 1, H, W) in [0, 1]; latents (N, 4), classes (N,), noise (N, 1, H, W)."""
         z = latents.clamp(-3, 3)[:, :, None, None, None]  # (N, 4, 1, 1, 1)
         line = torch.linspace(-1, 1, SIZE, device=latents.device)
         distance = (
@@ -65,7 +65,7 @@ class Model:
 
 
 def load(weights_dir: Path, device: str) -> Model:
-    """The model with the weights in ``weights_dir``, on ``device``: cpu, cuda:0, mps. Called once."""
+    """The model with the weights in ``weights_dir`` on ``device`` (cpu, cuda:0, mps)."""
     network = Generator()
     network.load_state_dict(load_file(Path(weights_dir) / "weights.safetensors"))
     return Model(network.requires_grad_(False).eval().to(device), torch.device(device))

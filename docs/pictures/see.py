@@ -1,7 +1,7 @@
 """Draw the pictures of docs/see.md: `python docs/pictures/see.py`.
 
-Chromium, if it is installed, takes the picture of the notebook. Those of the web app are taken by its
-tests: `MEDZOO_SCREENSHOTS=docs/pictures python -m pytest tests/test_web.py`.
+Chromium, if it is installed, takes the picture of the notebook. Those of the web app are taken by
+its tests: `MEDZOO_SCREENSHOTS=docs/pictures python -m pytest tests/test_web.py`.
 """
 
 from __future__ import annotations

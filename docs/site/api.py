@@ -29,16 +29,17 @@ PAGES = {  # address without .md -> title
 MODULES: dict[str, ModuleType] = {"api/medical": medical, "api/study": study}  # else medzoo
 CLASSES = {"Samples": "api/samples", "Model": "api/model"}
 INTRODUCTIONS = {
-    "api/index": "Everything that `import medzoo` offers. [Samples](samples.md) and [Model](model.md) are"
-    " what the functions return, [medzoo.medical](medical.md) reads scans, [medzoo.study](study.md) makes"
-    " reader studies, and all errors are in [Errors](errors.md).",
+    "api/index": "Everything that `import medzoo` offers. [Samples](samples.md) and "
+    "[Model](model.md) are what the functions return, [medzoo.medical](medical.md) reads scans, "
+    "[medzoo.study](study.md) makes reader studies, and all errors are in [Errors](errors.md).",
     "api/samples": "What `medzoo.generate` and `medzoo.read` return.",
     "api/model": "What `medzoo.load` returns. `model(16)` is the same as `model.generate(16)`.",
-    "api/medical": "Scans and contours as arrays. [DICOM and NIfTI](../medical.md) explains it with examples.",
-    "api/study": "Can readers distinguish samples from real images? [Reader studies](../study.md) explains how to"
-    " run one.",
-    "api/errors": "Every deliberate error is a `MedzooError` that states the problem and what to try, and has"
-    " its own exit code on the command line.",
+    "api/medical": "Scans and contours as arrays. [DICOM and NIfTI](../medical.md) explains it "
+    "with examples.",
+    "api/study": "Can readers distinguish samples from real images? "
+    "[Reader studies](../study.md) explains how to run one.",
+    "api/errors": "Every deliberate error is a `MedzooError` that states the problem and what to "
+    "try, and has its own exit code on the command line.",
 }
 
 

@@ -21,11 +21,11 @@ SAMPLES = re.compile(r"^!\[(?P<caption>[^\]]*)\]\(samples\.png\)\n", re.MULTILIN
 INTRODUCTION = """\
 # Models
 
-{count} models, {bundled} of which come with medzoo and need no download. The others are the models of
-[medigan](https://github.com/RichardObi/medigan), which are downloaded from Zenodo and verified at
-their first use. Their samples are not shown here: they were never made on the machine that builds
-this site. A **demonstration** shows a technique; its samples are not good enough for research.
-Nothing here is for diagnosis.
+{count} models, {bundled} of which come with medzoo and need no download. The others are the
+models of [medigan](https://github.com/RichardObi/medigan), which are downloaded from Zenodo and
+verified at their first use. Their samples are not shown here: they were never made on the machine
+that builds this site. A **demonstration** shows a technique; its samples are not good enough for
+research. Nothing here is for diagnosis.
 """
 DOWNLOADED = """\
 !!! note "No picture"
@@ -140,8 +140,8 @@ def use(model: ModelConfig) -> str:
     given = ', inputs="my_pictures/"' if required else ""
     option = " --inputs my_pictures/" if required else ""
     return (
-        f"```python\nimport medzoo\n\nsamples = medzoo.generate({model.number}, 16, seed=1{given})\n"
-        f"samples.plot()\n```\n\n"
+        f"```python\nimport medzoo\n\nsamples = medzoo.generate({model.number}, 16, "
+        f"seed=1{given})\nsamples.plot()\n```\n\n"
         f"```bash\nmedzoo generate {model.number} -n 16 --seed 1 --out samples/{option}\n"
         f"medzoo info {model.number}\nmedzoo cite {model.number}\n```"
     )

@@ -65,7 +65,7 @@ def import_package(root: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(
         name, str(code), submodule_search_locations=[str(root)]
     )
-    assert spec is not None and spec.loader is not None  # noqa: S101, PT018  (a .py file always has both)
+    assert spec is not None and spec.loader is not None  # noqa: S101, PT018
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
@@ -81,7 +81,7 @@ def first_installed(paths: Sequence[str]) -> int:
 
 
 def seed_generators(seed: int, index: int) -> None:
-    """Seed every global generator that a package may draw from by (root seed, number of a sample)."""
+    """Seed all global generators that a package may use by (root seed, number of a sample)."""
     words = seeds.Stream(seed, index, seeds.NOISE).bytes(16).view("<u4").tolist()
     whole, half = words[0] | (words[1] & 0x7FFFFFFF) << 32, words[2] >> 1  # 63 and 31 bits
     # keras seeds the others as well, so it goes first; old versions of it and of tensorflow have no

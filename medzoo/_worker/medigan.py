@@ -194,7 +194,7 @@ class Medigan:
         return torch.from_numpy(latents).to("cuda" if self._device.startswith("cuda") else "cpu")
 
     def _inputs(self, name: str, batch: Batch, rows: list[int]) -> list[str]:
-        """The file that each of the samples gets: the user's, or one of the package's own in turn."""
+        """The file that each sample gets: the user's, or one of the package's own in turn."""
         if name in batch.inputs:
             return [str(batch.inputs[name][row]) for row in rows]
         own = self._own.get(name, [])
@@ -227,7 +227,7 @@ class Medigan:
                 )
 
     def _staged(self, name: str, paths: list[str], form: str) -> Any:
-        """Copies of the inputs of one call, alone in a folder, named in the order of the samples."""
+        """Copies of the inputs of one call in a new folder, named in the order of the samples."""
         folder = self._work / "input" / name
         shutil.rmtree(str(folder), ignore_errors=True)
         folder.mkdir(parents=True)
@@ -313,7 +313,8 @@ def element(item: Any, place: int, what: str) -> Any:
     """Element number ``place`` of a tuple."""
     if not isinstance(item, (list, tuple)):
         raise PackageError(
-            f"{what} as element {place} by its config, but that is {type(item).__name__}, not a tuple."
+            f"{what} as element {place} by its config, but that is {type(item).__name__}, "
+            "not a tuple."
         )
     if place >= len(item):
         raise PackageError(
@@ -330,7 +331,10 @@ def check_number(asked: int, got: int, how: str, files: Sequence[str] = ()) -> N
     if asked > 1:
         hint += " `most: 1` in the config's `call` asks for one at a time."
     if got > asked:
-        hint = "An argument may ask for several of each: the config's `call` can fix it under `arguments`."
+        hint = (
+            "An argument may ask for several of each: the config's `call` can fix it under "
+            "`arguments`."
+        )
     if files:
         hint += f" It wrote {some(sorted(files))}."
     few = "too few" if got < asked else "too many"

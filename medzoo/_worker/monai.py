@@ -1,9 +1,9 @@
 """The monai contract: the workflow of a MONAI bundle, unchanged, one resolved reference per output.
 
-MONAI's own ``ConfigParser`` reads and resolves the workflow. Expressions and scripts of a bundle are
-code, as that of any package. One process runs one bundle, because every bundle has a package that
-is called ``scripts``. The working directory holds ``bundle/``, a copy of the code with links to
-everything else, and ``output/``, which is empty before each run.
+MONAI's own ``ConfigParser`` reads and resolves the workflow. Expressions and scripts of a bundle
+are code, as that of any package. One process runs one bundle, because every bundle has a package
+that is called ``scripts``. The working directory holds ``bundle/``, a copy of the code with links
+to everything else, and ``output/``, which is empty before each run.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class Monai:
         self._start()
 
     def _start(self) -> None:
-        """Begin a run. Setting a reference makes the parser forget all that it resolved before, such
-        as the noise of the batch before.
+        """Begin a run. Setting a reference makes the parser forget all that it resolved before,
+        such as the noise of the batch before.
         """
         for name, output in self._spec["outputs"].items():
             self._parser[OUTPUT + name] = _expression(output["reference"] or "$None")
@@ -198,7 +198,8 @@ class Monai:
             return arrange(turn(_array(name, value), axes), output)
         except ValueError as error:
             raise PackageError(
-                f"{name!r} of sample {int(batch.indices[row])} is not what its config says: {error}."
+                f"{name!r} of sample {int(batch.indices[row])} is not what its config says: "
+                f"{error}."
             ) from error
 
     # ---------------------------------------------------------------------------------------------
@@ -206,8 +207,8 @@ class Monai:
     def _fix(self, reference: str, value: Any, *, needed: bool = True) -> None:
         """Set a reference of the workflow to a value that JSON can hold, or to an object.
 
-        The parser copies whatever its configuration holds, at each change, networks and tensors too.
-        So an object is one of the names that expressions know.
+        The parser copies whatever its configuration holds, at each change, networks and tensors
+        too. So an object is one of the names that expressions know.
         """
         try:
             self._parser[reference]
@@ -275,8 +276,8 @@ def uniform(values: Any) -> Any:
 
 
 def turn(array: Any, axes: list[str]) -> Any:
-    """An array (C, *spatial) with its axes of space in the order of medzoo: slices upwards, rows from
-    front to back and columns from right to left; of a picture, rows and columns.
+    """An array (C, *spatial) with its axes of space in the order of medzoo: slices upwards, rows
+    from front to back and columns from right to left; of a picture, rows and columns.
 
     Parameters
     ----------
@@ -324,8 +325,8 @@ def _check_version(declared: str) -> None:
     installed = monai.__version__
     if declared and installed != declared:
         raise InputError(
-            f"This bundle needs MONAI {declared}, and {installed} is installed here. Other versions "
-            "make other images of the same seed.",
+            f"This bundle needs MONAI {declared}, and {installed} is installed here. Other "
+            "versions make other images of the same seed.",
             "env='auto' runs it in its own environment.",
         )
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 CACHED_BYTES = 2 * 2**30  # of weight files whose content is kept
 ALLOWS = (
-    "`trust=True` (--trust) reads it with pickle, which runs whatever code the file names: say so only if you trust "
-    "those who made the file."
+    "`trust=True` (--trust) reads it with pickle, which runs whatever code the file names: say so "
+    "only if you trust those who made the file."
 )
 REFUSED = (
     "weights only load failed",
@@ -108,8 +108,8 @@ class Guard:
         ) -> Any:
             if not self._trust and not knows:
                 raise TrustError(
-                    f"{_name(f)} was not loaded: torch {torch_version} cannot load weights without running what "
-                    "the file says.",
+                    f"{_name(f)} was not loaded: torch {torch_version} cannot load weights without "
+                    "running what the file says.",
                     ALLOWS,
                 )
             if not self._trust:

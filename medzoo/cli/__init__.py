@@ -240,7 +240,8 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     """
     parser = Parser(
         prog="medzoo",
-        description="Synthetic medical images, masks, labels, volumes, tables from pretrained models.",
+        description="Synthetic medical images, masks, labels, volumes, tables "
+        "from pretrained models.",
         epilog=EPILOG.format(exits=exit_codes(EXITS)),
     )
     parser.add_argument("--version", action="version", version=f"medzoo {__version__}")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..packages.cache import Removal, Report
 
 
-# ----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # arguments
 def add_install(commands: Commands) -> None:
     """``install``."""
@@ -175,7 +175,7 @@ def add_cache(commands: Commands) -> None:
     json_argument(child, of_step=True)
 
 
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # install
 def install_command(a: argparse.Namespace) -> int:
     """``medzoo install``: one line per model, on stderr if it fails; the exit code of the first
@@ -221,11 +221,12 @@ def made_ready(model: str, a: argparse.Namespace) -> str:
     runs = "runs in this Python"
     if interpreter is not None and interpreter.kind == "isolated":
         folder = interpreter.python.parent.parent
-        runs = f"environment {folder.name}, {len(interpreter.record)} packages, {megabytes(files.size_of(folder)[0])}"
+        packages, taken = len(interpreter.record), megabytes(files.size_of(folder)[0])
+        runs = f"environment {folder.name}, {packages} packages, {taken}"
     return f"{config.id} {version.name}: {what}; {runs}"
 
 
-# --------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # cache
 def cache_command(a: argparse.Namespace) -> None:
     """``medzoo cache``, and its steps."""

@@ -15,8 +15,8 @@ def add_publish(commands: Commands) -> None:
         commands,
         "publish",
         "upload a set of samples to Zenodo as a data set: by default a draft on its sandbox",
-        "The set is verified first. A zip of it, or its shards, a card and a sample sheet go into a "
-        "record; its DOI is written into the set. The token is read from ZENODO_SANDBOX_TOKEN or "
+        "The set is verified first. A zip of it, or its shards, a card and a sample sheet go into "
+        "a record; its DOI is written into the set. The token is read from ZENODO_SANDBOX_TOKEN or "
         "ZENODO_TOKEN, or from the keyring. The same command continues a draft.",
         examples=(
             'medzoo publish masses/ --author "Curie, Marie"',

@@ -141,8 +141,8 @@ def affine_of(
     It is that of the user's scan, if the column has its geometry; the other arguments are as of
     `grid_of`. Otherwise it is made from the spacing; an unknown spacing is 1 mm. Then rows run from
     front to back and columns from the patient's right to the left, as an axial slice is shown, and
-    slices run upwards. The first voxel lies at 0, and that of a column that is zoomed where it covers
-    a part of the first voxel of one that is not.
+    slices run upwards. The first voxel lies at 0, and that of a column that is zoomed where it
+    covers a part of the first voxel of one that is not.
     """
     grid = grid_of(output, provenance or {}, index)
     if grid is not None:

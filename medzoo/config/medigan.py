@@ -343,9 +343,9 @@ class _Conversion:
                 f"{SECTION}.{missing[0]}",
                 "medigan's metadata does not say which numbers the package returns, and they "
                 "are not guessed",
-                f'Add the section "{SECTION}": {{"dtype": "uint8", "range": [0, 255]}} to the entry, '
-                'with the type and the darkest and brightest value of the pictures; "outputs" '
-                "describes masks and others (docs/from-medigan.md).",
+                f'Add the section "{SECTION}": {{"dtype": "uint8", "range": [0, 255]}} to the '
+                "entry, with the type and the darkest and brightest value of the pictures; "
+                '"outputs" describes masks and others (docs/from-medigan.md).',
             )
         if len(lengths) == 2:
             self.assume("one channel, because image_size is [height, width]")

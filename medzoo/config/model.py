@@ -230,7 +230,8 @@ class Output:
 
         Examples
         --------
-        >>> volumes = Output("volumes", "volume", "uint8", (1, 64, 64, 64), spacing=(1, 1, 1), zoom="zoom")
+        >>> grid = {"shape": (1, 64, 64, 64), "spacing": (1, 1, 1)}
+        >>> volumes = Output("volumes", "volume", "uint8", **grid, zoom="zoom")
         >>> finer = volumes.zoomed({"zoom": 2})
         >>> finer.shape, finer.spacing, finer.origin
         ((1, 128, 128, 128), (0.5, 0.5, 0.5), (-0.25, -0.25, -0.25))

@@ -61,7 +61,7 @@ class Manifest:
         self._signature = signature
 
     def entries_at(self, starts: Iterable[int]) -> Iterator[list[dict[str, Any]]]:
-        """The lines of samples in one column; each number is the byte where the first one begins."""
+        """The lines of samples in one column; each number is the byte where one begins."""
         self.require_same()
         try:
             with (self.folder / MANIFEST).open("rb") as manifest:

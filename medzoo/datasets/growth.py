@@ -121,8 +121,8 @@ def point_of(
         point, boundaries = Point(), [list(b) for b in batches]
     if then.get("seeding") == "batch" and point.done != n:
         raise DatasetError(
-            f"{folder} cannot grow: its last batch is not full, and what the model makes depends on "
-            f"the batch.",
+            f"{folder} cannot grow: its last batch is not full, and what the model makes depends "
+            f"on the batch.",
             "Nothing was changed. Make the set again in another folder.",
         )
     return point, boundaries

@@ -265,7 +265,7 @@ def good_lines(lines: Iterable[bytes], before: str) -> Iterator[tuple[dict[str, 
 
 
 def _write(file: IO[bytes], data: bytes | memoryview, at: int | None = None) -> None:
-    """Write all of ``data``. A raw file may write only a part, for example on a nearly full disk."""
+    """Write all of ``data``. A raw file may write only a part of it, if the disk is nearly full."""
     if at is not None:
         file.seek(at)
     left = memoryview(data).cast("B")

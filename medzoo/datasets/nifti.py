@@ -1,9 +1,9 @@
 """NIfTI: one ``.nii.gz`` per picture or volume, readable by every medical viewer.
 
 The axes are x, y, z and, if there are several channels, the channel. A flat picture has one slice.
-Rows run from front to back and columns from the patient's right to left, as an axial slice is shown,
-and the affine has the spacing of the config; a column with the geometry of a user's scan has the
-affine of that scan.
+Rows run from front to back and columns from the patient's right to left, as an axial slice is
+shown, and the affine has the spacing of the config; a column with the geometry of a user's scan has
+the affine of that scan.
 """
 
 from __future__ import annotations

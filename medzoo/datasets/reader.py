@@ -48,7 +48,8 @@ def contents(folder: str | os.PathLike[str]) -> Contents:
     provenance = finished(folder)
     if provenance.get("format") not in FORMATS:
         raise DatasetError(
-            f"{folder} has the format {provenance.get('format')!r}, which this medzoo does not know.",
+            f"{folder} has the format {provenance.get('format')!r}, "
+            "which this medzoo does not know.",
             f"It knows {', '.join(FORMATS)}.",
         )
     reader = format_class(provenance["format"])
@@ -91,7 +92,8 @@ def finished(folder: Path) -> Provenance:
             growth.refuse_growing(folder)
         changed = PROVENANCE if provenance is None else MANIFEST
         raise DatasetError(
-            f"{folder / changed} is not as it was written: its sha256 is not the one in {PROVENANCE}.",
+            f"{folder / changed} is not as it was written: its sha256 is not the one in "
+            f"{PROVENANCE}.",
             ends_changed(folder, changed) or "`medzoo verify` names what else has changed.",
         )
     return cast("Provenance", provenance)
@@ -110,8 +112,8 @@ def ends_changed(folder: Path, name: str) -> str:
     if name == MANIFEST and hashlib.sha256(plain).hexdigest() != provenance.get("manifest_sha256"):
         return ""
     return (
-        "Its line ends were changed, as git does with core.autocrlf. Put a file .gitattributes with "
-        "the line `* -text` into the folder, commit it, and check the set out again."
+        "Its line ends were changed, as git does with core.autocrlf. Put a file .gitattributes "
+        "with the line `* -text` into the folder, commit it, and check the set out again."
     )
 
 

@@ -172,7 +172,7 @@ class _Check:
 
 @dataclass(frozen=True)
 class Contents:
-    """Relative names of what is in a folder, read once: files, and links, which are not followed."""
+    """Relative names of the files in a folder, read once, and of links, which are not followed."""
 
     files: frozenset[str]
     links: frozenset[str]

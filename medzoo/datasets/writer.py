@@ -246,7 +246,7 @@ class Target:
                 "Wait until it is done, or choose another folder.",
             )
 
-    # ------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
     # what is there
     def _is_finished(self) -> bool:
         """Whether the folder holds the finished set that is asked for.
@@ -273,11 +273,11 @@ class Target:
         return False
 
     def _is_the_set(self, provenance: Mapping[str, Any] | None) -> bool:
-        """Whether a finished set is the one that is asked for; False if it is only its beginning."""
+        """Whether a finished set is the one asked for; False if it is only its beginning."""
         if provenance is None:
             raise DatasetError(
-                f"{self.path / PROVENANCE} is not as it was written: its sha256 is not the one that "
-                "it states.",
+                f"{self.path / PROVENANCE} is not as it was written: its sha256 is not the one "
+                "that it states.",
                 "Nothing was changed. `medzoo verify` names what else has changed.",
             )
         if not growth.extends(provenance, self._asked):
@@ -379,7 +379,7 @@ class Target:
         grown = f", of {self._grows['n']} that were there" if self._grows is not None else ""
         self._log("began", f"{self._n} samples{grown}")
 
-    # ------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
     # writing it
     def _wait(self, pending: Future[None] | None) -> None:
         if pending is not None:
@@ -434,7 +434,7 @@ class Target:
         self.finished = True
 
     def _require_all(self, place: Path) -> None:
-        """Check, before the set is sealed, that exactly the samples that are asked for are in it."""
+        """Check, before the set is sealed, that it has exactly the samples that are asked for."""
         columns, indices = format_class(self._format).read(place, self._outputs, self._asked)
         require_indices(self.path, indices, self._asked)
         if len(indices) != self._n:

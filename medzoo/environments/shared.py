@@ -1,12 +1,12 @@
-"""Files that environments share: medzoo's cache keeps each once, in the folder ``files``, read-only.
+"""Files that environments share: medzoo's cache keeps each once, read-only, in ``files``.
 
 uv links what it installs to files of its own cache, which other projects use too. `share` puts
 links to copies of medzoo's in their place, so that code in an environment cannot reach those of uv.
 Bytecode is compiled here, before anything of the environment runs, and shared as well.
 
 A copy is named after the digest of its content, and has a time that never changes. A copy with
-another time was changed, and is made again. Bytecode that Python compiled from one copy is valid for
-all its links, since Python compares it with the time and size of the source.
+another time was changed, and is made again. Bytecode that Python compiled from one copy is valid
+for all its links, since Python compares it with the time and size of the source.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Block(nn.Module):
 
 
 class Detector(nn.Module):
-    """For each place of 4x4 pixels how likely a box has its centre there, where in it, and its size.
+    """For each place of 4x4 pixels: how likely a box has its centre there, where, and its size.
 
     Pictures (N, C, H, W), with sides divisible by 16, to (N, 5, H / 4, W / 4): a vote, the distance
     of the centre in x and y in places, and the logarithms of width and height. Votes are compared

@@ -240,7 +240,8 @@ def _warn_of_unused_bits(synthetic: Data, real: Data, role: str, notes: list[str
         top, high = tops[dark]
         warn(
             f"{dark}: no pixel is above {top:g}, and {high:g} is white, so its pictures are much "
-            "darker than those of the other side. Scale them, or give medzoo.Samples with a `range`.",
+            "darker than those of the other side. Scale them, or give medzoo.Samples with a "
+            "`range`.",
             notes,
         )
 

@@ -268,4 +268,5 @@ def _explanations(figures: Sequence[Figure]) -> str:
 
 def _facts(facts: Mapping[str, Any]) -> str:
     text = json.dumps(plain(facts), indent=2, ensure_ascii=False, default=str)
-    return f"<details><summary>Settings and provenance</summary><pre>{html.escape(text)}</pre></details>"
+    summary = "<summary>Settings and provenance</summary>"
+    return f"<details>{summary}<pre>{html.escape(text)}</pre></details>"

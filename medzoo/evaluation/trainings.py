@@ -1,4 +1,4 @@
-"""Does it help? The same model trained on real, synthetic and both, tested on held-out real data."""
+"""Does it help? One model trained on real, synthetic and both, tested on held-out real data."""
 
 from __future__ import annotations
 

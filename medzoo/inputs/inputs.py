@@ -85,9 +85,10 @@ class Inputs:
             Its version, whose config lists the inputs.
         values
             A mapping of the version's inputs to pictures; or the pictures themselves, if there is
-            one input, beside those with its geometry. Pictures are a folder, a file, a list of files, or an array. Files may be
-            DICOM or NIfTI, which give one picture per slice. The folder of a DICOM series with an
-            RTSTRUCT may be followed by a structure: ``patient7/#R parotid|Parotid R``.
+            one input, beside those with its geometry. Pictures are a folder, a file, a list of
+            files, or an array. Files may be DICOM or NIfTI, which give one picture per slice. The
+            folder of a DICOM series with an RTSTRUCT may be followed by a structure: ``patient7/#R
+            parotid|Parotid R``.
 
         Raises
         ------

@@ -154,8 +154,8 @@ def _read_picture(path: Path, mask: bool) -> Array:
 def _opened(path: Path) -> Iterator[Image | None]:
     """A file opened by Pillow; None for a TIFF with pixels that Pillow does not know.
 
-    Pillow gets the open file, not its path: with a path, it maps uncompressed TIFFs into memory, and
-    scrambles those whose orientation exchanges rows and columns.
+    Pillow gets the open file, not its path: with a path, it maps uncompressed TIFFs into memory,
+    and scrambles those whose orientation exchanges rows and columns.
     """
     from PIL import Image as Pillow
     from PIL import UnidentifiedImageError

@@ -346,7 +346,7 @@ def check_epoch(epoch: object, n: int) -> int:
 
 
 def cut(start: int, stop: int | None, block: int, step: int = 1) -> Iterator[range]:
-    """Every ``step``-th block of the numbers from ``start`` to ``stop``; endless if that is None."""
+    """Every ``step``-th block of the numbers from ``start`` to ``stop``, which may be None."""
     for begin in itertools.count(start, block * step):
         if stop is not None and begin >= stop:
             return

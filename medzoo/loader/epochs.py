@@ -210,7 +210,8 @@ class Loader(DataLoader[Any]):
         epoch, batches = check_state(state, self._own(), "epoch", "batches")
         if batches and self._is_at_end(Mark(epoch, place=batches)):
             raise InputError(
-                f"{state!r:.80} is not the state of such a loader: an epoch has {len(self)} batches.",
+                f"{state!r:.80} is not the state of such a loader: "
+                f"an epoch has {len(self)} batches.",
                 "Give what state_dict() returned.",
             )
         self.set_epoch(epoch)

@@ -289,7 +289,7 @@ class SyntheticStream(Maker, IterableDataset[Any]):
             self._epoch.fill_(epoch)
 
     def begin_at(self, sample: int) -> None:
-        """Leave out the first samples of an epoch in later iterations, a number of whole batches."""
+        """Leave out the first samples of an epoch, whole batches, in later iterations."""
         self._begin_at.fill_(sample)
 
     def __iter__(self) -> Iterator[Any]:

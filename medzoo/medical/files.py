@@ -90,8 +90,8 @@ HEADER = [
 def headers_of(path: DicomPaths, *, quiet: bool = False) -> list[Dataset]:
     """The headers of all DICOM files at ``path``: a file, a list of files, or a folder.
 
-    Every file of a folder is read, refused or named in a warning. Only files of the operating system
-    (`SYSTEM`), and hidden files that are not DICOM, are skipped silently.
+    Every file of a folder is read, refused or named in a warning. Only files of the operating
+    system (`SYSTEM`), and hidden files that are not DICOM, are skipped silently.
 
     Raises
     ------
@@ -224,7 +224,7 @@ def files_of(path: DicomPaths) -> list[Path]:
 
 
 def _beneath(folder: Path) -> list[Path]:
-    """All files of a folder and its subfolders, except for `SYSTEM`; each folder is entered once."""
+    """All files of a folder and its subfolders, except for `SYSTEM`; each folder once."""
     files: dict[Path, Path] = {}
     entered: set[Path] = set()
 

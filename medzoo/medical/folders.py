@@ -120,8 +120,8 @@ def _may_be(test: Callable[[Path], bool], file: Path) -> bool:
 
 
 def _role_by_name(path: Path) -> str:
-    """What a file name says of a file: an image, unless a word of it says that it is a mask or a map
-    of tissue.
+    """What a file name says of a file: an image, unless a word of it says that it is a mask or a
+    map of tissue.
     """
     stem = path.name.lower().partition(".")[0]
     words = re.split(r"[^a-z]+", stem)

@@ -1,4 +1,4 @@
-"""Frames: the single pictures of DICOM files, and the choice among several times, echoes or b-values.
+"""Frames, the single pictures of DICOM files, and the choice of a time, echo or b-value.
 
 A file of one picture is one frame. A multi-frame file has one frame per picture, and states the
 position and the scaling of each.

@@ -107,7 +107,8 @@ def segmentation_in(folder: Path) -> Path | None:
         names = ", ".join(file.name for file in files)
         raise InputError(
             f"{folder} holds {len(files)} segmentations: {names}.",
-            "Leave one of them in the folder, or read one with `read_segmentation(file, like=series)`.",
+            "Leave one of them in the folder, or read one with `read_segmentation(file, "
+            "like=series)`.",
         )
     return files[0]
 
@@ -215,9 +216,9 @@ def _distance(
     if not stated and thickness and least > 1.5 * thickness:
         warnings.warn(
             MedzooWarning(
-                f"{ds.filename} does not state SpacingBetweenSlices. Its frames are {least:g} mm apart "
-                f"or more, of slices of {thickness:g} mm: slices between them may be left out. like= "
-                "puts it on the slices of its series"
+                f"{ds.filename} does not state SpacingBetweenSlices. Its frames are {least:g} mm "
+                f"apart or more, of slices of {thickness:g} mm: slices between them may be left "
+                "out. like= puts it on the slices of its series"
             ),
             stacklevel=4,
         )
@@ -279,8 +280,8 @@ def _on_grid_of(like: Volume, mask: Volume, file: Path) -> Volume:
     if not inside.all():
         warnings.warn(
             MedzooWarning(
-                f"{file}: {int((~inside).sum())} of {len(points)} voxels of the segment lie outside "
-                "of the volume"
+                f"{file}: {int((~inside).sum())} of {len(points)} voxels of the segment lie "
+                "outside of the volume"
             ),
             stacklevel=3,
         )

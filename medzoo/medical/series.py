@@ -128,8 +128,8 @@ def _warn_of_contrasts(frames: list[Frame]) -> None:
             listed = ", ".join(sorted(values)[:3]) + (", ..." if len(values) > 3 else "")
             warnings.warn(
                 MedzooWarning(
-                    f"The slices of {frames[0].file.parent} differ in {name}: {listed}. They may be "
-                    "of several volumes; a list of files chooses"
+                    f"The slices of {frames[0].file.parent} differ in {name}: {listed}. They may "
+                    "be of several volumes; a list of files chooses"
                 ),
                 stacklevel=4,
             )
@@ -172,8 +172,8 @@ def require_alike(frames: list[Frame]) -> None:
         for name in ("ImageOrientationPatient", "PixelSpacing"):
             if not np.allclose(_floats(header, name), _floats(first, name), atol=ALIKE):
                 raise InputError(
-                    f"Slices of a series differ in {name}: {first[name].value} in {frames[0].name}, "
-                    f"{header[name].value} in {frame.name}.",
+                    f"Slices of a series differ in {name}: {first[name].value} in "
+                    f"{frames[0].name}, {header[name].value} in {frame.name}.",
                     "Give slices of one direction and size: one of them may be a localizer.",
                 )
         _require_one_subject(first, header)

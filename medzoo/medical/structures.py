@@ -193,9 +193,9 @@ class Structures:
     def _warn_of_filled(self, name: str, planes: Planes) -> None:
         """Warn of planes so far apart that slices between them, without a contour, are filled."""
         message = (
-            f"The planes of {name!r} of {self.path} are {planes.reach:g} slices apart, on the series "
-            "that they were drawn on: the slices between them are filled from the nearest plane. "
-            "That is wrong where they are separate parts of the structure"
+            f"The planes of {name!r} of {self.path} are {planes.reach:g} slices apart, on the "
+            "series that they were drawn on: the slices between them are filled from the nearest "
+            "plane. That is wrong where they are separate parts of the structure"
         )
         warnings.warn(MedzooWarning(f"{message}."), stacklevel=4)
 

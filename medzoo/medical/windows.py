@@ -160,7 +160,8 @@ def tissue_of(volume: Volume, name: str) -> Array:
     values = volume.voxels
     if values.dtype.kind == "f" and np.isinf(values).any():
         raise InputError(
-            f"{name} holds infinite values, in {int(np.isinf(values).sum())} of {values.size} voxels.",
+            f"{name} holds infinite values, "
+            f"in {int(np.isinf(values).sum())} of {values.size} voxels.",
             "Replace them by numbers, or by NaN where there is no tissue.",
         )
     inside = ~_padding_of(volume)

@@ -11,7 +11,7 @@ from .metadata import ConfigManager
 
 
 class Generators(Contributing):
-    """The public methods of medigan 1.0.0, on medzoo's core and on medigan's versions of the models.
+    """The public methods of medigan 1.0.0, with medzoo's core and medigan's versions of models.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 The file holds ``seeds`` (k,), ``indices`` (k,), and every column of the outputs (k, ...). Row j is
 sample ``indices[j]`` of the run with root seed ``seeds[j]``, with default conditions and options.
-Of a volume, every second voxel along each axis is kept (or every fourth, ...), so that files stay small.
+Of a volume, every second voxel along each axis is kept (or every fourth, ...): files stay small.
 """
 
 from __future__ import annotations

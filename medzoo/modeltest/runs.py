@@ -195,9 +195,15 @@ class Trial:
             return Finding(
                 "batch size", OK, "decides the samples, as its package draws them by the batch"
             )
-        hint = "Sample i may depend on row i of the batch alone; for rounding errors, state the output's `tolerance`."
+        hint = (
+            "Sample i may depend on row i of the batch alone; for rounding errors, state the "
+            "output's `tolerance`."
+        )
         if self.version.call is not None:
-            hint += " If it draws noise itself, say `own_noise: true` or `most: 1` in the config's `call`."
+            hint += (
+                " If it draws noise itself, say `own_noise: true` or `most: 1` in the config's "
+                "`call`."
+            )
         for size in (1, 2):
             difference = self.furthest(self.first, self.run(N, batch_size=size))
             if difference:

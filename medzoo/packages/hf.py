@@ -1,9 +1,9 @@
 """``hf:OWNER/NAME@COMMIT/FILE``: a file of a model repository on the Hugging Face hub.
 
-``hf:OWNER/NAME@COMMIT`` is the whole repository, a folder of files. A commit is written out, because
-a branch or a tag can move to other files. The hub is asked once for the sizes and digests of the
-files of a commit, and the answer is kept in the cache: the sha256 of files in its large storage, and
-for the others the number that git gives to their content.
+``hf:OWNER/NAME@COMMIT`` is the whole repository, a folder of files. A commit is written out,
+because a branch or a tag can move to other files. The hub is asked once for the sizes and digests
+of the files of a commit, and the answer is kept in the cache: the sha256 of files in its large
+storage, and for the others the number that git gives to their content.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ def _parts(location: str) -> tuple[str, str, str | None]:
     if not COMMIT.fullmatch(match[2]):
         raise SourceError(
             f"hf:{location}: {match[2]!r} is not a commit but a branch or a tag, which can change.",
-            f"Write out the 40 digits of the commit; {settings.hub()}/{match[1]}/commits/main lists "
-            "them.",
+            f"Write out the 40 digits of the commit; {settings.hub()}/{match[1]}/commits/main "
+            "lists them.",
         )
     return match[1], match[2], path

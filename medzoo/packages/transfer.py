@@ -433,6 +433,7 @@ def _registered(path: Path, entry: dict[str, str]) -> tuple[ModelConfig, Version
         raise ModelNotFoundError(
             f"{path} holds {part or 'an archive'} of {config.id}, version {version.name}, which "
             "the registry of this machine does not name.",
-            "Nothing was imported. The same version of medzoo on both machines has the same models.",
+            "Nothing was imported. "
+            "The same version of medzoo on both machines has the same models.",
         )
     return config, components[part]

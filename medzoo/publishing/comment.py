@@ -1,4 +1,4 @@
-"""``python -m medzoo.publishing.comment DIR``: one comment on a pull request, with what `trial` wrote.
+"""``python -m medzoo.publishing.comment DIR``: what `trial` wrote, as one comment on a request.
 
 Code of the pull request may have written DIR. Its files are therefore limited in number and size,
 texts become blocks of code, and the pull request is the one that GitHub's event names.

@@ -25,7 +25,8 @@ NAMED = {"LICENSE", *TRAINING, "expected.npz"}
 TEXTS = {".py", ".md", ".yaml"}
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".bin", ".h5"}
 UNSAFE = re.compile(
-    r"\btorch\.load\(|\ballow_pickle\s*=\s*True|^\s*(?:import|from)\s+(?:pickle|dill|joblib|cloudpickle)\b",
+    r"\btorch\.load\(|\ballow_pickle\s*=\s*True"
+    r"|^\s*(?:import|from)\s+(?:pickle|dill|joblib|cloudpickle)\b",
     re.MULTILINE,
 )
 PLAIN = re.compile(r"[A-Za-z0-9._+-]+")  # a file name that every system allows

@@ -73,8 +73,8 @@ class SetResult:
             flags = " --production" if self.production else ""
             lines += [
                 "",
-                "Look at the page. Nothing can be changed or removed after it is published: give the",
-                f"same command with `--publish`: medzoo publish {quote(str(self.folder))}{flags} --publish",
+                "Look at the page. Nothing can be changed or removed after it is published.",
+                f"To publish it: medzoo publish {quote(str(self.folder))}{flags} --publish",
             ]
         return "\n".join(lines)
 

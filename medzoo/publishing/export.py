@@ -490,7 +490,8 @@ License: {license}. {citation}
 
 ## Inputs
 
-`inputs.npz` holds inputs of four samples, and `expected.npz` what medzoo makes of them. The number of samples n is free.
+`inputs.npz` holds inputs of four samples, and `expected.npz` what medzoo makes of them. The number
+of samples n is free.
 
 | input | type | shape | values |
 |---|---|---|---|
@@ -511,6 +512,7 @@ numpy.savez("more.npz", **medzoo.publishing.graph_inputs({call}))
 |---|---|---|---|
 {outputs}
 {absent}
-`export.json` says the same for programs, with the digests of the package, its training data, and how much the exported
-model differed from medzoo when it was compared. `card.md` is the card of the model, if it has one.
+`export.json` says the same for programs, with the digests of the package, its training data, and
+how much the exported model differed from medzoo when it was compared. `card.md` is the card of the
+model, if it has one.
 """

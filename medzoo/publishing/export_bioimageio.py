@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 NEEDS = ("torch", *export_onnx.NEEDS, "bioimageio.core")
 FILE = "rdf.yaml"
 RUN = f"bioimageio test {{folder}}/{FILE}"
-MORE = "tests both weight files, ONNX and TorchScript. It needs bioimageio.core, torch and onnxruntime."
+MORE = (
+    "tests both weight files, ONNX and TorchScript. It needs bioimageio.core, torch and "
+    "onnxruntime."
+)
 SAMPLES = range(2)  # of the test tensors
 IDENTIFIERS = (  # that are not all in capitals
     *("Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MIT", "ISC", "Unlicense"),

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 NEEDS = ("onnx", "onnxscript", "onnxruntime")
 FILE = "model.onnx"
 RUN = "cd {folder} && python run.py"
-MORE = "writes `outputs.npz`; `python run.py more.npz made.npz` takes other inputs. It needs numpy and onnxruntime."
+MORE = (
+    "writes `outputs.npz`; `python run.py more.npz made.npz` takes other inputs. "
+    "It needs numpy and onnxruntime."
+)
 SCRIPT = '''\
 """Run the exported model: python run.py [inputs.npz [outputs.npz]]"""
 

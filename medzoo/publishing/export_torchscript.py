@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 NEEDS = ("torch",)
 FILE = "model.pt"
 RUN = "cd {folder} && python run.py"
-MORE = "writes `outputs.npz`; `python run.py more.npz made.npz` takes other inputs. It needs torch and runs on the CPU."
+MORE = (
+    "writes `outputs.npz`; `python run.py more.npz made.npz` takes other inputs. "
+    "It needs torch and runs on the CPU."
+)
 SCRIPT = '''\
 """Run the exported model: python run.py [inputs.npz [outputs.npz]]"""
 

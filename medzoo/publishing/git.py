@@ -80,7 +80,9 @@ class Clone:
         if index is not None:
             env["GIT_INDEX_FILE"] = str(index)
         command = [program, "-C", str(self.top), *arguments]
-        return subprocess.run(command, input=content, capture_output=True, env=env, check=False)  # noqa: S603
+        return subprocess.run(  # noqa: S603
+            command, input=content, capture_output=True, env=env, check=False
+        )
 
     def require_author(self) -> None:
         """Check that a commit would have an author that the user has set.

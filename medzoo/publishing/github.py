@@ -122,7 +122,8 @@ def explained(token: Token, what: str) -> Iterator[None]:
         ) from None
     except RequestException as error:
         raise ContributionError(
-            f"GitHub was asked to {what}, and cannot be reached, or fails ({type(error).__name__}).",
+            f"GitHub was asked to {what}, and cannot be reached, or fails "
+            f"({type(error).__name__}).",
             f"Is there a network? {AGAIN}",
         ) from None
 

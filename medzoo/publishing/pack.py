@@ -53,13 +53,14 @@ class PackResult:
 
     def __str__(self) -> str:
         folder, registry = quote(str(self.folder)), quote(str(self.archive.parent))
+        generate = f"medzoo generate {self.config.stem} -n 4 --out samples"
         return "\n".join(
             [
                 f"{self.archive}  ({self.size / 1e6:.2f} MB, sha256 {self.sha256})",
                 f"{self.config}",
                 "",
                 "Try it as others will run it:",
-                f"  MEDZOO_MODEL_CONFIGS={registry} medzoo generate {self.config.stem} -n 4 --out samples",
+                f"  MEDZOO_MODEL_CONFIGS={registry} {generate}",
                 "Then upload it, first to Zenodo's sandbox, where nothing is permanent:",
                 f"  medzoo contribute upload {folder}",
             ]

@@ -1,5 +1,5 @@
-"""The pull request: a branch that adds the model's config to medzoo, in a fork on GitHub or, as a dry
-run, in a clone on this machine.
+"""The pull request: a branch that adds the model's config to medzoo, in a fork on GitHub or, as a
+dry run, in a clone on this machine.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ class SubmitResult:
     check: str  # what the uploaded file must be
 
     def __str__(self) -> str:
+        branch = f"{self.branch} of {self.repository}"
         return "\n".join(
             [
-                f"{self.id}: branch {self.branch} of {self.repository}, commit {self.commit[:10]} on {self.base}.",
+                f"{self.id}: branch {branch}, commit {self.commit[:10]} on {self.base}.",
                 "Your own branch, index and files are as they were, and nothing was pushed.",
                 "",
                 self.check,
@@ -93,8 +94,9 @@ class PullRequestResult:
                 f"{self.url}  ({state})",
                 f"{self.id}: branch {self.branch}, commit {self.commit[:10]}",
                 "",
-                "A workflow downloads the zip, compares its digest, runs the model and comments. Tick",
-                "the boxes in the text. After a change, the same command updates the pull request.",
+                "A workflow downloads the zip, compares its digest, runs the model and comments.",
+                "Tick the boxes in the text. After a change, the same command updates the pull",
+                "request.",
             ]
         )
 
@@ -253,8 +255,8 @@ class _Submission:
             raise ContributionError(
                 f"The number {int(identifier[:5])} of {identifier} was given to another model "
                 "meanwhile.",
-                f"Close your pull request, delete its branch {PREFIX}{identifier}, and run the same "
-                "command again: it takes the next number.",
+                f"Close your pull request, delete its branch {PREFIX}{identifier}, and run the "
+                "same command again: it takes the next number.",
             )
         if not identifier:
             identifier = next_identifier([*taken, *branches], self.name)

@@ -51,7 +51,8 @@ def new(folder: str | os.PathLike[str], *, name: str, template: str = "torch") -
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InputError(
             f"name={name!r} is not a valid model name.",
-            "It is TYPE_MODALITY_CONTENT in letters, digits, dots and hyphens, such as GAN_MRI_KNEE.",
+            "It is TYPE_MODALITY_CONTENT in letters, digits, dots and hyphens, such as "
+            "GAN_MRI_KNEE.",
         )
     if template not in TEMPLATES:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The metadata of a record on Zenodo: of a model from config and card, of a set from its provenance."""
+"""Metadata of records on Zenodo: of a model from config and card, of a set from its provenance."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ LICENSES = {
 }
 KNOWN = re.compile(
     r"mit|apache-2\.0|bsd-[23]-clause|cc0-1\.0|isc|mpl-2\.0|unlicense|"
-    r"cc-by(-nc)?(-sa|-nd)?-[1-4]\.0|(a|l)?gpl-[23]\.[01]-(only|or-later)|odbl-1\.0|odc-by-1\.0|pddl-1\.0"
+    r"cc-by(-nc)?(-sa|-nd)?-[1-4]\.0|(a|l)?gpl-[23]\.[01]-(only|or-later)"
+    r"|odbl-1\.0|odc-by-1\.0|pddl-1\.0"
 )
 
 

@@ -1,7 +1,7 @@
 """Citations of a model and its training data for reference managers: BibTeX and RIS.
 
-Registered citations of data sets are text. They are not taken apart: the text becomes a note, beside
-the name and the DOI of the data set.
+Registered citations of data sets are text. They are not taken apart: the text becomes a note,
+beside the name and the DOI of the data set.
 """
 
 from __future__ import annotations

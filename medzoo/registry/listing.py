@@ -29,8 +29,8 @@ def list_models() -> Models:
     Returns
     -------
     list of ModelConfig
-        A notebook shows them as a table. The models that come with medzoo or with `medzoo.update`, and those of the folder that
-        ``MEDZOO_MODEL_CONFIGS`` names.
+        A notebook shows them as a table. The models that come with medzoo or with
+        `medzoo.update`, and those of the folder that ``MEDZOO_MODEL_CONFIGS`` names.
 
     Raises
     ------

@@ -48,7 +48,7 @@ def own_outputs(version: Version) -> list[str]:
 
 
 def _shape_of(output: Output, batch: Batch) -> tuple[int, ...]:
-    """The shape of one sample; its size is that of the input whose geometry it has, or is zoomed."""
+    """The shape of one sample; its size is that of the input whose geometry it has, or zoomed."""
     pictures = batch.inputs.get(output.geometry)
     if isinstance(pictures, np.ndarray):
         return (output.shape[0], *pictures.shape[2:])

@@ -40,8 +40,8 @@ class GraphInput:
         Of one sample's values.
     origin
         ``latents`` and ``normal`` are standard normal numbers, ``uniform`` ones between 0 and 1,
-        ``bytes`` uniform ones from 0 to 255. ``condition``: the numbers of a condition. ``package``:
-        computed by the package's own code.
+        ``bytes`` uniform ones from 0 to 255. ``condition``: the numbers of a condition.
+        ``package``: computed by the package's own code.
     """
 
     name: str

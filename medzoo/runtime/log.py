@@ -1,4 +1,4 @@
-"""The log of a model's process: what it prints comes through a pipe, so that the log stays small."""
+"""The log of a model's process. What it prints comes through a pipe, so the log stays small."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def spec(
     weights: Path | None,
     room: Path,  # noqa: ARG001
 ) -> dict[str, Any]:
-    """What `medzoo._worker.medigan.Medigan` needs; see `medzoo.runtime.worker` for the parameters."""
+    """What `medzoo._worker.medigan.Medigan` needs; `medzoo.runtime.worker` has the parameters."""
     call = version.call
     assert call is not None  # noqa: S101  (the schema gives one to every medigan package)
     frameworks = {FRAMEWORKS.get(requirement_name(r), "") for r in version.requires}

@@ -23,6 +23,7 @@ from .log import Log
 
 START = Path(protocol.__file__).with_name("__main__.py")
 CRASHES = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS"}
+LONGER = "MEDZOO_TIMEOUT=SECONDS gives it longer; a smaller batch_size needs less."
 TELL = "If the package is not yours, tell its authors."
 CRASHED = {  # of signals that do not speak of the package's code
     "SIGILL": "Its libraries use instructions that this processor does not have.",
@@ -187,7 +188,7 @@ class Process:
             return Ended(
                 "time",
                 f"its process gave no answer within {timeout:g} s, and was ended.{tail}",
-                f"MEDZOO_TIMEOUT=SECONDS gives it longer; a smaller batch_size needs less. {log}".strip(),
+                " ".join(filter(None, [LONGER, log])),
             )
         name = _signal(code)
         if name == "SIGKILL" and _kills_for_memory() > kills:
@@ -195,7 +196,10 @@ class Process:
         if (name in CRASHES or (code or 0) > 0) and protocol.is_out_of_memory(wrote):
             return Ended("memory", f"its process ended ({name}), since memory ran out.{tail}", "")
         if name and name not in CRASHES:
-            hint = "Somebody ended it, or the system did, short of memory: then a smaller batch_size helps."
+            hint = (
+                "Somebody ended it, or the system did, short of memory: then a smaller batch_size "
+                "helps."
+            )
             return Ended("kill", f"its process was killed ({name}).{tail}", hint)
         hint = f"The next batch starts it again. {CRASHED.get(name or '', TELL)}"
         how = "fell silent" if code is None else f"ended by itself (exit code {code})"
@@ -314,7 +318,7 @@ def _counter() -> Path | None:
 
 
 def _kills_for_memory() -> int:
-    """How many processes the system ended so far because memory ran out; 0 where it does not say."""
+    """How many processes the system ended so far because memory ran out; 0 if it does not say."""
     place = _counter()
     if place is None:
         return 0

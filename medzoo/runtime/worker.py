@@ -175,7 +175,7 @@ class WorkerSession(Session):
             return columns
 
     def _readable(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The inputs of a batch, with copies of the user's files for a process that is contained."""
+        """The inputs of a batch, with copies of the user's files for a contained process."""
         if not self._contained:
             return inputs
         folder = self._held.folder / "inputs"

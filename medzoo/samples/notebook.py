@@ -1,4 +1,4 @@
-"""Samples as HTML, for notebooks: pictures with their labels, facts, and the provenance, folded away.
+"""Samples as HTML for notebooks: pictures with their labels, facts, and the folded provenance.
 
 Every text that comes from a config, a package or a file is escaped.
 """

@@ -266,7 +266,7 @@ def table_columns(samples: Batch) -> Iterator[tuple[str, NDArray[np.float64]]]:
 
 
 def label_groups(samples: Batch) -> dict[str, NDArray[np.bool_]]:
-    """Name of each value of the first label -> which samples have it; all samples without a label."""
+    """Name of each value of the first label -> its samples; all samples if there is no label."""
     if not names_of("label", samples):
         return {"": np.ones(len(samples), bool)}
     texts = np.array([next(label_texts(samples, row))[1] for row in range(len(samples))])

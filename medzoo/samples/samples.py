@@ -396,7 +396,8 @@ class Samples:
             A folder that does not exist yet, or an empty one.
         format : str, optional
             ``"png"``, ``"png16"``, ``"coco"``, ``"yolo"``, ``"nifti"``, ``"dicom"``, ``"csv"``,
-            ``"npz"`` or ``"webdataset"``. By default the first of png, csv and npz that can hold all columns.
+            ``"npz"`` or ``"webdataset"``. By default the first of png, csv and npz that can hold
+            all columns.
         layout : str, optional
             ``"classes"`` for one folder per label, or ``"classes:NAME"`` where there are several
             label columns. By default one folder per column.

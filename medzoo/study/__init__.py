@@ -14,9 +14,9 @@ A study is a folder with ``study.sqlite``, which holds what readers see and what
 not need it (``export(file, blind=True)``).
 
 How a face of it (the web app) works: `Study.settings` says what to ask: ``question``, ``choices``
-(the k-th is the rating k, from 1, so keys 1 to 6 fit), ``scales`` (each from 1 to 5) and ``closing``
-questions. `Reading.current` is the item to show, and starts its clock; `Reading.pause` and
-`Reading.resume` stop and restart it; `Reading.answer` stores the answer on the disk before it
+(the k-th is the rating k, from 1, so keys 1 to 6 fit), ``scales`` (each from 1 to 5) and
+``closing`` questions. `Reading.current` is the item to show, and starts its clock; `Reading.pause`
+and `Reading.resume` stop and restart it; `Reading.answer` stores the answer on the disk before it
 returns. A face keeps nothing: after a kill, ``start(name, resume=True)`` continues. All refusals
 are `medzoo.errors.InputError`, with a text for the reader. Objects may be used from any thread.
 """

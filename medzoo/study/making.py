@@ -301,7 +301,7 @@ class Maker:
 
 
 def groups_of(side: Data, run: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
-    """Name of a group -> its value for each picture: the class, columns of metadata.csv, options."""
+    """Name of a group -> its value for each picture: class, columns of metadata.csv, options."""
     label = side.column("label")
     groups = {}
     for name, value in (run or {}).items():

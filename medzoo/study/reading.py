@@ -63,7 +63,7 @@ def checked_experience(value: Any) -> float | None:
 
 
 def order_of(items: Mapping[str, tuple[tuple[str, ...], str]], study: str, key: str) -> list[str]:
-    """The items in the order of a reader: the training first, then shuffled by the reader's name."""
+    """The items in a reader's order: the training first, then shuffled by the reader's name."""
 
     def place(item: str) -> tuple[bool, str]:
         digest = hashlib.sha256(f"{study}/{key}/{item}".encode()).hexdigest()

@@ -311,7 +311,8 @@ def _made_with(results: Results) -> str:
     key = results.key
     facts = {name: key[name] for name in ("study", "seed", "model", "real")}
     run = ", ".join(f"{name} {value}" for name, value in (facts | key["provenance"]).items())
-    return f"<details><summary>How it was made</summary><p>{escape(run)}, medzoo {__version__}</p></details>"
+    about = f"<p>{escape(run)}, medzoo {__version__}</p>"
+    return f"<details><summary>How it was made</summary>{about}</details>"
 
 
 # ---------------------------------------------------------------------------------------------- CSV

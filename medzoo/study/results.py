@@ -226,8 +226,8 @@ def _over_readers(results: Results) -> None:
     waiting = len(results.readers) - len(done)
     if waiting:
         results.notes.append(
-            f"{waiting} of {len(results.readers)} readers have not finished: their answers count in "
-            "accuracy, sensitivity and specificity alone."
+            f"{waiting} of {len(results.readers)} readers have not finished: their answers count "
+            "in accuracy, sensitivity and specificity alone."
         )
     if not done:
         results.notes.append(

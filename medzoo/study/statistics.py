@@ -1,4 +1,4 @@
-"""The statistics of a reader study. Each function is compared with a published example in the tests.
+"""The statistics of a reader study. Tests compare each function with a published example.
 
 scipy, statsmodels and scikit-learn come with the extra ``study`` and are imported when needed.
 """

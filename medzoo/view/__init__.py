@@ -1,7 +1,7 @@
 """Looking at a model's samples: sliders in a window or a notebook, and walks through the latents.
 
-`Exploration` holds the state and renders it; `explorer` and `widgets_face` are its faces. matplotlib
-is imported with the modules below, so only when something is drawn.
+`Exploration` holds the state and renders it; `explorer` and `widgets_face` are its faces.
+matplotlib is imported with the modules below, so only when something is drawn.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ class Explorer:
         """
         return self.exploration.save()
 
-    # -------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
     # showing
     def _do(self, change: Callable[[], object]) -> None:
         """Change the state, and show it. An error is shown instead, and the state stays.
@@ -390,7 +390,7 @@ class Explorer:
         for k, (name, values) in enumerate(self.choices.items()):
             width = min(SPAN / len(self.choices), RADIO)
             sheet.text(LEFT + k * width, y + LINE / 2, name, fontsize=10)
-            # matplotlib draws the dots at 0.15 of the width, and leaves a line free above and below.
+            # matplotlib draws the dots at 0.15 of the width, with a free line above and below.
             axes = sheet.axes(
                 LEFT + (k - 0.11) * width, y + LINE / 2, width, _radios_height(len(values))
             )

@@ -39,24 +39,52 @@ PAGE = """<!doctype html>
 """
 STYLE = """\
 :root { color-scheme: light dark; --line: #8884; --faint: #777; }
-body { font: 16px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 1.5rem auto; padding: 0 1rem; }
+body {
+  font: 16px/1.45 system-ui, sans-serif;
+  max-width: 72rem;
+  margin: 1.5rem auto;
+  padding: 0 1rem;
+}
 h1 { font-size: 1.5rem; line-height: 1.3; }
 a { color: #2f6690; }
 @media (prefers-color-scheme: dark) { a { color: #8ec1e8; } }
 form { display: flex; flex-wrap: wrap; gap: .6rem; margin: 1rem 0; align-items: end; }
 label { display: grid; font-size: .8rem; color: var(--faint); }
 input, select { font: inherit; padding: .3rem; max-width: 12rem; }
-#models { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1rem; padding: 0; }
-#models li { list-style: none; border: 1px solid var(--line); border-radius: .5rem; padding: .8rem; overflow-wrap: anywhere; }
+#models {
+  display: grid;
+  grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr));
+  gap: 1rem;
+  padding: 0;
+}
+#models li {
+  list-style: none;
+  border: 1px solid var(--line);
+  border-radius: .5rem;
+  padding: .8rem;
+  overflow-wrap: anywhere;
+}
 #models li[hidden] { display: none; }
-#models img, .empty { width: 100%; height: 5rem; object-fit: cover; background: #8882; display: block; margin-bottom: .5rem; }
+#models img, .empty {
+  width: 100%;
+  height: 5rem;
+  object-fit: cover;
+  background: #8882;
+  display: block;
+  margin-bottom: .5rem;
+}
 .empty { display: grid; place-items: center; color: var(--faint); font-size: .85rem; }
 .status { color: #c2410c; font-weight: 600; }
 small, footer { color: var(--faint); }
 th { text-align: left; vertical-align: top; padding-right: 1rem; white-space: nowrap; }
 pre { background: #8882; padding: .6rem; overflow-x: auto; white-space: pre-wrap; }
 .strip { max-width: 100%; }
-footer { margin-top: 2rem; border-top: 1px solid var(--line); padding-top: .5rem; font-size: .85rem; }
+footer {
+  margin-top: 2rem;
+  border-top: 1px solid var(--line);
+  padding-top: .5rem;
+  font-size: .85rem;
+}
 """
 SCRIPT = """\
 const form = document.querySelector("form"), count = document.querySelector("#count");
@@ -173,7 +201,8 @@ def _card(model: ModelConfig, facets: Mapping[str, set[str]]) -> str:
         f'<li data-text="{escape(text)}"{data}>{picture}'
         f'<a href="models/{model.id}.html">{name}</a>{note}<br>{escape(model.name)}'
         f"<br><small>{escape(description.sample_size(model.default))}, "
-        f"{escape(model.default.license)}, {escape(description.package(model.default))}</small></li>"
+        f"{escape(model.default.license)}, "
+        f"{escape(description.package(model.default))}</small></li>"
     )
 
 

@@ -1,4 +1,4 @@
-"""The inputs of a model as controls: choices of a few values, ranges of numbers, and their start."""
+"""The inputs of a model as controls: choices of a few values, ranges, and their start."""
 
 from __future__ import annotations
 

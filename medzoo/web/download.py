@@ -121,7 +121,8 @@ class Download:
         self._message.fail(
             InputError(
                 "The browser did not send the file.",
-                f"A file has at most {MOST_UPLOAD // 10**6} MB, and there are at most {MOST_FILES}.",
+                f"A file has at most {MOST_UPLOAD // 10**6} MB, and there are at most "
+                f"{MOST_FILES}.",
             )
         )
 

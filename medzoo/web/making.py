@@ -71,7 +71,8 @@ class Making:
             )
         if size > MOST_BYTES:
             raise InputError(
-                f"{n:,} samples have {gigabytes(size)}; at most {gigabytes(MOST_BYTES)} are made here.",
+                f"{n:,} samples have {gigabytes(size)}; at most {gigabytes(MOST_BYTES)} are made "
+                "here.",
                 hint,
             )
 

@@ -169,7 +169,7 @@ class Desk:
         elif str(event.key).lower() == "p":
             self._pause()
 
-    # --------------------------------------------------------------------------------------- the end
+    # --------------------------------------------------------------------------------------- the en
     def _close(self) -> None:
         assert self.reading is not None  # noqa: S101
         known = {reader.name: reader for reader in self.study.readers()}
