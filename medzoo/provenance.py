@@ -81,7 +81,7 @@ NOT_COMPARED = frozenset(_keys(_NOT_COMPARED))
 # The fields of `Output` that a provenance holds.
 OUTPUT_FIELDS = (
     *("name", "kind", "dtype", "shape", "range", "unit", "window", "spacing"),
-    *("condition", "columns", "geometry", "origin"),
+    *("condition", "columns", "classes", "geometry", "origin"),
 )
 
 
