@@ -161,7 +161,7 @@ def table(
 
 
 def _least(lines: Sequence[Sequence[str]]) -> int:
-    """The width of a table whose columns, but for the first, keep `READABLE` characters."""
+    """The width of a table whose columns keep (except for the first) `READABLE` characters."""
     first, *others = (max(map(cells, column)) for column in zip(*lines, strict=True))
     return first + sum(2 + min(other, READABLE) for other in others)
 

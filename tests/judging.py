@@ -32,6 +32,5 @@ REAL, HELD_OUT = blobs(60, 0), blobs(40, 1)
 
 
 def judged(synthetic: Any, **options: Any) -> medzoo.evaluation.results.Evaluation:
-    return medzoo.evaluate(
-        synthetic, REAL, **{"held_out": HELD_OUT, "metrics": QUICK, "steps": 5, **options}
-    )
+    usual = {"real": REAL, "held_out": HELD_OUT, "metrics": QUICK, "steps": 5}
+    return medzoo.evaluate(synthetic, **{**usual, **options})

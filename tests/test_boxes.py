@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import yaml
 from sets import BOXES, CONDITION, IMAGES, Toy, column
 
 import medzoo
-from medzoo.config import read_config
+from medzoo.config import Output, read_config
 from medzoo.config.columns import corners_of, present_boxes
 from medzoo.errors import ConfigError, InputError, PackageError
+from medzoo.provenance import OUTPUT_FIELDS
 
 MODEL = """
 import numpy as np
@@ -243,3 +245,28 @@ def test_rows_of_nan_are_not_there() -> None:
     rows = np.array([ONE, NOTHING, OTHER])
     np.testing.assert_array_equal(present_boxes(rows), [ONE, OTHER])
     assert present_boxes(np.array(NOTHING)).shape == (0, 4)
+
+
+@pytest.mark.parametrize("format_", ["coco", "yolo"])
+def test_a_set_that_was_read_back_keeps_the_classes_of_its_boxes(
+    toy: Toy, tmp_path: Path, format_: str
+) -> None:
+    identifier = boxed(toy, [ONE, OTHER])
+    medzoo.generate(identifier, 4, seed=0, out=tmp_path / "png", format="png")
+    medzoo.read(tmp_path / "png").save(tmp_path / "again", format=format_)
+    medzoo.generate(identifier, 4, seed=0, out=tmp_path / "direct", format=format_)
+    pattern = {"coco": "annotations.json", "yolo": "labels/*.txt"}[format_]
+    written = sorted((tmp_path / "again").glob(pattern))
+    assert written
+    for path in [*written, *(tmp_path / "again").glob("data.yaml")]:
+        same = tmp_path / "direct" / path.relative_to(tmp_path / "again")
+        assert path.read_bytes() == same.read_bytes()
+    again = medzoo.read(tmp_path / "again")
+    assert again.outputs["boxes"].classes == "labels"
+
+
+def test_a_provenance_holds_all_of_a_column_but_how_it_was_made() -> None:
+    of_the_run = {"tolerance", "zoom", "element", "returned", "channels", "files", "fit"}
+    of_the_run |= {"reference", "axes"}
+    names = {field.name for field in dataclasses.fields(Output)}
+    assert names - of_the_run == set(OUTPUT_FIELDS)

@@ -142,8 +142,8 @@ def test_rows_of_nan_are_fewer_boxes() -> None:
     [
         ([0.5, np.nan, 0.1, 0.1], "first sample 3: "),
         ([32.0, 20.0, 8.0, 8.0], "as fractions of the picture"),
-        ([0.5, 0.5, 0.0, 0.1], "1 samples with a box that is not one"),
-        ([0.5, 0.5, np.inf, 0.1], "1 samples with a box that is not one"),
+        ([0.5, 0.5, 0.0, 0.1], "1 samples with an invalid box"),
+        ([0.5, 0.5, np.inf, 0.1], "1 samples with an invalid box"),
     ],
 )
 def test_what_is_not_a_box_is_refused(box: list[float], message: str) -> None:
@@ -283,6 +283,37 @@ def test_comparing_trains_on_real_data_once(one_seed: None, tmp_path: Path) -> N
     assert text.count("Does it help?") == 2
     assert text.count("one against real data") == 1
     assert text.count("pictures of the real data") == 2
+
+
+def test_sets_with_other_tasks_share_no_trainings(one_seed: None) -> None:
+    labelled = {name: values for name, values in blobs(30, 2).items() if name != "masks"}
+    both = blobs(30, 3)
+    options = {"held_out": HELD_OUT, "metrics": ["fd"], "utility": True, "steps": 2}
+    found = medzoo.compare([labelled, both], REAL, **options)
+    alone = [medzoo.evaluate(one, REAL, **options) for one in (labelled, both)]
+    assert [e.utility.score for e in alone] == ["AUC", "Dice"]
+    for together, single in zip(found.evaluations, alone, strict=True):
+        assert together.utility == single.utility
+    head, rows = found.utility_cells()
+    assert head[0] == "AUC or Dice, trained on"
+    assert rows[0][0] == "real (AUC)"
+    assert rows[-1][-2] == "-"
+    assert rows[-1][0].endswith("(Dice)")
+
+
+def test_floors_of_masks_do_not_serve_a_set_of_boxes(one_seed: None) -> None:
+    real, held_out = squares(40, 0), squares(30, 1)
+    masks = np.zeros((40, 1, 64, 64), np.uint8), np.zeros((30, 1, 64, 64), np.uint8)
+    for mask in masks:
+        for row in range(len(mask)):
+            mask[row, :, 2 : 5 + row % 20, 2:9] = 1
+    real, held_out = {**real, "masks": masks[0]}, {**held_out, "masks": masks[1]}
+    boxes = squares(30, 2)
+    with_masks = {**squares(30, 3), "masks": masks[1]}
+    options = {"held_out": held_out, "metrics": ["mask_size"]}
+    found = medzoo.compare([with_masks, boxes], real, **options)
+    alone = medzoo.evaluate(boxes, real, **options)
+    assert found.evaluations[1]["mask_size"] == alone["mask_size"]
 
 
 def test_commands_take_a_task_and_report_a_comparison(

@@ -20,9 +20,15 @@ from scipy import stats
 
 import medzoo
 from medzoo.cli import main
+from medzoo.config import Output
 from medzoo.errors import InputError, MedzooWarning
+from medzoo.evaluation.data import Reading
+from medzoo.evaluation.figures import number
+from medzoo.evaluation.matching import Sides, range_of, unit_values
 from medzoo.evaluation.measuring import METRICS
 from medzoo.evaluation.pairs import Pair, Part
+from medzoo.evaluation.report import _window
+from medzoo.evaluation.sources import data_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::medzoo.errors.MedzooWarning")
 
@@ -335,3 +341,77 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     for name in ("damaged.npz", "objects.npy", "latin.csv"):
         with pytest.raises(InputError, match=name):
             medzoo.evaluate(tmp_path / name, REAL)
+
+
+# ------------------------------------------------------------------------ what sides have in common
+def scans(low: float, high: float, n: int = 30, window: Any = None) -> medzoo.Samples:
+    """The same n pictures in HU, in a column that states this range."""
+    rng = np.random.default_rng(3)
+    values = rng.uniform(-900, 900, (n, 1, 8, 8)).astype(np.float32)
+    output = Output("images", "image", "float32", (1, 8, 8), (low, high), unit="HU", window=window)
+    return medzoo.Samples({"images": values}, {"images": output}, np.arange(n))
+
+
+def test_a_number_in_hu_means_the_same_on_all_three_sides() -> None:
+    ranges = (-1024, 2048), (-1000, 1000), (-1000, 3000)
+    sides = Sides(*(data_of(scans(*own), "x", Reading()) for own in ranges))
+    scaled = [unit_values(side, sides) for side in (sides.synthetic, sides.real, sides.held_out)]
+    np.testing.assert_array_equal(scaled[0], scaled[1])
+    np.testing.assert_array_equal(scaled[0], scaled[2])
+    assert range_of(sides.real, sides) == (-1024, 3000)
+
+
+def test_grey_levels_are_shown_in_the_window_of_their_own_side() -> None:
+    values = np.full((30, 1, 8, 8), 150, np.uint8)
+    output = Output(
+        "images", "image", "uint8", (1, 8, 8), (0, 255), unit="gray level", window=(150, 100)
+    )
+    synthetic = medzoo.Samples({"images": values}, {"images": output}, np.arange(30))
+    deep = {"images": values.astype(np.uint16) * 256}
+    sides = [data_of(side, "x", Reading()) for side in (synthetic, deep, deep)]
+    assert _window(Sides(*sides)) == pytest.approx((100 / 127.5 - 1, 200 / 127.5 - 1))
+
+
+def test_a_patient_column_that_is_not_there_is_refused() -> None:
+    real = {**REAL, "pid": np.arange(60) // 2}
+    with pytest.raises(InputError, match=r"patient='PID' is not a column of real; it has .*pid"):
+        judged(blobs(30, 2), real=real, held_out=None, patient="PID")
+    with pytest.raises(InputError, match="is not a column of held_out"):
+        judged(blobs(30, 2), real=real, patient="pid")
+
+
+def test_patients_may_be_numbers_in_arrays_and_in_a_csv(tmp_path: Path) -> None:
+    real = {**REAL, "pid": np.arange(60) // 2}
+    found = judged(blobs(30, 2), real=real, held_out=None, patient="pid")
+    assert not [note for note in found.notes if "Patients are not known" in note]
+    rng, paths = np.random.default_rng(0), {}
+    for name in ("synthetic", "real"):
+        head = ["a", "b", *(["patient", "visit"] if name == "real" else [])]
+        rows = [
+            [*rng.normal(size=2), *([i // 2, i // 3] if name == "real" else [])] for i in range(60)
+        ]
+        paths[name] = tmp_path / f"{name}.csv"
+        with paths[name].open("w", newline="") as file:
+            csv.writer(file).writerows([head, *rows])
+    with pytest.raises(InputError, match="columns"):
+        medzoo.evaluate(paths["synthetic"], paths["real"])
+    found = medzoo.evaluate(paths["synthetic"], paths["real"], patient="visit")
+    assert not [note for note in found.notes if "Patients are not known" in note]
+
+
+def test_classes_of_real_data_alone_do_not_stop_tstr() -> None:
+    names = np.array(["a", "b", "c"])[np.arange(60) % 3]
+    real = {**REAL, "labels": names}
+    made, held_out = (
+        {**side, "labels": np.array(["a", "c"])[np.arange(len(side["images"])) % 2]}
+        for side in (blobs(30, 2), HELD_OUT)
+    )
+    found = judged(made, real=real, held_out=held_out, metrics=["tstr"], steps=2)
+    assert 0 <= found["tstr"].value <= 1
+
+
+def test_a_comparison_shows_the_floor_of_each_size() -> None:
+    found = medzoo.compare([blobs(20, 2), blobs(60, 3)], REAL, held_out=HELD_OUT, metrics=["fd"])
+    floors = [number(evaluation["fd"].floor) for evaluation in found.evaluations]
+    assert floors[0] != floors[1]
+    assert found.cells()[1][0][1] == " / ".join(floors)

@@ -89,7 +89,7 @@ def evaluate(
         Further real data, of other patients. By default half of ``real``, at random.
     metrics : sequence of str, optional
         Names of metrics, or of groups: ``fidelity``, ``diversity``, ``usefulness``, ``privacy``,
-        ``masks``, ``tables``. By default all that apply, but for ``c2st``, ``tstr``, ``mask_dice``
+        ``masks``, ``tables``. By default all that apply, except ``c2st``, ``tstr``, ``mask_dice``
         and ``box_found``, which train networks for minutes; ``"all"`` has these as well.
     features : torch.nn.Module, str or path, optional
         Returns one row of numbers per picture, for pictures in [-1, 1]. ``"radimagenet"`` and
@@ -141,7 +141,7 @@ def evaluate(
     ['precision', 'copy']
     """
     running = {"device": device, "env": env, "trust": trust, "sandbox": sandbox}
-    how = Reading(n, seed, classes or {}, None, running)
+    how = Reading(n, seed, classes or {}, options=running, patient=patient)
     settings = {"metrics": metrics, "features": features, "by": by}
     trainings = Trainings(utility, task) if _is_asked(utility, task) else None
     judge = Judge(how, real, held_out, patient, resize, steps, settings, trainings)
@@ -224,7 +224,7 @@ def compare(
             "Such as [101, 102, 103], or {'mine': 101, 'yours': 'folder/'}.",
         )
     running = {"device": device, "env": env, "trust": trust, "sandbox": sandbox}
-    how = Reading(n, seed, classes or {}, None, running)
+    how = Reading(n, seed, classes or {}, options=running, patient=patient)
     settings = {"metrics": metrics, "features": features, "by": by}
     trainings = Trainings(utility, task) if _is_asked(utility, task) else None
     judge = Judge(how, real, held_out, patient, resize, steps, settings, trainings)

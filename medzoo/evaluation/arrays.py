@@ -18,7 +18,6 @@ from .data import Array, Data, Reading, Texts
 
 KIND_OF_NAME = {"masks": "mask", "mask": "mask", "boxes": "boxes", "table": "table"}
 LABELS = ("labels", "label")
-NAMES = ("patient", "indices")  # numbers that only tell samples apart
 
 
 def renamed(values: list[str], how: Reading) -> Texts:
@@ -40,7 +39,7 @@ def of_arrays(arrays: Mapping[str, Any], name: str, role: str, how: Reading) -> 
     label_names: dict[str, dict[str, str]] = {}
     for key, values in arrays.items():
         array = _array_of(key, values, role)
-        if array.dtype.kind in "OUS" or (key in NAMES and array.ndim == 1):
+        if array.dtype.kind in "OUS" or (how.is_name(key) and array.ndim == 1):
             texts[key] = renamed([str(value) for value in array], how)
             continue
         kind = _kind_of(key, array, role)
@@ -141,9 +140,10 @@ def of_csv(path: Path, how: Reading) -> Data:
         raise InputError(f"{path.name} has rows of different lengths.")
     columns, numbers, texts = [], [], {}
     for name, values in zip(head, zip(*body, strict=True), strict=True):
-        numeric = _numbers(values)
+        numeric = None if how.is_name(name) else _numbers(values)
         if numeric is None:
-            _warn_of_text(name, values, path)
+            if not how.is_name(name):
+                _warn_of_text(name, values, path)
             texts[name] = renamed(list(values), how)
         else:
             numbers.append(numeric)

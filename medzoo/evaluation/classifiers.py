@@ -82,7 +82,7 @@ def probabilities(
     small, labels = shrunk(x), torch.from_numpy(y)
     members = [np.flatnonzero(y == c) for c in range(classes)]
     for _ in range(steps):
-        i = np.concatenate([rng.choice(rows, BATCH // classes) for rows in members])
+        i = np.concatenate([rng.choice(rows, max(1, BATCH // classes)) for rows in members])
         batch = small[i]
         if flips:
             for axis in axes:

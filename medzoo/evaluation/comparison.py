@@ -30,7 +30,10 @@ class Comparison:
     evaluations: Sequence[Evaluation]
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
-        """The head, and one row per metric: its figure of real data, then of each set."""
+        """The head, and one row per metric: its figure of real data, then of each set.
+
+        Real data have one figure per set where it depends on the size of the set.
+        """
         names = [evaluation.name for evaluation in self.evaluations]
         head = ["metric", "real data", *names, "best is"]
         rows = []
@@ -38,8 +41,11 @@ class Comparison:
             figures = [_figure(evaluation, metric, group) for evaluation in self.evaluations]
             known = next(figure for figure in figures if figure is not None)
             values = ["-" if f is None else number(f.value) for f in figures]
+            floors = ["-" if f is None else number(f.floor) for f in figures]
+            if len({*floors} - {"-"}) < 2:
+                floors = [number(known.floor)]
             name = f"{metric} ({group})" if group else metric
-            rows.append([name, number(known.floor), *values, known.better])
+            rows.append([name, " / ".join(floors), *values, known.better])
         return head, rows
 
     def _measured(self) -> list[tuple[str, str]]:
@@ -58,11 +64,15 @@ class Comparison:
             return [], []
         names = [evaluation.name for evaluation in self.evaluations if evaluation.utility]
         rows = []
-        for row, arm in enumerate(utilities[0].arms):
-            cases = "all" if arm.share == 1 else f"{arm.share:.0%}"
-            scores = [f"{utility.arms[row].mean:.3f}" for utility in utilities]
-            rows.append([arm.name, cases, *scores])
-        return [f"{utilities[0].score}, trained on", "cases", *names], rows
+        scores = list(dict.fromkeys(utility.score for utility in utilities))  # one per task
+        for score in scores:
+            own = [utility if utility.score == score else None for utility in utilities]
+            for row, arm in enumerate(next(filter(None, own)).arms):
+                cases = "all" if arm.share == 1 else f"{arm.share:.0%}"
+                means = ["-" if u is None else f"{u.arms[row].mean:.3f}" for u in own]
+                name = arm.name if len(scores) == 1 else f"{arm.name} ({score})"
+                rows.append([name, cases, *means])
+        return [f"{' or '.join(scores)}, trained on", "cases", *names], rows
 
     @property
     def table(self) -> str:

@@ -16,6 +16,7 @@ from ..config.columns import names_of_kind
 from ..errors import InputError, MedzooWarning
 from ..samples import Samples
 
+NAMES = ("patient", "indices")
 Array = NDArray[Any]
 Texts = NDArray[np.str_]
 
@@ -113,6 +114,8 @@ class Reading:
         How a model is run: device, env, trust; and its own options.
     inspect : callable, optional
         Called with the path of each picture of a folder, while its file exists.
+    patient : str, optional
+        The column that tells patients apart, also if it holds numbers.
     """
 
     n: int = 1000
@@ -121,6 +124,11 @@ class Reading:
     size: tuple[int, ...] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     inspect: Callable[[Path], Any] | None = None
+    patient: str | None = None
+
+    def is_name(self, column: str) -> bool:
+        """Whether the numbers of a column only tell samples apart, so that they are texts."""
+        return column in NAMES or column == self.patient
 
 
 def warn(text: str, notes: list[str]) -> None:

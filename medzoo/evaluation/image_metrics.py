@@ -303,12 +303,14 @@ def tstr(pair: Pair) -> Estimate:
     if len(classes) < 2 or not np.array_equal(np.unique(a.labels), classes):
         note = "the set does not have the classes of the held-out data, or there is only one"
         return Estimate(float("nan"), np.array([]), note)
-    truth, runs = b.labels, []
+    # Numbered again: a class may be in the real data alone.
+    made, truth = (np.searchsorted(classes, labels) for labels in (a.labels, b.labels))
+    runs = []
     for seed in range(SEEDS["tstr"]):
-        shares = probabilities(a.pictures, a.labels, b.pictures, seed=seed, steps=pair.steps)
+        shares = probabilities(a.pictures, made, b.pictures, seed=seed, steps=pair.steps)
         runs.append(shares)
     value = float(np.mean([mean_auc(shares, truth) for shares in runs]))
-    members = [np.flatnonzero(truth == code) for code in classes]
+    members = [np.flatnonzero(truth == number) for number in range(len(classes))]
     rng = np.random.default_rng(pair.seed)
     draws = []
     for _ in range(100):

@@ -69,6 +69,7 @@ def matched(
         _require_marks_of_pictures(role, side)
     for role, side in real_sides:
         _require_comparable(synthetic, side, role, notes)
+        _require_patients(role, side, patient)
     if held_out is None:
         real, held_out = _halves(real, patient, seed, notes)
     else:
@@ -132,7 +133,7 @@ def _require_boxes(role: str, name: str, values: Array, side: Data) -> None:
     if wrong.any():
         row, number = np.argwhere(wrong)[0]
         raise InputError(
-            f"{role}: {name!r} has {int(wrong.any(1).sum())} samples with a box that is not one, "
+            f"{role}: {name!r} has {int(wrong.any(1).sum())} samples with an invalid box, "
             f"first {side.row_name(row)}: {rows[row, number].tolist()}.",
             "A box is centre x, centre y, width and height, as fractions of the picture from 0 to "
             "1; a row of NaN stands for no box.",
@@ -299,6 +300,17 @@ def _first_equal_rows(side: Data) -> NDArray[np.str_]:
     return np.array([str(first.setdefault(key, row)) for row, key in enumerate(digests)])
 
 
+def _require_patients(role: str, side: Data, patient: str | None) -> None:
+    """Raise InputError if patients are named by a column that a side does not have."""
+    if patient is not None and side.patients(patient) is None:
+        raise InputError(
+            f"patient={patient!r} is not a column of {role}; it has "
+            f"{', '.join(side.texts) or 'none'}.",
+            "Name the column that tells patients apart; in a folder of pictures, also a regular "
+            "expression for their paths.",
+        )
+
+
 def _require_apart(real: Data, held_out: Data, patient: str | None) -> None:
     """Raise InputError if a picture or a patient is on both sides."""
     both = _equal_rows(real, held_out)
@@ -388,20 +400,33 @@ def _listed(names: Sequence[str]) -> str:
     return shown + (", ..." if len(names) > 6 else "")
 
 
-def unit_values(side: Data, like: Data) -> NDArray[np.float32]:
-    """The pictures of a side in [-1, 1]; HU and other units by the range of both sides together.
+def range_of(side: Data, sides: Sides) -> tuple[float, float]:
+    """The values that become -1 and 1 in the pictures of a side.
+
+    They are the side's own range for grey levels. HU and other units have one range for all sides,
+    so that a number means the same on each.
 
     Raises
     ------
     InputError
         A column has no value range.
     """
+    if unit_of(_pictures_of(side)) == GREY:
+        return known_range(_pictures_of(side))
+    together = sides.synthetic, sides.real, sides.held_out
+    lows, highs = zip(*(known_range(_pictures_of(one)) for one in together), strict=True)
+    return min(lows), max(highs)
+
+
+def _pictures_of(side: Data) -> Output:
+    """The column of pictures of a side that has one."""
+    return side.samples.outputs[str(side.column(*PICTURES))]
+
+
+def unit_values(side: Data, sides: Sides) -> NDArray[np.float32]:
+    """The pictures of a side, scaled to [-1, 1] by `range_of`."""
+    low, high = range_of(side, sides)
     name = str(side.column(*PICTURES))
-    output = side.samples.outputs[name]
-    low, high = known_range(output)
-    if unit_of(output) != GREY:
-        other = known_range(like.samples.outputs[str(like.column(*PICTURES))])
-        low, high = min(low, other[0]), max(high, other[1])
     values = getattr(side.samples, name).astype(np.float32)
     scaled: NDArray[np.float32] = (values - np.float32(low)) / np.float32((high - low) / 2) - 1
     return scaled

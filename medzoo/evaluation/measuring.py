@@ -79,9 +79,9 @@ class Measuring:
         )
         self.sides = sides
         kinds, classes = sides.kinds, classes_of(sides)
-        synthetic = part_of(sides.synthetic, sides.real, kinds, classes, self.patient)
-        real = part_of(sides.real, sides.synthetic, kinds, classes, self.patient)
-        held_out = part_of(sides.held_out, sides.synthetic, kinds, classes, self.patient)
+        synthetic = part_of(sides.synthetic, sides, kinds, classes, self.patient)
+        real = part_of(sides.real, sides, kinds, classes, self.patient)
+        held_out = part_of(sides.held_out, sides, kinds, classes, self.patient)
         features = None
         if "picture" in kinds:
             features = features_of(self.features, real)
@@ -174,8 +174,7 @@ class Measuring:
         if not metric.floor:
             return none
         size = min(pair.synthetic.n, pair.real.n)
-        shape = None if pair.real.x is None else tuple(pair.real.x.shape)
-        key = metric.name, group, size, pair.real.n, shape
+        key = metric.name, group, size, pair.real_digest
         if key not in self.floors:
             real = pair.floor(metric.floor)
             enough = min(real.synthetic.n, real.held_out.n) >= FEWEST // 2
@@ -233,7 +232,7 @@ def features_of(features: Any, real: Part) -> Features:
 
 
 def chosen_metrics(metrics: Any, kinds: Sequence[str], ndim: int) -> list[Metric]:
-    """The metrics that were named, or all that apply but those that train networks.
+    """The metrics that were named, or all that apply except those that train networks.
 
     Raises
     ------

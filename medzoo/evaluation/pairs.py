@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -108,6 +109,20 @@ class Pair:
     cache: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
+    def real_digest(self) -> str:
+        """A digest of the real data of both parts. Of pairs that share it, what is measured on real
+        data alone is the same.
+        """
+        digest = hashlib.sha256()
+        for part in (self.real, self.held_out):
+            pixels = None if part.x is None else part.x.numpy()
+            for values in (pixels, part.labels, part.table, part.masks, part.boxes):
+                what = "none" if values is None else f"{values.dtype} {values.shape}"
+                digest.update(what.encode())
+                digest.update(b"" if values is None else np.ascontiguousarray(values).data)
+        return digest.hexdigest()
+
+    @cached_property
     def same(self) -> Part:
         """As many samples of the set as there are real ones, at most."""
         order = np.random.default_rng(self.seed).permutation(self.synthetic.n)
@@ -154,9 +169,9 @@ def _halves(part: Part, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]
 
 
 def part_of(
-    side: Data, like: Data, kinds: tuple[str, ...], classes: list[str], patient: str | None
+    side: Data, sides: Sides, kinds: tuple[str, ...], classes: list[str], patient: str | None
 ) -> Part:
-    """A side as a `Part` without features."""
+    """One of three sides as a `Part` without features."""
     labels = None
     label = side.column("label")
     if classes and label:
@@ -166,7 +181,7 @@ def part_of(
     box_rows = rows_of(getattr(side.samples, boxes)) if "boxes" in kinds and boxes else None
     return Part(
         len(side),
-        x=torch.from_numpy(unit_values(side, like)) if "picture" in kinds else None,
+        x=torch.from_numpy(unit_values(side, sides)) if "picture" in kinds else None,
         labels=labels,
         patients=side.patients(patient),
         table=_table(side, str(table)) if "table" in kinds else None,

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..config.columns import known_range
 from ..config.html import data_address, page
 from ..samples.pictures import Drawing
 from .figures import Figure, html_table, plain
-from .matching import PICTURES, Sides
+from .matching import PICTURES, Sides, range_of
 from .metrics import METRICS
 from .pairs import Pair
 from .privacy_metrics import copies
@@ -113,10 +112,7 @@ def _window(sides: Sides) -> tuple[float, float]:
     output = sides.synthetic.samples.outputs[str(sides.synthetic.column(*PICTURES))]
     if output.window is None:
         return -1.0, 1.0
-    low, high = known_range(output)
-    if output.unit:
-        other = known_range(sides.real.samples.outputs[str(sides.real.column(*PICTURES))])
-        low, high = min(low, other[0]), max(high, other[1])
+    low, high = range_of(sides.synthetic, sides)
     centre, width = output.window
     ends = np.array([centre - width / 2, centre + width / 2])
     scaled = (ends - low) / ((high - low) / 2) - 1

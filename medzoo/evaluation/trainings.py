@@ -95,7 +95,7 @@ class Trainings:
                     "all": (own.plus(made), True),
                 }
                 for name, (cases, augment) in trainings.items():
-                    key = (name, share, seed, len(real), tuple(real.x.shape))
+                    key = (task.name, name, share, seed, pair.real_digest)
                     run = self.real_runs.get(key)
                     if run is None:
                         grades = graded(cases, seed, augment)
