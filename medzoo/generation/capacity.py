@@ -132,14 +132,8 @@ def _check_measured(batch: Samples, target: Target, n: int) -> None:
         need = n * bytes_a_sample(batch, target.format)
     except (DatasetError, OSError):  # no room to try it here, but the run uses another disk
         return
-    free = free_disk(target.path)
-    if free is not None and need > free:
-        raise DatasetError(
-            f"{n:,} samples need about {gigabytes(need)}, and {target.path} has {gigabytes(free)} "
-            "free.",
-            "No sample was written. Make room and give the same command again, or choose another "
-            "disk.",
-        )
+    hint = "Make room and give the same command again, or choose another disk."
+    _require_disk(target.path, need, n, f"No sample was written. {hint}")
 
 
 def measured_disk(
@@ -160,15 +154,20 @@ def measured_disk(
     folder = next(p for p in (target, *target.parents) if p.exists())
     try:
         need = int(bytes_a_sample(batch, pick_format(format, batch.outputs)) * n)
-        free = shutil.disk_usage(folder).free
     except (DatasetError, OSError):
         return None
-    if need > free:
-        raise DatasetError(
-            f"{n:,} samples need about {megabytes(need)}, and {folder} has {megabytes(free)} free.",
-            "Nothing was written. Ask for fewer, or choose another disk.",
-        )
+    _require_disk(folder, need, n, "Nothing was written. Ask for fewer, or choose another disk.")
     return need
+
+
+def _require_disk(folder: Path, need: float, n: int, hint: str) -> None:
+    """Raise DatasetError if ``n`` samples of ``need`` bytes in all do not fit on a disk."""
+    free = free_disk(folder)
+    if free is not None and need > free:
+        raise DatasetError(
+            f"{n:,} samples need about {gigabytes(need)}, and {folder} has {gigabytes(free)} free.",
+            hint,
+        )
 
 
 def free_disk(folder: Path) -> int | None:
