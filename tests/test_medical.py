@@ -27,6 +27,8 @@ from medzoo.config.model import Input
 from medzoo.errors import InputError, MedzooWarning
 from medzoo.inputs import Inputs
 from medzoo.medical.contours import filled
+from medzoo.medical.grids import Place
+from medzoo.medical.pictures import pictures_of
 
 OBLIQUE = (
     np.cos(0.3),
@@ -744,6 +746,48 @@ def test_a_structure_is_a_mask_or_picks_the_slices_of_an_image(patient: Path) ->
     assert np.array_equal(masks, whole[:, 0] * 255)
     solid = given_to(Input("mask", "volume", "CT.", (1, 4, 20, 20), spacing=(3, 1, 1)), text)
     assert solid.shape == (1, 1, 4, 20, 20)
+
+
+def taken_around(patient: Path, about: Input) -> tuple[np.ndarray, Place]:
+    """The volume that a package gets of a structure, (D, H, W), and its place."""
+    (stack,), _ = pictures_of(about, [(patient, "PAROTID_R")], to_files=False)
+    assert stack.places[0] is not None
+    return np.asarray(stack.pictures[0]), stack.places[0]
+
+
+@pytest.mark.parametrize("size", [(4, 31, 32), (3, 40, 25), (9, 120, 33)])
+def test_a_volume_cut_around_a_structure_keeps_its_voxels(patient: Path, size: Any) -> None:
+    about = Input("ct", "volume", "A CT.", (1, *size), spacing=(3.0, 0.5, 0.5))
+    ct = medical.read_series(patient)
+    found, place = taken_around(patient, about)
+    corner = ct.voxels_at(place.own.affine[:3, 3] * [-1, -1, 1])
+    first = np.rint(corner).astype(int)
+    np.testing.assert_allclose(corner, first, atol=1e-6)
+    padded = np.pad(ct.voxels, 60, constant_values=ct.voxels.min())
+    cut = tuple(slice(k + 60, k + 60 + n) for k, n in zip(first, size, strict=True))
+    assert np.array_equal(found, padded[cut])
+    assert np.array_equal(place.back(found[None], labels=False)[0], found)
+
+
+@pytest.mark.parametrize("spacing", [(), (3.0, 0.5, 0.5), (3.0, 1.0, 1.0)])
+def test_a_structure_does_not_move_a_volume_that_is_not_cut(patient: Path, spacing: Any) -> None:
+    about = Input("ct", "volume", "A CT.", spacing=spacing)
+    (whole,), _ = pictures_of(about, [(patient, None)], to_files=False)
+    found, place = taken_around(patient, about)
+    assert np.array_equal(found, whole.pictures[0])
+    assert place.taken.is_at(whole.places[0].taken)
+
+
+@pytest.mark.parametrize("kind", ["image", "volume"])
+def test_a_structure_outside_of_the_scan_is_refused(patient: Path, kind: str) -> None:
+    structures(patient / "rt.dcm", {"PAROTID_R": [circle(6, (10, 20), h) for h in (60.0, 63.0)]})
+    shape = (1, 4, 32, 32) if kind == "volume" else (1, 32, 32)
+    about = Input("ct", kind, "A CT.", shape, spacing=(3.0, 0.5, 0.5)[3 - len(shape[1:]) :])
+    with (
+        pytest.warns(MedzooWarning, match="planes lie outside of the volume"),
+        pytest.raises(InputError, match="The mask is empty"),
+    ):
+        given_to(about, f"{patient}#Parotid R")
 
 
 def test_nifti_is_given_slice_by_slice_or_whole(tmp_path: Path) -> None:

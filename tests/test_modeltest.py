@@ -13,6 +13,7 @@ from conftest import NUMPY_MODEL
 
 import medzoo
 from medzoo.cli import main
+from medzoo.config.columns import distance
 from medzoo.errors import DatasetError, InputError, MedzooWarning, TrustError
 from medzoo.files import sha256_of
 from medzoo.modeltest import Finding, Report, examine, recorded
@@ -205,6 +206,76 @@ def test_a_change_of_the_outputs_is_found_beyond_the_tolerance(toy: Toy) -> None
         == "images differ by up to 3 from what was recorded, and the tolerance is 2"
     )
     assert "--record" in found(report, "recorded").hint
+
+
+BOXED = """
+import numpy as np
+
+class Model:
+    def sample(self, batch):
+        images = np.zeros((batch.n, 1, 8, 8), np.uint8)
+        boxes = np.full((batch.n, 2, 4), np.nan, np.float32)
+        for i in range(batch.n):
+            rng = batch.rng(i)
+            images[i] = rng.bytes(64).reshape(1, 8, 8)
+            boxes[i, 0] = 0.3 + 0.2 * rng.uniforms(4)
+        return {"images": images, "boxes": boxes}
+
+def load(weights_dir, device):
+    return Model()
+"""
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("boxes[:, 0, 0] += 0.01", "boxes differ by up to 0.0"),
+        ("boxes[:, 1] = 0.5", "boxes differ by up to inf "),
+    ],
+)
+def test_absent_boxes_are_equal_and_hide_no_other_difference(
+    toy: Toy, change: str, words: str
+) -> None:
+    outputs = {
+        "images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]},
+        "boxes": {"kind": "boxes", "dtype": "float32", "shape": [2, 4]},
+    }
+    alone = {"conditions": None, "options": None, "latent": 0}
+    report = examine(toy(BOXED, outputs=outputs, **alone), write=True)
+    assert report.ready, str(report)
+    changed = BOXED.replace("        return {", f"        {change}\n        return {{")
+    report = examine(toy(changed, outputs=outputs, **alone))
+    assert [f.name for f in report.findings if f.bars] == ["recorded"], str(report)
+    assert words in found(report, "recorded").text
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_boxes_of_another_run_are_compared_where_they_are_there(toy: Toy) -> None:
+    outputs = {"boxes": {"kind": "boxes", "dtype": "float32", "shape": [2, 4]}}
+    images = {"images": {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}}
+    drifting = BOXED.replace("boxes[i, 0] =", "boxes[i, 0] = batch.n / 100 +")
+    report = examine(
+        toy(drifting, outputs=images | outputs, conditions=None, options=None, latent=0)
+    )
+    assert "in batches of 1, boxes differ by up to 0.0" in found(report, "batch size").text
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ([1, 2.5], [1, 2], 0.5),
+        ([np.nan, 3], [np.nan, 3], 0),
+        ([np.nan, 3], [np.nan, 1], 2),
+        ([np.nan, 3], [0, 3], np.inf),
+        ([0, 3], [0, np.nan], np.inf),
+        ([np.inf, -np.inf], [np.inf, -np.inf], 0),
+        ([np.inf], [-np.inf], np.inf),
+        ([], [], 0),
+    ],
+)
+def test_the_distance_of_two_arrays(a: list[float], b: list[float], expected: float) -> None:
+    assert distance(np.array(a), np.array(b)) == expected
 
 
 @pytest.mark.usefixtures("unmeasured")

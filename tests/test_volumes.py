@@ -106,3 +106,38 @@ def test_slices_with_never_gives_an_empty_mask() -> None:
     corners[3, 0, 0] = corners[3, 39, 39] = True  # what is cut lies between them
     with pytest.raises(InputError, match="In 1 of 1 slices the mask disappears"):
         medical.slices_with(ct, corners, 8)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    extent=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    size=st.tuples(st.integers(5, 24), st.integers(5, 24)),
+    aside=st.none() | st.tuples(st.floats(-1.5, 1.5), st.floats(-1.5, 1.5)),
+    spacing=st.sampled_from([None, 1.0, (None, 1.0), (1.0 + 1e-7, 1.0)]),
+)
+def test_a_cut_at_the_same_spacing_keeps_its_voxels(
+    extent: Any, size: Any, aside: Any, spacing: Any
+) -> None:
+    values = np.arange(1, 401, dtype=np.float32).reshape(1, 20, 20)
+    mask = np.zeros(values.shape, bool)
+    mask[0, 7 : 7 + extent[0], 8 : 8 + extent[1]] = True
+    target = (np.array(size) - 1) / 2 + (aside or 0)
+    at = None if aside is None else target.tolist()
+    images, masks = medical.slices_with(volume(values), mask, size, spacing, at=at, fill=0)
+    assert images.shape == masks.shape == (1, *size)
+    padded, padded_mask = np.pad(values[0], 50), np.pad(mask[0], 50)  # 0 outside, as fill is
+    seen = np.argwhere(images[0])[0]
+    first = np.argwhere(padded == images[0][tuple(seen)])[0] - seen
+    cut = tuple(slice(k, k + n) for k, n in zip(first, size, strict=True))
+    assert np.array_equal(images[0], padded[cut])
+    assert np.array_equal(masks[0], padded_mask[cut])
+    middle = np.array([57, 58]) + (np.array(extent) - 1) / 2 - first  # of the mask, in the picture
+    assert (np.abs(middle - target) <= 0.5 + 1e-9).all()
+
+
+def test_an_odd_margin_of_a_cut_is_wider_behind_the_mask() -> None:
+    mask = np.zeros((1, 60, 60), bool)
+    mask[0, 20:25, 30:35] = True
+    _, masks = medical.slices_with(volume(np.zeros(mask.shape, np.float32)), mask, 32)
+    assert np.argwhere(masks[0]).min(0).tolist() == [13, 13]
+    assert np.argwhere(masks[0]).max(0).tolist() == [17, 17]  # 13 pixels before, 14 behind

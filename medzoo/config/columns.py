@@ -64,6 +64,25 @@ def corners_of(boxes: Array, output: Output) -> NDArray[np.float32]:
     return pixels.astype(np.float32)
 
 
+def differences(a: Array, b: Array) -> NDArray[np.float64]:
+    """How far each value of an array is from that of another array of the same shape.
+
+    NaN, as in the row of an absent box, equals NaN, and is infinitely far from any number.
+    """
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore"):  # of infinite values
+        apart: NDArray[np.float64] = np.abs(a - b)
+    apart[np.isnan(apart)] = np.inf
+    apart[same] = 0.0
+    return apart
+
+
+def distance(a: Array, b: Array) -> float:
+    """The largest of the `differences` between two arrays."""
+    return float(differences(a, b).max(initial=0.0))
+
+
 def present_boxes(boxes: Array) -> Array:
     """The boxes (K, 4) that are there; the rows of others are NaN."""
     rows = boxes.reshape(-1, len(BOX))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import checks, files, settings
+from ..config.columns import differences
 from ..datasets.differences import changes
 from ..datasets.formats import format_class
 from ..datasets.journal import PROVENANCE, done, is_whole
@@ -409,13 +410,10 @@ def _difference(
     differing, largest = 0, 0.0
     for start in range(0, len(rows), COMPARED_AT_ONCE):
         part = rows[start : start + COMPARED_AT_ONCE]
-        a = np.asarray(old[part].columns[name], dtype=np.float64)
-        b = np.asarray(new[part].columns[name], dtype=np.float64)
+        a, b = np.asarray(old[part].columns[name]), np.asarray(new[part].columns[name])
         if a.shape != b.shape:
             return Difference(len(rows), float("inf"), tolerance)
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
-        distances = np.where(same, 0.0, np.abs(a - b)).reshape(len(a), -1)
-        furthest = np.nan_to_num(distances.max(axis=1, initial=0.0), nan=np.inf)
+        furthest = differences(a, b).reshape(len(a), -1).max(axis=1, initial=0.0)
         differing += int((furthest > 0).sum())
         largest = max(largest, float(furthest.max(initial=0.0)))
     return Difference(differing, largest, tolerance)

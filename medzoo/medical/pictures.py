@@ -18,7 +18,7 @@ from ..errors import InputError
 from .grids import Grid, Place
 from .nifti import NIFTI, read_nifti
 from .patients import read_mask
-from .resampling import resample, slices_with
+from .resampling import middle_of, require_not_empty, resample, slices_with
 from .scans import Contents, contents_of, read_colour, read_picture, read_pictures, read_series
 from .segments import read_segmentation, segmentation_in, series_of
 from .volumes import Volume, window
@@ -242,7 +242,10 @@ def _slices(config: Input, scan: _Scan, scale: Callable[[Array], Array]) -> Stac
     if axes == 3:
         if len(volume.voxels) == 1 and size[0] is None:
             mm = (None, *mm[1:])  # one slice stays one, however thick it is
-        middle = (None,) * 3 if mask is None else _middle_of(mask)
+        middle: list[float | None] = [None] * 3
+        if mask is not None:
+            require_not_empty(mask)
+            middle = middle_of(mask, size, mm, volume.spacing)
         taken = resample(volume, mm, size, middle)
         return Stack(scale(taken.voxels)[None], [_place(volume, taken, size)])
     if mask is None:
@@ -263,12 +266,6 @@ def _place(
     at_model = Grid.of(taken, number)
     own = Grid.of(volume, number) if size[-1] is None else at_model
     return None if own is None or at_model is None else Place(own, at_model)
-
-
-def _middle_of(mask: Array) -> tuple[float, ...]:
-    """The voxel in the middle of a mask's extent."""
-    occupied = np.argwhere(mask)  # (n, 3)
-    return tuple(((occupied.min(axis=0) + occupied.max(axis=0)) / 2).tolist())
 
 
 def _require_unit(config: Input, read: list[_Scan]) -> None:

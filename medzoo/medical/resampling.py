@@ -89,11 +89,8 @@ def _resampled(
     grids = []
     origin, new_spacing = volume.origin, list(volume.spacing)
     for axis, old in enumerate(volume.spacing):
-        length, new = volume.voxels.shape[axis], spacing[axis]
-        step = 1.0 if new is None else new / old
-        if abs(step - 1) < SAME:
-            step = 1.0
-        positions = _positions(length, step, size[axis], centre[axis])
+        step = _step(spacing[axis], old)
+        positions = _positions(volume.voxels.shape[axis], step, size[axis], centre[axis])
         grids.append((positions, step))
         origin = origin + volume.axes[axis] * (0 if np.isnan(old) else old) * positions[0]
         new_spacing[axis] = old * step
@@ -121,6 +118,12 @@ def _require_a_grid(
                 "The spacing of the volume is unknown.",
                 "Without it, the volume cannot be resampled to millimetres: leave spacing= out.",
             )
+
+
+def _step(new: float | None, old: float) -> float:
+    """Old voxels from one new voxel to the next along an axis; 1 if the spacing stays."""
+    step = 1.0 if new is None else new / old
+    return 1.0 if abs(step - 1) < SAME else step
 
 
 def _positions(
@@ -239,7 +242,9 @@ def slices_with(
         spacing of the volume.
     at : sequence of float, optional
         The pixel, row and column, at which the middle of the mask's extent comes to lie; by default
-        the middle of the picture.
+        the middle of the picture. Where the spacing stays, pictures are cut at whole voxels, which
+        keep their values: of an odd number of pixels to add, one more comes behind the mask than
+        before it.
     fill : float, optional
         The value outside of the volume, and of voxels that are NaN; by default the lowest value of
         the volume.
@@ -271,17 +276,14 @@ def slices_with(
             f"The mask has the shape {mask.shape}, the volume {volume.voxels.shape}.",
             "Give a mask on the grid of the volume.",
         )
+    require_not_empty(mask)
     numbers = np.flatnonzero(mask.any((1, 2)))  # of the slices that hold some of the mask
-    if not len(numbers):
-        raise InputError("The mask is empty.", "The structure may lie outside of this volume.")
     pixels = size if isinstance(size, Sequence) else (size, size)
     mm = spacing if isinstance(spacing, Sequence) else (spacing, spacing)
     low = _lowest(volume.voxels) if fill is None else fill
     images, masks = [], []
     for k in numbers:
-        middle = _middle_of(mask[k], pixels)
-        if at is not None:
-            middle = _moved(middle, at, pixels, mm, volume.spacing[1:])
+        middle = middle_of(mask[k], pixels, mm, volume.spacing[1:], at=at)
         grid = (None, *mm), (None, *pixels), (None, *middle)
         mask_slice = replace(volume, voxels=mask[k : k + 1])
         cut_mask = _resampled(mask_slice, *grid, None).voxels[0]
@@ -293,32 +295,41 @@ def slices_with(
     return np.stack(images), np.stack(masks)
 
 
-def _middle_of(mask: NDArray[np.bool_], pixels: Sequence[int | None]) -> list[float | None]:
-    """The row and column in the middle of a mask's extent; None for an axis that is not cut."""
-    middle: list[float | None] = []
-    for occupied, count in zip((mask.any(1), mask.any(0)), pixels, strict=True):
-        extent = np.flatnonzero(occupied)
-        middle.append(None if count is None else (extent[0] + extent[-1]) / 2)
-    return middle
+def require_not_empty(mask: NDArray[np.bool_]) -> None:
+    """Raise InputError if a mask marks nothing."""
+    if not mask.any():
+        raise InputError("The mask is empty.", "The structure may lie outside of this volume.")
 
 
-def _moved(
-    middle: Sequence[float | None],
-    at: Sequence[float],
-    pixels: Sequence[int | None],
+def middle_of(
+    mask: NDArray[np.bool_],
+    size: Sequence[int | None],
     new_spacing: Sequence[float | None],
     old_spacing: Sequence[float],
+    *,
+    at: Sequence[float] | None = None,
 ) -> list[float | None]:
-    """The middle of the picture, if the middle of the mask is to lie at the pixel ``at``."""
-    moved: list[float | None] = []
-    for axis, (position, count) in enumerate(zip(middle, pixels, strict=True)):
-        if position is None or count is None:
-            moved.append(None)
+    """The voxel in the middle of a cut around a mask; None for an axis that is not cut.
+
+    The middle of the mask's extent comes to lie at the pixel ``at``, or in the middle of the cut.
+    Where the spacing stays, it may come to lie half a voxel beside it, so that the cut consists of
+    voxels of the mask's grid.
+    """
+    middle: list[float | None] = []
+    for axis, numbers in enumerate(np.nonzero(mask)):
+        count = size[axis]
+        if count is None:
+            middle.append(None)
             continue
-        new, old = new_spacing[axis], old_spacing[axis]
-        step = 1.0 if new is None else new / old
-        moved.append(position + ((count - 1) / 2 - at[axis]) * step)
-    return moved
+        step = _step(new_spacing[axis], old_spacing[axis])
+        half = (count - 1) / 2  # from the first voxel of the cut to its middle
+        position = (numbers.min() + numbers.max()) / 2
+        if at is not None:
+            position += (half - at[axis]) * step
+        if step == 1:
+            position = np.floor(position - half + 0.5) + half
+        middle.append(float(position))
+    return middle
 
 
 def _warn_of_vanished(vanished: int, count: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import files
-from ..config.columns import Array
+from ..config.columns import Array, distance
 from ..errors import DatasetError
 from ..generation.model import Model
 from .report import OK, WRONG, Finding
@@ -114,8 +114,3 @@ def _difference(name: str, recorded: Array | None, values: Array, tolerance: flo
             f"{tolerance:g}"
         )
     return ""
-
-
-def distance(a: Array, b: Array) -> float:
-    """The largest difference between two arrays of the same shape."""
-    return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0.0))

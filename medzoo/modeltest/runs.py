@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import LIST_TYPES, OPTION_TYPES, Option, Output, Version
+from ..config.columns import distance, present_boxes
 from ..errors import PackageError, TrustError
 from ..generation.model import Model
-from .recorded import compare, distance
+from .recorded import compare
 from .report import OK, WARNING, WRONG, Finding, failure, judge
 
 Columns = Mapping[str, NDArray[Any]]
@@ -276,6 +277,8 @@ class Trial:
 
 def _check_range(output: Output, values: NDArray[Any]) -> None:
     """Raise PackageError if values are outside of what the config says."""
+    if output.kind == "boxes":
+        values = present_boxes(values)
     low, high = (values.min(), values.max()) if values.size else (0, 0)
     is_scaled = output.kind in {"image", "volume"}
     bounds = output.value_range if is_scaled else output.range

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from .. import __version__, checks, files
 from ..config import ModelConfig, Output, Version, name_of
+from ..config.columns import distance
 from ..errors import InputError, NotAvailableError, PackageError
 from ..generation.request import Request
 from ..packages.preparation import prepare
@@ -140,10 +141,8 @@ class Source:
     def _compare_column(self, output: Output, made: Array, right: Array) -> None:
         allowed = allowed_difference(output)
         same_form = made.shape == right.shape and made.dtype == right.dtype
-        found = np.inf
-        if same_form:
-            found = float(np.abs(made.astype(np.float64) - right.astype(np.float64)).max())
-        if not found <= allowed:
+        found = distance(made, right) if same_form else np.inf
+        if found > allowed:
             what = f"differs by {found:g}, and {allowed:g} is allowed"
             raise PackageError(
                 f"{self.title} was exported, and its {output.name!r} is not what medzoo makes: "
