@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Callable
@@ -38,6 +39,7 @@ from zenodo_server import (
     zipped,
 )
 
+import medzoo
 from medzoo.cli import main
 from medzoo.errors import IntegrityError, MedzooWarning, SourceError, TrustError
 from medzoo.files import sha256_of
@@ -1006,3 +1008,14 @@ def test_an_interrupted_download_says_that_it_goes_on(
 def test_all_bundled_models_need_no_socket(no_network: Callable[[], None]) -> None:
     no_network()
     assert isinstance(sources.fetch(resolve(8), resolve(8).default), Path)
+
+
+def test_a_file_whose_name_begins_with_tmp_stays(
+    zenodo: Zenodo, toy: Callable[..., int], tmp_path: Path
+) -> None:
+    content = zipped({"toy/model.py": textwrap.dedent(NUMPY_MODEL).encode()})
+    zenodo.publish(7000001, {"tmp_model.zip": content})
+    known = {"sha256": hashlib.sha256(content).hexdigest()}
+    number = toy(source="zenodo:7000001/tmp_model.zip", files=None, **known)
+    medzoo.generate(number, 2, env="current")
+    assert [p.name for p in downloads(tmp_path)] == ["tmp_model.zip"]

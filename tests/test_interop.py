@@ -164,6 +164,19 @@ def test_columns_of_several_tables_are_told_apart(any_toy: Toy) -> None:
     assert list(frame.columns) == ["one.a", "one.b", "two.b", "two.c", "three.0", "three.1"]
 
 
+def test_a_label_and_a_column_of_a_table_may_share_a_name() -> None:
+    library("pandas")
+    outputs = {
+        "labels": Output("labels", "label", "int64", ()),
+        "table": Output("table", "table", "float32", (2,), columns=("a", "labels")),
+    }
+    columns = {"labels": np.array([0, 1]), "table": np.float32([[1, 2], [3, 4]])}
+    frame = Samples(columns, outputs, np.arange(2)).to_pandas()
+    assert list(frame.columns) == ["labels", "table.a", "table.labels"]
+    assert frame["labels"].tolist() == [0, 1]
+    assert frame["table.labels"].tolist() == [2, 4]
+
+
 def test_labels_without_names_stay_numbers() -> None:
     library("pandas")
     output = {"labels": Output("labels", "label", "int64", ())}

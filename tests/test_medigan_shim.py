@@ -419,6 +419,16 @@ def test_a_private_model_is_tested_and_run(private: Path) -> None:
     assert "00042_GAN_MRI_KNEE" not in Generators().list_models()
 
 
+@pytest.mark.parametrize("name", ["00005_MY_GAN", "00042_MY_GAN"])
+def test_a_linked_model_that_medzoo_does_not_have_is_not_another_one(name: str) -> None:
+    made = generators(trust=True)
+    linked = json.loads(GLOBAL.read_text())[FIVE]
+    linked["execution"]["package_link"] = "https://zenodo.org/record/1/files/MY_GAN.zip"
+    made.add_model_to_config(name, {name: linked}, store_new_config=False)
+    with pytest.raises(InputError, match=f"{name} lies at https://zenodo.org/record/1"):
+        made.generate(name, 1, save_images=False)
+
+
 def test_a_private_model_needs_trust(private: Path) -> None:
     with pytest.raises(TrustError):
         with_private(private, trust=False).generate("42", 1, save_images=False)

@@ -181,6 +181,19 @@ def test_options_and_conditions_set_references(
     np.testing.assert_allclose(images(contract, asked), base + shift, atol=1e-5)
 
 
+def test_an_option_that_is_left_out_is_the_bundles_own_again(
+    tmp_path: Path, opened: Callable[..., Monai]
+) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    age = {"type": "float", "default": None, "help": "Fraction."}
+    config = bundle_config(bundle, options={"years": "age"}) | {"options": {"years": age}}
+    contract = opened(bundle, config)
+    before = images(contract, batch(years=None))
+    shifted = images(contract, batch(years=3.0))
+    assert not np.allclose(shifted, before)
+    np.testing.assert_array_equal(images(contract, batch(years=None)), before)
+
+
 def test_a_reference_is_set_before_the_workflow_runs(
     tmp_path: Path, opened: Callable[..., Monai]
 ) -> None:

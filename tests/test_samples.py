@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sets import Toy
 
+import medzoo
 from medzoo.config import Output
 from medzoo.config.columns import unit_range
 from medzoo.errors import DatasetError, InputError, MedzooWarning
 from medzoo.provenance import outputs_as_json
 from medzoo.samples import Samples, concatenate
+from medzoo.samples.shown import OUTLINES, overlays
 
 N = 7
 OUTPUTS = {
@@ -302,3 +305,56 @@ def test_a_slice_of_a_set_on_disk_reads_its_own_files_alone(
     )
     _ = saved[2:4].images
     assert opened == ["000002_2.png", "000003_0.png"]
+
+
+# ---------------------------------------------------------------------- samples that a user changed
+@pytest.mark.parametrize("format_", ["npz", "webdataset"])
+def test_changed_columns_are_saved_with_what_they_hold(
+    toy: Toy, tmp_path: Path, format_: str
+) -> None:
+    made = medzoo.generate(toy(), 4, seed=0)
+    as_floats = dataclasses.replace(made.outputs["images"], dtype="float32", range=(0.0, 1.0))
+    scaled = (made.images / 255).astype(np.float32)
+    changed = medzoo.Samples(
+        {"images": scaled}, {"images": as_floats}, made.indices, made.provenance
+    )
+    again = changed.save(tmp_path / "set", format=format_)
+    assert again.outputs["images"].dtype == "float32"
+    assert again.outputs["images"].range == (0.0, 1.0)
+    np.testing.assert_array_equal(np.asarray(again.images[:]), scaled)
+    assert list(again.columns) == ["images"]
+
+
+def test_samples_without_a_model_can_be_saved_and_read(tmp_path: Path) -> None:
+    output = Output("images", "image", "uint8", (1, 4, 4))
+    values = np.arange(32, dtype=np.uint8).reshape(2, 1, 4, 4)
+    samples = medzoo.Samples({"images": values}, {"images": output}, np.arange(2))
+    again = samples.save(tmp_path / "set", format="png")
+    np.testing.assert_array_equal(np.asarray(again.images[:]), values)
+
+
+def test_a_label_of_a_mask_has_one_colour_in_all_sections() -> None:
+    mask = np.zeros((1, 1, 2, 4, 4), np.uint8)
+    mask[0, 0, 0, :2], mask[0, 0, 0, 2:], mask[0, 0, 1, 1:3] = 1, 2, 2
+    outputs = {
+        "volumes": Output("volumes", "volume", "uint8", (1, 2, 4, 4)),
+        "masks": Output("masks", "mask", "uint8", (1, 2, 4, 4), (0, 2)),
+    }
+    columns = {"volumes": np.zeros_like(mask), "masks": mask}
+    samples = medzoo.Samples(columns, outputs, np.arange(1))
+    first, second = (list(overlays(samples, 0, "axial", at)) for at in (0, 1))
+    assert [colour for colour, _ in first] == list(OUTLINES[:2])
+    assert [colour for colour, _ in second] == [OUTLINES[1]]
+    assert second[0][1].sum() == 8
+
+
+def test_two_masks_of_a_picture_have_different_colours() -> None:
+    columns, outputs = {"images": np.zeros((1, 1, 4, 4), np.uint8)}, {}
+    outputs["images"] = Output("images", "image", "uint8", (1, 4, 4))
+    for number, name in enumerate(("organs", "lesions")):
+        values = np.zeros((1, 1, 4, 4), np.uint8)
+        values[0, 0, number], values[0, 0, 2 + number] = 1, 2 - number
+        columns[name] = values
+        outputs[name] = Output(name, "mask", "uint8", (1, 4, 4), (0, 2 - number))
+    found = list(overlays(medzoo.Samples(columns, outputs, np.arange(1)), 0))
+    assert [colour for colour, _ in found] == list(OUTLINES[:3])

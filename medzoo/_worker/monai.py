@@ -8,10 +8,11 @@ to everything else, and ``output/``, which is empty before each run.
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import erf, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 OUTPUT = "medzoo_output_"  # begins the names of references that medzoo adds
 OBJECTS = "medzoo_objects"  # the name of `Monai._objects` in expressions
+UNKNOWN = (KeyError, ValueError, IndexError, TypeError)  # of a reference that is not there
 PLAIN = (str, int, float, bool, list, dict, type(None))
 
 
@@ -73,6 +75,7 @@ class Monai:
         _check_version(spec["monai"])
         self._objects: dict[int, Any] = {}  # what references were set to
         self._numbers: dict[str, int] = {}
+        self._own: dict[str, Any] = {}  # what the bundle has where options are set
         self._parser = self._read()
         self._fix("bundle_root", str(self._root), needed=False)
         self._fix("device", self._torch.device(device), needed=False)
@@ -136,8 +139,7 @@ class Monai:
         shutil.rmtree(str(self._work / "output"), ignore_errors=True)
         (self._work / "output").mkdir()
         for name, reference in spec["options"].items():
-            if batch.options.get(name) is not None:
-                self._fix(reference, batch.options[name], needed=name != spec["distribution"])
+            self._choose(reference, batch.options.get(name), needed=name != spec["distribution"])
         for name, condition in spec["conditions"].items():
             value = condition["passed"][str(int(batch.conditions[name][rows[0]]))]
             self._fix(condition["reference"], value)
@@ -204,6 +206,18 @@ class Monai:
 
     # ---------------------------------------------------------------------------------------------
     # references
+    def _choose(self, reference: str, value: Any, *, needed: bool) -> None:
+        """Set a reference to the value of an option. None is what the bundle itself has there, also
+        after a call with a value.
+        """
+        if value is not None:
+            if reference not in self._own:
+                with suppress(*UNKNOWN):
+                    self._own[reference] = copy.deepcopy(self._parser[reference])
+            self._fix(reference, value, needed=needed)
+        elif reference in self._own:
+            self._parser[reference] = self._own[reference]
+
     def _fix(self, reference: str, value: Any, *, needed: bool = True) -> None:
         """Set a reference of the workflow to a value that JSON can hold, or to an object.
 
@@ -217,7 +231,7 @@ class Monai:
                 self._objects[number] = value
                 value = f"${OBJECTS}[{number}]"
             self._parser[reference] = value
-        except (KeyError, ValueError, IndexError, TypeError) as error:
+        except UNKNOWN as error:
             if needed:
                 raise self._missing(reference) from error
 
@@ -225,7 +239,7 @@ class Monai:
         """What a reference of the workflow is, resolved again if anything that was set changed."""
         try:
             self._parser[reference]
-        except (KeyError, ValueError, IndexError, TypeError) as error:
+        except UNKNOWN as error:
             raise self._missing(reference) from error
         try:
             return self._parser.get_parsed_content(reference)

@@ -25,7 +25,14 @@ from .. import __version__, files, settings
 from ..config import Output
 from ..config.columns import Batch
 from ..errors import DatasetError, MedzooWarning
-from ..provenance import ARRANGED, DECIDES_SET, FOUND_OUT, SEALS, Provenance
+from ..provenance import (
+    ARRANGED,
+    DECIDES_SET,
+    FOUND_OUT,
+    SEALS,
+    Provenance,
+    outputs_as_json,
+)
 from . import growth
 from .differences import changes, differences, updated
 from .formats import Format, Line, format_class, pick_format, require_different
@@ -487,6 +494,7 @@ def save(
     """Write existing samples into a new folder; returns its path."""
     require_different(samples.indices, pick_format(format, samples.outputs))
     provenance, n = dict(samples.provenance), len(samples)
+    provenance["outputs"] = outputs_as_json(samples.outputs)  # the user may have changed columns
     first, whole = provenance.get("first", 0), provenance.get("n")
     if whole is not None and not np.array_equal(samples.indices, np.arange(first, first + whole)):
         digest = hashlib.sha256(samples.indices.tobytes()).hexdigest()

@@ -16,7 +16,7 @@ from ..config.medigan import metadata_file
 from ..errors import InputError, NotAvailableError
 from ..generation.api import load
 from ..generation.model import Model
-from ..registry import PACKAGE_CONFIG, info
+from ..registry import PACKAGE_CONFIG, info, registry
 from ..samples import Samples
 from .returned import items, parts
 
@@ -90,7 +90,12 @@ class ModelExecutor:
         """
         link = str(self.package_link or "")
         if "://" in link:
-            return int(self.model_id[:5]) if self.model_id[:5].isdecimal() else Path(link)
+            if self.model_id in registry().files:
+                return int(self.model_id[:5])
+            raise InputError(
+                f"{self.model_id} lies at {link}, and medzoo's registry does not have it.",
+                "Unpack it, and name the folder in execution.package_link.",
+            )
         if not (metadata_file(Path(link)) or (Path(link) / PACKAGE_CONFIG).is_file()):
             raise InputError(
                 f"{self.model_id}: the folder {link} has no metadata.json.",

@@ -503,7 +503,8 @@ def retrieve(address: str, path: Path, downloader: http.Download) -> None:
     downloader.forget()
     for temporary in path.parent.glob("tmp*"):  # files of pooch that killed processes left
         with suppress(OSError):
-            if temporary.samefile(path) or not temporary.stat().st_size:
+            is_left = temporary.samefile(path) or not temporary.stat().st_size
+            if is_left and temporary != path:
                 temporary.unlink()
 
 

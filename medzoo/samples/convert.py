@@ -135,8 +135,8 @@ def frame(samples: Batch) -> pandas.DataFrame:
 
 
 def _has_shared_heads(samples: Batch) -> bool:
-    """Whether a name stands above more than one column of the tables."""
-    heads: list[str] = []
+    """Whether a name stands above more than one column of labels and tables."""
+    heads = [name for name in samples.columns if samples.outputs[name].kind == "label"]
     for name in samples.columns:
         if samples.outputs[name].kind in ROWS:
             heads += samples.outputs[name].columns

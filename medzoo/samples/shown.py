@@ -113,32 +113,41 @@ def overlays(
     """Colour and region (H, W) of everything that masks mark on a picture.
 
     Masks of another size than the picture are left out. Two masks of a picture have different
-    colours.
+    colours. A value of a mask has one colour in all sections of a sample.
     """
     name = picture_column(samples.outputs, samples.columns)
     size = samples.columns[name][row].shape[1:]
     masks = [column for column in names_of("mask", samples) if column != name]
-    for number, column in enumerate(masks):
+    number = 0
+    for column in masks:
         mask = samples.columns[column][row]
-        if mask.shape[1:] == size:
-            for k, region in enumerate(regions(section(mask, plane, at)), start=number):
-                yield OUTLINES[k % len(OUTLINES)], region
+        if mask.shape[1:] != size:
+            continue
+        for whole, part in zip(mask, section(mask, plane, at), strict=True):
+            for region in _regions(part, _values_of(whole, samples.outputs[column])):
+                if region.any():
+                    yield OUTLINES[number % len(OUTLINES)], region
+                number += 1
 
 
-def regions(mask: Array) -> list[NDArray[np.bool_]]:
-    """Each region (H, W) of a mask (C, H, W).
+def _values_of(channel: Array, output: Output) -> Array:
+    """The values, without 0, of one channel of a mask: all of a small range, or those in it."""
+    highest = output.value_range[1] if output.value_range else 0
+    if channel.dtype.kind in "ui" and 1 <= highest <= len(OUTLINES):
+        return np.arange(1, int(highest) + 1)
+    values: Array = np.unique(channel[channel != 0])
+    return values
 
-    If a channel has few values, each value is a region. Otherwise the region is what lies above
+
+def _regions(part: Array, values: Array) -> list[NDArray[np.bool_]]:
+    """Each region of a part of a mask that has these values.
+
+    Each value is a region. If there are more than there are colours, the region is what lies above
     half of the highest value.
     """
-    parts: list[NDArray[np.bool_]] = []
-    for channel in mask:
-        values = np.unique(channel[channel != 0])
-        if len(values) > len(OUTLINES):
-            parts.append(channel > values.max() / 2)
-        else:
-            parts += [channel == value for value in values]
-    return parts
+    if len(values) > len(OUTLINES):
+        return [part > values.max() / 2]
+    return [part == value for value in values]
 
 
 def boxes_of(samples: Batch, row: int) -> Iterator[tuple[str, NDArray[np.float64]]]:
