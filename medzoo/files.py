@@ -64,7 +64,7 @@ def sha256_of(path: Path | str) -> str:
 
 
 def digest_of(path: Path | str, algorithm: str) -> str:
-    """Hexadecimal digest of a file's content, by ``sha256`` or ``md5``."""
+    """Hexadecimal digest of a file's content, by ``sha256``, ``sha1`` or ``md5``."""
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123  (a set has very many, as texts)
         return _digest(file, algorithm)
 

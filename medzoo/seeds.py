@@ -67,7 +67,7 @@ class Stream:
     index
         Number of the sample in the run.
     use
-        ``LATENTS`` or ``NOISE``.
+        ``LATENTS``, ``NOISE`` or, with an epoch as ``index``, ``ORDER``.
     """
 
     def __init__(self, seed: int, index: int, use: int = NOISE) -> None:

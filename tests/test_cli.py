@@ -21,6 +21,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
+from conftest import NUMPY_MODEL
 
 import medzoo
 from medzoo import cli, console, errors
@@ -28,7 +29,7 @@ from medzoo._worker.sandbox import PARTS, possible
 from medzoo.cli import build_parser, generate, main, models
 from medzoo.cli import help as pages
 from medzoo.cli.generate import parse_value
-from medzoo.config import Option
+from medzoo.config import Option, Version
 from medzoo.generation import capacity
 from medzoo.registry import index
 
@@ -418,6 +419,17 @@ def test_an_estimate_that_cannot_be_made_stops_no_run(
     assert main(["generate", str(number), "-n", "100", "--out", str(tmp_path / "out")]) == 0
     assert re.match(rf"100 samples: about [^ ]+ [^ ]+ in {tmp_path}/out\n", capsys.readouterr().err)
     assert len(medzoo.read(tmp_path / "out")) == 100
+
+
+def test_an_estimate_that_does_not_fit_into_memory_stops_no_run(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Version, "per_sample", False)  # its batches are not halved for an estimate
+    small = "        if batch.n > 2:\n            raise MemoryError\n"
+    toy(NUMPY_MODEL.replace("def sample(self, batch):\n", f"def sample(self, batch):\n{small}"))
+    assert main(["generate", "901", "-n", "100", "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    made = medzoo.read(tmp_path / "out")
+    assert (len(made), made.provenance["batches"]) == (100, [[0, 2]])
 
 
 def test_long_run_is_announced_and_a_short_one_is_not(

@@ -25,7 +25,13 @@ from torch.utils.data import (
 
 import medzoo
 from medzoo.config import Version
-from medzoo.errors import InputError, ModelNotFoundError, PackageError, SourceError
+from medzoo.errors import (
+    InputError,
+    ModelNotFoundError,
+    OutOfMemoryError,
+    PackageError,
+    SourceError,
+)
 from medzoo.loader import CACHED_BLOCKS
 from medzoo.loader import blocks as making
 
@@ -858,6 +864,20 @@ def test_too_little_memory_halves_what_is_made_at_once_from_then_on(
     found = torch.cat([b["images"] for b in medzoo.dataloader(901, 10, batch_size=5, seed=1)])
     assert torch.equal(found, images)
     assert (tmp_path / "tried").read_text() == "52"  # once each, not with every batch
+
+
+def test_samples_that_depend_on_their_batch_are_not_made_in_halves(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Version, "per_sample", False)
+    small = "        if batch.n > 2:\n            raise MemoryError\n"
+    toy(NUMPY_MODEL.replace("def sample(self, batch):\n", f"def sample(self, batch):\n{small}"))
+    for _ in range(2):
+        with pytest.raises(OutOfMemoryError, match=r"batch of 4 .* depends on the batch") as caught:
+            next(iter(medzoo.dataloader(901, 8, batch_size=4, seed=1)))
+        assert "smaller batch_size" in caught.value.hint
+    batches = medzoo.dataloader(901, 8, batch_size=2, seed=1)
+    assert torch.equal(torch.cat([b["images"] for b in batches]), expected(8))
 
 
 def test_a_package_meets_one_thread_at_a_time(toy: Toy) -> None:

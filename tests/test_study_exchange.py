@@ -13,6 +13,7 @@ import pytest
 from studies import read_all, real_pictures, truths
 
 from medzoo import study
+from medzoo.cli import main
 from medzoo.errors import DatasetError, InputError, IntegrityError
 from medzoo.study import Study
 
@@ -45,8 +46,8 @@ def test_a_study_travels_and_its_answers_come_back(made: Study, tmp_path: Path) 
     answer_all(there, "Dr B", 6)
     answer_all(made, "Dr A", 1)
     back = there.export(tmp_path / "back.zip", blind=True)
-    assert made.merge(back) == {"back.zip": 12}
-    assert made.merge([back, back]) == {"back.zip": 0}
+    assert made.merge(back) == {str(back): 12}
+    assert made.merge([back, back]) == {str(back): 0}
     report = made.report()
     assert report.figure("accuracy of readers").n == 2
     assert report.figure("sensitivity").value == report.figure("specificity").value == 0.5
@@ -86,13 +87,33 @@ def test_another_study_is_refused(made: Study, toy: Toy, tmp_path: Path) -> None
 def test_two_people_with_one_name_are_refused(made: Study, tmp_path: Path) -> None:
     there, third = (copy_of(made, tmp_path, name) for name in ("there", "third"))
     answer_all(made, "Dr A", 1)
-    answer_all(there, "dr a", 2)
+    answer_all(there, "DR A", 2)
     answer_all(third, "Dr C", 3)
     before = made._store.answers()
-    with pytest.raises(InputError, match="who is also in this study"):
+    with pytest.raises(InputError, match="a reader 'DR A' who is also in this study"):
         made.merge([third.folder, there.folder])
     assert made._store.answers() == before  # nothing of any file
     assert len(made.readers()) == 1
+
+
+def test_files_of_one_name_are_counted_by_their_paths(
+    made: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, reader in (("a", "Dr A"), ("b", "Dr B"), ("c", "Dr C")):
+        answer_all(copy_of(made, tmp_path, name), reader, 3)
+    for name in ("a", "b"):
+        study.load(tmp_path / name).export(tmp_path / name / "answers.zip", blind=True)
+    monkeypatch.chdir(tmp_path / "c")
+    first, second = Path("../a/answers.zip"), Path("../b/answers.zip")
+    assert main(["study", "merge", str(made.folder), str(first), str(second), "."]) == 0
+    lines = capsys.readouterr().out.splitlines()[:3]
+    assert lines == [f"{path}: 12 new answers" for path in (first, second, ".")]
+
+
+def test_a_file_that_is_named_twice_is_counted_once(made: Study, tmp_path: Path) -> None:
+    there = copy_of(made, tmp_path, "there")
+    answer_all(there, "Dr B", 3)
+    assert made.merge([there.folder, there.folder]) == {str(there.folder): 12}
 
 
 def test_a_reader_who_continued_elsewhere_is_merged(made: Study, tmp_path: Path) -> None:
@@ -104,7 +125,7 @@ def test_a_reader_who_continued_elsewhere_is_merged(made: Study, tmp_path: Path)
     while item := reading.current:
         reading.answer(item.id, 5, seconds=1)
     reading.close({there.settings.closing[0]: "noise"})
-    assert made.merge([there.folder]) == {"there": 8}
+    assert made.merge([there.folder]) == {str(there.folder): 8}
     assert made.readers() == there.readers()
 
 

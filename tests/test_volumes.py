@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from medzoo import medical
 from medzoo.errors import InputError, MedzooWarning
+from medzoo.medical.grids import Grid, Place
 
 
 def volume(voxels: Any, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> medical.Volume:
@@ -91,6 +92,42 @@ def test_voxels_that_are_nan_lie_outside() -> None:
     images, _ = medical.slices_with(volume(values), mask, size=6)
     assert np.isfinite(images).all()
     assert images.min() == 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    length=st.integers(1, 40),
+    old=st.sampled_from([0.4, 0.7, 1.0, 1.1, 3.0]),
+    new=st.sampled_from([0.5, 1.0, 1.1, 2.0, 5.0, 50.0]),
+)
+def test_without_a_size_the_new_grid_covers_the_volume(length: int, old: float, new: float) -> None:
+    values = np.arange(1, length + 1, dtype=np.float32).reshape(-1, 1, 1)
+    made = medical.resample(volume(values, (old, 1.0, 1.0)), (new, None, None), fill=-9)
+    covered = len(made.voxels) * made.spacing[0]
+    assert length * old - 0.01 * new <= covered < length * old + new
+    assert made.voxels.min() >= 1  # no voxel has its centre outside
+
+
+def test_a_spacing_that_was_rounded_makes_no_further_voxel() -> None:
+    wide = volume(np.zeros((1, 1, 100), bool), (1.0, 1.0, float(np.float32(1.1))))  # 1.10000002
+    assert medical.resample(wide, (None, None, 0.55)).voxels.shape == (1, 1, 200)
+
+
+@settings(max_examples=60, deadline=None)
+@given(length=st.integers(1, 40), spacing=st.sampled_from([0.3, 0.8, 1.5, 2.0, 5.0, 9.0]))
+def test_a_picture_comes_back_with_a_value_in_every_voxel(length: int, spacing: float) -> None:
+    scan = volume(np.ones((length, 2, 3), np.float32))
+    own, taken = Grid.of(scan), Grid.of(medical.resample(scan, (spacing, None, None)))
+    assert own is not None
+    assert taken is not None
+    values = np.arange(1, 1 + taken.shape[0], dtype=np.float32)  # the lowest is in the first slice
+    pictures = np.broadcast_to(values[:, None, None], taken.shape)[None]
+    place = Place(own, taken)
+    for direction in (1, -1):
+        back = direction * place.back(direction * pictures, labels=False)[0, :, 0, 0]
+        assert (np.diff(back) >= 0).all()  # not the lowest value at the other end
+    labels = np.ones((1, *taken.shape), np.uint8)
+    assert place.back(labels, labels=True).all()
 
 
 def test_slices_with_never_gives_an_empty_mask() -> None:

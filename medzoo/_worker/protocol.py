@@ -14,12 +14,13 @@ is believed only as far as `read` and `checked_answer` say: foreign code may hav
     The answer: ``pid``, and ``sandbox``: what of the process is contained. Until then it has
     imported nothing of the package.
 ``{"request": "load", ...}``
-    ``contract`` (native or medigan), ``folder`` (the package), ``spec`` (what the contract needs,
-    see below), ``work`` (an empty folder of the worker's own, which is its working directory as
-    well), ``device`` (local: what is hidden is not counted) and ``asked`` (as the user called it),
-    ``torch`` (whether the package declares it), ``threads`` (of torch, or None), ``trust``,
+    ``contract`` (native, medigan or monai), ``folder`` (the package), ``spec`` (what the contract
+    needs, see below), ``work`` (an empty folder of the worker's own, which is its working directory
+    as well), ``device`` (local: what is hidden is not counted) and ``asked`` (as the user called
+    it), ``torch`` (whether the package declares it), ``threads`` (of torch, or None), ``trust``,
     ``libraries`` (names whose versions are wanted), ``timeout``. The answer: ``device`` as
-    resolved, ``python``, ``libraries`` (name -> version), ``threads`` (of torch, or None).
+    resolved, ``free`` (bytes of memory that are free on it, or None), ``python``, ``libraries``
+    (name -> version), ``threads`` (of torch, or None).
 ``{"request": "sample", "batch": ..., "timeout": ...}``
     ``batch`` holds the fields of `medzoo._worker.batch.Batch`. The answer is what the contract's
     ``sample`` returned.

@@ -273,8 +273,8 @@ def _merge(a: argparse.Namespace) -> None:
     from .. import study
 
     made = study.load(a.folder)
-    for name, number in made.merge(a.files).items():
-        print(f"{name}: {number} new answers")
+    for path, number in made.merge(a.files).items():
+        print(f"{path}: {number} new answers")
     _show(made)
 
 

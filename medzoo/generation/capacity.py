@@ -81,6 +81,15 @@ def too_big(config: ModelConfig, version: Version, device: str) -> OutOfMemoryEr
     )
 
 
+def batch_too_big(config: ModelConfig, n: int, device: str) -> OutOfMemoryError:
+    """The error for ``n`` samples that depend on their batch, which does not fit."""
+    return OutOfMemoryError(
+        f"A batch of {n} samples of {config.id} does not fit into the memory of {device}, and what "
+        "the model makes depends on the batch.",
+        "Give a smaller batch_size. The samples will be others.",
+    )
+
+
 def check_disk(
     config: ModelConfig,
     version: Version,

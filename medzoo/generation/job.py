@@ -15,7 +15,7 @@ from ..datasets.journal import RECORD
 from ..datasets.layout import UNARRANGED, Arrangement
 from ..datasets.writer import Target, recorded_seed
 from ..environments import Interpreter
-from ..errors import InputError
+from ..errors import InputError, OutOfMemoryError
 from ..packages.preparation import prepare
 from ..packages.store import Package
 from ..provenance import Provenance
@@ -191,7 +191,7 @@ class Job:
 
     def estimate(self, model: LoadedModel) -> Estimate | None:
         """What a run of many batches into a folder will take, measured on one batch. None if the
-        run is short, or a part of the samples exists already.
+        run is short, a part of the samples exists already, or memory runs out.
 
         Raises
         ------
@@ -205,9 +205,12 @@ class Job:
         if n < capacity.MANY * size or (target / RECORD).exists():
             return None
         numbers = range(self.request.first, self.request.first + size)
-        model.at(numbers[:1], self.request)  # the first call warms up
-        began = time.monotonic()
-        batch = model.at(numbers, self.request)
+        try:
+            model.at(numbers[:1], self.request)  # the first call warms up
+            began = time.monotonic()
+            batch = model.at(numbers, self.request)
+        except OutOfMemoryError:  # the run will make smaller batches, or say that none fits
+            return None
         seconds = (time.monotonic() - began) / size * n / model.actors
         return Estimate(seconds, capacity.measured_disk(batch, target, self.format, n))
 

@@ -75,6 +75,11 @@ class LoadedModel:
     def at(self, indices: Sequence[int], request: Request) -> Samples:
         """The samples with the numbers ``indices`` of a request, made in one batch or, if memory
         runs out, in several.
+
+        Raises
+        ------
+        OutOfMemoryError
+            Not one sample fits into memory, or the samples depend on their batch, and it does not.
         """
         session, parts, done = self.session, [], 0
         while done < len(indices):
@@ -84,6 +89,8 @@ class LoadedModel:
             except MemoryError as error:
                 if batch.n == 1:
                     raise capacity.too_big(self.config, self.version, self.device) from error
+                if not self.version.per_sample:  # nothing here records the smaller batches
+                    raise capacity.batch_too_big(self.config, batch.n, self.device) from error
                 columns = {}
             if not columns:  # outside of the handler, which keeps the large objects alive
                 self._most = batch.n // 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from .volumes import Volume, a_volume
 
 Array = NDArray[Any]
 EVEN = 1e-5  # of a voxel: two labels whose shares differ by less cover equally much
+UNCOVERED = 0.01  # of a voxel: a margin of the volume that needs no further voxel
 SAME = 1e-5  # of a spacing: one that differs by less, as by rounding, is the same
 
 
@@ -48,7 +50,8 @@ def resample(
     spacing : sequence of float, optional
         Millimetres between slices, rows and columns. None keeps the spacing of that axis.
     size : sequence of int, optional
-        Number of slices, rows and columns. None covers the volume along that axis.
+        Number of slices, rows and columns. None covers the volume along that axis with as few
+        voxels as possible. They may reach beyond it on both sides, by less than half a voxel.
     centre : sequence of float, optional
         The voxel of ``volume``, with fractions, that comes to lie in the middle of the new grid.
         None is the middle of the volume along that axis. Where the spacing stays, voxels then keep
@@ -131,7 +134,7 @@ def _positions(
 ) -> NDArray[np.float64]:
     """Where the new voxels of one axis lie, in old voxels."""
     if count is None:
-        count = max(1, round(length / step))
+        count = max(1, math.ceil(length / step - UNCOVERED))
     if middle is None and step == 1:
         return np.arange(count, dtype=np.float64) + int((length - count) / 2)  # whole voxels
     if middle is None:

@@ -1,7 +1,7 @@
 """Sessions: a loaded model that turns batches into columns. One module per kind of session.
 
 `native.NativeSession` runs a package of the native contract in this interpreter.
-`worker.WorkerSession` runs a package of either contract in a separate process.
+`worker.WorkerSession` runs a package of any contract in a separate process.
 `cluster.ClusterSession` has one of these on each actor of a Ray cluster. The rest of medzoo uses
 only their base class, `Session`.
 """

@@ -1,7 +1,8 @@
 """A session in a separate process, with the interpreter of the model's environment.
 
-Both contracts run there (`medzoo._worker.protocol` says how). What is special to a contract on this
-side is in `medzoo.runtime.native` and `medzoo.runtime.medigan`, each with two functions:
+All three contracts run there (`medzoo._worker.protocol` says how). What is special to a contract on
+this side is in `medzoo.runtime.native`, `medzoo.runtime.medigan` and `medzoo.runtime.monai`, each
+with two functions:
 
 ``spec(model_name, version, folder, weights, room) -> dict``
     What the contract's class needs, as a tree that can cross: ``model_name`` is for errors,
@@ -60,7 +61,7 @@ LOADED: dict[str, tuple[type, ...]] = {
 
 
 class WorkerSession(Session):
-    """A package of either contract, loaded in a separate process. Raises what
+    """A package of any contract, loaded in a separate process. Raises what
     `medzoo.runtime.open_session` says.
 
     The process lives as long as the session. One that ended before (it crashed, was killed, hung,

@@ -55,13 +55,13 @@ def import_to(file: Path, target: Path) -> None:
 def merge(folder: Path, others: Sequence[Path]) -> dict[str, int]:
     """Add the answers of other files of a study; see `Study.merge`."""
     own = Store(folder / DATABASE)
-    added = {}
+    added = dict.fromkeys(map(str, others), 0)
     with own.connected() as connection:
         for path in others:
             with opened(path) as source:
                 store = Store(source / DATABASE)
                 _require_same(own.id(), store.id(), path)
-                added[path.name] = _merged(connection, store, path)
+                added[str(path)] += _merged(connection, store, path)
     return added
 
 
@@ -76,7 +76,9 @@ def _require_same(one: str, other: str, path: Path) -> None:
 
 def _merged(connection: sqlite3.Connection, store: Store, path: Path) -> int:
     """Add the readers and answers of one store; return how many answers are new."""
+    names = {}
     for key, name, experience, end in store.rows("SELECT * FROM readers"):
+        names[key] = name
         query = "SELECT name, experience, closing FROM readers WHERE key = ?"
         known = connection.execute(query, (key,)).fetchone()
         if known is None:
@@ -95,7 +97,7 @@ def _merged(connection: sqlite3.Connection, store: Store, path: Path) -> int:
             connection.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)", row)
             new += 1
         elif known != row:
-            raise _conflict(row[0], path, f"the answer to {row[1]}")
+            raise _conflict(names[row[0]], path, f"the answer to {row[1]}")
     return new
 
 

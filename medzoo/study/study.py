@@ -184,7 +184,7 @@ class Study:
         Returns
         -------
         dict of str to int
-            File -> number of answers that were new.
+            Path, as it was given -> number of answers that were new.
 
         Raises
         ------
