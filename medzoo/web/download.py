@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ class Download:
                 raise InputError(f"{path.name} is larger than {MOST_UPLOAD // 10**6} MB.")
             if len(kept) >= MOST_FILES:
                 raise InputError(f"At most {MOST_FILES} files can be uploaded.")
-            await asyncio.to_thread(Inputs.of, self._model.id, self._version, {name: [path]})
+            await asyncio.to_thread(check_upload, self._model, self._version, name, path)
         except MedzooError as error:
             path.unlink()
             self._fail(error)
@@ -212,6 +213,18 @@ class Download:
     def _forget(self) -> None:
         self._site.made.pop(self._key, None)
         self._making.remove()
+
+
+def check_upload(model: ModelConfig, version: Version, name: str, path: Path) -> None:
+    """Check that a file fits the input ``name``. The run checks that the inputs fit each other.
+
+    Raises
+    ------
+    InputError
+        It does not.
+    """
+    alone = replace(version.inputs[name], geometry="")
+    Inputs.of(model.id, replace(version, inputs={name: alone}), {name: [path]})
 
 
 def _whole(text: str, name: str) -> int:
