@@ -280,6 +280,32 @@ def test_two_inputs_are_uploaded_one_after_the_other(
     assert (medzoo.read(tmp_path / "medzoo_907_seed1").images == 34).all()
 
 
+def test_uploads_go_together_in_the_natural_order_of_their_names(
+    site: tuple[str, Any, Path], tmp_path: Path
+) -> None:
+    browser = form(site, PAIR)
+    for name, factor in (("left", 1), ("right", 2)):
+        paths = []
+        for number in (10, 2, 1):
+            path = tmp_path / f"{name}{number}.png"
+            Image.fromarray(np.full((8, 8), factor * number, np.uint8)).save(path)
+            paths.append(path)
+        if name == "right":
+            paths.reverse()
+        for count, path in enumerate(paths, start=1):
+            upload(browser, name, path)
+            expected = f"{count} file{'s' * (count > 1)} for {name}"
+            until(lambda expected=expected: expected in said(browser))
+    fill(browser, "samples", "3")
+    fill(browser, "seed", "2")
+    press(browser, "generate")
+    path = until(lambda: p if (p := site[2] / "medzoo_907_seed2.zip").exists() else None)
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path)
+    images = medzoo.read(tmp_path / "medzoo_907_seed2").images
+    assert images[:, 0, 0, 0].tolist() == [21, 42, 210]
+
+
 def test_mask_is_drawn_and_painted(site: tuple[str, Any, Path]) -> None:
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.keys import Keys
