@@ -219,6 +219,32 @@ def test_cancelled_run_leaves_nothing_and_the_next_one_works(
     making.remove()
 
 
+def test_only_the_last_zip_of_a_viewer_is_kept(toy: Callable[..., int], tmp_path: Path) -> None:
+    config = medzoo.info(toy())
+    mine, other = (Making(config, config.default, tmp_path) for _ in range(2))
+
+    async def run(making: Making) -> Path:
+        workshop = Workshop("cpu")
+        try:
+            return await making.run(
+                workshop,
+                lambda done, n: None,
+                n=1,
+                seed=None,
+                format="npz",
+                inputs=None,
+                options={},
+            )
+        finally:
+            workshop.close()
+
+    kept = asyncio.run(run(other))
+    for _ in range(3):
+        last = asyncio.run(run(mine))
+        assert list(mine.folder.iterdir()) == [last]
+    assert kept.exists()
+
+
 def test_formats_are_those_that_hold_the_samples() -> None:
     assert formats_for(medzoo.info(8).default.outputs) == ["png", "nifti", "dicom", "npz"]
     assert formats_for(medzoo.info(107).default.outputs) == ["csv", "npz"]
