@@ -43,7 +43,23 @@ from medzoo import registry
 
 pytestmark = needs_chromium
 NAME = "return arguments[0].innerText.trim() || arguments[0].closest('[aria-label]')?.ariaLabel"
-PAINTER_NUMBER, SLOW, TWO_VERSIONS = 904, 905, 906
+PAINTER_NUMBER, SLOW, TWO_VERSIONS, PAIR = 904, 905, 906, 907
+SUM = """
+class Model:
+    def sample(self, batch):
+        return {"images": batch.inputs["left"] + 10 * batch.inputs["right"]}
+
+def load(weights_dir, device):
+    return Model()
+"""
+SIDE: dict[str, Any] = {"kind": "image", "shape": [1, 8, 8], "required": True, "help": "A side."}
+SUM_CONFIG: dict[str, Any] = {
+    "latent": 0,
+    "conditions": None,
+    "options": None,
+    "inputs": {"left": SIDE, "right": SIDE},
+    "outputs": {"images": PAINTER_CONFIG["outputs"]["images"]},
+}
 SLEEPER = NUMPY_MODEL.replace(
     "images = np.zeros", "__import__('time').sleep(0.5); images = np.zeros"
 )
@@ -58,6 +74,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any, P
     add_model(folder / "configs", PAINTER_NUMBER, PAINTER, **PAINTER_CONFIG)
     add_model(folder / "configs", SLOW, SLEEPER)
     add_model(folder / "configs", TWO_VERSIONS)
+    add_model(folder / "configs", PAIR, SUM, **SUM_CONFIG)
     add_older_version(folder / "configs" / f"{TWO_VERSIONS:05d}_TOY_MRI_NOISE.yaml")
     with served(folder) as (address, process), chromium(folder) as browser:
         yield address, browser, folder
@@ -220,28 +237,73 @@ def test_run_is_cancelled_while_others_go_on(site: tuple[str, Any, Path]) -> Non
     until(lambda: "cancelled" in said(browser))
 
 
+def upload(browser: Any, name: str, *paths: Path) -> None:
+    """Choose files for the input ``name``, all at once."""
+    field = until(lambda: one(browser, f"[aria-label='upload {name}'] input[type=file]"))
+    field.send_keys("\n".join(map(str, paths)))
+
+
 def test_wrong_upload_is_answered(site: tuple[str, Any, Path], tmp_path: Path) -> None:
     browser = form(site, PAINTER_NUMBER)
-
-    def upload(path: Path) -> None:
-        field = "[aria-label='upload masks'] input[type=file]"
-        until(lambda: one(browser, field)).send_keys(str(path))
-
     text, small = tmp_path / "notes.txt", tmp_path / "small.png"
     text.write_text("not a picture")
     Image.new("L", (3, 3)).save(small)
     for path in (text, small):
-        upload(path)
+        upload(browser, "masks", path)
         until(lambda path=path: path.name in said(browser))
     huge = tmp_path / "huge.png"
     with huge.open("wb") as file:
         file.truncate(30_000_000)
-    upload(huge)
+    upload(browser, "masks", huge)
     until(lambda: "at most 20 MB" in said(browser))
     right = tmp_path / "right.png"
     Image.fromarray(np.eye(8, dtype=np.uint8)).save(right)
-    upload(right)
+    upload(browser, "masks", right)
     until(lambda: "1 file for masks" in said(browser))
+
+
+def test_two_inputs_are_uploaded_one_after_the_other(
+    site: tuple[str, Any, Path], tmp_path: Path
+) -> None:
+    browser = form(site, PAIR)
+    for name, value in (("right", 3), ("left", 4)):
+        path = tmp_path / f"{name}.png"
+        Image.fromarray(np.full((8, 8), value, np.uint8)).save(path)
+        upload(browser, name, path)
+        until(lambda name=name: f"1 file for {name}" in said(browser))
+    fill(browser, "samples", "1")
+    fill(browser, "seed", "1")
+    press(browser, "generate")
+    path = until(lambda: p if (p := site[2] / "medzoo_907_seed1.zip").exists() else None)
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path)
+    assert (medzoo.read(tmp_path / "medzoo_907_seed1").images == 34).all()
+
+
+def test_uploads_go_together_in_the_natural_order_of_their_names(
+    site: tuple[str, Any, Path], tmp_path: Path
+) -> None:
+    browser = form(site, PAIR)
+    for name, factor in (("left", 1), ("right", 2)):
+        paths = []
+        for number in (10, 2, 1):
+            path = tmp_path / f"{name}{number}.png"
+            Image.fromarray(np.full((8, 8), factor * number, np.uint8)).save(path)
+            paths.append(path)
+        if name == "right":
+            paths.reverse()
+        for count, path in enumerate(paths, start=1):
+            upload(browser, name, path)
+            expected = f"{count} file{'s' * (count > 1)} for {name}"
+            until(lambda expected=expected: expected in said(browser))
+    fill(browser, "samples", "3")
+    fill(browser, "seed", "2")
+    press(browser, "generate")
+    path = until(lambda: p if (p := site[2] / "medzoo_907_seed2.zip").exists() else None)
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path)
+    images = medzoo.read(tmp_path / "medzoo_907_seed2").images
+    assert images[:, 0, 0, 0].tolist() == [21, 42, 210]
 
 
 def test_mask_is_drawn_and_painted(site: tuple[str, Any, Path]) -> None:

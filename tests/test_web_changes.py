@@ -18,6 +18,7 @@ from medzoo import seeds
 from medzoo.errors import InputError, MedzooError, OutOfMemoryError
 from medzoo.view import Exploration
 from medzoo.web.changes import Changes, in_turn
+from medzoo.web.download import check_upload
 from medzoo.web.making import CancelledError, Making, formats_for
 from medzoo.web.workshop import MOST_LOADED, Loaded, Workshop
 
@@ -218,7 +219,58 @@ def test_cancelled_run_leaves_nothing_and_the_next_one_works(
     making.remove()
 
 
+def test_only_the_last_zip_of_a_viewer_is_kept(toy: Callable[..., int], tmp_path: Path) -> None:
+    config = medzoo.info(toy())
+    mine, other = (Making(config, config.default, tmp_path) for _ in range(2))
+
+    async def run(making: Making) -> Path:
+        workshop = Workshop("cpu")
+        try:
+            return await making.run(
+                workshop,
+                lambda done, n: None,
+                n=1,
+                seed=None,
+                format="npz",
+                inputs=None,
+                options={},
+            )
+        finally:
+            workshop.close()
+
+    kept = asyncio.run(run(other))
+    for _ in range(3):
+        last = asyncio.run(run(mine))
+        assert list(mine.folder.iterdir()) == [last]
+    assert kept.exists()
+
+
 def test_formats_are_those_that_hold_the_samples() -> None:
     assert formats_for(medzoo.info(8).default.outputs) == ["png", "nifti", "dicom", "npz"]
     assert formats_for(medzoo.info(107).default.outputs) == ["csv", "npz"]
     assert formats_for(medzoo.info(105).default.outputs)[:2] == ["nifti", "dicom"]
+
+
+PLACED = {"kind": "volume", "shape": [1, 3, 4, 5], "required": True, "help": "A scan."}
+GOES_WITH_IT = {**PLACED, "required": False, "geometry": "scan"}
+
+
+@pytest.mark.parametrize("name", ["scan", "other", "where"])
+def test_an_upload_is_checked_without_the_other_inputs(
+    toy: Callable[..., int], tmp_path: Path, name: str
+) -> None:
+    inputs = {"scan": PLACED, "other": PLACED, "where": GOES_WITH_IT}
+    config = medzoo.info(toy(inputs=inputs))
+    right, wrong = tmp_path / "right.npy", tmp_path / "wrong.npy"
+    np.save(right, np.ones((3, 4, 5), np.uint8))
+    np.save(wrong, np.ones((3, 4, 6), np.uint8))
+    check_upload(config, config.default, name, right)
+    with pytest.raises(InputError, match=r"wrong\.npy does not fit"):
+        check_upload(config, config.default, name, wrong)
+
+
+def test_an_upload_need_not_replace_all_default_pictures_at_once(tmp_path: Path) -> None:
+    config = medzoo.info(7)
+    np.save(tmp_path / "mine.npy", np.ones((256, 256), np.uint8))
+    for name in config.default.inputs:
+        check_upload(config, config.default, name, tmp_path / "mine.npy")

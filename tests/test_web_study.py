@@ -154,13 +154,47 @@ def test_a_pause_hides_the_picture_and_stops_the_clock(
     keys(browser, "6")  # not an answer now
     press(browser, "continue")
     until(lambda: one(browser, ".mz-picture img").is_displayed())
-    assert (
-        one(browser, "button[aria-pressed='true']")
-        if browser.find_elements("css selector", "button[aria-pressed='true']")
-        else True
-    )
+    assert not browser.find_elements("css selector", "button[aria-pressed='true']")
     answer(browser, "5", "5", "1 of 8")
     until(lambda: made.readers()[0].answered == 1)
+
+
+def test_a_pause_keeps_the_answers_and_the_comment(browser: Any, address: str, made: Study) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    begin(browser, address, "Dr A")
+    until(lambda: place(browser) == "1 of 8")
+    keys(browser, "6", "2")
+    until(lambda: browser.switch_to.active_element.text == "confirm")
+    one(browser, "input[aria-label^='comment']").send_keys("too smooth")
+    for _ in range(2):
+        press(browser, "pause")
+        until(lambda: "The clock stands still" in one(browser, ".mz-study").text)
+        press(browser, "continue")
+        until(lambda: one(browser, ".mz-picture img").is_displayed())
+        assert "The clock stands still" not in one(browser, ".mz-study").text
+    assert len(browser.find_elements("css selector", "button[aria-pressed='true']")) == 2
+    until(lambda: browser.switch_to.active_element.text == "confirm")
+    keys(browser, Keys.ENTER)
+    until(lambda: made.readers()[0].answered == 1)
+    (stored,) = made._store.answers()
+    assert (stored.rating, stored.scales["realism"], stored.comment) == (6, 2, "too smooth")
+
+
+def test_an_answer_in_another_window_during_a_pause_moves_on(
+    browser: Any, address: str, made: Study
+) -> None:
+    begin(browser, address, "Dr A")
+    until(lambda: place(browser) == "1 of 8")
+    keys(browser, "6")
+    until(lambda: browser.find_elements("css selector", "button[aria-pressed='true']"))
+    keys(browser, "p")
+    until(lambda: "The clock stands still" in one(browser, ".mz-study").text)
+    other = made.start("Dr A", resume=True)
+    other.answer(other.current.id, 1, scales={"realism": 1})
+    press(browser, "continue")
+    until(lambda: place(browser) == "2 of 8")
+    assert not browser.find_elements("css selector", "button[aria-pressed='true']")
 
 
 def test_a_page_that_is_loaded_again_knows_its_reader(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
 from nicegui import context, events, ui
 
+from .._worker.input_files import natural
 from ..config import Input, ModelConfig, Version
 from ..console import megabytes
 from ..errors import InputError, MedzooError
@@ -53,7 +57,8 @@ class Download:
         self._site, self._model, self._version = site, model, version
         self._making = Making(model, version, site.folder)
         self._values: dict[str, Any] = {}
-        self._uploads: dict[str, list[Path]] = {}
+        self._uploads: dict[str, dict[Path, str]] = {}  # input -> file -> the viewer's name of it
+        self._numbers = count()
         self._key = secrets.token_urlsafe(16)
         self._client = context.client
         self._client.on_delete(self._forget)
@@ -128,22 +133,23 @@ class Download:
 
     async def _uploaded(self, name: str, event: events.UploadEventArguments) -> None:
         """Keep a file if it is one that the model takes."""
-        kept = self._uploads.setdefault(name, [])
+        kept = self._uploads.setdefault(name, {})
         folder = self._making.folder / name
         folder.mkdir(exist_ok=True)
-        path = folder / f"{len(kept):03d}_{Path(event.file.name).name[-80:]}"
+        # Files arrive side by side, and two may have one name.
+        path = folder / f"{next(self._numbers):03d}_{Path(event.file.name).name[-80:]}"
         await event.file.save(path)
         try:
             if path.stat().st_size > MOST_UPLOAD:
                 raise InputError(f"{path.name} is larger than {MOST_UPLOAD // 10**6} MB.")
             if len(kept) >= MOST_FILES:
                 raise InputError(f"At most {MOST_FILES} files can be uploaded.")
-            await asyncio.to_thread(Inputs.of, self._model.id, self._version, {name: [path]})
+            await asyncio.to_thread(check_upload, self._model, self._version, name, path)
         except MedzooError as error:
             path.unlink()
             self._fail(error)
             return
-        kept.append(path)
+        kept[path] = Path(event.file.name).name
         self._message.say(f"{len(kept)} file{'s' * (len(kept) > 1)} for {name}")
 
     async def _run(self) -> None:
@@ -183,7 +189,7 @@ class Download:
         self._stop.set_enabled(False)
 
     async def _made(self) -> Path:
-        uploads = {name: paths for name, paths in self._uploads.items() if paths}
+        uploads = {name: _in_order(kept) for name, kept in self._uploads.items() if kept}
         seed = self._seed.value.strip()
         return await self._making.run(
             self._site.workshop,
@@ -212,6 +218,26 @@ class Download:
     def _forget(self) -> None:
         self._site.made.pop(self._key, None)
         self._making.remove()
+
+
+def check_upload(model: ModelConfig, version: Version, name: str, path: Path) -> None:
+    """Check that a file fits the input ``name``. The run checks that the inputs fit each other.
+
+    Raises
+    ------
+    InputError
+        It does not.
+    """
+    alone = replace(version.inputs[name], geometry="")
+    Inputs.of(model.id, replace(version, inputs={name: alone}), {name: [path]})
+
+
+def _in_order(kept: Mapping[Path, str]) -> list[Path]:
+    """The files in the natural order of their names, as those of a folder on the command line.
+
+    Small files arrive first, so the order in which they came says nothing.
+    """
+    return sorted(kept, key=lambda path: natural(kept[path]))
 
 
 def _whole(text: str, name: str) -> int:

@@ -8,7 +8,6 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -156,8 +155,8 @@ class Making:
     def _zipped(self, samples: Path, seed: int) -> Path:
         stem = f"medzoo_{self.config.number}_seed{seed}"
         path = self.folder / f"{stem}.zip"
-        with suppress(FileNotFoundError):
-            path.unlink()
+        for earlier in self.folder.glob("*.zip"):  # its link is gone
+            earlier.unlink()
         with zipfile.ZipFile(path, "w") as archive:
             for file in sorted(samples.rglob("*")):
                 if file.is_file():

@@ -148,14 +148,21 @@ class Desk:
             return
         self.reading.pause()
         self.sheet.box.set_visibility(False)
-        with self.box:
+        with self.box, ui.element("div").classes("mz-buttons") as notice:
             ui.label("Paused. The clock stands still.")
-            focus(button("continue", self._resume))
+            focus(button("continue", partial(self._resume, notice)))
 
-    def _resume(self) -> None:
-        assert self.reading is not None  # noqa: S101
+    def _resume(self, notice: ui.element) -> None:
+        """Show the item as it was left; the next one if it was answered in another window."""
+        assert self.reading is not None and self.sheet is not None  # noqa: S101, PT018
         self.reading.resume()
-        self._next()
+        current = self.reading.current
+        if current is None or current.id != self.sheet.item.id:
+            self._next()
+            return
+        with self.box:
+            notice.delete()
+            self.sheet.show()
 
     def _key(self, event: KeyEventArguments) -> None:
         if self.sheet is None or not event.action.keydown or self.reading is None:
@@ -238,6 +245,11 @@ class Sheet:
             button("pause", pause)
         self.confirm.disable()
         ui.label(HELP).classes("mz-faint")
+
+    def show(self) -> None:
+        """Show it again after a pause, with what was chosen and typed."""
+        self.box.set_visibility(True)
+        self._chosen()
 
     def choose(self, number: int) -> None:
         """Set the first row without a value, or the last one."""
