@@ -167,3 +167,50 @@ def test_the_command(
     assert "10.5072/zenodo.7100001" in output.out
     assert server.published == [7100001]
     assert yaml.safe_load((masses / "published.json").read_text())["license"] == "mit"
+
+
+def test_sets_that_differ_only_in_condition_have_their_own_drafts(
+    server: DepositServer, toy: Callable[..., int], tmp_path: Path
+) -> None:
+    number, records = toy(), []
+    for condition in ("benign", "malignant"):
+        folder = tmp_path / condition
+        medzoo.generate(number, 4, seed=3, out=folder, condition=condition)
+        records.append(publish(folder, authors=WHO).record)
+    first, second = (server.deposits[record.number] for record in records)
+    assert first.number != second.number
+    assert first.metadata["title"] == second.metadata["title"]
+    assert "benign.zip" in first.files
+    assert "malignant.zip" in second.files
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_set_whose_upload_json_was_lost_finds_its_own_record(
+    server: DepositServer, toy: Callable[..., int], tmp_path: Path, published: bool
+) -> None:
+    number, records = toy(), {}
+    for condition in ("benign", "malignant"):
+        folder = tmp_path / condition
+        medzoo.generate(number, 4, seed=3, out=folder, condition=condition)
+        records[folder] = publish(folder, authors=WHO, publish=published).record
+    for folder, record in records.items():
+        state = folder.with_name(f"{folder.name}-published") / "upload.json"
+        for new_version in (False, True):
+            state.unlink()
+            again = publish(folder, authors=WHO, publish=published, new_version=new_version)
+            assert again.record == record
+    assert len(server.deposits) == 2
+
+
+def test_the_draft_of_a_new_version_is_found_without_upload_json(
+    server: DepositServer, masses: Path
+) -> None:
+    first = publish(masses, authors=WHO, publish=True).record
+    who = [*WHO, "Curie, Pierre"]
+    second = publish(masses, authors=who, version="2.0.0", new_version=True).record
+    assert server.deposits[second.number].concept == server.deposits[first.number].concept
+    for new_version in (True, first.number):
+        (masses.with_name("masses-published") / "upload.json").unlink()
+        again = publish(masses, authors=who, version="2.0.0", new_version=new_version)
+        assert again.record == second
+    assert len(server.deposits) == 2

@@ -205,6 +205,7 @@ class _Set:
         n, seed = provenance["n"], provenance.get("seed")
         name = f"{provenance['model']} {provenance['version']}"
         self.title = title or f"{n:,} synthetic samples of {name}, seed {seed}"
+        self.digest = files.sha256_of(folder / PROVENANCE)
         self.card = self._card(authors)
         datasets = self.model.datasets if self.model else ()
         source = DataSet(name, "", doi=self.model.doi if self.model else "")
@@ -217,7 +218,8 @@ class _Set:
             "license": self.license,
             "version": version,
             "keywords": ["medzoo", "synthetic data", str(provenance.get("modality", "medical"))],
-            "notes": NOT_FOR_DIAGNOSIS,
+            # A lost draft is found again by its notes, too: sets of other options have this title.
+            "notes": f"{NOT_FOR_DIAGNOSIS} sha256 of {PROVENANCE}: {self.digest}",
             "prereserve_doi": True,
             **related([source, *datasets], ""),
         }
@@ -234,7 +236,6 @@ class _Set:
         described = f"{self.config.description}\n\n" if self.config else ""
         shards = f"The shards belong in a folder `shards` beside {MANIFEST}.\n\n"
         listed = "\n".join(columns)
-        digest = files.sha256_of(self.folder / PROVENANCE)
         return f"""# {self.title}
 
 {described}Made by {", ".join(authors)} with medzoo {__version__} and the model {p["model"]},
@@ -252,7 +253,7 @@ reproduce` makes the set again.
 
 {self.license}. Model: {p["license"]}, from {p["source"]}. Training data: {data}.
 
-sha256 of `{PROVENANCE}`: {digest}
+sha256 of `{PROVENANCE}`: {self.digest}
 """
 
     @property
