@@ -167,3 +167,89 @@ def test_the_command(
     assert "10.5072/zenodo.7100001" in output.out
     assert server.published == [7100001]
     assert yaml.safe_load((masses / "published.json").read_text())["license"] == "mit"
+
+
+def test_sets_that_differ_only_in_condition_have_their_own_drafts(
+    server: DepositServer, toy: Callable[..., int], tmp_path: Path
+) -> None:
+    number, records = toy(), []
+    for condition in ("benign", "malignant"):
+        folder = tmp_path / condition
+        medzoo.generate(number, 4, seed=3, out=folder, condition=condition)
+        records.append(publish(folder, authors=WHO).record)
+    first, second = (server.deposits[record.number] for record in records)
+    assert first.number != second.number
+    assert first.metadata["title"] == second.metadata["title"]
+    assert "benign.zip" in first.files
+    assert "malignant.zip" in second.files
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_set_whose_upload_json_was_lost_finds_its_own_record(
+    server: DepositServer, toy: Callable[..., int], tmp_path: Path, published: bool
+) -> None:
+    number, records = toy(), {}
+    for condition in ("benign", "malignant"):
+        folder = tmp_path / condition
+        medzoo.generate(number, 4, seed=3, out=folder, condition=condition)
+        records[folder] = publish(folder, authors=WHO, publish=published).record
+    for folder, record in records.items():
+        state = folder.with_name(f"{folder.name}-published") / "upload.json"
+        for new_version in (False, True):
+            state.unlink()
+            again = publish(folder, authors=WHO, publish=published, new_version=new_version)
+            assert again.record == record
+    assert len(server.deposits) == 2
+
+
+def test_the_draft_of_a_new_version_is_found_without_upload_json(
+    server: DepositServer, masses: Path
+) -> None:
+    first = publish(masses, authors=WHO, publish=True).record
+    who = [*WHO, "Curie, Pierre"]
+    second = publish(masses, authors=who, version="2.0.0", new_version=True).record
+    assert server.deposits[second.number].concept == server.deposits[first.number].concept
+    for new_version in (True, first.number):
+        (masses.with_name("masses-published") / "upload.json").unlink()
+        again = publish(masses, authors=who, version="2.0.0", new_version=new_version)
+        assert again.record == second
+    assert len(server.deposits) == 2
+
+
+def test_a_part_of_a_set_is_published_with_its_own_size(
+    server: DepositServer, toy: Callable[..., int], tmp_path: Path
+) -> None:
+    whole = medzoo.generate(toy(), 6, seed=3)
+    whole[:2].save(tmp_path / "two")
+    whole[::-1].save(tmp_path / "turned")
+    titles, cards = [], []
+    for name in ("two", "turned"):
+        number = publish(tmp_path / name, authors=WHO).record.number
+        titles.append(server.deposits[number].metadata["title"])
+        cards.append(server.deposits[number].files["README.md"].decode())
+    model = "00901_TOY_MRI_NOISE 1.0.0"
+    assert titles[0] == f"2 synthetic samples of {model}, seed 3, part of 6"
+    assert titles[1] == f"6 synthetic samples of {model}, seed 3"
+    assert "\n2 samples, part of 6, format" in cards[0]
+    assert "\n6 samples, format" in cards[1]
+    assert "medzoo reproduce" not in " ".join(" ".join(cards).split())
+
+
+def test_a_whole_set_says_that_it_can_be_reproduced(server: DepositServer, masses: Path) -> None:
+    publish(masses, authors=WHO)
+    (deposit,) = server.deposits.values()
+    card = " ".join(deposit.files["README.md"].decode().split())
+    assert "`medzoo reproduce` makes the set again" in card
+
+
+@pytest.mark.parametrize("keys", [(), ("model", "version", "source")])
+def test_a_set_that_no_model_made_is_refused(
+    server: DepositServer, masses: Path, tmp_path: Path, keys: tuple[str, ...]
+) -> None:
+    made = medzoo.read(masses)
+    facts = {key: made.provenance[key] for key in (*keys, "outputs", "label_names")}
+    medzoo.Samples(made.columns, made.outputs, made.indices, facts).save(tmp_path / "own")
+    missing = "n, license" if keys else "model, version, n, license, source"
+    with pytest.raises(ContributionError, match=rf"(?s){missing} is missing from provenance.json"):
+        publish(tmp_path / "own", authors=WHO, license="MIT")
+    assert server.log == []

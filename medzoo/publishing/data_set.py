@@ -29,6 +29,7 @@ from .zenodo_metadata import NOT_FOR_DIAGNOSIS, card_as_html, creators, license_
 CARD, SHEET = "README.md", "sheet.png"
 LARGEST = 50 * 10**9  # bytes of a record
 MOST = 100  # files of a record
+NEEDED = ("model", "version", "n", "license", "source")  # what a record says of a set
 # What a license may ask of those who use the data, and how it is written.
 TERMS = {
     "non-commercial use": re.compile(r"\bnc\b|non-?commercial"),
@@ -133,8 +134,8 @@ def publish(
     DatasetError
         The set is not finished, or is not as it was written.
     ContributionError
-        There is no token, no author or no license, the set is too large for a record, or Zenodo
-        refuses or cannot be reached.
+        There is no token, no author or no license, no model is named in the provenance, the set is
+        too large for a record, or Zenodo refuses or cannot be reached.
 
     Examples
     --------
@@ -151,6 +152,7 @@ def publish(
             f"{report}\nIt is not published.", "`medzoo reproduce` makes the set again."
         )
     provenance = finished(path)
+    _check_complete(path, provenance)
     names = _authors(authors)
     work = _Set(path, provenance, names, license_text=license, title=title, version=version)
     place = path.with_name(f"{path.name}-published")
@@ -170,6 +172,16 @@ def publish(
     size = sum(p.stat().st_size for p in upload.paths.values())
     _write_back(path, record, work.license, provenance)
     return SetResult(path, record, work.license, size, production)
+
+
+def _check_complete(folder: Path, provenance: Mapping[str, Any]) -> None:
+    missing = [key for key in NEEDED if key not in provenance]
+    if missing:
+        raise ContributionError(
+            f"{folder} does not say how it was made: {', '.join(missing)} is missing from "
+            f"{PROVENANCE}.",
+            "Publish a set that medzoo generated, or a part of one.",
+        )
 
 
 def _agreed(record: Record) -> bool:  # noqa: ARG001
@@ -202,9 +214,11 @@ class _Set:
         self.folder, self.provenance = folder, provenance
         self.config, self.model = _model_of(provenance)
         self.license = _license(provenance, self.model, license_text)
-        n, seed = provenance["n"], provenance.get("seed")
-        name = f"{provenance['model']} {provenance['version']}"
-        self.title = title or f"{n:,} synthetic samples of {name}, seed {seed}"
+        self.n = self._subset.get("n", provenance["n"])  # not of the run, if it is a part
+        self.part = f", part of {provenance['n']:,}" if self.n < provenance["n"] else ""
+        name, seed = f"{provenance['model']} {provenance['version']}", provenance.get("seed")
+        self.title = title or f"{self.n:,} synthetic samples of {name}, seed {seed}{self.part}"
+        self.digest = files.sha256_of(folder / PROVENANCE)
         self.card = self._card(authors)
         datasets = self.model.datasets if self.model else ()
         source = DataSet(name, "", doi=self.model.doi if self.model else "")
@@ -217,7 +231,8 @@ class _Set:
             "license": self.license,
             "version": version,
             "keywords": ["medzoo", "synthetic data", str(provenance.get("modality", "medical"))],
-            "notes": NOT_FOR_DIAGNOSIS,
+            # A lost draft is found again by its notes, too: sets of other options have this title.
+            "notes": f"{NOT_FOR_DIAGNOSIS} sha256 of {PROVENANCE}: {self.digest}",
             "prereserve_doi": True,
             **related([source, *datasets], ""),
         }
@@ -232,9 +247,9 @@ class _Set:
             shape = "x".join(map(str, output.shape)) or "one"
             columns.append(f"- `{output.name}`: {output.kind}, {shape} {output.dtype} per sample")
         described = f"{self.config.description}\n\n" if self.config else ""
+        again = "" if self._subset else " `medzoo reproduce`\nmakes the set again."
         shards = f"The shards belong in a folder `shards` beside {MANIFEST}.\n\n"
         listed = "\n".join(columns)
-        digest = files.sha256_of(self.folder / PROVENANCE)
         return f"""# {self.title}
 
 {described}Made by {", ".join(authors)} with medzoo {__version__} and the model {p["model"]},
@@ -244,16 +259,20 @@ version {p["version"]}. {NOT_FOR_DIAGNOSIS}
 
 {listed}
 
-{p["n"]:,} samples, format {p["format"]}, seed {p.get("seed")}. `{PROVENANCE}` says how each was
-made, `{MANIFEST}` lists every file with its sha256. `medzoo verify` compares them, `medzoo
-reproduce` makes the set again.
+{self.n:,} samples{self.part}, format {p["format"]}, seed {p.get("seed")}. `{PROVENANCE}` says how
+each was made, `{MANIFEST}` lists every file with its sha256. `medzoo verify` compares them.{again}
 
 {shards if self._is_sharded else ""}## License
 
 {self.license}. Model: {p["license"]}, from {p["source"]}. Training data: {data}.
 
-sha256 of `{PROVENANCE}`: {digest}
+sha256 of `{PROVENANCE}`: {self.digest}
 """
+
+    @property
+    def _subset(self) -> Mapping[str, Any]:
+        """What the provenance says of a set that was saved in part; empty for a whole one."""
+        return self.provenance.get("subset") or {}
 
     @property
     def _is_sharded(self) -> bool:

@@ -1,7 +1,7 @@
 """One file, or several, as one record of Zenodo: a draft that is continued, and published once.
 
 ``upload.json`` beside the files remembers the draft. If it is lost, the draft is found again among
-the user's deposits by its title and version.
+the user's deposits by its title, version and notes.
 """
 
 from __future__ import annotations
@@ -170,10 +170,12 @@ class Upload:
         return self.zenodo.get(draft.number) if draft else self.zenodo.create()
 
     def _found(self, *, published: bool) -> Record | None:
-        """The record among the user's deposits, by title and version."""
+        """The record among the user's deposits, by title, version and notes."""
         for listed in self.zenodo.recent():
             metadata = listed.get("metadata") or {}
             same = all(metadata.get(key) == self.metadata[key] for key in ("title", "version"))
+            # `in`, so that tags around the notes, should Zenodo add them, do not matter.
+            same = same and self.metadata["notes"] in str(metadata.get("notes", ""))
             if same and bool(listed.get("submitted")) == published:
                 return self._keep(self.zenodo.get(int(listed["id"])), published=published)
         return None
