@@ -25,14 +25,7 @@ from .. import __version__, files, settings
 from ..config import Output
 from ..config.columns import Batch
 from ..errors import DatasetError, MedzooWarning
-from ..provenance import (
-    ARRANGED,
-    DECIDES_SET,
-    FOUND_OUT,
-    SEALS,
-    Provenance,
-    outputs_as_json,
-)
+from ..provenance import ARRANGED, DECIDES_SET, FOUND_OUT, SEALS, Provenance, outputs_as_json
 from . import growth
 from .differences import changes, differences, updated
 from .formats import Format, Line, format_class, pick_format, require_different
