@@ -378,6 +378,20 @@ def test_controls_set_the_state_and_the_line_of_python(site: tuple[str, Any, Pat
         assert sorted(archive.namelist()) == ["medzoo_901_seed18.json", "medzoo_901_seed18.png"]
 
 
+def test_saving_waits_for_a_change_that_goes_on(site: tuple[str, Any, Path]) -> None:
+    browser = explored(site, SLOW)
+    until(lambda: one(browser, ".mz-explorer").get_attribute("aria-busy") == "false")
+    press(browser, "random")
+    press(browser, "save state")
+    path = until(lambda: next(site[2].glob("medzoo_905_seed*.zip"), None))
+    with zipfile.ZipFile(path) as archive:
+        state = json.loads(archive.read(f"{path.stem}.json"))
+        with archive.open(f"{path.stem}.png") as file:
+            saved = np.asarray(Image.open(file))
+    assert state["arguments"]["seed"] != 0
+    assert np.array_equal(saved, medzoo.generate(**state["arguments"]).images[0, 0])
+
+
 def test_page_fits_a_narrow_screen(site: tuple[str, Any, Path]) -> None:
     address, browser, _ = site
     size = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import zipfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -96,7 +95,7 @@ class Explorer:
     """
 
     def __init__(self, exploration: Exploration, loaded: Loaded) -> None:
-        self.exploration = exploration
+        self.exploration, self._loaded = exploration, loaded
         self.changes = Changes(loaded, self._shown, self._fail, self._busy)
         self._quiet = False
         self._known = 0  # leading directions that have a slider
@@ -295,10 +294,11 @@ class Explorer:
         self.exploration.find_directions(progress=False)
 
     async def _save(self, ending: str) -> None:
-        """Hand the picture to the browser, or a zip of the picture and the state."""
-        exploration = self.exploration
-        path = Path(f"{exploration.stem}.png")
-        contents = await asyncio.to_thread(exploration.contents, path)
+        """Hand the picture to the browser, or a zip of the picture and the state.
+
+        It waits for its turn: during a change the state is new, and the picture still the old one.
+        """
+        path, contents = await in_turn(self._loaded, self._contents)
         if ending == ".png":
             ui.download(contents[path], path.name)
             return
@@ -307,6 +307,10 @@ class Explorer:
             for name, content in contents.items():
                 archive.writestr(str(name), content)
         ui.download(buffer.getvalue(), path.with_suffix(".zip").name)
+
+    def _contents(self) -> tuple[Path, dict[Path, bytes]]:
+        path = Path(f"{self.exploration.stem}.png")
+        return path, self.exploration.contents(path)
 
     # ---------------------------------------------------------------------------------------------
     # showing
