@@ -224,6 +224,29 @@ def test_model_8_as_onnx_gives_the_pixels_of_generate(tmp_path: Path) -> None:
         assert np.abs(made.astype(int) - right.images).max() <= right.outputs["images"].tolerance
 
 
+@pytest.mark.parametrize(
+    ("enters", "inputs"),
+    [
+        ('batch.conditions["condition"][:, None]', {"input_1": "package"}),
+        ('np.stack([batch.conditions["condition"]] * 2, axis=1)', {"input_1": "package"}),
+        ('batch.conditions["condition"]', {"condition": "condition"}),
+    ],
+)
+@pytest.mark.slow
+def test_a_condition_may_enter_torch_as_columns(
+    package: Callable[..., Path], tmp_path: Path, enters: str, inputs: dict[str, str]
+) -> None:
+    columns = 2 if "stack" in enters else 1
+    kinds = f"torch.from_numpy({enters}).float().view(-1, {columns})[:, :1]"
+    line = 'torch.from_numpy(batch.conditions["condition"]).float()[:, None]'
+    assert line in PACKAGE
+    mine = package(code=PACKAGE.replace(line, kinds))
+    medzoo.export(mine, "torchscript", tmp_path / "out", trust=True)
+    about = json.loads((tmp_path / "out/export.json").read_text())
+    origins = {one["name"]: one["origin"] for one in about["inputs"]}
+    assert origins == {"noise": "bytes", "latents": "latents", **inputs}
+
+
 # ----------------------------------------------------------------------------------------- refusals
 @pytest.mark.parametrize(
     ("body", "says"),
