@@ -15,6 +15,7 @@ import torch
 import yaml
 from conftest import toy_config
 from PIL import Image
+from safetensors.numpy import save_file
 from trainers import library
 
 import medzoo
@@ -53,6 +54,16 @@ class Model:
 
 def load(weights_dir, device):
     return Model()
+"""
+LOADING = """
+def load(weights_dir, device):
+    from pathlib import Path
+    from safetensors.numpy import load_file
+
+    model = Model()
+    scale = load_file(Path(weights_dir) / "weights.safetensors")["scale"]
+    model.scaled = lambda batch: batch.latents * scale
+    return model
 """
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's exporters, MONAI and bioimageio
 
@@ -222,6 +233,71 @@ def test_model_8_as_onnx_gives_the_pixels_of_generate(tmp_path: Path) -> None:
         (made,) = session.run(["images"], inputs)
         right = medzoo.generate(8, n, seed=3, condition=condition)
         assert np.abs(made.astype(int) - right.images).max() <= right.outputs["images"].tolerance
+
+
+@pytest.mark.parametrize(
+    ("enters", "inputs"),
+    [
+        ('batch.conditions["condition"][:, None]', {"input_1": "package"}),
+        ('np.stack([batch.conditions["condition"]] * 2, axis=1)', {"input_1": "package"}),
+        ('batch.conditions["condition"]', {"condition": "condition"}),
+    ],
+)
+@pytest.mark.slow
+def test_a_condition_may_enter_torch_as_columns(
+    package: Callable[..., Path], tmp_path: Path, enters: str, inputs: dict[str, str]
+) -> None:
+    columns = 2 if "stack" in enters else 1
+    kinds = f"torch.from_numpy({enters}).float().view(-1, {columns})[:, :1]"
+    line = 'torch.from_numpy(batch.conditions["condition"]).float()[:, None]'
+    assert line in PACKAGE
+    mine = package(code=PACKAGE.replace(line, kinds))
+    medzoo.export(mine, "torchscript", tmp_path / "out", trust=True)
+    about = json.loads((tmp_path / "out/export.json").read_text())
+    origins = {one["name"]: one["origin"] for one in about["inputs"]}
+    assert origins == {"noise": "bytes", "latents": "latents", **inputs}
+
+
+@pytest.mark.slow
+def test_the_readme_makes_the_inputs_of_the_exported_version(
+    package: Callable[..., Path], tmp_path: Path
+) -> None:
+    mine, out = package(), tmp_path / "out"
+    config = yaml.safe_load((mine / "config.yaml").read_text())
+    config["versions"]["2.0.0"] = config["versions"]["1.0.0"]
+    config["default_version"] = "2.0.0"
+    (mine / "config.yaml").write_text(yaml.safe_dump(config))
+    medzoo.export(mine, "torchscript", out, version="1.0.0", trust=True)
+    (line,) = [x for x in (out / "README.md").read_text().splitlines() if "graph_inputs(" in x]
+    assert line == (
+        'numpy.savez("more.npz", **medzoo.publishing.graph_inputs('
+        f"{str(mine)!r}, 100, seed=1, version='1.0.0', trust=True, gain=3))"
+    )
+    call = line.partition("**")[2].removesuffix(")")
+    made = eval(call, {"medzoo": medzoo})
+    assert {name: len(values) for name, values in made.items()} == {
+        "noise": 100,
+        "latents": 100,
+        "condition": 100,
+    }
+
+
+@pytest.mark.slow
+def test_inputs_that_depend_on_weights_are_made_with_those_of_the_export(
+    package: Callable[..., Path], tmp_path: Path
+) -> None:
+    code = PACKAGE.replace("def load(weights_dir, device):\n    return Model()", LOADING)
+    code = code.replace("torch.from_numpy(batch.latents)", "torch.from_numpy(self.scaled(batch))")
+    mine, other, out = package(code=code), tmp_path / "other.safetensors", tmp_path / "out"
+    save_file({"scale": np.full(1, 3, np.float32)}, mine / "weights.safetensors")
+    save_file({"scale": np.full(1, 7, np.float32)}, other)
+    medzoo.export(mine, "torchscript", out, weights=other, trust=True)
+    text = (out / "README.md").read_text()
+    assert f"graph_inputs({str(mine)!r}, 100, seed=1, weights={str(other)!r}, trust=True" in text
+    own = graph_inputs(mine, 4, seed=0, trust=True)
+    theirs = graph_inputs(mine, 4, seed=0, weights=other, trust=True)
+    assert np.allclose(theirs["input_2"], own["input_2"] * 7 / 3)
+    assert np.array_equal(theirs["input_2"], loaded(out / "inputs.npz")["input_2"])
 
 
 # ----------------------------------------------------------------------------------------- refusals

@@ -101,6 +101,7 @@ class Source:
     graph: Graph
     options: Mapping[str, Any]
     digests: Mapping[str, str]
+    weights: str | os.PathLike[str] | None = None
     differences: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -288,7 +289,7 @@ def export(
         execution = Execution("cpu", weights=weights, env="current", trust=trust)
         session, package = _opened(config, chosen, execution)
         graph = session.graph(request.batch)
-        source = Source(config, chosen, graph, dict(request.options), session.digests)
+        source = Source(config, chosen, graph, dict(request.options), session.digests, weights)
         writer.write(folder, source)
         given, right = source.graph.pair(range(SHOWN))
         np.savez(folder / INPUTS, **given)  # type: ignore[arg-type]
@@ -314,6 +315,7 @@ def graph_inputs(
     seed: int,
     first: int = 0,
     version: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     trust: bool = False,
     **options: Any,
 ) -> dict[str, Array]:
@@ -331,6 +333,8 @@ def graph_inputs(
         Number of the first sample.
     version : str, optional
         A version of the model.
+    weights : str or path-like, optional
+        The .safetensors file that the model was exported with, if it was not the package's own.
     trust : bool, optional
         Allow what no registry vouches for.
     **options : optional
@@ -358,7 +362,8 @@ def graph_inputs(
     chosen = config.version(version)
     _check_exportable(config, chosen, "onnx")
     request = Request.of(config, chosen, n, seed=seed, first=first, options=options)
-    session, _ = _opened(config, chosen, Execution("cpu", env="current", trust=trust))
+    execution = Execution("cpu", weights=weights, env="current", trust=trust)
+    session, _ = _opened(config, chosen, execution)
     plain = Request.of(config, chosen, MOST, seed=0, options=dict(request.options))
     graph = session.graph(plain.batch)
     size, stop = chosen.batch_size, first + request.n
@@ -431,8 +436,6 @@ def _write_texts(folder: Path, source: Source, format: str, writer: Any) -> None
         absent = (
             f"\nNot in the graph, since torch does not make it: {', '.join(source.graph.absent)}.\n"
         )
-    model = str(config.number) if not is_local(config) else repr(str(config.path.parent))
-    arguments = "".join(f", {name}={value!r}" for name, value in source.options.items())
     text = README.format(
         name=config.name,
         format=format,
@@ -447,12 +450,28 @@ def _write_texts(folder: Path, source: Source, format: str, writer: Any) -> None
         outputs=outputs,
         constants=f"\nOptions are constants of the graph: {constants}.\n" if constants else "",
         absent=absent,
-        call=f"{model}, 100, seed=1{arguments}",
+        call=_call(source),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
     (folder / "LICENSE.txt").write_text(
         f"{version.license}\n\n{version.citation}\n", encoding="utf-8"
     )
+
+
+def _call(source: Source) -> str:
+    """The arguments with which `graph_inputs` makes the inputs of this very export."""
+    config, own = source.config, is_local(source.config)
+    arguments: dict[str, Any] = {"seed": 1}
+    if source.version.name != config.default.name:
+        arguments["version"] = source.version.name
+    if source.weights is not None:
+        arguments["weights"] = os.fspath(source.weights)
+    if own:
+        arguments["trust"] = True
+    arguments |= source.options
+    model = str(config.path.parent) if own else config.number
+    listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return f"{model!r}, 100, {listed}"
 
 
 def _copy_card(package: Path, folder: Path) -> None:

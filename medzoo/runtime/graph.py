@@ -304,11 +304,16 @@ class Graph:
         for number, row in enumerate(self._rows):
             array = self._shown.arrays[row]
             origin = _origin(array, columns)
+            conditions = [
+                name
+                for name, values in self._batch.conditions.items()
+                if np.array_equal(values, array)
+            ]
+            if origin == CONDITION and not conditions:  # a column, or several conditions
+                origin = MADE
             name = {LATENTS: "latents", MADE: f"input_{number}"}.get(origin, "noise")
             if origin == CONDITION:
-                name = next(
-                    k for k, v in self._batch.conditions.items() if np.array_equal(v, array)
-                )
+                name = conditions[0]
             named.append(GraphInput(name, array.dtype.name, array.shape[1:], origin))
         return tuple(_unique(named))
 
