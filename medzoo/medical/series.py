@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 Array = NDArray[Any]
-UNEVEN = (
-    0.05  # how much a distance of two slices may differ from the usual one: headers are rounded
-)
+# how much a distance of two slices may differ from the usual one: headers are rounded
+UNEVEN = 0.05
 TILT = 0.01  # sideways shift per distance of slices, above which a series is sheared: half a degree
 SUBJECT = {
     "PatientID": "patients",
