@@ -51,7 +51,7 @@ def only_series(headers: list[Dataset], path: Any, series: str | None) -> list[D
         return groups[fitting[0]]
     problem = f"holds {len(groups)} series"
     if series is not None:
-        problem = f"holds {len(fitting)} series that are {series!r}"
+        problem = f"holds {len(fitting)} series that match {series!r}"
     raise InputError(
         f"{shown_path(path)} {problem}.",
         f"Choose by series=, a UID or a part of the description: {_listed(groups)}.",
@@ -159,7 +159,7 @@ def require_places(frames: list[Frame]) -> None:
             )
         raise InputError(
             f"{frame.file} has no {missing[0]}.",
-            "Slices make no volume without it: leave the file out.",
+            "Each slice of a volume needs it. Leave this file out.",
         )
 
 
