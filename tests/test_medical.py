@@ -129,7 +129,7 @@ def test_of_several_series_one_is_chosen_by_name(tmp_path: Path) -> None:
     assert "CT 'head and neck' of 6, 1.2.3" in str(said.value)
     for choice in ("1.2.4", "LATE"):
         assert np.array_equal(medical.read_series(tmp_path, series=choice).voxels, hu(seed=2)[:2])
-    with pytest.raises(InputError, match=r"holds 2 series that are 'neck'"):
+    with pytest.raises(InputError, match=r"holds 2 series that match 'neck'"):
         medical.read_series(tmp_path, series="neck")
 
 
@@ -491,7 +491,7 @@ def test_what_a_mask_cannot_be_made_of_says_why(tmp_path: Path) -> None:
     for pattern, says in (
         ("Lens L (1)", "has no closed contours"),
         ("slanted", r"leave the volume's slices by up to 1.3"),
-        ("parotid r|r parotid", r"2 structures are .*: Parotid R, R_Parotid"),
+        ("parotid r|r parotid", r"2 structures match .*: Parotid R, R_Parotid"),
         ("liver", r"No structure is 'liver'.\nName one of Lens L \(1\), Slanted, Parotid R"),
     ):
         with pytest.raises(InputError, match=says):

@@ -46,7 +46,10 @@ def lay_out(folder: Path, target: Path) -> None:
             try:
                 here.symlink_to(source)
             except OSError:
-                (shutil.copytree if source.is_dir() else shutil.copyfile)(str(source), str(here))
+                if source.is_dir():
+                    shutil.copytree(str(source), str(here))
+                else:
+                    shutil.copyfile(str(source), str(here))
 
 
 def import_package(root: Path, name: str) -> ModuleType:

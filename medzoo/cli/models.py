@@ -265,7 +265,10 @@ def update_command(a: argparse.Namespace) -> None:
     from ..packages.update import update
 
     done = update(reset=a.reset)
-    print_json(asdict(done)) if a.json else print(done)
+    if a.json:
+        print_json(asdict(done))
+    else:
+        print(done)
 
 
 def copy_command(a: argparse.Namespace) -> None:

@@ -102,5 +102,8 @@ def reproduce_command(a: argparse.Namespace) -> int:
 
 def finding(report: Verification | Reproduction, *, as_json: bool) -> int:
     """What was found of a set; the exit code."""
-    print_json({**asdict(report), "ok": report.ok}) if as_json else print(report)
+    if as_json:
+        print_json({**asdict(report), "ok": report.ok})
+    else:
+        print(report)
     return 0 if report.ok else DatasetError.exit_code

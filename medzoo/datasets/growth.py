@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DatasetError
-from .journal import MANIFEST, PROVENANCE, RECORD, UNFINISHED, Journal, _read, done, unsealed
+from .journal import MANIFEST, PROVENANCE, RECORD, UNFINISHED, Journal, done, read_json, unsealed
 from .paths import inside, walk
 
 OTHERWISE = "Nothing was changed. Choose another folder."
@@ -61,7 +61,7 @@ def refuse_growing(folder: Path) -> None:
     place = growing(folder)
     if place is None:
         return
-    to = _read(place / RECORD).get("provenance", {}).get("n")
+    to = read_json(place / RECORD).get("provenance", {}).get("n")
     more = f" of {to:,}" if isinstance(to, int) else ""
     there = "all" if is_moving(place) else f"{done(place):,}"
     raise DatasetError(

@@ -296,7 +296,7 @@ def require_whole(folder: Path) -> None:
             )
     except OSError as error:
         raise DatasetError(f"{folder} cannot be read: {error}.", "Is the path right?") from error
-    if _read(folder / RECORD).get("resumes") is False:
+    if read_json(folder / RECORD).get("resumes") is False:
         raise DatasetError(
             f"{folder} holds no finished set of samples: they were being saved from memory.",
             "Save them again, into another folder.",
@@ -324,11 +324,12 @@ def recorded(folder: Path) -> dict[str, Any]:
 
     That of an unfinished set is the one it began with.
     """
-    provenance = _read(folder / PROVENANCE) or _read(folder / RECORD).get("provenance")
+    provenance = read_json(folder / PROVENANCE) or read_json(folder / RECORD).get("provenance")
     return provenance if isinstance(provenance, dict) else {}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; an empty one if it cannot be read."""
     with suppress(OSError, ValueError, TypeError):
         return dict(json.loads(path.read_text(encoding="utf-8")))
     return {}

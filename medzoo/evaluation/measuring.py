@@ -21,12 +21,8 @@ from .matching import FEWEST, PICTURES, Sides
 from .metrics import GROUPS, METRICS, Metric
 from .pairs import Pair, Part, classes_of, part_of, scaled
 
-MODULES = (
-    image_metrics,
-    privacy_metrics,
-    mask_metrics,
-    table_metrics,
-)  # importing them fills METRICS
+# importing them fills METRICS
+MODULES = (image_metrics, privacy_metrics, mask_metrics, table_metrics)
 MOST_NUMBERS = 2**28  # values of the pictures of a side; more are a random part
 NEEDS = {
     "picture": "pictures on both sides",

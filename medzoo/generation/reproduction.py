@@ -363,9 +363,8 @@ def _compare(
     different = tuple(name for name in names if old.get(name) != new.get(name))
     now = {k: v for k, v in finished(again).items() if k not in NOT_COMPARED}
     columns: dict[str, Difference] = {}
-    readable = not any(
-        "columns" in entry for _, entry in damage
-    )  # else a file of all samples is gone
+    # If a file of all samples is damaged, columns cannot be compared.
+    readable = not any("columns" in entry for _, entry in damage)
     if different and readable:
         unreadable = [entry["index"] for _, entry in damage if "index" in entry]
         columns = _differences(read(folder), read(again), unreadable, recorded, tolerances)

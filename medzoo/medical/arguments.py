@@ -22,7 +22,9 @@ def one_file(function: F) -> F:
         try:
             return function(*arguments, **named)
         except OSError as error:
-            raise InputError(f"It cannot be read: {error}.", "Give a file.") from error
+            raise InputError(
+                f"The file cannot be read: {error}.", "Check the path and the permissions."
+            ) from error
 
     return cast("F", reading)
 

@@ -47,7 +47,7 @@ def find_roi(names: Iterable[str], pattern: str) -> str:
     if len(fitting) != 1:
         problem = f"No structure is {pattern!r}"
         if fitting:
-            problem = f"{len(fitting)} structures are {pattern!r}: {', '.join(fitting)}"
+            problem = f"{len(fitting)} structures match {pattern!r}: {', '.join(fitting)}"
         raise InputError(
             f"{problem}.",
             f"Name one of {', '.join(names) or 'none at all'}; "

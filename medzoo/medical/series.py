@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 Array = NDArray[Any]
-UNEVEN = (
-    0.05  # how much a distance of two slices may differ from the usual one: headers are rounded
-)
+# how much a distance of two slices may differ from the usual one: headers are rounded
+UNEVEN = 0.05
 TILT = 0.01  # sideways shift per distance of slices, above which a series is sheared: half a degree
 SUBJECT = {
     "PatientID": "patients",
@@ -52,7 +51,7 @@ def only_series(headers: list[Dataset], path: Any, series: str | None) -> list[D
         return groups[fitting[0]]
     problem = f"holds {len(groups)} series"
     if series is not None:
-        problem = f"holds {len(fitting)} series that are {series!r}"
+        problem = f"holds {len(fitting)} series that match {series!r}"
     raise InputError(
         f"{shown_path(path)} {problem}.",
         f"Choose by series=, a UID or a part of the description: {_listed(groups)}.",
@@ -160,7 +159,7 @@ def require_places(frames: list[Frame]) -> None:
             )
         raise InputError(
             f"{frame.file} has no {missing[0]}.",
-            "Slices make no volume without it: leave the file out.",
+            "Each slice of a volume needs it. Leave this file out.",
         )
 
 

@@ -416,7 +416,10 @@ def _remove(entry: Entry) -> str:
                 done = False
             elif entry.kind in {"unfinished", "log"}:
                 done = True
-                shutil.rmtree(entry.path) if entry.path.is_dir() else entry.path.unlink()
+                if entry.path.is_dir():
+                    shutil.rmtree(entry.path)
+                else:
+                    entry.path.unlink()
             else:
                 done = files.remove(entry.path, entry.mark)
         except FileNotFoundError:  # another process removes it, or has done so

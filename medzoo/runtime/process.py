@@ -196,13 +196,10 @@ class Process:
         if (name in CRASHES or (code or 0) > 0) and protocol.is_out_of_memory(wrote):
             return Ended("memory", f"its process ended ({name}), since memory ran out.{tail}", "")
         if name and name not in CRASHES:
-            hint = (
-                "Somebody ended it, or the system did, short of memory: then a smaller batch_size "
-                "helps."
-            )
+            hint = "A user or the system ended it. If memory was short, use a smaller batch_size."
             return Ended("kill", f"its process was killed ({name}).{tail}", hint)
         hint = f"The next batch starts it again. {CRASHED.get(name or '', TELL)}"
-        how = "fell silent" if code is None else f"ended by itself (exit code {code})"
+        how = "stopped answering" if code is None else f"ended by itself (exit code {code})"
         if name:
             how = f"crashed ({name})"
         return Ended("crash", f"its process {how}.{tail}", hint)
