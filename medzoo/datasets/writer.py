@@ -146,7 +146,7 @@ class Target:
         """
         with self._writing("opened"):
             self._settle()
-            if self._is_finished():
+            if self._examine():
                 self._clean_up()
                 return True
             # There is no record if nothing has begun, or another process has just finished.
@@ -166,11 +166,11 @@ class Target:
     def __enter__(self) -> Target:
         with self._writing("opened"):
             self._settle()
-            if not self._is_finished():
+            if not self._examine():
                 self._lock_out_others()
         try:
             with self._writing("written"):
-                self.finished = self._is_finished()  # perhaps by another process, meanwhile
+                self.finished = self._examine()  # perhaps by another process, meanwhile
                 if not self.finished:
                     self._begin()
         except BaseException:
@@ -248,10 +248,10 @@ class Target:
 
     # ----------------------------------------------------------------------------------------------
     # what is there
-    def _is_finished(self) -> bool:
-        """Whether the folder holds the finished set that is asked for.
+    def _examine(self) -> bool:
+        """Compare the folder with the request, and prepare to extend a smaller set.
 
-        It is an error if the folder holds something else.
+        Returns whether the set is finished. It is an error if the folder holds something else.
         """
         if not self.path.exists():
             return False
@@ -264,7 +264,7 @@ class Target:
         if is_whole(self.path):
             if not self._again:
                 raise DatasetError(f"{self.path} holds a set of samples already.", UNTOUCHED)
-            return self._is_the_set(unsealed((self.path / PROVENANCE).read_bytes()))
+            return self._compare(unsealed((self.path / PROVENANCE).read_bytes()))
         for path in sorted(self.path.iterdir()):
             name = Path(path.name)
             if path.name in {LOG, UNFINISHED} or files.is_strewn(name) or is_left_beside(name):
@@ -272,8 +272,11 @@ class Target:
             raise DatasetError(f"{self.path} already holds other files ({name} ...).", UNTOUCHED)
         return False
 
-    def _is_the_set(self, provenance: Mapping[str, Any] | None) -> bool:
-        """Whether a finished set is the one asked for; False if it is only its beginning."""
+    def _compare(self, provenance: Mapping[str, Any] | None) -> bool:
+        """Compare a finished set with the request, and prepare to extend it if it is smaller.
+
+        Returns whether it is the set that is asked for. It is an error if it is another one.
+        """
         if provenance is None:
             raise DatasetError(
                 f"{self.path / PROVENANCE} is not as it was written: its sha256 is not the one "
@@ -286,6 +289,11 @@ class Target:
             return True
         asked = growth.beginning(self._asked, provenance["n"])
         self._refuse_other(provenance, "another set of samples", asked)
+        self._prepare_to_extend(provenance)
+        return False
+
+    def _prepare_to_extend(self, provenance: Mapping[str, Any]) -> None:
+        """Find where the smaller set continues, and the journal of its further samples."""
         self._grows = finished(self.path)  # a damaged set does not grow
         batches = self._provenance.get("batches", provenance["batches"])
         self._point, self.batches = growth.point_of(self.path, provenance, batches)
@@ -297,7 +305,6 @@ class Target:
             self._point = growth.Point()
         base = None if lengths is None else Base(self.path, lengths, provenance[SEALS[0]])
         self._journal = Journal(place, base)
-        return False
 
     def _read_record(self) -> dict[str, Any]:
         record = read_record(self._journal.folder)
