@@ -249,10 +249,7 @@ class Target:
     # ----------------------------------------------------------------------------------------------
     # what is there
     def _examine(self) -> bool:
-        """Compare the folder with the request, and prepare to extend a smaller set.
-
-        Returns whether the set is finished. It is an error if the folder holds something else.
-        """
+        """Whether the folder holds the set that is asked for. Anything else in it is an error."""
         if not self.path.exists():
             return False
         if not self.path.is_dir():
@@ -273,10 +270,7 @@ class Target:
         return False
 
     def _compare(self, provenance: Mapping[str, Any] | None) -> bool:
-        """Compare a finished set with the request, and prepare to extend it if it is smaller.
-
-        Returns whether it is the set that is asked for. It is an error if it is another one.
-        """
+        """Whether a finished set is the one asked for. A smaller one is prepared to be extended."""
         if provenance is None:
             raise DatasetError(
                 f"{self.path / PROVENANCE} is not as it was written: its sha256 is not the one "

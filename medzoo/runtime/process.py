@@ -25,6 +25,7 @@ START = Path(protocol.__file__).with_name("__main__.py")
 CRASHES = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS"}
 LONGER = "MEDZOO_TIMEOUT=SECONDS gives it longer; a smaller batch_size needs less."
 TELL = "If the package is not yours, tell its authors."
+KILLED = "A user or the system ended it. If short of memory, use a smaller batch_size."
 CRASHED = {  # of signals that do not speak of the package's code
     "SIGILL": "Its libraries use instructions that this processor does not have.",
     "SIGBUS": "The disk, or /dev/shm, may be full, or a file was cut while it was in use.",
@@ -196,8 +197,7 @@ class Process:
         if (name in CRASHES or (code or 0) > 0) and protocol.is_out_of_memory(wrote):
             return Ended("memory", f"its process ended ({name}), since memory ran out.{tail}", "")
         if name and name not in CRASHES:
-            hint = "A user or the system ended it. If memory was short, use a smaller batch_size."
-            return Ended("kill", f"its process was killed ({name}).{tail}", hint)
+            return Ended("kill", f"its process was killed ({name}).{tail}", KILLED)
         hint = f"The next batch starts it again. {CRASHED.get(name or '', TELL)}"
         how = "stopped answering" if code is None else f"ended by itself (exit code {code})"
         if name:
