@@ -166,19 +166,22 @@ def test_a_model_that_cannot_run_here_says_why(site: tuple[str, Any, Path]) -> N
     assert until(lambda: said(browser)).startswith("There is no model '777'.")
 
 
+def downloaded(browser: Any, path: Path, folder: Path, *, n: int, seed: int) -> Path:
+    """The set that a page makes as the zip ``path``, unpacked into ``folder``."""
+    fill(browser, "samples", str(n))
+    fill(browser, "seed", str(seed))
+    press(browser, "generate")
+    with zipfile.ZipFile(until(lambda: path if path.exists() else None)) as archive:
+        archive.extractall(folder)
+    return folder / path.stem
+
+
 def test_download_is_the_set_that_the_command_makes(
     site: tuple[str, Any, Path], tmp_path: Path
 ) -> None:
     browser = form(site, 901)
-    fill(browser, "samples", "5")
-    fill(browser, "seed", "7")
-    press(browser, "generate")
-    path = until(lambda: p if (p := site[2] / "medzoo_901_seed7.zip").exists() else None)
-    with zipfile.ZipFile(path) as archive:
-        archive.extractall(tmp_path)
-    assert np.array_equal(
-        medzoo.read(tmp_path / "medzoo_901_seed7").images, medzoo.generate(901, 5, seed=7).images
-    )
+    made = downloaded(browser, site[2] / "medzoo_901_seed7.zip", tmp_path, n=5, seed=7)
+    assert np.array_equal(medzoo.read(made).images, medzoo.generate(901, 5, seed=7).images)
     link = until(lambda: browser.find_element("partial link text", "medzoo_901_seed7.zip"))
     assert "/made/" in link.get_attribute("href")
 
@@ -271,13 +274,8 @@ def test_two_inputs_are_uploaded_one_after_the_other(
         Image.fromarray(np.full((8, 8), value, np.uint8)).save(path)
         upload(browser, name, path)
         until(lambda name=name: f"1 file for {name}" in said(browser))
-    fill(browser, "samples", "1")
-    fill(browser, "seed", "1")
-    press(browser, "generate")
-    path = until(lambda: p if (p := site[2] / "medzoo_907_seed1.zip").exists() else None)
-    with zipfile.ZipFile(path) as archive:
-        archive.extractall(tmp_path)
-    assert (medzoo.read(tmp_path / "medzoo_907_seed1").images == 34).all()
+    made = downloaded(browser, site[2] / "medzoo_907_seed1.zip", tmp_path, n=1, seed=1)
+    assert (medzoo.read(made).images == 34).all()
 
 
 def test_uploads_go_together_in_the_natural_order_of_their_names(
@@ -296,13 +294,8 @@ def test_uploads_go_together_in_the_natural_order_of_their_names(
             upload(browser, name, path)
             expected = f"{count} file{'s' * (count > 1)} for {name}"
             until(lambda expected=expected: expected in said(browser))
-    fill(browser, "samples", "3")
-    fill(browser, "seed", "2")
-    press(browser, "generate")
-    path = until(lambda: p if (p := site[2] / "medzoo_907_seed2.zip").exists() else None)
-    with zipfile.ZipFile(path) as archive:
-        archive.extractall(tmp_path)
-    images = medzoo.read(tmp_path / "medzoo_907_seed2").images
+    made = downloaded(browser, site[2] / "medzoo_907_seed2.zip", tmp_path, n=3, seed=2)
+    images = medzoo.read(made).images
     assert images[:, 0, 0, 0].tolist() == [21, 42, 210]
 
 

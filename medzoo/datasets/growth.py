@@ -122,7 +122,7 @@ def point_of(
     if then.get("seeding") == "batch" and point.done != n:
         raise DatasetError(
             f"{folder} cannot grow: its last batch is not full, and what the model makes depends "
-            f"on the batch.",
+            "on the batch.",
             "Nothing was changed. Make the set again in another folder.",
         )
     return point, boundaries

@@ -144,7 +144,7 @@ def evaluate(
     how = Reading(n, seed, classes or {}, options=running, patient=patient)
     settings = {"metrics": metrics, "features": features, "by": by}
     trainings = Trainings(utility, task) if _is_asked(utility, task) else None
-    judge = Judge(how, real, held_out, patient, resize, steps, settings, trainings)
+    judge = Judge(how, real, held_out, resize, steps, settings, trainings)
     return judge(synthetic)
 
 
@@ -227,7 +227,7 @@ def compare(
     how = Reading(n, seed, classes or {}, options=running, patient=patient)
     settings = {"metrics": metrics, "features": features, "by": by}
     trainings = Trainings(utility, task) if _is_asked(utility, task) else None
-    judge = Judge(how, real, held_out, patient, resize, steps, settings, trainings)
+    judge = Judge(how, real, held_out, resize, steps, settings, trainings)
     evaluations = [judge(one) for one in listed]
     if names:
         pairs = zip(evaluations, names, strict=True)
@@ -250,7 +250,6 @@ class Judge:
     how: Reading
     real: Any
     held_out: Any
-    patient: str | None
     resize: bool
     steps: int
     settings: Mapping[str, Any]
@@ -264,7 +263,7 @@ class Judge:
             self._refuse_early(source)
         synthetic = data_of(source, "synthetic", self.how)
         real, held_out = self._real(synthetic)
-        sides = matched(synthetic, real, held_out, self.patient, self.how.seed)
+        sides = matched(synthetic, real, held_out, self.how.patient, self.how.seed)
         with torch.random.fork_rng(devices=[]):
             return self._evaluation(sides)
 
@@ -274,7 +273,7 @@ class Judge:
         real, held_out = self._real(few)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MedzooWarning)  # all samples will say it again
-            matched(few, real, held_out, self.patient, self.how.seed)
+            matched(few, real, held_out, self.how.patient, self.how.seed)
 
     def _real(self, synthetic: Data) -> tuple[Data, Data | None]:
         size = None
@@ -292,7 +291,7 @@ class Judge:
         measuring = Measuring(
             sides,
             self.settings.get("features"),
-            self.patient,
+            self.how.patient,
             self.how.seed,
             self.steps,
             self.floors,

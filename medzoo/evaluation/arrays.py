@@ -141,13 +141,13 @@ def of_csv(path: Path, how: Reading) -> Data:
     columns, numbers, texts = [], [], {}
     for name, values in zip(head, zip(*body, strict=True), strict=True):
         numeric = None if how.is_name(name) else _numbers(values)
-        if numeric is None:
-            if not how.is_name(name):
-                _warn_of_text(name, values, path)
-            texts[name] = renamed(list(values), how)
-        else:
+        if numeric is not None:
             numbers.append(numeric)
             columns.append(name)
+            continue
+        texts[name] = renamed(list(values), how)
+        if not how.is_name(name):
+            _warn_of_text(name, values, path)
     if not numbers:
         raise InputError(
             f"{path.name} has no columns of numbers.",

@@ -32,6 +32,7 @@ LEAST = {"npz": 1.0, "dicom": 0.25}
 PACKED = 1 / 5000
 HEADER = 100  # bytes of a sample's own header in these formats
 MANY = 20  # a run of so many batches is measured with its first one
+UNWRITTEN = "Nothing was written. Ask for fewer, or choose another disk."
 
 
 def sample_bytes(outputs: Mapping[str, Output]) -> int:
@@ -111,13 +112,7 @@ def check_disk(
     size = sample_bytes(version.outputs)
     need = n * (size * share if share else size * PACKED + HEADER)
     folder = next(p for p in (target, *target.parents) if p.exists())
-    free = free_disk(folder)
-    if free is not None and need > free:
-        raise DatasetError(
-            f"{n:,} samples of {config.id} need at least {gigabytes(need)}, and {folder} has "
-            f"{gigabytes(free)} free.",
-            "Nothing was written. Ask for fewer, or choose another disk.",
-        )
+    _require_disk(folder, need, f"{n:,} samples of {config.id} need at least", UNWRITTEN)
 
 
 def measured(batches: Iterable[Samples], target: Target, n: int) -> Iterator[Samples]:
@@ -142,7 +137,7 @@ def _check_measured(batch: Samples, target: Target, n: int) -> None:
     except (DatasetError, OSError):  # no room to try it here, but the run uses another disk
         return
     hint = "Make room and give the same command again, or choose another disk."
-    _require_disk(target.path, need, n, f"No sample was written. {hint}")
+    _require_disk(target.path, need, f"{n:,} samples need about", f"No sample was written. {hint}")
 
 
 def measured_disk(
@@ -165,17 +160,16 @@ def measured_disk(
         need = int(bytes_a_sample(batch, pick_format(format, batch.outputs)) * n)
     except (DatasetError, OSError):
         return None
-    _require_disk(folder, need, n, "Nothing was written. Ask for fewer, or choose another disk.")
+    _require_disk(folder, need, f"{n:,} samples need about", UNWRITTEN)
     return need
 
 
-def _require_disk(folder: Path, need: float, n: int, hint: str) -> None:
-    """Raise DatasetError if ``n`` samples of ``need`` bytes in all do not fit on a disk."""
+def _require_disk(folder: Path, need: float, what: str, hint: str) -> None:
+    """Raise DatasetError if ``need`` bytes do not fit on a disk; ``what`` begins the text."""
     free = free_disk(folder)
     if free is not None and need > free:
         raise DatasetError(
-            f"{n:,} samples need about {gigabytes(need)}, and {folder} has {gigabytes(free)} free.",
-            hint,
+            f"{what} {gigabytes(need)}, and {folder} has {gigabytes(free)} free.", hint
         )
 
 

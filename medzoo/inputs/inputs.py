@@ -87,8 +87,8 @@ class Inputs:
             A mapping of the version's inputs to pictures; or the pictures themselves, if there is
             one input, beside those with its geometry. Pictures are a folder, a file, a list of
             files, or an array. Files may be DICOM or NIfTI, which give one picture per slice. The
-            folder of a DICOM series with an RTSTRUCT may be followed by a structure: ``patient7/#R
-            parotid|Parotid R``.
+            folder of a DICOM series with an RTSTRUCT may be followed by a structure:
+            ``patient7/#R parotid|Parotid R``.
 
         Raises
         ------

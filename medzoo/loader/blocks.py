@@ -289,7 +289,7 @@ def _check_one_for_all(options: Mapping[str, Any], version: Version) -> None:
             )
 
 
-def check_state(state: object, own: dict[str, Any], *places: str) -> list[int]:
+def check_state(state: object, own: dict[str, Any], *places: str, most: int | None) -> list[int]:
     """The numbers with the keys ``places`` of a saved state.
 
     Parameters
@@ -299,7 +299,9 @@ def check_state(state: object, own: dict[str, Any], *places: str) -> list[int]:
     own : dict
         Entries that the state must have too, such as the seed and the number of samples.
     *places : str
-        Keys of the numbers.
+        Keys of the numbers: of the epoch, and of the place in it.
+    most : int, optional
+        The last place in an epoch; None if it is endless.
 
     Raises
     ------
@@ -320,10 +322,9 @@ def check_state(state: object, own: dict[str, Any], *places: str) -> list[int]:
     numbers = [state[name] for name in places]
     if not all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in numbers):
         raise InputError(f"{state!r:.80} is not the state of such a loader: {places} are numbers.")
-    if own["n"] is not None and numbers[1] > own["n"]:
+    if most is not None and numbers[1] > most:
         raise InputError(
-            f"{state!r:.80} is not the state of such a loader: {places[1]} is past the end of an "
-            f"epoch of {own['n']} samples.",
+            f"{state!r:.80} is not the state of such a loader: {places[1]} is at most {most}.",
             "Give what state_dict() returned.",
         )
     return numbers

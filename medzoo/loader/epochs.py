@@ -9,7 +9,6 @@ from typing import Any
 from torch.utils.data import DataLoader, Sampler
 
 from .._worker.defaults import default_settings
-from ..errors import InputError
 from .blocks import check_epoch, check_state
 from .orders import AT_ONCE, Shuffled
 from .sets import SyntheticDataset, SyntheticStream
@@ -89,7 +88,7 @@ class Order(Sampler[int]):
         InputError
             The state belongs to other samples.
         """
-        self._epoch, self._place = check_state(state, self.own(), "epoch", "place")
+        self._epoch, self._place = check_state(state, self.own(), "epoch", "place", most=len(self))
 
     def own(self) -> dict[str, Any]:
         """What a saved state must agree with."""
@@ -154,7 +153,9 @@ class Pass(Iterator[int]):
         InputError
             The state is of other samples.
         """
-        epoch, place = check_state(state, self._order.own(), "epoch", "place")
+        epoch, place = check_state(
+            state, self._order.own(), "epoch", "place", most=len(self._order)
+        )
         self._mark, self._rest = Mark(epoch, place=place), None
         self._order.go_on_after(epoch)
 
@@ -207,13 +208,9 @@ class Loader(DataLoader[Any]):
         InputError
             The state belongs to a loader with other arguments.
         """
-        epoch, batches = check_state(state, self._own(), "epoch", "batches")
-        if batches and self._is_at_end(Mark(epoch, place=batches)):
-            raise InputError(
-                f"{state!r:.80} is not the state of such a loader: "
-                f"an epoch has {len(self)} batches.",
-                "Give what state_dict() returned.",
-            )
+        end = self._end()  # after the last batch, a state is that of the next epoch
+        most = None if end is None else max(0, end - 1)
+        epoch, batches = check_state(state, self._own(), "epoch", "batches", most=most)
         self.set_epoch(epoch)
         if isinstance(self.sampler, Order):
             self.sampler._place = batches * (self.batch_size or 1)
@@ -240,10 +237,15 @@ class Loader(DataLoader[Any]):
 
         A trainer that knows the number of batches does not try to read one more.
         """
+        end = self._end()
+        return end is not None and mark.place >= end
+
+    def _end(self) -> int | None:
+        """The number of batches of an epoch; None if it is endless."""
         try:
-            return mark.place >= len(self)
-        except TypeError:  # without end
-            return False
+            return len(self)
+        except TypeError:
+            return None
 
     def _order(self) -> Order | None:
         data: Any = self.dataset

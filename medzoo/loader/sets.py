@@ -354,5 +354,7 @@ class Reading(Iterator[Any]):
         InputError
             The state belongs to other samples.
         """
-        self._epoch, self._done = check_state(state, self._stream.own(), "epoch", "done")
+        self._epoch, self._done = check_state(
+            state, self._stream.own(), "epoch", "done", most=self._stream._n
+        )
         self._items = None

@@ -107,8 +107,8 @@ def segmentation_in(folder: Path) -> Path | None:
         names = ", ".join(file.name for file in files)
         raise InputError(
             f"{folder} holds {len(files)} segmentations: {names}.",
-            "Leave one of them in the folder, or read one with `read_segmentation(file, "
-            "like=series)`.",
+            "Leave one of them in the folder, or read one with "
+            "`read_segmentation(file, like=series)`.",
         )
     return files[0]
 

@@ -194,9 +194,10 @@ def import_lock() -> Path:
 
 def verify() -> Report:
     """Compare downloads and packages with their digests, and environments with their records."""
-    places, locked = _places(), _locked()
+    places, existing = _places(), entries()
+    locked = _locked() if any(entry.kind == "wheel" for entry in existing) else set()
     right, wrong, unknown = [], list[tuple[Entry, str]](), []
-    for entry in entries():
+    for entry in existing:
         if entry.kind in {"uv", "unfinished"}:
             continue
         try:
@@ -219,13 +220,19 @@ def verify() -> Report:
 def _places() -> Places:
     """The places of the archives of all registered models, and of the networks that judge."""
     places = list(weights.places())
+    for config, version in _versions():
+        if version.scheme in REMOTE:
+            with suppress(IntegrityError):  # digests disagree; the download reports it
+                here = assembly.places(config, version)
+                places += [(config.id, place) for place in here.values()]
+    return places
+
+
+def _versions() -> Iterator[tuple[ModelConfig, Version]]:
+    """All versions of all registered models."""
     for config in registry().configs.values():
         for version in config.versions.values():
-            if version.scheme in REMOTE:
-                with suppress(IntegrityError):  # digests disagree; the download reports it
-                    here = assembly.places(config, version)
-                    places += [(config.id, place) for place in here.values()]
-    return places
+            yield config, version
 
 
 def _folders(parent: Path) -> list[Path]:
@@ -262,10 +269,9 @@ def _packages(parent: Path, places: Places) -> Iterator[Entry]:
     owners: dict[str, set[str]] = defaultdict(set)  # digest -> models
     for model, place in places:
         owners[place.sha256].add(model)
-    for config in registry().configs.values():
-        for version in config.versions.values():
-            owners[version.sha256].add(config.id)
-            owners[_key(config, version)].add(config.id)
+    for config, version in _versions():
+        owners[version.sha256].add(config.id)
+        owners[_key(config, version)].add(config.id)
     for path in _folders(parent):
         digest = path.name
         models = tuple(sorted(owners[digest]))
@@ -331,18 +337,17 @@ def _needed() -> _Needed:
     needed = _Needed()
     for _, place in weights.places():
         needed.places[place.path.parent] = place
-    for config in registry().configs.values():
-        for version in config.versions.values():
-            needed.packages.add(version.sha256)
-            try:
-                needed.environments.add(Recipe.of(config, version).digest)
-                if version.scheme in REMOTE:
-                    for place in assembly.places(config, version).values():
-                        needed.places[place.path.parent] = place
-                        needed.packages.add(place.sha256)
-                    needed.packages.add(_key(config, version))
-            except (IntegrityError, ConfigError):  # reported when the model is used
-                needed.unclear.add(config.id)
+    for config, version in _versions():
+        needed.packages.add(version.sha256)
+        try:
+            needed.environments.add(Recipe.of(config, version).digest)
+            if version.scheme in REMOTE:
+                for place in assembly.places(config, version).values():
+                    needed.places[place.path.parent] = place
+                    needed.packages.add(place.sha256)
+                needed.packages.add(_key(config, version))
+        except (IntegrityError, ConfigError):  # reported when the model is used
+            needed.unclear.add(config.id)
     return needed
 
 
@@ -434,10 +439,9 @@ def _remove(entry: Entry) -> str:
 def _locked() -> set[str]:
     """The sha256 of all wheels that registered models may install, by their locks."""
     locked = set[str]()
-    for config in registry().configs.values():
-        for version in config.versions.values():
-            with suppress(ConfigError):  # reported when the model is used
-                locked |= Recipe.of(config, version).digests
+    for config, version in _versions():
+        with suppress(ConfigError):  # reported when the model is used
+            locked |= Recipe.of(config, version).digests
     return locked
 
 
@@ -468,11 +472,10 @@ def _change(folder: Path, places: Places) -> tuple[str, str, str] | None:
     archive = _archive_of(folder.name, places)
     if archive:
         return files.difference(archive, folder)
-    for config in registry().configs.values():
-        for version in config.versions.values():
-            if _key(config, version) == folder.name:
-                made_of = assembly.cached(config, version)
-                return store.difference(version, made_of, folder) if made_of else None
+    for config, version in _versions():
+        if _key(config, version) == folder.name:
+            made_of = assembly.cached(config, version)
+            return store.difference(version, made_of, folder) if made_of else None
     raise LookupError(folder.name)
 
 

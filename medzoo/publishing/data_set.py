@@ -175,6 +175,7 @@ def publish(
 
 
 def _check_complete(folder: Path, provenance: Mapping[str, Any]) -> None:
+    """Raise ContributionError if a provenance lacks what a record says of a set."""
     missing = [key for key in NEEDED if key not in provenance]
     if missing:
         raise ContributionError(

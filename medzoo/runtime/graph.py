@@ -304,18 +304,18 @@ class Graph:
         for number, row in enumerate(self._rows):
             array = self._shown.arrays[row]
             origin = _origin(array, columns)
-            conditions = [
-                name
-                for name, values in self._batch.conditions.items()
-                if np.array_equal(values, array)
-            ]
-            if origin == CONDITION and not conditions:  # a column, or several conditions
+            condition = self._condition_of(array)
+            if origin == CONDITION and not condition:  # a column, or several conditions
                 origin = MADE
-            name = {LATENTS: "latents", MADE: f"input_{number}"}.get(origin, "noise")
-            if origin == CONDITION:
-                name = conditions[0]
+            names = {LATENTS: "latents", MADE: f"input_{number}", CONDITION: condition}
+            name = names.get(origin, "noise")
             named.append(GraphInput(name, array.dtype.name, array.shape[1:], origin))
         return tuple(_unique(named))
+
+    def _condition_of(self, array: Array) -> str:
+        """The condition whose numbers an array holds; empty if there is none."""
+        conditions = self._batch.conditions.items()
+        return next((name for name, values in conditions if np.array_equal(values, array)), "")
 
     def _refusal(self, why: str, hint: str = "") -> PackageError:
         return PackageError(

@@ -176,7 +176,7 @@ class Desk:
         elif str(event.key).lower() == "p":
             self._pause()
 
-    # --------------------------------------------------------------------------------------- the en
+    # -------------------------------------------------------------------------------------- the end
     def _close(self) -> None:
         assert self.reading is not None  # noqa: S101
         known = {reader.name: reader for reader in self.study.readers()}
