@@ -305,6 +305,16 @@ def hold(mark: Path) -> Hold:
     return Hold(descriptor)
 
 
+@contextmanager
+def using(mark: Path) -> Iterator[None]:
+    """Hold ``mark`` while the block runs; see `hold`."""
+    held = hold(mark)
+    try:
+        yield
+    finally:
+        held.close()
+
+
 def remove(path: Path, mark: Path | None = None) -> bool:
     """Remove a file or folder. It is renamed first, so that it disappears at once.
 

@@ -14,9 +14,7 @@ from medzoo.settings import shipped
 
 
 def fetched(number: int | str, version: str | None = None) -> Path:
-    found = sources.fetch(resolve(number), resolve(number).version(version))
-    assert isinstance(found, Path)
-    return found
+    return sources.local(resolve(number), resolve(number).version(version))
 
 
 def test_a_relative_file_starts_from_its_config_wherever_one_stands(

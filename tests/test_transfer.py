@@ -362,6 +362,28 @@ def test_a_killed_import_leaves_nothing_that_is_taken_for_whole(
     assert not list((cache_there / "downloads").glob(".*"))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="has no locks of this kind")
+@pytest.mark.parametrize(("module", "step"), [(carry, "_write"), (files, "unpack")])
+def test_an_archive_in_use_is_not_removed(
+    zenodo: Zenodo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, step: str
+) -> None:
+    """Another process empties the cache when an archive was verified, and is not used yet."""
+    number, use, kept = zenodo.register(), getattr(module, step), []
+
+    def emptied_meanwhile(*arguments: Any, **options: Any) -> Any:
+        kept.extend(str(entry) for entry, _ in cache.clear().failed if entry.kind == "download")
+        return use(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, step, emptied_meanwhile)
+        carry.export_models(tmp_path / "toy.zip", [number])
+        carry.install(number, env="current")
+    assert [name.startswith(f"download {MODEL}-") for name in kept] == [True]
+    assert not cache.clear().failed  # nothing holds it any more
+    if module is carry:
+        assert carry.import_models(tmp_path / "toy.zip")
+
+
 EXPORT = """
 import sys, zipfile
 from medzoo.packages import transfer as carry

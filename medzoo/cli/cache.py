@@ -202,22 +202,23 @@ def install_command(a: argparse.Namespace) -> int:
 def made_ready(model: str, a: argparse.Namespace) -> str:
     """Make a model ready; say what was fetched, where it is, and what it runs with."""
     from .. import files
-    from ..packages import assembly
+    from ..packages import assembly, download
     from ..packages.preparation import prepare
     from ..registry import resolve
 
     config = resolve(model)
     version = config.version(a.model_version)
     downloads = set((settings.cache_folder() / "downloads").glob("*/*"))
-    package, interpreter = prepare(config, version, env=a.env, trust=a.trust)
-    if version.scheme in REMOTE:
-        archives = [place.path for place in assembly.places(config, version).values()]
-        done = "was here" if downloads.issuperset(archives) else "fetched"
-        name = archives[0].name if len(archives) == 1 else f"{len(archives)} files"
-        size = sum(path.stat().st_size for path in set(archives))
-        what = f"{name} {megabytes(size)} {done}"
-    else:
-        what = f"package {megabytes(files.size_of(package.path)[0])} is on this machine"
+    with download.using(config.id):
+        package, interpreter = prepare(config, version, env=a.env, trust=a.trust)
+        if version.scheme in REMOTE:
+            archives = [place.path for place in assembly.places(config, version).values()]
+            done = "was here" if downloads.issuperset(archives) else "fetched"
+            name = archives[0].name if len(archives) == 1 else f"{len(archives)} files"
+            size = sum(path.stat().st_size for path in set(archives))
+            what = f"{name} {megabytes(size)} {done}"
+        else:
+            what = f"package {megabytes(files.size_of(package.path)[0])} is on this machine"
     runs = "runs in this Python"
     if interpreter is not None and interpreter.kind == "isolated":
         folder = interpreter.python.parent.parent

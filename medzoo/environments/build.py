@@ -98,14 +98,15 @@ def _install(folder: Path, recipe: Recipe, python: Python, run: Callable[..., st
     lock = folder / "lock.txt"
     if recipe.lock:
         lock.write_text("\n".join([*recipe.lock, ""]), encoding="utf-8")
-    if recipe.requires:
-        # The lock constrains the dependencies of torch, so that the second step does not change
-        # what the first one installed.
-        constraints = ("--constraints", lock) if recipe.lock else ()
-        run(*install, *constraints, *_backend(recipe), *_brought(), *recipe.requires)
-    if recipe.lock:
-        exactly = ("--require-hashes", "--no-deps", "--requirements", lock)
-        run(*install, *_strategy(), *_brought(), *exactly)
+    with files.using(wheels.mark()):
+        if recipe.requires:
+            # The lock constrains the dependencies of torch, so that the second step does not change
+            # what the first one installed.
+            constraints = ("--constraints", lock) if recipe.lock else ()
+            run(*install, *constraints, *_backend(recipe), *_brought(), *recipe.requires)
+        if recipe.lock:
+            exactly = ("--require-hashes", "--no-deps", "--requirements", lock)
+            run(*install, *_strategy(), *_brought(), *exactly)
 
 
 def places(recipe: Recipe) -> tuple[str, ...]:
@@ -179,8 +180,5 @@ def _uv_cache(folder: Path) -> Iterator[dict[str, str]]:
         yield {}
         return
     cache = settings.cache_folder() / "uv"
-    held = files.hold(cache.with_name("uv.use"))
-    try:
+    with files.using(cache.with_name("uv.use")):
         yield {"UV_CACHE_DIR": str(cache)}
-    finally:
-        held.close()

@@ -44,6 +44,11 @@ def folder() -> Path:
     return settings.cache_folder() / "wheels"
 
 
+def mark() -> Path:
+    """The empty file that processes lock while they use the wheels that were brought."""
+    return settings.cache_folder() / "locks" / "wheels.use"
+
+
 def are_used() -> bool:
     """Whether environments are built from the wheels that were brought."""
     return settings.offline() and any(folder().glob("*.whl"))

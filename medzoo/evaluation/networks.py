@@ -309,7 +309,8 @@ def network(name: str) -> nn.Module:
         The downloaded file differs from its digest.
     """
     if name in NETWORKS:
-        return _filled(NETWORKS[name](), _tensors(published.fetch(name)), name)
+        with published.using(name):
+            return _filled(NETWORKS[name](), _tensors(published.fetch(name)), name)
     path = Path(name).expanduser()
     if not path.is_file():
         raise InputError(

@@ -109,7 +109,7 @@ def entries() -> list[Entry]:
         *_downloads(folder / "downloads", places),
         *_packages(folder / "packages", places),
         *_environments(),
-        *(Entry("wheel", path) for path in sorted(wheels.folder().glob("*.whl"))),
+        *_wheels(),
         *uv,
         *_unfinished(folder),
     ]
@@ -262,7 +262,8 @@ def _downloads(parent: Path, places: Places) -> Iterator[Entry]:
         names = sorted(file.name for file in _content(path))
         if names:  # a folder is empty if the download was rejected
             model = path.name.rpartition("-")[0]
-            yield Entry("download", path, (model,), ", ".join(names), locks.get(path))
+            mark = download.mark_of(model)
+            yield Entry("download", path, (model,), ", ".join(names), locks.get(path), mark)
 
 
 def _packages(parent: Path, places: Places) -> Iterator[Entry]:
@@ -296,6 +297,11 @@ def _environments() -> Iterator[Entry]:
         details = f"Python {record['python']}, {torch}{len(packages)} packages"
         path, mark = records.path_of(key), records.mark_of(key)
         yield Entry("environment", path, models, details, mark=mark)
+
+
+def _wheels() -> Iterator[Entry]:
+    for path in sorted(wheels.folder().glob("*.whl")):
+        yield Entry("wheel", path, mark=wheels.mark())
 
 
 def _unfinished(folder: Path) -> Iterator[Entry]:

@@ -9,7 +9,7 @@ import hashlib
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,8 @@ def fetch(
 ) -> Archive:
     """The archive of a version whose source is on a network, from the cache if it is there.
 
-    If several processes need the same archive, only one of them downloads it.
+    If several processes need the same archive, only one of them downloads it. Another process may
+    remove it, unless the caller is `using` the downloads of the model.
 
     Raises
     ------
@@ -102,6 +103,16 @@ def place(config: ModelConfig, version: Version) -> Place:
     wanted = _Wanted(config, version)
     expected = wanted.expected()
     return Place(wanted.place(expected), expected.digest, expected.sha256, wanted.lock)
+
+
+def using(model: str) -> AbstractContextManager[None]:
+    """While the block runs, no process removes what was downloaded for the model with this id."""
+    return files.using(mark_of(model))
+
+
+def mark_of(model: str) -> Path:
+    """The empty file that processes lock while they use what was downloaded for a model."""
+    return settings.cache_folder() / "locks" / f"{model}.use"
 
 
 def address(version: Version) -> str:

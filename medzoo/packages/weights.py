@@ -7,6 +7,7 @@ access to the addresses.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +82,11 @@ def fetch(name: str, *, progress: bool | None = None) -> Path:
         return download.fetch(config, version, progress=progress).path
     except OSError as error:
         raise disk_error(config.id, error) from error
+
+
+def using(name: str) -> AbstractContextManager[None]:
+    """While the block runs, no process removes the file of weights of a network."""
+    return download.using(PREFIX + name)
 
 
 def places() -> Iterator[tuple[str, download.Place]]:
