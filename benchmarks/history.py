@@ -84,14 +84,18 @@ def commit_of_today() -> str:
     return command("git", "stash", "create").strip() or "HEAD"
 
 
-def measure(row: str, old: Path, new: Path, runs: int) -> Pairs:
-    """Run a row with both builds in turn; the other one begins each time."""
+def measure(row: str, old: Path, new: Path, folder: Path, runs: int) -> Pairs:
+    """Run a row with both builds in turn; the other one begins each time.
+
+    The files that they write stay in ``folder`` until all rows are done: ext4 makes new files
+    slowly for minutes after many were deleted, so one row would slow down the next.
+    """
     found: dict[str, list[tuple[float, float]]] = {"old": [], "new": []}
     with ExitStack() as stack:
         try:
             answering = {
-                "old": stack.enter_context(side(row, old)),
-                "new": stack.enter_context(side(row, new)),
+                "old": stack.enter_context(side(row, old, folder)),
+                "new": stack.enter_context(side(row, new, folder)),
             }
             for run in range(runs):
                 for name in ("old", "new") if run % 2 else ("new", "old"):
@@ -102,14 +106,14 @@ def measure(row: str, old: Path, new: Path, runs: int) -> Pairs:
 
 
 @contextmanager
-def side(row: str, python: Path) -> Iterator[Iterator[tuple[float, float]]]:
+def side(row: str, python: Path, folder: Path) -> Iterator[Iterator[tuple[float, float]]]:
     """The answers of a process that runs a row; it makes one run for each that is asked for."""
     # PYTHONPATH would bring in another medzoo than that of the environment.
     variables = {**os.environ, "MEDZOO_QUIET": "1", "PYTHONPATH": ""}
     with (
         tempfile.TemporaryFile("w+") as said,
         subprocess.Popen(
-            [str(python), sides.__file__, row],
+            [str(python), sides.__file__, row, tempfile.mkdtemp(dir=folder)],
             cwd=python.parent,
             env=variables,
             stdin=subprocess.PIPE,
@@ -171,12 +175,13 @@ def main(arguments: list[str] | None = None) -> int:
             old = build(a.commit, Path(folder, "old"))
         except RuntimeError as error:
             parser.error(f"no build of {a.commit}: {error}")
-        new = build(commit_of_today(), Path(folder, "new"))
+        new, files = build(commit_of_today(), Path(folder, "new")), Path(folder, "files")
+        files.mkdir()
         print(report.machine(Results(machine() | {"runs": a.runs, "quick": False}, ())))
         heads = (a.commit[:CELL], TODAY, "ratio", "of CPU")
         print(f"\n{'':{NAME}}" + "".join(f"{head:>{CELL}}" for head in heads), flush=True)
         for row in a.only or sides.ROWS:
-            print(line(row, measure(row, old, new, a.runs)), flush=True)
+            print(line(row, measure(row, old, new, files, a.runs)), flush=True)
     return 0
 
 

@@ -1,7 +1,7 @@
 """What one build of medzoo takes for a row of `benchmarks.history`: one process for each build and
 row, which makes a run for each line that it gets, and answers with seconds and seconds of the CPU.
 
-    python benchmarks/sides.py "nifti written"
+    python benchmarks/sides.py "nifti written" FOLDER
 
 It uses what is public, so that an older build can do it too.
 """
@@ -12,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -193,14 +192,14 @@ def answers(run: Run) -> Iterator[tuple[float, float]]:
 
 def main() -> None:
     """Prepare a row, then say "ready" and answer."""
-    with tempfile.TemporaryDirectory() as folder:
-        said = sys.stdout
-        sys.stdout = sys.stderr  # a model may print
-        run = ROWS[sys.argv[1]](folder=Path(folder))
-        run()  # not timed
-        print("ready", file=said, flush=True)
-        for answer in answers(run):
-            print(json.dumps(answer), file=said, flush=True)
+    row, folder = sys.argv[1:]
+    said = sys.stdout
+    sys.stdout = sys.stderr  # a model may print
+    run = ROWS[row](folder=Path(folder))
+    run()  # not timed
+    print("ready", file=said, flush=True)
+    for answer in answers(run):
+        print(json.dumps(answer), file=said, flush=True)
 
 
 if __name__ == "__main__":

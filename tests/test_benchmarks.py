@@ -340,13 +340,13 @@ def test_a_build_of_a_commit_is_measured_against_one_that_cannot_run(
     ours, borrowed = map(Path, done.stdout.split())
     assert tmp_path in ours.parents  # in the wheel, not in this tree
     assert tmp_path not in borrowed.parents
-    pairs = history.measure("model 107", python, python, 2)
+    pairs = history.measure("model 107", python, python, tmp_path, 2)
     assert (len(pairs.old), len(pairs.new), pairs.problem) == (2, 2, "")
     assert min(second for run in (*pairs.old, *pairs.new) for second in run) > 0
     assert history.line("model 107", pairs).count(" x") == 2
     medzoo_folder = ours.parent
     medzoo_folder.rename(tmp_path / "away")
-    lacking = history.measure("model 107", python, Path(sys.executable), 1)
+    lacking = history.measure("model 107", python, Path(sys.executable), tmp_path, 1)
     assert "cannot run: ModuleNotFoundError: No module named 'medzoo'" in history.line("", lacking)
     with pytest.raises(SystemExit):
         history.main(["no-such-commit"])

@@ -27,7 +27,14 @@ from ..config import Output
 from ..config.columns import Batch, affine_of, grid_of, unit_range
 from ..provenance import DECIDES_SAMPLE
 from .dicom_elements import file_of
-from .formats import Line, conditions_of, listed_conditions, pictures_unfit, step_of
+from .formats import (
+    Line,
+    as_json,
+    conditions_of,
+    listed_conditions,
+    pictures_unfit,
+    step_of,
+)
 from .one_file_each import OneFileEach
 
 MODALITIES = {  # a word of the config's modality -> DICOM's term
@@ -196,7 +203,7 @@ class Dicom(OneFileEach):
         ds.SeriesInstanceUID = self._uid(*sample, output.name, channel)
         ds.SeriesNumber = str(self._series_number(index, output.name, channel))
         ds.BurnedInAnnotation = "NO"
-        ds.ImageComments = f"{DISCLAIMER} {json.dumps(metadata, sort_keys=True)}"
+        ds.ImageComments = f"{DISCLAIMER} {as_json(metadata)}"
         for keyword, value in STORAGE_NEEDS[kind].items():
             setattr(ds, keyword, value)
         if kind == "MR":

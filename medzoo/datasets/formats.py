@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 Line = dict[str, Any]
 DEFAULTS = ("png", "csv", "npz")
+SORTED = json.JSONEncoder(sort_keys=True)
 
 
 class Format(ABC):
@@ -118,6 +120,11 @@ class Format(ABC):
 def arrays_of(batch: Batch) -> dict[str, NDArray[Any]]:
     """The columns of a batch as arrays."""
     return {name: getattr(batch, name) for name in batch.columns}
+
+
+def as_json(metadata: Mapping[str, Any]) -> str:
+    """A sample's metadata as JSON in ASCII, with sorted keys."""
+    return SORTED.encode(metadata)
 
 
 def entries_of(provenance: Mapping[str, Any], *keys: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ the affine of that scan.
 
 from __future__ import annotations
 
-import json
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..config import Output
 from ..config.columns import affine_of, from_xyz, grid_of, to_xyz
-from .formats import pictures_unfit
+from .formats import as_json, pictures_unfit
 from .one_file_each import OneFileEach
 
 # Codes of the standard: of the coordinates, and of an extension that holds text.
@@ -49,7 +48,7 @@ class Nifti(OneFileEach):
         affine = affine_of(output, self._provenance, metadata["index"])
         is_placed = grid_of(output, self._provenance, metadata["index"]) is not None
         source = f"synthetic, {metadata.get('model', '')} {metadata.get('version', '')}"
-        comment = json.dumps(metadata, sort_keys=True).encode()
+        comment = as_json(metadata).encode()
         before, after = _around_comment(
             len(comment),
             voxels.shape,

@@ -8,7 +8,6 @@ strategy Z_RLE looks for runs alone: noise has no other repetitions.
 from __future__ import annotations
 
 import io
-import json
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..config import Output
 from ..config.columns import known_range, unit_range
-from .formats import pictures_unfit, step_of
+from .formats import as_json, pictures_unfit, step_of
 from .one_file_each import OneFileEach
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -62,7 +61,7 @@ class Png(OneFileEach):
         self, values: NDArray[Any], output: Output, metadata: Mapping[str, Any]
     ) -> Iterable[tuple[str, bytes]]:
         """One file."""
-        return [(".png", png(values, output, metadata, self.FLOAT))]
+        return [(".png", png(values, output, as_json(metadata), self.FLOAT))]
 
     @staticmethod
     def decode(paths: Sequence[Path], output: Output) -> NDArray[Any]:
@@ -79,16 +78,16 @@ class Png16(Png):
 def png(
     values: NDArray[Any],
     output: Output,
-    metadata: Mapping[str, Any],
+    metadata: str,
     float_as: type[np.unsignedinteger[Any]] = np.uint8,
 ) -> bytes:
-    """A picture (C, H, W) as PNG, with ``metadata`` as JSON in its text chunk ``medzoo``."""
+    """A picture (C, H, W) as PNG, with ``metadata`` (JSON) in its text chunk ``medzoo``."""
     if values.dtype.kind == "f":
         values = np.rint(unit_range(values, output) * np.iinfo(float_as).max).astype(float_as)
-    pixels = np.moveaxis(values, 0, -1)  # (H, W, C)
+    pixels = values.transpose(1, 2, 0)  # (H, W, C)
     height, width, channels = pixels.shape
     depth, color = 8 * pixels.itemsize, GREY if channels == 1 else RGB
-    texts = {"medzoo": json.dumps(metadata, sort_keys=True), "Comment": DISCLAIMER}
+    texts = {"medzoo": metadata, "Comment": DISCLAIMER}
     chunks = [
         (b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)),
         *((b"tEXt", f"{key}\0{text}".encode("ascii")) for key, text in texts.items()),
@@ -103,14 +102,16 @@ def _packed(pixels: NDArray[Any], filter_: int) -> bytes:
     height, step = len(pixels), pixels.shape[2] * pixels.itemsize  # bytes of a pixel
     rows = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder(">")).view(np.uint8)
     rows = rows.reshape(height, -1)
-    filtered = np.full((height, 1 + rows.shape[1]), filter_, np.uint8)
+    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
+    filtered[:, 0], filtered[:, 1:] = filter_, rows
     if filter_ == AVERAGE:
-        left, above = np.zeros_like(rows), np.zeros_like(rows)
-        left[:, step:], above[1:] = rows[:, :-step], rows[:-1]
-        rows = rows - ((left & above) + ((left ^ above) >> 1))  # half of the sum, without overflow
-    filtered[:, 1:] = rows
+        values = filtered[:, 1:]
+        values[0, step:] -= rows[0, :-step] >> 1  # there is nothing above
+        values[1:, :step] -= rows[:-1, :step] >> 1  # there is nothing at the left
+        left, above = rows[1:, :-step], rows[:-1, step:]
+        values[1:, step:] -= (left & above) + ((left ^ above) >> 1)  # half of the sum, no overflow
     deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)
-    return deflate.compress(filtered.tobytes()) + deflate.flush()
+    return deflate.compress(filtered) + deflate.flush()
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

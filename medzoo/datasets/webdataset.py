@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import math
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from ..config import Output
 from ..config.columns import Batch
 from ..errors import DatasetError
 from .columns import Index, LazyColumn
-from .formats import Format, Line, arrays_of, entries_of, labels_of
+from .formats import Format, Line, arrays_of, as_json, entries_of, labels_of
 from .paths import nature_of
 from .png import Png, png, unpng
 
@@ -92,9 +91,9 @@ class WebDataset(Format):
         """The manifest's entry of a sample, its members of the tar file, and their digest."""
         entry = self.entry(index, labels_of(columns, row, self._outputs, self._provenance))
         origin = entries_of(self._provenance, "model", "version", "license")
-        metadata = {"synthetic": True, **entry, **origin}
+        metadata = as_json({"synthetic": True, **entry, **origin})
         stem = f"{index:06d}"
-        members = [member(f"{stem}.json", json.dumps(metadata, sort_keys=True).encode())]
+        members = [member(f"{stem}.json", metadata.encode())]
         for name, output in self._outputs.items():
             values = columns[name][row]
             if output.kind == "label":
@@ -138,22 +137,25 @@ def _header(name: bytes, size: int) -> bytes:
         header = tarfile.TarInfo(name.decode())
         header.size = size
         return header.tobuf(tarfile.USTAR_FORMAT)
-    block = bytearray(_unnamed())
+    unnamed, total = _unnamed()
+    block = bytearray(unnamed)
     block[: len(name)] = name
     block[SIZE_AT : SIZE_AT + SIZE_DIGITS] = digits
-    checksum = b"%0*o\0" % (CHECKSUM_DIGITS, sum(block))
+    checksum = b"%0*o\0" % (CHECKSUM_DIGITS, total + sum(name) + sum(digits))
     block[CHECKSUM_AT : CHECKSUM_AT + len(checksum)] = checksum
     return bytes(block)
 
 
 @cache
-def _unnamed() -> bytes:
-    """The header of an empty file without a name, with spaces for its checksum, as the checksum
-    itself is computed.
+def _unnamed() -> tuple[bytes, int]:
+    """The header of a file without name and size, and the sum of its bytes.
+
+    In place of its checksum are spaces, as when the checksum itself is computed.
     """
     block = bytearray(tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT))
+    block[SIZE_AT : SIZE_AT + SIZE_DIGITS] = bytes(SIZE_DIGITS)
     block[CHECKSUM_AT : CHECKSUM_AT + CHECKSUM_DIGITS + 2] = b" " * (CHECKSUM_DIGITS + 2)
-    return bytes(block)
+    return bytes(block), sum(block)
 
 
 def _npy(values: NDArray[Any]) -> bytes:
