@@ -63,6 +63,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def test_with_the_index_no_yaml_is_read(folder: Path) -> None:
+    code = "import medzoo, sys; print(len(medzoo.search('kind903')), 'yaml' in sys.modules)"
+    said = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    assert [process.stdout.strip() for process in said] == ["1 True", "1 False"]
+
+
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The configs that are read from their files."""

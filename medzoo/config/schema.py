@@ -9,8 +9,6 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import yaml
-
 from ..errors import ConfigError
 from .arguments import ARGUMENTS
 from .boxes import check_boxes, with_columns
@@ -39,7 +37,6 @@ from .model import (
     Version,
 )
 from .parts import ADDRESS, hexadecimal, part
-from .yaml_text import load_yaml
 
 T = TypeVar("T")
 ID = re.compile(r"\d{5}_[A-Za-z0-9.-]+(_[A-Za-z0-9.-]+)+")
@@ -58,6 +55,10 @@ def read_config(path: Path) -> ModelConfig:
     ConfigError
         The file is missing, is not YAML, or breaks the schema.
     """
+    import yaml  # not needed where an index holds all configs
+
+    from .yaml_text import load_yaml
+
     try:
         content = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -92,8 +92,8 @@ class Format(ABC):
     ) -> tuple[dict[str, Any], Any]:
         """The columns of a finished set, and its indices."""
 
-    def in_threads(self, function: Callable[[S], T], items: Sequence[S]) -> list[T]:
-        """The results of the function, in order.
+    def in_threads(self, function: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
+        """The results of the function, in order; later ones are made while earlier ones are used.
 
         Encoders release Python's lock, so they run in parallel. A thread gets several items at a
         time, because a task for each picture would cost more than the picture.
@@ -102,11 +102,9 @@ class Format(ABC):
         def run(chunk: Sequence[S]) -> list[T]:
             return [function(item) for item in chunk]
 
-        results: list[T] = []
         chunks = (items[k : k + 8] for k in range(0, len(items), 8))
         for part in self._pool.map(run, chunks):
-            results += part
-        return results
+            yield from part
 
     def entry(self, index: int, labels: Mapping[str, Any]) -> Line:
         """What the manifest says about a sample in any format: conditions, labels, seed, index."""

@@ -111,7 +111,7 @@ def _packed(pixels: NDArray[Any], filter_: int) -> bytes:
         left, above = rows[1:, :-step], rows[:-1, step:]
         values[1:, step:] -= (left & above) + ((left ^ above) >> 1)  # half of the sum, no overflow
     deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)
-    return deflate.compress(filtered) + deflate.flush()
+    return deflate.compress(filtered.data) + deflate.flush()
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

@@ -14,8 +14,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .. import checks, files, settings
 from ..config import REMOTE, ModelConfig, Version, medigan, name_of
 from ..errors import IntegrityError, SourceError, TrustError
@@ -395,6 +393,8 @@ def copy(
     ...
     my_model/weights.safetensors
     """
+    import yaml  # not needed to generate
+
     config = resolve(model_id)
     chosen = config.version(version)
     target = settings.user_path(folder, "folder")
@@ -428,6 +428,8 @@ def _config_of_copy(config: ModelConfig, version: Version) -> dict[str, Any]:
     if config.path.name in medigan.FILES:
         content, _ = medigan.content_of(config.path)
     else:
+        import yaml
+
         content = yaml.safe_load(config.path.read_text(encoding="utf-8"))
     kept = content["versions"][version.name]
     for key in (
