@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from medzoo.config import Output
+from medzoo.datasets.formats import as_json
 from medzoo.datasets.png import png, unpng
 
 
@@ -41,7 +42,7 @@ def test_any_picture_is_read_back_by_every_library(
 ) -> None:
     output, values = picture
     metadata = {"index": 3, "label": label}
-    encoded = png(values, output, metadata)
+    encoded = png(values, output, as_json(metadata))
     rows = values[0] if len(values) == 1 else np.moveaxis(values, 0, -1)  # (H, W[, 3])
     with Image.open(io.BytesIO(encoded)) as image:
         assert np.array_equal(np.array(image), rows)
@@ -63,7 +64,7 @@ def test_any_picture_is_read_back_by_every_library(
 @given(pictures())
 def test_the_parts_of_a_file_are_as_the_standard_says(picture: tuple[Output, np.ndarray]) -> None:
     output, values = picture
-    encoded, at, names = png(values, output, {}), 8, []
+    encoded, at, names = png(values, output, "{}"), 8, []
     assert encoded[:at] == b"\x89PNG\r\n\x1a\n"
     while at < len(encoded):
         (length,) = struct.unpack_from(">I", encoded, at)
@@ -84,5 +85,5 @@ def test_noise_in_the_lower_bits_takes_no_more_than_pillow_needs() -> None:
         values = (ramp * step + rng.integers(0, 8 * step, ramp.shape)).astype(dtype)
         by_pillow = io.BytesIO()
         Image.fromarray(values[0]).save(by_pillow, "PNG", compress_level=1)
-        ours = png(values, Output("x", "image", dtype, values.shape), {})
+        ours = png(values, Output("x", "image", dtype, values.shape), "{}")
         assert len(ours) < len(by_pillow.getvalue())
