@@ -149,7 +149,7 @@ def colours_of(frame: Frame) -> Array:
         )
     (stored,) = _decoded([frame])  # pydicom makes RGB of YBR
     if kind != "PALETTE COLOR":
-        return stored
+        return stored.astype(stored.dtype.newbyteorder("="), copy=False)  # torch takes no other
     ds = read_dicom(frame.file)
     try:
         colours: Array = apply_color_lut(stored, ds)
