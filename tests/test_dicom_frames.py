@@ -216,6 +216,7 @@ def times(name: str, values: list[Any]) -> dict[str, Any]:
         ("MREchoSequence", "EffectiveEchoTime", [90.0, 10.0], "EffectiveEchoTime 10.0"),
         ("MRDiffusionSequence", "DiffusionBValue", [1000.0, 50.0], "DiffusionBValue 50.0"),
         ("FrameContentSequence", "TemporalPositionIndex", [2, 1], "TemporalPositionIndex 1"),
+        ("FrameContentSequence", "FrameAcquisitionNumber", [2, 1], "FrameAcquisitionNumber 1"),
         ("MRImageFrameTypeSequence", "ComplexImageComponent", ["PHASE", "MAGNITUDE"], "MAGNITUDE"),
     ],
 )
