@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom import Dataset
 from scan_files import save, series
@@ -139,3 +140,15 @@ def test_a_broken_palette_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r"a.dcm has a broken palette"):
         medical.read_colour(path)
+
+
+def test_colours_of_16_bits_have_the_byte_order_of_this_machine(tmp_path: Path) -> None:
+    stored = np.random.default_rng(2).integers(0, 2**16, (6, 5, 3)).astype(np.uint16)
+    path = rgb(tmp_path / "a.dcm", stored, BitsAllocated=16, BitsStored=16, HighBit=15)
+    ds = pydicom.dcmread(path)
+    ds.PixelData = stored.astype(">u2").tobytes()
+    ds.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
+    pydicom.dcmwrite(path, ds, implicit_vr=False, little_endian=False, enforce_file_format=True)
+    colours = medical.read_colour(path)
+    assert colours.dtype.isnative
+    assert np.array_equal(colours, stored)

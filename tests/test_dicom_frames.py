@@ -170,6 +170,39 @@ def test_a_dose_is_a_volume_in_gray(tmp_path: Path) -> None:
     assert np.array_equal(relative.voxels, found.voxels)
 
 
+@pytest.mark.parametrize("orientation", [AXIAL, (-1, 0, 0, 0, 1, 0), (1, 0, 0, 0, -1, 0)])
+@pytest.mark.parametrize("states_z", [False, True])
+@pytest.mark.parametrize("step", [3.0, -3.0])
+def test_planes_of_a_dose_lie_where_the_file_says(
+    tmp_path: Path, orientation: Any, states_z: bool, step: float
+) -> None:
+    ds = pydicom.dcmread(get_testdata_file("rtdose.dcm"))
+    x, y, z = map(float, ds.ImagePositionPatient)
+    ds.ImageOrientationPatient = list(orientation)
+    offsets = step * np.arange(15)  # along the normal
+    heights = offsets * np.cross(orientation[:3], orientation[3:])[2] + z
+    if states_z:
+        heights = offsets + z
+        offsets = heights
+    ds.GridFrameOffsetVector = offsets.tolist()
+    ds.save_as(tmp_path / "dose.dcm")
+    volume = medical.read_series(tmp_path / "dose.dcm")
+    values = ds.pixel_array * float(ds.DoseGridScaling)
+    for plane, height in zip(values, heights, strict=True):
+        slice_, row, column = volume.voxels_at([[x, y, height]])[0]
+        assert (row, column) == pytest.approx((0, 0), abs=1e-6)
+        np.testing.assert_allclose(volume.voxels[round(slice_)], plane, rtol=1e-6)
+
+
+def test_a_dose_whose_planes_begin_elsewhere_is_refused(tmp_path: Path) -> None:
+    ds = pydicom.dcmread(get_testdata_file("rtdose.dcm"))
+    ds.ImageOrientationPatient = [-1, 0, 0, 0, 1, 0]
+    ds.GridFrameOffsetVector = (5 + 3.0 * np.arange(15)).tolist()
+    ds.save_as(tmp_path / "dose.dcm")
+    with pytest.raises(InputError, match="begins with 5, which is neither 0 nor the z"):
+        medical.read_series(tmp_path / "dose.dcm")
+
+
 # ---- several pictures of one place
 
 
@@ -183,6 +216,7 @@ def times(name: str, values: list[Any]) -> dict[str, Any]:
         ("MREchoSequence", "EffectiveEchoTime", [90.0, 10.0], "EffectiveEchoTime 10.0"),
         ("MRDiffusionSequence", "DiffusionBValue", [1000.0, 50.0], "DiffusionBValue 50.0"),
         ("FrameContentSequence", "TemporalPositionIndex", [2, 1], "TemporalPositionIndex 1"),
+        ("FrameContentSequence", "FrameAcquisitionNumber", [2, 1], "FrameAcquisitionNumber 1"),
         ("MRImageFrameTypeSequence", "ComplexImageComponent", ["PHASE", "MAGNITUDE"], "MAGNITUDE"),
     ],
 )

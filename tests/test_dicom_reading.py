@@ -12,7 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from scan_files import series
+from scan_files import circle, series, structures
 
 from medzoo import medical
 from medzoo.errors import InputError, MedzooWarning
@@ -332,3 +332,93 @@ def test_slices_of_two_echoes_at_places_between_each_other_are_told(tmp_path: Pa
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         medical.read_series(tmp_path / "one")
+
+
+# ---- how numbers are stored
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(("bits", "high"), [(12, 11), (12, 15), (12, 13), (10, 15), (16, 15)])
+def test_numbers_lie_where_high_bit_says(
+    tmp_path: Path, bits: int, high: int, signed: bool, frames: int, compressed: bool
+) -> None:
+    """As dcmtk reads them; GDCM ignores HighBit. An overlay may lie in the other bits."""
+    low = -(2 ** (bits - 1)) if signed else 0
+    values = np.random.default_rng(0).integers(low, low + 2**bits, (frames, 6, 5))
+    others = 2**16 - 1 - ((2**bits - 1) << (high + 1 - bits))
+    stored = ((values << (high + 1 - bits)) & 0xFFFF & ~others) | (others & 0x9009)
+    (file,) = series(tmp_path, np.zeros((1, 6, 5)), PixelRepresentation=int(signed))
+    ds = pydicom.dcmread(file)
+    ds.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7.3"
+    ds.BitsStored, ds.HighBit, ds.NumberOfFrames = bits, high, frames
+    ds.RescaleSlope, ds.RescaleIntercept = 1, -1024
+    ds.PixelData = stored.astype("<u2").tobytes()
+    if compressed:
+        ds.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
+    ds.save_as(file)
+    for frame in range(frames):
+        picture = medical.read_picture(file, frame=frame)
+        assert np.array_equal(picture.voxels[0], values[frame] - 1024)
+
+
+def table_of(entries: np.ndarray, first: int, *, signed: bool, as_bytes: bool) -> pydicom.Dataset:
+    table = pydicom.Dataset()
+    table.add_new("LUTDescriptor", "SS" if signed else "US", [len(entries) % 2**16, first, 16])
+    if as_bytes:
+        table.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
+    else:
+        table.add_new("LUTData", "US", entries.tolist())
+    table.ModalityLUTType = "US"
+    return table
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize(
+    ("first", "count", "signed_first", "as_bytes"),
+    [
+        (-32768, 2**16, True, True),
+        (-1000, 30000, True, True),
+        (-1000, 30000, True, False),
+        (2**16 - 1000, 30000, False, True),
+        (2**16 - 1000, 30000, False, False),
+    ],
+)
+def test_a_table_holds_for_every_stored_number(
+    tmp_path: Path,
+    first: int,
+    count: int,
+    signed_first: bool,
+    frames: int,
+    as_bytes: bool,
+    implicit: bool,
+) -> None:
+    values = np.array([-32768, -1001, -1000, -999, 0, 7, 28999, 32767])
+    stored = np.stack([np.roll(values, k).reshape(2, 4) for k in range(frames)])
+    entries = np.random.default_rng(0).integers(0, 2**16, count)
+    lowest = first - 2**16 if first > 0 else first
+    (file,) = series(tmp_path, np.zeros((1, 2, 4)), Modality="XA")
+    ds = pydicom.dcmread(file)
+    ds.NumberOfFrames = frames
+    ds.PixelData = stored.astype("<i2").tobytes()
+    ds.ModalityLUTSequence = [table_of(entries, first, signed=signed_first, as_bytes=as_bytes)]
+    if implicit:
+        ds.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+        pydicom.dcmwrite(file, ds, implicit_vr=True, little_endian=True, enforce_file_format=True)
+    else:
+        ds.save_as(file)
+    wanted = entries[np.clip(stored - lowest, 0, count - 1)]
+    for frame in range(frames):
+        assert np.array_equal(medical.read_picture(file, frame=frame).voxels[0], wanted[frame])
+
+
+def test_structures_without_a_preamble_are_read(tmp_path: Path) -> None:
+    series(tmp_path, hu((5, 64, 64)), spacing=(3.0, 1.0, 1.0))
+    rings = [circle(8, (10, 0), 40 + 3.0 * k) for k in range(5)]
+    file = structures(tmp_path / "rt.dcm", {"Parotid R": rings})
+    whole = medical.read_mask(tmp_path, "Parotid R")[1]
+    assert whole.any()
+    file.write_bytes(file.read_bytes()[132:])
+    assert np.array_equal(medical.read_mask(tmp_path, "Parotid R")[1], whole)

@@ -704,6 +704,67 @@ def test_a_series_is_given_slice_by_slice(patient: Path) -> None:
     )
 
 
+FEET_FIRST = (-1, 0, 0, 0, 1, 0)
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, CORONAL, SAGITTAL, FEET_FIRST])
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_volume_is_the_same_from_dicom_and_nifti(
+    tmp_path: Path, orientation: Any, listed: bool
+) -> None:
+    """A brain that was acquired in sagittal slices does not lie on its side in a model."""
+    files = series(tmp_path / "mr", hu((4, 5, 6)), orientation=orientation, Modality="MR")
+    given: Any = files[::-1] if listed else tmp_path / "mr"
+    volume = medical.read_series(tmp_path / "mr")
+    affine = np.diag([-1, -1, 1, 1]) @ volume.affine @ np.eye(4)[[2, 1, 0, 3]]
+    nib.save(nib.Nifti1Image(volume.voxels.T, affine), tmp_path / "mr.nii.gz")
+    for config in (
+        Input("mr", "volume", "An MR."),
+        Input("mr", "volume", "An MR.", (1, 8, 8, 8), spacing=(1.0, 1.0, 1.0)),
+    ):
+        found = given_to(config, given)
+        assert np.array_equal(found, given_to(config, tmp_path / "mr.nii.gz"))
+    pictures = given_to(Input("mr", "image", "An MR."), tmp_path / "mr")
+    assert np.array_equal(pictures[:, 0], volume.voxels)  # slices stay as they were acquired
+
+
+def test_files_of_two_series_in_one_list_are_two_volumes(tmp_path: Path) -> None:
+    first = series(tmp_path / "a", hu((5, 5, 6)), uid="1.2.3")
+    second = series(tmp_path / "b", hu((5, 5, 6)) + 1, uid="1.2.4")
+    mixed = [file for pair in zip(second, first, strict=True) for file in pair]
+    found = given_to(Input("ct", "volume", "A CT."), mixed)
+    assert np.array_equal(found[:, 0], [hu((5, 5, 6)) + 1, hu((5, 5, 6))])
+    with pytest.raises(InputError, match="it is 6 mm, elsewhere 3 mm"):
+        given_to(Input("ct", "volume", "A CT."), [*second, first[0], *first[2:]])
+
+
+def test_a_volume_and_its_structure_are_turned_alike(tmp_path: Path) -> None:
+    folder = tmp_path / "ct"
+    series(folder, hu((9, 20, 20)), spacing=(1.0, 1.0, 1.0), origin=(0, 0, 0), orientation=SAGITTAL)
+    volume = medical.read_series(folder).axial()
+    _, y, x = volume.affine[:3, 3][::-1]
+    left, right, front, back = x + 1.5, x + 5.5, y + 3.5, y + 9.5
+    square = [[left, front, 0], [right, front, 0], [right, back, 0], [left, back, 0]]
+    contours = [np.add(square, (0, 0, -12.0 + k)) for k in range(3)]
+    structures(folder / "rt.dcm", {"Gland": contours})
+    config = Input("ct", "volume", "A CT.", (1, 3, 6, 4), spacing=(1.0, 1.0, 1.0))
+    found = given_to(config, f"{folder}#Gland")
+    mask = medical.read_structures(folder).mask(volume, "Gland")
+    assert mask.sum() == 3 * 6 * 4
+    assert np.array_equal(found[0, 0].ravel(), volume.voxels[mask])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_thick_slice_of_any_direction_stays_one(tmp_path: Path, axis: int) -> None:
+    shape, spacing = [6, 7, 8], [1.0, 1.0, 1.0]
+    shape[axis], spacing[axis] = 1, 5.0
+    nib.save(
+        nib.Nifti1Image(np.ones(shape, np.float32), np.diag([*spacing, 1])), tmp_path / "a.nii"
+    )
+    config = Input("mr", "volume", "An MR.", spacing=(1.0, 1.0, 1.0))
+    assert given_to(config, tmp_path / "a.nii").shape[2:] == tuple(shape[::-1])
+
+
 def test_values_become_what_the_config_says(patient: Path, tmp_path: Path) -> None:
     values = hu((6, 100, 80))
     in_hu = Input("image", "image", "A CT.", range=(-160, 240), unit="HU")

@@ -5,6 +5,7 @@ SimpleITK reads the same files, where it reads them at all.
 
 from __future__ import annotations
 
+import gzip
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -368,3 +369,48 @@ def test_voxels_that_begin_within_the_header_are_refused(
     file.write_bytes(raw)
     with pytest.raises(InputError, match=r"byte 0 \(vox_offset\)|vox offset 348 too low"):
         medical.read_nifti(file, labels=labels)
+
+
+# ---- damaged files
+
+
+def damaged(raw: bytes, how: str) -> bytes:
+    if how == "checksum":
+        return raw[:-8] + bytes([raw[-8] ^ 1]) + raw[-7:]
+    if how == "pixels":  # stored without compression, so that every byte means something
+        at = len(raw) // 2
+        return raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
+    return raw[:-9]
+
+
+@pytest.mark.parametrize("how", ["checksum", "pixels", "end"])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_damaged_gzip_file_is_refused(tmp_path: Path, how: str, parts: int) -> None:
+    raw = save(tmp_path / "a.nii", np.repeat(VALUES, 9, 0)).read_bytes()
+    first, second = (raw, b"") if parts == 1 else (raw[:300], raw[300:])
+    packed = gzip.compress(first, 0) + (gzip.compress(second, 0) if second else b"")
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(packed)
+    assert np.array_equal(
+        medical.read_nifti(path).voxels, medical.read_nifti(tmp_path / "a.nii").voxels
+    )
+    path.write_bytes(damaged(packed, how))
+    with pytest.raises(InputError, match=r"a\.nii\.gz is cut off or damaged"):
+        medical.read_nifti(path)
+
+
+@pytest.mark.parametrize("tail", [bytes(2000), b"\0", b"a note"])
+def test_bytes_behind_a_gzip_file_are_ignored(tmp_path: Path, tail: bytes) -> None:
+    path = save(tmp_path / "a.nii.gz", np.repeat(VALUES, 99, 0))
+    before = medical.read_nifti(path).voxels
+    path.write_bytes(path.read_bytes() + tail)
+    assert np.array_equal(medical.read_nifti(path).voxels, before)
+
+
+def test_the_image_of_a_pair_is_checked_too(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Pair(VALUES, AFFINE), tmp_path / "a.img.gz")
+    medical.read_nifti(tmp_path / "a.hdr.gz")
+    raw = (tmp_path / "a.img.gz").read_bytes()
+    (tmp_path / "a.img.gz").write_bytes(damaged(raw, "checksum"))
+    with pytest.raises(InputError, match=r"a\.img\.gz is cut off or damaged"):
+        medical.read_nifti(tmp_path / "a.hdr.gz")

@@ -159,18 +159,19 @@ def test_without_the_extra_16_bit_colours_are_refused(
         readers.read(path)
 
 
+@pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("compression", [None, "lzw"])
 @pytest.mark.parametrize(
     "kind",
     ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64"],
 )
 def test_a_grey_tiff_of_any_type_keeps_its_values(
-    tmp_path: Path, kind: str, compression: str | None
+    tmp_path: Path, kind: str, compression: str | None, order: str
 ) -> None:
     top = 1.0 if kind[0] == "f" else np.iinfo(kind).max
     low = -1.0 if kind[0] == "f" else np.iinfo(kind).min
     values = np.linspace(low, top, 24).reshape(4, 6).astype(kind)
-    path = tiff(tmp_path / "a.tif", values, compression=compression)
+    path = tiff(tmp_path / "a.tif", values, compression=compression, byteorder=order)
     assert np.array_equal(readers.read(path)[0], values)
     if kind not in {"float16", "float64"}:  # ITK reads neither
         assert np.array_equal(by_itk(path)[0], values)

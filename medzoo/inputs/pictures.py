@@ -141,6 +141,8 @@ def _read_picture(path: Path, mask: bool) -> Array:
         _check(image)
         if _is_deep_colour(image):
             return _opaque(_deep_colour(path, image))
+        if _has_bytes_exchanged(image):
+            return _by_tifffile(path)
         if _pages(image) == 1:  # of an MPO, the first is the picture
             return _opaque(_channels_first(_page(image, mask)))
         pages = [_channels_first(_page(page, mask)) for page in ImageSequence.Iterator(image)]
@@ -276,6 +278,17 @@ def _orientation(image: Image, path: Path) -> int:
         if not any(mark in content for mark in MARKS):
             return 1
     return int(image.getexif().get(ORIENTATION, 1))
+
+
+def _has_bytes_exchanged(image: Image) -> bool:
+    """Whether Pillow would return numbers with their bytes in the wrong order.
+
+    libtiff brings compressed big-endian pixels to the order of this machine. Pillow knows that of
+    unsigned 16 bits alone, and exchanges the bytes of signed ones and of 32 bits once more.
+    """
+    if image.format != "TIFF" or not image.tile or image.tile[0][0] != "libtiff":
+        return False
+    return _raw_mode(image) in {"I;16BS", "I;32B", "I;32BS", "F;32BF"}
 
 
 def _is_deep_colour(image: Image) -> bool:

@@ -40,6 +40,7 @@ DIFFERENCES = [
     "FrameType",
     "ImageType",
     "AcquisitionNumber",
+    "FrameAcquisitionNumber",
     "ContentTime",
     "AcquisitionTime",
 ]

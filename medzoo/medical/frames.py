@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from .files import DIFFERENCES, FRAME, numbers
@@ -20,6 +21,7 @@ from .files import DIFFERENCES, FRAME, numbers
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+Z_ROUNDING = 0.01  # millimetres by which two statements of one z may differ
 STACK = "StackID"  # distinguishes stacks of slices in one file, which may differ in position
 
 
@@ -102,19 +104,40 @@ def _copy_group(group: Dataset, header: Dataset) -> None:
 
 
 def _offsets(ds: Dataset, count: int) -> list[float] | None:
-    """How far the frames of a dose lie from the first, in mm along the normal."""
+    """How far the frames of a dose lie from the first, in mm along the normal.
+
+    A file states offsets along the normal, from 0; or the z of each frame, of which the first is
+    that of its position (PS3.3, C.8.8.3.2). Where the normal leads to the feet, these two differ.
+    """
     offsets = numbers(ds, "GridFrameOffsetVector")
     if len(offsets) != count or count == 1:
         return None
-    return [offset - offsets[0] for offset in offsets]
+    position = numbers(ds, "ImagePositionPatient")
+    direction = 1.0
+    if offsets[0] and len(position) == 3 and _normal(ds)[2] < 0:
+        if abs(offsets[0] - position[2]) > Z_ROUNDING:
+            raise InputError(
+                f"{ds.filename} has a GridFrameOffsetVector that begins with {offsets[0]:g}, which "
+                f"is neither 0 nor the z of its position, {position[2]:g}.",
+                "Export or copy it again.",
+            )
+        direction = -1.0
+    return [direction * (offset - offsets[0]) for offset in offsets]
+
+
+def _normal(ds: Dataset) -> NDArray[np.float64]:
+    """The direction at right angles to rows and columns; zeros if a header does not state these."""
+    orientation = numbers(ds, "ImageOrientationPatient")
+    if len(orientation) != 6:
+        return np.zeros(3)
+    return np.cross(orientation[:3], orientation[3:])
 
 
 def _move(header: Dataset, offset: float) -> None:
-    position = numbers(header, "ImagePositionPatient")
-    orientation = numbers(header, "ImageOrientationPatient")
-    if len(position) == 3 and len(orientation) == 6:
-        normal = np.cross(orientation[:3], orientation[3:])
-        header.ImagePositionPatient = (np.array(position) + offset * normal).tolist()
+    position, normal = numbers(header, "ImagePositionPatient"), _normal(header)
+    if len(position) == 3 and normal.any():
+        moved = (np.array(position) + offset * normal).tolist()
+        header.add_new("ImagePositionPatient", "DS", moved)  # frames share the element of the file
 
 
 def choose(frames: list[Frame], which: str, frame: int | None) -> list[Frame]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ DISAGREE = 0.1  # voxels by which two affines may place a corner of the volume d
 OTHER_SIZE = 0.01  # the share by which voxel sizes of an affine may differ from pixdim
 ROUNDED = 1e-3  # how far a label may be from a whole number: scale factors are rounded
 EXACT = 2**24  # whole numbers up to this one are exact in float32
+GZIP_FORMAT, GZIP_START = 31, b"\x1f\x8b"  # of zlib, and how each part of a gzip file begins
+CHUNK = 2**20  # bytes that are decompressed at once
 TO_DICOM = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI counts x to the right and y to the front
 
 
@@ -84,9 +87,13 @@ def read_nifti(
             f"{file} is not NIfTI, by its name.", "Give a .nii or .nii.gz file, or convert it."
         )
     try:
+        _require_whole(file)
         image = nib.load(file)
         _require_nifti(image, nib, file)
         _require_offset(image, file)
+        for part in image.file_map.values():  # the image of a pair is in another file
+            if part.filename and Path(part.filename) != file:
+                _require_whole(Path(part.filename))
         affine = _affine(image, file)
         stored = np.asanyarray(image.dataobj[_index_of(image, frame, file)])
     except (InputError, MedzooWarning):  # a user may make warnings errors
@@ -127,6 +134,44 @@ def _require_offset(image: Any, file: Path) -> None:
             f"its header of {least} bytes.",
             "Its header is damaged: write it again.",
         )
+
+
+def _require_whole(file: Path) -> None:
+    """An error if a file compressed by gzip is cut off, or damaged.
+
+    nibabel reads as many bytes as it needs, and so never comes to the checksum at the end.
+    """
+    if file.suffix.lower() != ".gz" or not file.is_file():
+        return
+    try:
+        whole = _is_whole(file)
+    except zlib.error:  # the checksum is that of other bytes
+        whole = False
+    if not whole:
+        raise InputError(
+            f"{file} is cut off or damaged: its checksum is not that of its content.",
+            "Copy or download it again.",
+        )
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether each part of a gzip file comes to its end.
+
+    What follows the last part does not count, nor does a file that is not gzip.
+    """
+    with file.open("rb") as opened:
+        data = opened.read(CHUNK)
+        while data.startswith(GZIP_START):
+            part = zlib.decompressobj(wbits=GZIP_FORMAT)
+            while data and not part.eof:
+                part.decompress(data)
+                data = part.unused_data or opened.read(CHUNK)
+            if not part.eof:
+                return False
+            data = data.lstrip(b"\0")
+            if len(data) < len(GZIP_START):
+                data += opened.read(CHUNK)
+    return True
 
 
 def _volume(voxels: Array, affine: Affine, file: Path) -> Volume:

@@ -140,16 +140,45 @@ def _with_padding(scan: _Scan, value: float) -> _Scan:
 
 
 def _read_scans(config: Input, scans: list[tuple[Path, str | None]]) -> list[_Scan]:
-    """The scans in their order. Single DICOM files of one series are read alike."""
+    """The scans in their order. Single DICOM files of one series are read alike.
+
+    Volumes are turned to axial slices, however they were acquired and stored. Single DICOM files of
+    one series are one volume then, in the place of the first of them.
+    """
     single = [path for path, part in scans if part is None and _is_one_picture(path)]
-    volumes = dict(zip(single, read_pictures(single), strict=True))
+    if config.kind == "volume":
+        volumes = _volumes_of_files(single)
+    else:
+        volumes = dict(zip(single, read_pictures(single), strict=True))
+    others = set(single) - volumes.keys()  # whose series comes with its first file
     read = []
     for path, part in scans:
         if part is None and path in volumes:
             read.append(_Scan(path, volumes[path]))
-        else:
+        elif part is not None or path not in others:
             read.append(_read_scan(config, path, part))
-    return read
+    return [_axial(scan) for scan in read] if config.kind == "volume" else read
+
+
+def _volumes_of_files(paths: list[Path]) -> dict[Path, Volume]:
+    """The volume of each series, by the first of its files; files without a place stay single."""
+    groups: dict[str, list[Path]] = {}
+    for number, path in enumerate(paths):
+        contents = contents_of(path)
+        key = contents.series if contents.placed and contents.series else f"#{number}"
+        groups.setdefault(key, []).append(path)
+    volumes = {}
+    for files in groups.values():
+        volumes[files[0]] = read_series(files) if len(files) > 1 else read_picture(files[0])
+    return volumes
+
+
+def _axial(scan: _Scan) -> _Scan:
+    """A scan and its mask as axial slices."""
+    mask = scan.mask
+    if mask is not None:
+        mask = replace(scan.volume, voxels=mask, padding=None).axial().voxels
+    return scan._replace(volume=scan.volume.axial(), mask=mask)
 
 
 def _is_one_picture(path: Path) -> bool:
@@ -240,8 +269,8 @@ def _slices(config: Input, scan: _Scan, scale: Callable[[Array], Array]) -> Stac
     size = config.shape[1:] if config.spacing and config.shape else (None,) * axes
     mm: tuple[float | None, ...] = config.spacing or (None,) * axes
     if axes == 3:
-        if len(volume.voxels) == 1 and size[0] is None:
-            mm = (None, *mm[1:])  # one slice stays one, however thick it is
+        one_slice = [n == 1 and s is None for n, s in zip(volume.voxels.shape, size, strict=True)]
+        mm = tuple(None if one else m for one, m in zip(one_slice, mm, strict=True))
         middle: list[float | None] = [None] * 3
         if mask is not None:
             require_not_empty(mask)

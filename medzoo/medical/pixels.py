@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Bounds = tuple[float, float]
 EXTENDED_JPEG = "1.2.840.10008.1.2.4.51"
+RLE = "1.2.840.10008.1.2.5"
 COLOURS = {"RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
 
 
@@ -148,7 +149,7 @@ def colours_of(frame: Frame) -> Array:
         )
     (stored,) = _decoded([frame])  # pydicom makes RGB of YBR
     if kind != "PALETTE COLOR":
-        return stored
+        return stored.astype(stored.dtype.newbyteorder("="), copy=False)  # torch takes no other
     ds = read_dicom(frame.file)
     try:
         colours: Array = apply_color_lut(stored, ds)
@@ -232,6 +233,8 @@ def _decoded_pixels(ds: Dataset, index: int | None) -> Array:
     try:
         if kind == EXTENDED_JPEG and stored_bits(ds) > 8:
             return _extended_jpeg(ds, index)
+        if lowest := _lowest_bit(ds):
+            return _from_bit(lowest, pixel_array(ds, index=index, correct_unused_bits=False), ds)
         stored: Array = pixel_array(ds, index=index)
     except Exception as error:  # RuntimeError without a decoder, anything where data are broken
         hint = "Export or copy it again."
@@ -245,6 +248,28 @@ def _decoded_pixels(ds: Dataset, index: int | None) -> Array:
             hint,
         ) from error
     return stored
+
+
+def _lowest_bit(ds: Dataset) -> int:
+    """The bit at which stored numbers begin: 0, unless HighBit says that they lie higher.
+
+    Old files have 12 bits in the upper part of 16. pydicom does not use HighBit. Decoders of JPEG
+    return numbers that begin at bit 0.
+    """
+    kind = ds.file_meta.TransferSyntaxUID
+    if is_colour(ds) or (kind.is_compressed and kind != RLE):
+        return 0
+    high = numbers(ds, "HighBit") or [stored_bits(ds) - 1]
+    lowest = int(high[0]) + 1 - stored_bits(ds)
+    return lowest if lowest > 0 and high[0] < ds.BitsAllocated else 0
+
+
+def _from_bit(lowest: int, stored: Array, ds: Dataset) -> Array:
+    """The numbers that begin at a bit of what is stored, with their sign."""
+    above = ds.BitsAllocated - stored_bits(ds) - lowest
+    at_the_top = np.left_shift(stored, above)
+    moved: Array = np.right_shift(at_the_top, above + lowest)
+    return moved
 
 
 def _extended_jpeg(ds: Dataset, index: int | None) -> Array:
@@ -323,17 +348,8 @@ def _in_unit(stored: Array, ds: Dataset) -> Array:
     A slope that is missing or empty is 1, an intercept 0. pydicom would leave out the one where the
     other is missing.
     """
-    from pydicom.pixels.processing import apply_modality_lut
-
     if ds.get("ModalityLUTSequence"):
-        try:
-            values: Array = apply_modality_lut(stored, ds)
-        except Exception as error:  # a broken table makes it raise almost anything
-            raise InputError(
-                f"{ds.filename} has a broken ModalityLUTSequence: {error}.",
-                "Export or copy it again.",
-            ) from error
-        return values
+        return _by_table(stored, ds)
     slope, intercept = _only_number(ds, "RescaleSlope"), _only_number(ds, "RescaleIntercept")
     if slope == 0:
         raise InputError(
@@ -343,6 +359,37 @@ def _in_unit(stored: Array, ds: Dataset) -> Array:
     if slope is None and intercept is None:
         return stored
     return stored.astype(np.float64) * (1 if slope is None else slope) + (intercept or 0)
+
+
+def _by_table(stored: Array, ds: Dataset) -> Array:
+    """Stored numbers as the values of the first ModalityLUTSequence.
+
+    pydicom would compute in the type of the pixels, which may be too small, and does not know the
+    byte order of the table of a frame.
+    """
+    item = ds.ModalityLUTSequence[0]
+    try:
+        count, first, _ = (int(number) for number in item.LUTDescriptor)
+        entries = _table_entries(item, count or 2**16)  # 0 stands for the number that is too large
+    except Exception as error:  # a broken table makes pydicom raise almost anything
+        raise InputError(
+            f"{ds.filename} has a broken ModalityLUTSequence: {error}.", "Export or copy it again."
+        ) from error
+    lowest = int(_with_sign(first, 16, ds.get("PixelRepresentation") == 1))
+    values: Array = entries[np.clip(stored.astype(np.int64) - lowest, 0, len(entries) - 1)]
+    return values
+
+
+def _table_entries(item: Dataset, count: int) -> Array:
+    """The entries of a table, which are numbers of 16 bits, even if they need 8."""
+    entries = item.LUTData
+    if isinstance(entries, bytes):
+        big = item.original_encoding[1] is False
+        entries = np.frombuffer(entries, ">u2" if big else "<u2")
+    entries = np.atleast_1d(np.asarray(entries, np.uint16))
+    if len(entries) < count:
+        raise ValueError(f"it has {len(entries)} entries, and states {count}")
+    return entries[:count]
 
 
 def _only_number(ds: Dataset, keyword: str) -> float | None:

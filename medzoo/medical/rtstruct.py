@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .files import library
+from .files import read_dicom
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -74,7 +74,7 @@ def read_rois(file: Path) -> tuple[list[Roi], dict[str, frozenset[str]]]:
         The file as a whole cannot be read.
     """
     try:
-        ds = library("pydicom", "DICOM").dcmread(file)
+        ds = read_dicom(file)
         rois = [_roi(item) for item in ds.get("StructureSetROISequence") or []]
         _add_contours(rois, list(ds.get("ROIContourSequence") or []))
         return rois, references(ds)

@@ -204,6 +204,7 @@ class Contents(NamedTuple):
     frames: int
     colour: bool
     segmentation: bool
+    series: str  # SeriesInstanceUID; empty if the file has none
     placed: bool  # whether each frame states its position in the patient
     bits: int  # the most bits of a number that is read
     spacing: tuple[float, float]  # of rows and columns in mm; NaN if the file does not state it
@@ -219,6 +220,7 @@ def contents_of(path: str | os.PathLike[str]) -> Contents:
             frames=len(frames),
             colour=is_colour(header),
             segmentation=header.get("Modality") == "SEG",
+            series=str(header.get("SeriesInstanceUID", "")),
             placed=all(map(_states_its_place, frames)),
             bits=16 if has_palette else stored_bits(header),
             spacing=pixel_spacing(header),
