@@ -532,3 +532,11 @@ def test_a_name_of_a_modality_in_several_words_finds_its_models() -> None:
 def test_a_list_without_values_is_not_a_filter(three: None) -> None:
     with pytest.raises(InputError, match=r"organ=\[\] is not a text or a list"):
         search(organ=[])
+
+
+def test_what_fits_no_model_is_wrapped_to_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for found in (search(license="GPL 9"), search(license=["GPL 9", "MIT"])):
+        text = str(found)
+        assert "fits no model" in " ".join(text.split())
+        assert max(map(len, text.splitlines())) <= 80
