@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -29,6 +30,7 @@ from medzoo._worker.sandbox import PARTS, possible
 from medzoo.cli import build_parser, generate, main, models
 from medzoo.cli import help as pages
 from medzoo.cli.generate import parse_value
+from medzoo.cli.options import print_json
 from medzoo.config import Option, Version
 from medzoo.generation import capacity
 from medzoo.registry import index
@@ -684,3 +686,88 @@ def test_a_command_alone_has_the_parser_that_it_has_among_all(command: str) -> N
     alone, among_all = commands(cli.build_parser([command])), commands(cli.build_parser())
     assert alone[command].format_help() == among_all[command].format_help()
     assert len(alone) < len(among_all) == len(cli.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "generate 8 --seed 1 --out=",
+        "generate 8 --out x --weights=",
+        "copy 8 ",
+        "verify ",
+        "gallery --out=",
+        "contribute new --name GAN_MRI_KNEE ",
+        "cache import ",
+        "export 8 --format onnx --out=",
+        "evaluate x --real y --report=",
+        "study new --real a --model b ",
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(words.split(" "))  # the last word is empty, as "$UNSET" is
+    assert ended.value.code == 2
+    assert "the path is empty" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--condition benign --option condition=malignant", "condition is given twice"),
+        ("--option gain=1 --option gain=2", "gain is given twice"),
+        ("--option seed=2", "seed is not an input of a model"),
+    ],
+)
+def test_an_input_is_given_once_and_is_one_of_the_model(
+    toy: Toy, tmp_path: Path, capsys: Capture, words: str, says: str
+) -> None:
+    command = ["generate", str(toy()), "--out", str(tmp_path / "out"), *words.split()]
+    assert main(command) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["traverse 102", "interpolate 102 1 2"])
+def test_an_option_that_is_called_as_an_argument_of_a_walk_is_refused(
+    tmp_path: Path, capsys: Capture, command: str
+) -> None:
+    words = [*command.split(), "--option", "steps=20", "--out", str(tmp_path / "a.png")]
+    assert main(words) == 2
+    assert "--option steps: `medzoo " in capsys.readouterr().err
+
+
+def test_a_class_has_one_name(tmp_path: Path, capsys: Capture) -> None:
+    words = ["evaluate", "x", "--real", str(tmp_path), "--class", "a=b", "--class", "a=c"]
+    assert main(words) == 2
+    assert "--class a is given twice: b and c" in capsys.readouterr().err
+
+
+def test_json_has_null_for_numbers_that_json_does_not_have(capsys: Capture) -> None:
+    print_json({"a": float("inf"), "b": [float("nan"), 1.5, "NaN"]})
+
+    def refused(constant: str) -> None:
+        raise AssertionError(constant)
+
+    text = capsys.readouterr().out
+    read = json.loads(text, parse_constant=refused)
+    assert read == {"a": None, "b": [None, 1.5, "NaN"]}
+
+
+def test_a_card_is_not_json(capsys: Capture) -> None:
+    assert main(["info", "8", "--card", "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "--json prints none" in err
+
+
+def test_a_name_of_no_model_is_an_error_before_the_first_model_is_tested(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    examined: list[Any] = []
+    monkeypatch.setattr("medzoo.modeltest.examine", examined.append)
+    assert main(["test", "109", "no-such-model", "--json"]) == 3
+    assert examined == []

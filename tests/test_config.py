@@ -430,6 +430,7 @@ def test_a_version_number_needs_quotes_and_the_error_says_so(tmp_path: Path) -> 
 
 
 IMAGE = {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}
+TABLE = {"kind": "table", "dtype": "float32", "shape": [2]}
 
 
 @pytest.mark.parametrize(
@@ -450,6 +451,31 @@ IMAGE = {"kind": "image", "dtype": "uint8", "shape": [1, 8, 8]}
             r"images\.range: a list of two numbers, the lower one first",
         ),
         ({"outputs": {"images": {**IMAGE, "range": [0]}}}, r"images\.range"),
+        (
+            {"outputs": {"images": {**IMAGE, "spacing": [0.5]}}},
+            r"images\.spacing: a list of 2 millimetres was expected, not \[0\.5\]",
+        ),
+        (
+            {"outputs": {"volumes": {**IMAGE, "kind": "volume"}}},
+            r"volumes\.shape: \[channels, depth, height, width\]",
+        ),
+        (
+            {"outputs": {"table": {**TABLE, "columns": ["a"]}}},
+            r"table\.columns: 2 names were expected, not 1",
+        ),
+        (
+            {"outputs": {"table": {**TABLE, "columns": ["a", "a"]}}},
+            r"table\.columns: different names were expected",
+        ),
+        (
+            {"outputs": {"table": {**TABLE, "shape": [2, 3]}}},
+            r"table\.shape: \[columns\] was expected",
+        ),
+        ({"outputs": {"images": {**IMAGE, "tolerance": -1}}}, r"images\.tolerance: a number from"),
+        (
+            {"inputs": {"scan": {"kind": "image", "help": "", "shape": [8, 8]}}},
+            r"scan\.shape: a list of channels and 2 sizes was expected",
+        ),
         ({"outputs": {"images": {**IMAGE, "dtype": "float64"}}}, r"images\.dtype: one of uint8"),
         (
             {"outputs": {"labels": {"kind": "label"}}},
@@ -695,3 +721,11 @@ def test_every_shipped_config_is_valid_and_named_by_its_id(path: Path) -> None:
 )
 def test_whether_a_package_needs_torch(tmp_path: Path, requires: list[str], needs: bool) -> None:
     assert read_config(write(tmp_path, toy_config(requires=requires))).default.needs_torch is needs
+
+
+def test_a_key_that_is_there_twice_is_an_error(tmp_path: Path) -> None:
+    text = yaml.safe_dump(toy_config(), sort_keys=False)
+    file = tmp_path / "00901_TOY_MRI_NOISE.yaml"
+    file.write_text(text.replace("    license: MIT\n", "    license: MIT\n    license: CC0\n"))
+    with pytest.raises(ConfigError, match=r"NOISE\.yaml .*the key 'license' is there twice"):
+        read_config(file)

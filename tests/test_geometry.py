@@ -369,6 +369,7 @@ NOT_ZOOMED = {
     "type": ({}, {"zoom": {**ZOOM, "type": "str", "default": "1", "choices": ["1"]}}, "type int"),
     "choices": ({}, {"zoom": {**ZOOM, "choices": [0, 1]}}, "choices from 1"),
     "bounds": ({}, {"zoom": {**ZOOM, "choices": []}}, "choices from 1"),
+    "default": ({}, {"zoom": {**ZOOM, "default": None}}, "and a default"),
     "spacing": ({"spacing": None}, {"zoom": ZOOM}, "only pictures with `spacing`"),
     "geometry": ({"geometry": "scan"}, {"zoom": ZOOM}, "without `geometry`"),
     "table": ({"kind": "table", "shape": [4]}, {"zoom": ZOOM}, "only pictures"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -147,3 +147,13 @@ def test_a_forked_process_does_not_use_the_session_of_its_parent(loads: list[Any
     assert kept._shelf is not shelf
     assert is_open(loads[0])
     shelf.clear()
+
+
+def test_code_that_may_be_edited_is_loaded_again(loads: list[Any], toy: Callable[..., int]) -> None:
+    number = toy(files=None, size=1000)
+    before = medzoo.generate(number, 1, seed=1, trust=True)
+    code = medzoo.info(number).path.parent / "package" / "model.py"
+    code.write_text(code.read_text().replace('batch.options.get("gain", 0)', "9"))
+    after = medzoo.generate(number, 1, seed=1, trust=True)
+    assert (before.images[0, 0, 0, 5], after.images[0, 0, 0, 5]) == (3, 9)
+    assert before.provenance["sha256"] != after.provenance["sha256"]

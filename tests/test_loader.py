@@ -911,3 +911,51 @@ def test_masks_and_tables_are_tensors_too(toy: Toy) -> None:
     assert batch["masks"].max() == 3
     assert batch["table"].dtype == torch.float32
     assert np.array_equal(batch["table"].numpy(), np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_iteration_that_nobody_reads_is_not_counted(toy: Toy, num_workers: int) -> None:
+    def loader() -> Any:
+        return medzoo.dataloader(
+            901, 8, 2, seed=3, shuffle=True, fresh=True, num_workers=num_workers
+        )
+
+    def read(batches: Any) -> list[float]:
+        return [float(b["images"].sum()) for b in batches]
+
+    toy()
+    whole = loader()
+    epochs = [read(whole) for _ in range(3)]
+    interrupted = loader()
+    assert read(interrupted) == epochs[0]
+    iter(interrupted)  # workers make batches of the next epoch now
+    state = interrupted.state_dict()
+    assert (state["epoch"], state["batches"]) == (1, 0)
+    assert read(interrupted) == epochs[1]
+    again = loader()
+    again.load_state_dict(state)
+    unread = iter(again)
+    assert again.state_dict() == state
+    assert read(unread) == epochs[1]
+    assert read(again) == epochs[2]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_place_is_kept_until_a_batch_is_read(toy: Toy, num_workers: int) -> None:
+    def loader() -> Any:
+        return medzoo.dataloader(901, None, 2, seed=3, num_workers=num_workers)
+
+    toy()
+    read = iter(loader())
+    sums = [float(next(read)["images"].sum()) for _ in range(4)]
+    begun = loader()
+    batches = iter(begun)
+    for _ in range(2):
+        next(batches)
+    state = begun.state_dict()
+    again = loader()
+    again.load_state_dict(state)
+    iter(again)
+    assert again.state_dict() == state
+    batches = iter(again)
+    assert [float(next(batches)["images"].sum()) for _ in range(2)] == sums[2:]

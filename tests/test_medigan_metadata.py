@@ -83,6 +83,13 @@ def metadata(section: Any = SECTION, **execution: Any) -> dict[str, Any]:
     return entry | ({} if section is None else {"medzoo": section})
 
 
+def with_custom(custom: Any) -> dict[str, Any]:
+    """An entry whose function has these further arguments."""
+    entry = metadata()
+    entry["execution"]["generate_method"]["args"]["custom"] = custom
+    return entry
+
+
 def package(
     folder: Path, entries: Any = None, code: str = CODE, file: str = "metadata.json"
 ) -> Path:
@@ -169,6 +176,15 @@ def test_the_package_may_lie_where_medigan_keeps_it(tmp_path: Path, place: str) 
         (metadata({**SECTION, "colour": True}), "unknown key 'colour'"),
         (metadata({**SECTION, "call": 3}), r"medzoo\.call"),
         (metadata(3), "medzoo: a mapping"),
+        (metadata(image_size=128), r"execution\.image_size"),
+        (metadata(dependencies="numpy"), r"execution\.dependencies: a list of texts"),
+        (metadata(dependencies=["numpy", 3]), r"execution\.dependencies: a list of texts"),
+        (with_custom(["level"]), r"args\.custom: a mapping was expected"),
+        (metadata() | {"description": "Knees"}, "description: a mapping was expected"),
+        (
+            metadata() | {"description": {"version": 1.10}},
+            r"description\.version: a text in quotes",
+        ),
     ],
 )
 def test_what_is_missing_is_asked_for_by_its_key(tmp_path: Path, entry: Any, key: str) -> None:
@@ -348,3 +364,20 @@ def test_a_copy_of_such_a_folder_has_a_config(tmp_path: Path) -> None:
         copied = medzoo.copy(old, tmp_path / "copy")
     assert (copied / "config.yaml").is_file()
     assert (quiet(copied).images == 7).all()
+
+
+def test_changed_code_is_read_again(tmp_path: Path) -> None:
+    folder = package(tmp_path / "mine")
+    with pytest.warns(MedzooWarning):
+        assert medzoo.info(folder).default.latent == 3
+    code = folder / "__init__.py"
+    code.write_text(code.read_text().replace("input_latent_vector", "z"))
+    with pytest.warns(MedzooWarning, match="draws its 3 latents itself"):
+        assert medzoo.info(folder).default.latent == 0
+
+
+def test_what_cannot_be_installed_is_named(tmp_path: Path) -> None:
+    entry = metadata(dependencies=["numpy", "--pre"])
+    with pytest.warns(MedzooWarning, match="without --pre, which no environment can install"):
+        config = medzoo.info(package(tmp_path / "mine", {NAME: entry}))
+    assert config.default.requires == ("numpy",)

@@ -254,3 +254,27 @@ def test_a_config_of_the_user_replaces_the_shipped_one_with_a_notice(tmp_path: P
     (own / "00901_TOY_MRI_NOISE.yaml").rename(own / "00901_GAN_MRI_OTHER.yaml")
     with pytest.raises(ConfigError, match="share the number 901"):
         Registry([shipped, own])
+
+
+def test_a_config_with_another_ending_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "00901_TOY_MRI_NOISE.yml").write_text(yaml.safe_dump(toy_config()))
+    with pytest.raises(
+        ConfigError,
+        match=r"00901_TOY_MRI_NOISE\.yml is not read.\nName it 00901_TOY_MRI_NOISE.yaml",
+    ):
+        Registry([tmp_path])
+
+
+def test_a_reference_manager_gets_all_that_the_text_credits(toy: Callable[..., int]) -> None:
+    toy(
+        authors=["A. Tester", "Department of Knees and Hips"],
+        citation="Tester (2026). Noise.",
+        publication="Proceedings of Noise, page 7",
+        doi="10.5281/zenodo.42",
+    )
+    for format_ in ("text", "bibtex", "ris"):
+        credit = medzoo.cite(901, format=format_)
+        assert "Proceedings of Noise, page 7" in credit
+        assert "10.5281/zenodo.42" in credit
+    author = "author = {A. Tester and {Department of Knees and Hips}}"
+    assert author in medzoo.cite(901, format="bibtex")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from conftest import MATRIX, NUMPY_MODEL
 from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
@@ -633,3 +635,34 @@ def test_the_command_without_a_seed_continues_what_it_began(
     assert said.split(" (")[0] == capsys.readouterr().out.split(" (")[0]
     assert main([*command, "--seed", "7"]) == 9
     assert "holds another set of samples: seed" in capsys.readouterr().err
+
+
+def test_a_set_of_an_earlier_version_of_a_package_is_made_with_that_version(
+    toy: Toy, tmp_path: Path
+) -> None:
+    toy()
+    medzoo.copy(901, tmp_path / "mine")
+    file = tmp_path / "mine/config.yaml"
+    config = yaml.safe_load(file.read_text())
+    later = copy.deepcopy(config["versions"]["1.0.0"])
+    later["options"]["gain"]["default"] = 7
+    config |= {"default_version": "2.0.0"}
+    config["versions"]["2.0.0"] = later
+    file.write_text(yaml.safe_dump(config, sort_keys=False))
+    own: dict[str, Any] = {"trust": True}
+    medzoo.generate(tmp_path / "mine", 3, seed=5, version="1.0.0", out=tmp_path / "set", **own)
+    made = medzoo.reproduce(tmp_path / "set", tmp_path / "mine", **own)
+    assert made.equal
+    assert "version" not in made.circumstances
+    del config["versions"]["1.0.0"]  # then it is the version that there is, and that is named
+    file.write_text(yaml.safe_dump(config, sort_keys=False))
+    made = medzoo.reproduce(tmp_path / "set", tmp_path / "mine", **own)
+    assert made.circumstances["version"] == "2.0.0"
+
+
+def test_the_command_for_a_set_that_names_no_model_says_so(tmp_path: Path, capsys: Capture) -> None:
+    from test_samples import make
+
+    make().save(tmp_path / "own")
+    assert main(["reproduce", str(tmp_path / "own"), "--inputs", "a.png"]) == 9
+    assert "does not say how it was made" in capsys.readouterr().err

@@ -329,3 +329,17 @@ def test_a_request_can_go_to_another_process(ask: Callable[..., Request]) -> Non
     request = ask(6, condition=["benign"] * 6, seed=3)
     again = pickle.loads(pickle.dumps(request))
     assert np.array_equal(again.batch([4]).latents, request.batch([4]).latents)
+
+
+def test_a_first_sample_that_is_too_large_is_named(ask: Callable[..., Request]) -> None:
+    with pytest.raises(InputError, match=r"n=1 from first=4611686018427387904 is more samples"):
+        ask(1, first=2**62)
+
+
+def test_a_negative_number_of_a_condition_may_be_a_text(toy: Callable[..., int]) -> None:
+    config = resolve(
+        toy(conditions={"condition": {"values": {"unknown": -1, "benign": 0}, "help": "M."}})
+    )
+    for value in (-1, "-1"):
+        made = Request.of(config, config.default, 1, seed=0, options={"condition": value})
+        assert made.record["condition"] == "unknown"

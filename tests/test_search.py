@@ -143,6 +143,10 @@ def three() -> Iterator[None]:
         ("mammogram", [1]),
         ("mmg", [1]),
         ("mr", [2]),
+        ("MR imaging", [2]),
+        ("magnetic resonance imaging", [2]),
+        ("Magnetic-resonance brain", [2]),
+        ("computed tomography", []),
         ("radiography", [3, 1]),  # the modality before a tag
         ("x-ray", [3, 1]),
         ("tumor", [2]),
@@ -484,3 +488,55 @@ def test_a_narrow_table_marks_what_needs_trust_and_what_was_not_seen_running(
     assert "\n! needs --trust\n* not yet seen running\n" in text
     assert max(map(len, text.splitlines())) <= 80
     assert "\n* not" not in str(search(bundled=True))
+
+
+# ----------------------------------------------------------------------------------------------------------- filters
+def test_a_modality_or_license_is_not_the_middle_of_a_word() -> None:
+    oct_ = model(1, modality="OCT", license="Permitted for own research")
+    both = model(2, modality="PET/CT", license="MIT")
+    with zoo(oct_, both, model(3, modality="X-ray", license="CC BY 4.0")):
+        assert numbers(search(modality="CT")) == [2]
+        assert numbers(search(modality="oct")) == [1]
+        assert numbers(search(modality="xray")) == [3]
+        assert numbers(search(license="MIT")) == [2]
+        assert numbers(search(license="CC-BY-4.0")) == [3]  # as SPDX writes it
+
+
+def test_a_field_has_synonyms_and_plurals_as_words_have() -> None:
+    with zoo(
+        model(1, content="tumours"), model(2, content="liver tumor"), model(3, content="nodule")
+    ):
+        assert numbers(search(content="tumor")) == numbers(search(content="tumour")) == [1, 2]
+        assert numbers(search(content="nodules")) == [3]
+
+
+def test_each_value_of_a_filter_that_fits_no_model_is_corrected_or_named(three: None) -> None:
+    with pytest.warns(MedzooWarning, match="'mammography' instead of 'mamography'"):
+        found = search(modality=["MRI", "mamography"])
+    assert numbers(found) == [1, 2]
+    assert found.corrections == {"mamography": "mammography"}
+    found = search(modality=["MRI", "PET"])
+    assert numbers(found) == [2]
+    assert "modality 'PET' fits no model; known: mammography" in str(found)
+    assert "MRI" not in str(found).partition("fits no model")[0].splitlines()[-1]
+
+
+def test_a_name_of_a_modality_in_several_words_finds_its_models() -> None:
+    with zoo(model(1, modality="MRI"), model(2, modality="CT"), model(3, modality="X-ray")):
+        assert numbers(search("magnetic resonance imaging")) == numbers(search("MR imaging")) == [1]
+        assert numbers(search("computed tomography")) == [2]
+        assert numbers(search("knee computed tomography slices")) == [2]
+        assert numbers(search("x ray")) == numbers(search("x-ray")) == [3]
+
+
+def test_a_list_without_values_is_not_a_filter(three: None) -> None:
+    with pytest.raises(InputError, match=r"organ=\[\] is not a text or a list"):
+        search(organ=[])
+
+
+def test_what_fits_no_model_is_wrapped_to_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for found in (search(license="GPL 9"), search(license=["GPL 9", "MIT"])):
+        text = str(found)
+        assert "fits no model" in " ".join(text.split())
+        assert max(map(len, text.splitlines())) <= 80

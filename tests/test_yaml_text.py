@@ -43,7 +43,6 @@ def test_what_pyyaml_writes_is_read_back(value: Any) -> None:
         "=: 1\n",
         "yes: on\n1: 0o7\n2.5: 012\n2020-01-02: ~\nnull: .5\n",
         "a: !!set {x, y}\nb: !!binary aGVsbG8=\nc: !!str 5\n",
-        "a: 1\na: 2\n",
         "? '\x85  '\n: null\n",
         "text: |\n  two\n  lines\nfolded: >-\n  one\n  line\nR&D: '5'\n",
     ],
@@ -62,3 +61,18 @@ def test_what_pyyaml_refuses_is_refused(text: str) -> None:
     with pytest.raises(yaml.YAMLError) as ours:
         load_yaml(text)
     assert type(ours.value) is type(theirs.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("a: 1\na: 2\n", "a"),
+        ("b:\n  c: 1\n  d: 2\n  'c': 1\n", "c"),
+        ("[{x: 1, x: 2}]\n", "x"),
+        ("a: &x [1]\nb: *x\na: 2\n", "a"),
+        ("a: !!str 5\na: 2\n", "a"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(text: str, key: str) -> None:
+    with pytest.raises(yaml.YAMLError, match=f"the key '{key}' is there twice"):
+        load_yaml(text)

@@ -19,6 +19,7 @@ from .options import (
     environment_arguments,
     json_argument,
     offline_argument,
+    path_of,
     print_json,
     version_argument,
 )
@@ -144,7 +145,7 @@ def add_cache(commands: Commands) -> None:
         ),
         codes=(2, *FETCH, 12, 13),
     )
-    child.add_argument("file", type=Path, metavar="FILE", help="a new file")
+    child.add_argument("file", type=path_of, metavar="FILE", help="a new file")
     child.add_argument(
         "models", nargs="+", metavar="MODEL", help="number, id, or beginning of an id"
     )
@@ -166,7 +167,9 @@ def add_cache(commands: Commands) -> None:
         examples=("medzoo cache import models.zip",),
         codes=(3, 4, 5, 6, 12),
     )
-    child.add_argument("file", type=Path, metavar="FILE", help="what `medzoo cache export` wrote")
+    child.add_argument(
+        "file", type=path_of, metavar="FILE", help="what `medzoo cache export` wrote"
+    )
     child.add_argument(
         "--trust",
         action="store_true",

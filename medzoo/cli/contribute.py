@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ContributionError, InputError
 from .help import Commands, command
-from .options import package_argument
+from .options import package_argument, path_of
 
 if TYPE_CHECKING:
     from ..publishing.record import Record
@@ -45,7 +45,7 @@ def add_contributing(commands: Commands) -> None:
         ),
         codes=(2, 4, 9),
     )
-    child.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
+    child.add_argument("folder", type=path_of, metavar="DIR", help="a new or empty folder")
     child.usage = (  # argparse would write one line of 89 characters
         "medzoo contribute new [-h] [--debug] DIR\n"
         "           (--name NAME [--template {torch,numpy,medigan}] |\n"
@@ -55,13 +55,13 @@ def add_contributing(commands: Commands) -> None:
     start.add_argument("--name", help="TYPE_MODALITY_CONTENT, such as GAN_MRI_KNEE")
     start.add_argument(
         "--from-medigan",
-        type=Path,
+        type=path_of,
         metavar="FOLDER",
         help="a package with a metadata.json of medigan, to copy and to write the config from",
     )
     start.add_argument(
         "--from-bundle",
-        type=Path,
+        type=path_of,
         metavar="FOLDER",
         help="a MONAI bundle, to copy and to write the config from",
     )
@@ -145,7 +145,7 @@ def add_contributing(commands: Commands) -> None:
     out_argument(child)
     child.add_argument(
         "--repository",
-        type=Path,
+        type=path_of,
         default=Path(),
         metavar="DIR",
         help="a clone of medzoo, for --dry-run (default: this folder)",
@@ -161,7 +161,7 @@ def add_contributing(commands: Commands) -> None:
 def out_argument(child: argparse.ArgumentParser) -> None:
     """Where the zip is written."""
     child.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to write (default: beside the folder)"
+        "--out", type=path_of, metavar="DIR", help="where to write (default: beside the folder)"
     )
 
 

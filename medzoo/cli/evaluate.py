@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import checks
 from ..errors import InputError
 from .help import RUN, Commands, command
-from .options import count, json_argument, named_classes, running_arguments
+from .options import count, json_argument, named_classes, path_of, running_arguments
 
 if TYPE_CHECKING:
     from ..evaluation.comparison import Comparison
@@ -143,7 +143,7 @@ def _shared(child: argparse.ArgumentParser) -> None:
     )
     child.add_argument(
         "--report",
-        type=Path,
+        type=path_of,
         metavar="FILE",
         help="write an HTML report; it holds pictures of the real data",
     )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ..plugins import PLUGINS
 from .help import FETCH, Commands, command
-from .options import model_argument, offline_argument, option_argument, version_argument
+from .options import model_argument, offline_argument, option_argument, path_of, version_argument
 
 
 def add_export(commands: Commands) -> None:
@@ -30,7 +29,7 @@ def add_export(commands: Commands) -> None:
     child.add_argument(
         "--format", required=True, choices=list(PLUGINS["export"]), help="what to write"
     )
-    child.add_argument("--out", required=True, type=Path, metavar="DIR", help="a new folder")
+    child.add_argument("--out", required=True, type=path_of, metavar="DIR", help="a new folder")
     version_argument(child)
     child.add_argument(
         "--weights", metavar="FILE", help="a .safetensors file to use instead of the model's own"

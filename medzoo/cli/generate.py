@@ -8,10 +8,9 @@ import os
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import PRECISIONS, Condition, Option, Version
+from ..config import ARGUMENTS, PRECISIONS, Condition, Option, Version
 from ..console import megabytes, minutes
 from ..datasets import FORMATS
 from ..errors import InputError
@@ -25,6 +24,7 @@ from .options import (
     json_argument,
     model_argument,
     option_argument,
+    path_of,
     print_json,
     running_arguments,
     version_argument,
@@ -73,7 +73,7 @@ def add_generate(commands: Commands) -> None:
     )
     child.add_argument(
         "--out",
-        type=Path,
+        type=path_of,
         required=True,
         metavar="DIR",
         help="a new or empty folder, or a folder with a set to continue or to extend",
@@ -140,7 +140,7 @@ def add_generate(commands: Commands) -> None:
     version_argument(child)
     child.add_argument(
         "--weights",
-        type=Path,
+        type=path_of,
         metavar="FILE",
         help="a .safetensors file with other weights for the same model",
     )
@@ -166,7 +166,7 @@ def generate_command(a: argparse.Namespace) -> None:
 
     config = resolve(a.model)
     version = config.version(a.model_version)
-    options, inputs = model_options(a, version), given_inputs(a, version)
+    options, inputs = model_options(a, version), given_inputs(a, version.inputs)
     how = {name: getattr(a, name) for name in EXECUTION_OPTIONS}
     execution = Execution(**how, engine=chosen_engine(a))
     # The request and the folder are checked before the model is loaded.
@@ -243,6 +243,13 @@ def model_options(a: argparse.Namespace, version: Version) -> dict[str, Any]:
                 f"--option {pair} is not NAME=VALUE.",
                 f"`medzoo info {a.model}` lists the model's inputs.",
             )
+        if name in ARGUMENTS - {"latents"}:
+            raise InputError(
+                f"--option {pair}: {name} is not an input of a model.",
+                f"`medzoo info {a.model}` lists the model's inputs.",
+            )
+        if name in options:
+            raise InputError(f"--option {pair}: {name} is given twice.", "Give it once.")
         if name in version.conditions:
             options[name] = condition_value(text, version.conditions[name])
         else:

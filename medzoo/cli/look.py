@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import inspect
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
 from .generate import model_options
 from .help import RUN, Commands, command
 from .options import (
@@ -13,11 +14,14 @@ from .options import (
     model_argument,
     offline_argument,
     option_argument,
+    path_of,
     running_arguments,
     version_argument,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..view.frames import Frames
 
 
@@ -85,7 +89,7 @@ def add_look(commands: Commands) -> None:
     )
     child.add_argument(
         "--out",
-        type=Path,
+        type=path_of,
         required=True,
         metavar="DIR",
         help="a new or empty folder, or one with an earlier gallery, whose pages are replaced",
@@ -166,7 +170,7 @@ def add_visualize(commands: Commands) -> None:
         help="a window, or a page in a browser (default: chosen by what is installed)",
     )
     child.add_argument(
-        "--save", type=Path, metavar="FILE", help="save a grid of samples and open no window"
+        "--save", type=path_of, metavar="FILE", help="save a grid of samples and open no window"
     )
 
 
@@ -182,7 +186,7 @@ def _walk_arguments(child: argparse.ArgumentParser) -> None:
     )
     child.add_argument(
         "--out",
-        type=Path,
+        type=path_of,
         required=True,
         metavar="FILE",
         help="a .png with the pictures side by side, or a .gif; a file that exists is replaced",
@@ -229,7 +233,7 @@ def traverse_command(a: argparse.Namespace) -> None:
         latent=a.latent,
         reach=a.reach,
         seed=a.seed,
-        **_how(a),
+        **_how(a, traverse),
     )
     _write(frames, a)
 
@@ -240,7 +244,7 @@ def interpolate_command(a: argparse.Namespace) -> None:
     from ..view.frames import check_ending
 
     check_ending(a.out)
-    _write(interpolate(a.model, a.seed_a, a.seed_b, a.steps, **_how(a)), a)
+    _write(interpolate(a.model, a.seed_a, a.seed_b, a.steps, **_how(a, interpolate)), a)
 
 
 def gallery_command(a: argparse.Namespace) -> None:
@@ -257,13 +261,20 @@ def serve_command(a: argparse.Namespace) -> None:
     serve(a.host, a.port, read_only=a.read_only, device=a.device, studies=a.study)
 
 
-def _how(a: argparse.Namespace) -> dict[str, Any]:
+def _how(a: argparse.Namespace, walk: Callable[..., Frames]) -> dict[str, Any]:
     """How to run the model, and its condition and options."""
     from ..registry import resolve
 
-    version = resolve(a.model).version(a.model_version)
+    options = model_options(a, resolve(a.model).version(a.model_version))
+    for name in options:
+        if name in inspect.signature(walk).parameters:
+            raise InputError(
+                f"--option {name}: `medzoo {a.command}` has an argument of this name, so this "
+                "option of the model cannot be set here.",
+                "Leave it out: the pictures are made with its default.",
+            )
     how = {name: getattr(a, name) for name in ("device", "env", "trust", "sandbox")}
-    return {**how, "version": a.model_version, **model_options(a, version)}
+    return {**how, "version": a.model_version, **options}
 
 
 def _write(frames: Frames, a: argparse.Namespace) -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import ModelConfig, Version
 from ..console import facts, prose
-from ..errors import NotAvailableError
+from ..errors import InputError, NotAvailableError
 from ..registry import PACKAGE_CONFIG
 from ..registry.description import model_facts
 from .help import FETCH, Commands, command
-from .options import json_argument, model_argument, offline_argument, print_json, version_argument
+from .options import (
+    json_argument,
+    model_argument,
+    offline_argument,
+    path_of,
+    print_json,
+    version_argument,
+)
 
 if TYPE_CHECKING:
     from ..registry.results import Found
@@ -51,7 +58,8 @@ def add_models(commands: Commands) -> None:
         "search",
         "find models by words and fields",
         "All words must occur. The singular also finds the plural, MMG finds mammography, and so "
-        "on. A field takes a part of its text, in upper or lower case. If a field is given twice, "
+        "on. A field takes a part of its text in the same way; a modality or license takes whole "
+        "words, or their beginnings. If a field is given twice, "
         "one of the two texts must fit. If no model has a word, the most similar word that a model "
         "has is used, and stderr says so. If nothing is found, the exit code is still 0.",
         examples=(
@@ -86,7 +94,7 @@ def add_models(commands: Commands) -> None:
             "medzoo info 8 --card",
             "medzoo info 8 --json",
         ),
-        codes=(3, 4, 10),
+        codes=(2, 3, 4, 10),
     )
     model_argument(child)
     version_argument(child)
@@ -144,7 +152,7 @@ def add_models(commands: Commands) -> None:
         codes=(*FETCH, 9, 12),
     )
     model_argument(child)
-    child.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
+    child.add_argument("folder", type=path_of, metavar="DIR", help="a new or empty folder")
     version_argument(child)
     offline_argument(child)
 
@@ -189,6 +197,8 @@ def print_models(models: Found, *, as_json: bool) -> None:
     """A table, or a list for scripts."""
     if as_json:
         print_json(models.summaries())
+        if models.note:
+            print(f"medzoo: {models.note}", file=sys.stderr)
     else:
         print(models)
 
@@ -200,6 +210,8 @@ def info_command(a: argparse.Namespace) -> None:
 
     config = resolve(a.model)
     version = config.version(a.model_version)
+    if a.card and a.json:
+        raise InputError("--card is a text, and --json prints none.", "Give one of them.")
     if a.card:
         print(card(config, version))
         return

@@ -70,9 +70,11 @@ def test_command(a: argparse.Namespace) -> int:
         )
     options = {"version": a.model_version, "env": a.env, "trust": a.trust, "sandbox": a.sandbox}
     options["device"] = checks.device(a.device)
+    # A name of no model is an error before the first model runs.
+    versions = [resolve(model).version(a.model_version) for model in models]
     reports = []
-    for model in models:
-        inputs = given_inputs(a, resolve(model).version(a.model_version))
+    for model, version in zip(models, versions, strict=True):
+        inputs = given_inputs(a, version.inputs)
         reports.append(examine(model, write=a.record, inputs=inputs, **options))
         if not a.json:
             print(reports[-1], end="\n\n" if model != models[-1] else "\n", flush=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import Version
 from ..console import shows
 from ..errors import InputError
 
@@ -28,13 +28,13 @@ def model_argument(child: argparse.ArgumentParser) -> None:
 
 def package_argument(child: argparse.ArgumentParser) -> None:
     """A package folder to contribute."""
-    child.add_argument("folder", type=Path, metavar="DIR", help="the package folder")
+    child.add_argument("folder", type=path_of, metavar="DIR", help="the package folder")
 
 
 def set_argument(child: argparse.ArgumentParser) -> None:
     """A set of samples."""
     child.add_argument(
-        "folder", type=Path, metavar="DIR", help="a folder that `medzoo generate` filled"
+        "folder", type=path_of, metavar="DIR", help="a folder that `medzoo generate` filled"
     )
 
 
@@ -166,13 +166,26 @@ def count(text: str) -> int:
     return int(text)
 
 
+def path_of(text: str) -> Path:
+    """A path. An empty text, such as of a variable of the shell that is not set, is refused: as a
+    path it would be the current folder.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
+
+
 def named_classes(pairs: Sequence[str]) -> dict[str, str]:
     """``--class A=B``, given any number of times, as a mapping."""
-    classes = {}
+    classes: dict[str, str] = {}
     for pair in pairs:
         name, sign, other = pair.partition("=")
         if not (name and sign and other):
             raise InputError(f"--class {pair} is not a pair.", "Such as --class B=benign.")
+        if classes.get(name, other) != other:
+            raise InputError(
+                f"--class {name} is given twice: {classes[name]} and {other}.", "Give one."
+            )
         classes[name] = other
     return classes
 
@@ -191,12 +204,15 @@ def chosen_engine(a: argparse.Namespace) -> Ray | None:
     return Ray(**options) if a.engine else None
 
 
-def given_inputs(a: argparse.Namespace, version: Version) -> Any:
-    """``--inputs``: a folder, a file or several; a dict if they have names; None without any."""
+def given_inputs(a: argparse.Namespace, names: Collection[str]) -> Any:
+    """``--inputs``: a folder, a file or several; a dict if they have names; None without any.
+
+    ``names`` are those of the inputs of the model.
+    """
     named: dict[str, list[str]] = {}
     for text in a.inputs or []:
         name, _, path = text.partition("=")
-        if path and name in version.inputs:
+        if path and name in names:
             named.setdefault(name, []).append(path)
         else:
             named.setdefault("", []).append(text)
@@ -211,6 +227,19 @@ def given_inputs(a: argparse.Namespace, version: Version) -> Any:
 
 
 def print_json(content: Any) -> None:
-    """JSON on stdout; escaped where the console cannot show what is in it."""
+    """JSON on stdout; escaped where the console cannot show what is in it.
+
+    JSON has no infinite numbers and no NaN: they become null.
+    """
+    content = _finite(content)
     text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
     print(text if shows(text) else json.dumps(content, indent=2, default=str))
+
+
+def _finite(value: Any) -> Any:
+    """The same content, with None instead of NaN and infinite numbers."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return list(map(_finite, value))
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DatasetError
@@ -15,6 +14,7 @@ from .options import (
     given_inputs,
     inputs_argument,
     json_argument,
+    path_of,
     print_json,
     running_arguments,
     set_argument,
@@ -62,7 +62,7 @@ def add_sets(commands: Commands) -> None:
     )
     child.add_argument(
         "--weights",
-        type=Path,
+        type=path_of,
         metavar="FILE",
         help="the weights, if the set was made with your own",
     )
@@ -83,7 +83,6 @@ def reproduce_command(a: argparse.Namespace) -> int:
     """``medzoo reproduce``."""
     from ..datasets.reader import finished
     from ..generation.reproduction import reproduce
-    from ..registry import resolve
 
     how: dict[str, Any] = {
         "weights": a.weights,
@@ -94,9 +93,8 @@ def reproduce_command(a: argparse.Namespace) -> int:
         "engine": chosen_engine(a),
     }
     if a.inputs:
-        then = finished(a.folder)
-        config = resolve(a.model or then["model"])
-        how["inputs"] = given_inputs(a, config.version(None if a.model else then["version"]))
+        options = finished(a.folder).get("options", {})
+        how["inputs"] = given_inputs(a, options.get("inputs", {}))
     return finding(reproduce(a.folder, a.model, **how), as_json=a.json)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import checks
 from .generate import model_options
 from .help import RUN, Commands, command
-from .options import count, named_classes, option_argument, running_arguments
+from .options import count, named_classes, option_argument, path_of, running_arguments
 
 if TYPE_CHECKING:
     from ..study import Study
@@ -58,7 +57,7 @@ def add_study(commands: Commands) -> None:
     _folder_argument(child)
     child.add_argument(
         "--out",
-        type=Path,
+        type=path_of,
         metavar="DIR",
         help="a new folder for report.html and the tables; it holds pictures of the real data",
     )
@@ -74,7 +73,7 @@ def add_study(commands: Commands) -> None:
         codes=(2, 9),
     )
     _folder_argument(child)
-    child.add_argument("--out", type=Path, required=True, metavar="FILE", help="a new file")
+    child.add_argument("--out", type=path_of, required=True, metavar="FILE", help="a new file")
     child.add_argument(
         "--blind", action="store_true", help="without the key, which says what is real"
     )
@@ -86,9 +85,11 @@ def add_study(commands: Commands) -> None:
         examples=("medzoo study import for-readers.zip --out turing/",),
         codes=(2, 6, 9),
     )
-    child.add_argument("file", type=Path, metavar="FILE", help="what `medzoo study export` wrote")
     child.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="a new or empty folder"
+        "file", type=path_of, metavar="FILE", help="what `medzoo study export` wrote"
+    )
+    child.add_argument(
+        "--out", type=path_of, required=True, metavar="DIR", help="a new or empty folder"
     )
 
     child = command(
@@ -102,12 +103,16 @@ def add_study(commands: Commands) -> None:
     )
     _folder_argument(child)
     child.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="exported files, or folders of studies"
+        "files",
+        nargs="+",
+        type=path_of,
+        metavar="FILE",
+        help="exported files, or folders of studies",
     )
 
 
 def _folder_argument(child: argparse.ArgumentParser) -> None:
-    child.add_argument("folder", type=Path, metavar="STUDY", help="the folder of the study")
+    child.add_argument("folder", type=path_of, metavar="STUDY", help="the folder of the study")
 
 
 def _add_new(steps: Commands) -> None:
@@ -124,7 +129,7 @@ def _add_new(steps: Commands) -> None:
         ),
         codes=(2, *RUN, 9),
     )
-    child.add_argument("folder", type=Path, metavar="STUDY", help="a new or empty folder")
+    child.add_argument("folder", type=path_of, metavar="STUDY", help="a new or empty folder")
     child.add_argument(
         "--real",
         required=True,

@@ -58,7 +58,7 @@ def _check_choices(node: Any, made: Bundle, options: Mapping[str, Option]) -> No
         if name not in options:
             raise node.error("options", f"{name} is not an option of this version")
     option = options.get(made.distribution)
-    if option and not set(option.choices) <= set(DISTRIBUTIONS):
+    if option and not {option.default, *option.choices} <= set(DISTRIBUTIONS):
         raise node.error("distribution", f"an option of {', '.join(DISTRIBUTIONS)} was expected")
 
 

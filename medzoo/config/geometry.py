@@ -7,6 +7,38 @@ from typing import Any
 
 from .model import Input, Option, Output
 
+# kind -> the axes of one sample, and how many there may be
+SHAPES: dict[str, tuple[str, tuple[int, ...]]] = {
+    "image": ("[channels, height, width]", (3,)),
+    "mask": ("[channels, (depth, )height, width]", (3, 4)),
+    "volume": ("[channels, depth, height, width]", (4,)),
+    "table": ("[columns]", (1,)),
+}
+
+
+def check_shape(node: Any, column: Output) -> None:
+    """Check that shape, spacing and names of columns are right for the kind of an output.
+
+    Raises
+    ------
+    ConfigError
+        There are more or fewer axes, millimetres or names than expected, or a name occurs twice.
+    """
+    axes, counts = SHAPES.get(column.kind, ("", ()))
+    if axes and len(column.shape) not in counts:
+        raise node.error("shape", f"{axes} was expected")
+    spaces, spacing = _axes_of(column), column.spacing
+    if spacing is not None and not spaces:
+        raise node.error("spacing", "none was expected, since only pictures have it")
+    if spacing is not None and len(spacing) != spaces:
+        what = f"a list of {spaces} millimetres was expected"
+        raise node.error("spacing", f"{what}, not {list(spacing)}")
+    names = column.columns
+    if names and column.kind == "table" and len(names) != column.shape[0]:
+        raise node.error("columns", f"{column.shape[0]} names were expected, not {len(names)}")
+    if len(set(names)) < len(names):
+        raise node.error("columns", f"different names were expected, not {list(names)!r:.80}")
+
 
 def check_geometry(
     node: Any, place: str, column: Input | Output, inputs: Mapping[str, Input]
@@ -45,14 +77,20 @@ def check_zoom(node: Any, column: Output, options: Mapping[str, Option]) -> None
     Raises
     ------
     ConfigError
-        There is no such option, its choices are not whole numbers from 1, or the column is not a
-        picture, has no spacing, or has the grid of an input.
+        There is no such option, its choices are not whole numbers from 1, it has no default, or the
+        column is not a picture, has no spacing, or has the grid of an input.
     """
     if not column.zoom:
         return
     where, option = f"outputs.{column.name}.zoom", options.get(column.zoom)
-    if option is None or option.type != "int" or min(option.choices, default=0) < 1:
-        raise node.error(where, "an option of type int with choices from 1 was expected")
+    if (
+        option is None
+        or option.type != "int"
+        or option.default is None
+        or min(option.choices, default=0) < 1
+    ):
+        what = "an option of type int with choices from 1 and a default"
+        raise node.error(where, f"{what} was expected")
     if not _axes_of(column) or column.spacing is None or column.geometry:
         raise node.error(where, "only pictures with `spacing` and without `geometry` have it")
 

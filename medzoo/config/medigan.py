@@ -80,8 +80,8 @@ def problem_of(model_id: str, metadata: Any) -> str:  # noqa: PLR0911  (one prob
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, stamp: int) -> ModelConfig:  # noqa: ARG001  (read again when it changes)
-    content, assumed = content_of(path)
+def _config(path: Path, content: str, assumed: tuple[str, ...]) -> ModelConfig:
+    """The config with this content (JSON). What is assumed is stated when it changes."""
     if assumed:
         warnings.warn(
             f"{path} does not state everything. Assumed: {'; '.join(assumed)}. The section "
@@ -89,7 +89,7 @@ def _read(path: Path, stamp: int) -> ModelConfig:  # noqa: ARG001  (read again w
             MedzooWarning,
             stacklevel=4,
         )
-    return config_from(content, path)
+    return config_from(json.loads(content), path)
 
 
 def read_metadata(path: Path) -> ModelConfig:
@@ -100,7 +100,9 @@ def read_metadata(path: Path) -> ModelConfig:
     ConfigError
         The file cannot be read, or does not state what cannot be assumed; names the key.
     """
-    return _read(path, path.stat().st_mtime_ns)
+    # It depends on the code and the place of the package too, so it is made each time.
+    content, assumed = content_of(path)
+    return _config(path, json.dumps(content), tuple(assumed))
 
 
 def content_of(path: Path) -> tuple[dict[str, Any], list[str]]:
@@ -163,12 +165,18 @@ class _Conversion:
     def __init__(self, path: Path, model_id: str, entry: Mapping[str, Any]) -> None:
         self.path, self.model_id, self.entry = path, model_id, entry
         self.execution, self.selection = entry["execution"], entry["selection"]
-        self.description = entry.get("description") or {}
+        self.description = self._mapping("description", entry.get("description"))
         self.assumed: list[str] = []
         stated = entry.get(SECTION, {})
         if not isinstance(stated, dict):
             raise self.error(SECTION, f"a mapping was expected, not {stated!r:.80}")
         self.stated = dict(stated)
+
+    def _mapping(self, key: str, value: Any) -> Mapping[str, Any]:
+        """A mapping; an empty one if there is nothing."""
+        if not isinstance(value or {}, Mapping):
+            raise self.error(key, f"a mapping was expected, not {value!r:.80}")
+        return value or {}
 
     def error(self, key: str, problem: str, hint: str = "") -> ConfigError:
         return ConfigError(
@@ -190,7 +198,7 @@ class _Conversion:
                 "Unpack the package into that folder.",
             )
         identifier = self._id()
-        name = str(self.description.get("version") or "1.0.0")
+        name = self._name()
         version = self._version(place)
         content = {
             "id": identifier,
@@ -204,6 +212,13 @@ class _Conversion:
             "versions": {name: version},
         }
         return content, self.assumed
+
+    def _name(self) -> str:
+        """The name of the version."""
+        name = self.description.get("version") or "1.0.0"
+        if isinstance(name, float):  # 1.10 is read as 1.1
+            raise self.error("description.version", f"a text in quotes was expected, not {name}")
+        return str(name)
 
     def _id(self) -> str:
         given = str(self.stated.pop("id", self.model_id))
@@ -286,8 +301,15 @@ class _Conversion:
         return {**call, "latent": size, "latents": LATENTS, "latent_shape": [size, 1, 1]}
 
     def _requires(self) -> list[str]:
-        given = [d for d in self.execution["dependencies"] or [] if isinstance(d, str)]
-        return [d for d in given if REQUIREMENT.match(d)]
+        stated = self.execution["dependencies"] or []
+        if not isinstance(stated, list) or not all(isinstance(d, str) for d in stated):
+            raise self.error(
+                "execution.dependencies", f"a list of texts was expected, not {stated!r:.80}"
+            )
+        others = [d for d in stated if not REQUIREMENT.match(d)]
+        if others:
+            self.assume(f"it runs without {', '.join(others)}, which no environment can install")
+        return [d for d in stated if d not in others]
 
     def _year(self) -> int:
         dates = (self.selection.get("year"), self.description.get("trained_date"))
@@ -315,7 +337,8 @@ class _Conversion:
         """An option for each argument whose value has a plain type; the others are passed as they
         are.
         """
-        custom = self.execution["generate_method"]["args"].get("custom") or {}
+        key = "execution.generate_method.args.custom"
+        custom = self._mapping(key, self.execution["generate_method"]["args"].get("custom"))
         helps = dict(_helps(self.description.get("inputs") or self.description.get("input")))
         options, fixed = {}, []
         for name, default in custom.items():
@@ -335,8 +358,9 @@ class _Conversion:
         if "outputs" in self.stated:
             return self._section("outputs")
         size = self.execution.get("image_size")
-        lengths = [int(s) for s in size or [] if str(s).isdecimal()]
-        if len(lengths) not in {2, 3} or len(lengths) != len(size):
+        sizes = size if isinstance(size, list) else []
+        lengths = [int(s) for s in sizes if str(s).isdecimal()]
+        if len(lengths) not in {2, 3} or len(lengths) != len(sizes):
             raise self.error("execution.image_size", f"[height, width] is needed, not {size!r:.80}")
         if missing := [key for key in ("dtype", "range") if key not in self.stated]:
             raise self.error(

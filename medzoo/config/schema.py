@@ -13,7 +13,7 @@ from ..errors import ConfigError
 from .arguments import ARGUMENTS
 from .boxes import check_boxes, with_columns
 from .bundle import bundle, of_bundle
-from .geometry import check_geometry, check_zoom
+from .geometry import check_geometry, check_shape, check_zoom
 from .model import (
     CONTRACTS,
     DTYPES,
@@ -372,6 +372,8 @@ def _input(name: str, node: _Node, medigan: bool) -> Input:
     shape = node.whole_numbers("shape", 1)
     kind = node.choice("kind", INPUT_KINDS)
     axes = 3 if kind == "volume" else 2
+    if shape and len(shape) != axes + 1:
+        raise node.error("shape", f"a list of channels and {axes} sizes was expected, not {shape}")
     made = Input(
         name=name,
         kind=kind,
@@ -499,15 +501,12 @@ def _output(name: str, node: _Node, conditions: Mapping[str, Condition], contrac
         condition=condition,
         columns=node.texts("columns", []),
         classes=node.take("classes", str, "", lambda v: kind == "boxes" or not v, "no classes"),
-        tolerance=node.take("tolerance", float, 0.0),
+        tolerance=node.take("tolerance", float, 0.0, lambda v: v >= 0, "a number from 0"),
         geometry=node.take("geometry", str, "") if contract == "native" else "",
         zoom=node.take("zoom", str, "") if contract == "native" else "",
         **_returned(node, contract, shape or (), condition),
     )
-    if kind == "image" and len(output.shape) != 3:
-        raise node.error("shape", "[channels, height, width] was expected")
-    if kind == "mask" and len(output.shape) not in {3, 4}:
-        raise node.error("shape", "[channels, (depth, )height, width] was expected")
+    check_shape(node, output)
     if kind == "boxes":
         output = with_columns(node, output)
     if kind == "label" and (output.shape or output.dtype == "float32"):
@@ -551,7 +550,7 @@ def _metric(node: _Node) -> Metric:
         name=node.take("name", str),
         value=node.take("value", float),
         dataset=node.take("dataset", str),
-        samples=node.take("samples", int, None),
+        samples=node.take("samples", int, None, lambda v: v > 0, "a number of samples"),
         better=node.choice("better", ("lower", "higher"), "lower"),
         source=node.take("source", str, ""),
     )

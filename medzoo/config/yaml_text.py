@@ -29,12 +29,44 @@ def load_yaml(text: str) -> Any:
     Raises
     ------
     yaml.YAMLError
-        It is not YAML, or has tags of other languages.
+        It is not YAML, has tags of other languages, or has a key twice in one mapping. (PyYAML
+        itself takes the last one.)
     """
     try:
         return _document(SafeLoader(text).get_event)
     except (_UnusualError, yaml.YAMLError):
-        return yaml.load(text, Loader=SafeLoader)  # noqa: S506  (it is safe)
+        return _by_pyyaml(text)
+
+
+def _by_pyyaml(text: str) -> Any:
+    loader = SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        _refuse_repeated_keys(node, set())
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _refuse_repeated_keys(node: Any, seen: set[int]) -> None:
+    """Raise YAMLError if a mapping has a key twice; ``seen`` holds the nodes that were checked."""
+    if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_repeated_keys(item, seen)
+        return
+    keys = set()
+    for key, value in node.value:
+        _refuse_repeated_keys(value, seen)
+        if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
+            continue
+        if (key.tag, key.value) in keys:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key.value!r} is there twice", key.start_mark
+            )
+        keys.add((key.tag, key.value))
 
 
 def _document(event: Callable[[], Any]) -> Any:
@@ -78,6 +110,8 @@ def _mapping(event: Callable[[], Any]) -> dict[Any, Any]:
         if type(key) is not yaml.ScalarEvent:
             raise _UnusualError
         name = _value(key, event)
+        if name in mapping:
+            raise _UnusualError
         mapping[name] = _value(event(), event)
         key = event()
     return mapping

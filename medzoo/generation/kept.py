@@ -33,7 +33,9 @@ class Asked:
 
     def may_keep(self, session: Session) -> bool:
         """Whether a session may stay: its package cannot have changed, and it is small."""
-        is_fixed = self.execution.weights is None and not is_local(self.config)
+        digests = self.version.files or self.version.sha256 or self.version.md5
+        may_change = self.version.scheme == "file" and not digests
+        is_fixed = not (self.execution.weights or may_change or is_local(self.config))
         is_small = self.version.size is not None and self.version.size <= LARGEST
         return is_fixed and is_small and session.is_here and session.device == "cpu"
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import checks, files, settings
+from ..config import ModelConfig, Version
 from ..config.columns import differences
 from ..datasets.differences import changes
 from ..datasets.formats import format_class
@@ -26,6 +27,7 @@ from ..datasets.reader import finished
 from ..datasets.verification import checked, count, entries, named, some, verify
 from ..errors import DatasetError, InputError, MedzooWarning
 from ..provenance import NOT_COMPARED, Provenance
+from ..registry import resolve
 from ..runtime import Execution, Ray
 from ..samples import Samples, read
 from .job import Job
@@ -187,6 +189,7 @@ def reproduce(
     }
     _check_complete(target, recorded)
     _check_own(target, recorded, model_id, own)
+    config, version = _model_of(recorded, model_id)
     execution = Execution.as_recorded(
         recorded,
         device=device,
@@ -201,9 +204,9 @@ def reproduce(
         _warn_of(damage, target)
     with _place_beside(target, recorded["provenance_sha256"][:16]) as made:
         job = Job.of(
-            recorded["model"] if model_id is None else model_id,
+            config,
             recorded["n"],
-            version=recorded["version"] if model_id is None else None,
+            version=version.name,
             execution=execution,
             out=made,
             format=recorded["format"],
@@ -221,6 +224,20 @@ def reproduce(
             job.run(model, progress=progress)
         tolerances = {name: output.tolerance for name, output in job.version.outputs.items()}
         return _compare(target, made, recorded, damage, tolerances)
+
+
+def _model_of(
+    recorded: Provenance, model_id: int | str | os.PathLike[str] | None
+) -> tuple[ModelConfig, Version]:
+    """The model and version with which a set is made again: those that made it.
+
+    If the user's package no longer has that version, it is its default version.
+    """
+    config = resolve(recorded["model"] if model_id is None else model_id)
+    name = recorded["version"]
+    if model_id is not None and name not in config.versions:
+        return config, config.default
+    return config, config.version(name)
 
 
 def _options(recorded: Provenance, latents: Any) -> dict[str, Any]:

@@ -64,8 +64,10 @@ class Request:
             n = pictures.count if pictures is not None else 1
         n = checks.count(n, "n")
         if first + n > 2**62:
+            start = f" from first={checks.shown(first)}" if first else ""
             raise InputError(
-                f"n={checks.shown(n)} is more samples than can be numbered.", "Give fewer."
+                f"n={checks.shown(n)}{start} is more samples than can be numbered.",
+                "Give smaller numbers.",
             )
         _check_names(config, version, options)
         size = version.settable_latents
@@ -176,7 +178,7 @@ def _number_of(condition: Condition, value: Any, n: int) -> int:
     numbers = {name.lower(): number for name, number in condition.values.items()}
     if isinstance(value, str) and value.lower() in numbers:
         return numbers[value.lower()]
-    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
+    if isinstance(value, str) and value.removeprefix("-").isdecimal() and len(value) < 12:
         value = int(value)  # "1" is not a name, so it is a number
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if is_number and value in condition.values.values():

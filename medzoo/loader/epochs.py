@@ -50,6 +50,8 @@ class Order(Sampler[int]):
         self._used = len(data) - (len(data) % data._block if drop_last else 0)
         self._epoch, self._place = 0, 0  # of the next iteration
         self.last: Mark | None = None  # of the iteration that began last
+        # The last iteration, if workers began to read it ahead, and nobody has read their batches.
+        self.unread: Mark | None = None
         data.follow(self)
 
     def __len__(self) -> int:
@@ -64,8 +66,19 @@ class Order(Sampler[int]):
             ``epoch`` is not a whole number from 0.
         """
         epoch = check_epoch(epoch, len(self))
+        self.take_back()
         if epoch != self._epoch:
             self._epoch, self._place = epoch, 0
+
+    def next(self) -> tuple[int, int]:
+        """The epoch of the next iteration, and its place there: those of an unread one, if any."""
+        if self.unread is not None:
+            return self.unread.epoch, self.unread.start
+        return self._epoch, self._place
+
+    def take_back(self) -> None:
+        """Give the next iteration the epoch of one whose batches nobody has read."""
+        (self._epoch, self._place), self.unread = self.next(), None
 
     def __iter__(self) -> Iterator[int]:
         return Pass(self)
@@ -89,6 +102,7 @@ class Order(Sampler[int]):
             The state belongs to other samples.
         """
         self._epoch, self._place = check_state(state, self.own(), "epoch", "place", most=len(self))
+        self.unread = None
 
     def own(self) -> dict[str, Any]:
         """What a saved state must agree with."""
@@ -171,8 +185,9 @@ class Loader(DataLoader[Any]):
     _skip = 0  # batches of the next iteration that were read before
 
     def __iter__(self) -> Any:
-        skip, self._skip = self._skip, 0
-        return Batches(self, super().__iter__, skip)
+        if (order := self._order()) is not None:
+            order.take_back()
+        return Batches(self, super().__iter__)
 
     def set_epoch(self, epoch: int) -> None:
         """Make this epoch the one of the next iteration.
@@ -230,7 +245,8 @@ class Loader(DataLoader[Any]):
         order = self._order()
         if order is None:
             return int(data._epoch), self._skip
-        return order._epoch, order._place // (self.batch_size or 1) + self._skip
+        epoch, place = order.next()
+        return epoch, place // (self.batch_size or 1) + self._skip
 
     def _is_at_end(self, mark: Mark) -> bool:
         """Whether all batches of the epoch were read.
@@ -255,10 +271,10 @@ class Loader(DataLoader[Any]):
 class Batches(Iterator[Any]):
     """One iteration over a `Loader`, which counts the batches that were read."""
 
-    def __init__(self, loader: Loader, begin: Callable[[], Iterator[Any]], skip: int) -> None:
-        self._loader, self._discard = loader, 0
+    def __init__(self, loader: Loader, begin: Callable[[], Iterator[Any]]) -> None:
+        self._loader, self._discard, skip = loader, 0, loader._skip
         epoch, batches = loader._next()
-        self._mark = Mark(epoch, place=batches + skip)
+        self._mark = Mark(epoch, place=batches)
         if isinstance(loader.dataset, SyntheticStream):
             loader.dataset.begin_at(skip * (loader.batch_size or 1))
         else:  # of a trainer's sampler, whose batches are those of one rank
@@ -269,6 +285,8 @@ class Batches(Iterator[Any]):
         self._indices = self._last_begun()
         if self._indices is before:  # it takes its epoch with the first batch
             self._indices = None
+        elif (order := loader._order()) is not None:
+            order.unread = self._indices
         self._begun = False
 
     def __len__(self) -> int:
@@ -290,8 +308,11 @@ class Batches(Iterator[Any]):
         return batch
 
     def _begin(self) -> None:
-        self._begun, self._loader._last = True, self._mark
+        self._begun, self._loader._last, self._loader._skip = True, self._mark, 0
         indices = self._indices or self._last_begun()
+        order = self._loader._order()
+        if order is not None and order.unread is indices:
+            order.unread = None
         if indices is not None:
             self._mark.epoch = indices.epoch
             if isinstance(self._loader.sampler, Order):

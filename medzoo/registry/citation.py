@@ -29,7 +29,7 @@ def bibtex(config: ModelConfig, version: Version) -> str:
         "year": str(version.year),
         "version": version.name,
         **_links(version.publication),
-        "note": _escaped(f"{version.citation} License: {version.license}".strip()),
+        "note": _escaped(_credit(version)),
     }
     entries = [_entry("misc", f"medzoo_{key}", fields)]
     for number, dataset in enumerate(version.datasets, start=1):
@@ -50,7 +50,8 @@ def _entry(kind: str, key: str, fields: dict[str, str]) -> str:
 def _author(name: str) -> str:
     """A name; one of a group is kept whole."""
     text = _escaped(name)
-    return "{" + text + "}" if name.startswith("The ") or "," in name else text
+    is_group = name.startswith("The ") or "," in name or " and " in name.lower()
+    return "{" + text + "}" if is_group else text
 
 
 def _escaped(text: str) -> str:
@@ -63,6 +64,18 @@ def _links(text: str) -> dict[str, str]:
     doi = match[0].rstrip(".,;)") if match else ""
     address = text if text.startswith(("http://", "https://")) else ""
     return {"doi": doi, "url": address}
+
+
+def _credit(version: Version) -> str:
+    """The note of a model: its citation, what no other field says, and its license."""
+    links = _links(version.publication)
+    parts = [version.citation]
+    if not any(links.values()) and version.publication not in version.citation:
+        parts.append(version.publication.rstrip(".") + ".")
+    if version.doi not in {"", links["doi"]} and version.doi not in version.citation:
+        parts.append(f"Package: https://doi.org/{version.doi}.")
+    parts.append(f"License: {version.license}")
+    return " ".join(filter(None, parts))
 
 
 def _note(dataset: DataSet) -> str:
@@ -81,7 +94,7 @@ def ris(config: ModelConfig, version: Version) -> str:
             ("ET", version.name),
             ("DO", links["doi"]),
             ("UR", links["url"]),
-            ("N1", f"{version.citation} License: {version.license}"),
+            ("N1", _credit(version)),
         ]
     ]
     for dataset in version.datasets:

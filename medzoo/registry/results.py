@@ -8,7 +8,7 @@ from typing import Any, overload
 
 from ..config import ModelConfig
 from ..config.html import block
-from ..console import cells, table, terminal_width
+from ..console import cells, table, terminal_width, wrap
 from . import card, description
 from .entries import Figure
 from .index import Index
@@ -57,11 +57,14 @@ class Found(Sequence[ModelConfig]):
         return self._index.models.find(self._numbers[index])
 
     def __str__(self) -> str:
-        below = "\n".join(filter(None, (self._count(), self.note)))
+        width = terminal_width()
+        lines = [self._count(), *self.note.splitlines()]
+        if width is not None:
+            lines = [part for line in lines for part in wrap(line, width)]
+        below = "\n".join(lines)
         if not self:
             return below
         head, rows = self._cells()
-        width = terminal_width()
         full = table(head, rows)
         if width is None or max(map(cells, full.splitlines())) <= width:
             return f"{full}\n\n{below}"

@@ -16,14 +16,15 @@ from .entries import Figure
 from .index import FIELDS, Index, index_of
 from .lookup import registry
 from .results import Found
-from .words import Pattern, patterns, plain
+from .words import Pattern, patterns, plain, terms_of
 
 SIMILARITY = 0.8  # of a misspelled word to the right one, at least
 SHORTEST = 4  # letters of a word that may be corrected
 NAMED = 1  # names are in the levels 0 and 1; level 2 holds descriptions
 SORTS = ("relevance", "id", "name", "year")
 ORDERS = {"id": "number", "name": "name", "year": "-year"}  # as SQL expressions
-Filters = Mapping[str, tuple[list[str], set[int]]]  # field -> wanted values, models with one
+WORDS = ("modality", "license")  # filters that are whole words, or beginnings of words
+Filters = Mapping[str, Mapping[str, set[int]]]  # field -> wanted value -> models that have it
 
 
 def search(
@@ -55,7 +56,9 @@ def search(
         descriptions), ``"id"``, ``"name"``, ``"year"`` (newest first), or the name of a metric such
         as ``"FID"`` (best first, models without it last).
     modality, organ, content, generator, license, dataset : str or list of str, optional
-        A part of the field, in any case. If there are several values, one of them must match.
+        A part of the field, in any case, in the singular or plural, or a synonym. A part of a
+        modality or license begins with a word: CT is not in OCT. If there are several values, one
+        of them must match; the result names values that fit no model.
         These fields, the year and the metrics are those of the default version.
     bundled : bool, optional
         True: only models that come with medzoo. False: only the others.
@@ -112,23 +115,21 @@ def search(
     values = (modality, organ, content, generator, license, dataset)
     wanted = _wanted(dict(zip(FIELDS, values, strict=True)))
     corrections: dict[str, str] = {}
-    filters: dict[str, tuple[list[str], set[int]]] = {}
+    filters: dict[str, dict[str, set[int]]] = {}
     for name, texts in wanted.items():
         filters[name] = _filter(index, name, texts, corrections)
     terms: dict[str, list[set[int]]] = {}
-    for word in filter(plain, words.split()):
+    for word in terms_of(words):
         terms[word] = _term(index, word, corrections)
     numbers = _in_all(index, terms, filters, bundled)
     if corrections:
         warnings.warn(_correction_text(corrections), MedzooWarning, stacklevel=2)
-    if not numbers:
-        result = Found(index, (), note=_why_none(index, terms, filters))
-    elif order == "relevance":
-        result = Found(index, _by_relevance(numbers, terms.values()))
-    elif order in SORTS:
-        result = Found(index, list(filter(numbers.__contains__, index.numbers(ORDERS[order]))))
+    unfit = _unfit_filters(index, filters)
+    if numbers:
+        result = _in_order(index, numbers, order, terms.values())
+        result.note = "\n".join(filter(None, (result.note, *unfit)))
     else:
-        result = _by_metric(index, numbers, order)
+        result = Found(index, (), note=_why_none(index, terms, unfit))
     result.corrections = corrections
     return result
 
@@ -140,8 +141,8 @@ def _in_all(
     numbers = set(index.numbers())
     for levels in terms.values():
         numbers &= set().union(*levels)
-    for _, passing in filters.values():
-        numbers &= passing
+    for passing in filters.values():
+        numbers &= set().union(*passing.values())
     if bundled is not None:
         numbers &= index.where("bundled", lambda value: bool(value) is bundled)
     return numbers
@@ -172,25 +173,22 @@ def _term(index: Index, word: str, corrections: dict[str, str]) -> list[set[int]
 
 def _filter(
     index: Index, name: str, wanted: list[str], corrections: dict[str, str]
-) -> tuple[list[str], set[int]]:
-    """The values of a filter, and the models that have one of them.
+) -> dict[str, set[int]]:
+    """The models that have each value of a filter.
 
-    If no model has one, the most similar values and their models; the former are then added to
-    ``corrections``.
+    For a value that no model has, these are the models with the most similar value, which is then
+    added to ``corrections``.
     """
-    numbers = index.where(name, _field_check(name, wanted))
-    if numbers:
-        return wanted, numbers
-    similar = {}
+    passing = {}
     for value in wanted:
-        word = _nearest(plain(value), index)
-        if word:
-            similar[value] = word
-    numbers = index.where(name, _field_check(name, list(similar.values()))) if similar else set()
-    if not numbers:
-        return wanted, numbers
-    corrections.update(similar)
-    return list(similar.values()), numbers
+        numbers = index.where(name, _field_check(name, value))
+        similar = "" if numbers else _nearest(plain(value), index)
+        if similar:
+            numbers = index.where(name, _field_check(name, similar))
+        if similar and numbers:
+            corrections[value] = similar
+        passing[value] = numbers
+    return passing
 
 
 def _nearest(parts: list[str], index: Index) -> str:
@@ -223,7 +221,11 @@ def _wanted(fields: Mapping[str, object]) -> dict[str, list[str]]:
 
 def _texts(name: str, value: object) -> list[str]:
     values = [value] if isinstance(value, str) else value
-    if not isinstance(values, (list, tuple, set, frozenset)) or not all(map(_is_text, values)):
+    if (
+        not isinstance(values, (list, tuple, set, frozenset))
+        or not values
+        or not all(map(_is_text, values))
+    ):
         raise InputError(
             f"{name}={checks.shown(value)} is not a text or a list of texts.",
             f"Such as {name}='...'.",
@@ -235,19 +237,21 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _field_check(name: str, values: list[str]) -> Callable[[str], bool]:
-    """A test of whether a text has one of the values: a part of it, or a name of a modality."""
-    parts = list(map(str.casefold, values))
-    names: list[Pattern] = []
-    if name == "modality":  # has several names: MR, MRI, magnetic resonance
-        for value in values:
-            names += patterns(plain(value))
+def _field_check(name: str, value: str) -> Callable[[str], bool]:
+    """A test of whether a text has a value: a part of it, its plural or singular, or a synonym.
+
+    A value of the fields in ``WORDS`` is not the middle of a word: CT is not a part of OCT.
+    """
+    parts, part = plain(value), value.casefold()
+    forms = patterns(parts)
+    if name in WORDS and parts:
+        forms.append(Pattern(tuple(parts), whole=False))
 
     def check(text: str) -> bool:
-        if any(map(text.__contains__, parts)):
+        if name not in WORDS and part in text:
             return True
-        words = plain(text) if names else []
-        return any(pattern.fits(words) for pattern in names)
+        words = plain(text)
+        return any(form.fits(words) for form in forms)
 
     return check
 
@@ -263,6 +267,16 @@ def _sort_key(index: Index, sort: str | None) -> str:
     if not isinstance(sort, str) or sort.casefold() not in keys:
         raise _unknown("sort key", sort, (*SORTS, *metrics))
     return keys[sort.casefold()]
+
+
+def _in_order(
+    index: Index, numbers: set[int], order: str, terms: Iterable[list[set[int]]]
+) -> Found:
+    if order == "relevance":
+        return Found(index, _by_relevance(numbers, terms))
+    if order in SORTS:
+        return Found(index, list(filter(numbers.__contains__, index.numbers(ORDERS[order]))))
+    return _by_metric(index, numbers, order)
 
 
 def _by_relevance(numbers: set[int], terms: Iterable[list[set[int]]]) -> list[int]:
@@ -312,7 +326,7 @@ def _by_metric(index: Index, numbers: set[int], name: str) -> Found:
             f"and these models report it on {texts}. "
             "They are grouped by that, not ranked across.",
             MedzooWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     note = "" if groups else f"None of them reports {name} for its default version."
     return Found(index, sorted(numbers, key=key), metric=name, note=note)
@@ -344,13 +358,20 @@ def _unknown(what: str, value: object, allowed: Sequence[str]) -> InputError:
     )
 
 
-def _why_none(index: Index, terms: Mapping[str, list[set[int]]], filters: Filters) -> str:
-    """The words and filters that fit no model at all, with similar ones."""
+def _unfit_filters(index: Index, filters: Filters) -> list[str]:
+    """A line for each filter with values that fit no model."""
     lines = []
-    for name, (wanted, numbers) in filters.items():
-        if not numbers:
-            texts = " or ".join(map(repr, wanted))
+    for name, passing in filters.items():
+        unfit = [value for value, numbers in passing.items() if not numbers]
+        if unfit:
+            texts = " or ".join(map(repr, unfit))
             lines.append(f"{name} {texts} fits no model; known: {_some_values(index, name)}.")
+    return lines
+
+
+def _why_none(index: Index, terms: Mapping[str, list[set[int]]], unfit: list[str]) -> str:
+    """The filters (their lines are ``unfit``) and words that fit no model, with similar ones."""
+    lines = [*unfit]
     for word, levels in terms.items():
         if not any(levels):
             low = word.casefold()

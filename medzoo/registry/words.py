@@ -12,7 +12,7 @@ WORD = re.compile(r"[^\W_]+")
 # beginning of a word. A name that only some models use belongs in their tags.
 SYNONYMS = (
     ("mammogra", "mmg"),
-    ("mri", "mr", "magnetic", "resonance"),
+    ("mri", "mr", "mr imaging", "magnetic", "resonance"),
     ("ct", "computed"),
     ("x ray", "xray", "radiogra"),
     ("ultraso", "sonogra"),
@@ -20,6 +20,8 @@ SYNONYMS = (
     ("dermosc", "dermatosc"),
     ("tumor", "tumour"),
 )
+# Neighbouring words of a search that are one term, the longer phrases first.
+PHRASES = ("magnetic resonance imaging", "magnetic resonance", "mr imaging", "computed tomography")
 
 
 class Pattern(NamedTuple):
@@ -50,6 +52,22 @@ def plain(text: str) -> list[str]:
 def plain_texts(texts: Iterable[str]) -> list[list[str]]:
     """The words of each text. Repeated texts and texts without words are left out."""
     return list(filter(None, map(plain, dict.fromkeys(texts))))
+
+
+def terms_of(text: str) -> list[str]:
+    """The terms of a search: its words that have letters or digits, and the ``PHRASES`` in it."""
+    words = list(filter(plain, text.split()))
+    terms = []
+    while words:
+        size = 1
+        for phrase in PHRASES:
+            length = phrase.count(" ") + 1
+            if plain(" ".join(words[:length])) == phrase.split():
+                size = length
+                break
+        terms.append(" ".join(words[:size]))
+        words = words[size:]
+    return terms
 
 
 def pairs(words: Sequence[str]) -> list[str]:
