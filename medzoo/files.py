@@ -327,15 +327,20 @@ def remove(path: Path, mark: Path | None = None) -> bool:
             stack.callback(os.close, descriptor)
             if _flock(descriptor, shared=False, wait=False) is False:
                 return False
-        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        try:
-            path.replace(aside / path.name)
-        except OSError as error:
-            aside.rmdir()
-            # Windows refuses to rename a folder while a program in it runs.
-            if sys.platform == "win32" and isinstance(error, PermissionError):
-                return False
-            raise
+        while True:
+            aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+            try:
+                path.replace(aside / path.name)
+                break
+            except OSError as error:
+                with suppress(OSError):
+                    aside.rmdir()
+                if isinstance(error, FileNotFoundError) and path.exists():
+                    continue  # another process cleared the new folder away
+                # Windows refuses to rename a folder while a program in it runs.
+                if sys.platform == "win32" and isinstance(error, PermissionError):
+                    return False
+                raise
     shutil.rmtree(aside, ignore_errors=True)
     return True
 

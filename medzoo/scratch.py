@@ -41,11 +41,14 @@ class Scratch:
         self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{name}-" if name else PREFIX))
         self._mark = (self.path / MARK).open("w", encoding="utf-8")
         _lock(self._mark)
+        self._owner = os.getpid()
 
     def remove(self) -> None:
-        """Remove the folder."""
+        """Remove the folder; nothing in a forked process, since it is that of its parent."""
+        if self._owner != os.getpid():
+            return
         self._mark.close()  # Windows removes no open files
-        shutil.rmtree(self.path, ignore_errors=True)
+        clear(self.path)
 
 
 @contextmanager
@@ -86,8 +89,20 @@ def _lock(mark: IO[str]) -> bool:
     return True
 
 
+def clear(folder: Path) -> None:
+    """Remove a temporary folder. Its mark goes last: whatever a kill leaves is found by it."""
+    paths = list[Path]()
+    with suppress(OSError):
+        paths = [path for path in folder.iterdir() if path.name != MARK]
+    for path in paths:
+        shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):  # a file, or a link
+            path.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @lru_cache(maxsize=1)
 def _clear_once(process: int) -> None:  # noqa: ARG001
     """Remove what dead processes left, once in each process."""
     for path in abandoned():
-        shutil.rmtree(path, ignore_errors=True)
+        clear(path)

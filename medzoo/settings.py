@@ -230,7 +230,7 @@ def torch_backend() -> str:
 
 
 def _is_on(name: str) -> bool:
-    return os.environ.get(name, "").strip().lower() not in {"", "0", "false", "no"}
+    return os.environ.get(name, "").strip().lower() not in {"", "0", "false", "no", "off"}
 
 
 def show_progress(asked: bool | None) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +23,7 @@ from package_index import PackageIndex
 
 from medzoo import environments, files
 from medzoo.cli import main
-from medzoo.environments import records
+from medzoo.environments import records, wheels
 from medzoo.errors import ModelNotFoundError
 from medzoo.packages import cache, download, store
 from medzoo.registry import resolve
@@ -478,3 +480,153 @@ def test_what_another_process_removed_is_removed(filled: int) -> None:
     assert package.summary["bytes"] == 0
     assert files.size_of(package.path) == (0, 0)
     assert cache._removed([package]).removed == (package,)
+
+
+def test_a_file_that_is_removed_while_it_is_listed_is_skipped(
+    zenodo: Zenodo, tmp_path: Path, capsys: Capture
+) -> None:
+    zenodo.register()
+    ended, other = threading.Event(), tmp_path / "cache" / "downloads" / ".import.a1"
+
+    def others() -> None:
+        while not ended.is_set():
+            other.mkdir(parents=True)
+            other.rmdir()
+
+    with ThreadPoolExecutor(1) as pool:
+        removal = pool.submit(others)
+        try:
+            codes = {main(["install", "901", "--env", "current"]) for _ in range(100)}
+        finally:
+            ended.set()
+        removal.result()
+    assert codes == {0}, capsys.readouterr().err
+
+
+@needs_locks
+def test_an_environment_that_was_finished_since_it_was_listed_stays(filled: int) -> None:
+    key = entry("environment").path.name
+    record = records.record_of(key).read_bytes()
+    records.record_of(key).unlink()  # it is written last
+    listed = [e for e in cache.entries() if e.kind == "unfinished"]
+    assert [e.path for e in listed] == [records.path_of(key)]
+    records.record_of(key).write_bytes(record)
+    done = cache._removed(listed)
+    assert (done.removed, len(done.failed)) == ((), 1)
+    assert kinds() == ["download", "package", "environment"]
+
+
+def test_a_removal_is_done_again_if_another_process_clears_up_meanwhile(
+    filled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, cleared = tempfile.mkdtemp, list[cache.Entry]()
+
+    def made_and_cleared(**options: Any) -> str:
+        made = make(**options)
+        if not cleared:
+            begun = [e for e in cache.entries() if e.kind == "unfinished"]
+            cleared.extend(cache._removed(begun).removed)
+        return made
+
+    download = entry("download")
+    with monkeypatch.context() as patched:
+        patched.setattr("tempfile.mkdtemp", made_and_cleared)
+        assert cache._removed([download]).removed == (download,)
+    assert cleared
+    assert kinds() == ["package", "environment"]
+
+
+def test_what_is_replaced_while_it_is_compared_is_compared_again(
+    filled: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    config, compare, replaced = resolve(filled), files.difference, []
+
+    def with_one_missing(archive: Path, folder: Path, *others: Any) -> Any:
+        if replaced:
+            return compare(archive, folder, *others)
+        replaced.append(folder)
+        cache.remove(filled)
+        found = compare(archive, folder, *others) if archive.exists() else ("model.py", "1", "2")
+        store.package(config, config.default)
+        return found
+
+    monkeypatch.setattr(files, "difference", with_one_missing)
+    assert "wrong" not in said(capsys, "verify")
+    assert replaced
+
+
+@pytest.mark.parametrize("kind", ["download", "package", "environment"])
+def test_what_the_disk_cannot_read_is_called_wrong(
+    filled: int, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    place, digest_of = entry(kind).path, files.digest_of
+
+    def damaged(path: Path | str, algorithm: str) -> str:
+        if Path(path).is_relative_to(place):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return digest_of(path, algorithm)
+
+    monkeypatch.setattr(files, "digest_of", damaged)
+    out = said(capsys, "verify", code=6)
+    assert out.count("cannot be read") == 1
+    assert f"{kind} {place.name}" in out.partition("cannot be read")[0].splitlines()[-1]
+
+
+@needs_locks
+def test_what_killed_exports_and_removals_left_is_listed_and_goes(
+    zenodo: Zenodo, tmp_path: Path, capsys: Capture
+) -> None:
+    for name in (
+        "wheels/torch-2.0-py3-none-any.whl.1234.part",
+        "wheels/.lib.whl.1.part",
+        ".uv.x/wheels-v1/a",
+    ):
+        file = tmp_path / "cache" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    with files.using(wheels.mark()):  # an export that runs
+        assert said(capsys, "prune", code=15).count("kept unfinished") == 2
+    assert said(capsys, "prune").count("removed unfinished") == 2
+    assert [p.name for p in (tmp_path / "cache").rglob("*") if p.is_file()] == ["wheels.use"]
+
+
+@needs_locks
+def test_the_note_of_a_partial_download_goes_with_it(filled: int) -> None:
+    config = resolve(filled)
+    place = download.place(config, config.default)
+    left = [place.path.parent / f"package.zip.1234.{end}" for end in ("part", "part.json")]
+    for path in left:
+        path.write_bytes(b"half")
+    assert [e.path for e in cache.prune().removed] == left
+    assert place.path.is_file()
+
+
+@needs_locks
+@pytest.mark.parametrize("kind", ["download", "package", "environment"])
+def test_without_locks_what_is_whole_can_be_removed(
+    filled: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    found = entry(kind)
+    (found.path.parent / f".{found.path.name}.x1").mkdir()
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    done = cache.clear()
+    assert found in done.removed
+    without_lock = ["its disk has no locks, so a running process may be making it"]
+    assert [why for _, why in done.failed] == ([] if kind == "download" else without_lock)
+
+
+@needs_locks
+def test_a_lock_that_may_not_be_opened_is_said(
+    filled: int, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """As that of another user, who fills the cache."""
+
+    def refused(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(files, "has_locks", refused)
+    assert said(capsys, "remove", "--all", code=15).count("Permission denied") == 3
+    assert len(kinds()) == 3

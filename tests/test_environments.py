@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -853,6 +854,71 @@ def clears(unfinished: str) -> bool:
     """Whether the next start removes an unfinished environment."""
     records.clear_unfinished()
     return unfinished not in left()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_an_environment_that_is_removed_just_before_its_use_is_built_again(
+    index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """By another process, which may build it once more as well."""
+    config, version = model("numpy")
+    key = isolated(config, version).python.parents[1].name
+    hold, others = files.hold, list[Any]()
+
+    def removed_before(mark: Path) -> files.Hold:
+        if mark == records.mark_of(key) and not others:
+            others.append(records.remove(key))
+            if again:
+                others.append(isolated(config, version))
+        return hold(mark)
+
+    monkeypatch.setattr(files, "hold", removed_before)
+    assert run(isolated(config, version), "import numpy; print(1)") == "1"
+    assert others[0]
+
+
+@needs_locks
+def test_all_who_see_that_an_environment_was_changed_have_it_built_again(
+    index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, version = model("numpy")
+    key = isolated(config, version).python.parents[1].name
+    (records.site_packages(records.path_of(key)) / "evil.pth").write_text("import os\n")
+    both, compare, compared = threading.Barrier(2), records.is_unchanged, list[bool]()
+
+    def at_the_same_time(record: dict[str, Any]) -> bool:
+        same = compare(record)
+        compared.append(same)
+        if len(compared) <= 2:
+            both.wait(timeout=30)
+        return same
+
+    monkeypatch.setattr(records, "is_unchanged", at_the_same_time)
+    with pytest.warns(MedzooWarning, match="was changed"), ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: isolated(config, version), range(2)))
+    assert compared[:2] == [False, False]
+    assert run(found[0], "import numpy; print(1)") == run(found[1], "import numpy; print(1)")
+    assert list(records.differences(key)) == []
+
+
+def test_a_copy_that_another_process_removes_is_made_again(
+    index: PackageIndex, model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, version = model("numpy")
+    key = isolated(config, version).python.parents[1].name
+    is_intact, cleared = shared._is_intact, list[Path]()
+
+    def cleared_after(copy: Path) -> bool:
+        intact = is_intact(copy)
+        if intact and not cleared:
+            cleared.append(copy)
+            copy.unlink()
+        return intact
+
+    records.remove(key)  # and its copies stay, until `cache prune` comes to them
+    monkeypatch.setattr(shared, "_is_intact", cleared_after)
+    assert run(isolated(config, version), "import numpy; print(1)") == "1"
+    assert cleared[0].exists()
 
 
 @needs_locks

@@ -407,3 +407,33 @@ def test_http_errors_hide_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SourceError) as caught:
         get_json("http://alice:s3cretPW@127.0.0.1:9/x")
     assert "s3cretPW" not in str(caught.value)
+
+
+# A removal that is killed
+
+REMOVES = """
+import os, sys
+from medzoo.scratch import Scratch
+folder, left = Scratch(), [int(sys.argv[1])]
+for name in "abc":
+    (folder.path / name).mkdir()
+    (folder.path / name / "file").touch()
+    (folder.path / f"{name}.txt").touch()
+def counted(step):
+    def taken(*arguments, **options):
+        left[0] -= 1
+        return step(*arguments, **options) if left[0] >= 0 else os._exit(9)
+    return taken
+os.unlink, os.rmdir = map(counted, (os.unlink, os.rmdir))
+folder.remove()
+"""
+
+
+@linux
+def test_what_a_killed_removal_left_is_found(temporary: Path) -> None:
+    for kill in range(11):
+        command = [sys.executable, "-c", REMOVES, str(kill)]
+        assert subprocess.run(command, check=False).returncode == 9
+        if any(path.is_file() for path in temporary.rglob("*")):
+            (left,) = scratch.abandoned()
+            shutil.rmtree(left)

@@ -1212,3 +1212,42 @@ def test_folders_are_listed_by_name_while_a_package_runs(tmp_path: Path) -> None
         assert [p.name for p in tmp_path.glob("*.png")] == sorted(names)
         assert next(os.walk(tmp_path))[2] == sorted(names)
     assert (os.listdir, os.scandir) == (listdir, scandir)
+
+
+WRITES_SLOWLY = """
+import os, time
+import numpy as np
+
+def generate(model_file, num_samples, output_path, save_images, condition):
+    os.makedirs(output_path, exist_ok=True)
+    for number in range(num_samples):
+        np.save(os.path.join(output_path, f"{number}.npy"), np.full((4, 4), 100 + condition, np.uint8))
+        time.sleep(0.02)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_forked_processes_get_their_own_files(medigan: Medigan) -> None:
+    """A model that was loaded before the fork has a process, and a folder, in each of them."""
+    number = medigan(WRITES_SLOWLY, call={"returns": "files"}, conditions=CONDITION)
+
+    def are_own(model: Any, condition: str, value: int) -> bool:
+        made = [model(3, seed=k, condition=condition).images for k in range(5)]
+        return all((images == value).all() for images in made)
+
+    with medzoo.load(number, trust=True, env="current") as model:
+        assert are_own(model, "benign", 100)
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                code = 0 if are_own(model, "malignant", 101) else 2
+                model.close()
+            finally:
+                os._exit(code)
+        ended, status = 0, 1
+        while not ended:
+            assert are_own(model, "benign", 100)
+            ended, status = os.waitpid(child, os.WNOHANG)
+        assert status == 0

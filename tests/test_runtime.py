@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import psutil
 import pytest
 import torch
 import yaml
-from conftest import MATRIX, NUMPY_MODEL, toy_config
+from conftest import MATRIX, NUMPY_MODEL, Zenodo, toy_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -26,8 +28,9 @@ from medzoo._worker.imports import import_package
 from medzoo._worker.native import to_host
 from medzoo._worker.protocol import is_out_of_memory
 from medzoo.config import Call
-from medzoo.errors import InputError, PackageError, TrustError
+from medzoo.errors import InputError, PackageError, TrustError, WorkerError
 from medzoo.files import sha256_of
+from medzoo.packages import cache
 from medzoo.registry import resolve
 from medzoo.runtime import Execution, native, open_session
 from medzoo.runtime.native import NativeSession, pick_device
@@ -279,7 +282,6 @@ def test_weights_of_the_users_own_change_the_samples_and_the_record(
 def test_the_folder_for_other_weights_goes_with_the_model(
     weighted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import gc
     import tempfile
 
     (tmp_path / "temporary").mkdir()
@@ -579,3 +581,88 @@ def test_bytecode_that_somebody_left_is_not_run(tmp_path: Path) -> None:
     (folder / "calendar.py").unlink()
     with pytest.raises(PackageError, match=r"No module named .*calendar"):
         values(folder)
+
+
+FILLED_AGAIN = """
+import numpy as np
+
+class Model:
+    def __init__(self):
+        self.images = np.zeros((64, 1, 8, 8), np.uint8)
+
+    def sample(self, batch):
+        gain = batch.options.pop("gain")
+        self.images[:] = gain
+        self.images[:batch.n, 0, 0, 0] = batch.indices
+        return {"images": self.images[:batch.n]}
+
+def load(weights_dir, device):
+    return Model()
+"""
+
+
+def test_a_package_may_fill_an_array_again_and_take_its_options_apart(toy: Toy) -> None:
+    """In a process of the model, each batch is a copy of what the package has."""
+    images = medzoo.generate(toy(FILLED_AGAIN), 8, batch_size=3, gain=7).images
+    assert images[:, 0, 0, 0].tolist() == list(range(8))
+    assert images[:, 0, 1:].min() == images[:, 0, 1:].max() == 7
+
+
+SLOWLY = "import time\ntime.sleep(0.3)\n" + NUMPY_MODEL
+
+
+def test_threads_may_load_a_package_at_the_same_time(toy: Toy) -> None:
+    number, state = toy(SLOWLY), np.random.get_state()[1].tolist()  # noqa: NPY002
+
+    def one(_: int) -> Any:
+        with medzoo.load(number) as model:
+            return model(2, seed=1).images.tolist()
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(one, range(4)))
+    assert made == made[:1] * 4
+    assert np.random.get_state()[1].tolist() == state  # noqa: NPY002
+
+
+@pytest.mark.skipif(os.name == "nt", reason="on Windows only a program that runs keeps its folder")
+def test_a_package_in_use_is_not_removed_from_the_cache(zenodo: Zenodo) -> None:
+    """It may import or read more of its files later."""
+    later = NUMPY_MODEL.replace(
+        "    def sample(self, batch):\n",
+        "    def sample(self, batch):\n        from . import other\n",
+    )
+    number = zenodo.register({"toy/model.py": later.encode(), "toy/other.py": b""})
+    with medzoo.load(number, env="current") as model:
+        kept = cache.remove(number).failed
+        assert [(entry.kind, why) for entry, why in kept] == [("package", cache.IN_USE)]
+        assert model(2, seed=1).images.shape == (2, 1, 8, 8)
+    assert not cache.remove(number).failed
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_process_leaves_the_folder_of_its_parents_weights(
+    weighted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    model = medzoo.load(901, weights=own_weights(tmp_path))
+    before = sorted((tmp_path / "temporary").rglob("*"))
+    child = os.fork()
+    if not child:
+        model.close()
+        del model
+        gc.collect()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert sorted((tmp_path / "temporary").rglob("*")) == before
+    assert model(2).images.shape == (2, 1, 2, 2)
+
+
+def test_a_disk_for_temporary_files_that_is_full_is_said(
+    weighted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = own_weights(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))  # as full as a disk can be
+    with pytest.raises(WorkerError, match=r"could not be loaded: .*gone(.|\n)*TMPDIR"):
+        medzoo.load(901, weights=mine)

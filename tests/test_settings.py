@@ -48,7 +48,15 @@ def test_the_shipped_folders_exist() -> None:
 
 @pytest.mark.parametrize(
     ("value", "quiet"),
-    [("1", True), ("yes", True), ("0", False), ("", False), ("False", False), (" no ", False)],
+    [
+        ("1", True),
+        ("yes", True),
+        ("0", False),
+        ("", False),
+        ("False", False),
+        (" no ", False),
+        ("OFF", False),
+    ],
 )
 def test_quiet_reads_yes_and_no(monkeypatch: pytest.MonkeyPatch, value: str, quiet: bool) -> None:
     monkeypatch.setenv("MEDZOO_QUIET", value)

@@ -9,8 +9,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from package_index import PackageIndex, repack, write_sdist
 from zenodo_server import zipped
 
 import medzoo
-from medzoo import files
+from medzoo import environments, files
 from medzoo.cli import main
 from medzoo.errors import (
     BuildError,
@@ -31,7 +34,7 @@ from medzoo.errors import (
     SourceError,
     TrustError,
 )
-from medzoo.packages import cache, digests, store
+from medzoo.packages import cache, digests, http, store
 from medzoo.packages import transfer as carry
 from medzoo.packages.wheels import name_of
 from medzoo.registry import resolve
@@ -557,3 +560,28 @@ def test_a_package_without_a_wheel_cannot_be_exported(
     with pytest.raises(BuildError, match=r"spy 1\.0 has no wheel for this machine"):
         carry.export_models(tmp_path / "models.zip", [number], with_environments=True)
     assert not (tmp_path / "models.zip").exists()
+
+
+def test_of_two_exports_that_need_a_wheel_one_downloads_it(
+    zenodo: Zenodo, index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "policy", replace(http.policy, stall=60))
+    index.add("torch", "2.0")
+    config = resolve(zenodo.register(requires=["torch==2.0"]))
+    environments.isolated(config, config.default)
+    before = len(index.downloads())
+
+    def export(name: str) -> str:
+        carry.export_models(tmp_path / name, [901], with_environments=True)
+        return files.sha256_of(tmp_path / name)
+
+    index.go.clear()
+    with ThreadPoolExecutor(2) as pool:
+        made = [pool.submit(export, name) for name in ("one.zip", "two.zip")]
+        while len(index.downloads()) == before:
+            time.sleep(0.01)
+        time.sleep(0.5)  # both have come to it by now
+        index.go.set()
+    assert made[0].result() == made[1].result()
+    names = ["numpy-1.26.0-py3-none-any.whl", "torch-2.0-py3-none-any.whl"]
+    assert sorted(index.downloads()[before:]) == names

@@ -1047,3 +1047,21 @@ def test_an_interpreter_that_is_not_there_or_has_no_numpy(opened: Opened, tmp_pa
         match=r"did not start: its process ended by itself(.|\n)*No module named 'numpy'",
     ):
         opened(python=Interpreter(bare, "isolated"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pipes of Linux")
+def test_a_user_who_has_many_large_pipes_gets_small_ones(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux refuses to enlarge the pipes of a user who has 64 MB of them, unless that is root."""
+    import fcntl
+
+    control = fcntl.fcntl
+
+    def refused(file: Any, command: int, *others: Any) -> Any:
+        if command == fcntl.F_SETPIPE_SZ:
+            raise PermissionError(1, "Operation not permitted")
+        return control(file, command, *others)
+
+    monkeypatch.setattr(fcntl, "fcntl", refused)
+    assert opened().sample(batch(8))["images"].shape == (8, 1, 8, 8)

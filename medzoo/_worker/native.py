@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,19 @@ from .imports import import_package
 
 if TYPE_CHECKING:
     from .batch import Batch
+
+# Held while a package is imported and loaded, since that changes what all threads share.
+_loading = threading.RLock()
+
+
+def _forget() -> None:
+    """A forked process has not the thread that may hold the lock."""
+    global _loading  # noqa: PLW0603
+    _loading = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 class Native:
@@ -38,7 +53,7 @@ class Native:
         if spec.get("torch"):  # before its generators are seeded
             with suppress(ImportError):  # the package's own import says what is missing
                 import torch  # noqa: F401
-        with default_settings(), own_randomness(device):
+        with _loading, default_settings(), own_randomness(device):
             self.model = import_package(folder).load(Path(spec["weights"]), device)
         self._outputs = spec["outputs"]
         self._device, self._autocast = device, spec.get("autocast")

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from .. import __version__, settings
+from .. import __version__
 from .._worker import threads
 from ..console import readable
 from ..errors import MedzooError, MedzooWarning, without_passwords
@@ -216,8 +216,11 @@ def unfinished(a: argparse.Namespace) -> str:
     """What an interrupted run leaves behind."""
     if a.command == "generate" and (a.out / "run.log").exists():
         return f"; what was written stays in {a.out}, and the same command continues it"
-    if hasattr(a, "offline") and any((settings.cache_folder() / "downloads").glob("*/*.part")):
-        return "; what was downloaded stays in the cache, and the same command continues it"
+    if hasattr(a, "offline"):
+        from ..packages import cache
+
+        if any(path.suffix == ".part" for path in cache.downloaded()):
+            return "; what was downloaded stays in the cache, and the same command continues it"
     return ""
 
 

@@ -205,13 +205,13 @@ def install_command(a: argparse.Namespace) -> int:
 def made_ready(model: str, a: argparse.Namespace) -> str:
     """Make a model ready; say what was fetched, where it is, and what it runs with."""
     from .. import files
-    from ..packages import assembly, download
+    from ..packages import assembly, cache, download
     from ..packages.preparation import prepare
     from ..registry import resolve
 
     config = resolve(model)
     version = config.version(a.model_version)
-    downloads = set((settings.cache_folder() / "downloads").glob("*/*"))
+    downloads = cache.downloaded()
     with download.using(config.id):
         package, interpreter = prepare(config, version, env=a.env, trust=a.trust)
         if version.scheme in REMOTE:

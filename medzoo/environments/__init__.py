@@ -60,16 +60,16 @@ def isolated(config: ModelConfig, version: Version, *, progress: bool | None = N
         record = records.find(recipe, version.python)
         if record is None:
             record = build(recipe, pick(version.python, config, progress), config, progress)
-        held = files.hold(records.mark_of(record["key"]))
-        if not records.is_unchanged(record):
-            held.close()
-            _remove_changed(record["key"], config)
-            continue
-        if records.read(record["key"]):
-            records.change_models(record["key"], also=config.id)
-            python = records.python_of(records.path_of(record["key"]))
+        key = record["key"]
+        held = files.hold(records.mark_of(key))
+        record = records.read(key)  # another process may have removed it, or built it again
+        if record is not None and records.is_unchanged(record):
+            records.change_models(key, also=config.id)
+            python = records.python_of(records.path_of(key))
             return Interpreter(python, "isolated", recipe.digest, dict(record["packages"]), held)
-        held.close()  # another process removed it in the meantime
+        held.close()
+        if record is not None:
+            _remove_changed(key, config)
     raise BuildError(
         f"The environment of {config.id} was built {TRIES} times, and removed each time.",
         "Does another program change the cache? MEDZOO_CACHE names another folder.",
@@ -92,7 +92,7 @@ def _remove_changed(key: str, config: ModelConfig) -> None:
         stacklevel=2,
     )
     try:
-        if records.remove(key):
+        if records.remove_changed(key):
             return
         reason = "another process uses it"
     except OSError as error:

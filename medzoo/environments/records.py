@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
@@ -24,6 +25,7 @@ from .requirements import python_fits
 from .shared import bytecode_digest, recorded, site_packages
 
 FORMAT = 1  # of records
+PATIENCE = 5.0  # seconds in which others let go of an environment that was changed
 NEEDED = {"key", "lock", "torch", "machine", "python", "packages", "models", "stamp", "bytecode"}
 # Files that uv or Python puts into an environment, and no package lists.
 UNLISTED = {
@@ -171,7 +173,10 @@ def _state(entry: os.DirEntry[str]) -> str:
 
 def is_unchanged(record: Mapping[str, Any]) -> bool:
     """Whether an environment has the stamp that it had when it was built."""
-    return bool(record["stamp"] == stamp(path_of(record["key"])))
+    try:
+        return bool(record["stamp"] == stamp(path_of(record["key"])))
+    except FileNotFoundError:  # somebody is deleting it
+        return False
 
 
 def remove(key: str) -> bool:
@@ -179,10 +184,34 @@ def remove(key: str) -> bool:
 
     Returns False, and changes nothing, while another process builds or uses it.
     """
-    with files.locked(lock_of(key), timeout=0) as held:
-        if not held or (path_of(key).exists() and not files.remove(path_of(key), mark_of(key))):
+    lock = lock_of(key)
+    with files.locked(lock, timeout=0) as held:
+        if not held and files.has_locks(lock):
             return False
-        record_of(key).unlink(missing_ok=True)
+        return _remove(key)
+
+
+def remove_changed(key: str) -> bool:
+    """Remove an environment whose files changed, unless another process has built it again.
+
+    Returns False, and changes nothing, while another process uses it.
+    """
+    with files.locked(lock_of(key)):
+        record, until = read(key), time.monotonic() + PATIENCE
+        if record is None or is_unchanged(record):
+            return True
+        # Other processes may use it only to see the same, for a moment.
+        while not _remove(key):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.1)
+    return True
+
+
+def _remove(key: str) -> bool:
+    if path_of(key).exists() and not files.remove(path_of(key), mark_of(key)):
+        return False
+    record_of(key).unlink(missing_ok=True)
     return True
 
 

@@ -131,9 +131,9 @@ def _is_intact(copy: Path) -> bool:
 def _share(file: Path, copy: Path, digest: str = "") -> None:
     """Put a link to a copy in the place of a file; ``digest`` is what the file should have."""
     for _ in range(TRIES):
-        if not _is_intact(copy) or copy.stat().st_size != file.stat().st_size:
-            _keep(file, copy, digest)
-        with suppress(FileNotFoundError):  # another process removed it
+        with suppress(FileNotFoundError):  # another process removed the copy
+            if not _is_intact(copy) or copy.stat().st_size != file.stat().st_size:
+                _keep(file, copy, digest)
             _link(file, copy)
             return
 

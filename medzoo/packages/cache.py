@@ -31,6 +31,8 @@ from . import assembly, download, store, weights
 KEY = re.compile(r"[0-9a-f]{4,64}")  # begins the key of an environment or the digest of a package
 RECENT = 3600.0  # seconds in which `prune` keeps a download that no config names
 LOG_AGE = 30 * 86400.0  # seconds after which `prune` removes a log
+PARTIAL = ("*.part", "*.part.json", "tmp*")  # names beside a download that goes on, or was killed
+IN_USE = "a running process uses it"
 Places: TypeAlias = list[tuple[str, download.Place]]  # ids of models, places of their archives
 
 
@@ -113,6 +115,12 @@ def entries() -> list[Entry]:
         *uv,
         *_unfinished(folder),
     ]
+
+
+def downloaded() -> set[Path]:
+    """All downloaded files."""
+    folders = _folders(settings.cache_folder() / "downloads")
+    return set(chain.from_iterable(map(_content, folders)))
 
 
 def total() -> int:
@@ -200,10 +208,7 @@ def verify() -> Report:
     for entry in existing:
         if entry.kind in {"uv", "unfinished"}:
             continue
-        try:
-            problems = _differences(entry, places, locked)
-        except FileNotFoundError:
-            problems = None
+        problems = _problems(entry, places, locked)
         if not entry.path.exists():  # another process removed it meanwhile
             continue
         if problems is None:
@@ -318,12 +323,14 @@ def _unfinished(folder: Path) -> Iterator[Entry]:
             yield Entry("unfinished", path, lock=records.lock_of(_stem(path)))
     for path in sorted((folder / "packages").glob(".*")):
         yield Entry("unfinished", path, lock=store.lock_of(_stem(path)))
-    for path in sorted((folder / "index").glob(".*")):
-        yield Entry("unfinished", path)
     for path in sorted((folder / "downloads").glob(".*")):
         lock = import_lock() if path.name.startswith(".import.") else None
         yield Entry("unfinished", path, lock=lock)
-    for path in abandoned():
+    for path in sorted(wheels.folder().glob("*")):
+        if path.suffix != ".whl" or path.name.startswith("."):
+            yield Entry("unfinished", path, mark=wheels.mark())
+    others = [*(folder / "index").glob(".*"), *folder.glob(".uv.*"), *abandoned()]
+    for path in sorted(others):
         yield Entry("unfinished", path)
 
 
@@ -380,8 +387,8 @@ def _is_recent(folder: Path) -> bool:
 def _partial(needed: _Needed) -> Iterator[Entry]:
     """The files of interrupted downloads, beside archives that are still needed."""
     for folder, place in needed.places.items():
-        for path in sorted([*folder.glob("*.part"), *folder.glob(".*.part"), *folder.glob("tmp*")]):
-            if path != place.path:
+        for path in sorted(_content(folder)):
+            if path != place.path and any(map(path.match, PARTIAL)):
                 yield Entry("unfinished", path, lock=place.lock)
 
 
@@ -423,21 +430,38 @@ def _remove(entry: Entry) -> str:
         try:
             if entry.kind == "environment":
                 done = records.remove(entry.path.name)
-            elif entry.lock and not stack.enter_context(files.locked(entry.lock, timeout=0)):
-                done = False
-            elif entry.kind in {"unfinished", "log"}:
+            elif reason := _why_not(entry, stack):
+                return reason
+            elif entry.mark:
+                done = files.remove(entry.path, entry.mark)
+            else:
                 done = True
                 if entry.path.is_dir():
                     shutil.rmtree(entry.path)
                 else:
                     entry.path.unlink()
-            else:
-                done = files.remove(entry.path, entry.mark)
         except FileNotFoundError:  # another process removes it, or has done so
             done = True
         except OSError as error:
             return str(error)
-    return "" if done else "a running process uses it"
+    return "" if done else IN_USE
+
+
+def _why_not(entry: Entry, stack: ExitStack) -> str:
+    """Why an entry must stay; empty if it may go. Its lock is held until the stack ends."""
+    is_unfinished, lock = entry.kind == "unfinished", entry.lock
+    if lock and not stack.enter_context(files.locked(lock, timeout=0)):
+        if files.has_locks(lock):
+            return IN_USE
+        if is_unfinished:
+            return "its disk has no locks, so a running process may be making it"
+    return IN_USE if is_unfinished and _is_finished(entry.path) else ""
+
+
+def _is_finished(path: Path) -> bool:
+    """Whether a process has finished an environment that was listed as unfinished."""
+    is_hidden = path.name.startswith(".")
+    return not is_hidden and path.parent == records.folder() and bool(records.read(_stem(path)))
 
 
 # -------------------------------------------------------------------------------------------------
@@ -449,6 +473,28 @@ def _locked() -> set[str]:
         with suppress(ConfigError):  # reported when the model is used
             locked |= Recipe.of(config, version).digests
     return locked
+
+
+def _problems(entry: Entry, places: Places, locked: set[str]) -> list[str] | None:
+    """As `_differences`. What another process replaces meanwhile is compared again."""
+    while True:
+        before = _identity(entry.path)
+        try:
+            problems = _differences(entry, places, locked)
+        except FileNotFoundError:
+            problems = None
+        except OSError as error:
+            problems = [f"it cannot be read: {error}"]
+        if _identity(entry.path) == before:
+            return problems
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file or folder from another one in its place; None if there is none."""
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        return status.st_dev, status.st_ino, status.st_ctime_ns
+    return None
 
 
 def _differences(entry: Entry, places: Places, locked: set[str]) -> list[str] | None:

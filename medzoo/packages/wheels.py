@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -34,10 +35,21 @@ def fetch_all(config: ModelConfig, version: Version, *, progress: bool | None) -
 
 
 def _fetched(wheel: Wheel, progress: bool) -> Path:
+    """The file of a wheel in the cache. If several processes need it, one of them downloads it."""
     target = wheels.folder() / wheel.name
-    if target.is_file() and files.sha256_of(target) == wheel.sha256:
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = settings.cache_folder() / "locks" / f"{wheel.name}.lock"
+
+    def partial_files() -> Iterator[Path]:
+        return target.parent.glob("*.part")
+
+    with files.locked(lock, http.policy.turn, partial_files) as alone:
+        if not (target.is_file() and files.sha256_of(target) == wheel.sha256):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _download(wheel, target, alone=alone, progress=progress)
+    return target
+
+
+def _download(wheel: Wheel, target: Path, *, alone: bool, progress: bool) -> None:
     address = urlsplit(wheel.url)
     if address.scheme == "file":
         with Path(url2pathname(address.path)).open("rb") as source, files.atomic(target) as copy:
@@ -45,11 +57,11 @@ def _fetched(wheel: Wheel, progress: bool) -> Path:
         if wheel.sha256 and files.sha256_of(target) != wheel.sha256:
             target.unlink()
             raise IntegrityError(f"{wheel.url} is not what its index states: {wheel.sha256}.")
-        return target
-    get = http.Download(f"sha256:{wheel.sha256}" if wheel.sha256 else "", progress=progress)
+        return
+    digest = f"sha256:{wheel.sha256}" if wheel.sha256 else ""
+    get = http.Download(digest, progress=progress, alone=alone)
     get(wheel.url, str(target))
     get.forget()
-    return target
 
 
 def check(config: ModelConfig, version: Version, wheel: Path, stated: str, *, trust: bool) -> None:

@@ -12,12 +12,13 @@ from .. import checks, environments
 from .._worker.batch import Batch
 from .._worker.sandbox import possible
 from ..config import ModelConfig, Version, name_of
+from ..errors import WorkerError
 from ..packages.preparation import prepare
 from . import sandbox
 from .cluster import ClusterSession
 from .engine import Ray
 from .execution import DEFAULT, Execution
-from .session import Session
+from .session import NO_ROOM, Session
 
 
 def open_session(
@@ -48,7 +49,7 @@ def open_session(
     PackageError
         Its code does not load.
     WorkerError
-        Its process crashed, was killed, or did not answer in time.
+        Its process crashed, was killed, or did not answer in time; or a disk is full.
     InputError
         The device does not exist here, the weights do not fit, the version cannot run in this way,
         or this system cannot contain it as ``sandbox="on"`` asks.
@@ -62,6 +63,21 @@ def open_session(
     must_contain = execution.sandbox == "on" and execution.contains(version)
     if must_contain:
         sandbox.require(possible(), name_of(config, version))
+    try:
+        return _opened(config, version, execution, must_contain, progress)
+    except OSError as error:  # such as a disk for temporary files that is full
+        raise WorkerError(
+            f"{name_of(config, version)} could not be loaded: {error}.", NO_ROOM
+        ) from error
+
+
+def _opened(
+    config: ModelConfig,
+    version: Version,
+    execution: Execution,
+    must_contain: bool,
+    progress: bool | None,
+) -> Session:
     package, interpreter = prepare(
         config, version, env=execution.env, trust=execution.trust, progress=progress
     )

@@ -4,8 +4,10 @@ in this interpreter.
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,8 @@ class NativeSession(Session):
     ) -> None:
         weights = execution.weights
         self._model_name, self._version = name_of(config, version), version
+        # While it is referenced, the cache keeps it: a package may import or read more of it later.
+        self._package: Package | None = package
         self.digests = dict(package.digests)
         self.device = pick_device(execution.device, version)
         self._user_parts = [] if weights is None else ["weights"]
@@ -137,7 +141,11 @@ class NativeSession(Session):
         """The columns of a batch, checked against the config."""
         assert self._contract is not None  # noqa: S101  (`close` is the end)
         try:
-            outputs = self._contract.sample(batch)
+            # As between two processes: what the package changes of the options, or of an array
+            # that it fills again for the next batch, changes nothing here.
+            given = replace(batch, options=copy.deepcopy(batch.options))
+            returned = self._contract.sample(given)
+            outputs = {name: values.copy() for name, values in returned.items()}
         except (Exception, SystemExit) as error:
             raise explain(
                 Failure.of(error),
@@ -149,8 +157,8 @@ class NativeSession(Session):
         return columns(self._model_name, self._version, batch, outputs)
 
     def close(self) -> None:
-        """Let go of the model."""
-        self._contract = None
+        """Let go of the model and its package."""
+        self._contract = self._package = None
 
 
 def pick_device(asked: str, version: Version) -> str:

@@ -31,6 +31,7 @@ CRASHED = {  # of signals that do not speak of the package's code
     "SIGBUS": "The disk, or /dev/shm, may be full, or a file was cut while it was in use.",
 }
 GRACE = 2.0  # seconds a process has to end by itself
+PIPE = 2**20  # bytes that a pipe to or from a process should hold
 
 
 class Ended(Exception):  # noqa: N818
@@ -256,14 +257,14 @@ def _serve(
     try:
         errors, pipe = log.open(), subprocess.PIPE
         try:
-            popen = subprocess.Popen(
-                stdin=pipe, stdout=pipe, stderr=errors, pipesize=2**20, **options, **own
-            )
+            popen = subprocess.Popen(stdin=pipe, stdout=pipe, stderr=errors, **options, **own)
         finally:
             os.close(errors)
     except BaseException as error:
         frames.put(error)
         return
+    _widen(popen.stdin)
+    _widen(popen.stdout)
     frames.put(popen)
     answers: IO[bytes] | None = popen.stdout
     assert answers is not None  # noqa: S101
@@ -278,6 +279,15 @@ def _serve(
     popen.wait()
     _kill(popen)  # what it started and left
     gone.set()
+
+
+def _widen(pipe: IO[bytes] | None) -> None:
+    """Let a pipe hold more, if the system allows it: a user may have only so many large pipes."""
+    if sys.platform == "linux" and pipe is not None:
+        import fcntl
+
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE)
 
 
 def _signal(code: int | None) -> str:

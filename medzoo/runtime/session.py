@@ -32,6 +32,7 @@ REFUSED_BY_SANDBOX = (
 )
 REFUSED_BY_GPU = ("cuda error", "cuda driver", "nvidia driver", "cudnn_status", "cublas_status")
 MOST = 256  # samples per batch on a GPU, if medzoo chooses
+NO_ROOM = "Is there room, and may you write, in the folders that MEDZOO_CACHE and TMPDIR name?"
 
 
 class Session(ABC):
@@ -143,10 +144,7 @@ def _whose_fault(failure: Failure, requires: Sequence[str], user_parts: Sequence
     if failure.kind == "import" and requires:
         return f"It needs {', '.join(requires)}."
     if any(sign in message for sign in REFUSED_BY_SYSTEM):
-        return (
-            "The system refused this, which is not the package's fault. Is there room, and may you "
-            "write, in the folders that MEDZOO_CACHE and TMPDIR name?"
-        )
+        return f"The system refused this, which is not the package's fault. {NO_ROOM}"
     if any(sign in message for sign in REFUSED_BY_GPU):
         return "The GPU or its driver refused this. device='cpu' runs without it."
     if user_parts:

@@ -45,7 +45,7 @@ from .execution import DEFAULT, Execution
 from .log import Log
 from .process import Ended, Process
 from .sandbox import containment, is_foreign, require
-from .session import Session, at, batch_size, explain, libraries
+from .session import NO_ROOM, Session, at, batch_size, explain, libraries
 from .variables import environment
 from .weights import their_file
 
@@ -92,24 +92,13 @@ class WorkerSession(Session):
         if weights is not None:
             theirs = their_file(weights)
             self.digests["weights"] = sha256_of(theirs)
-        self._held = _Held(Scratch())
-        weakref.finalize(self, self._held.let_go)
         folder, torch = package.path.absolute(), sys.modules.get("torch")
-        visible, local = visible_devices(device, version)
-        user_site = interpreter.kind == "current"  # then they are part of it
-        self._environment = environment(self._held.work, visible, user_site=user_site)
-        self._containment, self._must_contain = None, False
+        self._reads = [folder, *([theirs] if theirs else [])]
+        self._visible, local = visible_devices(device, version)
+        self._is_contained = execution.contains(version)
+        self._must_contain = self._is_contained and execution.sandbox == "on"
         self._contained: list[str] = []
-        if execution.contains(version):
-            self._containment = containment(
-                interpreter,
-                read=[folder, self._held.folder, *([theirs] if theirs else [])],
-                work=self._held.work,
-                gpu=visible != "",
-            )
-            self._must_contain = execution.sandbox == "on"
-            self._environment["HOME"] = str(self._held.work)
-            self._environment.pop("XDG_CACHE_HOME", None)
+        self._take_room()
         self._log_name = f"{config.id}-{version.name}"
         try:
             self._loading = {
@@ -122,7 +111,6 @@ class WorkerSession(Session):
                     ),
                     "autocast": execution.autocast,
                 },
-                "work": str(self._held.work),
                 "device": local,
                 "asked": device,
                 "torch": version.needs_torch,
@@ -158,9 +146,14 @@ class WorkerSession(Session):
                 raise WorkerError(
                     f"{self._model_name}: its session is closed.", "Load the model again."
                 )
-            if self._held.process is None or not self._held.process.is_ours:
-                self._load()
-            contents = {**vars(batch), "inputs": self._readable(batch.inputs)}
+            try:
+                if self._held.process is None or not self._held.is_ours:
+                    self._load()
+                contents = {**vars(batch), "inputs": self._readable(batch.inputs)}
+            except OSError as error:
+                raise WorkerError(
+                    f"{self._model_name} failed on {at(batch)}: {error}.", NO_ROOM
+                ) from error
             request = {"request": "sample", "batch": contents}
             answer = self._ask(request, f"failed on {at(batch)}", batch)
             # Files that a package wrote are gone with the next request.
@@ -174,6 +167,22 @@ class WorkerSession(Session):
                     f"its contract says: {type(error).__name__}: {printable(str(error), 200)}."
                 ) from error
             return columns
+
+    def _take_room(self) -> None:
+        """Make folders for temporary files, the only ones that the model may write."""
+        self._held = _Held(Scratch())
+        weakref.finalize(self, self._held.let_go)
+        self._reads.append(self._held.folder)
+        work, visible = self._held.work, self._visible
+        user_site = self._interpreter.kind == "current"  # then they are part of it
+        self._environment = environment(work, visible, user_site=user_site)
+        self._containment = None
+        if self._is_contained:
+            self._containment = containment(
+                self._interpreter, read=self._reads, work=work, gpu=visible != ""
+            )
+            self._environment["HOME"] = str(work)
+            self._environment.pop("XDG_CACHE_HOME", None)
 
     def _readable(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         """The inputs of a batch, with copies of the user's files for a contained process."""
@@ -217,6 +226,8 @@ class WorkerSession(Session):
 
     def _load(self) -> dict[str, Any]:
         """Start the process and have it load the package."""
+        if not self._held.is_ours:  # forked: the process of our parent works in its folders
+            self._take_room()
         python, log = self._interpreter.python, Log.new(self._log_name, self._held.folder)
         self._held.process = Process(
             python,
@@ -231,7 +242,8 @@ class WorkerSession(Session):
         self._contained = started["sandbox"]
         if self._must_contain:
             require(self._contained, self._model_name)
-        return self._typed(self._ask(self._loading, "did not load"), LOADED)
+        loading = {**self._loading, "work": str(self._held.work)}
+        return self._typed(self._ask(loading, "did not load"), LOADED)
 
     def _typed(self, answer: Any, types: dict[str, tuple[type, ...]]) -> dict[str, Any]:
         """An answer whose entries have certain names and types."""
@@ -283,9 +295,14 @@ class _Held:
         self.closed = False
         self._owner = os.getpid()
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether this Python process made it; after a fork it is our parent's."""
+        return self._owner == os.getpid()
+
     def let_go(self) -> None:
         self.closed = True
-        if self._owner != os.getpid():  # forked: all this is our parent's
+        if not self.is_ours:
             return
         if self.process is not None:
             self.process.close()
