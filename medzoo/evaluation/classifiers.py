@@ -175,7 +175,8 @@ def _scores_of(
     order = np.argsort(known)
     places = np.searchsorted(known, rows, sorter=order).clip(max=len(known) - 1)
     found = order[places]
-    return scores[found[known[found] == rows]]
+    chosen: NDArray[np.float32] = scores[found[known[found] == rows]]
+    return chosen
 
 
 def two_sample_test(
