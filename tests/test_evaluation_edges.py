@@ -368,3 +368,12 @@ def test_a_small_frechet_distance_is_seen_beside_a_large_spread() -> None:
     moved[:, -1] += 0.01
     distance = frechet(*(torch.from_numpy(rows).float() for rows in (x, moved)))
     assert distance == pytest.approx(1e-4, rel=0.02)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 3), (1, 1, 64), (1, 1, 8, 8), (1, 1, 300, 300)])
+def test_pictures_of_a_few_pixels_are_measured_as_far_as_they_go(shape: tuple[int, ...]) -> None:
+    sides = [np.random.default_rng(n).integers(0, 256, (n, *shape), np.uint8) for n in (14, 16, 15)]
+    found = medzoo.evaluate(sides[0], sides[1], held_out=sides[2])
+    assert np.isfinite(found["fd"].value)
+    assert np.isnan(found["swd"].value)
+    assert "pictures are too small" in found["swd"].note
