@@ -81,7 +81,8 @@ def evaluate(
         What is judged: samples; a folder that medzoo wrote; a folder or zip of images, with one
         folder per class if there are classes; a ``.npz``, ``.npy`` or ``.csv`` file; an array
         (N, C, H, W) or (N, C, D, H, W) of uint8, uint16 or floats in [0, 1]; a dictionary of arrays
-        such as ``images``, ``labels``, ``masks`` and ``table``. A model id generates ``n`` samples.
+        such as ``images``, ``labels``, ``masks`` and ``table``; a data frame. A model id generates
+        ``n`` samples.
     real : Samples, path, array, dict or model id
         Real data, in one of the same forms. For figures of privacy it must be what the model was
         trained on. In a folder with ``train/`` and ``val/`` (or ``test/``), the second is held out.

@@ -17,7 +17,9 @@ from ..samples import Samples
 from .data import Array, Data, Reading, Texts
 
 KIND_OF_NAME = {"masks": "mask", "mask": "mask", "boxes": "boxes", "table": "table"}
+AXES = {"mask": (4, 5), "boxes": (2, 3), "table": (1, 2)}
 LABELS = ("labels", "label")
+MISSING = ("NAType", "NaTType")  # types of pandas for values that are missing
 
 
 def renamed(values: list[str], how: Reading) -> Texts:
@@ -60,6 +62,7 @@ def of_arrays(arrays: Mapping[str, Any], name: str, role: str, how: Reading) -> 
     if len(set(lengths.values())) > 1:
         raise InputError(f"{role}: the arrays differ in length: {lengths}.")
     indices = np.arange(next(iter(lengths.values())))
+    _join_columns(columns, outputs)
     outputs = dict(sorted(outputs.items(), key=lambda item: item[0] not in LABELS))  # labels first
     samples = Samples(columns, outputs, indices, {"label_names": label_names})
     return Data(samples, name, texts)
@@ -88,8 +91,15 @@ def _array_of(key: str, values: Any, role: str) -> Array:
 
 def _kind_of(key: str, array: Array, role: str) -> str:
     """The kind of a column, from its name and its axes."""
-    if key in KIND_OF_NAME:
-        return KIND_OF_NAME[key]
+    kind = KIND_OF_NAME.get(key)
+    if kind and array.ndim not in AXES[kind]:
+        raise InputError(
+            f"{role}: {key!r} has shape {array.shape}.",
+            "Masks are (N, C, H, W) or (N, C, D, H, W), boxes (N, 4) or (N, most, 4), tables (N, "
+            "columns).",
+        )
+    if kind:
+        return kind
     if array.ndim == 1:
         return "label" if array.dtype.kind in "iub" else "table"
     if array.ndim == 2:
@@ -123,6 +133,22 @@ def _output(key: str, kind: str, array: Array, role: str) -> Output:
     return output
 
 
+def _join_columns(columns: dict[str, Array], outputs: dict[str, Output]) -> None:
+    """Make one table of all columns of numbers, so that each of them is judged."""
+    single = [name for name, output in outputs.items() if output.kind == "table"]
+    single = [name for name in single if columns[name].ndim == 1 and name not in KIND_OF_NAME]
+    if not single:
+        return
+    table = np.stack([columns.pop(name) for name in single], 1)
+    for name in single:
+        del outputs[name]
+    joined = "table" if "table" not in columns else "columns"
+    columns[joined] = table
+    outputs[joined] = Output(
+        joined, "table", str(table.dtype), table.shape[1:], columns=tuple(single)
+    )
+
+
 def of_csv(path: Path, how: Reading) -> Data:
     """A table: numbers become the column ``table``, texts become groups."""
     try:
@@ -135,49 +161,71 @@ def of_csv(path: Path, how: Reading) -> Data:
     if len(rows) < 2:
         raise InputError(f"{path.name} has no rows below its head.")
     head, body = rows[0], [row for row in rows[1:] if row]
-    _require_names(head, path)
+    _require_names(head, path.name)
     if any(len(row) != len(head) for row in body):
         raise InputError(f"{path.name} has rows of different lengths.")
+    cells = dict(zip(head, zip(*body, strict=True), strict=True))
+    return _of_cells(cells, path.name, path.stem, how)
+
+
+def of_frame(frame: Any, role: str, how: Reading) -> Data:
+    """A data frame, as `of_csv` reads the file that it would be saved as without its index."""
+    head = [str(name) for name in frame.columns]
+    _require_names(head, role)
+    cells = {}
+    for name, key in zip(head, frame.columns, strict=True):
+        cells[name] = [_cell(value) for value in frame[key]]
+    return _of_cells(cells, role, role, how)
+
+
+def _cell(value: Any) -> str:
+    """The text of a value in a CSV file; empty if it is missing."""
+    is_missing = value is None or type(value).__name__ in MISSING
+    return "" if is_missing or (isinstance(value, float) and np.isnan(value)) else str(value)
+
+
+def _of_cells(cells: Mapping[str, Sequence[str]], file: str, name: str, how: Reading) -> Data:
+    """Columns of texts: those of numbers become the column ``table``, the others groups."""
     columns, numbers, texts = [], [], {}
-    for name, values in zip(head, zip(*body, strict=True), strict=True):
-        numeric = None if how.is_name(name) else _numbers(values)
+    for column, values in cells.items():
+        numeric = None if how.is_name(column) else _numbers(values)
         if numeric is not None:
             numbers.append(numeric)
-            columns.append(name)
+            columns.append(column)
             continue
-        texts[name] = renamed(list(values), how)
-        if not how.is_name(name):
-            _warn_of_text(name, values, path)
+        texts[column] = renamed(list(values), how)
+        if not how.is_name(column):
+            _warn_of_text(column, values, file)
     if not numbers:
         raise InputError(
-            f"{path.name} has no columns of numbers.",
+            f"{file} has no columns of numbers.",
             "Separate columns by commas, and write decimals with a point.",
         )
     table = np.array(numbers).T
     output = Output("table", "table", "float32", table.shape[1:], columns=tuple(columns))
     samples = Samples({"table": table}, {"table": output}, np.arange(len(table)))
-    return Data(samples, path.stem, texts)
+    return Data(samples, name, texts)
 
 
-def _require_names(head: Sequence[str], path: Path) -> None:
+def _require_names(head: Sequence[str], file: str) -> None:
     """Raise InputError if a column has no name, or the name of another one."""
     if "" in head:
         raise InputError(
-            f"{path.name} has a column without a name, which seems to be the numbers of its rows.",
+            f"{file} has a column without a name, which seems to be the numbers of its rows.",
             "Save it without them: to_csv(..., index=False) in pandas, row.names=FALSE in R.",
         )
     if twice := [name for number, name in enumerate(head) if name in head[:number]]:
-        raise InputError(f"{path.name} has two columns {twice[0]!r}.", "Rename one of them.")
+        raise InputError(f"{file} has two columns {twice[0]!r}.", "Rename one of them.")
 
 
-def _warn_of_text(name: str, values: Sequence[str], path: Path) -> None:
+def _warn_of_text(name: str, values: Sequence[str], file: str) -> None:
     """Warn of a column with numbers beside text, such as NA: it is not judged."""
     is_text = [_numbers([value]) is None for value in values]
     if all(bad or not value for bad, value in zip(is_text, values, strict=True)):
         return
     row = is_text.index(True)
     warnings.warn(
-        f"{path.name}: column {name!r} has numbers and text, first {values[row]!r} in row "
+        f"{file}: column {name!r} has numbers and text, first {values[row]!r} in row "
         f"{row + 1}. It counts as text, and is not judged. Leave cells empty where a value is "
         "missing.",
         MedzooWarning,
@@ -187,6 +235,8 @@ def _warn_of_text(name: str, values: Sequence[str], path: Path) -> None:
 
 def _numbers(values: Sequence[str]) -> list[float] | None:
     """A column as numbers, an empty cell as NaN; None if it holds other text."""
+    if any("_" in value for value in values):  # Python takes 1_2 for 12
+        return None
     try:
         return [float(value) if value else np.nan for value in values]
     except ValueError:

@@ -13,6 +13,7 @@ LEVELS = 127.5  # grey levels of 255 in one unit of pictures in [-1, 1]
 BRIGHTER, DEEPER = 15, 3
 # Rows between those that are compared, and the ratio from which an edge stands out.
 STEP, STANDS_OUT = 2, 2.5
+FEWEST_ROWS = 5  # of a picture, and columns, that its edges can be compared with
 
 
 def sides(x: Tensor) -> dict[str, Tensor]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,10 +16,12 @@ SIDE = {2: 64, 3: 32}  # pixels that the network sees, by number of dimensions
 
 
 def roc_auc(positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
-    """Area under the ROC curve; equal scores count as half."""
+    """Area under the ROC curve; equal scores count as half. NaN if one class is missing."""
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    many, others = positive.sum(), (~positive).sum()
+    many, others = int(positive.sum()), int((~positive).sum())
+    if not many or not others:
+        return float("nan")
     return float((ranks[positive].sum() - many * (many + 1) / 2) / (many * others))
 
 
@@ -131,30 +136,95 @@ def skill(
     return mean_auc(shares, truth), float(np.mean(right))
 
 
-def two_sample_scores(
-    x: Tensor, train: Tensor, test: Tensor, *, seed: int, steps: int
-) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Which of the unseen pictures are of ``x``, and how the network scores each of them.
+@dataclass(frozen=True)
+class TwoSampleTest:
+    """How a network that learned to distinguish two sets scores pictures that it did not see.
 
-    It is trained to distinguish half of ``x`` from ``train`` and judged on the rest of ``x`` and
-    on ``test``, as many of each.
+    Parameters
+    ----------
+    made, real : numpy.ndarray
+        Its scores of pictures of the set, and of real ones.
+    made_rows, real_rows : numpy.ndarray
+        Which of all pictures these are.
     """
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(x)))
-    real = torch.arange(len(train))
+
+    made: NDArray[np.float32]
+    real: NDArray[np.float32]
+    made_rows: NDArray[np.int64]
+    real_rows: NDArray[np.int64]
+
+    @property
+    def auc(self) -> float:
+        """The area under the ROC curve."""
+        return self.auc_of(self.made_rows, self.real_rows)
+
+    def auc_of(self, made_rows: NDArray[np.int64], real_rows: NDArray[np.int64]) -> float:
+        """The same for some of all pictures, which may repeat; those that are not scored are left
+        out.
+        """
+        made = _scores_of(made_rows, self.made_rows, self.made)
+        real = _scores_of(real_rows, self.real_rows, self.real)
+        is_made = np.repeat([True, False], [len(made), len(real)])
+        return roc_auc(is_made, np.concatenate([made, real]))
+
+
+def _scores_of(
+    rows: NDArray[np.int64], known: NDArray[np.int64], scores: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The scores of some rows, of those whose scores are known."""
+    order = np.argsort(known)
+    places = np.searchsorted(known, rows, sorter=order).clip(max=len(known) - 1)
+    found = order[places]
+    chosen: NDArray[np.float32] = scores[found[known[found] == rows]]
+    return chosen
+
+
+def two_sample_test(
+    x: Tensor,
+    train: Tensor,
+    test: Tensor,
+    *,
+    seed: int,
+    steps: int,
+    patients: NDArray[Any] | None = None,
+) -> TwoSampleTest | None:
+    """Train a network to distinguish half of ``x`` from ``train``.
+
+    It scores the rest of ``x``, without patients that it has seen, and ``test``, as many of each.
+    None if all of ``x`` is of one patient.
+    """
+    order = _order_of(len(x), patients, seed)
+    real = np.arange(len(train))
     n = min(len(x) // 2, len(train))
     if n < len(train):  # real ones in the order of their files are all of one class at first
-        real = torch.from_numpy(np.random.default_rng(seed).permutation(len(train)))
-    k = min(len(test), len(x) - n)
-    held = torch.arange(k)
+        real = np.random.default_rng(seed).permutation(len(train))
+    seen, rest = order[:n], order[n:]
+    if patients is not None:
+        rest = rest[~np.isin(patients[rest], patients[seen])]
+    k = min(len(test), len(rest))
+    if not k:
+        return None
+    held = np.arange(k)
     if k < len(test):
-        held = torch.from_numpy(np.random.default_rng(seed).permutation(len(test)))[:k]
-    seen = torch.cat([train[real[:n]], x[order[:n]]])
-    unseen = torch.cat([test[held], x[order[n : n + k]]])
-    labels, truth = (np.repeat(np.array([0, 1]), m) for m in (n, k))
-    scores = probabilities(seen, labels, unseen, seed=seed, steps=steps)[:, 1]
-    return truth == 1, scores
+        held = np.random.default_rng(seed).permutation(len(test))[:k]
+    pictures = torch.cat([train[torch.from_numpy(real[:n])], x[torch.from_numpy(seen)]])
+    unseen = torch.cat([test[torch.from_numpy(held)], x[torch.from_numpy(rest[:k])]])
+    labels = np.repeat(np.array([0, 1]), n)
+    scores = probabilities(pictures, labels, unseen, seed=seed, steps=steps)[:, 1]
+    return TwoSampleTest(scores[k:], scores[:k], rest[:k], held)
+
+
+def _order_of(n: int, patients: NDArray[Any] | None, seed: int) -> NDArray[np.int64]:
+    """Rows at random; if patients are known, one patient after the other."""
+    rng = np.random.default_rng(seed)
+    if patients is None:
+        return rng.permutation(n)
+    names, codes = np.unique(patients, return_inverse=True)
+    places = rng.permutation(len(names))
+    return np.argsort(places[codes], kind="stable")
 
 
 def two_sample(x: Tensor, train: Tensor, test: Tensor, *, seed: int, steps: int) -> float:
     """AUC of distinguishing unseen samples of a set from unseen real ones."""
-    return roc_auc(*two_sample_scores(x, train, test, seed=seed, steps=steps))
+    test_of = two_sample_test(x, train, test, seed=seed, steps=steps)
+    return float("nan") if test_of is None else test_of.auc

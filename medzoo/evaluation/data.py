@@ -73,11 +73,13 @@ class Data:
         """How a message names a sample."""
         return self.files[row] if self.files else f"sample {self.samples.indices[row]}"
 
-    def patients(self, patient: str | None) -> Texts | None:
+    def patients(self, patient: str | None, *, required: bool = True) -> Texts | None:
         """The patient of each sample; None if it is not known.
 
         ``patient`` is the name of a column, or a regular expression for the paths of the files. By
-        default it is the column called patient, if there is one.
+        default it is the column called patient, if there is one. Samples mostly have no patients:
+        unless they are ``required``, a path in which the expression does not occur means that they
+        are not known.
         """
         if patient is None:
             return self.texts.get("patient")
@@ -85,16 +87,26 @@ class Data:
             return self.texts[patient]
         if not self.files:
             return None
+        try:
+            expression = re.compile(patient)
+        except re.error as error:
+            raise InputError(
+                f"patient={patient!r} is not a regular expression: {error}.",
+                "Such as 'P_[0-9]+', or the name of a column of metadata.csv.",
+            ) from None
         names = []
         for name in self.files:
-            match = re.search(patient, name)
-            if match is None:
+            match = expression.search(name)
+            found = match[1 if expression.groups else 0] if match else None
+            if found is None and not required:
+                return None
+            if found is None:
                 raise InputError(
                     f"patient={patient!r} does not occur in the path {name!r}.",
                     "Give a regular expression that finds the patient in each path, or the name "
                     "of a column of metadata.csv.",
                 )
-            names.append(match[1] if match.groups() else match[0])
+            names.append(found)
         return np.array(names)
 
 

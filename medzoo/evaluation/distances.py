@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 NEIGHBOURS = 5
@@ -13,13 +17,13 @@ def frechet(a: Tensor, b: Tensor) -> float:
     """Frechet distance between two Gaussians fitted to points (N, d); never below 0."""
     if min(len(a), len(b)) < a.shape[1]:
         return _frechet_of_few(a, b)
-    covariances = torch.cov(a.T), torch.cov(b.T)
-    eigenvalues = torch.linalg.eigvals(covariances[0] @ covariances[1]).real.clamp(min=0)
+    a, b = a.double(), b.double()  # in single precision small distances are lost in large spreads
+    one, other = torch.cov(a.T), torch.cov(b.T)
+    values, vectors = torch.linalg.eigh(one)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    roots = torch.linalg.eigvalsh(root @ other @ root).clamp(min=0).sqrt().sum()
     means = (a.mean(0) - b.mean(0)).square().sum()
-    distance = (
-        means + covariances[0].trace() + covariances[1].trace() - 2 * eigenvalues.sqrt().sum()
-    )
-    return max(0.0, float(distance))
+    return max(0.0, float(means + one.trace() + other.trace() - 2 * roots))
 
 
 def _frechet_of_few(a: Tensor, b: Tensor) -> float:
@@ -49,15 +53,23 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
     return float(within_a + within_b - 2 * polynomial_kernel(a, b).mean())
 
 
+def between(a: Tensor, b: Tensor) -> Tensor:
+    """Euclidean distance of each pair of rows; exactly 0 for equal rows.
+
+    By differences: products of rows lose the digits of points that lie far from 0.
+    """
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
 def radii(support: Tensor) -> Tensor:
     """Distance of each point to its fifth nearest neighbour in the same set, (N,)."""
     count = min(NEIGHBOURS, len(support) - 1)
-    return torch.cdist(support, support).topk(count + 1, largest=False)[0][:, -1]
+    return between(support, support).topk(count + 1, largest=False)[0][:, -1]
 
 
 def is_within(points: Tensor, support: Tensor) -> Tensor:
     """Which points lie in a ball around a point of the support that reaches its fifth neighbour."""
-    return (torch.cdist(points, support) <= radii(support)[None]).any(1)
+    return (between(points, support) <= radii(support)[None]).any(1)
 
 
 def within(points: Tensor, support: Tensor) -> float:
@@ -69,14 +81,17 @@ def nearest(points: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """Distance to the nearest of ``others``, and its number, for each point."""
     distances, numbers = [], []
     for part in torch.split(points, CHUNK):
-        smallest = torch.cdist(part, others).min(1)
+        smallest = between(part, others).min(1)
         distances.append(smallest[0])
         numbers.append(smallest[1])
     return torch.cat(distances), torch.cat(numbers)
 
 
-def nearest_other(points: Tensor) -> Tensor:
-    """Distance of each point to the nearest other point of the same set."""
-    matrix = torch.cdist(points, points)
-    matrix.fill_diagonal_(float("inf"))
+def nearest_other(points: Tensor, patients: NDArray[Any] | None = None) -> Tensor:
+    """Distance of each point to the nearest other point of the same set, and of another patient."""
+    matrix = between(points, points)
+    matrix.fill_diagonal_(torch.inf)
+    if patients is not None:
+        codes = torch.from_numpy(np.unique(patients, return_inverse=True)[1])
+        matrix[codes[:, None] == codes[None]] = torch.inf
     return matrix.min(1)[0]

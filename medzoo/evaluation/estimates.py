@@ -15,6 +15,7 @@ Patients = NDArray[Any] | None
 DRAWS = 200
 COVERED = 0.95
 FEW = 50  # draws below which the interval is that of a normal distribution
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,20 @@ class Estimate:
         The draws are shifted so that their mean is the figure. A draw repeats rows, which moves
         distances and shares of neighbours to one side; only the spread of the draws is used.
         """
-        if len(self.draws) < 2 or not np.isfinite(self.value):
+        draws = self.draws[np.isfinite(self.draws)]  # a draw may lack a class, or all masks
+        if len(draws) < max(2, len(self.draws) / 2) or not np.isfinite(self.value):
             return float("nan"), float("nan")
-        if len(self.draws) < FEW:
-            half = 1.96 * float(np.std(self.draws, ddof=1))
+        if len(draws) < FEW:
+            half = 1.96 * float(np.std(draws, ddof=1))
             low, high = self.value - half, self.value + half
         else:
             tails = [(1 - COVERED) / 2, (1 + COVERED) / 2]
-            low, high = self.value + np.quantile(self.draws - self.draws.mean(), tails)
+            low, high = self.value + np.quantile(draws - draws.mean(), tails)
         low = max(low, lowest) if lowest is not None else low
         high = min(high, highest) if highest is not None else high
-        if self.of and low == high:  # a share of 0 or 1: no draw differs, but the next sample may
+        if self.of and high - low < ROUNDING:  # no draw differs, but the next sample may
+            if 0 < self.value < 1:  # patients with one and the same share
+                return float("nan"), float("nan")
             reach = 1 - ((1 - COVERED) / 2) ** (1 / self.of)
             low, high = (0.0, reach) if self.value == 0 else (1 - reach, 1.0)
         return float(min(low, self.value)), float(max(high, self.value))
@@ -77,7 +81,12 @@ def row_draws(n: int, patients: Patients, rng: np.random.Generator, draws: int) 
 
 
 def of_mean(
-    values: Values, patients: Patients = None, *, seed: int = 0, draws: int = DRAWS
+    values: Values,
+    patients: Patients = None,
+    *,
+    seed: int = 0,
+    draws: int = DRAWS,
+    note: str = "",
 ) -> Estimate:
     """The mean of values (N,), such as a share of pictures."""
     values = np.asarray(values, np.float64)
@@ -85,7 +94,8 @@ def of_mean(
     means = [values[rows].mean() for rows in row_draws(len(values), patients, rng, draws)]
     is_share = bool(np.isin(values, (0, 1)).all())
     count = len(values) if patients is None else len(np.unique(patients))
-    return Estimate(float(values.mean()), np.array(means), of=count if is_share else 0)
+    share_of = count if is_share else 0
+    return Estimate(float(values.mean()), np.array(means), note, share_of)
 
 
 def of_rows(

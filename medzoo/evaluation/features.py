@@ -24,7 +24,8 @@ BATCH = 64  # pictures that a module gets at a time
 def flat(x: Tensor) -> Tensor:
     """One row per picture; large pictures are halved until a row has at most 65,536 numbers."""
     while x[0].numel() > NUMBERS:
-        x = F.avg_pool2d(x, 2) if x.ndim == 4 else F.avg_pool3d(x, 2)
+        steps = [min(2, side) for side in x.shape[2:]]
+        x = F.avg_pool2d(x, steps) if x.ndim == 4 else F.avg_pool3d(x, steps)
     return x.flatten(1)
 
 
@@ -51,17 +52,32 @@ class PrincipalComponents:
 class ModuleFeatures:
     """What a module of torch returns for pictures in [-1, 1], one row per picture.
 
-    A result with axes of space (N, C, *spatial) is averaged over them.
+    A result with axes of space (N, C, *spatial) is averaged over them. The module is in evaluation
+    mode meanwhile, and then in its own mode again.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.module = module.eval()
+        self.module = module
 
     def __call__(self, x: Tensor) -> Tensor:
         """Points (N, features) of pictures (N, C, *spatial)."""
-        with torch.inference_mode():
-            rows = [self._rows(part) for part in torch.split(x, BATCH)]
-        return torch.cat(rows).float()
+        modes = {part: part.training for part in self.module.modules()}
+        self.module.eval()
+        try:
+            with torch.inference_mode():
+                rows = [self._rows(part) for part in torch.split(x, BATCH)]
+        finally:
+            for part, is_training in modes.items():
+                part.training = is_training
+        points = torch.cat(rows).float()
+        bad = ~points.isfinite().all(1)
+        if bad.any():
+            raise InputError(
+                f"The module of features returned NaN or infinite values for {int(bad.sum())} of "
+                f"{len(x)} pictures.",
+                "It gets pictures in [-1, 1].",
+            )
+        return points
 
     def _rows(self, part: Tensor) -> Tensor:
         result = self.module(part)

@@ -69,7 +69,7 @@ def number(value: float) -> str:
     """A figure with three digits; a dash if there is none."""
     if not math.isfinite(value):
         return "-"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
 def span(low: float, high: float) -> str:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .border import dots, edges, sides
-from .classifiers import mean_auc, probabilities, roc_auc, two_sample_scores
-from .distances import frechet, is_within, polynomial_kernel, radii
-from .estimates import Estimate, Rows, of_mean, of_rows
+from .border import FEWEST_ROWS, dots, edges, sides
+from .classifiers import mean_auc, probabilities, two_sample_test
+from .distances import between, frechet, is_within, polynomial_kernel, radii
+from .estimates import Estimate, Patients, Rows, of_mean, of_rows, row_draws
 from .metrics import metric
 from .pairs import Pair
-from .texture import log_kurtoses, log_spectra, sliced_wasserstein
+from .texture import WINDOW, log_kurtoses, log_spectra, sliced_wasserstein
 
 FEW_DRAWS = 8  # of a figure that takes long
 DIRECTIONS = 16  # for those draws
 SEEDS = {"c2st": 2, "tstr": 5}  # trainings that are averaged; the same as on the models' cards
 PAIRS = 100  # pairs of samples for MS-SSIM
+TEST_DRAWS = 100  # of held-out data, for tstr
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales of MS-SSIM
 
 
@@ -85,7 +88,7 @@ def density(pair: Pair) -> Estimate:
     Below 100 samples it fluctuates strongly.
     """
     a, support = pair.same, pair.held_out.points
-    inside = torch.cdist(a.points, support) <= radii(support)[None]
+    inside = between(a.points, support) <= radii(support)[None]
     return of_mean(inside.double().sum(1).numpy() / 5, a.patients)
 
 
@@ -110,7 +113,7 @@ def coverage(pair: Pair) -> Estimate:
     too low.
     """
     b = pair.held_out
-    nearest = torch.cdist(b.points, pair.same.points).min(1)[0]
+    nearest = between(b.points, pair.same.points).min(1)[0]
     return of_mean((nearest <= radii(b.points)).numpy(), b.patients)
 
 
@@ -123,6 +126,8 @@ def swd(pair: Pair) -> Estimate:
     side the floor is high. The interval is that of 8 draws.
     """
     a, b = pair.same, pair.held_out
+    if min(a.pictures.shape[2:]) < WINDOW[a.pictures.ndim - 2]:
+        return _too_small("patches")
 
     def of(rows: Rows, others: Rows) -> float:
         x, y = a.pictures[torch.from_numpy(rows)], b.pictures[torch.from_numpy(others)]
@@ -143,7 +148,7 @@ def tails(pair: Pair) -> Estimate:
     """
     a, b = log_kurtoses(pair.synthetic.pictures), log_kurtoses(pair.held_out.pictures)
     if not len(a):
-        return Estimate(float("nan"), np.array([]), "pictures are too small for bands")
+        return _too_small("bands")
 
     def of(rows: Rows, others: Rows) -> float:
         return float((a[:, rows].mean(1) - b[:, others].mean(1)).abs().mean())
@@ -160,6 +165,8 @@ def spectrum(pair: Pair) -> Estimate:
     upsampling and lost fine detail stand out. Below 30 samples it misleads.
     """
     a, b = log_spectra(pair.synthetic.pictures), log_spectra(pair.held_out.pictures)
+    if not a.shape[1]:
+        return _too_small("frequencies")
 
     def of(rows: Rows, others: Rows) -> float:
         return float((a[rows].mean(0) - b[others].mean(0)).abs().mean())
@@ -168,9 +175,16 @@ def spectrum(pair: Pair) -> Estimate:
     return of_rows(of, (pair.synthetic.n, pair.held_out.n), patients)
 
 
-def _share_of_pictures(marked: Tensor, pair: Pair) -> Estimate:
-    """A share of pictures from one value per channel of each picture."""
-    each = marked.float().reshape(pair.synthetic.n, -1).mean(1)
+def _too_small(what: str) -> Estimate:
+    return Estimate(float("nan"), np.array([]), f"pictures are too small for {what}")
+
+
+def _share_of_pictures(marks: Callable[[Tensor], Tensor], pair: Pair) -> Estimate:
+    """A share of pictures; ``marks`` gives one value per channel of each picture."""
+    x = pair.synthetic.pictures
+    if min(x.shape[2:]) < FEWEST_ROWS:
+        return _too_small("borders")
+    each = marks(x).float().reshape(pair.synthetic.n, -1).mean(1)
     return of_mean(each.numpy(), pair.synthetic.patients)
 
 
@@ -182,7 +196,7 @@ def dots_top(pair: Pair) -> Estimate:
     more than that is an artefact. Unit: share of pictures. Below 100 pictures it moves by several
     hundredths.
     """
-    return _share_of_pictures(dots(sides(pair.synthetic.pictures)["top"]), pair)
+    return _share_of_pictures(lambda x: dots(sides(x)["top"]), pair)
 
 
 @metric("dots_low", "dots in the last row", "fidelity", better="floor", needs="image", highest=1.0)
@@ -192,7 +206,7 @@ def dots_low(pair: Pair) -> Estimate:
     Source: medzoo; see ``dots_top``. The floor is what real pictures have. Unit: share of pictures.
     Below 100 pictures it moves by several hundredths.
     """
-    return _share_of_pictures(dots(sides(pair.synthetic.pictures)["bottom"]), pair)
+    return _share_of_pictures(lambda x: dots(sides(x)["bottom"]), pair)
 
 
 @metric("edge", "edges that stand out", "fidelity", better="floor", needs="image", highest=1.0)
@@ -202,7 +216,7 @@ def edge(pair: Pair) -> Estimate:
     Source: medzoo; networks hide artefacts at their padding. The floor is what real pictures have.
     Unit: share of pictures. Below 100 pictures it moves by several hundredths.
     """
-    return _share_of_pictures(edges(pair.synthetic.pictures), pair)
+    return _share_of_pictures(edges, pair)
 
 
 @metric(
@@ -224,7 +238,7 @@ def ms_ssim(pair: Pair) -> Estimate:
     window, side = 7, min(x.shape[2:])
     scales = sum((side - 1) // 2**k >= window for k in range(len(WEIGHTS)))
     if scales == 0:
-        return Estimate(float("nan"), np.array([]), "pictures are too small")
+        return _too_small("scales")
     weights = np.array(WEIGHTS[:scales]) / sum(WEIGHTS[:scales])
     rng = np.random.default_rng(pair.seed)
     first = rng.integers(0, len(x), PAIRS)
@@ -255,26 +269,26 @@ def c2st(pair: Pair) -> Estimate:
     see. Unit: area under the ROC curve. Below 200 samples per side it has too few to learn from,
     and 0.5 proves nothing.
     """
+    made, held = pair.synthetic, pair.held_out
     runs = []
     for seed in range(SEEDS["c2st"]):
-        runs.append(
-            two_sample_scores(
-                pair.synthetic.pictures,
-                pair.real.pictures,
-                pair.held_out.pictures,
-                seed=seed,
-                steps=pair.steps,
-            )
+        run = two_sample_test(
+            made.pictures,
+            pair.real.pictures,
+            held.pictures,
+            seed=seed,
+            steps=pair.steps,
+            patients=made.patients,
         )
-    value = float(np.mean([roc_auc(*run) for run in runs]))
-    truth = runs[0][0]
-    real, made = np.flatnonzero(~truth), np.flatnonzero(truth)
+        if run is None:
+            return Estimate(float("nan"), np.array([]), "all samples are of one patient")
+        runs.append(run)
 
     def of(rows: Rows, others: Rows) -> float:
-        chosen = np.concatenate([real[rows], made[others]])
-        return float(np.mean([roc_auc(known[chosen], scores[chosen]) for known, scores in runs]))
+        return float(np.mean([run.auc_of(rows, others) for run in runs]))
 
-    return of_rows(of, (len(real), len(made)), value=value)
+    value = float(np.mean([run.auc for run in runs]))
+    return of_rows(of, (made.n, held.n), (made.patients, held.patients), value=value)
 
 
 @metric(
@@ -310,10 +324,18 @@ def tstr(pair: Pair) -> Estimate:
         shares = probabilities(a.pictures, made, b.pictures, seed=seed, steps=pair.steps)
         runs.append(shares)
     value = float(np.mean([mean_auc(shares, truth) for shares in runs]))
-    members = [np.flatnonzero(truth == number) for number in range(len(classes))]
-    rng = np.random.default_rng(pair.seed)
     draws = []
-    for _ in range(100):
-        rows = np.concatenate([rng.choice(rows, len(rows)) for rows in members])
+    for rows in _test_draws(truth, b.patients, pair.seed):
         draws.append(np.mean([mean_auc(shares[rows], truth[rows]) for shares in runs]))
     return Estimate(value, np.array(draws))
+
+
+def _test_draws(truth: Rows, patients: Patients, seed: int) -> Iterator[Rows]:
+    """Draws of held-out rows: whole patients if they are known, else as many of each class."""
+    rng = np.random.default_rng(seed)
+    if patients is not None:
+        yield from row_draws(len(truth), patients, rng, TEST_DRAWS)
+        return
+    members = [np.flatnonzero(truth == number) for number in np.unique(truth)]
+    for _ in range(TEST_DRAWS):
+        yield np.concatenate([rng.choice(rows, len(rows)) for rows in members])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..config import BOX, Output
 from ..config.columns import known_range, spacing_of
 from ..errors import InputError
+from .columns import one_of_each
 from .data import Array, Data, warn
 from .detector import rows_of
 
@@ -20,6 +21,8 @@ FEWEST = 12  # samples of a side; with fewer no figure means anything
 PICTURES = ("image", "volume")
 GREY = "grey levels"
 UNUSED = 0.3  # the share of the other side's brightest pixel below which a side is called dark
+TRIES = 20  # of a split into halves
+FEW_PATIENTS = 5  # of a side; with fewer, draws of patients hardly differ
 LEVELS = re.compile(r"gr[ae]y[ -]?(level|value)s?", re.IGNORECASE)
 
 
@@ -59,8 +62,13 @@ def matched(
     if held_out is None and real.held_out is not None:
         held_out = real.held_out
         notes.append(f"held out: {held_out.name}, which lies beside {real.name}")
-    real_sides = [("real", real)] + ([("held_out", held_out)] if held_out else [])
-    for role, side in [("synthetic", synthetic), *real_sides]:
+    given = {"synthetic": synthetic, "real": real}
+    if held_out is not None:
+        given["held_out"] = held_out
+    given = one_of_each(given, notes)
+    synthetic, real, held_out = given["synthetic"], given["real"], given.get("held_out")
+    real_sides = [(role, side) for role, side in given.items() if role != "synthetic"]
+    for role, side in given.items():
         if len(side) < FEWEST:
             raise InputError(
                 f"{role} has {len(side)} samples.", f"At least {FEWEST} of each side are needed."
@@ -79,6 +87,7 @@ def matched(
             "Patients are not known, so intervals treat pictures as independent and are too narrow "
             "if patients have several. `patient` names the column or the part of the file name."
         )
+    _note_few_patients({"real": real, "held_out": held_out}, patient, notes)
     _compare_classes(synthetic, real, held_out, notes)
     identical = _identical(synthetic, real, notes)
     return Sides(synthetic, real, held_out, tuple(notes), identical)
@@ -175,6 +184,7 @@ def _require_comparable(synthetic: Data, real: Data, role: str, notes: list[str]
                 f"{names[1] or shapes[1]}.",
                 "Give the same columns in the same order.",
             )
+    _require_same_axes(synthetic, real, role)
     both_marked = False
     for kind in ("mask", "boxes"):
         both_marked |= bool(synthetic.column(kind) and real.column(kind))
@@ -183,6 +193,20 @@ def _require_comparable(synthetic: Data, real: Data, role: str, notes: list[str]
             f"synthetic has {', '.join(synthetic.samples.outputs)}, {role} has "
             f"{', '.join(real.samples.outputs)}: nothing can be compared.",
             "Both need pictures, a table, masks or boxes.",
+        )
+
+
+def _require_same_axes(synthetic: Data, real: Data, role: str) -> None:
+    """Raise InputError if one side has masks of pictures, and the other masks of volumes."""
+    axes = {}
+    for name, side in (("synthetic", synthetic), (role, real)):
+        mask = side.column("mask")
+        if mask:
+            axes[name] = len(side.samples.outputs[mask].shape) - 1
+    if len(set(axes.values())) > 1:
+        raise InputError(
+            f"synthetic has masks of {axes['synthetic']} axes, {role} of {axes[role]}.",
+            "Both must be masks of pictures, or both masks of volumes.",
         )
 
 
@@ -266,11 +290,11 @@ def _halves(real: Data, patient: str | None, seed: int, notes: list[str]) -> tup
     else:
         notes.append("Nothing was held out, so half of the real patients are, at random.")
     names, codes = np.unique(patients, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    counts = np.cumsum(np.bincount(codes)[order])
-    kept = order[: int(np.searchsorted(counts, len(real) / 2)) + 1]
-    is_kept = np.isin(codes, kept)
-    one, other = real.at(np.flatnonzero(is_kept)), real.at(np.flatnonzero(~is_kept))
+    rng = np.random.default_rng(seed)
+    for _ in range(TRIES):
+        one, other = _split(real, codes, rng)
+        if min(len(one), len(other)) >= FEWEST and not _new_classes(one, other):
+            break
     if min(len(one), len(other)) < FEWEST:
         units = "patients" if is_known else "different pictures"
         raise InputError(
@@ -285,6 +309,37 @@ def _halves(real: Data, patient: str | None, seed: int, notes: list[str]) -> tup
             "Remove one of each: a picture that is held out must be new.",
         )
     return one, other
+
+
+def _split(real: Data, codes: NDArray[np.int64], rng: np.random.Generator) -> tuple[Data, Data]:
+    """Two halves at random; samples with the same code stay together."""
+    sizes = np.bincount(codes)
+    order = rng.permutation(len(sizes))
+    counts = np.cumsum(sizes[order])
+    kept = order[: int(np.searchsorted(counts, len(real) / 2)) + 1]
+    is_kept = np.isin(codes, kept)
+    return real.at(np.flatnonzero(is_kept)), real.at(np.flatnonzero(~is_kept))
+
+
+def _new_classes(real: Data, held_out: Data) -> list[str]:
+    """The classes of held-out data that real data do not have."""
+    known, held = real.column("label"), held_out.column("label")
+    if known is None or held is None:
+        return []
+    return sorted(set(held_out.texts[held].tolist()) - set(real.texts[known].tolist()))
+
+
+def _note_few_patients(sides: Mapping[str, Data], patient: str | None, notes: list[str]) -> None:
+    for role, side in sides.items():
+        patients = side.patients(patient)
+        if patients is None:
+            continue
+        count = len(np.unique(patients))
+        if count < FEW_PATIENTS:
+            notes.append(
+                f"{role} is of {count} patients: with fewer than {FEW_PATIENTS}, intervals are too "
+                "narrow."
+            )
 
 
 def _first_equal_rows(side: Data) -> NDArray[np.str_]:
@@ -374,14 +429,12 @@ def _identical(synthetic: Data, real: Data, notes: list[str]) -> tuple[tuple[int
 
 def _compare_classes(synthetic: Data, real: Data, held_out: Data, notes: list[str]) -> None:
     """Compare the names of classes: a class that real lacks is an error, the reverse a finding."""
-    one, other, held = (side.column("label") for side in (synthetic, real, held_out))
-    if other and held:
-        new = set(held_out.texts[held].tolist()) - set(real.texts[other].tolist())
-        if new:
-            raise InputError(
-                f"held_out has the class {min(new)!r}, which real does not have.",
-                "Both must have the same classes.",
-            )
+    if new := _new_classes(real, held_out):
+        raise InputError(
+            f"held_out has the class {new[0]!r}, which real does not have.",
+            "Both must have the same classes.",
+        )
+    one, other = synthetic.column("label"), real.column("label")
     if one is None or other is None:
         return
     made, known = set(synthetic.texts[one].tolist()), set(real.texts[other].tolist())

@@ -66,6 +66,7 @@ class Measuring:
 
     def pair(self) -> Pair:
         """The sides as tensors, with features."""
+        classes = classes_of(self.sides)  # of all samples, also if a part of them is judged
         sides = Sides(
             self._most("synthetic", self.sides.synthetic),
             self._most("real", self.sides.real),
@@ -74,8 +75,8 @@ class Measuring:
             self.sides.identical,
         )
         self.sides = sides
-        kinds, classes = sides.kinds, classes_of(sides)
-        synthetic = part_of(sides.synthetic, sides, kinds, classes, self.patient)
+        kinds = sides.kinds
+        synthetic = part_of(sides.synthetic, sides, kinds, classes, self.patient, required=False)
         real = part_of(sides.real, sides, kinds, classes, self.patient)
         held_out = part_of(sides.held_out, sides, kinds, classes, self.patient)
         features = None
@@ -173,7 +174,8 @@ class Measuring:
         key = metric.name, group, size, pair.real_digest
         if key not in self.floors:
             real = pair.floor(metric.floor)
-            enough = min(real.synthetic.n, real.held_out.n) >= FEWEST // 2
+            smallest = min(real.synthetic.n, real.real.n, real.held_out.n)
+            enough = smallest >= FEWEST // 2
             self.floors[key] = metric.measure(real) if enough else none
         return self.floors[key]
 

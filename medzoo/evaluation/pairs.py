@@ -169,9 +169,15 @@ def _halves(part: Part, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]
 
 
 def part_of(
-    side: Data, sides: Sides, kinds: tuple[str, ...], classes: list[str], patient: str | None
+    side: Data,
+    sides: Sides,
+    kinds: tuple[str, ...],
+    classes: list[str],
+    patient: str | None,
+    *,
+    required: bool = True,
 ) -> Part:
-    """One of three sides as a `Part` without features."""
+    """One of three sides as a `Part` without features; ``required`` is whether it has patients."""
     labels = None
     label = side.column("label")
     if classes and label:
@@ -183,7 +189,7 @@ def part_of(
         len(side),
         x=torch.from_numpy(unit_values(side, sides)) if "picture" in kinds else None,
         labels=labels,
-        patients=side.patients(patient),
+        patients=side.patients(patient, required=required),
         table=_table(side, str(table)) if "table" in kinds else None,
         shapes=shapes_of(masks, box_rows),
         masks=masks,

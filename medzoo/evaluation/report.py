@@ -5,17 +5,19 @@ from __future__ import annotations
 import html
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..config.html import data_address, page
 from ..samples.pictures import Drawing
-from .figures import Figure, html_table, plain
+from .figures import Figure, html_table, number, plain
 from .matching import PICTURES, Sides, range_of
 from .metrics import METRICS
 from .pairs import Pair
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 Bytes = NDArray[np.uint8]
 SHEET, SUSPECTS = 24, 8  # pictures of a sheet, and pairs that are shown
+MOST = 500  # pictures of a side, at random, whose grey levels and spectra are drawn
 WIDTH, GAP = 880, 4  # pixels of a sheet, and between its pictures
 COLOURS = {"synthetic": "#d9480f", "real": "#1971c2", "held out": "#2b8a3e"}
 NOTICE = "Synthetic samples are for research. They are not for diagnosis."
@@ -83,18 +86,22 @@ def pictures_of(pair: Pair, sides: Sides) -> Pictures | None:
     parts = {"synthetic": pair.synthetic, "real": pair.real}
     sheets, levels, spectra = {}, {}, {}
     for name, part in (parts | {"held out": pair.held_out}).items():
-        rows = np.sort(np.random.default_rng(pair.seed).permutation(part.n)[:SHEET])
+        order = np.random.default_rng(pair.seed).permutation(part.n)
+        rows = np.sort(order[:SHEET])
         if name in parts:
             sheets[name] = np.stack([_shown(part.pictures[row], low, high) for row in rows])
-        some = part.pictures[:500]
+        some = part.pictures[torch.from_numpy(order[:MOST])]
         counts = np.histogram(some.numpy(), bins=64, range=(-1, 1))[0]
         levels[name] = counts / counts.sum()
         spectra[name] = log_spectra(some).mean(0).numpy()
-    distances, numbers, limit = copies(pair)
+    found = copies(pair)
     suspects = []
-    for row in distances.argsort()[:SUSPECTS].tolist():
-        real = int(numbers[row])
-        ratio = f"{float(distances[row]) / limit:.2f} of the limit" if limit > 0 else "equal"
+    for row in found.distances.argsort()[:SUSPECTS].tolist():
+        real = int(found.rows[row])
+        distance = float(found.distances[row])
+        ratio = f"{distance / found.limit:.2f} of the limit"
+        if math.isnan(found.limit):
+            ratio = f"a distance of {number(distance)}"
         suspects.append(
             Suspect(
                 _shown(pair.synthetic.pictures[row], low, high),
@@ -102,9 +109,9 @@ def pictures_of(pair: Pair, sides: Sides) -> Pictures | None:
                 f"{sides.synthetic.row_name(row)} | {sides.real.row_name(real)}: {ratio}",
             )
         )
-    held = copies(Pair(pair.held_out, pair.real, pair.held_out, pair.features, cache=pair.cache))[0]
-    nearest = {"synthetic": distances.numpy(), "held out": held.numpy()}
-    return Pictures(sheets, tuple(suspects), nearest, limit, levels, spectra)
+    held = copies(Pair(pair.held_out, pair.real, pair.held_out, pair.features, cache=pair.cache))
+    nearest = {"synthetic": found.distances.numpy(), "held out": held.distances.numpy()}
+    return Pictures(sheets, tuple(suspects), nearest, found.limit, levels, spectra)
 
 
 def _window(sides: Sides) -> tuple[float, float]:
@@ -201,8 +208,8 @@ def _sheet(pixels: Bytes) -> Bytes:
     down = -(-count // across)
     shape = (down * (height + GAP) - GAP, across * (width + GAP) - GAP, *pixels.shape[3:])
     sheet = np.full(shape, 255, np.uint8)
-    for number, picture in enumerate(pixels):
-        y, x = number // across * (height + GAP), number % across * (width + GAP)
+    for place, picture in enumerate(pixels):
+        y, x = place // across * (height + GAP), place % across * (width + GAP)
         sheet[y : y + height, x : x + width] = picture
     return sheet
 

@@ -15,6 +15,7 @@ from .classifiers import shrunk
 BATCH = 16
 WIDTHS = (16, 32, 64)
 HALF = 0.5  # of a pixel
+SMALLEST = 4  # pixels along each axis, which are halved twice
 
 
 class Segmenter(nn.Module):

@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..generation.api import generate
 from ..registry import PACKAGE_CONFIG
 from ..samples import Samples, read
-from .arrays import of_arrays, of_csv, renamed
+from .arrays import of_arrays, of_csv, of_frame, renamed
 from .data import Data, Reading, Texts
 from .folders import of_folder
 
@@ -55,18 +55,25 @@ def data_of(source: Any, role: str, how: Reading) -> Data:
         return _generated(plain, how)
     if isinstance(plain, (str, Path)):
         return _of_path(plain, role, how)
-    if isinstance(source, Mapping):
-        return of_arrays(source, role, role, how)
-    if (
-        hasattr(source, "__array__")
-        and isinstance(getattr(source, "ndim", 0), int)
-        and source.ndim >= 2
-    ):
-        return of_arrays({"images": np.asarray(source)}, role, role, how)
+    if (arrays := _of_memory(source, role, how)) is not None:
+        return arrays
     raise InputError(
         f"{role}={checks.shown(source)} cannot be evaluated.",
-        "Give samples, a folder, an array (N, C, H, W), a dictionary of arrays, or a model id.",
+        "Give samples, a folder, an array (N, C, H, W), a dictionary of arrays, a data frame, or a "
+        "model id.",
     )
+
+
+def _of_memory(source: Any, role: str, how: Reading) -> Data | None:
+    """A data frame, a mapping of arrays or one array; None if it is none of them."""
+    if hasattr(source, "columns") and hasattr(source, "shape"):
+        return of_frame(source, role, how)
+    if isinstance(source, Mapping):
+        return of_arrays(source, role, role, how)
+    axes = getattr(source, "ndim", 0)
+    if hasattr(source, "__array__") and isinstance(axes, int) and axes >= 2:
+        return of_arrays({"images": np.asarray(source)}, role, role, how)
+    return None
 
 
 def _of_samples(samples: Samples, name: str, how: Reading) -> Data:

@@ -14,7 +14,7 @@ from ..errors import InputError
 from .classifiers import roc_auc
 from .estimates import Estimate, Rows, of_mean, of_rows
 from .metrics import metric
-from .pairs import Pair, scaled
+from .pairs import Pair, Part, scaled
 
 Array = NDArray[np.float64]
 FOLDS = 5
@@ -60,9 +60,9 @@ def is_category(*columns: Array) -> bool:
     return bool((values == np.rint(values)).all()) and len(np.unique(values)) <= VALUES
 
 
-def difference(a: Array, b: Array) -> float:
+def difference(a: Array, b: Array, *, are_categories: bool) -> float:
     """How far two columns differ: total variation of categories, largest gap of numbers."""
-    if not is_category(a, b):
+    if not are_categories:
         return largest_gap(a, b)
     a, b = a[np.isfinite(a)], b[np.isfinite(b)]
     if not len(a) or not len(b):
@@ -82,21 +82,41 @@ def marginals(pair: Pair) -> Estimate:
     gives 0.2.
     """
     a, b = _tables(pair)
+    columns = range(a.shape[1])
+    kinds = [is_category(a[:, k], b[:, k]) for k in columns]  # the same in each draw
 
     def of(rows: Rows, others: Rows) -> float:
-        columns = range(a.shape[1])
-        return float(np.nanmean([difference(a[rows, k], b[others, k]) for k in columns]))
+        gaps = []
+        for k in columns:
+            gaps.append(difference(a[rows, k], b[others, k], are_categories=kinds[k]))
+        known = np.isfinite(gaps)
+        return float(np.mean(np.array(gaps)[known])) if known.any() else float("nan")
 
     return of_rows(of, (len(a), len(b)), (pair.same.patients, pair.held_out.patients), draws=60)
 
 
 def rank_correlations(table: Array) -> Array:
-    """Spearman's correlation of each pair of columns; 0 where a column is constant."""
-    rank = library("scipy.stats").rankdata
-    ranks = rank(np.where(np.isfinite(table), table, np.nanmedian(table, 0)), axis=0)
+    """Spearman's correlation of each pair of columns; 0 where a column is constant.
+
+    Of two columns the rows count that have both values.
+    """
+    first, second = np.triu_indices(table.shape[1], 1)
+    known = np.isfinite(table)
+    if known.all():
+        return _correlations(table)[first, second]
+    values = []
+    for one, other in zip(first, second, strict=True):
+        pair = table[known[:, one] & known[:, other]][:, [one, other]]
+        values.append(_correlations(pair)[0, 1] if len(pair) > 1 else 0.0)
+    return np.array(values)
+
+
+def _correlations(table: Array) -> Array:
+    """Spearman's correlations of columns without missing values, (columns, columns)."""
+    ranks = library("scipy.stats").rankdata(table, axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        matrix: Array = np.atleast_2d(np.corrcoef(ranks, rowvar=False))
-    return np.nan_to_num(matrix[np.triu_indices(len(matrix), 1)])
+        matrix: Array = np.nan_to_num(np.atleast_2d(np.corrcoef(ranks, rowvar=False)))
+    return matrix
 
 
 @metric("correlations", "correlations of columns", "tables", needs="table", highest=2.0)
@@ -142,17 +162,42 @@ def detection(pair: Pair) -> Estimate:
     if a is None or b is None:
         raise InputError("Tables are needed for this figure.")
     truth = np.repeat([1, 0], [len(a), len(b)])
+    are_known = pair.same.patients is not None or pair.real.patients is not None
+    groups = _groups(pair.same, pair.real)
+    count = min(len(np.unique(groups[truth == side])) for side in (0, 1))
+    if count < 2:
+        return Estimate(float("nan"), np.array([]), "all rows of a side are of one patient")
     model = ensemble.HistGradientBoostingClassifier(max_iter=50, random_state=pair.seed)
-    folds = selection.StratifiedKFold(FOLDS, shuffle=True, random_state=pair.seed)
+    way = selection.StratifiedGroupKFold if are_known else selection.StratifiedKFold
     shares = selection.cross_val_predict(
-        model, np.concatenate([a, b]), truth, cv=folds, method="predict_proba"
+        model,
+        np.concatenate([a, b]),
+        truth,
+        groups=groups if are_known else None,
+        cv=way(min(FOLDS, count), shuffle=True, random_state=pair.seed),
+        method="predict_proba",
     )[:, 1]
 
     def of(rows: Rows, others: Rows) -> float:
         chosen = np.concatenate([rows, len(a) + others])
         return roc_auc(truth[chosen] == 1, shares[chosen])
 
-    return of_rows(of, (len(a), len(b)))
+    return of_rows(of, (len(a), len(b)), (pair.same.patients, pair.real.patients))
+
+
+def _groups(*parts: Part) -> NDArray[Any]:
+    """A number for each patient of the parts, or for each row where patients are not known.
+
+    A patient's rows stay in one fold: trees would recognise a row by another one of its patient.
+    """
+    numbers: list[NDArray[Any]] = []
+    first = 0
+    for part in parts:
+        names = np.arange(part.n) if part.patients is None else part.patients
+        codes = np.unique(names, return_inverse=True)[1]
+        numbers.append(first + codes)
+        first += int(codes.max()) + 1
+    return np.concatenate(numbers)
 
 
 @metric(
@@ -162,15 +207,17 @@ def row_copy(pair: Pair) -> Estimate:
     """Share of rows nearer to a real row than 1 % of held-out rows are.
 
     Source: distance to the closest record, with a threshold from rows that were not in the
-    training. Lower is better; 0.01 is what new patients would give. Columns are scaled to the
-    spread of the real ones. Unit: share of rows. Below 100 held-out rows the threshold is the
-    nearest single one.
+    training, and that equal none of it. Lower is better; 0.01 is what new patients would give.
+    Columns are scaled to the spread of the real ones. Unit: share of rows. Below 100 held-out rows
+    the threshold is the nearest single one.
     """
     real, made, held = pair.real.table, pair.synthetic.table, pair.held_out.table
     if real is None or made is None or held is None:
         raise InputError("Tables are needed for this figure.")
     rows = scaled(real)
     tree = library("scipy.spatial").cKDTree(rows(real))
-    limit = np.quantile(tree.query(rows(held))[0], 0.01)
+    apart = tree.query(rows(held))[0]
+    new = apart[apart > 0]  # rows of few values occur twice by chance
+    limit = np.quantile(new, 0.01) if len(new) else 0.0
     distances = tree.query(rows(made))[0]
     return of_mean((distances < limit) | (distances == 0), pair.synthetic.patients)

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 # Side of a patch and of the coarsest band, by number of dimensions.
 WINDOW, SMALLEST = {2: 7, 3: 5}, {2: 16, 3: 8}
 BANDS, SLICES, PATCHES = 3, 256, 64
+TONE = 1e-6  # spread of a band that is of one tone but for rounding
 
 
 def halved(x: Tensor) -> Tensor:
@@ -69,7 +70,8 @@ def log_kurtoses(x: Tensor) -> Tensor:
     for band in pyramid(x)[:-1]:
         flat = band.flatten(1)
         flat = flat - flat.mean(1, keepdim=True)
-        kurtosis = flat.pow(4).mean(1) / (flat.pow(2).mean(1).square() + 1e-12)
+        spread = flat.square().mean(1, keepdim=True).sqrt().clamp(min=TONE)
+        kurtosis = (flat / spread).pow(4).mean(1)
         rows.append(torch.log(kurtosis + 1e-6))
     return torch.stack(rows) if rows else x.new_zeros((0, len(x)))
 

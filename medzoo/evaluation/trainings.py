@@ -14,7 +14,7 @@ from ..errors import InputError
 from .estimates import row_draws
 from .learners import CLASSIFIER, DETECTOR, SEGMENTER, TASKS, Cases, Rows, Task, task_of
 from .pairs import Pair, Part
-from .segmenter import binary
+from .segmenter import SMALLEST, binary
 from .utility import Arm, Utility
 
 SHARES = (0.25, 1.0)  # of the real training data
@@ -170,6 +170,11 @@ def cases_of(part: Part, kind: str, pair: Pair) -> Cases:
         raise InputError(
             f"A {kind} needs pictures with {TARGETS[kind]} on both sides.",
             f"utility=True (--utility) takes what there is: one of {', '.join(TASKS)}.",
+        )
+    if kind == SEGMENTER and min(part.x.shape[2:]) < SMALLEST:
+        raise InputError(
+            f"A segmenter needs pictures with at least {SMALLEST} pixels along each axis, not "
+            f"{tuple(part.x.shape[2:])}."
         )
     return Cases(part.x, target)
 
