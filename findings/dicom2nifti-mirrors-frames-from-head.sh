@@ -1,8 +1,8 @@
 #!/bin/sh
 # dicom2nifti 2.6.2: an Enhanced CT file whose frames are stored from head to feet is mirrored from
 # top to bottom. The voxels are put in the order of InStackPositionNumber, but the affine is made
-# from the first and the last frame of the file, so what lies at 15 mm is found at 0 mm. No error, no
-# warning.
+# from the first and the last frame of the file, so what lies at 15 mm is found at 0 mm. There is no
+# error and no warning.
 #
 # The order of the frames in the file is free, their places are stated with each of them (PS3.3,
 # C.7.6.16.2.2 and C.7.6.16.2.3). The same frames stored from feet to head are converted rightly.

@@ -1,12 +1,12 @@
 #!/bin/sh
 # dicompyler-core 0.5.6: a dose whose GridFrameOffsetVector holds the heights of the planes themselves
-# is read at another place, moved by the height of its first plane. Here a dose that starts at 9 mm is
-# taken 9 mm too high, so a target that gets 12.5 Gy has 9.5 Gy in its dose volume histogram. There is
-# no error and no warning. Where the first plane lies at 0 mm, both forms are the same.
+# is read at another place, moved by the height of its first plane. Here a dose that starts at 9 mm
+# is taken 9 mm too high, so a target that gets 12.5 Gy has 9.5 Gy in its dose volume histogram. There
+# is no error and no warning. Where the first plane lies at 0 mm, both forms are the same.
 #
 # DICOM allows two forms (PS3.3, C.8.8.3.2): offsets from the first plane, which begin with 0, and
-# heights in the patient, which begin with the z of ImagePositionPatient. dicompyler-core adds that z
-# in both. SimpleITK 2.5.7 gives the same dose for both forms.
+# heights in the patient, which begin with the z of ImagePositionPatient. dicompyler-core adds that
+# z in both. SimpleITK 2.5.7 gives the same dose for both forms.
 #
 # Output seen on 2026-11-30 (pydicom 2.4.4; the dose rises by 1 Gy in 3 mm):
 #   offsets 0, 3, 6, ...: target 12.5 Gy, SimpleITK 12.5 Gy, dicompyler-core 12.5 Gy, warnings 0

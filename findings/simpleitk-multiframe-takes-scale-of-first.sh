@@ -1,7 +1,7 @@
 #!/bin/sh
 # SimpleITK 2.5.7 (ITK 5.4, GDCM): in a multi-frame DICOM file whose frames have a RescaleSlope each,
 # the slope of the first frame is applied to all frames. In a PET scan the activities of the other
-# slices are wrong, here up to four times too high or half as high. No error, no warning.
+# slices are wrong, here from half to four times the right ones. No error, no warning.
 #
 # PET scanners scale each slice to its own maximum. The same four slices, as single files, are read
 # rightly by SimpleITK itself; as one file (Legacy Converted Enhanced PET, made by highdicom) they
