@@ -217,6 +217,20 @@ def test_mask_is_drawn_with_the_mouse_in_a_window(toy: Callable[..., int]) -> No
         assert explorer.exploration.state.mask is None
 
 
+def test_a_mask_is_drawn_for_a_model_that_shows_none(toy: Callable[..., int]) -> None:
+    code = PAINTER.replace(', "masks": masks}', "}")
+    outputs = {"images": PAINTER_CONFIG["outputs"]["images"]}
+    with medzoo.load(toy(code, **{**PAINTER_CONFIG, "outputs": outputs})) as model:
+        explorer = Explorer(model)
+        press(explorer, "draw")
+        assert explorer.buttons["draw"].label.get_text() == "draw: brush"
+        mouse(explorer, "scroll", explorer._picture, 4, 4, step=-3)
+        mouse(explorer, "button_press", explorer._picture, 4, 4)
+        mouse(explorer, "button_release", explorer._picture, 4, 4)
+        press(explorer, "paint")
+        assert np.argwhere(explorer.samples.images[0, 0] == 110).tolist() == [[4, 4]]
+
+
 def test_models_without_a_mask_have_no_brush(toy: Callable[..., int]) -> None:
     with medzoo.load(toy()) as model:
         assert "draw" not in Explorer(model).buttons

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import NUMPY_MODEL
 from PIL import Image
 
 import medzoo
 from medzoo import seeds, settings
 from medzoo.cli import main
-from medzoo.errors import InputError
+from medzoo.errors import InputError, MedzooError
 from medzoo.view import Exploration, directions, exploration, window
 from medzoo.view.directions import Direction, directions_of, leading, named
 
@@ -63,6 +64,9 @@ VOLUME_OUTPUTS = {
         "range": [-1000, 1000], "unit": "HU",
     }
 }  # fmt: skip
+
+
+ONE_AT_A_TIME = NUMPY_MODEL.replace("images = np.zeros", "assert batch.n == 1; images = np.zeros")
 
 
 @pytest.fixture
@@ -132,6 +136,48 @@ def test_what_is_refused_changes_nothing(opened: Callable[..., Exploration]) -> 
         assert explorer.state is state
     assert explorer.look == exploration.Look()
     assert not explorer.undo()
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        {"window": (40, 0)},
+        {"window": (40, -1)},
+        {"window": (None, 1)},
+        {"window": 40},
+        {"window": "soft"},
+        {"sections": (1, 2)},
+        {"sections": 1},
+        {"sections": (9, None, None)},
+    ],
+)
+def test_a_look_that_cannot_be_shown_is_refused(
+    opened: Callable[..., Exploration], look: dict[str, Any]
+) -> None:
+    explorer = opened(code=VOLUME, latent=0, conditions={}, options={}, outputs=VOLUME_OUTPUTS)
+    before, pixels = explorer.look, explorer.pixels()
+    with pytest.raises(InputError):
+        explorer.show(**look)
+    assert explorer.look == before
+    assert np.array_equal(explorer.pixels(), pixels)
+
+
+def test_a_model_that_fails_leaves_the_state_that_is_shown(
+    opened: Callable[..., Exploration],
+) -> None:
+    explorer = opened(code=ONE_AT_A_TIME, seed=7)
+    explorer.move(0, 2.0)
+    state, look, pixels = explorer.state, explorer.look, explorer.pixels()
+    with pytest.raises(MedzooError):
+        explorer.show(samples=4)
+    assert (explorer.state, explorer.look) == (state, look)
+    explorer.move(1, 1.0)  # goes on with one sample
+    explorer.model.close()
+    with pytest.raises(InputError, match="is closed"):
+        explorer.undo()
+    assert explorer.state.latents[1] == 1.0
+    assert np.array_equal(explorer.samples.images[0, 0, 0, 2], 148)
+    assert not np.array_equal(explorer.pixels(), pixels)
 
 
 def test_random_is_a_fresh_seed(opened: Callable[..., Exploration]) -> None:
@@ -329,6 +375,23 @@ def test_traverse_by_name_makes_the_named_property_larger(disc: int) -> None:
     assert sizes[0] < sizes[1] < sizes[2]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [{"fps": 0}, {"fps": "4"}, {"scale": 0}, {"scale": "2"}, {"columns": -1}, {"masks": "red"}],
+)
+def test_frames_refuse_what_cannot_be_drawn(
+    disc: int, tmp_path: Path, arguments: dict[str, Any]
+) -> None:
+    walk = medzoo.traverse(disc, latent=0, steps=2)
+    for name in ("walk.png", "walk.gif"):
+        with pytest.raises(InputError):
+            walk.save(tmp_path / name, **arguments)
+    if "fps" not in arguments:
+        with pytest.raises(InputError):
+            walk.strip(**arguments)
+    assert not list(tmp_path.glob("walk*"))
+
+
 def test_interpolate_goes_from_seed_to_seed(disc: int) -> None:
     frames = medzoo.interpolate(disc, 1, 2, steps=3)
     ends = seeds.latents(1, [0], 6)[0], seeds.latents(2, [0], 6)[0]
@@ -445,6 +508,31 @@ def test_notebook_controls_of_inputs(toy: Callable[..., int]) -> None:
         assert face.exploration.state.inputs == {"condition": "malignant", "gain": 9}
         face.buttons["reset"].click()
         assert (face.controls["condition"].value, face.controls["gain"].value) == ("benign", 3)
+
+
+def test_notebook_shows_the_look_that_is_drawn(toy: Callable[..., int]) -> None:
+    from medzoo.view.notebook import NotebookExplorer
+
+    with medzoo.load(toy(ONE_AT_A_TIME)) as model:
+        face = NotebookExplorer(model)
+        face.controls["samples"].value = 4
+        assert "sample" in face.note.value
+        assert (face.controls["samples"].value, face.exploration.look.samples) == (1, 1)
+        face.controls["gain"].value = 9
+        assert face.exploration.state.inputs["gain"] == 9
+
+
+def test_notebook_keeps_an_option_that_is_called_like_a_look_apart(toy: Callable[..., int]) -> None:
+    from medzoo.view.notebook import NotebookExplorer
+
+    option = {"type": "int", "default": 3, "minimum": 0, "maximum": 9, "help": "A number."}
+    with medzoo.load(toy(options={"gain": option, "samples": option})) as model:
+        face = NotebookExplorer(model)
+        face.controls["samples"].value = 5
+        assert face.exploration.state.inputs["samples"] == 5
+        face.looks["samples"].value = 4
+        assert face.exploration.look.samples == 4
+        assert face.controls["samples"].value == 5
 
 
 # ----------------------------------------------------------------------------------- which face

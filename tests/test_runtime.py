@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from medzoo.runtime import Execution, native, open_session
 from medzoo.runtime.native import NativeSession, pick_device
 from medzoo.runtime.session import MOST, ROOM, batch_size
 from medzoo.runtime.worker import WorkerSession
+from medzoo.view import Exploration
 
 Toy = Callable[..., int]
 
@@ -260,6 +262,32 @@ def test_weights_of_the_users_own_reach_the_loader(
         assert torch.equal(torch.stack([item["images"] for item in data]), tuned)
     with pytest.raises(InputError, match="1 tensors that do not fit"):
         medzoo.dataset(901, 3, weights=own_weights(tmp_path, bias=np.ones(5, np.float32)))
+
+
+def test_a_state_that_an_explorer_saves_says_how_the_model_was_loaded(
+    weighted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = own_weights(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with medzoo.load(901, weights=mine.name) as model:
+        explorer = Exploration(model, 3)
+        monkeypatch.chdir(weighted)
+        path = explorer.save(tmp_path)
+    state = json.loads(path.with_suffix(".json").read_text())
+    assert state["arguments"]["weights"] == str(mine)
+    names: dict[str, Any] = {"medzoo": medzoo}
+    exec(state["python"], names)
+    np.testing.assert_array_equal(names["samples"].images, explorer.samples.images)
+
+
+def test_a_state_that_an_explorer_saves_says_the_precision(toy: Toy) -> None:
+    toy(MATRIX, requires=["numpy", "torch"], outputs=FLOATS, conditions=None, options=None)
+    with medzoo.load(901, precision="bfloat16") as model:
+        explorer = Exploration(model, 3)
+        assert explorer.recipe["precision"] == "bfloat16"
+        names: dict[str, Any] = {"medzoo": medzoo}
+        exec(explorer.python(), names)
+        np.testing.assert_array_equal(names["samples"].images, explorer.samples.images)
 
 
 def test_weights_of_the_users_own_change_the_samples_and_the_record(

@@ -333,6 +333,86 @@ def test_samples_without_a_model_can_be_saved_and_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(again.images[:]), values)
 
 
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (
+            np.zeros((4, 1, 4, 8), np.uint8),
+            r"have the shape \(1, 4, 8\), and outputs says \(1, 8, 8\)",
+        ),
+        (np.zeros((4, 1, 8, 8), np.float32), "holds float32, and outputs says uint8"),
+    ],
+)
+def test_columns_that_are_not_what_outputs_says_are_refused(
+    toy: Toy, values: Any, says: str
+) -> None:
+    made = medzoo.generate(toy(), 4, seed=0)
+    columns = {**made.columns, "images": values}
+    with pytest.raises(InputError, match=says):
+        dataclasses.replace(made, columns=columns)
+    with pytest.raises(InputError, match="outputs says nothing about the column 'scores'"):
+        dataclasses.replace(made, columns={**made.columns, "scores": np.zeros(4)})
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int64", "bool"])
+def test_numbers_of_another_type_are_not_written(toy: Toy, tmp_path: Path, dtype: str) -> None:
+    made = medzoo.generate(toy(), 4, seed=0)
+    columns = {**made.columns, "images": made.images.astype(dtype)}
+    changed = dataclasses.replace(made, columns=columns)
+    for format_ in ("png", "npz", "nifti", "dicom", "webdataset"):
+        with pytest.raises(InputError, match=f"holds {dtype}, and outputs says uint8"):
+            changed.save(tmp_path / "set", format=format_)
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("format_", ["png", "npz", "nifti", "webdataset"])
+def test_a_column_that_was_left_out_is_not_written(toy: Toy, tmp_path: Path, format_: str) -> None:
+    made = medzoo.generate(toy(), 4, seed=0)
+    alone = dataclasses.replace(made, columns={"images": made.images})
+    again = alone.save(tmp_path / "set", format=format_)
+    assert list(again.columns) == list(again.outputs) == ["images"]
+    np.testing.assert_array_equal(again.images, made.images)
+    assert medzoo.verify(tmp_path / "set").ok
+
+
+def test_samples_in_their_first_order_again_are_the_whole_set(toy: Toy, tmp_path: Path) -> None:
+    made = medzoo.generate(toy(), 3, seed=0)
+    turned = made[[2, 0, 1]].save(tmp_path / "turned", format="npz")
+    assert turned.provenance["subset"]["n"] == 3
+    whole = turned[[1, 2, 0]].save(tmp_path / "whole", format="npz")
+    assert "subset" not in whole.provenance
+    np.testing.assert_array_equal(whole.images, made.images)
+
+
+def test_numbers_of_samples_may_have_any_integer_type(toy: Toy, tmp_path: Path) -> None:
+    made = medzoo.generate(toy(), 4, seed=0)[1:3]
+    short = dataclasses.replace(made, indices=made.indices.astype(np.int32))
+    again = short.save(tmp_path / "set", format="npz")
+    np.testing.assert_array_equal(again.indices, [1, 2])
+    np.testing.assert_array_equal(again.images, made.images)
+
+
+def test_dicom_files_of_other_pixels_without_a_model_are_other_files(tmp_path: Path) -> None:
+    import pydicom
+
+    def identifiers(folder: str, value: int) -> dict[str, set[str]]:
+        columns, outputs = {}, {}
+        for name, kind in (("images", "image"), ("masks", "mask")):
+            outputs[name] = Output(name, kind, "uint8", (1, 4, 4))
+            columns[name] = np.full((2, 1, 4, 4), value if kind == "image" else 1, np.uint8)
+        samples = medzoo.Samples(columns, outputs, np.arange(2))
+        samples.save(tmp_path / folder, format="dicom")
+        read = list(map(pydicom.dcmread, (tmp_path / folder).rglob("*.dcm")))
+        keys = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID")
+        return {key: {str(file[key].value) for file in read} for key in keys}
+
+    one, other, again = identifiers("one", 1), identifiers("other", 2), identifiers("again", 1)
+    assert one == again
+    assert [len(values) for values in one.values()] == [4, 4, 2, 2]
+    for key, values in one.items():
+        assert values.isdisjoint(other[key])
+
+
 def test_a_label_of_a_mask_has_one_colour_in_all_sections() -> None:
     mask = np.zeros((1, 1, 2, 4, 4), np.uint8)
     mask[0, 0, 0, :2], mask[0, 0, 0, 2:], mask[0, 0, 1, 1:3] = 1, 2, 2

@@ -152,6 +152,40 @@ def test_scales_are_compared_between_the_sides(toy: Toy, tmp_path: Path) -> None
     assert report.figure("realism, p").value < 0.001
 
 
+def test_scales_count_the_readers_who_have_finished(toy: Toy, tmp_path: Path) -> None:
+    real = real_pictures(tmp_path / "real")
+    made = study.new(tmp_path / "study", real, toy(), n=10, seed=1, likert="realism")
+    strict = made.start("Dr B")
+    for _ in range(5):
+        strict.answer(strict.current.id, 3, scales={"realism": 1})
+    report = made.report()
+    assert "No reader has finished, so the further scales have no means." in report.notes
+    with pytest.raises(InputError, match="no figure 'realism, real'"):
+        report.figure("realism, real")
+    read_all(made, "Dr A", lambda truth, k: 3, scales={"realism": 4})
+    report = made.report()
+    assert "their answers count in accuracy, sensitivity and specificity alone" in report.notes[0]
+    for name in ("realism, real", "realism, synthetic"):
+        assert (report.figure(name).value, report.figure(name).n) == (4, 10)
+
+
+def test_how_the_model_ran_is_not_a_group_of_pictures(toy: Toy, tmp_path: Path) -> None:
+    real = real_pictures(tmp_path / "real")
+    made = study.new(
+        tmp_path / "study",
+        real,
+        toy(),
+        n=4,
+        seed=1,
+        device="cpu",
+        sandbox="off",
+        options={"gain": 2},
+    )
+    assert {name for e in key_of(made)["pictures"].values() for name in e["groups"]} == {"class"}
+    read_all(made, "Dr A", lambda truth, k: 6)
+    assert {f.by for f in made.report().figures} == {"", "class benign", "class malignant"}
+
+
 def test_training_does_not_count(toy: Toy, tmp_path: Path) -> None:
     real = real_pictures(tmp_path / "real")
     made = study.new(tmp_path / "study", real, toy(), n=5, training=6, seed=1)

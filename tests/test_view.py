@@ -185,6 +185,32 @@ def test_pages_reach_every_latent(open_toy: Callable[..., Explorer]) -> None:
     assert all(s.ax.get_visible() for s in explorer.sliders)
 
 
+def test_directions_that_there_are_not_leave_the_latents(
+    open_toy: Callable[..., Explorer],
+) -> None:
+    plain = "return {'images': np.zeros((batch.n, 1, 8, 8), np.uint8)}"
+    explorer = open_toy(code=LONG_MODEL.replace("return {", f"{plain}\n        return {{"))
+    press(explorer, "find directions")
+    assert explorer._note.get_text() == "no direction changes the picture"
+    drag(explorer, 1, 0.0, 1.5)
+    assert explorer.latents[1] == pytest.approx(1.5, abs=0.05)
+
+
+def test_directions_that_cannot_be_found_are_said_in_the_window(
+    open_toy: Callable[..., Explorer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = open_toy()
+
+    def fail(**_: object) -> None:
+        raise InputError("The model is gone.")
+
+    monkeypatch.setattr(explorer.exploration, "find_directions", fail)
+    press(explorer, "find directions")
+    assert explorer._note.get_text() == "The model is gone."
+    drag(explorer, 1, 0.0, 1.5)
+    assert explorer.latents[1] == pytest.approx(1.5, abs=0.05)
+
+
 def test_radio_button_changes_the_condition_alone(open_toy: Callable[..., Explorer]) -> None:
     explorer = open_toy()
     latents = explorer.latents.copy()

@@ -43,7 +43,7 @@ from medzoo import registry
 
 pytestmark = needs_chromium
 NAME = "return arguments[0].innerText.trim() || arguments[0].closest('[aria-label]')?.ariaLabel"
-PAINTER_NUMBER, SLOW, TWO_VERSIONS, PAIR = 904, 905, 906, 907
+PAINTER_NUMBER, SLOW, TWO_VERSIONS, PAIR, FINE, ALONE = 904, 905, 906, 907, 908, 909
 SUM = """
 class Model:
     def sample(self, batch):
@@ -64,6 +64,8 @@ SLEEPER = NUMPY_MODEL.replace(
     "images = np.zeros", "__import__('time').sleep(0.5); images = np.zeros"
 )
 
+ALONE_MODEL = NUMPY_MODEL.replace("images = np.zeros", "assert batch.n == 1; images = np.zeros")
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any, Path]]:
@@ -75,6 +77,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any, P
     add_model(folder / "configs", SLOW, SLEEPER)
     add_model(folder / "configs", TWO_VERSIONS)
     add_model(folder / "configs", PAIR, SUM, **SUM_CONFIG)
+    fine = {"type": "float", "default": 0.0005, "minimum": 0, "maximum": 0.001, "help": "Small."}
+    add_model(folder / "configs", FINE, options={"gain": fine})
+    add_model(folder / "configs", ALONE, ALONE_MODEL)
     add_older_version(folder / "configs" / f"{TWO_VERSIONS:05d}_TOY_MRI_NOISE.yaml")
     with served(folder) as (address, process), chromium(folder) as browser:
         yield address, browser, folder
@@ -369,6 +374,57 @@ def test_controls_set_the_state_and_the_line_of_python(site: tuple[str, Any, Pat
     path = until(lambda: p if (p := site[2] / "medzoo_901_seed18.zip").exists() else None)
     with zipfile.ZipFile(path) as archive:
         assert sorted(archive.namelist()) == ["medzoo_901_seed18.json", "medzoo_901_seed18.png"]
+
+
+def test_a_latent_number_that_is_being_typed_stops_nothing(site: tuple[str, Any, Path]) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser = explored(site, SLOW)
+    until(lambda: one(browser, ".mz-explorer").get_attribute("aria-busy") == "false")
+    for _ in range(4):
+        press(browser, "random")
+    fill(browser, "latent, 0 to 3", Keys.BACKSPACE)
+    until(lambda: one(browser, ".mz-explorer").get_attribute("aria-busy") == "false")
+    seed = one(browser, "input[aria-label=seed]").get_attribute("value")
+    assert f"seed={seed}," in one(browser, "code.mz-line").text
+    assert one(browser, "input[aria-label='latent, 0 to 3']").get_attribute("value") == ""
+
+
+def test_a_waiting_move_stays_with_its_latent(site: tuple[str, Any, Path]) -> None:
+    browser = explored(site, SLOW)
+    until(lambda: one(browser, ".mz-explorer").get_attribute("aria-busy") == "false")
+    own = pixels(browser)[0, 1:5]
+    drag(browser, "its value", 0.5, 0.7, 1.0)
+    fill(browser, "latent, 0 to 3", "2\n")
+    until(lambda: pixels(browser)[0, 1] == 188)  # 128 + 20 * 3
+    until(lambda: one(browser, ".mz-explorer").get_attribute("aria-busy") == "false")
+    assert np.array_equal(pixels(browser)[0, 2:5], own[1:])
+
+
+def test_a_slider_of_small_steps_shows_the_state(site: tuple[str, Any, Path]) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser = explored(site, FINE)
+    thumb = one(browser, ".q-slider[aria-label='gain'] [tabindex='0']")
+    thumb.send_keys(Keys.ARROW_RIGHT)
+    until(lambda: "gain=0.00051" in one(browser, "code.mz-line").text)
+    assert "+0.00051" in one(browser, "main").text
+    press(browser, "undo")
+    until(lambda: "+0.0005\n" in one(browser, "main").text + "\n")
+    assert "+0.00051" not in one(browser, "main").text
+
+
+def test_samples_side_by_side_that_cannot_be_made_are_not_shown_as_chosen(
+    site: tuple[str, Any, Path],
+) -> None:
+    browser = explored(site, ALONE)
+    choose(browser, "side by side", "4")
+    until(lambda: one(browser, ".mz-message.mz-bad"))
+    chosen = ".q-select:has([aria-label='side by side'])"
+    until(lambda: one(browser, chosen).text.split()[:1] == ["1"])
+    press(browser, "random")
+    until(lambda: "seed=0," not in one(browser, "code.mz-line").text)
+    assert pixels(browser).shape == (8, 8)
 
 
 def test_saving_waits_for_a_change_that_goes_on(site: tuple[str, Any, Path]) -> None:

@@ -47,6 +47,29 @@ class Batch(Protocol):
     def __getitem__(self, key: slice, /) -> Any: ...
 
 
+def require_fit(values: Array, output: Output) -> None:
+    """Check that an array (N, ...) holds what ``output`` says about its column.
+
+    Raises
+    ------
+    InputError
+        A sample has another shape, or the values are floats where whole numbers were said, or the
+        reverse: they would be scaled wrongly.
+    """
+    name, shape = output.name, values.shape[1:]
+    if shape != tuple(output.shape):
+        raise InputError(
+            f"Samples of {name!r} have the shape {shape}, and outputs says {tuple(output.shape)}.",
+            f"dataclasses.replace(outputs[{name!r}], shape={shape}) says what they are.",
+        )
+    if (values.dtype.kind == "f") != (np.dtype(output.dtype).kind == "f"):
+        raise InputError(
+            f"{name!r} holds {values.dtype}, and outputs says {output.dtype}, so its values would "
+            "be scaled wrongly.",
+            f"dataclasses.replace(outputs[{name!r}], dtype=..., range=...) says what they are.",
+        )
+
+
 def names_of_kind(outputs: Mapping[str, Output], *kinds: str) -> list[str]:
     """The names of the columns of these kinds, in the order of ``outputs``."""
     return [name for name, output in outputs.items() if output.kind in kinds]

@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,12 +103,24 @@ class Dicom(OneFileEach):
         self._listed = listed_conditions(self._provenance)
         self._identity = _identity(self._provenance, self._listed)
         self._batches: list[list[int]] = []
+        self._pixels: dict[int, str] = {}  # of samples without a model: their digest
 
     def write(self, batch: Batch) -> list[Line]:
         """Encode a batch; identifiers may depend on where batches begin."""
         if self._provenance.get("seeding") == "batch":
             self._batches = batch.provenance.get("batches", [])
+        if "model" not in self._provenance:
+            self._pixels = dict(zip(batch.indices.tolist(), self._digests(batch), strict=True))
         return super().write(batch)
+
+    def _digests(self, batch: Batch) -> Iterator[str]:
+        """The sha256 of the pixels of each sample."""
+        columns = [np.asarray(batch.columns[name][:]) for name in self._pictures]
+        for row in range(len(batch)):
+            digest = hashlib.sha256()
+            for values in columns:
+                digest.update(np.ascontiguousarray(values[row]).data)
+            yield digest.hexdigest()
 
     @staticmethod
     def unfit(outputs: Mapping[str, Output]) -> list[str]:
@@ -148,10 +160,12 @@ class Dicom(OneFileEach):
         """What identifies a sample, in addition to `DECIDES_SAMPLE`.
 
         This is its index, its conditions if they were given as lists, and its batch if the batch
-        decides the sample too.
+        decides the sample too. Of a sample without a model only its pixels are known.
         """
         conditions = conditions_of(index, self._provenance) if self._listed else {}
         sample = [index, *(conditions[name] for name in self._listed)]
+        if index in self._pixels:
+            return [*sample, self._pixels[index]]
         if not self._batches:
             return sample
         begin, size = self._batch_size_at(index)

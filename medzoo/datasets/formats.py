@@ -235,6 +235,17 @@ def require_different(indices: NDArray[np.int64], name: str) -> None:
     )
 
 
+def require_types(samples: Batch) -> None:
+    """Raise InputError if a column holds other numbers than its output says, as files would."""
+    for name, column in samples.columns.items():
+        dtype, stated = getattr(column, "dtype", None), samples.outputs[name].dtype
+        if dtype is not None and dtype.name != stated:
+            raise InputError(
+                f"{name!r} holds {dtype.name}, and outputs says {stated}.",
+                f"Convert it with .astype({stated!r}), or say in outputs what it holds.",
+            )
+
+
 def step_of(output: Output, most: int) -> float:
     """The step of a float column that is stored as numbers from 0 to ``most``."""
     if output.dtype != "float32" or output.kind in ROWS:

@@ -28,7 +28,7 @@ from ..errors import DatasetError, MedzooWarning
 from ..provenance import ARRANGED, DECIDES_SET, FOUND_OUT, SEALS, Provenance, outputs_as_json
 from . import growth
 from .differences import changes, differences, updated
-from .formats import Format, Line, format_class, pick_format, require_different
+from .formats import Format, Line, format_class, pick_format, require_different, require_types
 from .journal import (
     LOG,
     MANIFEST,
@@ -486,16 +486,20 @@ def save(
     arrangement: Arrangement = UNARRANGED,
 ) -> Path:
     """Write existing samples into a new folder; returns its path."""
-    require_different(samples.indices, pick_format(format, samples.outputs))
-    provenance, n = dict(samples.provenance), len(samples)
-    provenance["outputs"] = outputs_as_json(samples.outputs)  # the user may have changed columns
+    # The user may have changed columns, or left some out.
+    outputs = {name: o for name, o in samples.outputs.items() if name in samples.columns}
+    indices = np.asarray(samples.indices, np.int64)
+    require_different(indices, pick_format(format, outputs))
+    require_types(samples)
+    provenance, n = _without(samples.provenance, "subset"), len(samples)
+    provenance["outputs"] = outputs_as_json(outputs)
     first, whole = provenance.get("first", 0), provenance.get("n")
-    if whole is not None and not np.array_equal(samples.indices, np.arange(first, first + whole)):
-        digest = hashlib.sha256(samples.indices.tobytes()).hexdigest()
+    if whole is not None and not np.array_equal(indices, np.arange(first, first + whole)):
+        digest = hashlib.sha256(indices.tobytes()).hexdigest()
         provenance["subset"] = {"n": n, "indices": f"sha256:{digest}"}
     with Target(
         folder,
-        outputs=samples.outputs,
+        outputs=outputs,
         format=format,
         n=n,
         provenance=provenance,
@@ -508,12 +512,9 @@ def save(
 
 def bytes_a_sample(batch: Batch, format: str) -> float:  # noqa: A002
     """Bytes on disk of a sample like these, measured by writing them to a temporary folder."""
-    size = 0
     with tempfile.TemporaryDirectory(prefix="medzoo-") as folder:
         save(batch, folder, format)
-        for path in Path(folder).rglob("*"):
-            if path.is_file():
-                size += path.stat().st_size
+        size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
     return size / len(batch)
 
 

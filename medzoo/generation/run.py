@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from ..errors import DatasetError, InputError, OutOfMemoryError
 from ..provenance import Provenance, copied, of_request
 from ..registry import card, introduce, is_local
 from ..runtime import Execution, Session, open_session
+from ..runtime.weights import their_file
 from ..samples import Samples, concatenate
 from . import capacity
 from .request import Request
@@ -36,6 +38,7 @@ class LoadedModel:
 
     def __init__(self, config: ModelConfig, version: Version, session: Session) -> None:
         self.config, self.version = config, version
+        self.execution: Execution | None = None  # how it was loaded, if `open_model` did it
         self._session: Session | None = session
         self._most = sys.maxsize  # samples per batch, after memory ran out
         self.device, self.actors = session.device, session.actors
@@ -128,7 +131,11 @@ def open_model(kind: type[M], config: ModelConfig, version: Version, execution: 
             f"{config.id} cannot be loaded: {error}", "Free some memory, or try another device."
         ) from error
     introduce(config, version)
-    return kind(config, version, session)
+    model = kind(config, version, session)
+    model.execution = execution
+    if execution.weights is not None:  # the current folder may be another one later
+        model.execution = replace(execution, weights=their_file(execution.weights))
+    return model
 
 
 class Run:

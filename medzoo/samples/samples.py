@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .. import checks
 from ..config import Output
-from ..config.columns import Array, Column
+from ..config.columns import Array, Column, require_fit
 from ..datasets.layout import Arrangement
 from ..datasets.reader import contents
 from ..datasets.writer import save
@@ -60,7 +60,8 @@ class Samples:
     Raises
     ------
     InputError
-        The columns differ in length, or are not arrays.
+        The columns differ in length, are not arrays, or are not what ``outputs`` says: one sample
+        of another shape, or floats where it says whole numbers.
 
     Examples
     --------
@@ -94,6 +95,14 @@ class Samples:
         lengths["indices"] = _length("indices", self.indices)
         if len(set(lengths.values())) != 1:
             raise InputError(f"The columns of the samples differ in length: {lengths}.")
+        for name, column in self.columns.items():
+            if name not in self.outputs:
+                raise InputError(
+                    f"outputs says nothing about the column {name!r:.60} of the samples.",
+                    f"It has {', '.join(self.outputs) or 'no entries'}.",
+                )
+            if isinstance(column, np.ndarray):  # others are checked when they are read
+                require_fit(column, self.outputs[name])
 
     def __len__(self) -> int:
         return len(self.indices)

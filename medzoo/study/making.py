@@ -30,6 +30,8 @@ MOST = 1000  # pictures of each side
 FEW_GROUPS = 12  # values of a column by which pictures are grouped
 LONGEST = 200  # characters of a scale or a question
 PROVENANCE = ("model", "version", "license", "seed", "n", "options", "sha256", "seeding")
+# How the model runs, and the condition, which the labels tell: these are not groups of pictures.
+NO_GROUPS = {"device", "env", "trust", "sandbox", "condition"}
 
 
 def _texts(value: Any, name: str) -> tuple[str, ...]:
@@ -305,7 +307,7 @@ def groups_of(side: Data, run: Mapping[str, Any] | None = None) -> dict[str, lis
     label = side.column("label")
     groups = {}
     for name, value in (run or {}).items():
-        if isinstance(value, str) and name not in {"device", "env", "condition"}:
+        if isinstance(value, str) and name not in NO_GROUPS:
             groups[name] = [value] * len(side)
     for name, texts in side.texts.items():
         if name != "patient":

@@ -312,16 +312,26 @@ def _table(
 
 
 def _scales(results: Results) -> None:
-    """Means of each further scale, of real and of synthetic pictures, and whether they differ."""
+    """Means of each further scale, of real and of synthetic pictures, and whether they differ.
+
+    As all means, they are those of readers who have finished: a strict reader who has seen only
+    some of the pictures would move their means and not those of the others.
+    """
+    finished: dict[str, list[Judgement]] = {}  # of each picture
+    for judgement in results.judgements:
+        if judgement.reader.finished:
+            finished.setdefault(judgement.picture, []).append(judgement)
+    if results.settings.scales and not finished:
+        results.notes.append("No reader has finished, so the further scales have no means.")
+        return
     for scale in results.settings.scales:
         means: dict[bool, list[float]] = {True: [], False: []}
-        for picture in results.pictures:
-            own = [j for j in results.judgements if j.picture == picture.name]
-            means[picture.synthetic].append(fmean(j.answer.scales[scale] for j in own))
+        for own in finished.values():
+            means[own[0].synthetic].append(fmean(j.answer.scales[scale] for j in own))
         for synthetic, name in ((False, "real"), (True, "synthetic")):
             values = means[synthetic]
             note = f"mean from 1 to 5 of {name} pictures, with the t interval over pictures"
             _add(results, f"{scale}, {name}", statistics.mean(values), len(values), note)
         p = statistics.rank_test_p(means[True], means[False])
         note = "Mann-Whitney test of the pictures' means, real against synthetic"
-        _add(results, f"{scale}, p", Estimate(p), len(results.pictures), note)
+        _add(results, f"{scale}, p", Estimate(p), len(finished), note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -70,9 +71,14 @@ class Brush:
         return shape[1] // 2 if chosen is None else chosen
 
     def next_tool(self) -> None:
-        """Off, the brushes, the eraser, and off again. The first brush begins on the shown mask."""
+        """Off, the brushes, the eraser, and off again.
+
+        The first brush begins on the shown mask, or on what is drawn already if the model makes no
+        mask that fits.
+        """
         if self.tool == OFF:
-            self.drawing.replace(self._exploration.mask_shown())
+            with suppress(InputError):
+                self.drawing.replace(self._exploration.mask_shown())
         tools = [OFF, *self._values, ERASER]
         self.tool = tools[(tools.index(self.tool) + 1) % len(tools)]
         self._changed("drag on the picture; the wheel changes the size" if self.tool != OFF else "")

@@ -285,8 +285,8 @@ class Exploration:
         """Go back to the state before the last change; returns whether there is one."""
         if not self._before:
             return False
-        self.state = self._before.pop()
-        self.render()
+        self._render_as(self._before[-1], self.look)
+        self._before.pop()
         return True
 
     def mark(self, end: str) -> None:
@@ -314,17 +314,26 @@ class Exploration:
         self._go(replace(self.state, latents=latents))
 
     def show(self, **changes: Any) -> None:
-        """Change the look: ``window``, ``sections``, ``masks`` or ``samples``."""
+        """Change the look: ``window``, ``sections``, ``masks`` or ``samples``.
+
+        Raises
+        ------
+        InputError
+            A value is not valid, or these samples cannot be made. The look stays as it was.
+        """
         look = replace(self.look, **changes)
         raster.check_choice(look.masks, "masks", raster.MASKS)
         checks.whole(look.samples, "samples", "a number of samples", 1, MOST_BESIDE)
-        for number, size in zip(look.sections, self.sizes.values(), strict=False):
+        if look.window is not None:
+            look = replace(look, window=_checked_window(look.window))
+        sections = checks.several(checks.anything, len(shown.PLANES))(look.sections, "sections")
+        for number, size in zip(sections, self.sizes.values(), strict=False):
             if number is not None:
                 checks.whole(number, "section", "the number of a section", 0, size - 1)
-        again = look.samples != self.look.samples
-        self.look = look
-        if again:
-            self.render()
+        if look.samples == self.look.samples:
+            self.look = look
+        else:
+            self._render_as(self.state, look)
 
     def find_directions(self, *, progress: bool | None = None) -> list[Direction]:
         """The leading directions; the first time for a model version they are found now."""
@@ -335,13 +344,18 @@ class Exploration:
     def _go(self, state: State) -> None:
         """Go to a state and render it; if that fails, nothing has changed."""
         before = self.state
-        self.state = state
+        self._render_as(state, self.look)
+        self._before = [*self._before[1 - UNDO :], before]
+
+    def _render_as(self, state: State, look: Look) -> None:
+        """Make the samples of a state and a look; if that fails, both stay what they were."""
+        before = self.state, self.look
+        self.state, self.look = state, look
         try:
             self.render()
         except BaseException:
-            self.state = before
+            self.state, self.look = before
             raise
-        self._before = [*self._before[1 - UNDO :], before]
 
     # ---------------------------------------------------------------------------------------------
     # saving
@@ -355,8 +369,13 @@ class Exploration:
             "n": self.look.samples,
             "version": version.name,
         }
-        if local:
+        execution = self.model.execution
+        if local or (execution is not None and execution.trust):
             recipe["trust"] = True
+        if execution is not None and execution.weights is not None:
+            recipe["weights"] = str(execution.weights)
+        if execution is not None and execution.precision != "full":
+            recipe["precision"] = execution.precision
         arguments = self.arguments
         if "latents" in arguments:
             own = self.own_latents(self.state.seed)
@@ -440,6 +459,17 @@ class Exploration:
             metadata[key] = self.samples.provenance[key]
         picture = raster.png_of(self.pixels(), {"medzoo": json.dumps(metadata)})
         return {**contents, state: files.json_bytes(saved), path: picture}
+
+
+def _checked_window(window: Any) -> tuple[float, float]:
+    """The centre and the width of the values that are shown."""
+    centre, width = checks.several(checks.number, 2)(window, "window")
+    if centre is None or width is None or not width > 0:
+        raise InputError(
+            f"window={checks.shown(window)} is not possible.",
+            "Give the centre and the width of the values that are shown; the width is above 0.",
+        )
+    return centre, width
 
 
 def between(a: Vector, b: Vector, share: float) -> Vector:

@@ -144,9 +144,15 @@ class Explorer:
     def find_directions(self) -> None:
         """Find the leading directions, and show their sliders."""
         self._announce("finding the leading directions ...")
-        self.exploration.find_directions()
-        self.page = DIRECTIONS
-        self._say("")
+        note = ""
+        try:
+            if self.exploration.find_directions():
+                self.page = DIRECTIONS
+            else:
+                note = "no direction changes the picture"
+        except MedzooError as error:
+            note = error.problem
+        self._say(note)
         self._show_all()
 
     def save(self) -> Path:

@@ -64,12 +64,14 @@ class Frames:
         text = f"<b>{escape(self.title)}</b> of {escape(origin)} · synthetic, not for diagnosis"
         return block(f"<p>{text}</p>", picture)
 
+    @checks.checked()
     def tiles(self, *, scale: int = 1, masks: str = "outline") -> list[NDArray[np.uint8]]:
         """Each frame as 8-bit pixels: (H, W) gray, or (H, W, 3)."""
         raster.check_choice(masks, "masks", raster.MASKS)
         rows = range(len(self))
         return [raster.planes(self._samples, r, scale=scale, masks=masks) for r in rows]
 
+    @checks.checked()
     def strip(
         self, columns: int | None = None, *, scale: int = 1, masks: str = "outline"
     ) -> NDArray[np.uint8]:
@@ -77,6 +79,7 @@ class Frames:
         tiles = self.tiles(scale=scale, masks=masks)
         return raster.sheet_of(tiles, min(columns or len(tiles), len(tiles)))
 
+    @checks.checked()
     def save(
         self,
         path: str | os.PathLike[str],
@@ -93,7 +96,7 @@ class Frames:
         Raises
         ------
         InputError
-            The name ends in neither.
+            The name ends in neither, or an argument is not valid.
         DatasetError
             The file cannot be written.
         """

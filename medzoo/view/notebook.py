@@ -46,6 +46,7 @@ class NotebookExplorer:
         self.text = ipywidgets.HTML()
         self.note = ipywidgets.HTML()
         self.controls: dict[str, Any] = {}
+        self.looks: dict[str, Any] = {}  # the controls of how the picture is shown
         self.buttons: dict[str, Any] = {}
         self._build()
         self._show()
@@ -70,7 +71,8 @@ class NotebookExplorer:
             if exploration.model.version.options[name].type == "int":
                 slider = ipywidgets.IntSlider(min=int(low), max=int(high))
             else:
-                slider = ipywidgets.FloatSlider(min=low, max=high, step=(high - low) / 100)
+                step = (high - low) / 100
+                slider = ipywidgets.FloatSlider(min=low, max=high, step=step, readout_format=".3g")
             self._add(name, slider, partial(exploration.set, name))
         # A text: a browser's numbers are exact only up to 2**53.
         seed = ipywidgets.Text(continuous_update=False)
@@ -130,15 +132,21 @@ class NotebookExplorer:
             centre, width = output.window or ((low + high) / 2, high - low)
             level = ipywidgets.FloatSlider(min=low, max=high, value=centre, step=1)
             window = ipywidgets.FloatSlider(min=1, max=high - low, value=width, step=1)
-            self._add("level", level, self._windowed)
-            self._add("window", window, self._windowed)
+            self._add_look("level", level, self._windowed)
+            self._add_look("window", window, self._windowed)
         for plane, size in exploration.sizes.items():
-            self._add(plane, ipywidgets.IntSlider(min=0, max=size - 1, value=size // 2), self._cut)
+            slider = ipywidgets.IntSlider(min=0, max=size - 1, value=size // 2)
+            self._add_look(plane, slider, self._cut)
         if any(names_of(kind, exploration.samples) for kind in ("mask", "boxes")):
             masks = ipywidgets.Dropdown(options=list(raster.MASKS))
-            self._add("masks", masks, lambda value: exploration.show(masks=value))
+            self._add_look("masks", masks, lambda value: exploration.show(masks=value))
         samples = ipywidgets.Dropdown(options=[1, 4, 9])
-        self._add("samples", samples, lambda value: exploration.show(samples=value))
+        self._add_look("samples", samples, lambda value: exploration.show(samples=value))
+
+    def _add_look(self, name: str, control: Any, change: Callable[[Any], object]) -> None:
+        """Add a control of how the picture is shown; an input may have its name."""
+        self.looks[name] = control
+        self._add(f"{name} shown" if name in self.controls else name, control, change)
 
     def _add(self, name: str, control: Any, change: Callable[[Any], object]) -> None:
         control.description, control.style = name, STYLE
@@ -167,11 +175,11 @@ class NotebookExplorer:
         self.exploration.set(name, self.exploration.choices[name][label])
 
     def _windowed(self, _: float) -> None:
-        window = self.controls["level"].value, self.controls["window"].value
+        window = self.looks["level"].value, self.looks["window"].value
         self.exploration.show(window=window)
 
     def _cut(self, _: int) -> None:
-        self.exploration.show(sections=tuple(self.controls[plane].value for plane in PLANES))
+        self.exploration.show(sections=tuple(self.looks[plane].value for plane in PLANES))
 
     def _find(self) -> None:
         self.exploration.find_directions(progress=False)
@@ -208,6 +216,8 @@ class NotebookExplorer:
                 self.controls[name].value = labels[state.inputs[name]]
             for name in exploration.ranges:
                 self.controls[name].value = state.inputs[name]
+            for name in {"masks", "samples"} & self.looks.keys():
+                self.looks[name].value = getattr(exploration.look, name)
             self.controls["seed"].value = str(state.seed)
             self.controls["A to B"].disabled = exploration.marked != {"A", "B"}
         finally:

@@ -26,12 +26,17 @@ def slider(
     with row(name):
         control = ui.slider(min=low, max=high, step=step, value=value)
         control.props(f'dense aria-label="{name}"')
-        shown = ui.element("output")
-        text = "{:g}" if step >= 1 else "{:+.2f}"
-        with shown:
-            ui.label().bind_text_from(control, "value", text.format)
+        with ui.element("output"):
+            ui.label().bind_text_from(control, "value", _form(step).format)
     control.on_value_change(lambda event: change(event.value))
     return control
+
+
+def _form(step: float) -> str:
+    """How the value of a slider is written, with the digits that its steps change."""
+    if step >= 1:
+        return "{:.10g}"
+    return "{:+.2f}" if step >= 0.01 else "{:+.3g}"
 
 
 def choice(name: str, labels: Sequence[Any], value: Any, change: Change) -> ui.select:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,7 @@ class Explorer:
         self.changes = Changes(loaded, self._shown, self._fail, self._busy)
         self._quiet = False
         self._known = 0  # leading directions that have a slider
+        self._number = 0  # of the latent that has a slider
         self._values: dict[str, tuple[Any, Callable[[], Any]]] = {}
         self._painter: Painter | None = None
         with ui.element("div").classes("mz-explorer") as self.box:
@@ -155,7 +156,8 @@ class Explorer:
                 )
             if size:
                 self.number = field(f"latent, 0 to {size - 1}", "0", self._numbered)
-                self._add_slider("its value", self._moved, self._latent)
+                self.latent = slider("its value", -REACH, REACH, 0.0, self._slid, step=STEP)
+                self._show_latent(0)
 
     def _build_inputs(self) -> None:
         exploration = self.exploration
@@ -187,17 +189,27 @@ class Explorer:
                 low, high = exploration.value_range
                 output = exploration.model.version.outputs[exploration.column]
                 centre, width = output.window or ((low + high) / 2, high - low)
-                ask = self._asking("window", self._windowed)
+                ask = self._asking("look window", self._windowed)
                 self.looks["level"] = slider("level", low, high, round(centre), ask, step=1)
                 self.looks["window"] = slider("window", 1, high - low, round(width), ask, step=1)
             for plane, size in exploration.sizes.items():
-                ask = self._asking("sections", self._cut)
+                ask = self._asking("look sections", self._cut)
                 self.looks[plane] = slider(plane, 0, size - 1, size // 2, ask, step=1)
             if any(names_of(kind, exploration.samples) for kind in ("mask", "boxes")):
-                masks = lambda value: exploration.show(masks=value)  # noqa: E731
-                choice("masks", raster.MASKS, "outline", self._asking("masks", masks))
-            several = lambda value: exploration.show(samples=value)  # noqa: E731
-            choice("side by side", (1, 4, 9), 1, self._asking("samples", several))
+                self._add_look("masks", "masks", raster.MASKS)
+            self._add_look("side by side", "samples", (1, 4, 9))
+
+    def _add_look(self, name: str, look: str, values: Sequence[Any]) -> None:
+        """Add a list of the values that one part of the look can have."""
+
+        def change(value: Any) -> None:
+            self.exploration.show(**{look: value})
+
+        def shown() -> Any:
+            return getattr(self.exploration.look, look)
+
+        key = f"look {look}"
+        self._values[key] = choice(name, values, shown(), self._asking(key, change)), shown
 
     def _add_slider(
         self,
@@ -256,9 +268,21 @@ class Explorer:
         """The number of a latent was typed: its slider shows that latent."""
         size = self.exploration.state.latents.size
         if not text.strip().isdecimal() or int(text) >= size:
-            self.number.value = "0"
             self.message.say(f"{text!r} is not a latent: give a number from 0 to {size - 1}.")
+            self.number.value = text = "0"
+        self._show_latent(int(text))
         self._set_controls()
+
+    def _show_latent(self, number: int) -> None:
+        """Let the slider show this latent; a change of the one before may still wait."""
+        self._values.pop(f"latent {self._number}", None)
+        self._number = number
+        self._values[f"latent {number}"] = self.latent, self._latent
+
+    def _slid(self, value: float) -> None:
+        """The slider of a latent was moved. It may show another latent when the change is made."""
+        change = partial(self.exploration.move, self._number)
+        self._asking(f"latent {self._number}", change)(value)
 
     def _position(self, direction: Direction) -> float:
         return direction.position(self.exploration.state.latents)
@@ -270,10 +294,8 @@ class Explorer:
         self.exploration.set(name, number(value))
 
     def _latent(self) -> float:
-        return float(self.exploration.state.latents[int(self.number.value)])
-
-    def _moved(self, value: float) -> None:
-        self.exploration.move(int(self.number.value), value)
+        """Where the slider of a latent is."""
+        return _within(float(self.exploration.state.latents[self._number]), -REACH, REACH)
 
     def _windowed(self, _: float) -> None:
         window = self.looks["level"].value, self.looks["window"].value
@@ -361,7 +383,7 @@ class Explorer:
         self._quiet = True
         try:
             for name, (control, value) in self._values.items():
-                if not self.changes.waits(name) and _differs(control.value, value()):
+                if not self.changes.waits(name) and _differs(control, value()):
                     control.value = value()
             if self.exploration.state.latents.size:
                 self.between.set_enabled(self.exploration.marked == {"A", "B"})
@@ -373,8 +395,8 @@ def _within(value: float, low: float, high: float) -> float:
     return min(max(value, low), high)
 
 
-def _differs(shown: Any, value: Any) -> bool:
+def _differs(control: Any, value: Any) -> bool:
     """Whether a control must be moved; a slider stays if it only rounds the value."""
-    if isinstance(value, float) and isinstance(shown, (int, float)):
-        return abs(shown - value) > STEP / 100
-    return bool(shown != value)
+    if isinstance(value, float) and isinstance(control.value, (int, float)):
+        return bool(abs(control.value - value) > control.props["step"] / 100)
+    return bool(control.value != value)
