@@ -1,6 +1,6 @@
 #!/bin/sh
-# pymia 0.3.4: the errors of a reconstruction are wrong where images are of unsigned integers, as most
-# PNG files and many MR series are. An image that is 1 grey value off has a mean absolute error of
+# pymia 0.3.4: the errors of a reconstruction are wrong where images are of unsigned integers, as
+# most PNG files and many MR series are. An image that is 1 grey value off has a mean absolute error of
 # 126, or of 32340, and one that is 16 off has a root mean squared error of 0. There is no error and
 # no warning.
 #
