@@ -1,8 +1,8 @@
 #!/bin/sh
 # pymia 0.3.4: the errors of a reconstruction are wrong where images are of unsigned integers, as
-# most PNG files and many MR series are. An image that is 1 grey value off has a mean absolute error of
-# 126, or of 32340, and one that is 16 off has a root mean squared error of 0. There is no error and
-# no warning.
+# most PNG files and many MR series are. An image that is 1 grey value off has a mean absolute error
+# of 126, or of 32340, and one that is 16 off has a root mean squared error of 0. There is no error
+# and no warning.
 #
 # The images are subtracted as they are, so that 0 - 1 is 255 (or 65535), and squared as they are,
 # so that 16 * 16 is 0. MAE, MSE, RMSE and NRMSE are concerned. PSNR comes from scikit-image and is
