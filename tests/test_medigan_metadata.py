@@ -83,6 +83,13 @@ def metadata(section: Any = SECTION, **execution: Any) -> dict[str, Any]:
     return entry | ({} if section is None else {"medzoo": section})
 
 
+def with_custom(custom: Any) -> dict[str, Any]:
+    """An entry with other custom arguments."""
+    made = metadata()
+    made["execution"]["generate_method"]["args"]["custom"] = custom
+    return made
+
+
 def package(
     folder: Path, entries: Any = None, code: str = CODE, file: str = "metadata.json"
 ) -> Path:
@@ -162,6 +169,11 @@ def test_the_package_may_lie_where_medigan_keeps_it(tmp_path: Path, place: str) 
         (metadata({"dtype": "uint8"}), r"medzoo\.range"),
         (metadata(image_size=None), r"execution\.image_size"),
         (metadata(image_size=["a", 2]), r"execution\.image_size"),
+        (metadata(image_size=128), r"execution\.image_size"),
+        (metadata(image_size="128x128"), r"execution\.image_size"),
+        (metadata(dependencies="numpy"), r"execution\.dependencies"),
+        ({**metadata(), "description": "Knees."}, "description: a mapping"),
+        (with_custom(["level"]), r"args\.custom: a mapping"),
         (metadata(model_name=None), r"execution\.model_name"),
         (metadata(generate_method={"name": "generate"}), "generate_method"),
         (metadata(model_name="501"), r"execution\.package_link"),

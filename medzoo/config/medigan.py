@@ -163,7 +163,7 @@ class _Conversion:
     def __init__(self, path: Path, model_id: str, entry: Mapping[str, Any]) -> None:
         self.path, self.model_id, self.entry = path, model_id, entry
         self.execution, self.selection = entry["execution"], entry["selection"]
-        self.description = entry.get("description") or {}
+        self.description = self._mapping("description", entry.get("description"))
         self.assumed: list[str] = []
         stated = entry.get(SECTION, {})
         if not isinstance(stated, dict):
@@ -175,6 +175,12 @@ class _Conversion:
             f"{self.path}, {self.model_id}, {key}: {problem}.",
             hint or "docs/from-medigan.md explains the section `medzoo`.",
         )
+
+    def _mapping(self, key: str, value: Any) -> Mapping[str, Any]:
+        """A part of the entry; empty if it is left out."""
+        if value and not isinstance(value, Mapping):
+            raise self.error(key, f"a mapping was expected, not {value!r:.80}")
+        return value or {}
 
     def assume(self, text: str) -> None:
         self.assumed.append(text)
@@ -286,8 +292,13 @@ class _Conversion:
         return {**call, "latent": size, "latents": LATENTS, "latent_shape": [size, 1, 1]}
 
     def _requires(self) -> list[str]:
-        given = [d for d in self.execution["dependencies"] or [] if isinstance(d, str)]
-        return [d for d in given if REQUIREMENT.match(d)]
+        given = self.execution["dependencies"] or []
+        if not isinstance(given, list):
+            raise self.error("execution.dependencies", f"a list was expected, not {given!r:.80}")
+        named = [d for d in given if isinstance(d, str) and REQUIREMENT.match(d)]
+        if others := [str(d) for d in given if d and d not in named]:
+            self.assume(f"{', '.join(others)} among the dependencies is no package, and left out")
+        return named
 
     def _year(self) -> int:
         dates = (self.selection.get("year"), self.description.get("trained_date"))
@@ -315,7 +326,8 @@ class _Conversion:
         """An option for each argument whose value has a plain type; the others are passed as they
         are.
         """
-        custom = self.execution["generate_method"]["args"].get("custom") or {}
+        given = self.execution["generate_method"]["args"].get("custom")
+        custom = self._mapping("execution.generate_method.args.custom", given)
         helps = dict(_helps(self.description.get("inputs") or self.description.get("input")))
         options, fixed = {}, []
         for name, default in custom.items():
@@ -335,8 +347,9 @@ class _Conversion:
         if "outputs" in self.stated:
             return self._section("outputs")
         size = self.execution.get("image_size")
-        lengths = [int(s) for s in size or [] if str(s).isdecimal()]
-        if len(lengths) not in {2, 3} or len(lengths) != len(size):
+        sizes = size if isinstance(size, list) else []
+        lengths = [int(s) for s in sizes if str(s).isdecimal()]
+        if len(lengths) not in {2, 3} or len(lengths) != len(sizes):
             raise self.error("execution.image_size", f"[height, width] is needed, not {size!r:.80}")
         if missing := [key for key in ("dtype", "range") if key not in self.stated]:
             raise self.error(
