@@ -503,7 +503,8 @@ def _numbered(config: Input, picture: Array, to_files: bool) -> Array:
             "its pixels are true or false, and the config does not say which numbers the package "
             "reads for them. Give numbers: 0 and 1, or 0 and 255"
         )
-    return np.where(picture, np.uint8(high), np.uint8(low))
+    numbers: Array = np.where(picture, np.uint8(high), np.uint8(low))
+    return numbers
 
 
 def _stacked(name: str, pictures: list[Array]) -> Array:
