@@ -297,7 +297,9 @@ class _Conversion:
             raise self.error("execution.dependencies", f"a list was expected, not {given!r:.80}")
         named = [d for d in given if isinstance(d, str) and REQUIREMENT.match(d)]
         if others := [str(d) for d in given if d and d not in named]:
-            self.assume(f"{', '.join(others)} among the dependencies is no package, and left out")
+            self.assume(
+                f"{', '.join(others)} among the dependencies, not the name of a package, is left out"
+            )
         return named
 
     def _year(self) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .. import files, settings
+from .. import checks, files, settings
 from ..errors import ContributionError, InputError
 from .deposits import MissingError, Zenodo, doi_of, files_of, md5_of
 from .tokens import ZENODO, ZENODO_SANDBOX, Token, token
@@ -359,7 +359,8 @@ def asked_version(new_version: bool | int | str) -> bool | int:
     InputError
         It is not a record.
     """
-    return new_version if isinstance(new_version, bool) else record_number(new_version)
+    value = checks.plain(new_version)
+    return value if isinstance(value, bool) else record_number(value)
 
 
 def record_number(text: str | int) -> int:
@@ -370,9 +371,11 @@ def record_number(text: str | int) -> int:
     InputError
         The text ends with no number.
     """
-    digits = str(text).rstrip("/").rpartition("/")[2].rpartition(".")[2]
-    if not digits.isdecimal() or not 0 < int(digits) < 10**12:
+    is_plain = isinstance(text, str) or (isinstance(text, int) and abs(text) < 10**12)
+    digits = (str(text) if is_plain else "").rstrip("/").rpartition("/")[2].rpartition(".")[2]
+    if not digits.isdecimal() or len(digits) > 12 or not int(digits):
         raise InputError(
-            f"{text!r} is not a record of Zenodo.", "Give its number or DOI, such as 1234567."
+            f"{checks.shown(text)} is not a record of Zenodo.",
+            "Give its number or DOI, such as 1234567.",
         )
     return int(digits)
