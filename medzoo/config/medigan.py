@@ -298,7 +298,7 @@ class _Conversion:
         named = [d for d in given if isinstance(d, str) and REQUIREMENT.match(d)]
         if others := [str(d) for d in given if d and d not in named]:
             self.assume(
-                f"{', '.join(others)} among the dependencies, not the name of a package, is left out"
+                f"{', '.join(others)} among the dependencies, not a name of a package, is left out"
             )
         return named
 
