@@ -84,6 +84,8 @@ def train(data: Dataset[Any], steps: int, seed: int) -> nn.Module:
     net = classifier()
     optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-2)
     loader = DataLoader(data, batch_size=32, shuffle=True, drop_last=True)
+    if not len(loader):
+        raise SystemExit("Fewer than 32 patches to train on: give more, or a larger -n.")
     for _, batch in zip(range(steps), forever(loader), strict=False):
         images = batch["images"].flip(3) if torch.rand(()) < 0.5 else batch["images"]
         loss = nn.functional.binary_cross_entropy_with_logits(

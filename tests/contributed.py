@@ -34,6 +34,7 @@ def package(tmp_path: Path) -> Make:
             "citation": "A. Tester (2026).",
             "datasets": [{"name": "Noise", "license": "CC0"}],
             "source": "file:.",
+            "requires": ["numpy>=1.26"],
         }
         metrics = [{"name": "FID", "value": 1.5, "dataset": "Noise"}]
         from conftest import NUMPY_MODEL, toy_config

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from conftest import NUMPY_MODEL, ROOT, toy_config
 from contributed import CARD, Make, check, pack, submit
+from medigan_packages import config_of
 from package_index import PackageIndex
 
 import medzoo
@@ -36,6 +37,17 @@ def found(report: publishing.Report, name: str) -> publishing.Finding:
 
 # -------------------------------------------------------------------------------------------------------- new
 TEMPLATES = pytest.mark.parametrize("template", ["torch", "numpy", "medigan"])
+READING = """
+import os
+import numpy as np
+
+def generate(model_file, num_samples, output_path, save_images):
+    here = os.path.dirname(os.path.abspath(model_file))
+    for name in ("500.pt", "images/a.jpg", "levels.csv"):
+        with open(os.path.join(here, name), "rb") as file:
+            assert file.read() == b"weights"
+    return [np.random.randint(0, 256, (4, 4)).astype(np.uint8) for _ in range(num_samples)]
+"""
 
 
 @TEMPLATES
@@ -387,6 +399,8 @@ def test_an_option_that_does_nothing_is_a_warning(package: Make) -> None:
         ({"datasets": None, "generator": "GAN"}, "datasets", "none"),
         ({"datasets": [{"name": "Noise", "license": "TODO"}]}, "datasets", "Noise"),
         ({"requires": ["numpy>>1"]}, "requires", "numpy>>1"),
+        ({"requires": ["numpy @ https://example.org/n.whl"]}, "requires", "address"),
+        ({"lock": "locks/mine.txt"}, "lock", "locks/mine.txt"),
         ({"python": "three"}, "requires", "three"),
         ({"contract": "medigan"}, "config", r"call: a mapping is missing"),
         (
@@ -415,6 +429,13 @@ def test_check_finds_a_defect_of_the_config(
     assert name in [f.name for f in report.open]
     assert re.search(text, found(report, name).text)
     assert not report.ready
+
+
+def test_a_requirement_without_any_version_is_a_warning(package: Make) -> None:
+    finding = found(check(package(requires=["numpy"])), "requires")
+    assert (finding.state, "any version of numpy" in finding.text) == ("warning", True)
+    path = package(folder="other", requires=["numpy>=1.26"])
+    assert found(check(path), "requires").state == "ok"
 
 
 def test_check_of_a_folder_without_config_or_card_or_at_all(package: Make, tmp_path: Path) -> None:
@@ -576,6 +597,29 @@ def test_a_packed_model_runs_like_its_folder(
         medzoo.generate("99999_TOY", 1)
 
 
+def test_a_packed_medigan_package_has_its_weights_and_all_that_it_reads(
+    package: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = package()
+    (folder / "model.py").unlink()
+    (folder / "__init__.py").write_text(READING)
+    for name in ("500.pt", "images/a.jpg", "levels.csv"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"weights")
+    call = {"weights": "500.pt", "returns": "images"}
+    changes = {"citation": "A.", "source": "file:.", "requires": ["numpy>=1.26"]}
+    config = config_of("99999_TOY_MRI_NOISE", call, **changes)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    result = pack(folder)
+    with zipfile.ZipFile(result.archive) as content:
+        names = {name.partition("/")[2] for name in content.namelist()}
+    assert {"500.pt", "images/a.jpg", "levels.csv", "__init__.py", "README.md"} <= names
+    monkeypatch.setenv("MEDZOO_MODEL_CONFIGS", str(result.config.parent))
+    made = medzoo.generate("99999_TOY", 2, seed=4, env="current")
+    own = medzoo.generate(folder, 2, seed=4, env="current", trust=True)
+    assert np.array_equal(made.images, own.images)
+
+
 def test_pack_writes_nothing_of_what_is_not_ready(package: Make, tmp_path: Path) -> None:
     folder = package(license="")
     with pytest.raises(errors.ContributionError, match=r"missing +license"):
@@ -734,6 +778,9 @@ def test_submit_says_what_is_wrong_with_git(
     for repository in (tmp_path / "cache", tmp_path / "nowhere"):
         with pytest.raises(errors.ContributionError, match="not a git repository"):
             attempt(repository)
+    git(tmp_path, "init", "--quiet", "--bare", "store")
+    with pytest.raises(errors.ContributionError, match=r"(?s)git cannot use.*work tree"):
+        attempt(tmp_path / "store")
     (tmp_path / "bare").mkdir()
     git(tmp_path / "bare", "init", "--quiet", "--initial-branch=main")
     git(tmp_path / "bare", "commit", "--quiet", "--allow-empty", "-m", "Empty")
@@ -791,6 +838,8 @@ def test_review_passes_the_shipped_configs(path: Path) -> None:
         ({"sha256": None}, "digest"),
         ({"size": None}, "digest"),
         ({"source": "bundled:00101_TOY_MRI_NOISE"}, "digest"),
+        ({"lock": "locks/nowhere.txt"}, "lock"),
+        ({"requires": ["numpy @ git+https://example.org/numpy"]}, "requires"),
         ({"surprise": 1}, "config"),
     ],
 )

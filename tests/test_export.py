@@ -259,6 +259,49 @@ def test_a_condition_may_enter_torch_as_columns(
 
 
 @pytest.mark.slow
+def test_what_enters_torch_twice_is_one_input(package: Callable[..., Path], tmp_path: Path) -> None:
+    latents = "torch.from_numpy(batch.latents)"
+    kinds = 'torch.from_numpy(batch.conditions["condition"])'
+    code = PACKAGE.replace(latents, f"0.5 * ({latents} + {latents})")
+    code = code.replace(kinds, f"(0.5 * ({kinds} + {kinds}))")
+    mine, out = package(code=code), tmp_path / "out"
+    medzoo.export(mine, "torchscript", out, trust=True)
+    about = json.loads((out / "export.json").read_text())
+    origins = {one["name"]: one["origin"] for one in about["inputs"]}
+    assert origins == {"noise": "bytes", "latents": "latents", "condition": "condition"}
+
+
+@pytest.mark.parametrize(
+    ("more", "origin"), [("[:, 1:3].copy()", "package"), ("[:, ::-1].copy()", "package")]
+)
+@pytest.mark.slow
+def test_parts_of_latents_that_another_input_holds_are_not_drawn_again(
+    package: Callable[..., Path], tmp_path: Path, more: str, origin: str
+) -> None:
+    latents = "torch.from_numpy(batch.latents)"
+    part = f"torch.from_numpy(batch.latents{more}).sum(dim=1, keepdim=True)"
+    mine, out = package(code=PACKAGE.replace(latents, f"{latents} + {part}")), tmp_path / "out"
+    medzoo.export(mine, "torchscript", out, trust=True)
+    about = json.loads((out / "export.json").read_text())
+    origins = {one["name"]: one["origin"] for one in about["inputs"]}
+    assert sorted(origins.values()) == sorted(["bytes", "latents", "condition", origin])
+
+
+@pytest.mark.slow
+def test_the_home_folder_is_understood(
+    package: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    mine = package()
+    done = medzoo.export(mine, "torchscript", "~/out", trust=True)
+    assert done.folder == tmp_path / "home" / "out"
+    assert (tmp_path / "home" / "out" / "model.pt").is_file()
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.slow
 def test_the_readme_makes_the_inputs_of_the_exported_version(
     package: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -1251,3 +1251,63 @@ def test_forked_processes_get_their_own_files(medigan: Medigan) -> None:
             assert are_own(model, "benign", 100)
             ended, status = os.waitpid(child, os.WNOHANG)
         assert status == 0
+
+
+READ_MASK = """
+    import numpy as np
+    from PIL import Image
+    def generate(model_file, num_samples, output_path, save_images, input_path):
+        import os
+        names = sorted(os.listdir(input_path))
+        return [np.asarray(Image.open(os.path.join(input_path, name))) for name in names]
+"""
+LABELS = {"mask": {"kind": "mask", "help": "Where the mass is.", "argument": "input_path"}}
+
+
+def masks(tmp_path: Path) -> dict[str, Any]:
+    """The same mask (4, 4) of two pixels: without numbers, as an array and as a picture."""
+    where = np.zeros((4, 4), bool)
+    where[1, 1:3] = True
+    Image.fromarray(where).save(tmp_path / "one_bit.png")
+    np.save(tmp_path / "bool.npy", where)
+    return {
+        "an array": where,
+        "a picture of 1 bit": tmp_path / "one_bit.png",
+        "a file": [tmp_path / "bool.npy"],
+    }
+
+
+@pytest.mark.parametrize("way", ["an array", "a picture of 1 bit", "a file"])
+def test_true_and_false_have_the_numbers_of_the_config_or_are_refused(
+    medigan: Medigan, tmp_path: Path, way: str
+) -> None:
+    given_ = masks(tmp_path)[way]
+    with pytest.raises(InputError, match=r"(?s)true or false.*0 and 1, or 0 and 255"):
+        run(medigan(READ_MASK, inputs=LABELS), 1, inputs=given_)
+    for high in (1, 255):
+        inputs = {"mask": {**LABELS["mask"], "range": [0, high]}}
+        image = run(medigan(READ_MASK, inputs=inputs), 1, inputs=given_).images[0, 0]
+        assert (image == high * masks(tmp_path)["an array"]).all()
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int64", "float32", "float64"])
+@pytest.mark.parametrize("high", [1, 2, 255])
+def test_the_numbers_of_a_mask_stay_whatever_their_type(
+    medigan: Medigan, kind: str, high: int
+) -> None:
+    mask = np.zeros((4, 4), kind)
+    mask[1, 1:3] = high
+    samples = run(medigan(READ_MASK, inputs=LABELS), 1, inputs=mask)
+    assert (samples.images[0, 0] == mask).all()
+    assert "scaled" not in samples.provenance["options"]["inputs"]["mask"]
+
+
+def test_labels_above_what_a_package_reads_are_refused_as_floats_too(medigan: Medigan) -> None:
+    with pytest.raises(InputError, match=r"labels up to 300.*end at 255"):
+        run(medigan(READ_MASK, inputs=LABELS), 1, inputs=np.full((4, 4), 300.0))
+
+
+def test_an_image_of_true_and_false_is_black_and_white(medigan: Medigan, tmp_path: Path) -> None:
+    for given_ in masks(tmp_path).values():
+        image = run(medigan(READ_MASK, inputs=IMAGE), 1, inputs=given_).images[0, 0]
+        assert (image == 255 * masks(tmp_path)["an array"]).all()

@@ -368,6 +368,8 @@ def test_arguments_as_in_the_metadata_are_accepted() -> None:
     assert executor._translated(custom) == {"T1_to_T2": True}
     given = {**custom, "input_path": "mine/", "T1_to_T2": False}
     assert executor._translated(given) == {"T1_to_T2": False, "inputs": {"images": "mine/"}}
+    pictures = np.zeros((2, 4, 4), np.uint8)
+    assert executor._translated({"input_path": pictures})["inputs"]["images"] is pictures
 
 
 # ----------------------------------------------------------------------------------------------

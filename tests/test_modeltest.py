@@ -115,6 +115,37 @@ def test_memory_is_measured_and_held_against_the_config(
     assert ("State `memory_per_sample: 5`" in finding.hint) == (state != "ok")
 
 
+def test_memory_is_measured_with_pictures_in_arrays_and_in_any_folder(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise RuntimeError('the json.py of the user')\n")
+    monkeypatch.chdir(tmp_path)
+    scans = {"kind": "image", "help": "Scans.", "shape": [1, 8, 8], "required": False}
+    number = toy(memory_per_sample=1, inputs={"one": scans, "two": scans})
+    pictures = np.zeros((64, 1, 8, 8), np.uint8)
+    report = examine(number, inputs={"one": pictures, "two": list(pictures)})
+    assert found(report, "memory").state == "ok", str(report)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_pictures_that_use_next_to_nothing_of_their_range_are_a_warning(toy: Toy) -> None:
+    as_floats = NUMPY_MODEL.replace(
+        '{"images": images}', '{"images": (images / 255).astype(np.float32)}'
+    )
+    assert as_floats != NUMPY_MODEL
+
+    def outputs(high: float) -> dict[str, object]:
+        images = {"kind": "image", "dtype": "float32", "shape": [1, 8, 8], "range": [0, high]}
+        return {"images": images, "labels": {"kind": "label", "condition": "condition"}}
+
+    report = examine(toy(as_floats, outputs=outputs(255)))
+    finding = found(report, "range")
+    assert finding.state == "warning"
+    assert "[0, 255]" in finding.text
+    report = examine(toy(as_floats, outputs=outputs(1)))
+    assert not [f for f in report.findings if f.name == "range"]
+
+
 def test_a_model_that_turns_pictures_into_others_need_not_draw(toy: Toy) -> None:
     code = """
     class Model:

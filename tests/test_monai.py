@@ -438,6 +438,7 @@ def test_a_config_is_written_from_the_metadata_of_a_bundle(
 ) -> None:
     from medzoo.cli import main
     from medzoo.config import read_config
+    from medzoo.publishing import contents
 
     bundle = write_bundle(tmp_path / "bundle", load_path="$@bundle_root + '/models/model.pt'")
     workflow = json.loads((bundle / "configs/inference.json").read_text())
@@ -457,6 +458,9 @@ def test_a_config_is_written_from_the_metadata_of_a_bundle(
     text = (tmp_path / "new/config.yaml").read_text()
     assert "# TODO, assumed: `license`" in text
     assert (tmp_path / "new/models/model.pt").is_file()
+    findings = {f.name: f.state for f in contents.about_files(tmp_path / "new", version)}
+    assert (findings["files"], findings["weights"]) == ("ok", "ok")
+    assert "models/model.pt" in contents.packed(tmp_path / "new", version)
 
 
 def test_a_folder_that_is_not_a_bundle_is_refused(tmp_path: Path) -> None:
@@ -466,3 +470,38 @@ def test_a_folder_that_is_not_a_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no configs/metadata.json"):
         from_bundle(tmp_path / "new", source=tmp_path / "empty")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network_data_format": [1]},
+        {"network_data_format": {"outputs": {"pred": "image"}}},
+        {"network_data_format": {"outputs": {"pred": {"value_range": [0, 1, 2]}}}},
+        {"network_data_format": {"outputs": {"pred": {"num_channels": "one"}}}},
+        {"required_packages_version": ["nibabel"]},
+    ],
+)
+def test_metadata_that_is_not_as_the_schema_has_it_is_named(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    from medzoo.publishing import from_bundle
+
+    bundle = write_bundle(tmp_path / "bundle")
+    path = bundle / "configs/metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ConfigError, match=r"metadata\.json is not as MONAI's schema has it"):
+        from_bundle(tmp_path / "new", source=bundle)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_range_that_is_not_stated_is_named_as_assumed(tmp_path: Path) -> None:
+    from medzoo.publishing import from_bundle
+
+    bundle = write_bundle(tmp_path / "bundle")
+    path = bundle / "configs/metadata.json"
+    metadata = json.loads(path.read_text())
+    del metadata["network_data_format"]["outputs"]["pred"]["value_range"]
+    path.write_text(json.dumps(metadata))
+    new = from_bundle(tmp_path / "new", source=bundle)
+    assert "# TODO, assumed: `range` of the outputs: 0 to 1" in (new / "config.yaml").read_text()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from deposit_server import BUCKETS, TOKEN, DepositServer
@@ -16,7 +18,7 @@ from zenodo_server import status
 
 import medzoo
 from medzoo import cli
-from medzoo.errors import ContributionError, DatasetError
+from medzoo.errors import ContributionError, DatasetError, InputError
 from medzoo.publishing import publish
 
 WHO = ["Curie, Marie"]
@@ -117,6 +119,8 @@ def test_a_damaged_or_unfinished_set_is_refused(
         ("CC BY 4.0", "CC BY-NC-ND 4.0", "no changed copies"),
         ("CC BY-NC 4.0", "CC BY-NC-SA 4.0", "the same license"),
         ("MIT", "research only, on request", "cannot tell"),
+        ("MIT", "ODbL-1.0", "the same license"),
+        ("MIT", "AGPL-3.0-only", "the same license"),
     ],
 )
 def test_a_license_that_data_forbid_is_not_assumed(
@@ -253,3 +257,87 @@ def test_a_set_that_no_model_made_is_refused(
     with pytest.raises(ContributionError, match=rf"(?s){missing} is missing from provenance.json"):
         publish(tmp_path / "own", authors=WHO, license="MIT")
     assert server.log == []
+
+
+def again_with_another_seed(masses: Path) -> None:
+    """Another set of the same model, in a folder of the same name."""
+    model = json.loads((masses / "provenance.json").read_text())["model"]
+    shutil.rmtree(masses)
+    medzoo.generate(model, 4, seed=4, out=masses)
+
+
+def test_a_new_version_of_nothing_is_refused(server: DepositServer, masses: Path) -> None:
+    with pytest.raises(InputError, match=r"(?s)No earlier upload.*--new-version 1234567"):
+        publish(masses, authors=WHO, new_version=True)
+    assert server.deposits == {}
+    assert not (masses / "published.json").exists()
+    publish(masses, authors=WHO)
+    assert len(server.deposits) == 1
+
+
+def test_the_draft_of_a_set_that_was_replaced_stays_as_it_is(
+    server: DepositServer, masses: Path
+) -> None:
+    first = publish(masses, authors=WHO).record
+    deposit = server.deposits[first.number]
+    before = dict(deposit.files), dict(deposit.metadata)
+    again_with_another_seed(masses)
+    for new_version in (False, True):
+        with pytest.raises(ContributionError, match=r"(?s)is the draft of the set.*upload\.json"):
+            publish(masses, authors=WHO, new_version=new_version)
+    assert (deposit.files, deposit.metadata) == before
+    assert len(server.deposits) == 1
+    (masses.with_name("masses-published") / "upload.json").unlink()  # as the error says
+    second = publish(masses, authors=WHO).record
+    assert second.number != first.number
+    assert (deposit.files, deposit.metadata) == before
+
+
+def test_a_draft_that_was_deleted_makes_room_for_that_of_another_set(
+    server: DepositServer, masses: Path
+) -> None:
+    first = publish(masses, authors=WHO).record
+    again_with_another_seed(masses)
+    server.make()  # no number is given twice
+    server.make()
+    del server.deposits[first.number]
+    second = publish(masses, authors=WHO).record
+    assert publish(masses, authors=WHO).record.number == second.number
+
+
+def test_a_record_of_a_set_that_was_replaced_is_named(server: DepositServer, masses: Path) -> None:
+    first = publish(masses, authors=WHO, publish=True).record
+    again_with_another_seed(masses)
+    with pytest.raises(ContributionError, match=r"(?s)It is of the set.*--set-version.*--new-ver"):
+        publish(masses, authors=WHO, publish=True)
+    assert server.published == [first.number]
+    second = publish(masses, authors=WHO, publish=True, new_version=True, version="2.0.0").record
+    assert server.deposits[second.number].concept == server.deposits[first.number].concept
+
+
+def test_a_draft_is_not_taken_for_a_new_version_of_another_record(
+    server: DepositServer, toy: Callable[..., int], masses: Path, tmp_path: Path
+) -> None:
+    medzoo.generate(901, 2, seed=9, out=tmp_path / "older")
+    older = publish(tmp_path / "older", authors=WHO, publish=True).record
+    draft = publish(masses, authors=WHO).record
+    with pytest.raises(ContributionError, match=rf"no version of record {older.number}"):
+        publish(masses, authors=WHO, new_version=older.number)
+    assert len(server.deposits) == 2
+    del server.deposits[draft.number]
+    newer = publish(masses, authors=WHO, new_version=older.number, version="2.0.0").record
+    assert server.deposits[newer.number].concept == server.deposits[older.number].concept
+    assert publish(masses, authors=WHO, new_version=older.number, version="2.0.0").record == newer
+
+
+def test_a_set_made_from_pictures_of_the_user_needs_a_license(
+    server: DepositServer, toy: Callable[..., int], tmp_path: Path
+) -> None:
+    scans = {"kind": "image", "help": "Scans.", "shape": [1, 8, 8], "required": False}
+    pictures = np.zeros((3, 1, 8, 8), np.uint8)
+    medzoo.generate(toy(inputs={"scans": scans}), 3, out=tmp_path / "set", inputs=pictures)
+    with pytest.raises(ContributionError, match=r"(?s)your pictures \(scans\).*--license"):
+        publish(tmp_path / "set", authors=WHO)
+    number = publish(tmp_path / "set", authors=WHO, license="CC BY-NC 4.0").record.number
+    card = server.deposits[number].files["README.md"].decode()
+    assert "Made from pictures of the authors: 3 as `scans`." in card

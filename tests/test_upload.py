@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from medzoo.errors import ContributionError, InputError
 from medzoo.files import sha256_of
 from medzoo.packages import http
 from medzoo.publishing import tokens, zenodo_metadata
+from medzoo.publishing.deposits import Zenodo
 
 ZIP = "TOY_MRI_NOISE-1.0.0.zip"
 
@@ -202,6 +204,43 @@ def test_a_publication_is_not_repeated(server: DepositServer, folder: Path, faul
             upload(folder, publish=True)
     else:  # it was published, and the answer was lost
         assert upload(folder, publish=True).record.published
+    assert upload(folder, publish=True).record.published
+    assert server.published == [7100001]
+
+
+def test_the_draft_of_another_model_stays_as_it_is(server: DepositServer, folder: Path) -> None:
+    upload(folder)
+    (deposit,) = server.deposits.values()
+    before = dict(deposit.files), dict(deposit.metadata)
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("TOY_MRI_NOISE", "GAN_MRI_KNEE"))
+    with pytest.raises(
+        ContributionError,
+        match=r"(?s)draft of the model TOY_MRI_NOISE, and this is the model GAN_MRI_KNEE.*upload\.json",
+    ):
+        upload(folder)
+    assert (deposit.files, deposit.metadata) == before
+    assert len(server.deposits) == 1
+
+
+def test_a_publication_that_may_have_happened_is_not_denied(
+    server: DepositServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(folder)
+    ask = Zenodo.get
+
+    def unreachable(zenodo: Zenodo, number: int) -> dict[str, Any]:
+        if server.published:
+            raise ContributionError("Zenodo cannot be reached.", "Nothing was published.")
+        return ask(zenodo, number)
+
+    with monkeypatch.context() as context:
+        context.setattr(Zenodo, "get", unreachable)
+        server.fault(Fault(after=None, end="close"), on=PUBLISH)
+        with pytest.raises(ContributionError) as raised:
+            upload(folder, publish=True)
+    assert "not known whether" in str(raised.value)
+    assert "Nothing was published" not in str(raised.value)
     assert upload(folder, publish=True).record.published
     assert server.published == [7100001]
 

@@ -400,6 +400,8 @@ def _input(name: str, node: _Node, medigan: bool) -> Input:
             "geometry", str, "", lambda _: not medigan, "none, for a medigan package,"
         ),
     )
+    if kind == "mask" and made.range and not set(made.range) <= set(range(256)):
+        raise node.error("range", "two whole numbers from 0 to 255 were expected, for a mask")
     node.done()
     return made
 

@@ -60,19 +60,19 @@ class Depth:
         fractions: bool,
     ) -> None:
         self.bits = config.bits or (8 if to_files else 0)
-        self._to_files = to_files
+        self._to_files, self._labels = to_files, config.kind == "mask"
         self._top = 0  # the value that becomes 255, if whole numbers are scaled
         self.notes: dict[str, Any] = {}  # for the provenance
         if not self.bits:
             return
-        if fractions:
+        if fractions and not self._labels:
             self.notes = {"scaled": {"from": [0, 1], "to": [0, BYTE]}}
         histogram = _bits_of(deep)
         bits = int(histogram.nonzero()[0].max(initial=0))  # of the largest value
         if bits <= self.bits:
             return
         name = f"inputs: {config.name} holds whole numbers of {bits} bits"
-        if config.kind == "mask":
+        if self._labels:
             raise InputError(
                 f"{name}, and the labels that this model reads end at {2**self.bits - 1}.",
                 f"Renumber the labels. {config.help}",
@@ -115,6 +115,13 @@ class Depth:
         if not self.bits or not picture.size:
             return picture
         low, high = picture.min(), picture.max()
+        if self._labels and picture.dtype.kind == "f":  # whole numbers, stored as floats
+            if high >= 2**self.bits:
+                raise ValueError(
+                    f"it holds labels up to {high:g}, and those that this model reads end at "
+                    f"{2**self.bits - 1}"
+                )
+            picture = picture.astype(np.int64)
         if picture.dtype.kind == "f" and 0 <= low <= high <= 1:
             picture = np.rint(picture * BYTE).astype(np.uint8)
         elif picture.dtype.kind in "iu" and low >= 0:

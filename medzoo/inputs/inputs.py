@@ -193,7 +193,7 @@ class _Files:
     places: tuple[()] = ()  # picture files do not state where they lie
 
     def __init__(self, config: Input, paths: Sequence[Path], *, to_files: bool = False) -> None:
-        self._config, self._paths = config, paths
+        self._config, self._paths, self._to_files = config, paths, to_files
         self._plain, deep, fractions = [], [], False
         self._sizes = set()
         for row, path in enumerate(paths):
@@ -225,7 +225,7 @@ class _Files:
         return _tried(
             self._config,
             str(path),
-            lambda: _arranged(self._config, pictures.read(path, mask=mask)),
+            lambda: _arranged(self._config, pictures.read(path, mask=mask), self._to_files),
         )
 
     def read(self, row: int) -> Array:
@@ -265,6 +265,7 @@ class _Stack:
     ) -> None:
         self.places = places  # of scans
         self._config, self._array, self._source = config, array, source
+        self._to_files = to_files
         _tried(config, f"a picture of {source}", partial(_check, config, array.shape[1:]))
         deep = array if array.dtype.kind in "iu" and array.dtype.itemsize > 1 else ()
         fractions = array.dtype.kind == "f"
@@ -283,14 +284,15 @@ class _Stack:
         return _tried(
             self._config,
             f"picture {row} of {self._source}",
-            lambda: self._depth.converted(_arranged(self._config, self._array[row])),
+            lambda: self._depth.converted(
+                _arranged(self._config, self._array[row], self._to_files)
+            ),
         )
 
     def path(self, row: int, folder: Path) -> str:
         """A PNG of the picture."""
-        picture = self.read(row) * np.uint8(255) if self._array.dtype == bool else self.read(row)
         name = f"picture {row} of {self._source}"
-        return write_png(self._config, name, picture, folder / f"{row}.png")
+        return write_png(self._config, name, self.read(row), folder / f"{row}.png")
 
     def digest(self) -> str:
         """A sha256 over those of the pictures, each with its type and shape."""
@@ -460,7 +462,7 @@ def _check(config: Input, shape: tuple[int, ...]) -> None:
         raise ValueError(f"it has the shape {shape}")
 
 
-def _arranged(config: Input, array: Array) -> Array:
+def _arranged(config: Input, array: Array, to_files: bool) -> Array:
     """One picture as (C, H, W), or (C, D, H, W) for a volume, in its own type.
 
     If the model takes one channel, grey that was saved in colour becomes one channel.
@@ -471,7 +473,7 @@ def _arranged(config: Input, array: Array) -> Array:
         if not np.isfinite(array).all():
             raise ValueError("it holds values that are not finite")
     elif array.dtype == bool:
-        array = array.astype(np.uint8)
+        array = _numbered(config, array, to_files)
     if config.kind == "mask" and (array.min() < 0 or not (array == np.rint(array)).all()):
         raise ValueError(
             f"it holds {array.min():g} to {array.max():g}, and labels are whole numbers from 0"
@@ -483,6 +485,26 @@ def _arranged(config: Input, array: Array) -> Array:
     if config.shape and array.shape != config.shape:
         raise ValueError(f"it has the shape {array.shape}")
     return array
+
+
+def _numbered(config: Input, picture: Array, to_files: bool) -> Array:
+    """A picture of true and false with the numbers that the package reads for them.
+
+    An image is black and white. A mask holds the two numbers of the config's `range`. Without a
+    range, a native package gets 0 and 1; whether one that reads files expects 1 or 255 is not
+    known.
+    """
+    reads_greys = to_files or (config.bits and config.kind != "mask")
+    low, high = (0.0, 255.0) if reads_greys else (0.0, 1.0)
+    if config.kind == "mask" and config.range:
+        low, high = config.range
+    elif config.kind == "mask" and to_files:
+        raise ValueError(
+            "its pixels are true or false, and the config does not say which numbers the package "
+            "reads for them. Give numbers: 0 and 1, or 0 and 255"
+        )
+    numbers: Array = np.where(picture, np.uint8(high), np.uint8(low))
+    return numbers
 
 
 def _stacked(name: str, pictures: list[Array]) -> Array:

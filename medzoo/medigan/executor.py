@@ -275,7 +275,7 @@ class ModelExecutor:
             elif name in version.options:
                 options[name] = value
             elif name in inputs:
-                if value is not None and value != defaults.get(name):
+                if value is not None and not _is(value, defaults.get(name)):
                     options.setdefault("inputs", {})[inputs[name]] = value
             elif name not in fixed or str(fixed[name]) != str(value):
                 raise self._refused(name, value, [latents, *version.conditions, *version.options])
@@ -310,6 +310,14 @@ class ModelExecutor:
 
     def __repr__(self) -> str:
         return f"ModelExecutor(model_id={self.model_id})"
+
+
+def _is(value: Any, default: Any) -> bool:
+    """Whether an argument has its default value, which is never an array."""
+    try:
+        return bool(value == default)
+    except ValueError:  # an array has no truth value
+        return False
 
 
 def _rows(latents: Any) -> Any:

@@ -6,10 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from .._worker.shaping import to_array
 from ..config import Version
 from ..generation.api import load
 from ..runtime import Execution
@@ -24,15 +29,18 @@ def about_memory(version: Version, model_id: Any, execution: Execution, inputs: 
     n = max(2, version.batch_size)
     model = os.fspath(model_id) if isinstance(model_id, os.PathLike) else model_id
     options = {"version": version.name, **asdict(execution)}
-    request = {"model_id": model, "options": options, "inputs": inputs, "n": n}
-    code = f"from {__name__} import main; main()"
-    process = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", code, json.dumps(request, default=str)],
-        env={**os.environ, "MEDZOO_QUIET": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory(prefix="medzoo-memory-") as folder:
+        given = _named(inputs, Path(folder))
+        request = {"model_id": model, "options": options, "inputs": given, "n": n}
+        # Not what lies in the working directory, which Python would add to its path.
+        code = f"import sys; sys.path[:] = {sys.path}; from {__name__} import main; main()"
+        process = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", code, json.dumps(request, default=str)],
+            env={**os.environ, "MEDZOO_QUIET": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if process.returncode:
         reason = (process.stderr.strip() or "killed").splitlines()[-1]
         return Finding(
@@ -54,6 +62,19 @@ def about_memory(version: Version, model_id: Any, execution: Execution, inputs: 
     if taken > MARGIN * stated + SLACK / n:
         return Finding("memory", WRONG, text, hint)
     return Finding("memory", OK, text)
+
+
+def _named(inputs: Any, folder: Path) -> Any:
+    """Inputs by the names of files. Arrays are saved in ``folder``: another process reads them."""
+    if isinstance(inputs, Mapping):
+        return {name: _named(value, folder) for name, value in inputs.items()}
+    listed = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+    if inputs is None or all(isinstance(one, (str, os.PathLike)) for one in listed):
+        return inputs
+    path = folder / f"{len(list(folder.iterdir()))}.npy"
+    several = isinstance(inputs, (list, tuple))
+    np.save(path, np.stack(list(map(to_array, inputs))) if several else to_array(inputs))
+    return str(path)
 
 
 def peak() -> float | None:

@@ -23,6 +23,7 @@ Columns = Mapping[str, NDArray[Any]]
 N, FEW = 5, 2  # samples of a run, and of one of many runs
 SEED, OTHER = 1, 2
 MANY = 16  # at most so many values of a condition are tried
+NARROW = 0.01  # part of the value range that pictures use at least
 
 
 def about_samples(
@@ -65,6 +66,7 @@ def about_samples(
         yield Finding(
             "samples", OK, f"{_shapes(model.version)}; finite, in range, for n=1 and n={N}"
         )
+        yield from trial.narrow()
         seed = attempt("seed", partial(trial.seed, load))
         yield seed
         if seed.bars:  # then two runs cannot be compared
@@ -174,6 +176,24 @@ class Trial:
             if is_picture and values.size > len(values) and values.min() == values.max():
                 return f"{name} are constant: {values.min():g} everywhere, in all {N} samples"
         return ""
+
+    def narrow(self) -> Iterator[Finding]:
+        """A finding for each column of pictures that use next to nothing of their value range."""
+        for name, values in self.first.items():
+            output = self.version.outputs[name]
+            is_scaled = output.kind in {"image", "volume"}
+            bounds = output.value_range if is_scaled and values.size else None
+            if not bounds:
+                continue
+            low, high = float(values.min()), float(values.max())
+            if 0 < high - low < NARROW * (bounds[1] - bounds[0]):
+                yield Finding(
+                    "range",
+                    WARNING,
+                    f"{name} lie between {low:g} and {high:g}, and their config says "
+                    f"[{bounds[0]:g}, {bounds[1]:g}]: they look like one even gray",
+                    "Scale them, or correct the config's `range`.",
+                )
 
     def variety(self) -> Finding:
         """Samples of one run and one condition differ."""

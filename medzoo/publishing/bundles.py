@@ -57,7 +57,13 @@ def from_bundle(folder: str | os.PathLike[str], *, source: str | os.PathLike[str
                 f"{origin} has no {name}.", "Name the folder of a MONAI bundle that generates."
             )
     metadata, workflow = _read(origin / METADATA), _read(origin / WORKFLOW)
-    content, assumed = _content(origin, metadata, workflow)
+    try:
+        content, assumed = _content(origin, metadata, workflow)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{origin / METADATA} is not as MONAI's schema has it: {error}.",
+            "Correct `network_data_format` and the versions of the packages in it.",
+        ) from error
     config_from(content, target / "config.yaml")
     text = "".join(f"# TODO, assumed: {line}\n" for line in assumed)
     text += yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
@@ -103,6 +109,8 @@ def _content(
     bundle["networks"] = _networks(origin, workflow)
     if not bundle["networks"]:
         assumed.append("no weights are loaded: name each file of models/ under `networks`")
+    if "monai_version" not in metadata:
+        assumed.append("the version of MONAI, 1.4.0")
     modality = MODALITIES.get(str(sample.get("modality", "")), "unknown")
     if modality == "unknown":
         assumed.append("`modality` and `organ`, which a bundle's metadata does not state")
@@ -174,6 +182,8 @@ def _output(sample: dict[str, Any], workflow: dict[str, Any], assumed: list[str]
     assumed.append(f"`outputs`: {reference!r} is the sample, as tensor of the metadata's shape")
     output: dict[str, Any] = {"kind": "volume" if is_volume else "image", "dtype": "float32"}
     output["shape"] = [shape[0], *reversed(shape[1:])] if is_volume else shape
+    if not sample.get("value_range"):
+        assumed.append("`range` of the outputs: 0 to 1")
     low, high = sample.get("value_range") or (0, 1)
     output |= {"range": [low, high], "reference": reference}
     if is_volume:

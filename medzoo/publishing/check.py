@@ -82,6 +82,13 @@ def _findings(folder: Path, config: ModelConfig, env: str) -> Iterator[Finding]:
         )
         return  # what runs would not be this folder
     yield about_id(config)
+    if version.lock:
+        yield Finding(
+            "lock",
+            WRONG,
+            f"{version.lock} does not come into the registry together with the config",
+            "Take `lock` out of the config; `requires` names the versions.",
+        )
     yield from about_version(config, version)
     yield about_card(folder)
     yield from about_files(folder, version)

@@ -15,7 +15,7 @@ import numpy as np
 from .. import files
 from ..config import Version
 from ..modeltest.report import MISSING, OK, WARNING, WRONG, Finding, judge
-from ..packages.store import TRAINING, package_files
+from ..packages.store import FIRST_FILE, TRAINING, package_files
 from ..registry import PACKAGE_CONFIG
 from .metadata import lines_to_do
 from .untrained import about_training
@@ -24,6 +24,7 @@ BESIDE = {".md", ".txt", ".yaml", ".png", ".gif"}  # suffixes of files that a ru
 NAMED = {"LICENSE", *TRAINING, "expected.npz"}
 TEXTS = {".py", ".md", ".yaml"}
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".bin", ".h5"}
+WEIGHTS = {".safetensors", ".onnx", *PICKLES}
 UNSAFE = re.compile(
     r"\btorch\.load\(|\ballow_pickle\s*=\s*True"
     r"|^\s*(?:import|from)\s+(?:pickle|dill|joblib|cloudpickle)\b",
@@ -46,29 +47,48 @@ def visible(folder: Path) -> list[str]:
     return sorted(names)
 
 
-def packed(folder: Path) -> list[str]:
+def packed(folder: Path, version: Version | None) -> list[str]:
     """The files that a zip of the package holds, sorted; `check` refuses any others."""
-    run = set(package_files(folder))
+    run = set(run_files(folder, version))
 
     def belongs(name: str) -> bool:
-        return name in run or _suffix(name) in BESIDE or PurePosixPath(name).name in NAMED
+        return name in run or _is_beside(name)
 
     return list(filter(belongs, visible(folder)))
+
+
+def run_files(folder: Path, version: Version | None) -> list[str]:
+    """The files that take part in a run, sorted.
+
+    Of a medigan package and a MONAI bundle, these are all but cards and the like: their code may
+    read any.
+    """
+    if _contract(version) == "native":
+        return package_files(folder)
+    return [name for name in visible(folder) if not _is_beside(name)]
+
+
+def _is_beside(name: str) -> bool:
+    return _suffix(name) in BESIDE or PurePosixPath(name).name in NAMED
+
+
+def _contract(version: Version | None) -> str:
+    return "native" if version is None else version.contract
 
 
 def about_files(folder: Path, version: Version | None) -> Iterator[Finding]:
     """Findings on placeholders, kinds of files, weights and sizes."""
     names = visible(folder)
-    is_medigan = version is not None and version.contract == "medigan"
+    contract = _contract(version)
     pickles = _of_kind(names, PICKLES)
     yield _placeholders(folder, names)
-    yield _kinds(folder, names, pickles, is_medigan)
-    if is_medigan:  # its own folder is on the path while it runs, so its imports are right
-        yield Finding("weights", OK, "as the medigan contract has them")
-    else:
+    yield _kinds(folder, names, {*packed(folder, version), *pickles}, contract)
+    if contract == "native":
         yield _weights(folder, names, pickles)
         yield about_training(folder, _of_kind(names, {".safetensors"}))
         yield _own_imports(folder)
+    else:  # its own folder is on the path while it runs, so its imports are right
+        yield Finding("weights", OK, f"as the {contract} contract has them")
     yield _sizes(folder, names)
 
 
@@ -92,15 +112,14 @@ def _placeholders(folder: Path, names: list[str]) -> Finding:
     return judge("filled in", problem, "no TODO left", "Fill in, or delete.", MISSING)
 
 
-def _kinds(folder: Path, names: list[str], pickles: list[str], is_medigan: bool) -> Finding:
-    allowed = {*packed(folder), *pickles}
+def _kinds(folder: Path, names: list[str], allowed: set[str], contract: str) -> Finding:
     links, odd, unknown = [], [], []
     for name in names:
         if (folder / name).is_symlink():
             links.append(name)
         if not all(map(PLAIN.fullmatch, PurePosixPath(name).parts)):
             odd.append(name)
-        if not is_medigan and name not in allowed:
+        if name not in allowed:
             unknown.append(name)
     for problem, refused, hint in (
         ("links", links, "Put the files themselves here."),
@@ -113,10 +132,10 @@ def _kinds(folder: Path, names: list[str], pickles: list[str], is_medigan: bool)
     ):
         if refused:
             return Finding("files", WRONG, f"{problem}: {', '.join(refused[:6])}", hint)
-    has_code = is_medigan or (folder / "model.py").is_file()
+    first = FIRST_FILE[contract]
     return judge(
         "files",
-        "" if has_code else "there is no model.py",
+        "" if (folder / first).is_file() else f"there is no {first}",
         f"{len(names)} files",
         "docs/packages.md shows one.",
         MISSING,
@@ -222,7 +241,7 @@ def _sizes(folder: Path, names: list[str]) -> Finding:
         if (folder / name).is_file():
             size = (folder / name).stat().st_size
             total += size
-            if size > LARGE and _suffix(name) not in {".safetensors", ".onnx"}:
+            if size > LARGE and _suffix(name) not in WEIGHTS:
                 large.append(f"{name} ({size / 1e6:.0f} MB)")
     if large:
         return Finding(

@@ -22,7 +22,7 @@ from ..datasets.verification import PUBLISHED, entries, verify
 from ..errors import ContributionError, DatasetError, MedzooError
 from ..provenance import outputs_of
 from ..registry import resolve
-from .record import STATE, Record, Upload, record_number, remembered, require_token
+from .record import STATE, Record, Upload, asked_version, require_token
 from .sheet import sheet_of_set
 from .zenodo_metadata import NOT_FOR_DIAGNOSIS, card_as_html, creators, license_id, related
 
@@ -33,7 +33,7 @@ NEEDED = ("model", "version", "n", "license", "source")  # what a record says of
 # What a license may ask of those who use the data, and how it is written.
 TERMS = {
     "non-commercial use": re.compile(r"\bnc\b|non-?commercial"),
-    "the same license": re.compile(r"\bsa\b|share-?alike|\bgpl"),
+    "the same license": re.compile(r"\bsa\b|share-?alike|\b[al]?gpl|\bodbl"),
     "no changed copies": re.compile(r"\bnd\b|no-?deriv"),
 }
 
@@ -144,6 +144,7 @@ def publish(
     Traceback (most recent call last):
     medzoo.errors.ContributionError: There is no token for Zenodo's sandbox...
     """
+    asked = asked_version(new_version)
     require_token(production=production)  # before anything takes time
     path = settings.user_path(folder, "folder").absolute()
     report = verify(path)
@@ -156,19 +157,17 @@ def publish(
     names = _authors(authors)
     work = _Set(path, provenance, names, license_text=license, title=title, version=version)
     place = path.with_name(f"{path.name}-published")
-    state = place / STATE
-    url = settings.deposits(production=production)
-    earlier = remembered(state, url)
-    version_of = None
-    if new_version is True:
-        version_of = earlier.number if earlier else None
-    elif new_version is not False:
-        version_of = record_number(new_version)
     upload = Upload(
-        work.files(place), work.metadata, state, production=production, progress=progress
+        work.files(place),
+        work.metadata,
+        place / STATE,
+        subject=f"the set whose {PROVENANCE} has the sha256 {work.digest}",
+        raise_version="Give a higher version of the set (`--set-version`)",
+        production=production,
+        progress=progress,
     )
     ask = confirm or _agreed
-    record = upload.run(version_of=version_of, confirm=ask if publish else None)
+    record = upload.run(new_version=asked, confirm=ask if publish else None)
     size = sum(p.stat().st_size for p in upload.paths.values())
     _write_back(path, record, work.license, provenance)
     return SetResult(path, record, work.license, size, production)
@@ -247,8 +246,11 @@ class _Set:
         for output in outputs_of(p).values():
             shape = "x".join(map(str, output.shape)) or "one"
             columns.append(f"- `{output.name}`: {output.kind}, {shape} {output.dtype} per sample")
+        given = [f"{one['count']:,} as `{name}`" for name, one in _given(p).items()]
+        pictures = f"Made from pictures of the authors: {', '.join(given)}.\n\n" if given else ""
         described = f"{self.config.description}\n\n" if self.config else ""
-        again = "" if self._subset else " `medzoo reproduce`\nmakes the set again."
+        same = ", from the same pictures" if given else ""
+        again = "" if self._subset else f" `medzoo reproduce`\nmakes the set again{same}."
         shards = f"The shards belong in a folder `shards` beside {MANIFEST}.\n\n"
         listed = "\n".join(columns)
         return f"""# {self.title}
@@ -263,7 +265,7 @@ version {p["version"]}. {NOT_FOR_DIAGNOSIS}
 {self.n:,} samples{self.part}, format {p["format"]}, seed {p.get("seed")}. `{PROVENANCE}` says how
 each was made, `{MANIFEST}` lists every file with its sha256. `medzoo verify` compares them.{again}
 
-{shards if self._is_sharded else ""}## License
+{pictures}{shards if self._is_sharded else ""}## License
 
 {self.license}. Model: {p["license"]}, from {p["source"]}. Training data: {data}.
 
@@ -344,6 +346,11 @@ def _model_of(provenance: Mapping[str, Any]) -> tuple[ModelConfig | None, Versio
     return None, None
 
 
+def _given(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The pictures that the samples were made from, by input; empty if the model had no need."""
+    return (provenance.get("options") or {}).get("inputs") or {}
+
+
 def _license(provenance: Mapping[str, Any], model: Version | None, asked: str | None) -> str:
     """The license of the data set: that of the model, unless its data ask for more.
 
@@ -355,6 +362,12 @@ def _license(provenance: Mapping[str, Any], model: Version | None, asked: str | 
     if asked is not None:
         return license_id(asked)
     hint = "Read the licenses, then give `--license`, such as CC-BY-NC-4.0."
+    if given := _given(provenance):
+        raise ContributionError(
+            f"The samples were made from your pictures ({', '.join(given)}), and medzoo does not "
+            "know what their license allows.",
+            hint,
+        )
     if model is None:
         raise ContributionError(
             f"{provenance['model']} {provenance['version']} is not registered here, so the "

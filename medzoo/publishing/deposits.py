@@ -27,6 +27,10 @@ API = "/api/deposit/depositions"
 LISTED = 100  # most recent deposits in which a lost draft is looked for
 SLOW = 20  # the factor by which Zenodo may be slower after a large file
 CONTINUES = "Nothing was published. The draft is kept, and the same command continues it."
+UNSURE = (
+    "It is not known whether the draft was published. The same command finds out, and publishes "
+    "nothing twice."
+)
 
 
 class MissingError(ContributionError):
@@ -137,11 +141,14 @@ class Zenodo:
     def publish(self, number: int) -> dict[str, Any]:
         """Publish a draft, once: after any trouble, Zenodo is asked whether it was published."""
         what = f"publish draft {number}"
+        address = f"{self.url}{API}/{number}/actions/publish"
         try:
-            address = f"{self.url}{API}/{number}/actions/publish"
-            return self._object("POST", address, what=what)
-        except ContributionError:
-            deposit = self.get(number)
+            return self._object("POST", address, what=what, after_trouble=UNSURE)
+        except ContributionError as trouble:
+            try:
+                deposit = self.get(number)
+            except ContributionError:
+                raise trouble from None
             if not deposit.get("submitted"):
                 raise
             return deposit
@@ -150,13 +157,16 @@ class Zenodo:
     def _object(self, method: str, url: str, *, what: str, **how: Any) -> dict[str, Any]:
         answer = self._json(method, url, what=what, **how)
         if not isinstance(answer, dict):
-            raise self._strange(what, answer)
+            raise self._strange(what, answer, how.get("after_trouble", CONTINUES))
         return answer
 
-    def _strange(self, what: str, answer: object) -> ContributionError:
+    def _strange(
+        self, what: str, answer: object, after_trouble: str = CONTINUES
+    ) -> ContributionError:
         shown = self.token.hide(repr(answer))[:200]
         return ContributionError(
-            f"{self.url} was asked to {what}, and its answer is not understood: {shown}.", CONTINUES
+            f"{self.url} was asked to {what}, and its answer is not understood: {shown}.",
+            after_trouble,
         )
 
     def _json(
@@ -168,6 +178,7 @@ class Zenodo:
         body: Any = None,
         stream: Callable[[], Any] | None = None,
         twice: bool = False,
+        after_trouble: str = CONTINUES,
     ) -> Any:
         """The JSON of an answer; None if it is empty.
 
@@ -179,6 +190,8 @@ class Zenodo:
             What is sent: JSON, or what opens a file, again for each attempt.
         twice
             Whether a POST may be carried out twice.
+        after_trouble
+            What an error says of the state of the draft, when a POST may have been carried out.
         """
         from requests import RequestException
 
@@ -189,17 +202,17 @@ class Zenodo:
             try:
                 with self._sent(method, url, body, stream) as response:
                     if response.ok:
-                        return self._parsed(response, what)
+                        return self._parsed(response, what, after_trouble)
                     trouble = f"it answers {response.status_code} {response.reason or ''}".strip()
                     if response.status_code == 429:
                         wait = self._wait(response, what)
                     elif response.status_code < 500 or not may_repeat:
-                        raise self._refusal(response, what)
+                        raise self._refusal(response, what, after_trouble)
             except RequestException as error:
                 trouble = f"the connection broke ({type(error).__name__})"
                 if not may_repeat:
                     raise ContributionError(
-                        f"{self.url} was asked to {what}, and {trouble}.", CONTINUES
+                        f"{self.url} was asked to {what}, and {trouble}.", after_trouble
                     ) from None
             failures += 1
             if failures >= http.policy.attempts:
@@ -236,7 +249,7 @@ class Zenodo:
         request.headers["Authorization"] = f"Bearer {self.token.value}"
         return request
 
-    def _parsed(self, response: Response, what: str) -> Any:
+    def _parsed(self, response: Response, what: str, after_trouble: str) -> Any:
         if 300 <= response.status_code < 400:
             raise self._strange(what, f"a redirection to {response.headers.get('Location')}")
         if not response.content:
@@ -244,7 +257,7 @@ class Zenodo:
         try:
             return response.json()
         except ValueError:
-            raise self._strange(what, response.text[:200]) from None
+            raise self._strange(what, response.text[:200], after_trouble) from None
 
     def _wait(self, response: Response, what: str) -> float | None:
         wait = http.asked_wait(response)
@@ -255,7 +268,7 @@ class Zenodo:
             )
         return wait
 
-    def _refusal(self, response: Response, what: str) -> ContributionError:
+    def _refusal(self, response: Response, what: str, after_trouble: str) -> ContributionError:
         """The error for an answer that another attempt does not change."""
         status, service = response.status_code, self.token.service
         message = self.token.hide(_message(response))
@@ -283,7 +296,7 @@ class Zenodo:
             413: "Zenodo takes 50 GB for each record. Make the package smaller, or ask its support "
             "for more.",
         }
-        return ContributionError(problem, hints.get(status, CONTINUES))
+        return ContributionError(problem, hints.get(status, after_trouble))
 
 
 class _Body:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import __version__, checks, files
+from .. import __version__, checks, files, settings
 from ..config import ModelConfig, Output, Version, name_of
 from ..config.columns import distance
 from ..errors import InputError, NotAvailableError, PackageError
@@ -285,7 +285,8 @@ def export(
     writer = plugin("export", format)
     _check_installed(format, writer.NEEDS)
     request = Request.of(config, chosen, MOST, seed=0, options=options)
-    with files.new_folder(Path(out)) as folder:
+    target = settings.user_path(out, "out")
+    with files.new_folder(target) as folder:
         execution = Execution("cpu", weights=weights, env="current", trust=trust)
         session, package = _opened(config, chosen, execution)
         graph = session.graph(request.batch)
@@ -298,12 +299,12 @@ def export(
         _write_texts(folder, source, format, writer)
         _copy_card(package, folder)
     return Exported(
-        Path(out),
+        target,
         format,
         tuple(_line(one, chosen) for one in source.graph.inputs),
         tuple(source.outputs),
         source.differences,
-        writer.RUN.format(folder=quote(str(out))),
+        writer.RUN.format(folder=quote(str(target))),
     )
 
 

@@ -37,12 +37,17 @@ class Clone:
 
     def __init__(self, folder: Path) -> None:
         self.top = folder.expanduser()
-        if not self.top.is_dir() or (top := self.ask("rev-parse", "--show-toplevel")) is None:
-            raise ContributionError(
-                f"{self.top.absolute()} is not a git repository.",
-                "Clone medzoo, and give its folder with `--repository`.",
-            )
-        self.top = Path(top)
+        problem = f"{self.top.absolute()} is not a git repository."
+        hint = "Clone medzoo, and give its folder with `--repository`."
+        if not self.top.is_dir():
+            raise ContributionError(problem, hint)
+        done = self._call(("rev-parse", "--show-toplevel"), b"", None)
+        said = done.stderr.decode(errors="replace").strip()
+        if done.returncode and "not a git repository" in said:
+            raise ContributionError(problem, hint)
+        if done.returncode:  # of another user, or without a work tree
+            raise ContributionError(f"git cannot use {self.top.absolute()}:\n{said}", hint)
+        self.top = Path(done.stdout.decode(errors="replace").removesuffix("\n"))
 
     def run(self, *arguments: str, content: bytes = b"", index: Path | None = None) -> str:
         """What a git command prints, without the line end.

@@ -10,7 +10,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from ..config import ModelConfig, Version
-from ..modeltest.report import MISSING, OK, WARNING, Finding, judge
+from ..modeltest.report import MISSING, OK, WARNING, WRONG, Finding, judge
 from .template import NAME
 
 CARD = "README.md"
@@ -100,7 +100,7 @@ def _metrics(version: Version) -> Finding:
 
 def _requirements(version: Version) -> Finding:
     try:
-        named = ", ".join(str(Requirement(r)) for r in version.requires)
+        requirements = [Requirement(r) for r in version.requires]
         SpecifierSet(version.python)
     except (InvalidRequirement, InvalidSpecifier) as error:
         return judge(
@@ -109,6 +109,21 @@ def _requirements(version: Version) -> Finding:
             "",
             'Such as "torch>=2.6", and python ">=3.10".',
         )
+    if addresses := [str(r) for r in requirements if r.url]:
+        return Finding(
+            "requires",
+            WRONG,
+            f"from an address, where the code may change: {', '.join(addresses)}",
+            "Name a release on PyPI, such as torch>=2.6, or put the code into the package.",
+        )
+    if unbounded := [r.name for r in requirements if not r.specifier]:
+        return Finding(
+            "requires",
+            WARNING,
+            f"any version of {', '.join(unbounded)}, also one that was never tried",
+            "State the versions that it was tried with, such as torch>=2.6,<3.",
+        )
+    named = ", ".join(map(str, requirements))
     return Finding("requires", OK, f"Python {version.python}, {named or 'nothing else'}")
 
 

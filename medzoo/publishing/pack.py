@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from .. import files, settings
-from ..config import ModelConfig
+from ..config import ModelConfig, Version
 from ..errors import ContributionError, DatasetError, InputError
 from ..modeltest.report import Report
 from ..registry import PACKAGE_CONFIG, resolve
@@ -123,7 +123,7 @@ def pack(
     archive = target / f"{name}-{version}.zip"
     identifier = f"{UNNUMBERED}_{name}"
     try:
-        write_zip(path, archive)
+        write_zip(path, archive, config.default)
         digest, size = files.sha256_of(archive), archive.stat().st_size
         text = registration(
             config, identifier, source=f"file:{archive.name}", sha256=digest, size=size
@@ -142,7 +142,7 @@ def name_of(config: ModelConfig) -> str:
     return config.id[6:]
 
 
-def write_zip(folder: Path, archive: Path) -> None:
+def write_zip(folder: Path, archive: Path, version: Version) -> None:
     """Write the package's files, in one folder with the archive's name.
 
     The zip says nothing about when or where it was made.
@@ -153,7 +153,7 @@ def write_zip(folder: Path, archive: Path) -> None:
     ):
         # Stored, not deflated: the output of zlib differs between systems, and weights hardly
         # shrink.
-        for name in packed(folder):
+        for name in packed(folder, version):
             entry = zipfile.ZipInfo(f"{archive.stem}/{name}", date_time=(1980, 1, 1, 0, 0, 0))
             entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
             entry.file_size = (folder / name).stat().st_size

@@ -1,7 +1,8 @@
 """One file, or several, as one record of Zenodo: a draft that is continued, and published once.
 
-``upload.json`` beside the files remembers the draft. If it is lost, the draft is found again among
-the user's deposits by its title, version and notes.
+``upload.json`` beside the files remembers the draft and what it is of: the files of another set or
+model never go into it. If it is lost, the draft is found again among the user's deposits by its
+title, version and notes.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .. import files, settings
+from .. import checks, files, settings
 from ..errors import ContributionError, InputError
 from .deposits import MissingError, Zenodo, doi_of, files_of, md5_of
 from .tokens import ZENODO, ZENODO_SANDBOX, Token, token
 from .zenodo_metadata import require_license
 
 STATE = "upload.json"
+SUBJECT = "subject"  # a key of the state beside the fields of a record: what it is a record of
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,10 @@ class Upload:
         Of the record.
     state
         The file that remembers the record.
+    subject
+        What is uploaded, in words that differ for another set or model.
+    raise_version
+        How the user raises the version, for messages.
     production
         Zenodo itself instead of its sandbox.
     progress
@@ -85,10 +91,13 @@ class Upload:
         metadata: Mapping[str, Any],
         state: Path,
         *,
+        subject: str,
+        raise_version: str,
         production: bool,
         progress: bool | None = None,
     ) -> None:
         self.metadata, self.state = metadata, state
+        self.subject, self.raise_version = subject, raise_version
         self.paths = {path.name: path for path in paths}
         self.digests = {path.name: files.digest_of(path, "md5") for path in paths}
         self.zenodo = Zenodo(
@@ -98,22 +107,25 @@ class Upload:
         self.progress = settings.show_progress(progress)
 
     def run(
-        self, *, version_of: int | None = None, confirm: Callable[[Record], bool] | None = None
+        self, *, new_version: bool | int = False, confirm: Callable[[Record], bool] | None = None
     ) -> Record:
         """Send the files into a draft, continue an earlier draft, or find the record published.
 
         Parameters
         ----------
-        version_of
-            A published record, of which this is the next version.
+        new_version
+            The number of a published record, of which this is the next version; True for the one
+            that the state remembers.
         confirm
             Asked before the draft is published; None leaves it a draft.
 
         Raises
         ------
         ContributionError
-            Zenodo refuses, cannot be reached or received other bytes, or the record is published
-            with other files.
+            Zenodo refuses, cannot be reached or received other bytes, the record is published with
+            other files, or the draft is of another set, model or record.
+        InputError
+            ``new_version`` is True, and no earlier upload is known.
         """
         lock = self.state.with_suffix(".lock")
         with files.locked(lock, timeout=1.0) as alone:
@@ -121,15 +133,15 @@ class Upload:
                 raise ContributionError(
                     f"Another process uploads {', '.join(self.paths)}.", "Wait until it has ended."
                 )
-            record = self._published(version_of)
+            record = self._published(new_version)
             if record is None:
-                record = self._send(self._draft(version_of))
+                record = self._send(self._draft(new_version))
                 if confirm is not None and confirm(record):
                     record = self._publish(record)
             return record
 
     # ---------------------------------------------------------------------------------------------
-    def _published(self, version_of: int | None) -> Record | None:
+    def _published(self, new_version: bool | int) -> Record | None:
         """The record, if it is published with these files already.
 
         Raises
@@ -149,25 +161,86 @@ class Upload:
             return None
         if record.files == self.digests:
             return record
-        if version_of is not None and record.version != self.metadata["version"]:
+        if new_version and record.version != self.metadata["version"]:
             return None
-        hint = "Raise the version in the config, and give `--new-version`."
+        hint = f"{self.raise_version}, and give `--new-version`."
+        if (other := self._subject_of(record)) != self.subject:
+            hint = (
+                f"It is of {other}, and this is {self.subject}. {self._aside()} For a new version "
+                f"of it: {hint[:1].lower()}{hint[1:]}"
+            )
         raise ContributionError(
             f"{record.page} is published with other files under version {record.version}. "
             "Published files cannot be changed.",
             hint,
         )
 
-    def _draft(self, version_of: int | None) -> dict[str, Any]:
-        """An earlier draft, or a new one."""
+    def _draft(self, new_version: bool | int) -> dict[str, Any]:
+        """An earlier draft, or a new one.
+
+        Raises
+        ------
+        ContributionError
+            The earlier draft is of another set or model, or of another record.
+        InputError
+            No record is known that could have a new version.
+        """
         record = remembered(self.state, self.zenodo.url)
         if record is not None and not record.published:
             with suppress(MissingError):  # deleted in a browser
-                return self.zenodo.get(record.number)
-        if version_of is not None:
-            return self.zenodo.new_version(version_of)
+                deposit = self.zenodo.get(record.number)
+                self._require_own(record, deposit, new_version)
+                return deposit
+            record = None
+        number = new_version
+        if new_version is True and record is not None:
+            number = record.number
+        if not isinstance(number, bool):
+            return self.zenodo.new_version(number)
         draft = self._found(published=False)
-        return self.zenodo.get(draft.number) if draft else self.zenodo.create()
+        if draft is not None:
+            return self.zenodo.get(draft.number)
+        if new_version:
+            raise InputError(
+                "No earlier upload is known here, so it has no new version. Nothing was sent.",
+                "Give the record's number: `--new-version 1234567`. Without `--new-version` it "
+                "becomes a new record.",
+            )
+        return self.zenodo.create()
+
+    def _require_own(
+        self, record: Record, deposit: Mapping[str, Any], new_version: bool | int
+    ) -> None:
+        """Check that the draft that the state remembers is the one to continue.
+
+        Raises
+        ------
+        ContributionError
+            It is of another set or model, or not of the record that gets a new version.
+        """
+        other = self._subject_of(record)
+        problem = f"the draft of {other}, and this is {self.subject}"
+        wrong = other != self.subject
+        if not isinstance(new_version, bool) and new_version != record.number and not wrong:
+            published = self.zenodo.get(new_version)
+            problem = f"the draft that was uploaded before, and no version of record {new_version}"
+            wrong = str(published.get("conceptrecid")) != str(deposit.get("conceptrecid"))
+        if wrong:
+            raise ContributionError(
+                f"{record.page} is {problem}. It was left as it is.",
+                f"If it is no longer needed, delete it on its page. {self._aside()}",
+            )
+
+    def _aside(self) -> str:
+        """How to get another record than the one that the state remembers."""
+        return f"For another record, move {self.state} away, and run the same command again."
+
+    def _subject_of(self, record: Record) -> str:
+        """What the state says of a record; what is uploaded now if it says nothing."""
+        content = _read(self.state).get(self.zenodo.url)
+        if isinstance(content, dict) and content.get("number") == record.number:
+            return str(content.get(SUBJECT, self.subject))
+        return self.subject
 
     def _found(self, *, published: bool) -> Record | None:
         """The record among the user's deposits, by title, version and notes."""
@@ -245,7 +318,7 @@ class Upload:
         if known is not None and not record.version:
             record = replace(record, version=known.version)
         content = _read(self.state)
-        content[self.zenodo.url] = asdict(record)
+        content[self.zenodo.url] = {**asdict(record), SUBJECT: self._subject_of(record)}
         files.write_json(self.state, content)
         return record
 
@@ -263,8 +336,10 @@ def require_token(*, production: bool) -> Token:
 
 def remembered(state: Path, zenodo: str) -> Record | None:
     """The record that a state file holds for one Zenodo."""
-    with suppress(KeyError, TypeError):
-        return Record(**_read(state)[zenodo])
+    with suppress(KeyError, TypeError, ValueError):
+        content = dict(_read(state)[zenodo])
+        content.pop(SUBJECT, None)
+        return Record(**content)
     return None
 
 
@@ -276,6 +351,18 @@ def _read(state: Path) -> dict[str, Any]:
     return {}
 
 
+def asked_version(new_version: bool | int | str) -> bool | int:
+    """What a user gave as ``new_version``: True, False, or the number of a record.
+
+    Raises
+    ------
+    InputError
+        It is not a record.
+    """
+    value = checks.plain(new_version)
+    return value if isinstance(value, bool) else record_number(value)
+
+
 def record_number(text: str | int) -> int:
     """A record's number, from the number, a DOI or an address.
 
@@ -284,9 +371,11 @@ def record_number(text: str | int) -> int:
     InputError
         The text ends with no number.
     """
-    digits = str(text).rstrip("/").rpartition("/")[2].rpartition(".")[2]
-    if not digits.isdecimal() or not 0 < int(digits) < 10**12:
+    is_plain = isinstance(text, str) or (isinstance(text, int) and abs(text) < 10**12)
+    digits = (str(text) if is_plain else "").rstrip("/").rpartition("/")[2].rpartition(".")[2]
+    if not digits.isdecimal() or len(digits) > 12 or not int(digits):
         raise InputError(
-            f"{text!r} is not a record of Zenodo.", "Give its number or DOI, such as 1234567."
+            f"{checks.shown(text)} is not a record of Zenodo.",
+            "Give its number or DOI, such as 1234567.",
         )
     return int(digits)

@@ -36,7 +36,12 @@ def review(path: Path) -> Report:
     findings = list(_about_place(config))
     for version in config.versions.values():
         label = f"{version.name} " if len(config.versions) > 1 else ""
-        of_version = [*about_version(config, version), _source(config, version), _digest(version)]
+        of_version = [
+            *about_version(config, version),
+            _source(config, version),
+            _digest(version),
+            _lock(config, version),
+        ]
         findings += [replace(finding, name=label + finding.name) for finding in of_version]
     return Report(f"{path}: {config.name}", tuple(findings))
 
@@ -81,6 +86,12 @@ def _source(config: ModelConfig, version: Version) -> Finding:
         version.source,
         "zenodo:RECORD/FILE.zip, https://.../FILE.zip or bundled:ID.",
     )
+
+
+def _lock(config: ModelConfig, version: Version) -> Finding:
+    missing = version.lock and not (config.path.parent / version.lock).is_file()
+    problem = f"there is no {version.lock} beside the config" if missing else ""
+    return judge("lock", problem, version.lock or "none", "Without it no registry is accepted.")
 
 
 def _digest_of_parts(version: Version) -> Finding:

@@ -18,9 +18,8 @@ from ..errors import ContributionError
 from ..files import digest_of, sha256_of
 from ..modeltest.report import Report
 from ..packages import zenodo
-from ..packages.store import package_files
 from ..registry import PACKAGE_CONFIG, resolve
-from .contents import packed
+from .contents import packed, run_files
 from .git import Clone
 from .github import PREFIX, Project
 from .pack import PackResult, name_of, pack, registration
@@ -194,7 +193,7 @@ class _Submission:
         beside: dict[str, bytes] = {}
         if self.source == "bundled":
             text = _registration_of_bundled(self.folder, self.config, identifier)
-            beside = _bundled_files(self.folder, identifier)
+            beside = _bundled_files(self.folder, self.config, identifier)
         else:
             fields = {"sha256": self.package.sha256, "size": self.package.size}
             doi = {"doi": self.doi} if self.doi else {}
@@ -304,7 +303,7 @@ def _compare(source: str, package: PackResult) -> None:
 
 def _registration_of_bundled(folder: Path, config: ModelConfig, identifier: str) -> str:
     digests, size = {}, 0
-    for name in package_files(folder):
+    for name in run_files(folder, config.default):
         digests[name] = sha256_of(folder / name)
         size += (folder / name).stat().st_size
     return registration(
@@ -312,13 +311,13 @@ def _registration_of_bundled(folder: Path, config: ModelConfig, identifier: str)
     )
 
 
-def _bundled_files(folder: Path, identifier: str) -> dict[str, bytes]:
+def _bundled_files(folder: Path, config: ModelConfig, identifier: str) -> dict[str, bytes]:
     """Path in the repository -> content, without the package's config.
 
     The registered config is the only one; a second would go stale.
     """
     place = f"starter_models/{identifier}"
-    names = set(packed(folder)) - {PACKAGE_CONFIG}
+    names = set(packed(folder, config.default)) - {PACKAGE_CONFIG}
     return {f"{place}/{name}": (folder / name).read_bytes() for name in sorted(names)}
 
 

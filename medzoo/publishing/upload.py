@@ -10,12 +10,12 @@ from shlex import quote
 
 from .. import files, settings
 from ..config import ModelConfig
-from ..errors import ContributionError, InputError
+from ..errors import ContributionError
 from ..modeltest.report import Report
 from ..registry import resolve
 from .metadata import CARD
-from .pack import PackResult, pack, packed_folder, registration
-from .record import STATE, Record, Upload, record_number, remembered, require_token
+from .pack import PackResult, name_of, pack, packed_folder, registration
+from .record import STATE, Record, Upload, asked_version, remembered, require_token
 from .zenodo_metadata import license_id, of_model
 
 
@@ -114,8 +114,9 @@ def upload(
     ContributionError
         The package is not ready, there is no token, or Zenodo refuses or cannot be reached.
     InputError
-        ``new_version`` is not a record.
+        ``new_version`` is not a record, or is True and no earlier upload is known.
     """
+    asked = asked_version(new_version)
     require_token(production=production)  # before anything takes time
     path = settings.user_path(folder, "folder")
     config = resolve(path)
@@ -127,31 +128,18 @@ def upload(
         [package.archive],
         of_model(config, config.default, card),
         state,
+        subject=f"the model {name_of(config)}",
+        raise_version="Raise the version in the config",
         production=production,
         progress=progress,
     )
-    version_of = _earlier(new_version, remembered(state, work.zenodo.url))
     ask = confirm or _agreed
-    record = work.run(version_of=version_of, confirm=ask if publish else None)
+    record = work.run(new_version=asked, confirm=ask if publish else None)
     return _registered(path, config, package, record, production=production)
 
 
 def _agreed(record: Record) -> bool:  # noqa: ARG001
     return True
-
-
-def _earlier(new_version: bool | int | str, record: Record | None) -> int | None:
-    """The record that gets a new version."""
-    if new_version is False:
-        return None
-    if new_version is not True:
-        return record_number(new_version)
-    if record is None:
-        raise InputError(
-            "No earlier upload is known here, so it has no new version.",
-            "Give the record's number: `--new-version 1234567`.",
-        )
-    return record.number
 
 
 def _registered(

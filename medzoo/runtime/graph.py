@@ -144,6 +144,8 @@ class Graph:
         self._shown = self.crossings(self._batch)
         other = self.crossings(batch_of(SECOND))
         self._rows = self._varying(other)
+        self._twins = self._repeated(other)  # array -> the earlier one that it repeats
+        self._rows = [row for row in self._rows if row not in self._twins]
         self.outputs, self.absent = self._found(other)
         self.inputs = self._named()
 
@@ -250,6 +252,7 @@ class Graph:
 
         def enter(array: Array) -> Any:  # noqa: ARG001
             number, recorded = next(numbers), next(entering)
+            number = self._twins.get(number, number)
             return tensors[number] if number in tensors else from_numpy(recorded)
 
         def leave(tensor: Any) -> Array:
@@ -283,6 +286,18 @@ class Graph:
                 )
         return rows
 
+    def _repeated(self, other: Crossings) -> dict[int, int]:
+        """The arrays that the package hands to torch again, with the number of the first time."""
+        shown = self._shown.arrays
+        twins: dict[int, int] = {}
+        for place, number in enumerate(self._rows):
+            for first in self._rows[:place]:
+                pairs = [(shown[first], shown[number]), (other.arrays[first], other.arrays[number])]
+                if all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in pairs):
+                    twins[number] = twins.get(first, first)
+                    break
+        return twins
+
     def _found(self, other: Crossings) -> tuple[dict[str, int], tuple[str, ...]]:
         """Column -> the number of its tensor, and the columns that have none."""
         found: dict[str, int] = {}
@@ -301,9 +316,15 @@ class Graph:
     def _named(self) -> tuple[GraphInput, ...]:
         """The inputs, described by where their numbers come from."""
         columns, named = self._batch.columns(), []
+        taken = np.zeros(0, np.uint64)  # the keys of the numbers of earlier inputs
         for number, row in enumerate(self._rows):
             array = self._shown.arrays[row]
             origin = _origin(array, columns)
+            if origin in (LATENTS, NORMAL, UNIFORM):
+                own = _keys(array)
+                if np.unique(own).size < own.size or np.isin(own, taken).any():
+                    origin = MADE  # of numbers that another input, or another part of it, has too
+                taken = np.concatenate([taken, own])
             condition = self._condition_of(array)
             if origin == CONDITION and not condition:  # a column, or several conditions
                 origin = MADE
@@ -338,6 +359,14 @@ def _origin(array: Array, columns: list[tuple[str, Array]]) -> str:
     if kinds == {LATENTS, NORMAL}:  # both are standard normal
         return LATENTS
     return kinds.pop() if len(kinds) == 1 else MADE
+
+
+def _keys(array: Array) -> NDArray[np.uint64]:
+    """One number for each value of a sample: equal for values that are equal in all samples."""
+    bits = np.ascontiguousarray(array.reshape(len(array), -1)).view(np.uint32).astype(np.uint64)
+    factors = np.arange(1, 2 * len(array), 2, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    keys: NDArray[np.uint64] = (bits * factors[:, None]).sum(axis=0, dtype=np.uint64)
+    return keys
 
 
 def _longest(flat: Array, place: int, columns: list[tuple[str, Array]]) -> tuple[str, int]:
