@@ -803,7 +803,9 @@ def test_a_structure_is_a_mask_or_picks_the_slices_of_an_image(patient: Path) ->
     whole = given_to(Input("mask", "mask", "A gland."), text)
     assert whole.shape == (2, 1, 100, 80)
     np.testing.assert_allclose(np.argwhere(whole[0, 0]).mean(0) * 0.5, [20, 10], atol=0.3)
-    masks = given_to(Input("mask", "mask", "A gland."), text, files=True)
+    with pytest.raises(InputError, match="which numbers the package reads"):
+        given_to(Input("mask", "mask", "A gland."), text, files=True)
+    masks = given_to(Input("mask", "mask", "A gland.", range=(0, 255)), text, files=True)
     assert np.array_equal(masks, whole[:, 0] * 255)
     solid = given_to(Input("mask", "volume", "CT.", (1, 4, 20, 20), spacing=(3, 1, 1)), text)
     assert solid.shape == (1, 1, 4, 20, 20)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -322,7 +323,11 @@ def test_a_class_comes_by_its_name(published: Callable[..., None]) -> None:
 
 def samples_of(number: int, **columns: Any) -> Samples:
     n = len(next(iter(columns.values())))
-    return Samples(columns, medzoo.info(number).default.outputs, np.arange(n))
+    outputs = {
+        name: replace(output, shape=columns[name].shape[1:])
+        for name, output in medzoo.info(number).default.outputs.items()
+    }
+    return Samples(columns, outputs, np.arange(n))
 
 
 def test_values_come_in_the_range_of_the_package() -> None:
