@@ -329,7 +329,8 @@ def test_pfgm_starts_further_out_and_gives_another_slice(model: medzoo.Model) ->
     other = model.generate(2, seed=3, steps=4, dimensions=64).images.astype(float)
     nearly = model.generate(2, seed=3, steps=4, dimensions=4096).images.astype(float)
     assert np.abs(usual - other).mean() > np.abs(usual - nearly).mean()
-    scales = [CODE.load(PACKAGE, "cpu").heavier([Stream(seed)], 3) for seed in range(2000)]
+    loaded = CODE.load(PACKAGE, "cpu")
+    scales = [loaded.heavier([Stream(seed)], 3) for seed in range(2000)]
     values = torch.cat(scales).flatten().numpy()
     # The mean of chi-squared(3) / 3 is 1, and that of its inverse 3: Student's t with 3 degrees.
     assert np.mean(values**-2.0) == pytest.approx(1.0, rel=0.05)
