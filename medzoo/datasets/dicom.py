@@ -27,14 +27,7 @@ from ..config import Output
 from ..config.columns import Batch, affine_of, grid_of, unit_range
 from ..provenance import DECIDES_SAMPLE
 from .dicom_elements import file_of
-from .formats import (
-    Line,
-    as_json,
-    conditions_of,
-    listed_conditions,
-    pictures_unfit,
-    step_of,
-)
+from .formats import Line, as_json, conditions_of, listed_conditions, pictures_unfit, step_of
 from .one_file_each import OneFileEach
 
 MODALITIES = {  # a word of the config's modality -> DICOM's term

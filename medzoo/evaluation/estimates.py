@@ -39,6 +39,11 @@ class Estimate:
     note: str = ""
     of: int = 0
 
+    @classmethod
+    def unknown(cls, why: str = "") -> Estimate:
+        """A figure that cannot be measured."""
+        return cls(float("nan"), np.array([]), why)
+
     def interval(self, lowest: float | None = None, highest: float | None = None) -> Interval:
         """The interval that covers the figure with 95 %, inside the bounds of the metric.
 

@@ -176,7 +176,7 @@ def spectrum(pair: Pair) -> Estimate:
 
 
 def _too_small(what: str) -> Estimate:
-    return Estimate(float("nan"), np.array([]), f"pictures are too small for {what}")
+    return Estimate.unknown(f"pictures are too small for {what}")
 
 
 def _share_of_pictures(marks: Callable[[Tensor], Tensor], pair: Pair) -> Estimate:
@@ -281,7 +281,7 @@ def c2st(pair: Pair) -> Estimate:
             patients=made.patients,
         )
         if run is None:
-            return Estimate(float("nan"), np.array([]), "all samples are of one patient")
+            return Estimate.unknown("all samples are of one patient")
         runs.append(run)
 
     def of(rows: Rows, others: Rows) -> float:
@@ -316,7 +316,7 @@ def tstr(pair: Pair) -> Estimate:
     classes = np.unique(b.labels)
     if len(classes) < 2 or not np.array_equal(np.unique(a.labels), classes):
         note = "the set does not have the classes of the held-out data, or there is only one"
-        return Estimate(float("nan"), np.array([]), note)
+        return Estimate.unknown(note)
     # Numbered again: a class may be in the real data alone.
     made, truth = (np.searchsorted(classes, labels) for labels in (a.labels, b.labels))
     runs = []

@@ -79,7 +79,7 @@ def mask_dice(pair: Pair) -> Estimate:
     if real.masks is None or made.masks is None:
         raise InputError("mask_dice needs masks.")
     if min(real.pictures.shape[2:]) < segmenter.SMALLEST:
-        return Estimate(float("nan"), np.array([]), "pictures are too small for a segmenter")
+        return Estimate.unknown("pictures are too small for a segmenter")
     if "segmenter" not in pair.cache:
         masks = segmenter.binary(real.masks)
         pair.cache["segmenter"] = segmenter.trained(

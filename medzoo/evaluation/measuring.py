@@ -167,7 +167,7 @@ class Measuring:
         )
 
     def _floor(self, metric: Metric, pair: Pair, group: str) -> Estimate:
-        none = Estimate(float("nan"), np.array([]))
+        none = Estimate.unknown()
         if not metric.floor:
             return none
         size = min(pair.synthetic.n, pair.real.n)

@@ -25,7 +25,6 @@ MOST = 500  # pictures whose patches are looked for
 EQUAL = 1e-4  # of the spread of the real data: rounding
 EQUAL_PATCH = 5e-3  # of the length of a patch: rounding
 FLAT = 1e-4  # length of a patch, without its mean, that shows nothing
-NO_POINTS = np.array([])
 
 
 # --------------------------------------------------------------------------------- whole pictures
@@ -81,7 +80,7 @@ def copy(pair: Pair) -> Estimate:
     """
     found = copies(pair)
     if np.isnan(found.limit):
-        return Estimate(float("nan"), NO_POINTS, found.note)
+        return Estimate.unknown(found.note)
     is_copy = (found.distances < found.limit).double().numpy()
     return of_mean(is_copy, pair.synthetic.patients, note=found.note)
 
@@ -138,18 +137,16 @@ def patch_copy(pair: Pair) -> Estimate:
     """
     side = min(pair.real.pictures.shape[2:]) // 4
     if side < SMALL:
-        return Estimate(float("nan"), NO_POINTS, "pictures are too small")
+        return Estimate.unknown("pictures are too small")
     support, shows = _normal(_cut(pair.real.pictures, side, side // 2).flatten(0, 1))
     support = support[shows]
     if not len(support):
-        return Estimate(float("nan"), NO_POINTS, "real pictures are of one tone")
+        return Estimate.unknown("real pictures are of one tone")
     held = _smallest(pair.held_out, side, support)[0]
     held = held[held.isfinite()]
     limit = float(torch.quantile(held, RARE)) if len(held) else 0.0
     if limit <= EQUAL_PATCH:  # such as letters on each picture
-        return Estimate(
-            float("nan"), NO_POINTS, "held-out pictures have patches that equal those of real ones"
-        )
+        return Estimate.unknown("held-out pictures have patches that equal those of real ones")
     distances, patients = _smallest(pair.synthetic, side, support)
     return of_mean((distances < limit).double().numpy(), patients)
 
@@ -182,7 +179,7 @@ def nnaa(pair: Pair) -> Estimate:
         real = real.at(np.random.default_rng(pair.seed).permutation(real.n)[: made.n])
     for part in (made, real):
         if part.patients is not None and len(np.unique(part.patients)) < 2:
-            return Estimate(float("nan"), NO_POINTS, "all samples of a side are of one patient")
+            return Estimate.unknown("all samples of a side are of one patient")
     first = _is_among_its_own(made.points, made.patients, real.points)
     second = _is_among_its_own(real.points, real.patients, made.points)
 

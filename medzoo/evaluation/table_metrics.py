@@ -131,7 +131,7 @@ def correlations(pair: Pair) -> Estimate:
     """
     a, b = _tables(pair)
     if a.shape[1] < 2:
-        return Estimate(float("nan"), np.array([]), "a single column has no correlations")
+        return Estimate.unknown("a single column has no correlations")
 
     def of(rows: Rows, others: Rows) -> float:
         return float(np.abs(rank_correlations(a[rows]) - rank_correlations(b[others])).mean())
@@ -166,7 +166,7 @@ def detection(pair: Pair) -> Estimate:
     groups = _groups(pair.same, pair.real)
     count = min(len(np.unique(groups[truth == side])) for side in (0, 1))
     if count < 2:
-        return Estimate(float("nan"), np.array([]), "all rows of a side are of one patient")
+        return Estimate.unknown("all rows of a side are of one patient")
     model = ensemble.HistGradientBoostingClassifier(max_iter=50, random_state=pair.seed)
     way = selection.StratifiedGroupKFold if are_known else selection.StratifiedKFold
     shares = selection.cross_val_predict(

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from .._worker.shaping import to_array
 from ..config import Version
 from ..generation.api import load
 from ..runtime import Execution
+from ..scratch import scratch
 from .report import OK, WARNING, WRONG, Finding
 
 SLACK = 16.0  # MiB that a batch may take in addition, whatever its size
@@ -29,8 +29,8 @@ def about_memory(version: Version, model_id: Any, execution: Execution, inputs: 
     n = max(2, version.batch_size)
     model = os.fspath(model_id) if isinstance(model_id, os.PathLike) else model_id
     options = {"version": version.name, **asdict(execution)}
-    with tempfile.TemporaryDirectory(prefix="medzoo-memory-") as folder:
-        given = _named(inputs, Path(folder))
+    with scratch("memory") as folder:
+        given = _named(inputs, folder)
         request = {"model_id": model, "options": options, "inputs": given, "n": n}
         # Not what lies in the working directory, which Python would add to its path.
         code = f"import sys; sys.path[:] = {sys.path}; from {__name__} import main; main()"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 ENDING = ".yaml"  # of a config in a registry, whose name is the id of its model
-OTHER_ENDINGS = {"yml", "YML", "YAML"}  # of YAML files; they are refused, since nothing reads them
+OTHER_ENDINGS = (".yml", ".YML", ".YAML")  # refused, since nothing would read such a config
 PACKAGE_CONFIG = "config.yaml"  # the config of a package in a folder of the user
 
 
@@ -156,10 +156,11 @@ def _files(folder: Path) -> list[File]:
     ids = [name[: -len(ENDING)] for name in names if name.endswith(ENDING)]
     place = f"{folder}{os.sep}"
     configs = [(name, f"{place}{name}{ENDING}") for name in ids if ID.fullmatch(name)]
-    for name in names:
-        stem, _, ending = name.rpartition(".")
-        if ending in OTHER_ENDINGS and ID.fullmatch(stem):
-            raise ConfigError(f"{place}{name} is not read.", f"Name it {stem}{ENDING}.")
+    if len(ids) < len(names):
+        for name in names:
+            stem = name.rpartition(".")[0] if name.endswith(OTHER_ENDINGS) else ""
+            if ID.fullmatch(stem):
+                raise ConfigError(f"{place}{name} is not read.", f"Name it {stem}{ENDING}.")
     if len(configs) < len(ids):
         for name in ids:
             if not (name.startswith(".") or ID.fullmatch(name)):
